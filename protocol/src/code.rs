@@ -1,0 +1,195 @@
+//! Every reject and close code, in one table each. A code's number range says what a client should do about it.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $word:literal, $status:literal, $retry:literal, $text:literal;)+) => {
+        /// Why a command was refused.
+        ///
+        /// Ranges: 1xx the request is malformed, 2xx who you are, 3xx the sale says no, 4xx the order says no,
+        /// 5xx too much or too fast, 9xx our failure.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl Code {
+            pub const ALL: &[Code] = &[$(Code::$variant),+];
+
+            /// The stable number, for logs and for clients that switch on it.
+            pub const fn number(self) -> u16 {
+                match self { $(Code::$variant => $number,)+ }
+            }
+
+            /// The stable word, as it stands on the wire.
+            pub const fn word(self) -> &'static str {
+                match self { $(Code::$variant => $word,)+ }
+            }
+
+            /// The HTTP status of the same refusal through the REST door.
+            pub const fn http_status(self) -> u16 {
+                match self { $(Code::$variant => $status,)+ }
+            }
+
+            /// Whether the same command may succeed later without change.
+            pub const fn retry(self) -> bool {
+                match self { $(Code::$variant => $retry,)+ }
+            }
+
+            /// The text for a person, where the place of refusal has nothing more exact to say.
+            pub const fn text(self) -> &'static str {
+                match self { $(Code::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    BadJson = 100, "bad_json", 400, false, "The message is not JSON.";
+    UnknownCommand = 101, "unknown_command", 400, false, "There is no such command.";
+    InvalidField = 102, "invalid_field", 422, false, "A field is missing, unknown or has a wrong value.";
+    BinaryFrame = 103, "binary_frame", 400, false, "This protocol is JSON in text frames; binary frames are not read.";
+    FrameTooLarge = 104, "frame_too_large", 413, false, "The message is larger than allowed.";
+    CommandIdReused = 105, "command_id_reused", 409, false, "This command id was used before with other contents.";
+    NotFound = 106, "not_found", 404, false, "There is nothing at this address.";
+    MethodNotAllowed = 107, "method_not_allowed", 405, false, "This address does not take this method.";
+
+    HelloFirst = 200, "hello_first", 401, false, "Say hello before any other command.";
+    HelloTwice = 201, "hello_twice", 409, false, "This connection has said hello already.";
+    TokenMissing = 202, "token_missing", 401, false, "A token is needed.";
+    TokenInvalid = 203, "token_invalid", 401, false, "The token is not valid.";
+    TokenExpired = 204, "token_expired", 401, false, "The token has expired.";
+    Forbidden = 205, "forbidden", 403, false, "You may not do this.";
+    DeviceMissing = 206, "device_missing", 422, false, "A device id is needed.";
+    DeviceMismatch = 207, "device_mismatch", 403, false, "This token belongs to another device.";
+
+    SaleUnknown = 300, "sale_unknown", 404, false, "There is no such sale.";
+    SaleNotOpen = 301, "sale_not_open", 409, true, "The sale has not started yet.";
+    SaleEnded = 302, "sale_ended", 409, false, "The sale is over.";
+    SalePaused = 303, "sale_paused", 409, true, "The sale is paused.";
+    SoldOut = 304, "sold_out", 409, false, "Sold out.";
+    /// Fewer units are free than asked for, and the command did not allow a part.
+    NotEnough = 305, "not_enough", 409, true, "Fewer units are free than you asked for.";
+    /// Nothing is free now, but units in carts may come back.
+    NoneFree = 306, "none_free", 409, true, "All units are in carts at the moment; some may come back.";
+    LimitReached = 307, "limit_reached", 409, false, "You have reached the limit per person.";
+    DeviceLimitReached = 308, "device_limit_reached", 409, false, "This device has reached its limit.";
+    JoinFirst = 309, "join_first", 409, true, "Others are waiting: join the line, it will be your turn.";
+    NotInLine = 310, "not_in_line", 409, false, "You are not in this line.";
+    AlreadyInLine = 311, "already_in_line", 409, false, "You are in this line already, for another quantity.";
+    DeviceInLine = 312, "device_in_line", 409, false, "This device is in line already for somebody else.";
+    RoomClosed = 313, "room_closed", 409, true, "The waiting room has not opened yet.";
+    AlreadyHeld = 314, "already_held", 409, false, "You hold units of this sale already.";
+    SaleWrongState = 315, "sale_wrong_state", 409, false, "The sale is not in a state that allows this.";
+
+    NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
+    HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";
+    HoldReleased = 402, "hold_released", 409, false, "You have given your units back.";
+    CheckoutRunning = 403, "checkout_running", 409, true, "Your checkout is running.";
+    OrderUnknown = 404, "order_unknown", 404, false, "There is no such order.";
+    OrderCancelled = 405, "order_cancelled", 409, false, "The order is cancelled.";
+    OrderConfirmed = 406, "order_confirmed", 409, false, "The order is confirmed already.";
+    PaymentDeclined = 407, "payment_declined", 402, false, "The payment was declined.";
+    PaymentTooLate = 408, "payment_too_late", 409, false, "The time to pay has run out.";
+
+    TooManyCommands = 500, "too_many_commands", 429, true, "Too many commands: slow down.";
+    TooManySockets = 501, "too_many_sockets", 429, true, "Too many connections for one shopper.";
+    TooManyFromAddress = 502, "too_many_from_address", 429, true, "Too many connections from one address.";
+    TooManySales = 503, "too_many_sales", 429, false, "One connection can watch a few sales only.";
+    Busy = 504, "busy", 503, true, "Very busy at the moment: try again shortly.";
+
+    Unavailable = 900, "unavailable", 503, true, "Temporarily unavailable. Your command may be repeated with the same id.";
+    Internal = 901, "internal", 500, false, "Something failed on our side.";
+}
+
+macro_rules! close_codes {
+    ($($variant:ident = $number:literal, $word:literal, $text:literal;)+) => {
+        /// Why the server closed a socket. 1xxx as RFC 6455 has them; 40xx: reconnect with back-off;
+        /// 41xx: reconnect with a fresh token; 45xx: do not reconnect by yourself.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum CloseCode {
+            $($variant,)+
+        }
+
+        impl CloseCode {
+            pub const ALL: &[CloseCode] = &[$(CloseCode::$variant),+];
+
+            pub const fn number(self) -> u16 {
+                match self { $(CloseCode::$variant => $number,)+ }
+            }
+
+            pub const fn word(self) -> &'static str {
+                match self { $(CloseCode::$variant => $word,)+ }
+            }
+
+            pub const fn text(self) -> &'static str {
+                match self { $(CloseCode::$variant => $text,)+ }
+            }
+
+            pub fn from_number(number: u16) -> Option<CloseCode> {
+                match number { $($number => Some(CloseCode::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+close_codes! {
+    FrameTooLarge = 1009, "frame_too_large", "A frame was larger than allowed.";
+    ProtocolError = 1002, "protocol_error", "The WebSocket protocol was broken.";
+    Draining = 4000, "draining", "This gateway is being replaced: reconnect.";
+    TooSlow = 4001, "too_slow", "The connection did not keep up with its replies.";
+    Idle = 4002, "idle", "Nothing was heard from the client for too long.";
+    HelloTimeout = 4003, "hello_timeout", "No hello came in time.";
+    TokenExpired = 4100, "token_expired", "The token has expired.";
+    TokenInvalid = 4101, "token_invalid", "The token is not valid.";
+    TooManySockets = 4500, "too_many_sockets", "Too many connections for one shopper: the oldest was closed.";
+    Abuse = 4501, "abuse", "Too many refused commands on one connection.";
+}
+
+/// What a client does after a close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterClose {
+    Reconnect,
+    ReconnectWithFreshToken,
+    Stay,
+}
+
+/// What a client should do after a close with this number, known or not (source of truth for every client).
+pub const fn after_close(number: u16) -> AfterClose {
+    match number {
+        4100..=4199 => AfterClose::ReconnectWithFreshToken,
+        // A client that broke the protocol would only break it again.
+        1002 | 1003 | 1007 | 1009 | 1010 | 4500..=4999 => AfterClose::Stay,
+        _ => AfterClose::Reconnect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn numbers_and_words_are_given_once() {
+        let numbers: HashSet<_> = Code::ALL.iter().map(|c| c.number()).collect();
+        let words: HashSet<_> = Code::ALL.iter().map(|c| c.word()).collect();
+        assert_eq!((numbers.len(), words.len()), (Code::ALL.len(), Code::ALL.len()));
+        let closes: HashSet<_> = CloseCode::ALL.iter().map(|c| c.number()).collect();
+        assert_eq!(closes.len(), CloseCode::ALL.len());
+    }
+
+    #[test]
+    fn the_word_is_what_stands_on_the_wire() {
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).expect("serialises"), code.word());
+        }
+    }
+
+    #[test]
+    fn our_failures_and_overload_are_server_errors_and_the_rest_is_not() {
+        for code in Code::ALL {
+            let server_error = code.number() >= 900 || *code == Code::Busy;
+            assert_eq!(code.http_status() >= 500, server_error, "{}", code.word());
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Identifiers. Sales, orders and commands are ULIDs (26 characters of Crockford base 32, sortable by time); shoppers
+//! and devices are short words, because shoppers come from the merchant's own tokens.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{fmt, str::FromStr};
+use ulid::Ulid;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidId(pub &'static str);
+
+impl fmt::Display for InvalidId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for InvalidId {}
+
+macro_rules! ulid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Ulid);
+
+        impl $name {
+            /// An id from a time in ms since 1970 and 80 random bits (higher bits are dropped).
+            pub fn from_parts(time_ms: u64, random: u128) -> Self {
+                Self(Ulid::from_parts(time_ms, random))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut buffer = [0; ulid::ULID_LEN];
+                f.write_str(self.0.array_to_str(&mut buffer))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Ulid::from_string(text)
+                    .map(Self)
+                    .map_err(|_| InvalidId("an id is a ULID: 26 characters of Crockford base 32"))
+            }
+        }
+
+        serde_as_text!($name);
+    };
+}
+
+macro_rules! word_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                if is_word(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidId("a shopper or device id is 1 to 64 of: letters, digits, . _ : @ -"))
+                }
+            }
+        }
+
+        serde_as_text!($name);
+    };
+}
+
+macro_rules! serde_as_text {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Text;
+                impl de::Visitor<'_> for Text {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an id as a string")
+                    }
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Text)
+            }
+        }
+    };
+}
+
+ulid_id!(
+    /// A flash sale.
+    SaleId
+);
+ulid_id!(
+    /// An order. Made from the shopper and the command id, so that a repeated checkout names the same order.
+    OrderId
+);
+ulid_id!(
+    /// A command. Made and stored by the client before it sends, so that a repetition has one effect.
+    CommandId
+);
+ulid_id!(
+    /// A shopper's place in a sale's line.
+    EntryId
+);
+word_id!(
+    /// A person, as the token's `sub` names them.
+    ShopperId
+);
+word_id!(
+    /// A device, as the client (or the signed guest cookie) names it.
+    DeviceId
+);
+
+/// Ids are stored in space-separated records and in Redis keys: no spaces, no braces, no control characters.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_id_refuses_what_would_break_a_record_or_a_key() {
+        for bad in ["", "a b", "a{b}", "é", "a\nb", &"x".repeat(65)] {
+            assert!(bad.parse::<ShopperId>().is_err(), "{bad:?} must be refused");
+        }
+        assert_eq!("auth0.7:jo@shop-1".parse::<ShopperId>().map(|s| s.to_string()), Ok("auth0.7:jo@shop-1".into()));
+    }
+
+    #[test]
+    fn a_ulid_is_read_in_either_case_and_written_in_one() {
+        let id: SaleId = "01arz3ndektsv4rrffq69g5fav".parse().expect("valid");
+        assert_eq!(id.to_string(), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+        assert!("01ARZ3NDEKTSV4RRFFQ69G5FA".parse::<SaleId>().is_err());
+        assert!("81ARZ3NDEKTSV4RRFFQ69G5FAV".parse::<SaleId>().is_err(), "more than 128 bits");
+    }
+}

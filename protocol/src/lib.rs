@@ -1,0 +1,16 @@
+//! The wire of the flash-sale platform: what travels over the socket, as types. Shared by the server, the browser
+//! client and the load generator. Knows nothing of sockets, clocks or stores: it is pure and builds for WASM.
+
+pub mod code;
+pub mod id;
+pub mod message;
+
+pub use code::{CloseCode, Code};
+pub use id::{CommandId, DeviceId, EntryId, OrderId, SaleId, ShopperId};
+pub use message::*;
+
+/// The WebSocket subprotocol that a client offers and the server selects.
+pub const SUBPROTOCOL: &str = "flashsale.v1";
+
+/// The largest frame that a client may send, in bytes.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024;
