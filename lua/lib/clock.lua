@@ -1,0 +1,14 @@
+-- Redis' own clock decides every deadline and every "is it open", so that no gateway opens early.
+local function now_us()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function now_ms()
+  return math.floor(now_us() / 1000)
+end
+
+-- Lua prints large numbers as 1.7e+12; Redis stores what Lua prints.
+local function whole(number)
+  return string.format('%.0f', number)
+end
