@@ -1,0 +1,156 @@
+//! The browser client of the flash-sale platform: this file is its surface for JavaScript and nothing else. `state`
+//! decides, `view` says what a page draws, `socket` does the I/O.
+
+mod clock;
+#[cfg(test)]
+mod fixture;
+mod sale;
+mod socket;
+mod state;
+mod view;
+
+use flashsale_protocol::{Command, MAX_QUANTITY, OrderId, Payment, Quantity, SaleId};
+use js_sys::{Function, Promise};
+use socket::{Driver, Listeners, to_js};
+use state::Event;
+use std::{fmt::Display, rc::Rc, str::FromStr};
+use wasm_bindgen::prelude::*;
+
+/// One connection to one platform for one shopper; it serves any number of sales on a page.
+#[wasm_bindgen]
+pub struct FlashSaleClient {
+    driver: Rc<Driver>,
+}
+
+#[wasm_bindgen]
+impl FlashSaleClient {
+    /// `url`: the WebSocket's address. `fetch_token(stale | null)`: a promise of `{token, device?}`, or of null when
+    /// there will be none. `change(kind, sale | null)`: draw again. `settled(outcome)`: a command's end. `notice(code,
+    /// text)`: something to read.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        url: String,
+        fetch_token: Function,
+        change: Function,
+        settled: Function,
+        notice: Function,
+    ) -> Self {
+        Self {
+            driver: Driver::new(
+                url,
+                Listeners {
+                    fetch_token,
+                    change,
+                    settled,
+                    notice,
+                },
+            ),
+        }
+    }
+
+    pub fn connect(&self) {
+        self.driver.dispatch(Event::ConnectRequested);
+    }
+
+    pub fn close(&self) {
+        self.driver.dispatch(Event::StopRequested);
+    }
+
+    /// The page is visible again, or the network is back: look at once.
+    pub fn nudge(&self) {
+        self.driver.dispatch(Event::Nudge);
+    }
+
+    pub fn watch(&self, sale: &str) -> Result<(), JsError> {
+        self.driver.dispatch(Event::Watch(id(sale)?));
+        Ok(())
+    }
+
+    pub fn unwatch(&self, sale: &str) -> Result<(), JsError> {
+        self.driver.dispatch(Event::Unwatch(id(sale)?));
+        Ok(())
+    }
+
+    pub fn dismiss(&self, sale: &str) -> Result<(), JsError> {
+        self.driver.dispatch(Event::Dismiss(id(sale)?));
+        Ok(())
+    }
+
+    pub fn join(&self, sale: &str, quantity: u32) -> Result<Promise, JsError> {
+        Ok(self.driver.command(Command::Join {
+            sale: id(sale)?,
+            quantity: units(quantity)?,
+        }))
+    }
+
+    pub fn leave(&self, sale: &str) -> Result<Promise, JsError> {
+        Ok(self.driver.command(Command::Leave { sale: id(sale)? }))
+    }
+
+    pub fn reserve(&self, sale: &str, quantity: u32, partial: bool) -> Result<Promise, JsError> {
+        Ok(self.driver.command(Command::Reserve {
+            sale: id(sale)?,
+            quantity: units(quantity)?,
+            partial,
+        }))
+    }
+
+    pub fn release(&self, sale: &str) -> Result<Promise, JsError> {
+        Ok(self.driver.command(Command::Release { sale: id(sale)? }))
+    }
+
+    /// With a payment token the order is paid at once.
+    pub fn checkout(&self, sale: &str, payment: Option<String>) -> Result<Promise, JsError> {
+        let payment = payment.map(|token| Payment { token });
+        Ok(self.driver.command(Command::Checkout {
+            sale: id(sale)?,
+            payment,
+        }))
+    }
+
+    pub fn pay(&self, order: &str, payment: String) -> Result<Promise, JsError> {
+        let order: OrderId = id(order)?;
+        Ok(self.driver.command(Command::Pay {
+            order,
+            payment: Payment { token: payment },
+        }))
+    }
+
+    pub fn cancel(&self, order: &str) -> Result<Promise, JsError> {
+        Ok(self.driver.command(Command::Cancel { order: id(order)? }))
+    }
+
+    /// Asks for this shopper's orders; [`Self::known_orders`] has them afterwards.
+    pub fn orders(&self) -> Promise {
+        self.driver.command(Command::Orders {})
+    }
+
+    /// One sale as a page draws it now.
+    pub fn view(&self, sale: &str) -> Result<JsValue, JsError> {
+        let sale: SaleId = id(sale)?;
+        Ok(self.driver.read(|state, at_ms| to_js(&state.view(sale, at_ms))))
+    }
+
+    pub fn known_orders(&self) -> JsValue {
+        self.driver.read(|state, at_ms| to_js(&state.order_views(at_ms)))
+    }
+
+    pub fn connection(&self) -> JsValue {
+        self.driver.read(|state, at_ms| to_js(&state.connection(at_ms)))
+    }
+
+    /// The server's time now, in ms since 1970.
+    pub fn now(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a time is below 2^53")]
+        self.driver.read(|state, at_ms| state.server_ms(at_ms) as f64)
+    }
+}
+
+fn id<T: FromStr<Err: Display>>(text: &str) -> Result<T, JsError> {
+    text.parse()
+        .map_err(|error: T::Err| JsError::new(&error.to_string()))
+}
+
+fn units(quantity: u32) -> Result<Quantity, JsError> {
+    Quantity::new(quantity).ok_or_else(|| JsError::new(&format!("a quantity is 1 to {MAX_QUANTITY}")))
+}

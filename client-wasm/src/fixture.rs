@@ -1,0 +1,134 @@
+//! Messages for tests: whole and valid, so that each test names only what it is about.
+
+use flashsale_protocol::{
+    Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Phase, Role, SaleId, SaleInfo,
+    SaleState, Tick, Welcome,
+};
+
+pub const SALE: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+pub const ORDER: &str = "01ARZ3NDEKTSV4RRFFQ69G5FB0";
+
+pub fn sale() -> SaleId {
+    SALE.parse().expect("a valid id")
+}
+
+pub fn order_id() -> OrderId {
+    ORDER.parse().expect("a valid id")
+}
+
+pub fn tick(seq: u64, now: u64) -> Tick {
+    Tick {
+        sale: sale(),
+        seq,
+        now,
+        phase: Phase::Live,
+        starts_at: 0,
+        ends_at: 10_000_000,
+        supply: 10,
+        available: 4,
+        claimed: 1,
+        held: 1,
+        ordering: 1,
+        sold: 3,
+        unpaid: 1,
+        waiting: 20,
+        admitted: 0,
+        pace: 2.0,
+    }
+}
+
+pub fn sold_out(seq: u64, now: u64) -> Tick {
+    Tick {
+        available: 0,
+        claimed: 0,
+        held: 0,
+        ordering: 0,
+        sold: 10,
+        unpaid: 0,
+        ..tick(seq, now)
+    }
+}
+
+pub fn info() -> SaleInfo {
+    SaleInfo {
+        sale: sale(),
+        product_id: "p1".into(),
+        product_name: "Lamp".into(),
+        description: String::new(),
+        currency: "EUR".into(),
+        currency_exponent: 2,
+        original_price: 20_000,
+        sale_price: 9_900,
+        total_stock: 10,
+        room_opens_at: 0,
+        starts_at: 0,
+        ends_at: 10_000_000,
+        per_shopper_limit: 2,
+        hold_ms: 300_000,
+        claim_ms: 120_000,
+        payment_ms: 300_000,
+    }
+}
+
+pub fn state(tick: Tick) -> SaleState {
+    SaleState {
+        sale: info(),
+        tick,
+        entry: None,
+        hold: None,
+        orders: Vec::new(),
+    }
+}
+
+pub fn entry(state: EntryState, position: u64, at: u64) -> Entry {
+    let claim_until = (state == EntryState::Admitted).then_some(at + 120_000);
+    Entry {
+        sale: sale(),
+        state,
+        quantity: 1,
+        position,
+        admitted: 0,
+        claim_until,
+        reason: None,
+        at,
+    }
+}
+
+pub fn hold(state: HoldState, at: u64) -> Hold {
+    Hold {
+        sale: sale(),
+        state,
+        quantity: 1,
+        expires_at: at + 300_000,
+        order: None,
+        reason: None,
+        at,
+    }
+}
+
+pub fn order(status: OrderStatus, at: u64) -> Order {
+    Order {
+        order: order_id(),
+        sale: sale(),
+        quantity: 1,
+        unit_price: 9_900,
+        amount: 9_900,
+        currency: "EUR".into(),
+        status,
+        reason: None,
+        created_at: 1,
+        expires_at: 300_001,
+        at,
+    }
+}
+
+pub fn welcome(now: u64, states: Vec<SaleState>) -> Welcome {
+    Welcome {
+        shopper: "jo".parse().expect("a valid id"),
+        role: Role::Shopper,
+        now,
+        token_expires_at: now + 3_600_000,
+        ping_every_ms: 15_000,
+        states,
+    }
+}

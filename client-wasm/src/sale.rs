@@ -1,0 +1,275 @@
+//! What is known about one sale: the shared tick, and this shopper's entry and hold. Owns the rule that news never
+//! goes back, in whatever order it arrives. Knows nothing of connections.
+
+use crate::state::Refusal;
+use flashsale_protocol::{Entry, EntryState, Hold, HoldState, Order, OrderStatus, SaleInfo, SaleState, Tick};
+
+#[derive(Debug, Default)]
+pub struct Known {
+    pub info: Option<SaleInfo>,
+    pub tick: Option<Tick>,
+    pub entry: Option<Entry>,
+    pub hold: Option<Hold>,
+    /// The best position shown so far for the present stay in line.
+    best_position: Option<u64>,
+    /// Why the shopper's last command on this sale was refused, until the next one.
+    pub refusal: Option<Refusal>,
+    /// Why the sale cannot be watched.
+    pub trouble: Option<Refusal>,
+}
+
+impl Known {
+    /// Takes a whole state. `fresh`: it answers a hello, so nothing on this connection can be newer, and what it does
+    /// not mention is not there.
+    pub fn apply_state(&mut self, state: SaleState, fresh: bool) {
+        let SaleState {
+            sale,
+            tick,
+            entry,
+            hold,
+            orders: _,
+        } = state;
+        let as_of = tick.now;
+        let gone = |at: u64| fresh || at <= as_of;
+        self.info = Some(sale);
+        self.trouble = None;
+        self.apply_tick(tick);
+        match entry {
+            Some(entry) => self.apply_entry(entry),
+            None if self.entry.as_ref().is_some_and(|known| gone(known.at)) => {
+                self.entry = None;
+                self.best_position = None;
+            }
+            None => {}
+        }
+        match hold {
+            Some(hold) => self.apply_hold(hold),
+            None if self.hold.as_ref().is_some_and(|known| gone(known.at)) => self.hold = None,
+            None => {}
+        }
+    }
+
+    /// A tick that is not newer than the last one is dropped.
+    pub fn apply_tick(&mut self, tick: Tick) {
+        if self.tick.as_ref().is_none_or(|known| tick.seq > known.seq) {
+            self.tick = Some(tick);
+            self.note_position();
+        }
+    }
+
+    pub fn apply_entry(&mut self, entry: Entry) {
+        if let Some(known) = &self.entry {
+            if is_older(
+                (entry.at, entry_rank(entry.state)),
+                (known.at, entry_rank(known.state)),
+            ) {
+                return;
+            }
+            let same_stay = known.state == EntryState::Waiting && entry.state == EntryState::Waiting;
+            // A place gets worse only where the server says why; then the shopper is told, not comforted.
+            if !same_stay || entry.reason.is_some() {
+                self.best_position = None;
+            }
+        }
+        self.entry = Some(entry);
+        self.note_position();
+    }
+
+    pub fn apply_hold(&mut self, hold: Hold) {
+        let newer = self.hold.as_ref().is_none_or(|known| {
+            !is_older(
+                (hold.at, hold_rank(hold.state)),
+                (known.at, hold_rank(known.state)),
+            )
+        });
+        if newer {
+            self.hold = Some(hold);
+        }
+    }
+
+    /// The shopper has left the line: true at once, whenever the entry's own news comes.
+    pub fn left(&mut self) {
+        self.best_position = None;
+        if let Some(entry) = &mut self.entry
+            && matches!(entry.state, EntryState::Waiting | EntryState::Admitted)
+        {
+            entry.state = EntryState::Left;
+            entry.position = 0;
+            entry.claim_until = None;
+        }
+    }
+
+    /// Another shopper uses this page now.
+    pub fn forget_shopper(&mut self) {
+        self.entry = None;
+        self.hold = None;
+        self.best_position = None;
+        self.refusal = None;
+    }
+
+    /// The place to show: never worse than what was shown before. `None` when not in line.
+    pub fn position(&self) -> Option<u64> {
+        self.best_position
+    }
+
+    fn note_position(&mut self) {
+        self.best_position = match &self.entry {
+            Some(entry) if entry.state == EntryState::Waiting => {
+                let admitted = self.tick.as_ref().map_or(entry.admitted, |tick| tick.admitted);
+                let now = entry.position_at(admitted);
+                Some(self.best_position.map_or(now, |best| best.min(now)))
+            }
+            _ => None,
+        };
+    }
+}
+
+/// Takes one view of an order into the known one, unless it is older.
+pub fn merge_order(known: &mut Order, order: Order) {
+    if !is_older(
+        (order.at, order_rank(order.status)),
+        (known.at, order_rank(known.status)),
+    ) {
+        *known = order;
+    }
+}
+
+/// Of two pieces of news the later is true; of two from the same millisecond the one that is further on.
+fn is_older(news: (u64, u8), known: (u64, u8)) -> bool {
+    news < known
+}
+
+fn entry_rank(state: EntryState) -> u8 {
+    match state {
+        EntryState::Waiting => 0,
+        EntryState::Admitted => 1,
+        EntryState::Served | EntryState::Lapsed | EntryState::Left | EntryState::Removed => 2,
+    }
+}
+
+fn hold_rank(state: HoldState) -> u8 {
+    match state {
+        HoldState::Held => 0,
+        HoldState::Ordering => 1,
+        HoldState::Ordered | HoldState::Released | HoldState::Expired | HoldState::Revoked => 2,
+    }
+}
+
+fn order_rank(status: OrderStatus) -> u8 {
+    match status {
+        OrderStatus::Pending => 0,
+        OrderStatus::Confirmed | OrderStatus::Cancelled => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{entry, hold, state, tick};
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_entry_never_goes_back_in_time() {
+        let mut known = Known::default();
+        known.apply_entry(entry(EntryState::Admitted, 0, 20));
+        known.apply_entry(entry(EntryState::Waiting, 5, 10));
+        assert_eq!(known.entry.map(|entry| entry.state), Some(EntryState::Admitted));
+    }
+
+    #[test]
+    fn of_two_holds_from_one_millisecond_the_one_further_on_is_true() {
+        for order in [
+            [HoldState::Held, HoldState::Ordered],
+            [HoldState::Ordered, HoldState::Held],
+        ] {
+            let mut known = Known::default();
+            for state in order {
+                known.apply_hold(hold(state, 7));
+            }
+            assert_eq!(known.hold.map(|hold| hold.state), Some(HoldState::Ordered));
+        }
+    }
+
+    #[test]
+    fn a_worse_place_is_shown_only_when_the_server_says_why() {
+        let mut known = Known::default();
+        known.apply_entry(entry(EntryState::Waiting, 10, 1));
+        known.apply_entry(entry(EntryState::Waiting, 15, 2));
+        assert_eq!(known.position(), Some(10));
+        known.apply_entry(Entry {
+            reason: Some("rebuilt".into()),
+            ..entry(EntryState::Waiting, 15, 3)
+        });
+        assert_eq!(known.position(), Some(15));
+    }
+
+    #[test]
+    fn a_new_stay_in_line_starts_at_its_own_place() {
+        let mut known = Known::default();
+        known.apply_entry(entry(EntryState::Waiting, 3, 1));
+        known.left();
+        assert_eq!(known.position(), None);
+        known.apply_entry(entry(EntryState::Waiting, 90, 2));
+        assert_eq!(known.position(), Some(90));
+    }
+
+    #[test]
+    fn what_a_fresh_state_does_not_mention_is_gone() {
+        let mut known = Known::default();
+        known.apply_entry(entry(EntryState::Waiting, 3, 900));
+        known.apply_hold(hold(HoldState::Held, 900));
+        known.apply_state(state(tick(1, 500)), true);
+        assert!(known.entry.is_none() && known.hold.is_none() && known.position().is_none());
+    }
+
+    #[test]
+    fn a_state_that_was_read_before_the_news_does_not_undo_it() {
+        let mut known = Known::default();
+        known.apply_hold(hold(HoldState::Held, 900));
+        known.apply_state(state(tick(1, 500)), false);
+        assert!(known.hold.is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn a_tick_never_goes_back(seqs in prop::collection::vec(0u64..50, 1..40)) {
+            let mut known = Known::default();
+            let mut shown = None;
+            for seq in seqs {
+                known.apply_tick(tick(seq, seq));
+                let now = known.tick.as_ref().map(|tick| tick.seq);
+                prop_assert!(now >= shown);
+                shown = now;
+            }
+        }
+
+        #[test]
+        fn the_position_never_gets_worse_within_one_stay(
+            news in prop::collection::vec((any::<bool>(), 1u64..1_000, 0u64..1_000), 1..60)
+        ) {
+            let mut known = Known::default();
+            let mut shown = u64::MAX;
+            for (at, (is_tick, position, admitted)) in (1u64..).zip(news) {
+                if is_tick {
+                    known.apply_tick(Tick { admitted, ..tick(at, at) });
+                } else {
+                    known.apply_entry(Entry { admitted, ..entry(EntryState::Waiting, position, at) });
+                }
+                if let Some(position) = known.position() {
+                    prop_assert!(position <= shown && position >= 1);
+                    shown = position;
+                }
+            }
+        }
+
+        #[test]
+        fn news_may_arrive_in_any_order(order in Just((0..6u64).collect::<Vec<_>>()).prop_shuffle()) {
+            let states = [HoldState::Held, HoldState::Released, HoldState::Held, HoldState::Ordering, HoldState::Held, HoldState::Ordered];
+            let mut known = Known::default();
+            for at in order {
+                known.apply_hold(hold(states[usize::try_from(at).unwrap_or(0)], at));
+            }
+            prop_assert_eq!(known.hold.map(|hold| hold.state), Some(HoldState::Ordered));
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The browser around the state machine: WebSocket, timer, session storage, clock and randomness. Decides nothing; it
+//! carries events in and effects out.
+//!
+//! Commands under way are kept in `sessionStorage`, which a reload finds again and another tab does not see: two tabs
+//! share the token and the device (the page keeps those), and each minds its own commands. A duplicated tab gets a copy
+//! of them and repeats them under the same ids, which is harmless.
+
+use crate::state::{Change, Effect, Event, Moment, Settled, State};
+use flashsale_protocol::{Command, CommandId, DeviceId, SUBPROTOCOL};
+use js_sys::{Function, Object, Promise, Reflect};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, VecDeque},
+    rc::{Rc, Weak},
+};
+use wasm_bindgen::{JsCast, prelude::*};
+use web_sys::{CloseEvent, MessageEvent, Storage, WebSocket};
+
+/// A timer further away than this is set again on the way: browsers keep the delay in 32 bits.
+const MAX_TIMER_MS: u64 = 60_000;
+
+/// What the page hears.
+pub struct Listeners {
+    /// `fetchToken(stale | null)` → a promise of `{token, device?}`; null when there will be none.
+    pub fetch_token: Function,
+    /// `change(kind, sale | null)`
+    pub change: Function,
+    /// `settled(outcome)`
+    pub settled: Function,
+    /// `notice(code, text)`
+    pub notice: Function,
+}
+
+pub struct Driver {
+    url: String,
+    storage_key: String,
+    state: RefCell<State>,
+    listeners: Listeners,
+    socket: RefCell<Option<WebSocket>>,
+    timer: Cell<Option<i32>>,
+    wake_at: Cell<u64>,
+    effects: RefCell<VecDeque<Effect>>,
+    is_draining: Cell<bool>,
+    promised: RefCell<HashMap<CommandId, Vec<Function>>>,
+    handlers: Handlers,
+}
+
+/// Made once, so that no handler is dropped while it runs. A socket that was let go has its handlers taken off.
+struct Handlers {
+    opened: Closure<dyn FnMut()>,
+    text: Closure<dyn FnMut(MessageEvent)>,
+    closed: Closure<dyn FnMut(CloseEvent)>,
+    timer: Closure<dyn FnMut()>,
+    token: Closure<dyn FnMut(JsValue)>,
+    no_token: Closure<dyn FnMut(JsValue)>,
+}
+
+impl Driver {
+    pub fn new(url: String, listeners: Listeners) -> Rc<Self> {
+        let driver = Rc::new_cyclic(|driver| Self {
+            storage_key: format!("flash-sale:{url}:commands"),
+            url,
+            state: RefCell::default(),
+            listeners,
+            socket: RefCell::default(),
+            timer: Cell::default(),
+            wake_at: Cell::default(),
+            effects: RefCell::default(),
+            is_draining: Cell::default(),
+            promised: RefCell::default(),
+            handlers: Handlers::new(driver),
+        });
+        let stored =
+            session_storage().and_then(|storage| storage.get_item(&driver.storage_key).ok().flatten());
+        if let Some(stored) = stored {
+            driver.dispatch(Event::StoredLoaded(stored));
+        }
+        driver
+    }
+
+    pub fn dispatch(&self, event: Event) {
+        let effects = self.state.borrow_mut().step(moment(), event);
+        self.run(effects);
+    }
+
+    /// Gives a command; the promise tells its outcome and never rejects.
+    pub fn command(&self, command: Command) -> Promise {
+        Promise::new(&mut |resolve, _| {
+            let (id, effects) = self.state.borrow_mut().command(moment(), command.clone());
+            self.promised.borrow_mut().entry(id).or_default().push(resolve);
+            self.run(effects);
+        })
+    }
+
+    pub fn read<T>(&self, read: impl FnOnce(&State, u64) -> T) -> T {
+        read(&self.state.borrow(), moment().at_ms)
+    }
+
+    /// Effects run in order, also those of events that a listener causes while it hears of an earlier one.
+    fn run(&self, effects: Vec<Effect>) {
+        self.effects.borrow_mut().extend(effects);
+        if self.is_draining.replace(true) {
+            return;
+        }
+        loop {
+            let next = self.effects.borrow_mut().pop_front();
+            let Some(effect) = next else { break };
+            self.perform(effect);
+        }
+        self.is_draining.set(false);
+    }
+
+    fn perform(&self, effect: Effect) {
+        match effect {
+            Effect::OpenSocket => self.open_socket(),
+            Effect::CloseSocket => self.close_socket(),
+            Effect::Send(text) => {
+                if let Some(socket) = &*self.socket.borrow() {
+                    // A socket that closes under our hands says so itself; the command is sent again then.
+                    let _ = socket.send_with_str(&text);
+                }
+            }
+            Effect::Store(text) => {
+                // Storage may be full or forbidden: then a reload forgets the commands, and nothing else is lost.
+                if let Some(storage) = session_storage() {
+                    let _ = storage.set_item(&self.storage_key, &text);
+                }
+            }
+            Effect::FetchToken { stale } => self.fetch_token(stale),
+            Effect::WakeAt(at_ms) => self.set_timer(at_ms),
+            Effect::Changed(change) => {
+                let (kind, sale) = match change {
+                    Change::Connection => ("connection", JsValue::NULL),
+                    Change::Orders => ("orders", JsValue::NULL),
+                    Change::Sale(sale) => ("sale", sale.to_string().into()),
+                };
+                let _ = self.listeners.change.call2(&JsValue::NULL, &kind.into(), &sale);
+            }
+            Effect::Settled(settled) => self.tell(&settled),
+            Effect::Notice { code, text } => {
+                let _ = self
+                    .listeners
+                    .notice
+                    .call2(&JsValue::NULL, &code.into(), &text.into());
+            }
+        }
+    }
+
+    fn tell(&self, settled: &Settled) {
+        let outcome = to_js(&match &settled.outcome {
+            Ok(done) => serde_json::json!({
+                "id": settled.id, "verb": settled.verb, "sale": settled.sale, "ok": done,
+            }),
+            Err(refusal) => serde_json::json!({
+                "id": settled.id, "verb": settled.verb, "sale": settled.sale, "error": refusal,
+            }),
+        });
+        let promised = self.promised.borrow_mut().remove(&settled.id);
+        for resolve in promised.into_iter().flatten() {
+            let _ = resolve.call1(&JsValue::NULL, &outcome);
+        }
+        let _ = self.listeners.settled.call1(&JsValue::NULL, &outcome);
+    }
+
+    fn open_socket(&self) {
+        self.close_socket();
+        match WebSocket::new_with_str(&self.url, SUBPROTOCOL) {
+            Ok(socket) => {
+                socket.set_onopen(Some(self.handlers.opened.as_ref().unchecked_ref()));
+                socket.set_onmessage(Some(self.handlers.text.as_ref().unchecked_ref()));
+                socket.set_onclose(Some(self.handlers.closed.as_ref().unchecked_ref()));
+                *self.socket.borrow_mut() = Some(socket);
+            }
+            // A page that may not open sockets (its own security policy) is as good as offline.
+            Err(_) => self.dispatch(Event::SocketClosed { code: 1006 }),
+        }
+    }
+
+    fn close_socket(&self) {
+        if let Some(socket) = self.socket.borrow_mut().take() {
+            socket.set_onopen(None);
+            socket.set_onmessage(None);
+            socket.set_onclose(None);
+            let _ = socket.close();
+        }
+    }
+
+    fn fetch_token(&self, stale: Option<String>) {
+        let stale = stale.map_or(JsValue::NULL, JsValue::from);
+        match self.listeners.fetch_token.call1(&JsValue::NULL, &stale) {
+            Ok(answer) => {
+                let promise = Promise::resolve(&answer);
+                let _ = promise.then2(&self.handlers.token, &self.handlers.no_token);
+            }
+            Err(_) => self.dispatch(Event::TokenFailed { is_final: false }),
+        }
+    }
+
+    fn token_fetched(&self, answer: &JsValue) {
+        let field = |name: &str| {
+            Reflect::get(answer, &name.into())
+                .ok()
+                .and_then(|value| value.as_string())
+        };
+        match field("token") {
+            Some(token) => {
+                let device = field("device").and_then(|device| device.parse::<DeviceId>().ok());
+                self.dispatch(Event::TokenRefreshed { token, device });
+            }
+            None => self.dispatch(Event::TokenFailed { is_final: true }),
+        }
+    }
+
+    fn set_timer(&self, at_ms: u64) {
+        self.wake_at.set(at_ms);
+        let Some(window) = web_sys::window() else { return };
+        if let Some(timer) = self.timer.take() {
+            window.clear_timeout_with_handle(timer);
+        }
+        // Rounded up: a timer that fires before its time is set again.
+        let delay_ms = (at_ms.saturating_sub(moment().at_ms) + 1).min(MAX_TIMER_MS);
+        let delay_ms = i32::try_from(delay_ms).unwrap_or(i32::MAX);
+        let timer = self.handlers.timer.as_ref().unchecked_ref();
+        self.timer.set(
+            window
+                .set_timeout_with_callback_and_timeout_and_arguments_0(timer, delay_ms)
+                .ok(),
+        );
+    }
+
+    fn timer_fired(&self) {
+        self.timer.set(None);
+        if moment().at_ms < self.wake_at.get() {
+            self.set_timer(self.wake_at.get());
+        } else {
+            self.dispatch(Event::TimerFired);
+        }
+    }
+}
+
+impl Handlers {
+    fn new(driver: &Weak<Driver>) -> Self {
+        let opened = with(driver, |driver| driver.dispatch(Event::SocketOpened));
+        let text = with1(driver, |driver, event: MessageEvent| {
+            if let Some(text) = event.data().as_string() {
+                driver.dispatch(Event::TextReceived(text));
+            }
+        });
+        let closed = with1(driver, |driver, event: CloseEvent| {
+            driver.socket.borrow_mut().take();
+            driver.dispatch(Event::SocketClosed { code: event.code() });
+        });
+        let timer = with(driver, Driver::timer_fired);
+        let token = with1(driver, |driver, answer: JsValue| driver.token_fetched(&answer));
+        let no_token = with1(driver, |driver, _| {
+            driver.dispatch(Event::TokenFailed { is_final: false })
+        });
+        Self {
+            opened,
+            text,
+            closed,
+            timer,
+            token,
+            no_token,
+        }
+    }
+}
+
+fn with(driver: &Weak<Driver>, run: impl Fn(&Driver) + 'static) -> Closure<dyn FnMut()> {
+    let driver = driver.clone();
+    Closure::new(move || {
+        if let Some(driver) = driver.upgrade() {
+            run(&driver);
+        }
+    })
+}
+
+fn with1<E: wasm_bindgen::convert::FromWasmAbi + 'static>(
+    driver: &Weak<Driver>,
+    run: impl Fn(&Driver, E) + 'static,
+) -> Closure<dyn FnMut(E)> {
+    let driver = driver.clone();
+    Closure::new(move |event| {
+        if let Some(driver) = driver.upgrade() {
+            run(&driver, event);
+        }
+    })
+}
+
+/// A plain object, as the page would have got it from the server's JSON.
+pub fn to_js(value: &impl serde::Serialize) -> JsValue {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    js_sys::JSON::parse(&text).unwrap_or_else(|_| Object::new().into())
+}
+
+fn session_storage() -> Option<Storage> {
+    web_sys::window().and_then(|window| window.session_storage().ok().flatten())
+}
+
+fn moment() -> Moment {
+    let window = web_sys::window();
+    let at_ms = window
+        .as_ref()
+        .and_then(web_sys::Window::performance)
+        .map_or_else(js_sys::Date::now, |performance| {
+            // Not the wall clock: that one jumps when somebody sets it.
+            performance.time_origin() + performance.now()
+        });
+    let mut random = [0; 16];
+    if let Some(crypto) = window.and_then(|window| window.crypto().ok()) {
+        let _ = crypto.get_random_values_with_u8_array(&mut random);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time is positive and below 2^53"
+    )]
+    Moment {
+        at_ms: at_ms as u64,
+        random: u128::from_le_bytes(random),
+    }
+}

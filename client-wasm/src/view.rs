@@ -1,0 +1,469 @@
+//! What a page draws of one sale: one phase of the shopper's journey and every number that goes with it, derived from
+//! the state and the time. Pages decide nothing; they draw this.
+
+use crate::{
+    sale::Known,
+    state::{ConnectionView, Refusal, State},
+};
+use flashsale_protocol::{
+    Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, SaleId, SaleInfo, Tick,
+};
+use serde::Serialize;
+
+/// News of an end may be on its way for so long. A hold whose time has been over for longer is shown as over.
+pub const OVERDUE_GRACE_MS: u64 = 2_000;
+
+/// A wait is estimated only where the line moves faster than one entry in this many seconds.
+const SLOWEST_PACE_S: f64 = 600.0;
+
+/// Where the shopper is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Journey {
+    /// Nothing is known yet.
+    Loading,
+    /// There is no such sale, or it cannot be watched: see `trouble`.
+    Unknown,
+    /// Before the waiting room opens.
+    Countdown,
+    /// The waiting room is open, before the start: in line already, or not yet.
+    Lobby,
+    /// Live, and the shopper has nothing yet.
+    Open,
+    /// In line.
+    Waiting,
+    /// It is this shopper's turn.
+    Admitted,
+    /// Units are in the cart.
+    Holding,
+    CheckingOut,
+    /// An order waits for its payment.
+    Pay,
+    Confirmed,
+    SoldOut,
+    Paused,
+    Ended,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct View {
+    pub sale: SaleId,
+    pub journey: Journey,
+    /// The server's time of this view.
+    pub now: u64,
+    pub connection: ConnectionView,
+    pub info: Option<SaleInfo>,
+    pub phase: Option<Phase>,
+    pub outlook: Option<Outlook>,
+    pub countdown: Option<Countdown>,
+    pub stock: Option<Stock>,
+    pub line: Option<Line>,
+    pub turn: Option<Turn>,
+    pub hold: Option<HoldView>,
+    pub order: Option<OrderView>,
+    /// Units this shopper may still take, by the limit per person.
+    pub may_take: u32,
+    /// How the last thing ended, where that is the newest there is to say.
+    pub note: Option<Note>,
+    /// Why the last command was refused.
+    pub refusal: Option<Refusal>,
+    pub trouble: Option<Refusal>,
+    /// The verbs under way.
+    pub under_way: Vec<&'static str>,
+}
+
+/// The next hour that matters, and how long until then.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Countdown {
+    /// room | start | end
+    pub to: &'static str,
+    pub at: u64,
+    pub left_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stock {
+    pub supply: u64,
+    pub free: u64,
+    /// Claimed, held, in a checkout or unpaid: not free, and not gone either.
+    pub in_carts: u64,
+    /// Paid.
+    pub sold: u64,
+    pub waiting: u64,
+    pub admitted: u64,
+    pub pace: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    pub quantity: u32,
+    /// 1 is next. Never worse than shown before.
+    pub position: u64,
+    /// Everybody in line.
+    pub waiting: u64,
+    /// The estimated wait; null when the line does not move.
+    pub wait_ms: Option<u64>,
+    pub chance: Chance,
+}
+
+/// What the numbers say about somebody at this place, if everybody ahead takes one unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Chance {
+    /// There are units for everybody ahead and for this shopper.
+    Good,
+    /// Only if some of the units in carts come back.
+    Possible,
+    /// More people are ahead than units can come.
+    Slim,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Turn {
+    pub quantity: u32,
+    pub until: u64,
+    pub left_ms: u64,
+    pub total_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HoldView {
+    pub quantity: u32,
+    pub until: u64,
+    pub left_ms: u64,
+    pub total_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OrderView {
+    pub order: OrderId,
+    pub sale: SaleId,
+    pub quantity: u32,
+    pub amount: i64,
+    pub currency: String,
+    pub status: OrderStatus,
+    pub reason: Option<String>,
+    pub created_at: u64,
+    pub until: u64,
+    pub left_ms: u64,
+    pub total_ms: u64,
+    /// As far as this page knows the sale.
+    pub product_name: Option<String>,
+    pub currency_exponent: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Note {
+    /// hold_expired | hold_released | hold_revoked | turn_lapsed | left | removed | order_cancelled
+    pub kind: &'static str,
+    pub reason: Option<String>,
+    pub at: u64,
+}
+
+impl State {
+    /// One sale as a page draws it now.
+    pub fn view(&self, sale: SaleId, at_ms: u64) -> View {
+        let now = self.server_ms(at_ms);
+        let unknown = Known::default();
+        let known = self.known(sale).unwrap_or(&unknown);
+        let under_way: Vec<_> = self.verbs_under_way(sale).collect();
+        let mine = Mine::of(self, known, sale, now, &under_way);
+        let order = mine
+            .order
+            .map(|order| OrderView::of(order, known.info.as_ref(), now));
+        View {
+            sale,
+            journey: journey(known, &mine, &under_way),
+            now,
+            connection: self.connection(at_ms),
+            info: known.info.clone(),
+            phase: known.tick.as_ref().map(|tick| tick.phase),
+            outlook: known.tick.as_ref().map(Tick::outlook),
+            countdown: known
+                .tick
+                .as_ref()
+                .and_then(|tick| countdown(tick, known.info.as_ref(), now)),
+            stock: known.tick.as_ref().map(Stock::of),
+            line: mine
+                .entry
+                .filter(|entry| entry.state == EntryState::Waiting)
+                .and_then(|entry| line(known, entry)),
+            turn: mine.entry.and_then(|entry| turn(known, entry, now)),
+            hold: mine.hold.map(|hold| HoldView {
+                quantity: hold.quantity,
+                until: hold.expires_at,
+                left_ms: hold.expires_at.saturating_sub(now),
+                total_ms: known.info.as_ref().map_or(0, |info| info.hold_ms),
+            }),
+            order,
+            may_take: mine.may_take,
+            note: note(known, &mine),
+            refusal: known.refusal.clone(),
+            trouble: known.trouble.clone(),
+            under_way,
+        }
+    }
+
+    /// This shopper's orders as a page lists them, newest first.
+    pub fn order_views(&self, at_ms: u64) -> Vec<OrderView> {
+        let now = self.server_ms(at_ms);
+        let info = |order: &Order| self.known(order.sale).and_then(|known| known.info.as_ref());
+        self.orders()
+            .map(|order| OrderView::of(order, info(order), now))
+            .collect()
+    }
+}
+
+/// What this shopper has, without what is over.
+struct Mine<'a> {
+    entry: Option<&'a Entry>,
+    hold: Option<&'a Hold>,
+    order: Option<&'a Order>,
+    may_take: u32,
+    /// Ended by the clock, though no news of it has come.
+    is_hold_overdue: bool,
+    is_turn_overdue: bool,
+}
+
+impl<'a> Mine<'a> {
+    fn of(state: &'a State, known: &'a Known, sale: SaleId, now: u64, under_way: &[&str]) -> Self {
+        let is_over = |until: u64| now > until + OVERDUE_GRACE_MS;
+        let entry = known.entry.as_ref();
+        let is_turn_overdue = entry.is_some_and(|entry| {
+            entry.state == EntryState::Admitted
+                && entry.claim_until.is_some_and(is_over)
+                && under_way.is_empty()
+        });
+        let entry = entry.filter(|entry| match entry.state {
+            EntryState::Waiting => true,
+            EntryState::Admitted => !is_turn_overdue,
+            EntryState::Served | EntryState::Lapsed | EntryState::Left | EntryState::Removed => false,
+        });
+        let hold = known.hold.as_ref();
+        let is_hold_overdue = hold.is_some_and(|hold| {
+            hold.state == HoldState::Held && is_over(hold.expires_at) && !under_way.contains(&"checkout")
+        });
+        let hold = hold.filter(|hold| match hold.state {
+            HoldState::Held => !is_hold_overdue,
+            HoldState::Ordering => true,
+            HoldState::Ordered | HoldState::Released | HoldState::Expired | HoldState::Revoked => false,
+        });
+        let orders: Vec<&Order> = state.orders().filter(|order| order.sale == sale).collect();
+        let pending = orders
+            .iter()
+            .find(|order| order.status == OrderStatus::Pending)
+            .copied();
+        let order = pending.or(orders.first().copied());
+        let ordered: u32 = orders
+            .iter()
+            .filter(|order| order.status != OrderStatus::Cancelled)
+            .map(|order| order.quantity)
+            .sum();
+        let held = hold.map_or(0, |hold| hold.quantity);
+        let limit = known.info.as_ref().map_or(1, |info| info.per_shopper_limit);
+        Self {
+            entry,
+            hold,
+            order,
+            may_take: limit.saturating_sub(ordered + held),
+            is_hold_overdue,
+            is_turn_overdue,
+        }
+    }
+}
+
+fn journey(known: &Known, mine: &Mine<'_>, under_way: &[&str]) -> Journey {
+    let Some(tick) = &known.tick else {
+        return if known.trouble.is_some() {
+            Journey::Unknown
+        } else {
+            Journey::Loading
+        };
+    };
+    if let Some(hold) = mine.hold {
+        let is_checking_out = hold.state == HoldState::Ordering || under_way.contains(&"checkout");
+        return if is_checking_out {
+            Journey::CheckingOut
+        } else {
+            Journey::Holding
+        };
+    }
+    if mine
+        .order
+        .is_some_and(|order| order.status == OrderStatus::Pending)
+    {
+        return Journey::Pay;
+    }
+    let is_over = matches!(tick.phase, Phase::Ended | Phase::Cancelled);
+    let is_sold_out = tick.supply > 0 && tick.outlook() == Outlook::SoldOut;
+    if let Some(entry) = mine.entry {
+        match (entry.state, tick.phase) {
+            (EntryState::Admitted, _) => return Journey::Admitted,
+            (_, Phase::Scheduled | Phase::Waiting) => return Journey::Lobby,
+            (_, Phase::Live) if !is_sold_out => return Journey::Waiting,
+            _ => {}
+        }
+    }
+    if mine
+        .order
+        .is_some_and(|order| order.status == OrderStatus::Confirmed)
+        && (mine.entry.is_none() || is_over)
+    {
+        return Journey::Confirmed;
+    }
+    match tick.phase {
+        Phase::Scheduled => Journey::Countdown,
+        Phase::Waiting => Journey::Lobby,
+        Phase::Cancelled => Journey::Cancelled,
+        Phase::Live | Phase::Paused | Phase::Ended if is_sold_out => Journey::SoldOut,
+        Phase::Live => Journey::Open,
+        Phase::Paused => Journey::Paused,
+        Phase::Ended => Journey::Ended,
+    }
+}
+
+fn countdown(tick: &Tick, info: Option<&SaleInfo>, now: u64) -> Option<Countdown> {
+    let (to, at) = match (tick.phase, info) {
+        (Phase::Scheduled, Some(info)) if info.room_opens_at < tick.starts_at && info.room_opens_at > now => {
+            ("room", info.room_opens_at)
+        }
+        (Phase::Scheduled | Phase::Waiting, _) => ("start", tick.starts_at),
+        (Phase::Live | Phase::Paused, _) => ("end", tick.ends_at),
+        (Phase::Ended | Phase::Cancelled, _) => return None,
+    };
+    Some(Countdown {
+        to,
+        at,
+        left_ms: at.saturating_sub(now),
+    })
+}
+
+fn line(known: &Known, entry: &Entry) -> Option<Line> {
+    let tick = known.tick.as_ref()?;
+    let position = known.position()?;
+    let moves = tick.phase == Phase::Live && tick.pace * SLOWEST_PACE_S > 1.0;
+    // A float is exact for any number of people that there are; the cast saturates.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "see above"
+    )]
+    let wait_ms = moves.then(|| (position as f64 / tick.pace * 1_000.0) as u64);
+    let coming = tick.claimed + tick.held + tick.ordering + tick.unpaid;
+    let chance = if position <= tick.available {
+        Chance::Good
+    } else if position <= tick.available + coming {
+        Chance::Possible
+    } else {
+        Chance::Slim
+    };
+    // The shopper is one of those who wait, whatever the last tick has counted.
+    Some(Line {
+        quantity: entry.quantity,
+        position,
+        waiting: tick.waiting.max(position),
+        wait_ms,
+        chance,
+    })
+}
+
+fn turn(known: &Known, entry: &Entry, now: u64) -> Option<Turn> {
+    let until = entry
+        .claim_until
+        .filter(|_| entry.state == EntryState::Admitted)?;
+    let total_ms = known.info.as_ref().map_or(0, |info| info.claim_ms);
+    Some(Turn {
+        quantity: entry.quantity,
+        until,
+        left_ms: until.saturating_sub(now),
+        total_ms,
+    })
+}
+
+/// The newest end among the entry's, the hold's and the order's, unless something newer is going on.
+fn note(known: &Known, mine: &Mine<'_>) -> Option<Note> {
+    let entry = known.entry.as_ref().and_then(|entry| {
+        let kind = match entry.state {
+            EntryState::Lapsed => "turn_lapsed",
+            EntryState::Admitted if mine.is_turn_overdue => "turn_lapsed",
+            EntryState::Left => "left",
+            EntryState::Removed => "removed",
+            EntryState::Waiting | EntryState::Admitted | EntryState::Served => return None,
+        };
+        Some(Note {
+            kind,
+            reason: entry.reason.clone(),
+            at: entry.at,
+        })
+    });
+    let hold = known.hold.as_ref().and_then(|hold| {
+        let kind = match hold.state {
+            HoldState::Expired => "hold_expired",
+            HoldState::Held if mine.is_hold_overdue => "hold_expired",
+            HoldState::Released => "hold_released",
+            HoldState::Revoked => "hold_revoked",
+            HoldState::Held | HoldState::Ordering | HoldState::Ordered => return None,
+        };
+        Some(Note {
+            kind,
+            reason: hold.reason.clone(),
+            at: hold.at,
+        })
+    });
+    let order = mine.order.filter(|order| order.status == OrderStatus::Cancelled);
+    let order = order.map(|order| Note {
+        kind: "order_cancelled",
+        reason: order.reason.clone(),
+        at: order.at,
+    });
+    let newest = [entry, hold, order]
+        .into_iter()
+        .flatten()
+        .max_by_key(|note| note.at)?;
+    let is_past = |order: &Order| match order.status {
+        OrderStatus::Pending => false,
+        OrderStatus::Confirmed => order.at < newest.at,
+        OrderStatus::Cancelled => true,
+    };
+    let says_most = mine.entry.is_none() && mine.hold.is_none() && mine.order.is_none_or(is_past);
+    says_most.then_some(newest)
+}
+
+impl Stock {
+    fn of(tick: &Tick) -> Self {
+        Self {
+            supply: tick.supply,
+            free: tick.available,
+            in_carts: tick.claimed + tick.held + tick.ordering + tick.unpaid,
+            sold: tick.sold.saturating_sub(tick.unpaid),
+            waiting: tick.waiting,
+            admitted: tick.admitted,
+            pace: tick.pace,
+        }
+    }
+}
+
+impl OrderView {
+    fn of(order: &Order, info: Option<&SaleInfo>, now: u64) -> Self {
+        Self {
+            order: order.order,
+            sale: order.sale,
+            quantity: order.quantity,
+            amount: order.amount,
+            currency: order.currency.clone(),
+            status: order.status,
+            reason: order.reason.clone(),
+            created_at: order.created_at,
+            until: order.expires_at,
+            left_ms: order.expires_at.saturating_sub(now),
+            total_ms: order.expires_at.saturating_sub(order.created_at),
+            product_name: info.map(|info| info.product_name.clone()),
+            currency_exponent: info.map(|info| info.currency_exponent),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

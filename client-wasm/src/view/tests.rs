@@ -1,0 +1,379 @@
+use super::*;
+use crate::{
+    fixture::{entry, hold, info, order, order_id, sale, sold_out, state, tick},
+    state::{Event, Moment},
+};
+use flashsale_protocol::{Command, Done, Outcome, Payment, SaleState, ServerMessage};
+
+const NOW: u64 = 1_000_000;
+
+/// A connected shopper whose sale is in this state.
+fn shopper(sale_state: SaleState) -> State {
+    let mut machine = State::default();
+    step(&mut machine, Event::Watch(sale()));
+    step(&mut machine, Event::ConnectRequested);
+    step(
+        &mut machine,
+        Event::TokenRefreshed {
+            token: "t".into(),
+            device: None,
+        },
+    );
+    let hello = step(&mut machine, Event::SocketOpened);
+    let id = hello.iter().find_map(|effect| match effect {
+        crate::state::Effect::Send(text) => flashsale_protocol::Request::parse(text)
+            .ok()
+            .map(|request| request.id),
+        _ => None,
+    });
+    let welcome = crate::fixture::welcome(NOW, vec![sale_state]);
+    let reply = ServerMessage::Reply {
+        id,
+        outcome: Outcome::Ok(Done::Welcome(welcome)),
+    };
+    step(&mut machine, Event::TextReceived(reply.to_json()));
+    machine
+}
+
+fn step(machine: &mut State, event: Event) -> Vec<crate::state::Effect> {
+    machine.step(
+        Moment {
+            at_ms: NOW,
+            random: 1,
+        },
+        event,
+    )
+}
+
+fn view(sale_state: SaleState) -> View {
+    shopper(sale_state).view(sale(), NOW)
+}
+
+fn in_phase(phase: Phase) -> SaleState {
+    state(Tick {
+        phase,
+        starts_at: NOW + 30_000,
+        ends_at: NOW + 90_000,
+        ..tick(1, NOW)
+    })
+}
+
+fn with_entry(entry: Entry, sale_state: SaleState) -> SaleState {
+    SaleState {
+        entry: Some(entry),
+        ..sale_state
+    }
+}
+
+#[test]
+fn each_state_of_sale_and_shopper_has_one_phase_of_the_journey() {
+    let waiting = || entry(EntryState::Waiting, 5, NOW);
+    let live = || state(tick(1, NOW));
+    let gone = || state(sold_out(1, NOW));
+    let holding = |hold_state| SaleState {
+        hold: Some(hold(hold_state, NOW)),
+        ..state(tick(1, NOW))
+    };
+    let ordered = |status| SaleState {
+        orders: vec![order(status, NOW)],
+        ..state(sold_out(1, NOW))
+    };
+    let paused = || SaleState {
+        tick: Tick {
+            phase: Phase::Paused,
+            ..tick(1, NOW)
+        },
+        ..state(tick(1, NOW))
+    };
+    let cases = [
+        (in_phase(Phase::Scheduled), Journey::Countdown),
+        (in_phase(Phase::Waiting), Journey::Lobby),
+        (with_entry(waiting(), in_phase(Phase::Waiting)), Journey::Lobby),
+        (live(), Journey::Open),
+        (with_entry(waiting(), live()), Journey::Waiting),
+        (
+            with_entry(entry(EntryState::Admitted, 0, NOW), live()),
+            Journey::Admitted,
+        ),
+        (
+            with_entry(entry(EntryState::Lapsed, 0, NOW), live()),
+            Journey::Open,
+        ),
+        (holding(HoldState::Held), Journey::Holding),
+        (holding(HoldState::Ordering), Journey::CheckingOut),
+        (holding(HoldState::Expired), Journey::Open),
+        (ordered(OrderStatus::Pending), Journey::Pay),
+        (ordered(OrderStatus::Confirmed), Journey::Confirmed),
+        (ordered(OrderStatus::Cancelled), Journey::SoldOut),
+        (gone(), Journey::SoldOut),
+        (with_entry(waiting(), gone()), Journey::SoldOut),
+        (paused(), Journey::Paused),
+        (with_entry(waiting(), paused()), Journey::Paused),
+        (in_phase(Phase::Ended), Journey::Ended),
+        (in_phase(Phase::Cancelled), Journey::Cancelled),
+    ];
+    for (sale_state, journey) in cases {
+        assert_eq!(view(sale_state.clone()).journey, journey, "{sale_state:?}");
+    }
+    assert_eq!(State::default().view(sale(), NOW).journey, Journey::Loading);
+}
+
+#[test]
+fn all_in_carts_is_not_sold_out() {
+    let view = view(state(Tick {
+        available: 0,
+        held: 2,
+        sold: 8,
+        unpaid: 0,
+        claimed: 0,
+        ordering: 0,
+        ..tick(1, NOW)
+    }));
+    assert_eq!(
+        (view.journey, view.outlook),
+        (Journey::Open, Some(Outlook::MayComeBack))
+    );
+}
+
+#[test]
+fn an_unpaid_order_is_not_sold_and_the_stock_bar_adds_up() {
+    let stock = view(state(tick(1, NOW))).stock.expect("stock");
+    assert_eq!((stock.free, stock.in_carts, stock.sold), (4, 4, 2));
+    assert_eq!(stock.free + stock.in_carts + stock.sold, stock.supply);
+}
+
+#[test]
+fn a_checkout_under_way_is_shown_before_its_answer() {
+    let mut machine = shopper(SaleState {
+        hold: Some(hold(HoldState::Held, NOW)),
+        ..state(tick(1, NOW))
+    });
+    let command = Command::Checkout {
+        sale: sale(),
+        payment: None,
+    };
+    machine.command(
+        Moment {
+            at_ms: NOW,
+            random: 3,
+        },
+        command,
+    );
+    let view = machine.view(sale(), NOW);
+    assert_eq!(
+        (view.journey, view.under_way),
+        (Journey::CheckingOut, vec!["checkout"])
+    );
+}
+
+#[test]
+fn a_payment_under_way_belongs_to_its_sale() {
+    let mut machine = shopper(SaleState {
+        orders: vec![order(OrderStatus::Pending, NOW)],
+        ..state(tick(1, NOW))
+    });
+    let command = Command::Pay {
+        order: order_id(),
+        payment: Payment {
+            token: "sandbox_approve".into(),
+        },
+    };
+    machine.command(
+        Moment {
+            at_ms: NOW,
+            random: 3,
+        },
+        command,
+    );
+    assert_eq!(machine.view(sale(), NOW).under_way, vec!["pay"]);
+}
+
+#[test]
+fn the_wait_is_the_place_by_the_pace_and_unknown_when_the_line_stands() {
+    let waiting = entry(EntryState::Waiting, 20, NOW);
+    let line = view(with_entry(waiting.clone(), state(tick(1, NOW))))
+        .line
+        .expect("in line");
+    assert_eq!((line.position, line.wait_ms), (20, Some(10_000)));
+    let still = Tick {
+        pace: 0.0,
+        ..tick(1, NOW)
+    };
+    assert_eq!(
+        view(with_entry(waiting.clone(), state(still)))
+            .line
+            .and_then(|line| line.wait_ms),
+        None
+    );
+    let not_started = view(with_entry(waiting, in_phase(Phase::Waiting)));
+    assert_eq!(not_started.line.and_then(|line| line.wait_ms), None);
+}
+
+#[test]
+fn the_place_follows_the_shared_tick() {
+    let mut machine = shopper(with_entry(
+        entry(EntryState::Waiting, 20, NOW),
+        state(tick(1, NOW)),
+    ));
+    step(
+        &mut machine,
+        Event::TextReceived(
+            ServerMessage::Tick(Tick {
+                admitted: 12,
+                ..tick(2, NOW)
+            })
+            .to_json(),
+        ),
+    );
+    assert_eq!(machine.view(sale(), NOW).line.map(|line| line.position), Some(8));
+}
+
+#[test]
+fn the_chance_is_what_the_stock_allows() {
+    let chance = |position| {
+        view(with_entry(
+            entry(EntryState::Waiting, position, NOW),
+            state(tick(1, NOW)),
+        ))
+        .line
+        .map(|line| line.chance)
+    };
+    assert_eq!(chance(4), Some(Chance::Good));
+    assert_eq!(chance(8), Some(Chance::Possible));
+    assert_eq!(chance(9), Some(Chance::Slim));
+}
+
+#[test]
+fn an_expired_hold_is_said_to_be_so_until_something_newer_happens() {
+    let expired = SaleState {
+        hold: Some(hold(HoldState::Expired, NOW)),
+        ..state(tick(1, NOW))
+    };
+    assert_eq!(
+        view(expired.clone()).note.map(|note| note.kind),
+        Some("hold_expired")
+    );
+    let in_line_again = with_entry(entry(EntryState::Waiting, 3, NOW + 1), expired.clone());
+    assert_eq!(view(in_line_again).note, None);
+    let bought_since = SaleState {
+        orders: vec![order(OrderStatus::Confirmed, NOW + 1)],
+        ..expired
+    };
+    assert_eq!(view(bought_since).note, None);
+}
+
+#[test]
+fn a_hold_whose_time_is_long_over_is_not_shown_as_held() {
+    let machine = shopper(SaleState {
+        hold: Some(hold(HoldState::Held, NOW)),
+        ..state(tick(1, NOW))
+    });
+    let expires = NOW + 300_000;
+    assert_eq!(
+        machine.view(sale(), expires + OVERDUE_GRACE_MS).journey,
+        Journey::Holding,
+        "news may be on its way"
+    );
+    let later = machine.view(sale(), expires + OVERDUE_GRACE_MS + 1);
+    assert_eq!(
+        (later.journey, later.note.map(|note| note.kind)),
+        (Journey::Open, Some("hold_expired"))
+    );
+}
+
+#[test]
+fn the_limit_counts_what_is_held_and_ordered_but_not_what_is_cancelled() {
+    let live = || state(tick(1, NOW));
+    assert_eq!(view(live()).may_take, 2);
+    let held = SaleState {
+        hold: Some(hold(HoldState::Held, NOW)),
+        ..live()
+    };
+    assert_eq!(
+        view(SaleState {
+            orders: vec![order(OrderStatus::Confirmed, NOW)],
+            ..held
+        })
+        .may_take,
+        0
+    );
+    assert_eq!(
+        view(SaleState {
+            orders: vec![order(OrderStatus::Cancelled, NOW)],
+            ..live()
+        })
+        .may_take,
+        2
+    );
+}
+
+#[test]
+fn the_countdown_is_told_by_the_servers_clock() {
+    let mut room = in_phase(Phase::Scheduled);
+    room.sale = SaleInfo {
+        room_opens_at: NOW + 10_000,
+        ..info()
+    };
+    let next = view(room).countdown.expect("a countdown");
+    assert_eq!((next.to, next.left_ms), ("room", 10_000));
+    let next = view(in_phase(Phase::Waiting)).countdown.expect("a countdown");
+    assert_eq!((next.to, next.left_ms), ("start", 30_000));
+    assert_eq!(view(in_phase(Phase::Ended)).countdown, None);
+}
+
+/// `web/src/client/view.ts` describes the same object by hand: no field and no phase may be missing there.
+#[test]
+fn the_pages_know_every_field_of_the_view() {
+    let types = include_str!("../../../web/src/client/view.ts");
+    let mut sale_state = with_entry(entry(EntryState::Waiting, 5, NOW), state(tick(1, NOW)));
+    sale_state.hold = Some(hold(HoldState::Held, NOW));
+    sale_state.orders = vec![order(OrderStatus::Cancelled, NOW)];
+    let waiting = serde_json::to_value(view(sale_state)).expect("serialises");
+    let admitted = with_entry(entry(EntryState::Admitted, 0, NOW), state(tick(1, NOW)));
+    let admitted = serde_json::to_value(view(admitted)).expect("serialises");
+    let expired = SaleState {
+        hold: Some(hold(HoldState::Expired, NOW)),
+        ..state(tick(1, NOW))
+    };
+    let expired = serde_json::to_value(view(expired)).expect("serialises");
+    for value in [waiting, admitted, expired] {
+        each_key(&value, &mut |key| {
+            let is_there = types.contains(&format!("{key}:")) || types.contains(&format!("{key}?:"));
+            assert!(is_there, "view.ts does not know {key}");
+        });
+    }
+    let phases = [
+        Journey::Loading,
+        Journey::Unknown,
+        Journey::Countdown,
+        Journey::Lobby,
+        Journey::Open,
+        Journey::Waiting,
+        Journey::Admitted,
+        Journey::Holding,
+        Journey::CheckingOut,
+        Journey::Pay,
+        Journey::Confirmed,
+        Journey::SoldOut,
+        Journey::Paused,
+        Journey::Ended,
+        Journey::Cancelled,
+    ];
+    for phase in phases {
+        let word = serde_json::to_string(&phase).expect("serialises");
+        assert!(types.contains(&word), "view.ts does not know {word}");
+    }
+}
+
+fn each_key(value: &serde_json::Value, see: &mut impl FnMut(&str)) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (key, value) in fields {
+                see(key);
+                each_key(value, see);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| each_key(item, see)),
+        _ => {}
+    }
+}

@@ -1,0 +1,147 @@
+/**
+ * What the client says of one sale (client-wasm/src/view.rs writes it; a test there holds this file to it).
+ * Times are milliseconds since 1970 by the server's clock, money is in minor units.
+ */
+
+export type Journey =
+  | "loading"
+  | "unknown"
+  | "countdown"
+  | "lobby"
+  | "open"
+  | "waiting"
+  | "admitted"
+  | "holding"
+  | "checking_out"
+  | "pay"
+  | "confirmed"
+  | "sold_out"
+  | "paused"
+  | "ended"
+  | "cancelled";
+
+export type Phase = "scheduled" | "waiting" | "live" | "paused" | "ended" | "cancelled";
+export type Outlook = "free" | "may_come_back" | "sold_out";
+export type Chance = "good" | "possible" | "slim";
+
+export interface View {
+  sale: string;
+  journey: Journey;
+  now: number;
+  connection: Connection;
+  info: SaleInfo | null;
+  phase: Phase | null;
+  outlook: Outlook | null;
+  countdown: Countdown | null;
+  stock: Stock | null;
+  line: Line | null;
+  turn: Clocked | null;
+  hold: Clocked | null;
+  order: Order | null;
+  may_take: number;
+  note: Note | null;
+  refusal: Refusal | null;
+  trouble: Refusal | null;
+  under_way: Verb[];
+}
+
+export type Verb = "join" | "leave" | "reserve" | "release" | "checkout" | "pay" | "cancel" | "orders" | "watch";
+
+export interface Connection {
+  state: "idle" | "connecting" | "online" | "waiting" | "stopped";
+  retry_in_ms?: number;
+  code?: string;
+  shopper?: string;
+  role?: "shopper" | "merchant" | "admin";
+}
+
+export interface SaleInfo {
+  sale: string;
+  product_id: string;
+  product_name: string;
+  description: string;
+  currency: string;
+  currency_exponent: number;
+  original_price: number;
+  sale_price: number;
+  total_stock: number;
+  room_opens_at: number;
+  starts_at: number;
+  ends_at: number;
+  per_shopper_limit: number;
+  hold_ms: number;
+  claim_ms: number;
+  payment_ms: number;
+}
+
+export interface Countdown {
+  to: "room" | "start" | "end";
+  at: number;
+  left_ms: number;
+}
+
+export interface Stock {
+  supply: number;
+  free: number;
+  in_carts: number;
+  sold: number;
+  waiting: number;
+  admitted: number;
+  pace: number;
+}
+
+export interface Line {
+  quantity: number;
+  position: number;
+  waiting: number;
+  wait_ms: number | null;
+  chance: Chance;
+}
+
+/** Units that are the shopper's until a time: a turn, or a hold. */
+export interface Clocked {
+  quantity: number;
+  until: number;
+  left_ms: number;
+  total_ms: number;
+}
+
+export interface Order {
+  order: string;
+  sale: string;
+  quantity: number;
+  amount: number;
+  currency: string;
+  status: "pending" | "confirmed" | "cancelled";
+  reason: string | null;
+  created_at: number;
+  until: number;
+  left_ms: number;
+  total_ms: number;
+  product_name: string | null;
+  currency_exponent: number | null;
+}
+
+export interface Note {
+  kind: "hold_expired" | "hold_released" | "hold_revoked" | "turn_lapsed" | "left" | "removed" | "order_cancelled";
+  reason: string | null;
+  at: number;
+}
+
+export interface Refusal {
+  verb: Verb;
+  code: string;
+  message: string;
+  retry: boolean;
+  retry_after_ms?: number;
+  order?: string;
+}
+
+/** A command's end. */
+export interface Outcome {
+  id: string;
+  verb: Verb;
+  sale: string | null;
+  ok?: Record<string, unknown>;
+  error?: Refusal;
+}
