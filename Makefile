@@ -1,0 +1,65 @@
+# The commands of this project. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+target := $(or $(CARGO_TARGET_DIR),target)
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+# The queries were checked when they were written (.sqlx/): building needs no database, whatever .env says.
+export SQLX_OFFLINE := true
+
+# Only what is given is passed on: the defaults are the server's own (`flashsale serve --help`).
+serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--storefront-listen $(STOREFRONT_LISTEN)) \
+	$(if $(DATA_DIR),--data-dir $(DATA_DIR))
+
+compose := docker compose --env-file deploy/compose.env
+
+.PHONY: help setup run build web wasm test lint bench up down clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  make run LISTEN=0.0.0.0:9000 STOREFRONT_LISTEN=0.0.0.0:9001 DATA_DIR=/tmp/sale ARGS=\"--roles gateway\""
+	@echo "  make test PARTS=\"rust web browser\" FILTER=reserve"
+	@echo "  make bench SHOPPERS=5000 STOCK=500"
+
+run: setup web ## Set up, build, and serve demo sales with a private Redis and Postgres; Ctrl-C stops it all
+	@echo "server: building (the first time takes some minutes)"
+	@cargo build --release --locked --package flashsale
+	@exec $(target)/release/flashsale serve --dev --demo $(serve_flags) $(ARGS)
+
+test: ## Set up, and run every test: Rust, web, browser
+	@scripts/setup --test
+	@PARTS="$(PARTS)" FILTER="$(FILTER)" scripts/test
+
+lint: setup wasm ## Formatting, clippy, types, shell scripts, licences
+	@scripts/lint
+
+bench: setup ## Rush: SHOPPERS shoppers for STOCK units; the numbers go to target/bench/rush.json
+	@mkdir -p target/bench
+	cargo run --release --locked --package loadtest -- rush \
+		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
+
+build: setup web ## Build everything for release
+	@cargo build --release --locked --workspace
+
+up: ## Start two gateways, a worker, Redis, Postgres and a load balancer with docker compose
+	@scripts/compose-env
+	@$(compose) up --build --detach --wait
+
+down: ## Stop what `make up` has started; the data stays
+	@$(compose) down
+
+setup: ## Install what is missing on this machine
+	@scripts/setup
+
+web: wasm ## Build the pages
+	@scripts/build-web
+
+wasm: ## Build the browser client
+	@scripts/build-wasm
+
+clean: ## Remove what was built; data (.data) and tools (.tools) stay
+	@rm -rf $(target) web/dist web/src/wasm web/test-results
