@@ -19,7 +19,7 @@ if #overdue == 0 then
   return answers
 end
 local records = read_many(holds, overdue, parse_record)
-local changed, device_change = {}, {}
+local changed, device_change, expired = {}, {}, 0
 
 for _, shopper in ipairs(overdue) do
   local record = records[shopper]
@@ -36,6 +36,7 @@ for _, shopper in ipairs(overdue) do
       lane.held = lane.held - record.quantity
       count(device_change, record.device, -record.quantity)
       record.state = 'expired'
+      expired = expired + 1
     end
     answers[#answers + 1] = table.concat({ record.state, shopper, whole(record.quantity) }, ' ')
   end
@@ -44,4 +45,5 @@ end
 write_records(holds, deadlines, records, changed)
 add_units(devices_key, device_change)
 write_counters(stock, lane)
+redis.call('HINCRBY', stock, 'expired', expired)
 return answers

@@ -19,7 +19,7 @@ local now = now_ms()
 local records = read_many(holds, column(2, ITEM), parse_record)
 local bought = read_many(bought_key, column(2, ITEM), tonumber)
 local devices = read_many(devices_key, column(6, ITEM), tonumber)
-local changed, device_change = {}, {}
+local changed, device_change, reservations = {}, {}, 0
 
 local function reserve(shopper, quantity, partial, command, device)
   local asked = whole(quantity) .. (partial and 'p' or '')
@@ -91,6 +91,7 @@ local function reserve(shopper, quantity, partial, command, device)
     device = device, order = '-',
   }
   changed[shopper] = true
+  reservations = reservations + 1
   return table.concat({ 'ok', whole(granted), whole(now + lane.hold_ms), 'held' }, ' ')
 end
 
@@ -102,5 +103,6 @@ if next(changed) then
   write_records(holds, deadlines, records, changed)
   add_units(devices_key, device_change)
   write_counters(stock, lane)
+  redis.call('HINCRBY', stock, 'reservations', reservations)
 end
 return answers

@@ -54,6 +54,8 @@ codes! {
     NotFound = 106, "not_found", 404, false, "There is nothing at this address.";
     MethodNotAllowed = 107, "method_not_allowed", 405, false, "This address does not take this method.";
 
+    BadHandshake = 108, "bad_handshake", 400, false, "This address speaks WebSocket, version 13, subprotocol flashsale.v1.";
+
     HelloFirst = 200, "hello_first", 401, false, "Say hello before any other command.";
     HelloTwice = 201, "hello_twice", 409, false, "This connection has said hello already.";
     TokenMissing = 202, "token_missing", 401, false, "A token is needed.";

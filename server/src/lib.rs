@@ -1,0 +1,20 @@
+//! The flash-sale server as a library: the binary, the tests and the load generator start it from here.
+
+pub mod admin;
+pub mod app;
+pub mod auth;
+pub mod batcher;
+pub mod command;
+pub mod config;
+pub mod demo;
+pub mod embedded;
+pub mod error;
+pub mod gateway;
+pub mod live;
+pub mod payment;
+pub mod rest;
+pub mod sale;
+pub mod stock;
+pub mod store;
+pub mod telemetry;
+pub mod worker;

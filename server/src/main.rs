@@ -1,1 +1,168 @@
-fn main(){}
+//! The command line: `flashsale serve`, `flashsale token`, `flashsale services`.
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use flashsale::{
+    app::Server,
+    auth::{Authority, ISSUED_LIFE},
+    config::{DataDir, Identity, Serve},
+    embedded::Services,
+    telemetry,
+};
+use flashsale_protocol::{Role, ShopperId};
+use std::{
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A flash-sale platform on one WebSocket: countdown, live stock, a fair line, reservations and checkout.
+///
+/// Every flag has an environment variable; see --help of each command.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server. Without DATABASE_URL and REDIS_URL it brings its own Postgres and Redis, in the data folder.
+    Serve(Box<Serve>),
+    /// Print a token that this data folder's server accepts.
+    Token {
+        /// Whose token: the shopper's or operator's id.
+        #[arg(long)]
+        sub: String,
+        #[arg(long, value_enum, default_value = "shopper")]
+        role: TokenRole,
+        /// How long it is valid, in seconds.
+        #[arg(long, default_value_t = ISSUED_LIFE.as_secs())]
+        life_s: u64,
+        #[command(flatten)]
+        data: DataDir,
+        #[command(flatten)]
+        identity: Identity,
+    },
+    /// Run a command beside a private Postgres and Redis (TEST_DATABASE_URL, TEST_REDIS_URL); for tests.
+    Services {
+        #[command(flatten)]
+        data: DataDir,
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TokenRole {
+    Shopper,
+    Merchant,
+    Admin,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            // One line for a person; the chain of causes says what to do.
+            #[expect(clippy::print_stderr, reason = "the command line's own error")]
+            {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve(config) => serve(*config).await,
+        Command::Token { sub, role, life_s, data, identity } => {
+            let sub: ShopperId = sub.parse().map_err(|error| anyhow::anyhow!("--sub: {error}"))?;
+            let role = match role {
+                TokenRole::Shopper => Role::Shopper,
+                TokenRole::Merchant => Role::Merchant,
+                TokenRole::Admin => Role::Admin,
+            };
+            let authority = Authority::open(&identity, &data.data_dir)?;
+            println!("{}", authority.issue(sub, role, None, Duration::from_secs(life_s))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Services { data, command } => services(data, command).await,
+    }
+}
+
+async fn serve(config: Serve) -> anyhow::Result<ExitCode> {
+    telemetry::start_logging(&config.logging);
+    raise_file_limit();
+    // Listened to before anything is started: whatever is running by then is stopped in order.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let demo = config.demo;
+    let server = Server::start(config).await?;
+    println!("ready http://{}", server.address);
+    if demo {
+        print_links(&server).await?;
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    server.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every socket is a file; the soft limit is often far below the hard one.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, hard, "cannot raise the limit of open files");
+    }
+}
+
+async fn print_links(server: &Server) -> anyhow::Result<()> {
+    let base = format!("http://{}", server.address);
+    println!();
+    println!("  Shop         {base}/");
+    for sale in flashsale::rest::sales::current(&server.app).await? {
+        println!("    {:<30} {base}/sale/{}", sale.product_name, sale.sale_id);
+    }
+    if let Some(storefront) = server.storefront {
+        println!("  Storefront   http://{storefront}/   (another origin, with the widget)");
+    }
+    println!("  Admin        {base}/admin   (press “Development sign-in”)");
+    println!();
+    println!("  Ctrl-C stops everything; the data stays.");
+    Ok(())
+}
+
+async fn services(data: DataDir, command: Vec<String>) -> anyhow::Result<ExitCode> {
+    let [program, arguments @ ..] = command.as_slice() else { bail!("no command was given") };
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let services = Services::start(&data.data_dir).await?;
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env("TEST_DATABASE_URL", &services.database_url)
+        .env("TEST_REDIS_URL", &services.redis_url)
+        .stdin(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot run {program}"))?;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status?,
+            // A terminal's Ctrl-C reaches the child as well: wait for its end.
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => child.start_kill()?,
+        }
+    };
+    services.stop().await;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}

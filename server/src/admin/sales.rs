@@ -1,0 +1,244 @@
+//! Create, list, pause, resume, end.
+
+use super::Operator;
+use crate::{
+    app::App,
+    command,
+    error::Error,
+    rest::{
+        Json, Problem, SalePath, field,
+        sales::{SaleList, SaleView, views},
+    },
+    sale::{LaneInfo, Sale, currency_exponent},
+    worker::reconcile,
+};
+use axum::{extract::State, http::StatusCode};
+use chrono::{DateTime, TimeDelta, Utc};
+use flashsale_protocol::{Code, MAX_QUANTITY, Phase, Reject, SaleId};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Limits of a sale's settings.
+const MAX_STOCK: u32 = 100_000_000;
+const MAX_LANES: u16 = 64;
+const MAX_PRICE: i64 = 1_000_000_000_000;
+const MAX_TEXT_CHARS: usize = 5_000;
+const MIN_TIME_MS: u64 = 200;
+const MAX_TIME_MS: u64 = 24 * 3600 * 1000;
+const MAX_INFLOW: u32 = 100_000;
+/// How long before the start the waiting room opens, unless the sale says otherwise.
+const ROOM_BEFORE_START: TimeDelta = TimeDelta::minutes(15);
+
+/// A sale to create. Numbers are signed and wide here, so that a wrong one gets a clear refusal by name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaleBody {
+    pub product_name: String,
+    #[serde(default)]
+    pub description: String,
+    #[serde(default)]
+    pub product_id: Option<String>,
+    pub currency: String,
+    pub original_price: i64,
+    pub sale_price: i64,
+    pub total_stock: i64,
+    pub start_time: DateTime<Utc>,
+    pub end_time: DateTime<Utc>,
+    #[serde(default)]
+    pub room_opens_at: Option<DateTime<Utc>>,
+    #[serde(default = "one")]
+    pub lanes: i64,
+    #[serde(default = "one")]
+    pub per_shopper_limit: i64,
+    /// Without it: as many as per shopper.
+    #[serde(default)]
+    pub per_device_limit: Option<i64>,
+    #[serde(default = "five_minutes")]
+    pub hold_ms: i64,
+    #[serde(default = "two_minutes")]
+    pub claim_ms: i64,
+    #[serde(default = "five_minutes")]
+    pub payment_ms: i64,
+    #[serde(default = "thousand")]
+    pub inflow: i64,
+}
+
+fn one() -> i64 {
+    1
+}
+
+fn five_minutes() -> i64 {
+    300_000
+}
+
+fn two_minutes() -> i64 {
+    120_000
+}
+
+fn thousand() -> i64 {
+    1_000
+}
+
+impl SaleBody {
+    /// Checks every setting and makes the sale of it.
+    pub fn check(self, merchant: &str) -> Result<Sale, Problem> {
+        let text = |name: &str, text: &str, least: usize| {
+            if (least..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
+                Ok(())
+            } else {
+                Err(field(name, &format!("must have {least} to {MAX_TEXT_CHARS} characters")))
+            }
+        };
+        text("product_name", self.product_name.trim(), 1)?;
+        text("description", &self.description, 0)?;
+        let product_id = self.product_id.unwrap_or_else(|| self.product_name.trim().to_lowercase().replace(' ', "-"));
+        text("product_id", &product_id, 1)?;
+        if currency_exponent(&self.currency).is_none() {
+            return Err(field("currency", "must be an ISO 4217 code that we know, such as EUR"));
+        }
+        let original_price = range("original_price", self.original_price, 0, MAX_PRICE)?;
+        let sale_price = range("sale_price", self.sale_price, 0, MAX_PRICE)?;
+        if sale_price > original_price {
+            return Err(field("sale_price", "must not be above original_price"));
+        }
+        if self.end_time <= self.start_time {
+            return Err(field("end_time", "must be after start_time"));
+        }
+        let room_opens_at = self.room_opens_at.unwrap_or(self.start_time - ROOM_BEFORE_START);
+        if room_opens_at > self.start_time {
+            return Err(field("room_opens_at", "must not be after start_time"));
+        }
+        let total_stock = range("total_stock", self.total_stock, 1, i64::from(MAX_STOCK))? as u32;
+        let lanes = range("lanes", self.lanes, 1, i64::from(MAX_LANES).min(i64::from(total_stock)))? as u32;
+        let most_units = i64::from(MAX_QUANTITY);
+        let per_shopper_limit = range("per_shopper_limit", self.per_shopper_limit, 1, most_units)?;
+        let per_device_limit = match self.per_device_limit {
+            Some(limit) => range("per_device_limit", limit, 1, most_units)?,
+            None => per_shopper_limit,
+        };
+        let time = |name: &str, ms: i64| Ok::<u64, Problem>(range(name, ms, MIN_TIME_MS as i64, MAX_TIME_MS as i64)? as u64);
+        let now = Utc::now();
+        Ok(Sale {
+            id: SaleId::from_parts(now.timestamp_millis().max(0) as u64, rand::random()),
+            merchant: merchant.to_owned(),
+            product_id,
+            product_name: self.product_name.trim().to_owned(),
+            description: self.description,
+            currency: self.currency,
+            original_price,
+            sale_price,
+            total_stock,
+            room_opens_at,
+            start_time: self.start_time,
+            end_time: self.end_time,
+            per_shopper_limit: per_shopper_limit as u32,
+            per_device_limit: per_device_limit as u32,
+            hold_ms: time("hold_ms", self.hold_ms)?,
+            claim_ms: time("claim_ms", self.claim_ms)?,
+            payment_ms: time("payment_ms", self.payment_ms)?,
+            inflow: range("inflow", self.inflow, 1, i64::from(MAX_INFLOW))? as u32,
+            status: Phase::Scheduled,
+            created_at: now,
+            lanes: split(total_stock, lanes),
+        })
+    }
+}
+
+fn range(name: &str, value: i64, least: i64, most: i64) -> Result<i64, Problem> {
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(field(name, &format!("must be a whole number from {least} to {most}")))
+    }
+}
+
+/// Shares the stock between the lanes; the first ones take what is over.
+fn split(stock: u32, lanes: u32) -> Vec<LaneInfo> {
+    (0..lanes)
+        .map(|lane| LaneInfo {
+            lane: lane as u16,
+            epoch: 1,
+            supply: stock / lanes + u32::from(lane < stock % lanes),
+            allocated: 0,
+            confirmed: 0,
+        })
+        .collect()
+}
+
+/// Writes a checked sale and opens its lanes.
+pub async fn open(app: &App, sale: &Sale) -> Result<(), Error> {
+    app.store.create_sale(sale).await?;
+    // Workers would do it within a second; so it can be joined at once.
+    app.stock.open(sale).await
+}
+
+/// `POST /admin/sales`
+pub async fn create(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Json(body): Json<SaleBody>,
+) -> Result<(StatusCode, axum::Json<SaleView>), Problem> {
+    let sale = body.check(operator.0.shopper.as_str())?;
+    if sale.end_time <= Utc::now() {
+        return Err(field("end_time", "must be in the future"));
+    }
+    open(&app, &sale).await?;
+    Ok((StatusCode::CREATED, view(&app, &sale).await?))
+}
+
+/// `GET /admin/sales`
+pub async fn list(State(app): State<Arc<App>>, operator: Operator) -> Result<axum::Json<SaleList>, Problem> {
+    Ok(axum::Json(views(&app, operator.sees()).await?))
+}
+
+/// `GET /admin/sales/{sale_id}`
+pub async fn show(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    SalePath(id): SalePath,
+) -> Result<axum::Json<SaleView>, Problem> {
+    let sale = operator.sale(&app, id).await?;
+    view(&app, &sale).await
+}
+
+/// `POST /admin/sales/{sale_id}/pause`: no more claims and reservations; carts and checkouts go on.
+pub async fn pause(state: State<Arc<App>>, operator: Operator, sale: SalePath) -> Result<axum::Json<SaleView>, Problem> {
+    change(state.0, operator, sale.0, &[Phase::Scheduled, Phase::Waiting, Phase::Live], Phase::Paused).await
+}
+
+/// `POST /admin/sales/{sale_id}/resume`
+pub async fn resume(state: State<Arc<App>>, operator: Operator, sale: SalePath) -> Result<axum::Json<SaleView>, Problem> {
+    // Back to the beginning: by the clock it is then where it belongs.
+    change(state.0, operator, sale.0, &[Phase::Paused], Phase::Scheduled).await
+}
+
+/// `POST /admin/sales/{sale_id}/end`: over now; what is in carts and checkouts may still be bought.
+pub async fn end(state: State<Arc<App>>, operator: Operator, sale: SalePath) -> Result<axum::Json<SaleView>, Problem> {
+    let from = [Phase::Scheduled, Phase::Waiting, Phase::Live, Phase::Paused];
+    change(state.0, operator, sale.0, &from, Phase::Ended).await
+}
+
+async fn change(
+    app: Arc<App>,
+    operator: Operator,
+    id: SaleId,
+    from: &[Phase],
+    to: Phase,
+) -> Result<axum::Json<SaleView>, Problem> {
+    let sale = operator.sale(&app, id).await?;
+    let over = sale.phase_at(app.stock.clock().await?) == Phase::Ended;
+    if over || !app.store.set_status(id, from, to, operator.0.shopper.as_str()).await? {
+        let now = crate::sale::phase_word(if over { Phase::Ended } else { sale.status });
+        return Err(Problem(Reject::because(Code::SaleWrongState, format!("The sale is {now}."))));
+    }
+    let sale = operator.sale(&app, id).await?;
+    reconcile::open(&app, &sale).await?;
+    app.forget_sale(id).await;
+    app.live.changed(id).await?;
+    view(&app, &sale).await
+}
+
+async fn view(app: &App, sale: &Sale) -> Result<axum::Json<SaleView>, Problem> {
+    let tick = command::tick_now(app, sale).await?;
+    Ok(axum::Json(SaleView::new(sale, &tick)))
+}

@@ -1,0 +1,315 @@
+//! Who is asking: tokens (JWT), guest sessions bound to a device, and proofs of a place in line.
+
+use crate::{config::Identity, embedded::prepare_data_dir};
+use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use flashsale_protocol::{Code, DeviceId, Reject, Role, SaleId, ShopperId};
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind, jwk::JwkSet};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::Sha256;
+use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// How long a guest session and a proof of place are valid.
+pub const GUEST_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How long the token of `flashsale token` and of the development sign-in is valid.
+pub const ISSUED_LIFE: Duration = Duration::from_secs(12 * 3600);
+const MIN_SECRET_CHARS: usize = 32;
+/// Tokens with other purposes than signing in are told apart by their audience.
+const QUEUE_AUDIENCE: &str = "flashsale-queue";
+
+/// Somebody whose token was verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caller {
+    pub shopper: ShopperId,
+    pub role: Role,
+    /// The device that the token is bound to, or that the client has named.
+    pub device: Option<DeviceId>,
+    /// When the token ends, ms since 1970.
+    pub expires_at: u64,
+}
+
+impl Caller {
+    /// The device, which everything that takes stock needs.
+    pub fn device(&self) -> Result<&DeviceId, Reject> {
+        self.device.as_ref().ok_or_else(|| Code::DeviceMissing.into())
+    }
+
+    pub fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    sub: ShopperId,
+    exp: u64,
+    #[serde(default = "shopper")]
+    role: Role,
+    /// Set in guest tokens: they are good on this device only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
+}
+
+fn shopper() -> Role {
+    Role::Shopper
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct QueueClaims {
+    sub: ShopperId,
+    exp: u64,
+    aud: String,
+    sale: SaleId,
+}
+
+struct Key {
+    algorithms: Vec<Algorithm>,
+    id: Option<String>,
+    key: DecodingKey,
+    /// The server's own secret signs guest tokens, which carry no outside issuer.
+    own: bool,
+}
+
+/// Verifies tokens, and signs the server's own.
+pub struct Authority {
+    keys: Vec<Key>,
+    signing: EncodingKey,
+    secret: Vec<u8>,
+    issuer: Option<String>,
+    audience: Option<String>,
+}
+
+impl Authority {
+    /// From the settings; without a secret, from `{data}/secret`, which is made on first use.
+    pub fn open(identity: &Identity, data_dir: &Path) -> anyhow::Result<Self> {
+        let secret = match &identity.jwt_secret {
+            Some(secret) => secret.clone(),
+            None => stored_secret(data_dir)?,
+        };
+        if secret.chars().count() < MIN_SECRET_CHARS {
+            bail!("the JWT secret is too short: at least {MIN_SECRET_CHARS} characters");
+        }
+        let secret = secret.into_bytes();
+        let mut keys = vec![Key {
+            algorithms: vec![Algorithm::HS256],
+            id: None,
+            key: DecodingKey::from_secret(&secret),
+            own: true,
+        }];
+        for path in &identity.jwt_public_key_file {
+            keys.extend(public_keys(path)?);
+        }
+        Ok(Self {
+            keys,
+            signing: EncodingKey::from_secret(&secret),
+            secret,
+            issuer: identity.jwt_issuer.clone(),
+            audience: identity.jwt_audience.clone(),
+        })
+    }
+
+    /// Checks signature and lifetime. A token that is bound to a device is refused with any other.
+    pub fn verify(&self, token: &str, device: Option<DeviceId>) -> Result<Caller, Reject> {
+        let claims: Claims = self.decode(token)?;
+        let device = match (claims.device, device) {
+            (Some(bound), Some(named)) if bound != named => return Err(Code::DeviceMismatch.into()),
+            (Some(bound), _) => Some(bound),
+            (None, named) => named,
+        };
+        Ok(Caller {
+            shopper: claims.sub,
+            role: claims.role,
+            device,
+            expires_at: claims.exp.saturating_mul(1000),
+        })
+    }
+
+    fn decode<T: DeserializeOwned>(&self, token: &str) -> Result<T, Reject> {
+        if token.is_empty() {
+            return Err(Code::TokenMissing.into());
+        }
+        // `alg: none` and unknown algorithms fail here already: the header does not parse.
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Reject::new(Code::TokenInvalid))?;
+        let candidates = self.keys.iter().filter(|key| {
+            key.algorithms.contains(&header.alg)
+                && (header.kid.is_none() || key.id.is_none() || key.id == header.kid)
+        });
+        let mut reject = Reject::new(Code::TokenInvalid);
+        for key in candidates {
+            let mut validation = Validation::new(header.alg);
+            validation.leeway = 0;
+            validation.set_required_spec_claims(&["exp", "sub"]);
+            validation.validate_nbf = true;
+            match &self.audience {
+                Some(audience) if !key.own => validation.set_audience(&[audience]),
+                _ => validation.validate_aud = !key.own && self.audience.is_some(),
+            }
+            if let Some(issuer) = &self.issuer
+                && !key.own
+            {
+                validation.set_issuer(&[issuer]);
+                validation.required_spec_claims.insert("iss".into());
+            }
+            match jsonwebtoken::decode::<serde_json::Value>(token, &key.key, &validation) {
+                // A proof of place is signed with the same secret, but does not sign anybody in.
+                Ok(data) if data.claims.get("aud").is_some_and(|aud| aud == QUEUE_AUDIENCE) => {}
+                Ok(data) => {
+                    return serde_json::from_value(data.claims).map_err(|_| {
+                        Reject::because(Code::TokenInvalid, "The token's sub, role or device has a wrong form.")
+                    });
+                }
+                Err(error) if *error.kind() == ErrorKind::ExpiredSignature => {
+                    reject = Reject::new(Code::TokenExpired);
+                }
+                Err(_) => {}
+            }
+        }
+        Err(reject)
+    }
+
+    /// Signs a token of this server.
+    pub fn issue(&self, sub: ShopperId, role: Role, device: Option<DeviceId>, life: Duration) -> anyhow::Result<String> {
+        let exp = seconds_now() + life.as_secs();
+        let claims = Claims { sub, exp, role, device, iss: None };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing).context("cannot sign a token")
+    }
+
+    /// The guest of a device: the same device is always the same shopper.
+    pub fn guest(&self, device: &DeviceId) -> anyhow::Result<ShopperId> {
+        let tag = self.tag("guest", device.as_str());
+        format!("g_{}", &tag[..22]).parse().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    /// A new device id: unguessable, and signed, so that nobody can make one up.
+    pub fn new_device(&self) -> anyhow::Result<DeviceId> {
+        let id = format!("d_{}", BASE64.encode(rand::random::<[u8; 16]>()));
+        let tag = self.device_tag(&id);
+        format!("{id}.{tag}").parse().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    /// A device id that this server has made.
+    pub fn known_device(&self, text: &str) -> Option<DeviceId> {
+        let (id, tag) = text.rsplit_once('.')?;
+        let signature = BASE64.decode(tag).ok()?;
+        self.mac("device", id).verify_truncated_left(&signature).ok().filter(|()| signature.len() == 16)?;
+        text.parse().ok()
+    }
+
+    fn device_tag(&self, id: &str) -> String {
+        BASE64.encode(&self.mac("device", id).finalize().into_bytes()[..16])
+    }
+
+    /// A signed proof that this shopper stands in this sale's line.
+    pub fn queue_token(&self, sale: SaleId, shopper: &ShopperId) -> anyhow::Result<String> {
+        let claims = QueueClaims {
+            sub: shopper.clone(),
+            exp: seconds_now() + GUEST_LIFE.as_secs(),
+            aud: QUEUE_AUDIENCE.into(),
+            sale,
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
+            .context("cannot sign a queue token")
+    }
+
+    /// Whether a proof of place is this shopper's, for this sale.
+    pub fn check_queue_token(&self, token: &str, sale: SaleId, shopper: &ShopperId) -> Result<(), Reject> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.set_audience(&[QUEUE_AUDIENCE]);
+        let key = DecodingKey::from_secret(&self.secret);
+        let claims = jsonwebtoken::decode::<QueueClaims>(token, &key, &validation)
+            .map_err(|error| match error.kind() {
+                ErrorKind::ExpiredSignature => Reject::because(Code::TokenExpired, "The queue token has expired."),
+                _ => Reject::because(Code::TokenInvalid, "The queue token is not valid."),
+            })?
+            .claims;
+        if claims.sale != sale || claims.sub != *shopper {
+            return Err(Reject::because(Code::Forbidden, "The queue token belongs to another shopper or sale."));
+        }
+        Ok(())
+    }
+
+    fn mac(&self, purpose: &str, text: &str) -> Hmac<Sha256> {
+        // HMAC takes keys of any length.
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any key length");
+        mac.update(purpose.as_bytes());
+        mac.update(&[0]);
+        mac.update(text.as_bytes());
+        mac
+    }
+
+    fn tag(&self, purpose: &str, text: &str) -> String {
+        BASE64.encode(self.mac(purpose, text).finalize().into_bytes())
+    }
+
+    /// 80 bits that only this platform can make from a text: the random part of an order's id.
+    pub fn order_bits(&self, text: &str) -> u128 {
+        let bytes = self.mac("order", text).finalize().into_bytes();
+        bytes.iter().take(10).fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
+    }
+}
+
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn stored_secret(data_dir: &Path) -> anyhow::Result<String> {
+    let path = prepare_data_dir(data_dir)?.join("secret");
+    if let Ok(secret) = fs::read_to_string(&path) {
+        return Ok(secret.trim().to_owned());
+    }
+    let secret = BASE64.encode(rand::random::<[u8; 32]>());
+    // Two processes may start at once: the file appears whole or not at all, and the first one wins.
+    let draft = path.with_extension(format!("{:08x}", rand::random::<u32>()));
+    let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft)?;
+    std::io::Write::write_all(&mut &file, secret.as_bytes())?;
+    let linked = fs::hard_link(&draft, &path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Ok(()) => Ok(secret),
+        Err(_) => Ok(fs::read_to_string(&path).context("cannot read the stored secret")?.trim().to_owned()),
+    }
+}
+
+fn public_keys(path: &Path) -> anyhow::Result<Vec<Key>> {
+    use Algorithm::*;
+    let bytes = fs::read(path).with_context(|| format!("cannot read the public key {}", path.display()))?;
+    if let Ok(set) = serde_json::from_slice::<JwkSet>(&bytes) {
+        return set
+            .keys
+            .iter()
+            .map(|jwk| {
+                let algorithm = jwk.common.key_algorithm.and_then(|a| a.to_string().parse::<Algorithm>().ok());
+                let algorithms = match algorithm {
+                    Some(HS256 | HS384 | HS512) => bail!("{}: a JWKS file holds public keys only", path.display()),
+                    Some(algorithm) => vec![algorithm],
+                    None => vec![RS256, ES256, EdDSA],
+                };
+                Ok(Key { algorithms, id: jwk.common.key_id.clone(), key: DecodingKey::from_jwk(jwk)?, own: false })
+            })
+            .collect();
+    }
+    let attempts = [
+        (DecodingKey::from_rsa_pem(&bytes), vec![RS256, RS384, RS512, PS256, PS384, PS512]),
+        (DecodingKey::from_ec_pem(&bytes), vec![ES256, ES384]),
+        (DecodingKey::from_ed_pem(&bytes), vec![EdDSA]),
+    ];
+    for (key, algorithms) in attempts {
+        if let Ok(key) = key {
+            return Ok(vec![Key { algorithms, id: None, key, own: false }]);
+        }
+    }
+    bail!("{} is neither a PEM public key (RSA, EC, Ed25519) nor a JWKS file", path.display())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! `checkout`: a hold becomes an order. Redis sets the units apart, Postgres decides, Redis follows; every step can be
+//! repeated, because the order's id is made from the shopper and the command before the first.
+
+use super::{Answer, digest, pay};
+use crate::{
+    app::App,
+    auth::Caller,
+    sale::Sale,
+    stock::{Begun, RecordState},
+    store::{NewOrder, OrderRow, Placed},
+};
+use flashsale_protocol::{
+    Code, CommandId, Done, Hold, HoldState, OrderId, Payment, Reject, SaleId, ServerMessage,
+};
+
+pub async fn run(
+    app: &App,
+    caller: &Caller,
+    command: CommandId,
+    sale: SaleId,
+    payment: Option<Payment>,
+) -> Answer {
+    let sale = app.sale(sale).await?;
+    let token = payment.as_ref().map_or("", |payment| payment.token.as_str());
+    let digest = digest("checkout", &[&sale.id.to_string(), token]);
+    let order = order_id(app, caller, command);
+    let row = place(app, caller, &sale, command, order, digest).await?;
+    match payment {
+        None => Ok(Done::Order(as_placed(&row))),
+        Some(payment) => {
+            pay::settle(app, caller, pay::command_of_checkout(app, caller, command), &row, payment).await
+        }
+    }
+}
+
+/// An order's id is made from the command, so that its repetition names the same order.
+fn order_id(app: &App, caller: &Caller, command: CommandId) -> OrderId {
+    let bits = app.authority.order_bits(&format!("{} {command}", caller.shopper));
+    OrderId::from_parts(command.0.timestamp_ms(), bits)
+}
+
+async fn place(
+    app: &App,
+    caller: &Caller,
+    sale: &Sale,
+    command: CommandId,
+    order: OrderId,
+    digest: Vec<u8>,
+) -> Result<OrderRow, Reject> {
+    let at = sale.lane_of(&caller.shopper);
+    let begun = app.stock.begin_checkout(at, caller.shopper.clone(), order).await?;
+    let (quantity, device) = match begun.value {
+        Begun::Ok { quantity, device } | Begun::Ordered { quantity, device } => (quantity, device),
+        other => return done_before(app, caller, command, order, &digest, other).await,
+    };
+    let new = NewOrder {
+        at,
+        order,
+        shopper: caller.shopper.clone(),
+        device,
+        command,
+        digest,
+        quantity,
+        unit_price: sale.sale_price,
+        currency: sale.currency.clone(),
+        payment_ms: sale.payment_ms,
+    };
+    // If this fails, the outcome is unknown: nothing is guessed, the reconciler asks Postgres by the order's id.
+    let placed = app.store.place(new).await?;
+    match placed {
+        Placed::Ok(row) => {
+            // Committed: the order stands. Should this step fail, the reconciler repeats it.
+            if let Err(error) = app.stock.finish_checkout(at, caller.shopper.clone(), order, true).await {
+                tracing::warn!(%order, %error, "an order is committed, its checkout is left to the reconciler");
+            }
+            let hold = Hold {
+                sale: sale.id,
+                state: HoldState::Ordered,
+                quantity,
+                expires_at: begun.now,
+                order: Some(order),
+                reason: None,
+                at: begun.now,
+            };
+            app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold)).await;
+            app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Order(row.view())).await;
+            Ok(row)
+        }
+        Placed::CommandReused => {
+            app.stock.finish_checkout(at, caller.shopper.clone(), order, false).await?;
+            Err(Code::CommandIdReused.into())
+        }
+        Placed::Refused => {
+            app.stock.finish_checkout(at, caller.shopper.clone(), order, false).await?;
+            let hold = Hold {
+                sale: sale.id,
+                state: HoldState::Revoked,
+                quantity,
+                expires_at: begun.now,
+                order: None,
+                reason: Some("no_supply".into()),
+                at: begun.now,
+            };
+            app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold)).await;
+            Err(Reject::because(Code::SoldOut, "There are no units left for this order; you were not charged."))
+        }
+    }
+}
+
+/// There is no hold to check out now. If this very command has made an order before, that is the answer.
+async fn done_before(
+    app: &App,
+    caller: &Caller,
+    command: CommandId,
+    order: OrderId,
+    digest: &[u8],
+    begun: Begun,
+) -> Result<OrderRow, Reject> {
+    if let Some(known) = app.store.command_digest(&caller.shopper, command).await? {
+        if known != digest {
+            return Err(Code::CommandIdReused.into());
+        }
+        if let Some(row) = app.store.order(order).await?.filter(|row| row.quantity > 0) {
+            return Ok(row);
+        }
+    }
+    Err(match begun {
+        Begun::CheckoutRunning => Code::CheckoutRunning.into(),
+        Begun::Is(RecordState::Expired) => Code::HoldExpired.into(),
+        Begun::Is(RecordState::Released) => Code::HoldReleased.into(),
+        _ => Code::NoHold.into(),
+    })
+}
+
+/// The order as the checkout made it: the same answer at every repetition, whatever became of the order since.
+fn as_placed(row: &OrderRow) -> flashsale_protocol::Order {
+    flashsale_protocol::Order {
+        status: flashsale_protocol::OrderStatus::Pending,
+        reason: None,
+        at: crate::sale::ms(row.created_at),
+        ..row.view()
+    }
+}

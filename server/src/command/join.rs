@@ -1,0 +1,95 @@
+//! `join`: a place in line. Again by the same person: the same place.
+
+use super::Answer;
+use crate::{
+    app::App,
+    auth::Caller,
+    error::Error,
+    stock::{At, Gate, InLine, Joined, RecordState},
+};
+use flashsale_protocol::{Code, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage};
+
+pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -> Answer {
+    let sale = app.sale(sale).await?;
+    let device = caller.device()?;
+    if matches!(sale.status, Phase::Ended | Phase::Cancelled) {
+        return Err(Code::SaleEnded.into());
+    }
+    if quantity.get() > sale.per_shopper_limit {
+        return Err(limit(sale.per_shopper_limit));
+    }
+
+    // Whoever has units, or their turn, does not stand in line for them.
+    let at = sale.lane_of(&caller.shopper);
+    let At { now, value: person } = app.stock.person(at, caller.shopper.clone()).await?;
+    if let Some(record) = &person.record {
+        match record.state {
+            RecordState::Claim if record.until > now => {
+                let entry = Entry {
+                    sale: sale.id,
+                    state: EntryState::Admitted,
+                    quantity: record.quantity,
+                    position: 0,
+                    admitted: 0,
+                    claim_until: Some(record.until),
+                    reason: None,
+                    at: now,
+                };
+                return joined(app, caller, entry);
+            }
+            RecordState::Held if record.until > now => return Err(Code::AlreadyHeld.into()),
+            RecordState::Ordering => return Err(Code::CheckoutRunning.into()),
+            _ => {}
+        }
+    }
+    if person.bought + quantity.get() > person.limit {
+        return Err(limit(person.limit));
+    }
+
+    let answer = app.stock.join(sale.id, caller.shopper.clone(), device.clone(), quantity.get()).await?;
+    let At { now, value: InLine { admitted, value } } = answer;
+    let (position, place) = match value {
+        Joined::Waiting { position, place } => (position, place),
+        Joined::Admitting => return Err(Reject::new(Code::AlreadyInLine).after_ms(200)),
+        Joined::OtherQuantity { quantity } => {
+            return Err(Reject::because(
+                Code::AlreadyInLine,
+                format!("You are in this line already, for {quantity}: leave it first to ask for another quantity."),
+            ));
+        }
+        Joined::DeviceInLine => return Err(Code::DeviceInLine.into()),
+        Joined::Ended => return Err(Code::SaleEnded.into()),
+        Joined::RoomClosed { room_opens_at } => {
+            return Err(Reject::new(Code::RoomClosed).after_ms(room_opens_at.saturating_sub(now)));
+        }
+        Joined::SaleMissing => return Err(Error::LaneMissing.into()),
+    };
+    // From now on nobody reserves past this place. Before the answer, so that a place is a promise.
+    for at in sale.lane_refs() {
+        app.stock.set_gate(at, Gate::Line, place).await?;
+    }
+    let entry = Entry {
+        sale: sale.id,
+        state: EntryState::Waiting,
+        quantity: quantity.get(),
+        position,
+        admitted,
+        claim_until: None,
+        reason: None,
+        at: now,
+    };
+    app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Entry(entry.clone())).await;
+    joined(app, caller, entry)
+}
+
+fn joined(app: &App, caller: &Caller, entry: Entry) -> Answer {
+    let queue_token = app
+        .authority
+        .queue_token(entry.sale, &caller.shopper)
+        .map_err(|error| Reject::from(Error::unexpected(error.to_string())))?;
+    Ok(Done::Joined { entry, queue_token })
+}
+
+fn limit(limit: u32) -> Reject {
+    Reject::because(Code::LimitReached, format!("The limit is {limit} per person in this sale."))
+}

@@ -1,0 +1,40 @@
+//! `leave`: give up a place in line, or the turn that came of it.
+
+use super::Answer;
+use crate::{
+    app::App,
+    auth::Caller,
+    stock::{Left, RecordState, Released, What},
+};
+use flashsale_protocol::{Code, Done, Entry, EntryState, Reject, SaleId, ServerMessage};
+
+pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
+    let sale = app.sale(sale).await?;
+    let at = sale.lane_of(&caller.shopper);
+    let left = app.stock.leave(sale.id, &caller.shopper, caller.device()?).await?;
+    let now = match left {
+        Left::Ok => app.stock.now().await?,
+        // Being called in this very moment: the next try finds the claim.
+        Left::Admitting => return Err(Reject::new(Code::Busy).after_ms(200)),
+        Left::None => {
+            let released = app.stock.release(at, caller.shopper.clone(), What::Claim).await?;
+            match released.value {
+                Released::Ok { .. } => released.now,
+                Released::Is(RecordState::Held) => return Err(Code::AlreadyHeld.into()),
+                Released::Is(_) | Released::None => return Err(Code::NotInLine.into()),
+            }
+        }
+    };
+    let entry = Entry {
+        sale: sale.id,
+        state: EntryState::Left,
+        quantity: 0,
+        position: 0,
+        admitted: 0,
+        claim_until: None,
+        reason: None,
+        at: now,
+    };
+    app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Entry(entry)).await;
+    Ok(Done::Left { sale: sale.id })
+}

@@ -1,0 +1,79 @@
+//! The commands: one function each, the same for the socket and for REST. This file is the list.
+//!
+//! A function answers `Ok` with what was done or `Err` with the refusal; our own failures become refusals too
+//! (`unavailable`, `internal`), logged once on the way.
+
+mod cancel;
+mod checkout;
+mod join;
+mod leave;
+mod orders;
+mod pay;
+mod release;
+mod reserve;
+mod state;
+
+pub use reserve::hold_state;
+pub use state::{sale_state, tick_now};
+
+use crate::{app::App, auth::Caller, telemetry::name};
+use flashsale_protocol::{Code, Command, CommandId, Done, Reject, Request};
+use sha2::{Digest, Sha256};
+use std::{future::Future, pin::Pin, time::Instant};
+
+pub type Answer = Result<Done, Reject>;
+
+/// Carries out a command for somebody whose token was verified.
+pub async fn run(app: &App, caller: &Caller, request: Request) -> Answer {
+    let (verb, started) = (request.command.verb(), Instant::now());
+    let answer = dispatch(app, caller, request).await;
+    let outcome = answer.as_ref().map_or_else(|reject| reject.code.word(), |_| "ok");
+    metrics::counter!(name::COMMANDS, "command" => verb, "outcome" => outcome).increment(1);
+    metrics::histogram!(name::COMMAND_SECONDS, "command" => verb).record(started.elapsed().as_secs_f64());
+    answer
+}
+
+/// Boxed, so that a socket's task is not as large as the largest command.
+fn dispatch<'a>(
+    app: &'a App,
+    caller: &'a Caller,
+    Request { id, command }: Request,
+) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
+    match command {
+        Command::Join { sale, quantity } => Box::pin(join::run(app, caller, sale, quantity)),
+        Command::Leave { sale } => Box::pin(leave::run(app, caller, sale)),
+        Command::Reserve { sale, quantity, partial } => {
+            Box::pin(reserve::run(app, caller, id, sale, quantity, partial))
+        }
+        Command::Release { sale } => Box::pin(release::run(app, caller, sale)),
+        Command::Checkout { sale, payment } => Box::pin(checkout::run(app, caller, id, sale, payment)),
+        Command::Pay { order, payment } => Box::pin(pay::run(app, caller, id, order, payment)),
+        Command::Cancel { order } => Box::pin(cancel::run(app, caller, id, order)),
+        Command::Orders {} => Box::pin(orders::run(app, caller)),
+        Command::State { sale } => Box::pin(state::run(app, caller, sale)),
+        // These are about the connection itself, which knows them before it comes here.
+        Command::Hello { .. } | Command::Watch { .. } | Command::Unwatch { .. } | Command::Ping { .. } => {
+            Box::pin(async { Err(Code::UnknownCommand.into()) })
+        }
+    }
+}
+
+/// SHA-256 of what a command asks for: the same id with another digest is another command.
+fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
+    let mut hasher = Sha256::new();
+    for part in std::iter::once(&verb).chain(parts) {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().to_vec()
+}
+
+/// A command id from a REST client's Idempotency-Key: a ULID as it is, anything else by its digest.
+pub fn command_id(key: &str) -> CommandId {
+    key.parse().unwrap_or_else(|_| {
+        let digest = Sha256::digest(key.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        CommandId(ulid::Ulid::from_bytes(bytes))
+    })
+}

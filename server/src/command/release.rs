@@ -1,0 +1,32 @@
+//! `release`: held units go back; whoever waits gets them.
+
+use super::Answer;
+use crate::{
+    app::App,
+    auth::Caller,
+    stock::{RecordState, Released, What},
+};
+use flashsale_protocol::{Code, Done, Hold, HoldState, SaleId, ServerMessage};
+
+pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
+    let sale = app.sale(sale).await?;
+    let answer = app.stock.release(sale.lane_of(&caller.shopper), caller.shopper.clone(), What::Held).await?;
+    match answer.value {
+        Released::Ok { quantity } => {
+            let hold = Hold {
+                sale: sale.id,
+                state: HoldState::Released,
+                quantity,
+                expires_at: answer.now,
+                order: None,
+                reason: None,
+                at: answer.now,
+            };
+            app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone())).await;
+            Ok(Done::Hold(hold))
+        }
+        Released::Is(RecordState::Expired) => Err(Code::HoldExpired.into()),
+        Released::Is(RecordState::Ordering) => Err(Code::CheckoutRunning.into()),
+        Released::Is(_) | Released::None => Err(Code::NoHold.into()),
+    }
+}

@@ -1,0 +1,89 @@
+//! `state`: all that a page needs to draw one sale for one shopper.
+
+use super::{Answer, reserve::hold_state};
+use crate::{
+    app::App,
+    auth::Caller,
+    error::Result,
+    sale::{Sale, ms},
+    stock::{At, InLine, RecordState, Stands},
+    store::OrderRow,
+};
+use flashsale_protocol::{Done, Entry, EntryState, Hold, Reject, SaleId, SaleState, Tick};
+
+pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
+    let sale = app.sale(sale).await?;
+    Ok(Done::State(Box::new(sale_state(app, caller, &sale).await?)))
+}
+
+pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleState, Reject> {
+    let shopper = &caller.shopper;
+    let (person, place, orders, tick) = tokio::try_join!(
+        app.stock.person(sale.lane_of(shopper), shopper.clone()),
+        app.stock.place(sale.id, shopper.clone()),
+        app.store.orders_of(shopper, Some(sale.id)),
+        tick_now(app, sale),
+    )?;
+    let At { now, value: InLine { admitted, value: stands } } = place;
+    let entry = |state, quantity, position, claim_until| {
+        Some(Entry { sale: sale.id, state, quantity, position, admitted, claim_until, reason: None, at: now })
+    };
+    let record = person.value.record;
+    let entry = match (stands, &record) {
+        (_, Some(claim)) if claim.state == RecordState::Claim && claim.until > person.now => {
+            entry(EntryState::Admitted, claim.quantity, 0, Some(claim.until))
+        }
+        (Stands::Waiting { position, quantity }, _) => entry(EntryState::Waiting, quantity, position, None),
+        // Called in this very moment: the claim's event is under way.
+        (Stands::Admitting { quantity }, _) => entry(EntryState::Waiting, quantity, 1, None),
+        (Stands::Nowhere, Some(claim)) if claim.state == RecordState::Lapsed => {
+            entry(EntryState::Lapsed, claim.quantity, 0, None)
+        }
+        (Stands::Nowhere, _) => None,
+    };
+    let hold = record.and_then(|record| {
+        Some(Hold {
+            sale: sale.id,
+            state: hold_state(record.state)?,
+            quantity: record.quantity,
+            expires_at: record.until,
+            order: record.order,
+            reason: None,
+            at: person.now,
+        })
+    });
+    let orders = orders.iter().map(OrderRow::view).collect();
+    Ok(SaleState { sale: sale.info(), tick, entry, hold, orders })
+}
+
+/// The sale's shared state: the last tick where one has come, else from the stores.
+pub async fn tick_now(app: &App, sale: &Sale) -> Result<Tick> {
+    if let Some(tick) = app.hub.last_tick(sale.id) {
+        return Ok((*tick).clone());
+    }
+    let (counters, waiting, now, lanes) = tokio::try_join!(
+        app.stock.sale_counters(sale),
+        app.stock.queue_length(sale.id),
+        app.stock.now(),
+        app.store.lanes(sale.id),
+    )?;
+    Ok(Tick {
+        sale: sale.id,
+        // Older than any tick of a worker, so that the first one of those is taken.
+        seq: 0,
+        now,
+        phase: sale.phase_at(now),
+        starts_at: ms(sale.start_time),
+        ends_at: ms(sale.end_time),
+        supply: counters.supply,
+        available: counters.available,
+        claimed: counters.claimed,
+        held: counters.held,
+        ordering: counters.ordering,
+        sold: counters.sold,
+        unpaid: lanes.iter().map(|lane| u64::from(lane.allocated - lane.confirmed)).sum(),
+        waiting,
+        admitted: 0,
+        pace: 0.0,
+    })
+}

@@ -1,0 +1,153 @@
+//! Every setting, as a flag and as an environment variable. Nothing else reads the environment.
+
+use clap::{Args, ValueEnum};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServerRole {
+    /// Holds sockets and answers commands.
+    Gateway,
+    /// Ticks, admission, expiry, reconciliation.
+    Worker,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Logging {
+    /// How log lines look. What is logged follows RUST_LOG.
+    #[arg(long, env = "FLASHSALE_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged, in tracing's filter syntax.
+    #[arg(long, env = "RUST_LOG", default_value = "info,fred=warn,sqlx=warn,tower_http=warn")]
+    pub log_filter: String,
+}
+
+/// Where the private services and secrets of a development server live.
+#[derive(Debug, Clone, Args)]
+pub struct DataDir {
+    /// Folder for the signing secret and, without DATABASE_URL and REDIS_URL, for a private Postgres and Redis.
+    #[arg(long, env = "FLASHSALE_DATA_DIR", default_value = ".data")]
+    pub data_dir: PathBuf,
+}
+
+/// How tokens are checked.
+#[derive(Clone, Args)]
+pub struct Identity {
+    /// Secret of HS256 tokens, at least 32 characters. Without it one is made and kept in the data folder.
+    #[arg(long, env = "FLASHSALE_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+    /// Public keys of an identity provider: a PEM file (RSA, EC or Ed25519) or a JWKS file. May be given several times.
+    #[arg(long, env = "FLASHSALE_JWT_PUBLIC_KEY_FILE", value_delimiter = ',')]
+    pub jwt_public_key_file: Vec<PathBuf>,
+    /// Accept only tokens with this issuer (`iss`). Guest tokens are the server's own and are always accepted.
+    #[arg(long, env = "FLASHSALE_JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// Accept only tokens for this audience (`aud`).
+    #[arg(long, env = "FLASHSALE_JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+}
+
+#[derive(Clone, Args)]
+pub struct Serve {
+    /// Address to listen on. Port 0 takes a free one; the ready line says which.
+    #[arg(long, env = "FLASHSALE_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    pub data: DataDir,
+    /// What this process does.
+    #[arg(long, env = "FLASHSALE_ROLES", value_enum, value_delimiter = ',', default_value = "gateway,worker")]
+    pub roles: Vec<ServerRole>,
+    /// Folder with the built pages.
+    #[arg(long, env = "FLASHSALE_WEB_DIR", default_value = "web/dist")]
+    pub web_dir: PathBuf,
+    /// Postgres to use instead of a private one.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Redis to use instead of a private one: redis://, redis-cluster://, redis-sentinel:// or redis+unix://.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+    /// Put before every Redis key, so that several platforms can share one Redis.
+    #[arg(long, env = "FLASHSALE_REDIS_PREFIX", default_value = "")]
+    pub redis_prefix: String,
+    /// Postgres connections of this process, at most.
+    #[arg(long, env = "FLASHSALE_DATABASE_CONNECTIONS", default_value_t = 16)]
+    pub database_connections: u32,
+    #[command(flatten)]
+    pub identity: Identity,
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub logging: Logging,
+    /// Development: a sign-in without password, and the storefront page on a second address. Loopback addresses only.
+    #[arg(long, env = "FLASHSALE_DEV")]
+    pub dev: bool,
+    /// Create the demo sales and print their links.
+    #[arg(long, env = "FLASHSALE_DEMO")]
+    pub demo: bool,
+    /// Where the development storefront listens (another origin than the shop).
+    #[arg(long, env = "FLASHSALE_STOREFRONT_LISTEN", default_value = "127.0.0.1:8081")]
+    pub storefront_listen: SocketAddr,
+}
+
+impl Serve {
+    pub fn is(&self, role: ServerRole) -> bool {
+        self.roles.contains(&role)
+    }
+}
+
+/// The limits of a gateway. Each has a default that suits one machine, and a code or close code that tells of it.
+#[derive(Debug, Clone, Args)]
+pub struct Limits {
+    /// Commands a second of one socket (or, over REST, of one shopper), on average.
+    #[arg(long, env = "FLASHSALE_COMMANDS_PER_S", default_value_t = 20)]
+    pub commands_per_s: u32,
+    /// Commands that may come at once before the average counts.
+    #[arg(long, env = "FLASHSALE_COMMAND_BURST", default_value_t = 40)]
+    pub command_burst: u32,
+    /// Refusals of malformed or too fast commands after which a socket is closed.
+    #[arg(long, env = "FLASHSALE_MAX_OFFENCES", default_value_t = 100)]
+    pub max_offences: u32,
+    /// Sockets of one shopper; one more closes the oldest.
+    #[arg(long, env = "FLASHSALE_SOCKETS_PER_SHOPPER", default_value_t = 8)]
+    pub sockets_per_shopper: usize,
+    /// Sockets from one address.
+    #[arg(long, env = "FLASHSALE_SOCKETS_PER_ADDRESS", default_value_t = 512)]
+    pub sockets_per_address: usize,
+    /// Guest sessions a minute from one address.
+    #[arg(long, env = "FLASHSALE_GUESTS_PER_MINUTE", default_value_t = 300)]
+    pub guests_per_minute: u32,
+    /// Sales that one socket can watch.
+    #[arg(long, env = "FLASHSALE_SALES_PER_SOCKET", default_value_t = 8)]
+    pub sales_per_socket: usize,
+    /// How long a new socket may take to say hello, in ms.
+    #[arg(long, env = "FLASHSALE_HELLO_TIMEOUT_MS", default_value_t = 10_000)]
+    pub hello_timeout_ms: u64,
+    /// A socket from which nothing came for this long is closed, in ms.
+    #[arg(long, env = "FLASHSALE_IDLE_TIMEOUT_MS", default_value_t = 60_000)]
+    pub idle_timeout_ms: u64,
+    /// A write that takes longer closes the socket, in ms.
+    #[arg(long, env = "FLASHSALE_WRITE_TIMEOUT_MS", default_value_t = 10_000)]
+    pub write_timeout_ms: u64,
+    /// Personal events that may wait for one slow socket before it is closed.
+    #[arg(long, env = "FLASHSALE_EVENTS_PER_SOCKET", default_value_t = 64)]
+    pub events_per_socket: usize,
+    /// Proxies in front of the server that may be trusted to append to X-Forwarded-For; 0: believe the socket only.
+    #[arg(long, env = "FLASHSALE_TRUSTED_PROXY_HOPS", default_value_t = 0)]
+    pub trusted_proxy_hops: usize,
+    /// When stopping: clients are told to move within this many ms.
+    #[arg(long, env = "FLASHSALE_DRAIN_WINDOW_MS", default_value_t = 1_000)]
+    pub drain_window_ms: u64,
+}
+
+/// A command that has no answer by then gets `unavailable`; repeated with its id it has its one effect.
+pub const COMMAND_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A running checkout is left to its gateway for this long; after that the reconciler settles it.
+/// Longer than [`COMMAND_DEADLINE`], so that a healthy gateway always finishes its own.
+pub const CHECKOUT_LEASE: Duration = Duration::from_secs(5);

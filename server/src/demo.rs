@@ -1,0 +1,103 @@
+//! The demo sales of `make run`: one that opens in 30 s, one with a long line, one tomorrow.
+
+use crate::{
+    admin::sales::{SaleBody, open},
+    app::App,
+    error::Error,
+    sale::Sale,
+};
+use anyhow::anyhow;
+use chrono::{DateTime, TimeDelta, Utc};
+use flashsale_protocol::{Phase, ShopperId};
+use futures_util::{StreamExt, stream};
+
+const MERCHANT: &str = "demo";
+/// People in the long line, and the units they wait for.
+const CROWD: usize = 3_000;
+const CROWD_STOCK: i64 = 60;
+/// Joins under way at once.
+const CROWD_AT_ONCE: usize = 200;
+
+/// Makes what is missing: the one that opens soon is made anew when the last one is over or sold out.
+pub async fn create(app: &App) -> anyhow::Result<()> {
+    let now = Utc::now();
+    let existing = app.store.list_sales(Some(MERCHANT)).await?;
+    let running = |product: &str| {
+        existing.iter().any(|sale| {
+            sale.product_id == product && sale.end_time > now && !matches!(sale.status, Phase::Ended | Phase::Cancelled)
+        })
+    };
+
+    let sneakers = body("demo-sneakers", "Aurora Runner, first edition", 100, 19_900, 8_900, now + TimeDelta::seconds(30));
+    make(app, SaleBody { description: "Opens thirty seconds after the server's start. One pair per person.".into(), ..sneakers })
+        .await?;
+    if !running("demo-console") {
+        let line = body("demo-console", "Nimbus One console", CROWD_STOCK, 49_900, 29_900, now + TimeDelta::seconds(5));
+        let sale = make(
+            app,
+            SaleBody {
+                description: format!("{CROWD} people wait for {CROWD_STOCK} units, three are called a second."),
+                inflow: 1,
+                claim_ms: 20_000,
+                room_opens_at: Some(now),
+                ..line
+            },
+        )
+        .await?;
+        crowd(app, &sale).await?;
+    }
+    if !running("demo-lamp") {
+        let lamp = body("demo-lamp", "Meridian desk lamp", 500, 12_900, 5_900, now + TimeDelta::days(1));
+        make(app, SaleBody { description: "Starts tomorrow at this time.".into(), per_shopper_limit: 2, ..lamp }).await?;
+    }
+    Ok(())
+}
+
+fn body(
+    product: &str,
+    name: &str,
+    stock: i64,
+    original_price: i64,
+    sale_price: i64,
+    start_time: DateTime<Utc>,
+) -> SaleBody {
+    SaleBody {
+        product_name: name.into(),
+        description: String::new(),
+        product_id: Some(product.into()),
+        currency: "EUR".into(),
+        original_price,
+        sale_price,
+        total_stock: stock,
+        start_time,
+        end_time: start_time + TimeDelta::hours(2),
+        room_opens_at: None,
+        lanes: 1,
+        per_shopper_limit: 1,
+        per_device_limit: None,
+        hold_ms: 300_000,
+        claim_ms: 120_000,
+        payment_ms: 300_000,
+        inflow: 1_000,
+    }
+}
+
+async fn make(app: &App, body: SaleBody) -> anyhow::Result<Sale> {
+    let sale = body.check(MERCHANT).map_err(|problem| anyhow!("the demo sale is wrong: {}", problem.0.message))?;
+    open(app, &sale).await?;
+    Ok(sale)
+}
+
+/// Stands a crowd in line, as if they had joined from devices of their own.
+async fn crowd(app: &App, sale: &Sale) -> anyhow::Result<()> {
+    let joins = stream::iter(0..CROWD).map(|i| async move {
+        let shopper: ShopperId = format!("demo-{i:05}").parse().map_err(|_| Error::unexpected("a demo shopper"))?;
+        let device = format!("demo-device-{i:05}").parse().map_err(|_| Error::unexpected("a demo device"))?;
+        app.stock.join(sale.id, shopper, device, 1).await
+    });
+    let joined: Vec<Result<_, Error>> = joins.buffered(CROWD_AT_ONCE).collect().await;
+    for join in joined {
+        join?;
+    }
+    Ok(())
+}

@@ -1,0 +1,401 @@
+//! A private Postgres and Redis for development and tests: started under the data folder, on sockets that only this
+//! user can reach, and stopped with the process that started them, however that process ends.
+//!
+//! Layout: `{data}/postgres` (the cluster), `{data}/redis` (append-only file), `{data}/log/*.log`, `{data}/lock`.
+
+use anyhow::{Context, Result, anyhow, bail};
+use fred::prelude::*;
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::{Signal, kill},
+    unistd::{Pid, User},
+};
+use sha2::{Digest, Sha256};
+use sqlx::ConnectOptions;
+use std::{
+    fs::{self, File, OpenOptions},
+    os::unix::{fs::PermissionsExt, fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+/// How long a service may take to answer after its start, and to end after it was told to.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Running private services. Call [`Services::stop`]; if the process dies instead, the kernel tells them to stop.
+pub struct Services {
+    pub database_url: String,
+    pub redis_url: String,
+    postgres: Child,
+    redis: Child,
+    _lock: Flock<File>,
+}
+
+/// The folder is made if it is not there, readable by its owner only where secrets are.
+pub fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(data_dir).with_context(|| format!("cannot create the data folder {}", data_dir.display()))?;
+    data_dir.canonicalize().with_context(|| format!("cannot open the data folder {}", data_dir.display()))
+}
+
+impl Services {
+    /// Starts both services under `data_dir` and waits until they answer.
+    pub async fn start(data_dir: &Path) -> Result<Self> {
+        let data_dir = prepare_data_dir(data_dir)?;
+        let lock = lock(&data_dir)?;
+        fs::create_dir_all(data_dir.join("log"))?;
+        let owner = postgres_owner()?;
+        let sockets = socket_dir(&data_dir, owner.as_ref())?;
+
+        let redis_socket = sockets.join("redis.sock");
+        let redis = start_redis(&data_dir, &redis_socket)?;
+        let redis_url = format!("redis+unix://{}", redis_socket.display());
+        let mut redis = Guard(Some(redis));
+
+        let postgres = start_postgres(&data_dir, &sockets, owner.as_ref())?;
+        let mut postgres = Guard(Some(postgres));
+        let database_url = format!("postgres://flashsale@localhost/flashsale?host={}", sockets.display());
+
+        wait_for_redis(&redis_url, redis.child()?).await.with_context(|| log_hint(&data_dir, "redis"))?;
+        wait_for_postgres(&sockets, postgres.child()?).await.with_context(|| log_hint(&data_dir, "postgres"))?;
+        Ok(Self { database_url, redis_url, postgres: postgres.take()?, redis: redis.take()?, _lock: lock })
+    }
+
+    /// Stops both and waits for their end: Postgres writes a checkpoint, Redis flushes its append-only file.
+    pub async fn stop(mut self) {
+        signal(&self.postgres, Signal::SIGINT);
+        signal(&self.redis, Signal::SIGTERM);
+        for (name, child) in [("postgres", &mut self.postgres), ("redis", &mut self.redis)] {
+            if !ended(child).await {
+                tracing::warn!(service = name, "did not stop in time, killing it");
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+
+    pub fn redis_pid(&self) -> u32 {
+        self.redis.id()
+    }
+
+    pub fn postgres_pid(&self) -> u32 {
+        self.postgres.id()
+    }
+}
+
+/// Ends a service whose start has failed half-way.
+struct Guard(Option<Child>);
+
+impl Guard {
+    fn child(&mut self) -> Result<&mut Child> {
+        self.0.as_mut().ok_or_else(|| anyhow!("the service was taken"))
+    }
+
+    fn take(mut self) -> Result<Child> {
+        self.0.take().ok_or_else(|| anyhow!("the service was taken"))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            signal(child, Signal::SIGINT);
+            let _ = child.wait();
+        }
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let _ = kill(Pid::from_raw(child.id() as i32), signal);
+}
+
+async fn ended(child: &mut Child) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < STOP_DEADLINE {
+        if let Ok(Some(_)) = child.try_wait() {
+            return true;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    false
+}
+
+fn log_hint(data_dir: &Path, service: &str) -> String {
+    format!("the private {service} did not start; its log is {}/log/{service}.log", data_dir.display())
+}
+
+/// Two servers on one data folder would share a database by accident.
+fn lock(data_dir: &Path) -> Result<Flock<File>> {
+    let path = data_dir.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        anyhow!("another server uses the data folder {}: stop it, or choose another --data-dir", data_dir.display())
+    })
+}
+
+/// Postgres refuses to run as root: then it runs as Debian's `postgres`, or as `nobody`.
+fn postgres_owner() -> Result<Option<User>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    for name in ["postgres", "nobody"] {
+        if let Some(user) = User::from_name(name)? {
+            return Ok(Some(user));
+        }
+    }
+    bail!("Postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as")
+}
+
+/// Unix sockets have short paths (107 bytes), so they live in the temporary folder, under a name made from the data
+/// folder's; nobody else may enter.
+fn socket_dir(data_dir: &Path, owner: Option<&User>) -> Result<PathBuf> {
+    let dir = std::env::temp_dir().join(format!("flashsale-{}", short_digest(data_dir)));
+    private_dir(&dir, owner)?;
+    Ok(dir)
+}
+
+fn short_digest(path: &Path) -> String {
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    let user = nix::unistd::geteuid();
+    format!("{user}-{}", digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// A folder that only `owner` (or this user) can enter. Refuses one that somebody else has put there.
+fn private_dir(dir: &Path, owner: Option<&User>) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    if let Err(error) = fs::create_dir(dir)
+        && error.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(error).with_context(|| format!("cannot create {}", dir.display()));
+    }
+    let found = fs::symlink_metadata(dir)?;
+    let mine = [Some(nix::unistd::geteuid().as_raw()), owner.map(|user| user.uid.as_raw())];
+    if !found.is_dir() || !mine.contains(&Some(found.uid())) {
+        bail!("{} is not ours: remove it", dir.display());
+    }
+    if let Some(user) = owner {
+        chown(dir, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    Ok(())
+}
+
+fn start_redis(data_dir: &Path, socket: &Path) -> Result<Child> {
+    let dir = data_dir.join("redis");
+    fs::create_dir_all(&dir)?;
+    let pid_file = dir.join("redis.pid");
+    stop_left_over(&pid_file, "redis-server", Signal::SIGTERM)?;
+    let log = log_file(data_dir, "redis")?;
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--port", "0", "--unixsocket"])
+        .arg(socket)
+        .args(["--unixsocketperm", "700", "--dir"])
+        .arg(&dir)
+        .args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction"])
+        .args(["--daemonize", "no", "--pidfile"])
+        .arg(&pid_file)
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    spawn(command, Signal::SIGTERM).map_err(|error| missing(error, "redis-server", "redis-server"))
+}
+
+fn start_postgres(data_dir: &Path, sockets: &Path, owner: Option<&User>) -> Result<Child> {
+    let bin = postgres_bin()?;
+    let cluster = cluster_dir(data_dir, owner)?;
+    stop_left_over(&cluster.join("postmaster.pid"), "postgres", Signal::SIGINT)?;
+    if !cluster.join("PG_VERSION").exists() {
+        tracing::info!("creating the private Postgres cluster");
+        let mut initdb = Command::new(bin.join("initdb"));
+        initdb
+            .args(["--auth=trust", "--username=flashsale", "--encoding=UTF8", "--locale=C", "--no-instructions", "-D"])
+            .arg(&cluster)
+            .current_dir("/")
+            .stdin(Stdio::null());
+        run_as(&mut initdb, owner);
+        let output = initdb.output().context("cannot run initdb")?;
+        if !output.status.success() {
+            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+    }
+    check_version(&bin, &cluster)?;
+    let log = log_file(data_dir, "postgres")?;
+    let mut command = Command::new(bin.join("postgres"));
+    command
+        .arg("-D")
+        .arg(&cluster)
+        .args(["-c", "listen_addresses=", "-c", "max_connections=100", "-c", "unix_socket_permissions=0700"])
+        .arg("-c")
+        .arg(format!("unix_socket_directories={}", sockets.display()))
+        .current_dir("/")
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    run_as(&mut command, owner);
+    spawn(command, Signal::SIGINT).map_err(|error| missing(error, "postgres", "postgresql"))
+}
+
+/// Postgres' own user must be able to reach the cluster; a project under a private home is out of its reach.
+fn cluster_dir(data_dir: &Path, owner: Option<&User>) -> Result<PathBuf> {
+    let dir = data_dir.join("postgres");
+    let Some(user) = owner else {
+        fs::create_dir_all(&dir)?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+        return Ok(dir);
+    };
+    let mut probe = Command::new("test");
+    probe.arg("-x").arg(data_dir).current_dir("/");
+    run_as(&mut probe, owner);
+    let reachable = probe.status().is_ok_and(|status| status.success());
+    let dir = if reachable {
+        dir
+    } else {
+        let elsewhere = PathBuf::from("/var/tmp").join(format!("flashsale-{}", short_digest(data_dir)));
+        tracing::info!(
+            folder = %elsewhere.display(), user = user.name,
+            "Postgres' user cannot reach the data folder, so its cluster lives elsewhere"
+        );
+        elsewhere
+    };
+    private_dir(&dir, owner)?;
+    Ok(dir)
+}
+
+/// The newest server binaries that are there: Debian keeps them out of PATH.
+fn postgres_bin() -> Result<PathBuf> {
+    let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, bin): &(u32, PathBuf)| bin.join("postgres").exists())
+        .collect();
+    found.sort();
+    if let Some((_, bin)) = found.pop() {
+        return Ok(bin);
+    }
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths)
+        .find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists())
+        .ok_or_else(|| anyhow!("no Postgres server found: install the package `postgresql`, or set DATABASE_URL"))
+}
+
+/// A cluster belongs to one major version.
+fn check_version(bin: &Path, cluster: &Path) -> Result<()> {
+    let made_by = fs::read_to_string(cluster.join("PG_VERSION"))?;
+    let output = Command::new(bin.join("postgres")).arg("--version").output()?;
+    let version = String::from_utf8_lossy(&output.stdout);
+    let is = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).unwrap_or("?");
+    if is.split('.').next() != Some(made_by.trim()) {
+        bail!(
+            "the cluster {} was made by Postgres {}, but {} is installed: move it away, or install that version",
+            cluster.display(),
+            made_by.trim(),
+            is
+        );
+    }
+    Ok(())
+}
+
+fn run_as(command: &mut Command, owner: Option<&User>) {
+    if let Some(user) = owner {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+}
+
+fn log_file(data_dir: &Path, service: &str) -> Result<File> {
+    Ok(OpenOptions::new().create(true).append(true).open(data_dir.join("log").join(format!("{service}.log")))?)
+}
+
+/// Starts a service that is told to stop when this process dies, and that a terminal's Ctrl-C does not reach by itself.
+fn spawn(mut command: Command, at_our_death: Signal) -> std::io::Result<Child> {
+    command.stdin(Stdio::null()).process_group(0);
+    // SAFETY: prctl is async-signal-safe and touches no memory of the parent. It comes after the change of user, which
+    // would clear it.
+    unsafe {
+        command.pre_exec(move || nix::sys::prctl::set_pdeathsig(at_our_death).map_err(std::io::Error::from));
+    }
+    command.spawn()
+}
+
+fn missing(error: std::io::Error, program: &str, package: &str) -> anyhow::Error {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        anyhow!("{program} is not installed: install the package `{package}` (or run `make run`, which does)")
+    } else {
+        anyhow::Error::new(error).context(format!("cannot start {program}"))
+    }
+}
+
+/// A killed server's services may still be ending: wait for them, or end them.
+fn stop_left_over(pid_file: &Path, program: &str, with: Signal) -> Result<()> {
+    let Some(pid) = fs::read_to_string(pid_file).ok().and_then(|text| text.lines().next()?.trim().parse::<i32>().ok())
+    else {
+        return Ok(());
+    };
+    let runs = || {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).split('\0').next().is_some_and(|p| p.contains(program)))
+    };
+    if !runs() {
+        return Ok(());
+    }
+    tracing::info!(pid, program, "ending the service that an earlier server has left");
+    let _ = kill(Pid::from_raw(pid), with);
+    let start = Instant::now();
+    while runs() {
+        if start.elapsed() > STOP_DEADLINE {
+            bail!("{program} (process {pid}) of an earlier server does not end");
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+async fn wait_for_redis(url: &str, child: &mut Child) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let client = Builder::from_config(Config::from_url(url)?).build()?;
+        if client.init().await.is_ok() {
+            let answer: Result<String, _> = client.ping(None).await;
+            let _ = client.quit().await;
+            // While it loads its append-only file, Redis answers with an error.
+            if answer.is_ok() {
+                return Ok(());
+            }
+        }
+        still_starting(child, start)?;
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn wait_for_postgres(sockets: &Path, child: &mut Child) -> Result<()> {
+    let start = Instant::now();
+    let url = format!("postgres://flashsale@localhost/postgres?host={}", sockets.display());
+    let options = sqlx::postgres::PgConnectOptions::from_str(&url)?;
+    let mut connection = loop {
+        match options.connect().await {
+            Ok(connection) => break connection,
+            Err(_) => still_starting(child, start)?,
+        }
+        tokio::time::sleep(POLL).await;
+    };
+    let known: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = 'flashsale'")
+        .fetch_optional(&mut connection)
+        .await?;
+    if known.is_none() {
+        sqlx::query("CREATE DATABASE flashsale").execute(&mut connection).await?;
+    }
+    Ok(())
+}
+
+fn still_starting(child: &mut Child, since: Instant) -> Result<()> {
+    if let Some(status) = child.try_wait()? {
+        bail!("it ended with {status}");
+    }
+    if since.elapsed() > START_DEADLINE {
+        bail!("no answer within {} s", START_DEADLINE.as_secs());
+    }
+    Ok(())
+}

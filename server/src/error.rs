@@ -1,0 +1,86 @@
+//! Our own failures. Outcomes such as "sold out" are not errors: they are [`flashsale_protocol::Reject`]s.
+
+use flashsale_protocol::{Code, Reject};
+use std::sync::Arc;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why *we* failed. Its text is for logs; a client sees a code and a request id.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    #[error("redis: {0}")]
+    Redis(fred::error::Error),
+    #[error("postgres: {0}")]
+    Postgres(Arc<sqlx::Error>),
+    #[error("the lane is not open in Redis")]
+    LaneMissing,
+    #[error("the lane lives in another epoch: {0}")]
+    LaneFenced(String),
+    #[error("another worker leads this sale")]
+    NotLeader,
+    #[error("no answer within {0} ms")]
+    Deadline(u64),
+    #[error("the queue of {0} is full")]
+    QueueFull(&'static str),
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+impl Error {
+    pub fn unexpected(what: impl Into<String>) -> Self {
+        Self::Unexpected(what.into())
+    }
+
+    /// The one table from failures to codes.
+    pub fn code(&self) -> Code {
+        match self {
+            Error::QueueFull(_) => Code::Busy,
+            Error::Unexpected(_) => Code::Internal,
+            Error::Redis(_)
+            | Error::Postgres(_)
+            | Error::LaneMissing
+            | Error::LaneFenced(_)
+            | Error::NotLeader
+            | Error::Deadline(_) => Code::Unavailable,
+        }
+    }
+}
+
+/// What a client may be told to wait before it tries again.
+const RETRY_AFTER_MS: u64 = 500;
+
+impl From<Error> for Reject {
+    /// Logs the failure (here, once) under an id, and tells the client the id only.
+    fn from(error: Error) -> Self {
+        let code = error.code();
+        if code == Code::Busy {
+            return Reject::new(code).after_ms(RETRY_AFTER_MS);
+        }
+        let request: u32 = rand::random();
+        tracing::error!(request = format_args!("{request:08x}"), %error, "a command failed");
+        let reject = Reject::because(code, format!("{} (request {request:08x})", code.text()));
+        if code.retry() { reject.after_ms(RETRY_AFTER_MS) } else { reject }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Error::Postgres(Arc::new(error))
+    }
+}
+
+impl From<fred::error::Error> for Error {
+    /// Scripts name their refusals in the first word of an error reply.
+    fn from(error: fred::error::Error) -> Self {
+        let details = error.details();
+        if details.starts_with("LANE_MISSING") {
+            Error::LaneMissing
+        } else if let Some(rest) = details.strip_prefix("LANE_FENCED ") {
+            Error::LaneFenced(rest.to_owned())
+        } else if details.starts_with("NOT_LEADER") {
+            Error::NotLeader
+        } else {
+            Error::Redis(error)
+        }
+    }
+}

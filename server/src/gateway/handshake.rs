@@ -1,0 +1,100 @@
+//! From an HTTP request to a WebSocket: checks the handshake, takes the connection over from HTTP, and hands it to
+//! tokio-tungstenite with buffers that fit many idle sockets.
+
+use super::{ClientAddress, socket};
+use crate::{app::App, rest::Problem, telemetry::name};
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+};
+use flashsale_protocol::{Code, MAX_FRAME_BYTES, Reject, SUBPROTOCOL};
+use hyper_util::rt::TokioIo;
+use std::sync::Arc;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        handshake::derive_accept_key,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+/// An idle socket costs its buffers: these grow when they must.
+const READ_BUFFER_BYTES: usize = 1024;
+/// Bytes that may wait in one socket for a slow client.
+const MAX_WRITE_BUFFER_BYTES: usize = 256 * 1024;
+
+pub async fn upgrade(
+    State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
+    mut request: Request,
+) -> Result<Response<Body>, Problem> {
+    let headers = request.headers();
+    let key = check(headers)?;
+    let subprotocol = headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
+    if app.draining.is_cancelled() {
+        return Err(refused(Code::Unavailable));
+    }
+    let place = app.hub.enter(address).ok_or_else(|| refused(Code::TooManyFromAddress))?;
+
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let upgraded = match upgraded.await {
+            Ok(upgraded) => TokioIo::new(upgraded),
+            Err(error) => return tracing::debug!(%error, "a client left during the handshake"),
+        };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
+            .max_message_size(Some(MAX_FRAME_BYTES))
+            .max_frame_size(Some(MAX_FRAME_BYTES));
+        let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
+        socket::run(app, stream, place).await;
+    });
+
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let answer = response.headers_mut();
+    answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let accept = derive_accept_key(key.as_bytes());
+    answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept.parse().map_err(|_| bad("The key is malformed."))?);
+    if subprotocol {
+        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    Ok(response)
+}
+
+/// The client's key, if the request is a handshake that we can answer.
+fn check(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
+    let has = |name: header::HeaderName, word: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(word))
+    };
+    if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") {
+        return Err(bad("This address speaks WebSocket: send an upgrade request."));
+    }
+    if !has(header::SEC_WEBSOCKET_VERSION, "13") {
+        return Err(bad("The WebSocket version must be 13."));
+    }
+    if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) && !has(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+        return Err(bad("The subprotocol must be flashsale.v1."));
+    }
+    headers.get(header::SEC_WEBSOCKET_KEY).cloned().ok_or_else(|| bad("The WebSocket key is missing."))
+}
+
+fn bad(detail: &str) -> Problem {
+    metrics::counter!(name::SOCKETS_REFUSED, "code" => Code::BadHandshake.word()).increment(1);
+    Problem(Reject::because(Code::BadHandshake, detail))
+}
+
+fn refused(code: Code) -> Problem {
+    const RETRY_AFTER_MS: u64 = 2_000;
+    metrics::counter!(name::SOCKETS_REFUSED, "code" => code.word()).increment(1);
+    Problem(Reject::new(code).after_ms(RETRY_AFTER_MS))
+}

@@ -1,0 +1,360 @@
+//! Who watches what: the sockets of this process, by sale, by shopper and by address, and the one subscription per sale
+//! that feeds them. Knows nothing of commands.
+
+use crate::{
+    app::App,
+    config::Limits,
+    live::LiveMessage,
+    stock::{self, Keys},
+    telemetry::name,
+};
+use dashmap::DashMap;
+use flashsale_protocol::{CloseCode, Code, Reject, SaleId, ShopperId, Tick};
+use governor::{
+    DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
+use fred::{clients::SubscriberClient, prelude::*};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
+
+/// Pub/sub messages that may wait for this process before the oldest are lost.
+const BACKLOG: usize = 4_096;
+/// How often unwatched sales are unsubscribed, and people looking are counted.
+const SWEEP: Duration = Duration::from_secs(20);
+/// Shoppers counted in one call.
+const ACTIVE_CHUNK: usize = 1_000;
+
+/// A tick, with the frame that is the same for every watcher.
+#[derive(Debug)]
+pub struct LiveTick {
+    pub tick: Arc<Tick>,
+    pub frame: Utf8Bytes,
+}
+
+pub type Ticks = watch::Receiver<Option<Arc<LiveTick>>>;
+
+/// What a socket is told by others than its own client.
+#[derive(Debug)]
+pub enum Event {
+    Frame(Utf8Bytes),
+    Close(CloseCode),
+}
+
+struct Channel {
+    ticks: watch::Sender<Option<Arc<LiveTick>>>,
+}
+
+struct Socket {
+    id: u64,
+    events: mpsc::Sender<Event>,
+    /// Ends the socket even when its events are full.
+    close: CancellationToken,
+    watching: Watching,
+}
+
+/// The sales that a socket watches, for the count of people looking.
+type Watching = Arc<Mutex<Vec<SaleId>>>;
+
+pub struct Hub {
+    subscriber: SubscriberClient,
+    keys: Keys,
+    sales: DashMap<SaleId, Channel>,
+    shoppers: DashMap<ShopperId, Vec<Socket>>,
+    addresses: Arc<DashMap<IpAddr, usize>>,
+    sockets: Arc<watch::Sender<usize>>,
+    next_socket: AtomicU64,
+    wanted: mpsc::UnboundedSender<(SaleId, oneshot::Sender<()>)>,
+    wanted_rx: Mutex<Option<mpsc::UnboundedReceiver<(SaleId, oneshot::Sender<()>)>>>,
+    per_shopper: usize,
+    per_address: usize,
+    per_socket: usize,
+    /// REST requests by shopper, and guest sessions by address.
+    requests: DefaultKeyedRateLimiter<ShopperId>,
+    guests: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+/// A socket's share of its address's limit; given back when dropped.
+pub struct Place {
+    pub address: IpAddr,
+    addresses: Arc<DashMap<IpAddr, usize>>,
+    sockets: Arc<watch::Sender<usize>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(mut count) = self.addresses.get_mut(&self.address) {
+            *count -= 1;
+        }
+        self.addresses.remove_if(&self.address, |_, count| *count == 0);
+        self.sockets.send_modify(|count| *count -= 1);
+        metrics::gauge!(name::SOCKETS).decrement(1);
+    }
+}
+
+/// A socket's entry among its shopper's; taken out when dropped.
+pub struct Registration {
+    hub: Arc<App>,
+    shopper: ShopperId,
+    id: u64,
+    pub events: mpsc::Receiver<Event>,
+    pub close: CancellationToken,
+    watching: Watching,
+}
+
+impl Registration {
+    pub fn watching(&self, sales: Vec<SaleId>) {
+        if let Ok(mut watching) = self.watching.lock() {
+            *watching = sales;
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let shoppers = &self.hub.hub.shoppers;
+        if let Some(mut sockets) = shoppers.get_mut(&self.shopper) {
+            sockets.retain(|socket| socket.id != self.id);
+        }
+        shoppers.remove_if(&self.shopper, |_, sockets| sockets.is_empty());
+    }
+}
+
+impl Hub {
+    pub async fn connect(redis_url: &str, keys: Keys, limits: &Limits) -> anyhow::Result<Self> {
+        let mut builder = stock::builder(redis_url)?;
+        builder.with_performance_config(|performance| performance.broadcast_channel_capacity = BACKLOG);
+        let subscriber = builder.build_subscriber_client()?;
+        subscriber.init().await?;
+        // Subscribes again after a lost connection.
+        subscriber.manage_subscriptions();
+        let (wanted, wanted_rx) = mpsc::unbounded_channel();
+        Ok(Self {
+            subscriber,
+            keys,
+            sales: DashMap::new(),
+            shoppers: DashMap::new(),
+            addresses: Arc::default(),
+            sockets: Arc::new(watch::Sender::new(0)),
+            next_socket: AtomicU64::new(1),
+            wanted,
+            wanted_rx: Mutex::new(Some(wanted_rx)),
+            per_shopper: limits.sockets_per_shopper,
+            per_address: limits.sockets_per_address,
+            per_socket: limits.events_per_socket,
+            requests: RateLimiter::keyed(
+                Quota::per_second(at_least_one(limits.commands_per_s)).allow_burst(at_least_one(limits.command_burst)),
+            ),
+            guests: RateLimiter::keyed(Quota::per_minute(at_least_one(limits.guests_per_minute))),
+        })
+    }
+
+    pub async fn quit(&self) {
+        let _ = self.subscriber.quit().await;
+    }
+
+    /// A place among the sockets of an address; None where it has too many.
+    pub fn enter(&self, address: IpAddr) -> Option<Place> {
+        let mut count = self.addresses.entry(address).or_insert(0);
+        if *count >= self.per_address {
+            return None;
+        }
+        *count += 1;
+        drop(count);
+        self.sockets.send_modify(|count| *count += 1);
+        metrics::gauge!(name::SOCKETS).increment(1);
+        Some(Place { address, addresses: self.addresses.clone(), sockets: self.sockets.clone() })
+    }
+
+    /// Whether this shopper may make another REST request now.
+    pub fn allow(&self, shopper: &ShopperId) -> Result<(), Reject> {
+        self.requests.check_key(shopper).map_err(|not_until| too_many(Code::TooManyCommands, &not_until))
+    }
+
+    /// Whether another guest session may be made from this address now.
+    pub fn allow_guest(&self, address: IpAddr) -> Result<(), Reject> {
+        self.guests.check_key(&address).map_err(|not_until| too_many(Code::TooManyFromAddress, &not_until))
+    }
+
+    /// Waits until no socket is open.
+    pub async fn no_sockets(&self) {
+        let mut sockets = self.sockets.subscribe();
+        let _ = sockets.wait_for(|count| *count == 0).await;
+    }
+
+    pub fn sockets(&self) -> usize {
+        *self.sockets.borrow()
+    }
+
+    /// Puts a socket among its shopper's. If there are too many, the oldest is closed: the newest is the one in use.
+    pub fn register(app: &Arc<App>, shopper: ShopperId) -> Registration {
+        let hub = &app.hub;
+        let id = hub.next_socket.fetch_add(1, Ordering::Relaxed);
+        let (sender, events) = mpsc::channel(hub.per_socket);
+        let close = CancellationToken::new();
+        let mut sockets = hub.shoppers.entry(shopper.clone()).or_default();
+        let watching = Watching::default();
+        sockets.push(Socket { id, events: sender, close: close.clone(), watching: watching.clone() });
+        while sockets.len() > hub.per_shopper {
+            let oldest = sockets.remove(0);
+            if oldest.events.try_send(Event::Close(CloseCode::TooManySockets)).is_err() {
+                oldest.close.cancel();
+            }
+        }
+        drop(sockets);
+        Registration { hub: app.clone(), shopper, id, events, close, watching }
+    }
+
+    /// A sale's ticks. Returns when the subscription stands, so that nothing after it is missed.
+    pub async fn watch(&self, sale: SaleId) -> Ticks {
+        let ticks = self.sales.get(&sale).map(|channel| channel.ticks.subscribe());
+        if let Some(ticks) = ticks {
+            return ticks;
+        }
+        let ticks = self
+            .sales
+            .entry(sale)
+            .or_insert_with(|| Channel { ticks: watch::Sender::new(None) })
+            .ticks
+            .subscribe();
+        let (done, subscribed) = oneshot::channel();
+        if self.wanted.send((sale, done)).is_ok() {
+            let _ = subscribed.await;
+        }
+        ticks
+    }
+
+    /// The newest tick of a sale that somebody here watches.
+    pub fn last_tick(&self, sale: SaleId) -> Option<Arc<Tick>> {
+        self.sales.get(&sale)?.ticks.borrow().as_ref().map(|live| live.tick.clone())
+    }
+
+    fn deliver_tick(&self, tick: Tick, frame: String) {
+        let Some(channel) = self.sales.get(&tick.sale) else { return };
+        let live = Arc::new(LiveTick { tick: Arc::new(tick), frame: frame.into() });
+        channel.ticks.send_if_modified(|last| {
+            let newer = last.as_ref().is_none_or(|last| last.tick.seq < live.tick.seq);
+            if newer {
+                *last = Some(live.clone());
+            }
+            newer
+        });
+    }
+
+    fn deliver_news(&self, shopper: &ShopperId, frame: Utf8Bytes) {
+        let Some(sockets) = self.shoppers.get(shopper) else { return };
+        for socket in sockets.iter() {
+            // A socket that does not keep up is closed: its client reconnects and asks for the state.
+            if socket.events.try_send(Event::Frame(frame.clone())).is_err() {
+                socket.close.cancel();
+            }
+        }
+    }
+}
+
+/// The refusal of a limiter, with the time until it would let the asker pass.
+pub fn too_many(code: Code, not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Reject {
+    let wait = not_until.wait_time_from(DefaultClock::default().now());
+    Reject::new(code).after_ms(wait.as_millis() as u64 + 1)
+}
+
+pub fn at_least_one(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
+/// Receives what is published, keeps the subscriptions as the sockets need them, and counts people looking.
+pub async fn run(app: Arc<App>, stopping: CancellationToken) {
+    let hub = &app.hub;
+    let Some(mut wanted) = hub.wanted_rx.lock().ok().and_then(|mut rx| rx.take()) else { return };
+    let mut messages = hub.subscriber.message_rx();
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            Some((sale, done)) = wanted.recv() => {
+                if let Err(error) = hub.subscriber.subscribe(hub.keys.live(sale)).await {
+                    tracing::warn!(%sale, %error, "cannot subscribe; it is tried again on reconnect");
+                }
+                let _ = done.send(());
+            }
+            message = messages.recv() => match message {
+                Ok(message) => receive(&app, message).await,
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(lost)) => {
+                    tracing::warn!(lost, "this gateway is behind its subscriptions");
+                }
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            },
+            _ = sweep.tick() => {
+                hub.requests.retain_recent();
+                hub.guests.retain_recent();
+                unsubscribe_unwatched(hub).await;
+                count_active(&app).await;
+            }
+        }
+    }
+}
+
+async fn receive(app: &App, message: fred::types::Message) {
+    let Some(text) = message.value.as_str() else { return };
+    match LiveMessage::parse(&text) {
+        Some(LiveMessage::Tick(tick, frame)) => app.hub.deliver_tick(tick, frame),
+        Some(LiveMessage::News(news)) => {
+            for item in news {
+                app.hub.deliver_news(&item.shopper, item.frame.get().into());
+            }
+        }
+        Some(LiveMessage::Changed(sale)) => app.forget_sale(sale).await,
+        None => tracing::warn!(channel = %message.channel, "not a message of ours"),
+    }
+}
+
+async fn unsubscribe_unwatched(hub: &Hub) {
+    let idle: Vec<SaleId> = hub
+        .sales
+        .iter()
+        .filter(|channel| channel.ticks.receiver_count() == 0)
+        .map(|channel| *channel.key())
+        .collect();
+    for sale in idle {
+        // Somebody may have come meanwhile.
+        if hub.sales.remove_if(&sale, |_, channel| channel.ticks.receiver_count() == 0).is_some()
+            && let Err(error) = hub.subscriber.unsubscribe(hub.keys.live(sale)).await
+        {
+            tracing::debug!(%sale, %error, "cannot unsubscribe");
+        }
+    }
+}
+
+/// Tells Redis who looks at what, for the operator's number of people looking.
+async fn count_active(app: &App) {
+    let mut looking: HashMap<SaleId, Vec<String>> = HashMap::new();
+    for entry in app.hub.shoppers.iter() {
+        for socket in entry.value() {
+            for sale in socket.watching.lock().iter().flat_map(|sales| sales.iter()) {
+                looking.entry(*sale).or_default().push(entry.key().to_string());
+            }
+        }
+    }
+    if looking.is_empty() {
+        return;
+    }
+    let Ok(now) = app.stock.now().await else { return };
+    for (sale, shoppers) in looking {
+        for chunk in shoppers.chunks(ACTIVE_CHUNK) {
+            if let Err(error) = app.stock.mark_active(sale, now / 60_000, chunk.to_vec()).await {
+                return tracing::debug!(%error, "cannot count people looking");
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What is told to all gateways over Redis pub/sub, one channel a sale: the shared tick, and news for single shoppers
+//! in batches. A message may be lost; the next tick or the next look at the state tells the same.
+
+use crate::{
+    batcher::{BatchLimits, Batcher, Batchers},
+    config::COMMAND_DEADLINE,
+    error::Result,
+    stock::Keys,
+};
+use flashsale_protocol::{SaleId, ServerMessage, ShopperId, Tick};
+use fred::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// News in one message.
+const NEWS: BatchLimits = BatchLimits { items: 500, waiting: 50_000, deadline: COMMAND_DEADLINE };
+
+/// An event for one shopper, already as the frame that their sockets get.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct News {
+    #[serde(rename = "s")]
+    pub shopper: ShopperId,
+    #[serde(rename = "f")]
+    pub frame: Box<RawValue>,
+}
+
+/// One pub/sub message: a letter that says which, then JSON.
+#[derive(Debug)]
+pub enum LiveMessage {
+    /// The tick, and the very frame that sockets get.
+    Tick(Tick, String),
+    News(Vec<News>),
+    /// A sale's settings have changed: whoever keeps a copy forgets it.
+    Changed(SaleId),
+}
+
+const TICK: char = 'T';
+const NEWS_LETTER: char = 'N';
+const CHANGED: char = 'C';
+
+impl LiveMessage {
+    pub fn parse(text: &str) -> Option<LiveMessage> {
+        let mut letters = text.chars();
+        let letter = letters.next()?;
+        let json = letters.as_str();
+        match letter {
+            TICK => match serde_json::from_str(json).ok()? {
+                ServerMessage::Tick(tick) => Some(LiveMessage::Tick(tick, json.to_owned())),
+                _ => None,
+            },
+            NEWS_LETTER => Some(LiveMessage::News(serde_json::from_str(json).ok()?)),
+            CHANGED => Some(LiveMessage::Changed(json.parse().ok()?)),
+            _ => None,
+        }
+    }
+}
+
+/// Publishes to gateways.
+pub struct Live {
+    client: Client,
+    keys: Keys,
+    news: Batchers<SaleId, (ShopperId, ServerMessage), ()>,
+}
+
+impl Live {
+    pub fn new(client: Client, keys: Keys) -> Self {
+        Self { client, keys, news: Batchers::default() }
+    }
+
+    /// How many gateways have got it.
+    pub async fn tick(&self, tick: Tick) -> Result<u64> {
+        let sale = tick.sale;
+        let payload = format!("{TICK}{}", ServerMessage::Tick(tick).to_json());
+        Ok(self.client.publish(self.keys.live(sale), payload).await?)
+    }
+
+    pub async fn changed(&self, sale: SaleId) -> Result<()> {
+        let _: u64 = self.client.publish(self.keys.live(sale), format!("{CHANGED}{sale}")).await?;
+        Ok(())
+    }
+
+    /// Tells one shopper, on all their sockets. Never fails the caller: the state itself is in Redis and Postgres.
+    pub async fn tell(&self, sale: SaleId, shopper: ShopperId, message: ServerMessage) {
+        let told = self
+            .news
+            .submit(&sale, (shopper, message), || {
+                let (client, channel) = (self.client.clone(), self.keys.live(sale));
+                Batcher::new("news", NEWS, move |items: Vec<(ShopperId, ServerMessage)>| {
+                    let (client, channel) = (client.clone(), channel.clone());
+                    async move {
+                        let told = vec![(); items.len()];
+                        let news: Vec<News> = items
+                            .into_iter()
+                            .filter_map(|(shopper, message)| {
+                                Some(News { shopper, frame: serde_json::value::to_raw_value(&message).ok()? })
+                            })
+                            .collect();
+                        let json = serde_json::to_string(&news).unwrap_or_default();
+                        let _: u64 = client.publish(channel, format!("{NEWS_LETTER}{json}")).await?;
+                        Ok(told)
+                    }
+                })
+            })
+            .await;
+        if let Err(error) = told {
+            tracing::warn!(%sale, %error, "a shopper was not told");
+        }
+    }
+
+    /// Forgets the batchers of sales that are over.
+    pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
+        self.news.retain(|sale| keep(*sale));
+    }
+}

@@ -1,0 +1,118 @@
+//! Carts: a shopper's holds.
+
+use super::{Bearer, Json, Problem, rfc3339};
+use crate::{app::App, command};
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+};
+use flashsale_protocol::{Code, Command, Done, Hold, HoldState, Quantity, SaleId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddBody {
+    sale_id: SaleId,
+    #[serde(default)]
+    quantity_requested: Quantity,
+    /// Fewer will do.
+    #[serde(default)]
+    partial: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub struct AddedView {
+    quantity_reserved: u32,
+    expires_at: String,
+    status: HoldState,
+}
+
+#[derive(Debug, Serialize)]
+pub struct CartView {
+    items: Vec<CartItem>,
+    /// Minor units of `currency`.
+    total: i64,
+    currency: Option<String>,
+    /// Until the first of the items expires; null for an empty cart.
+    expires_in_seconds: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct CartItem {
+    sale_id: String,
+    quantity: u32,
+    unit_price: i64,
+    currency: String,
+    expires_at: String,
+    status: HoldState,
+}
+
+/// `POST /carts/{user_id}/items`
+pub async fn add(
+    State(app): State<Arc<App>>,
+    Path(user): Path<String>,
+    bearer: Bearer,
+    headers: HeaderMap,
+    Json(body): Json<AddBody>,
+) -> Result<(StatusCode, axum::Json<AddedView>), Problem> {
+    let caller = bearer.acting_for(&user)?;
+    let command = Command::Reserve { sale: body.sale_id, quantity: body.quantity_requested, partial: body.partial };
+    match super::run(&app, &caller, &headers, command).await? {
+        Done::Hold(Hold { quantity, expires_at, state, .. }) => Ok((
+            StatusCode::CREATED,
+            axum::Json(AddedView { quantity_reserved: quantity, expires_at: rfc3339(expires_at), status: state }),
+        )),
+        _ => Err(Code::Internal.into()),
+    }
+}
+
+/// `DELETE /carts/{user_id}/items/{sale_id}`
+pub async fn remove(
+    State(app): State<Arc<App>>,
+    Path((user, sale)): Path<(String, String)>,
+    bearer: Bearer,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let caller = bearer.acting_for(&user)?;
+    let sale = sale.parse().map_err(|_| Problem::from(Code::SaleUnknown))?;
+    super::run(&app, &caller, &headers, Command::Release { sale }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /carts/{user_id}`
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Path(user): Path<String>,
+    bearer: Bearer,
+) -> Result<axum::Json<CartView>, Problem> {
+    let caller = bearer.acting_for(&user)?;
+    let now = app.stock.clock().await?;
+    let mut items = Vec::new();
+    let mut first = None;
+    for sale in app.store.sales_to_lead().await? {
+        let person = app.stock.person(sale.lane_of(&caller.shopper), caller.shopper.clone()).await?.value;
+        let Some(record) = person.record else { continue };
+        let Some(state @ (HoldState::Held | HoldState::Ordering)) = command::hold_state(record.state) else {
+            continue;
+        };
+        if record.until <= now {
+            continue;
+        }
+        first = Some(first.map_or(record.until, |first: u64| first.min(record.until)));
+        items.push(CartItem {
+            sale_id: sale.id.to_string(),
+            quantity: record.quantity,
+            unit_price: sale.sale_price,
+            currency: sale.currency.clone(),
+            expires_at: rfc3339(record.until),
+            status: state,
+        });
+    }
+    Ok(axum::Json(CartView {
+        total: items.iter().map(|item| item.unit_price * i64::from(item.quantity)).sum(),
+        currency: items.first().map(|item| item.currency.clone()),
+        expires_in_seconds: first.map(|at| at.saturating_sub(now).div_ceil(1000)),
+        items,
+    }))
+}

@@ -1,0 +1,205 @@
+//! REST: a second door to the same command functions, with the brief's paths and fields. Errors are problem+json
+//! (RFC 9457) with the same codes as on the socket.
+
+pub mod carts;
+pub mod orders;
+pub mod queue;
+pub mod sales;
+pub mod session;
+
+use crate::{app::App, auth::Caller, command};
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use flashsale_protocol::{Code, Command, CommandId, DeviceId, Reject, Request as CommandRequest, ShopperId};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{any::Any, str::FromStr, sync::Arc};
+
+/// A refusal as problem+json.
+#[derive(Debug)]
+pub struct Problem(pub Reject);
+
+impl From<Reject> for Problem {
+    fn from(reject: Reject) -> Self {
+        Self(reject)
+    }
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Self {
+        Self(code.into())
+    }
+}
+
+impl From<crate::error::Error> for Problem {
+    fn from(error: crate::error::Error) -> Self {
+        Self(error.into())
+    }
+}
+
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    code: Code,
+    detail: &'a str,
+    retry: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<String>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Reject { code, message, retry, retry_after_ms, order } = self.0;
+        let body = ProblemBody {
+            r#type: format!("urn:flashsale:problem:{}", code.word()),
+            title: code.text(),
+            status: code.http_status(),
+            code,
+            detail: &message,
+            retry,
+            retry_after_ms,
+            order_id: order.map(|order| order.to_string()),
+        };
+        let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(ms) = retry_after_ms {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+pub async fn not_found() -> Problem {
+    Code::NotFound.into()
+}
+
+pub async fn method_not_allowed() -> Problem {
+    Code::MethodNotAllowed.into()
+}
+
+/// A defect of ours ends one request, not the process.
+pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    Problem::from(Code::Internal).into_response()
+}
+
+pub async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("../../../docs/openapi.json")).into_response()
+}
+
+/// The caller of a REST request: `Authorization: Bearer …`, with the device from `X-Device-Id` or the device cookie.
+pub struct Bearer(pub Caller);
+
+impl FromRequestParts<Arc<App>> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let token = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .ok_or(Code::TokenMissing)?;
+        let named = match parts.headers.get("x-device-id").map(|value| value.to_str()) {
+            Some(Ok(text)) => Some(parse::<DeviceId>("X-Device-Id", text)?),
+            Some(Err(_)) => return Err(field("X-Device-Id", "is not readable")),
+            None => session::device_of(&parts.headers, &app.authority),
+        };
+        let caller = app.authority.verify(token.trim(), named)?;
+        app.hub.allow(&caller.shopper).map_err(Problem)?;
+        Ok(Self(caller))
+    }
+}
+
+impl Bearer {
+    /// A path's `{user_id}` must be the token's subject, or the token an admin's.
+    pub fn acting_for(mut self, user: &str) -> Result<Caller, Problem> {
+        let user: ShopperId = parse("user_id", user)?;
+        if self.0.shopper != user {
+            if !self.0.is_admin() {
+                return Err(Problem(Reject::because(Code::Forbidden, "The token belongs to another user.")));
+            }
+            self.0.shopper = user;
+        }
+        Ok(self.0)
+    }
+}
+
+/// A JSON body: malformed JSON and wrong fields get the same codes as on the socket.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let bytes = axum::body::Bytes::from_request(request, app).await.map_err(|rejection| {
+            let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+            Problem::from(if too_large { Code::FrameTooLarge } else { Code::BadJson })
+        })?;
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
+            Problem(Reject::because(Code::BadJson, format!("The body is not JSON: {error}.")))
+        })?;
+        serde_path_to_error::deserialize(value).map(Json).map_err(|error| {
+            let path = error.path().to_string();
+            let inner = error.into_inner();
+            let message = if path == "." { format!("{inner}.") } else { format!("{path}: {inner}.") };
+            Problem(Reject::because(Code::InvalidField, message))
+        })
+    }
+}
+
+/// A path segment or header that is an id.
+pub fn parse<T: FromStr<Err = flashsale_protocol::id::InvalidId>>(name: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error| field(name, &format!("{error}")))
+}
+
+/// A sale's id in a path. One that is malformed is as unknown as one that is not there.
+pub struct SalePath(pub flashsale_protocol::SaleId);
+
+impl FromRequestParts<Arc<App>> for SalePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Path(sale) =
+            Path::<String>::from_request_parts(parts, app).await.map_err(|_| Problem::from(Code::NotFound))?;
+        sale.parse().map(Self).map_err(|_| Code::SaleUnknown.into())
+    }
+}
+
+pub fn field(name: &str, what: &str) -> Problem {
+    Problem(Reject::because(Code::InvalidField, format!("{name}: {what}.")))
+}
+
+/// Runs a command for a REST caller. `Idempotency-Key` is the command's id; without it every request is a new command.
+pub async fn run(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    command: Command,
+) -> Result<flashsale_protocol::Done, Problem> {
+    const MAX_KEY_CHARS: usize = 255;
+    let id = match headers.get("idempotency-key").map(|value| value.to_str()) {
+        None => CommandId::from_parts(chrono::Utc::now().timestamp_millis().max(0) as u64, rand::random()),
+        Some(Ok(key)) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
+        Some(_) => return Err(field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")),
+    };
+    Ok(command::run(app, caller, CommandRequest { id, command }).await?)
+}
+
+/// A time of the wire (ms since 1970) as RFC 3339.
+pub fn rfc3339(ms: u64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms as i64)
+        .unwrap_or_default()
+        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}

@@ -1,0 +1,195 @@
+//! A sale as the server knows it: what Postgres holds, and what follows from it by the clock. Pure.
+
+use chrono::{DateTime, Utc};
+use flashsale_protocol::{Phase, SaleId, SaleInfo, ShopperId};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sale {
+    pub id: SaleId,
+    /// Who created it; a merchant sees and steers their own sales.
+    pub merchant: String,
+    pub product_id: String,
+    pub product_name: String,
+    pub description: String,
+    pub currency: String,
+    pub original_price: i64,
+    pub sale_price: i64,
+    pub total_stock: u32,
+    pub room_opens_at: DateTime<Utc>,
+    pub start_time: DateTime<Utc>,
+    pub end_time: DateTime<Utc>,
+    pub per_shopper_limit: u32,
+    pub per_device_limit: u32,
+    pub hold_ms: u64,
+    pub claim_ms: u64,
+    pub payment_ms: u64,
+    pub inflow: u32,
+    /// What was last written to Postgres. By the clock it may be past already: see [`Sale::phase_at`].
+    pub status: Phase,
+    pub created_at: DateTime<Utc>,
+    pub lanes: Vec<LaneInfo>,
+}
+
+/// An independent share of a sale's stock, as Postgres has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneInfo {
+    pub lane: u16,
+    pub epoch: u32,
+    pub supply: u32,
+    pub allocated: u32,
+    pub confirmed: u32,
+}
+
+/// Names one life of one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LaneRef {
+    pub sale: SaleId,
+    pub lane: u16,
+    pub epoch: u32,
+}
+
+impl Sale {
+    /// Where the sale stands at a time (ms since 1970).
+    pub fn phase_at(&self, now: u64) -> Phase {
+        match self.status {
+            Phase::Ended | Phase::Cancelled => self.status,
+            _ if now >= ms(self.end_time) => Phase::Ended,
+            Phase::Paused => Phase::Paused,
+            _ if now >= ms(self.start_time) => Phase::Live,
+            _ if now >= ms(self.room_opens_at) => Phase::Waiting,
+            _ => Phase::Scheduled,
+        }
+    }
+
+    /// A shopper's units are all on one lane, so that one script can see them.
+    pub fn lane_of(&self, shopper: &ShopperId) -> LaneRef {
+        let lanes = self.lanes.len().max(1);
+        let lane = self.lanes.get((fnv1a(shopper.as_str()) % lanes as u64) as usize);
+        LaneRef { sale: self.id, lane: lane.map_or(0, |l| l.lane), epoch: lane.map_or(0, |l| l.epoch) }
+    }
+
+    pub fn lane_refs(&self) -> impl Iterator<Item = LaneRef> + '_ {
+        self.lanes.iter().map(|l| LaneRef { sale: self.id, lane: l.lane, epoch: l.epoch })
+    }
+
+    pub fn info(&self) -> SaleInfo {
+        SaleInfo {
+            sale: self.id,
+            product_id: self.product_id.clone(),
+            product_name: self.product_name.clone(),
+            description: self.description.clone(),
+            currency: self.currency.clone(),
+            currency_exponent: currency_exponent(&self.currency).unwrap_or(2),
+            original_price: self.original_price,
+            sale_price: self.sale_price,
+            total_stock: self.total_stock,
+            room_opens_at: ms(self.room_opens_at),
+            starts_at: ms(self.start_time),
+            ends_at: ms(self.end_time),
+            per_shopper_limit: self.per_shopper_limit,
+            hold_ms: self.hold_ms,
+            claim_ms: self.claim_ms,
+            payment_ms: self.payment_ms,
+        }
+    }
+}
+
+/// Milliseconds since 1970; earlier is 0.
+pub fn ms(time: DateTime<Utc>) -> u64 {
+    u64::try_from(time.timestamp_millis()).unwrap_or(0)
+}
+
+/// The word in Postgres and on the wire.
+pub const fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Scheduled => "scheduled",
+        Phase::Waiting => "waiting",
+        Phase::Live => "live",
+        Phase::Paused => "paused",
+        Phase::Ended => "ended",
+        Phase::Cancelled => "cancelled",
+    }
+}
+
+/// Digits behind the decimal point (ISO 4217), for the currencies that a sale can have; None for any other.
+pub fn currency_exponent(currency: &str) -> Option<u32> {
+    const TWO: &[&str] = &[
+        "AED", "AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "IDR", "ILS", "INR",
+        "MXN", "MYR", "NOK", "NZD", "PHP", "PLN", "RON", "SAR", "SEK", "SGD", "THB", "TRY", "TWD", "UAH", "USD", "ZAR",
+    ];
+    const NONE: &[&str] = &["CLP", "ISK", "JPY", "KRW", "VND"];
+    const THREE: &[&str] = &["BHD", "JOD", "KWD", "OMR", "TND"];
+    if TWO.contains(&currency) {
+        Some(2)
+    } else if NONE.contains(&currency) {
+        Some(0)
+    } else if THREE.contains(&currency) {
+        Some(3)
+    } else {
+        None
+    }
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo): the same on every gateway and in every release, unlike std's hashers.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sale() -> Sale {
+        let time = |s| DateTime::from_timestamp(s, 0).expect("in range");
+        Sale {
+            id: SaleId::from_parts(1, 1),
+            merchant: "m".into(),
+            product_id: "p".into(),
+            product_name: "Product".into(),
+            description: String::new(),
+            currency: "EUR".into(),
+            original_price: 2,
+            sale_price: 1,
+            total_stock: 10,
+            room_opens_at: time(100),
+            start_time: time(200),
+            end_time: time(300),
+            per_shopper_limit: 1,
+            per_device_limit: 1,
+            hold_ms: 1,
+            claim_ms: 1,
+            payment_ms: 1,
+            inflow: 1,
+            status: Phase::Scheduled,
+            created_at: time(0),
+            lanes: (0..4).map(|lane| LaneInfo { lane, epoch: 1, supply: 1, allocated: 0, confirmed: 0 }).collect(),
+        }
+    }
+
+    #[test]
+    fn the_phase_follows_the_clock_and_a_pause_does_not_outlive_the_end() {
+        let mut sale = sale();
+        let at = |sale: &Sale, s: u64| sale.phase_at(s * 1000);
+        assert_eq!(at(&sale, 99), Phase::Scheduled);
+        assert_eq!(at(&sale, 100), Phase::Waiting);
+        assert_eq!(at(&sale, 200), Phase::Live);
+        assert_eq!(at(&sale, 300), Phase::Ended);
+        sale.status = Phase::Paused;
+        assert_eq!(at(&sale, 250), Phase::Paused);
+        assert_eq!(at(&sale, 300), Phase::Ended);
+        sale.status = Phase::Ended;
+        assert_eq!(at(&sale, 250), Phase::Ended, "ended early stays ended");
+    }
+
+    #[test]
+    fn a_shopper_has_one_lane_and_shoppers_spread_over_all() {
+        let sale = sale();
+        let mut counts = [0; 4];
+        for i in 0..4000 {
+            let shopper: ShopperId = format!("shopper-{i}").parse().expect("valid");
+            assert_eq!(sale.lane_of(&shopper), sale.lane_of(&shopper));
+            counts[sale.lane_of(&shopper).lane as usize] += 1;
+        }
+        assert!(counts.iter().all(|n| (800..1200).contains(n)), "{counts:?}");
+    }
+}

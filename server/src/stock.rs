@@ -1,0 +1,967 @@
+//! The only place with Redis keys and scripts: one method per script. Knows nothing of sockets and of Postgres.
+//!
+//! What shoppers cause (reserve, join, …) goes through a [`Batcher`] per lane or sale; what workers cause is called
+//! directly. Every script may be repeated: a lost reply costs nothing but another call.
+
+use crate::{
+    batcher::{BatchLimits, Batcher, Batchers},
+    config::{CHECKOUT_LEASE, COMMAND_DEADLINE},
+    error::{Error, Result},
+    sale::{LaneRef, Sale, ms, phase_word},
+};
+use flashsale_protocol::{CommandId, DeviceId, OrderId, Phase, SaleId, ShopperId};
+use fred::{
+    prelude::*,
+    types::{ClusterHash, CustomCommand, scripts::Script},
+};
+use chrono::Utc;
+use std::{
+    str::FromStr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// Items in one script call: enough to share the call's cost, few enough that no other script waits long.
+const BATCH: BatchLimits = BatchLimits { items: 256, waiting: 20_000, deadline: COMMAND_DEADLINE };
+
+/// Overdue claims and holds that one call ends.
+pub const EXPIRE_BATCH: usize = 500;
+/// Entries that one admission step calls, at most.
+pub const ADMIT_BATCH: usize = 1000;
+
+const RECONNECT_MIN_MS: u32 = 50;
+const RECONNECT_MAX_MS: u32 = 1_000;
+/// How long a measured difference between Redis' clock and ours is good.
+const CLOCK_LIFE: Duration = Duration::from_secs(5);
+const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
+
+// ------------------------------------------------------------------------------------------------ keys and scripts
+
+/// Every key's name. `{…}` is the cluster's hash tag: one script, one slot.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: Arc<str>,
+}
+
+impl Keys {
+    fn lane(&self, name: &str, at: LaneRef) -> String {
+        format!("{}{name}:{{{}.{}}}", self.prefix, at.sale, at.lane)
+    }
+
+    fn sale(&self, name: &str, sale: SaleId) -> String {
+        format!("{}{name}:{{{sale}}}", self.prefix)
+    }
+
+    /// The channel of a sale's ticks and news.
+    pub fn live(&self, sale: SaleId) -> String {
+        self.sale("live", sale)
+    }
+}
+
+/// A script with the names of its keys, in the order of its header. Held to the Lua files by a test.
+pub struct ScriptFile {
+    pub name: &'static str,
+    pub keys: &'static [&'static str],
+    source: &'static str,
+}
+
+macro_rules! script {
+    ($name:ident, $file:literal, [$($lib:literal),*], [$($key:literal),*]) => {
+        static $name: ScriptFile = ScriptFile {
+            name: $file,
+            keys: &[$($key),*],
+            source: concat!(
+                $(include_str!(concat!("../../lua/lib/", $lib, ".lua")),)*
+                include_str!(concat!("../../lua/", $file, ".lua"))
+            ),
+        };
+    };
+}
+
+script!(OPEN_LANE, "open_lane", ["clock"], ["stock"]);
+script!(SET_GATE, "set_gate", ["clock", "lane"], ["stock"]);
+script!(RESERVE, "reserve", ["clock", "lane"], ["stock", "holds", "deadlines", "bought", "device_units"]);
+script!(RELEASE, "release", ["clock", "lane"], ["stock", "holds", "deadlines", "device_units"]);
+script!(BEGIN_CHECKOUT, "begin_checkout", ["clock", "lane"], ["stock", "holds", "deadlines"]);
+script!(FINISH_CHECKOUT, "finish_checkout", ["clock", "lane"], ["stock", "holds", "deadlines", "bought", "device_units"]);
+script!(
+    RETURN_UNITS,
+    "return_units",
+    ["clock", "lane"],
+    ["stock", "holds", "deadlines", "bought", "device_units", "returned"]
+);
+script!(EXPIRE, "expire", ["clock", "lane"], ["stock", "holds", "deadlines", "device_units"]);
+script!(CLAIM, "claim", ["clock", "lane"], ["stock", "holds", "deadlines", "bought"]);
+script!(PERSON, "person", ["clock", "lane"], ["stock", "holds", "bought"]);
+script!(OPEN_SALE, "open_sale", ["clock"], ["sale"]);
+script!(JOIN, "join", ["clock"], ["sale", "queue", "admitting", "devices", "wants"]);
+script!(LEAVE, "leave", ["clock"], ["queue", "admitting", "devices", "wants"]);
+script!(PLACE, "place", ["clock"], ["sale", "queue", "admitting", "wants"]);
+script!(ADMIT, "admit", ["clock"], ["sale", "queue", "admitting", "wants"]);
+script!(SETTLE_ADMISSION, "settle_admission", ["clock"], ["sale", "queue", "admitting", "wants"]);
+script!(NUMBER_TICK, "number_tick", ["clock"], ["sale", "queue", "leader"]);
+script!(LEAD, "lead", ["clock"], ["leader"]);
+
+/// All scripts, for the test that compares them with their files.
+pub static SCRIPTS: &[&ScriptFile] = &[
+    &OPEN_LANE, &SET_GATE, &RESERVE, &RELEASE, &BEGIN_CHECKOUT, &FINISH_CHECKOUT, &RETURN_UNITS, &EXPIRE, &CLAIM,
+    &PERSON, &OPEN_SALE, &JOIN, &LEAVE, &PLACE, &ADMIT, &SETTLE_ADMISSION, &NUMBER_TICK, &LEAD,
+];
+
+/// Scripts by file, with their SHA computed once.
+#[derive(Clone)]
+struct Runner {
+    client: Client,
+    keys: Keys,
+    scripts: Arc<Vec<Script>>,
+}
+
+impl Runner {
+    fn new(client: Client, keys: Keys) -> Self {
+        let scripts = SCRIPTS.iter().map(|file| Script::from_lua(file.source)).collect();
+        Self { client, keys, scripts: Arc::new(scripts) }
+    }
+
+    async fn call(&self, file: &'static ScriptFile, keys: Vec<String>, args: Vec<String>) -> Result<Vec<String>> {
+        let at = SCRIPTS.iter().position(|known| std::ptr::eq(*known, file));
+        let script = at.and_then(|at| self.scripts.get(at)).ok_or_else(|| Error::unexpected("unknown script"))?;
+        Ok(script.evalsha_with_reload(&self.client, keys, args).await?)
+    }
+
+    async fn on_lane(&self, file: &'static ScriptFile, at: LaneRef, args: Vec<String>) -> Result<Vec<String>> {
+        let keys = file.keys.iter().map(|name| self.keys.lane(name, at)).collect();
+        self.call(file, keys, args).await
+    }
+
+    async fn on_sale(&self, file: &'static ScriptFile, sale: SaleId, args: Vec<String>) -> Result<Vec<String>> {
+        let keys = file.keys.iter().map(|name| self.keys.sale(name, sale)).collect();
+        self.call(file, keys, args).await
+    }
+}
+
+// --------------------------------------------------------------------------------------------------------- answers
+
+/// An answer with the time (ms, Redis' clock) at which it was true.
+#[derive(Debug, Clone, PartialEq)]
+pub struct At<T> {
+    pub now: u64,
+    pub value: T,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reserved {
+    /// `state` is the record's: "held", or how the same command's hold has ended since.
+    Ok { quantity: u32, until: u64, state: RecordState },
+    CommandReused,
+    AlreadyHeld { quantity: u32 },
+    CheckoutRunning,
+    Paused,
+    NotOpen { opens_at: u64 },
+    Ended,
+    JoinFirst,
+    Limit { left: u32 },
+    DeviceLimit { left: u32 },
+    Short { available: u32, in_carts: u32 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordState {
+    Claim,
+    Lapsed,
+    Left,
+    Held,
+    Released,
+    Expired,
+    Ordering,
+    Ordered,
+    Cancelled,
+}
+
+impl FromStr for RecordState {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        Ok(match word {
+            "claim" => Self::Claim,
+            "lapsed" => Self::Lapsed,
+            "left" => Self::Left,
+            "held" => Self::Held,
+            "released" => Self::Released,
+            "expired" => Self::Expired,
+            "ordering" => Self::Ordering,
+            "ordered" => Self::Ordered,
+            "cancelled" => Self::Cancelled,
+            other => return Err(Error::unexpected(format!("a record in the state {other:?}"))),
+        })
+    }
+}
+
+/// A shopper's latest claim or hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    pub state: RecordState,
+    pub quantity: u32,
+    pub until: u64,
+    pub order: Option<OrderId>,
+}
+
+/// What a shopper has on a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Person {
+    pub bought: u32,
+    pub limit: u32,
+    pub record: Option<Record>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Released {
+    Ok { quantity: u32 },
+    /// The record is in another state.
+    Is(RecordState),
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begun {
+    /// The units are the order's now; may be repeated with the same order.
+    Ok { quantity: u32, device: DeviceId },
+    /// This very order is finished already.
+    Ordered { quantity: u32, device: DeviceId },
+    /// Another order of this shopper is running.
+    CheckoutRunning,
+    Is(RecordState),
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    Ok { quantity: u32, until: u64 },
+    HasHold,
+    Limit,
+    Short,
+    Shut,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Joined {
+    Waiting { position: u64, place: u64 },
+    Admitting,
+    OtherQuantity { quantity: u32 },
+    DeviceInLine,
+    Ended,
+    RoomClosed { room_opens_at: u64 },
+    SaleMissing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Ok,
+    Admitting,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    Waiting { position: u64, quantity: u32 },
+    Admitting { quantity: u32 },
+    Nowhere,
+}
+
+/// A queue answer, with the number admitted at the same moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InLine<T> {
+    pub admitted: u64,
+    pub value: T,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Overdue {
+    Lapsed { shopper: ShopperId, quantity: u32 },
+    Expired { shopper: ShopperId, quantity: u32 },
+    /// A checkout whose lease ran out; Postgres knows how it ended.
+    Checkout { shopper: ShopperId, quantity: u32, device: DeviceId, order: OrderId },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub supply: u64,
+    pub available: u64,
+    pub claimed: u64,
+    pub held: u64,
+    pub ordering: u64,
+    pub sold: u64,
+    pub reservations: u64,
+    pub expired: u64,
+}
+
+impl Counters {
+    pub fn add(&mut self, other: Counters) {
+        self.supply += other.supply;
+        self.available += other.available;
+        self.claimed += other.claimed;
+        self.held += other.held;
+        self.ordering += other.ordering;
+        self.sold += other.sold;
+        self.reservations += other.reservations;
+        self.expired += other.expired;
+    }
+
+    /// I1: every unit is in exactly one place.
+    pub fn balanced(&self) -> bool {
+        self.supply == self.available + self.claimed + self.held + self.ordering + self.sold
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TickNumber {
+    pub now: u64,
+    pub seq: u64,
+    pub waiting: u64,
+    pub admitted: u64,
+}
+
+/// Who may reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Only claims: somebody waits.
+    Line,
+    Open,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Served,
+    Back,
+}
+
+// ----------------------------------------------------------------------------------------------------- batch items
+
+#[derive(Debug, Clone)]
+pub struct Reserve {
+    pub shopper: ShopperId,
+    pub quantity: u32,
+    pub partial: bool,
+    pub command: CommandId,
+    pub device: DeviceId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Held,
+    Claim,
+}
+
+/// One verb's batchers, each for one lane (or for one sale: then the lane is 0).
+type LaneBatchers<I, O> = Batchers<LaneRef, I, At<O>>;
+type SaleBatchers<I, O> = Batchers<SaleId, I, At<InLine<O>>>;
+
+/// The stock and the line in Redis.
+pub struct Stock {
+    runner: Runner,
+    /// Redis' clock minus this machine's, in ms, and when that was measured.
+    clock: Mutex<Option<(i64, Instant)>>,
+    reserve: LaneBatchers<Reserve, Reserved>,
+    release: LaneBatchers<(ShopperId, What), Released>,
+    begin: LaneBatchers<(ShopperId, OrderId), Begun>,
+    finish: LaneBatchers<(ShopperId, OrderId, bool), bool>,
+    person: LaneBatchers<ShopperId, Person>,
+    join: SaleBatchers<(ShopperId, DeviceId, u32), Joined>,
+    place: SaleBatchers<ShopperId, Stands>,
+}
+
+impl Stock {
+    /// Connects; later losses of the connection heal by themselves, and calls fail within their time-out meanwhile.
+    pub async fn connect(url: &str, prefix: &str) -> Result<Self> {
+        let client = builder(url)?.build()?;
+        client.init().await?;
+        let runner = Runner::new(client, Keys { prefix: prefix.into() });
+        Ok(Self {
+            runner,
+            clock: Mutex::new(None),
+            reserve: Default::default(),
+            release: Default::default(),
+            begin: Default::default(),
+            finish: Default::default(),
+            person: Default::default(),
+            join: Default::default(),
+            place: Default::default(),
+        })
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.runner.client
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.runner.keys
+    }
+
+    pub async fn quit(&self) {
+        let _ = self.runner.client.quit().await;
+    }
+
+    pub async fn ping(&self) -> Result<()> {
+        let _: String = self.runner.client.ping(None).await?;
+        Ok(())
+    }
+
+    /// Redis' clock, ms since 1970.
+    pub async fn now(&self) -> Result<u64> {
+        let time = CustomCommand::new_static("TIME", ClusterHash::Random, false);
+        let (seconds, micros): (u64, u64) = self.runner.client.custom(time, Vec::<String>::new()).await?;
+        Ok(seconds * 1000 + micros / 1000)
+    }
+
+    /// Redis' clock, from a recent measurement: many may ask without a call each.
+    pub async fn clock(&self) -> Result<u64> {
+        let known = self.clock.lock().ok().and_then(|clock| *clock);
+        let offset = match known {
+            Some((offset, measured)) if measured.elapsed() < CLOCK_LIFE => offset,
+            _ => {
+                let before = Utc::now().timestamp_millis();
+                let redis = self.now().await? as i64;
+                let offset = redis - (before + Utc::now().timestamp_millis()) / 2;
+                if let Ok(mut clock) = self.clock.lock() {
+                    *clock = Some((offset, Instant::now()));
+                }
+                offset
+            }
+        };
+        Ok(u64::try_from(Utc::now().timestamp_millis() + offset).unwrap_or(0))
+    }
+
+    /// Forgets the batchers of sales that are over.
+    pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
+        self.reserve.retain(|at| keep(at.sale));
+        self.release.retain(|at| keep(at.sale));
+        self.begin.retain(|at| keep(at.sale));
+        self.finish.retain(|at| keep(at.sale));
+        self.person.retain(|at| keep(at.sale));
+        self.join.retain(|sale| keep(*sale));
+        self.place.retain(|sale| keep(*sale));
+    }
+
+    // ------------------------------------------------------------------------------- what shoppers cause, in batches
+
+    pub async fn reserve(&self, at: LaneRef, item: Reserve) -> Result<At<Reserved>> {
+        self.reserve
+            .submit(&at, item, || {
+                self.lane_batcher(
+                    "reserve",
+                    &RESERVE,
+                    at,
+                    vec![],
+                    |item: &Reserve, args| {
+                        args.extend([
+                            item.shopper.to_string(),
+                            item.quantity.to_string(),
+                            u8::from(item.partial).to_string(),
+                            item.command.to_string(),
+                            item.device.to_string(),
+                        ]);
+                    },
+                    read_reserved,
+                )
+            })
+            .await
+    }
+
+    pub async fn release(&self, at: LaneRef, shopper: ShopperId, what: What) -> Result<At<Released>> {
+        self.release
+            .submit(&at, (shopper, what), || {
+                self.lane_batcher(
+                    "release",
+                    &RELEASE,
+                    at,
+                    vec![],
+                    |(shopper, what): &(ShopperId, What), args| {
+                        let what = if *what == What::Held { "held" } else { "claim" };
+                        args.extend([shopper.to_string(), what.to_owned()]);
+                    },
+                    |answer| {
+                        Ok(match answer.word() {
+                            "ok" => Released::Ok { quantity: answer.number(1)? },
+                            "none" => Released::None,
+                            state => Released::Is(state.parse()?),
+                        })
+                    },
+                )
+            })
+            .await
+    }
+
+    pub async fn begin_checkout(&self, at: LaneRef, shopper: ShopperId, order: OrderId) -> Result<At<Begun>> {
+        self.begin
+            .submit(&at, (shopper, order), || {
+                self.lane_batcher(
+                    "begin_checkout",
+                    &BEGIN_CHECKOUT,
+                    at,
+                    vec![CHECKOUT_LEASE.as_millis().to_string()],
+                    |(shopper, order): &(ShopperId, OrderId), args| {
+                        args.extend([shopper.to_string(), order.to_string()]);
+                    },
+                    |answer| {
+                        Ok(match answer.word() {
+                            "ok" => Begun::Ok { quantity: answer.number(1)?, device: answer.parse(2)? },
+                            "ordered" if answer.len() == 3 => {
+                                Begun::Ordered { quantity: answer.number(1)?, device: answer.parse(2)? }
+                            }
+                            "checkout_running" => Begun::CheckoutRunning,
+                            "none" => Begun::None,
+                            state => Begun::Is(state.parse()?),
+                        })
+                    },
+                )
+            })
+            .await
+    }
+
+    /// False: the shopper's record is about something else by now.
+    pub async fn finish_checkout(&self, at: LaneRef, shopper: ShopperId, order: OrderId, committed: bool) -> Result<bool> {
+        let answer = self
+            .finish
+            .submit(&at, (shopper, order, committed), || {
+                self.lane_batcher(
+                    "finish_checkout",
+                    &FINISH_CHECKOUT,
+                    at,
+                    vec![],
+                    |(shopper, order, committed): &(ShopperId, OrderId, bool), args| {
+                        args.extend([shopper.to_string(), order.to_string(), u8::from(*committed).to_string()]);
+                    },
+                    |answer| Ok(answer.word() == "ok"),
+                )
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    pub async fn person(&self, at: LaneRef, shopper: ShopperId) -> Result<At<Person>> {
+        self.person
+            .submit(&at, shopper, || {
+                self.lane_batcher(
+                    "person",
+                    &PERSON,
+                    at,
+                    vec![],
+                    |shopper: &ShopperId, args| args.push(shopper.to_string()),
+                    |answer| {
+                        let record = match answer.text(2)? {
+                            "-" => None,
+                            state => Some(Record {
+                                state: state.parse()?,
+                                quantity: answer.number(3)?,
+                                until: answer.number(4)?,
+                                order: answer.text(8)?.parse().ok(),
+                            }),
+                        };
+                        Ok(Person { bought: answer.number(0)?, limit: answer.number(1)?, record })
+                    },
+                )
+            })
+            .await
+    }
+
+    pub async fn join(
+        &self,
+        sale: SaleId,
+        shopper: ShopperId,
+        device: DeviceId,
+        quantity: u32,
+    ) -> Result<At<InLine<Joined>>> {
+        self.join
+            .submit(&sale, (shopper, device, quantity), || {
+                self.sale_batcher(
+                    "join",
+                    &JOIN,
+                    sale,
+                    |(shopper, device, quantity): &(ShopperId, DeviceId, u32), args| {
+                        args.extend([shopper.to_string(), device.to_string(), quantity.to_string()]);
+                    },
+                    |answer| {
+                        Ok(match answer.word() {
+                            "ok" => Joined::Waiting { position: answer.number(1)?, place: answer.number(2)? },
+                            "admitting" => Joined::Admitting,
+                            "other_quantity" => Joined::OtherQuantity { quantity: answer.number(1)? },
+                            "device_in_line" => Joined::DeviceInLine,
+                            "ended" => Joined::Ended,
+                            "room_closed" => Joined::RoomClosed { room_opens_at: answer.number(1)? },
+                            "missing" => Joined::SaleMissing,
+                            _ => return Err(answer.unexpected()),
+                        })
+                    },
+                )
+            })
+            .await
+    }
+
+    pub async fn place(&self, sale: SaleId, shopper: ShopperId) -> Result<At<InLine<Stands>>> {
+        self.place
+            .submit(&sale, shopper, || {
+                self.sale_batcher(
+                    "place",
+                    &PLACE,
+                    sale,
+                    |shopper: &ShopperId, args| args.push(shopper.to_string()),
+                    |answer| {
+                        Ok(match answer.word() {
+                            "waiting" => {
+                                Stands::Waiting { position: answer.number(1)?, quantity: answer.number(2)? }
+                            }
+                            "admitting" => Stands::Admitting { quantity: answer.number(2)? },
+                            "none" => Stands::Nowhere,
+                            _ => return Err(answer.unexpected()),
+                        })
+                    },
+                )
+            })
+            .await
+    }
+
+    pub async fn leave(&self, sale: SaleId, shopper: &ShopperId, device: &DeviceId) -> Result<Left> {
+        let answer = self.runner.on_sale(&LEAVE, sale, vec![shopper.to_string(), device.to_string()]).await?;
+        Ok(match answer.get(1).map(String::as_str) {
+            Some("ok") => Left::Ok,
+            Some("admitting") => Left::Admitting,
+            _ => Left::None,
+        })
+    }
+
+    // --------------------------------------------------------------------------------------------- what workers cause
+
+    /// Writes a sale and its lanes into Redis. A lane that is not there yet starts with what Postgres has sold.
+    pub async fn open(&self, sale: &Sale) -> Result<()> {
+        let phase = match sale.status {
+            Phase::Scheduled | Phase::Waiting => "open",
+            other => phase_word(other),
+        };
+        let settings = vec![
+            phase.to_owned(),
+            ms(sale.room_opens_at).to_string(),
+            ms(sale.start_time).to_string(),
+            ms(sale.end_time).to_string(),
+            sale.lanes.len().to_string(),
+        ];
+        self.runner.on_sale(&OPEN_SALE, sale.id, settings).await?;
+        let over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
+        for (info, at) in sale.lanes.iter().zip(sale.lane_refs()) {
+            let closes_at = if over { 0 } else { ms(sale.end_time) };
+            let args = [
+                u64::from(info.epoch),
+                u64::from(info.supply),
+                u64::from(info.allocated),
+                ms(sale.start_time),
+                closes_at,
+                u64::from(sale.status == Phase::Paused),
+                u64::from(sale.per_shopper_limit),
+                u64::from(sale.per_device_limit),
+                sale.hold_ms,
+                sale.claim_ms,
+            ];
+            self.runner.on_lane(&OPEN_LANE, at, args.iter().map(u64::to_string).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the lane lives in Redis.
+    pub async fn lane_exists(&self, at: LaneRef) -> Result<bool> {
+        Ok(self.runner.client.exists(self.runner.keys.lane("stock", at)).await?)
+    }
+
+    /// Restores what shoppers and devices have bought, before a lost lane opens again.
+    pub async fn restore_bought(&self, at: LaneRef, bought: &[(String, String, u32)]) -> Result<()> {
+        const CHUNK: usize = 500;
+        let (shoppers, devices) = (self.runner.keys.lane("bought", at), self.runner.keys.lane("device_units", at));
+        let _: () = self.runner.client.del(vec![shoppers.clone(), devices.clone()]).await?;
+        for chunk in bought.chunks(CHUNK) {
+            let pipeline = self.runner.client.pipeline();
+            for (shopper, device, units) in chunk {
+                let _: () = pipeline.hincrby(&shoppers, shopper, i64::from(*units)).await?;
+                let _: () = pipeline.hincrby(&devices, device, i64::from(*units)).await?;
+            }
+            let _: () = pipeline.last().await?;
+        }
+        Ok(())
+    }
+
+    /// See `lua/set_gate.lua` for what `place` means.
+    pub async fn set_gate(&self, at: LaneRef, gate: Gate, place: u64) -> Result<()> {
+        let word = if gate == Gate::Open { "open" } else { "line" };
+        self.runner.on_lane(&SET_GATE, at, vec![at.epoch.to_string(), word.into(), place.to_string()]).await?;
+        Ok(())
+    }
+
+    pub async fn counters(&self, at: LaneRef) -> Result<Counters> {
+        const FIELDS: [&str; 8] =
+            ["supply", "available", "claimed", "held", "ordering", "sold", "reservations", "expired"];
+        let key = self.runner.keys.lane("stock", at);
+        let values: Vec<Option<i64>> = self.runner.client.hmget(key, FIELDS.to_vec()).await?;
+        let [supply, available, claimed, held, ordering, sold, reservations, expired] = values.as_slice() else {
+            return Err(Error::unexpected("HMGET has lost a field"));
+        };
+        if supply.is_none() {
+            return Err(Error::LaneMissing);
+        }
+        let count = |value: &Option<i64>| u64::try_from(value.unwrap_or(0)).unwrap_or(0);
+        Ok(Counters {
+            supply: count(supply),
+            available: count(available),
+            claimed: count(claimed),
+            held: count(held),
+            ordering: count(ordering),
+            sold: count(sold),
+            reservations: count(reservations),
+            expired: count(expired),
+        })
+    }
+
+    /// All lanes together.
+    pub async fn sale_counters(&self, sale: &Sale) -> Result<Counters> {
+        let mut sum = Counters::default();
+        for at in sale.lane_refs() {
+            sum.add(self.counters(at).await?);
+        }
+        Ok(sum)
+    }
+
+    /// How many people wait.
+    pub async fn queue_length(&self, sale: SaleId) -> Result<u64> {
+        Ok(self.runner.client.zcard(self.runner.keys.sale("queue", sale)).await?)
+    }
+
+    /// The front of the line: the last place given, the line's length behind them, and who was called for how much.
+    pub async fn admit(&self, sale: SaleId, most: usize) -> Result<(u64, u64, Vec<(ShopperId, u32)>)> {
+        let answers = self.runner.on_sale(&ADMIT, sale, vec![most.min(ADMIT_BATCH).to_string()]).await?;
+        let mut answers = answers.iter().map(|text| Answer::of(text));
+        let mut number = || answers.next().map_or(Err(Error::unexpected("a short answer")), |a| a.number(0));
+        let (last_place, length) = (number()?, number()?);
+        let called = answers.map(|a| Ok((a.parse(0)?, a.number(1)?))).collect::<Result<_>>()?;
+        Ok((last_place, length, called))
+    }
+
+    pub async fn claim(&self, at: LaneRef, wanted: &[(ShopperId, u32)]) -> Result<At<Vec<Claimed>>> {
+        let mut args = vec![at.epoch.to_string()];
+        args.extend(wanted.iter().flat_map(|(shopper, quantity)| [shopper.to_string(), quantity.to_string()]));
+        let answers = self.runner.on_lane(&CLAIM, at, args).await?;
+        let (now, answers) = timed(&answers)?;
+        let value = answers
+            .iter()
+            .map(|text| {
+                let answer = Answer::of(text);
+                Ok(match answer.word() {
+                    "ok" => Claimed::Ok { quantity: answer.number(1)?, until: answer.number(2)? },
+                    "has_hold" => Claimed::HasHold,
+                    "limit" => Claimed::Limit,
+                    "short" => Claimed::Short,
+                    "shut" => Claimed::Shut,
+                    _ => return Err(answer.unexpected()),
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(At { now, value })
+    }
+
+    /// The number admitted so far.
+    pub async fn settle_admission(&self, sale: SaleId, verdicts: &[(ShopperId, Verdict)]) -> Result<u64> {
+        let args = verdicts
+            .iter()
+            .flat_map(|(shopper, verdict)| {
+                [shopper.to_string(), if *verdict == Verdict::Back { "back" } else { "served" }.to_owned()]
+            })
+            .collect();
+        let answer = self.runner.on_sale(&SETTLE_ADMISSION, sale, args).await?;
+        answer.first().map_or(Err(Error::unexpected("a short answer")), |text| Answer::of(text).number(0))
+    }
+
+    pub async fn expire(&self, at: LaneRef) -> Result<At<Vec<Overdue>>> {
+        let args = vec![at.epoch.to_string(), EXPIRE_BATCH.to_string(), CHECKOUT_LEASE.as_millis().to_string()];
+        let answers = self.runner.on_lane(&EXPIRE, at, args).await?;
+        let (now, answers) = timed(&answers)?;
+        let value = answers
+            .iter()
+            .map(|text| {
+                let answer = Answer::of(text);
+                let (shopper, quantity) = (answer.parse(1)?, answer.number(2)?);
+                Ok(match answer.word() {
+                    "lapsed" => Overdue::Lapsed { shopper, quantity },
+                    "expired" => Overdue::Expired { shopper, quantity },
+                    "overdue" => {
+                        Overdue::Checkout { shopper, quantity, device: answer.parse(3)?, order: answer.parse(4)? }
+                    }
+                    _ => return Err(answer.unexpected()),
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(At { now, value })
+    }
+
+    /// Units of cancelled orders. Exactly once each, however often this is repeated.
+    pub async fn return_units(&self, at: LaneRef, orders: &[(ShopperId, OrderId, u32, DeviceId)]) -> Result<()> {
+        let mut args = vec![at.epoch.to_string()];
+        args.extend(orders.iter().flat_map(|(shopper, order, quantity, device)| {
+            [shopper.to_string(), order.to_string(), quantity.to_string(), device.to_string()]
+        }));
+        self.runner.on_lane(&RETURN_UNITS, at, args).await?;
+        Ok(())
+    }
+
+    pub async fn number_tick(&self, sale: SaleId, token: &str) -> Result<TickNumber> {
+        let answer = self.runner.on_sale(&NUMBER_TICK, sale, vec![token.to_owned()]).await?;
+        let at = |i: usize| answer.get(i).map_or(Err(Error::unexpected("a short answer")), |t| Answer::of(t).number(0));
+        Ok(TickNumber { now: at(0)?, seq: at(1)?, waiting: at(2)?, admitted: at(3)? })
+    }
+
+    /// Whether this token leads the sale now. A lease of 0 steps down.
+    pub async fn lead(&self, sale: SaleId, token: &str, lease: Duration) -> Result<bool> {
+        let args = vec![token.to_owned(), lease.as_millis().to_string()];
+        let answer = self.runner.on_sale(&LEAD, sale, args).await?;
+        Ok(answer.first().is_some_and(|word| word == "yes"))
+    }
+
+    /// Counts people looking at a sale in this minute.
+    pub async fn mark_active(&self, sale: SaleId, minute: u64, shoppers: Vec<String>) -> Result<()> {
+        const LIFE_S: i64 = 180;
+        let key = self.runner.keys.sale("active_users", sale) + &format!(":{minute}");
+        let _: () = self.runner.client.pfadd(&key, shoppers).await?;
+        let _: () = self.runner.client.expire(&key, LIFE_S, None).await?;
+        Ok(())
+    }
+
+    /// People who looked at a sale in this minute or the one before.
+    pub async fn active_users(&self, sale: SaleId, minute: u64) -> Result<u64> {
+        let key = |minute: u64| self.runner.keys.sale("active_users", sale) + &format!(":{minute}");
+        Ok(self.runner.client.pfcount(vec![key(minute.saturating_sub(1)), key(minute)]).await?)
+    }
+
+    // ------------------------------------------------------------------------------------------------------- batchers
+
+    fn lane_batcher<I, O>(
+        &self,
+        name: &'static str,
+        file: &'static ScriptFile,
+        at: LaneRef,
+        head: Vec<String>,
+        write: fn(&I, &mut Vec<String>),
+        read: fn(&Answer<'_>) -> Result<O>,
+    ) -> Batcher<I, At<O>>
+    where
+        I: Send + Sync + 'static,
+        O: Send + 'static,
+    {
+        let runner = self.runner.clone();
+        Batcher::new(name, BATCH, move |items: Vec<I>| {
+            let (runner, mut args) = (runner.clone(), vec![at.epoch.to_string()]);
+            args.extend(head.iter().cloned());
+            items.iter().for_each(|item| write(item, &mut args));
+            async move {
+                let answers = runner.on_lane(file, at, args).await?;
+                let (now, answers) = timed(&answers)?;
+                answers.iter().map(|text| Ok(At { now, value: read(&Answer::of(text))? })).collect()
+            }
+        })
+    }
+
+    fn sale_batcher<I, O>(
+        &self,
+        name: &'static str,
+        file: &'static ScriptFile,
+        sale: SaleId,
+        write: fn(&I, &mut Vec<String>),
+        read: fn(&Answer<'_>) -> Result<O>,
+    ) -> Batcher<I, At<InLine<O>>>
+    where
+        I: Send + Sync + 'static,
+        O: Send + 'static,
+    {
+        let runner = self.runner.clone();
+        Batcher::new(name, BATCH, move |items: Vec<I>| {
+            let (runner, mut args) = (runner.clone(), vec![]);
+            items.iter().for_each(|item| write(item, &mut args));
+            async move {
+                let answers = runner.on_sale(file, sale, args).await?;
+                let (now, answers) = timed(&answers)?;
+                let (admitted, answers) = timed(answers)?;
+                answers
+                    .iter()
+                    .map(|text| Ok(At { now, value: InLine { admitted, value: read(&Answer::of(text))? } }))
+                    .collect()
+            }
+        })
+    }
+}
+
+/// How every connection to Redis is set up.
+pub fn builder(url: &str) -> Result<Builder> {
+    let mut builder = Builder::from_config(Config::from_url(url)?);
+    builder
+        .with_performance_config(|performance| performance.default_command_timeout = REDIS_TIMEOUT)
+        .with_connection_config(|connection| {
+            connection.connection_timeout = REDIS_TIMEOUT;
+            connection.internal_command_timeout = REDIS_TIMEOUT;
+        })
+        .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MIN_MS, RECONNECT_MAX_MS, 2));
+    Ok(builder)
+}
+
+// --------------------------------------------------------------------------------------------------------- parsing
+
+/// Splits the leading number off a script's answer.
+fn timed(answers: &[String]) -> Result<(u64, &[String])> {
+    let (first, rest) = answers.split_first().ok_or_else(|| Error::unexpected("an empty answer"))?;
+    Ok((Answer::of(first).number(0)?, rest))
+}
+
+/// One item's answer: words separated by spaces.
+struct Answer<'a> {
+    words: Vec<&'a str>,
+}
+
+impl<'a> Answer<'a> {
+    fn of(text: &'a str) -> Self {
+        Self { words: text.split(' ').collect() }
+    }
+
+    fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    fn word(&self) -> &'a str {
+        self.words.first().copied().unwrap_or_default()
+    }
+
+    fn text(&self, at: usize) -> Result<&'a str> {
+        self.words.get(at).copied().ok_or_else(|| self.unexpected())
+    }
+
+    fn number<T: FromStr>(&self, at: usize) -> Result<T> {
+        self.parse(at)
+    }
+
+    fn parse<T: FromStr>(&self, at: usize) -> Result<T> {
+        self.text(at)?.parse().map_err(|_| self.unexpected())
+    }
+
+    fn unexpected(&self) -> Error {
+        Error::unexpected(format!("a script answered {:?}", self.words.join(" ")))
+    }
+}
+
+fn read_reserved(answer: &Answer<'_>) -> Result<Reserved> {
+    Ok(match answer.word() {
+        "ok" => {
+            Reserved::Ok { quantity: answer.number(1)?, until: answer.number(2)?, state: answer.text(3)?.parse()? }
+        }
+        "reused" => Reserved::CommandReused,
+        "already_held" => Reserved::AlreadyHeld { quantity: answer.number(1)? },
+        "checkout_running" => Reserved::CheckoutRunning,
+        "paused" => Reserved::Paused,
+        "not_open" => Reserved::NotOpen { opens_at: answer.number(1)? },
+        "ended" => Reserved::Ended,
+        "join_first" => Reserved::JoinFirst,
+        "limit" => Reserved::Limit { left: answer.number(1)? },
+        "device_limit" => Reserved::DeviceLimit { left: answer.number(1)? },
+        "short" => Reserved::Short { available: answer.number(1)?, in_carts: answer.number(2)? },
+        _ => return Err(answer.unexpected()),
+    })
+}

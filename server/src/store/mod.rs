@@ -1,0 +1,66 @@
+//! The only place with SQL. Postgres is the authority on supply and orders.
+
+pub mod audit;
+pub mod orders;
+pub mod payments;
+pub mod sales;
+
+use crate::{
+    batcher::{BatchLimits, Batchers},
+    config::COMMAND_DEADLINE,
+    error::Result,
+    sale::LaneRef,
+};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::{str::FromStr, time::Duration};
+
+pub use orders::{NewOrder, OrderRow, Placed};
+pub use payments::{Paid, PayItem};
+
+/// Orders, payments and cancellations that one transaction settles.
+const COMMIT: BatchLimits = BatchLimits { items: 500, waiting: 20_000, deadline: COMMAND_DEADLINE };
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// No statement of ours runs longer, unless something is wrong.
+const STATEMENT_TIMEOUT_MS: &str = "5000";
+
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+pub struct Store {
+    pub(crate) pool: PgPool,
+    place: Batchers<LaneRef, NewOrder, Placed>,
+    pay: Batchers<LaneRef, PayItem, Paid>,
+}
+
+impl Store {
+    /// Connects and brings the schema up to date.
+    pub async fn connect(url: &str, connections: u32) -> anyhow::Result<Self> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("flashsale")
+            .options([("statement_timeout", STATEMENT_TIMEOUT_MS)]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await?;
+        MIGRATOR.run(&pool).await?;
+        Ok(Self { pool, place: Batchers::default(), pay: Batchers::default() })
+    }
+
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query_scalar!("SELECT 1").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Forgets the batchers of sales that are over.
+    pub fn retain(&self, keep: impl Fn(flashsale_protocol::SaleId) -> bool) {
+        self.place.retain(|at| keep(at.sale));
+        self.pay.retain(|at| keep(at.sale));
+    }
+}

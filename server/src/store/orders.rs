@@ -1,0 +1,483 @@
+//! Orders. An order is placed in a group commit: one transaction for all that have come in while the last one ran.
+
+use super::{COMMIT, Store, audit};
+use crate::{
+    batcher::Batcher,
+    error::{Error, Result},
+    sale::{LaneRef, ms},
+};
+use chrono::{DateTime, Utc};
+use flashsale_protocol::{CommandId, DeviceId, Order, OrderId, OrderStatus, SaleId, ShopperId};
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use std::collections::{HashMap, HashSet};
+
+/// Orders that a shopper's list shows.
+const LIST_LIMIT: i64 = 50;
+/// Unpaid orders that one step cancels.
+const CANCEL_BATCH: i64 = 500;
+
+/// An order that is to be.
+#[derive(Debug, Clone)]
+pub struct NewOrder {
+    pub at: LaneRef,
+    pub order: OrderId,
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub command: CommandId,
+    /// SHA-256 of verb and payload.
+    pub digest: Vec<u8>,
+    pub quantity: u32,
+    pub unit_price: i64,
+    pub currency: String,
+    pub payment_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Placed {
+    /// The order is there, now or since an earlier try.
+    Ok(OrderRow),
+    /// Postgres has no supply left for it, or the lane has begun another life.
+    Refused,
+    /// The command id belongs to another command.
+    CommandReused,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderRow {
+    pub order: OrderId,
+    pub sale: SaleId,
+    pub lane: u16,
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub quantity: u32,
+    pub unit_price: i64,
+    pub amount: i64,
+    pub currency: String,
+    pub status: OrderStatus,
+    pub reason: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub changed_at: DateTime<Utc>,
+}
+
+impl OrderRow {
+    pub fn view(&self) -> Order {
+        Order {
+            order: self.order,
+            sale: self.sale,
+            quantity: self.quantity,
+            unit_price: self.unit_price,
+            amount: self.amount,
+            currency: self.currency.clone(),
+            status: self.status,
+            reason: self.reason.clone(),
+            created_at: ms(self.created_at),
+            expires_at: ms(self.expires_at),
+            at: ms(self.changed_at),
+        }
+    }
+}
+
+pub(super) struct RawOrder {
+    pub order_id: String,
+    pub sale_id: String,
+    pub lane: i16,
+    pub user_id: String,
+    pub device_id: String,
+    pub quantity_allocated: i32,
+    pub unit_price: i64,
+    pub amount: i64,
+    pub currency: String,
+    pub status: String,
+    pub reason: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub changed_at: DateTime<Utc>,
+}
+
+impl RawOrder {
+    pub fn read(self) -> Result<OrderRow> {
+        let bad = |what: &str| Error::unexpected(format!("an order with a bad {what}"));
+        Ok(OrderRow {
+            order: self.order_id.parse().map_err(|_| bad("id"))?,
+            sale: self.sale_id.parse().map_err(|_| bad("sale"))?,
+            lane: self.lane as u16,
+            shopper: self.user_id.parse().map_err(|_| bad("user"))?,
+            device: self.device_id.parse().map_err(|_| bad("device"))?,
+            quantity: self.quantity_allocated as u32,
+            unit_price: self.unit_price,
+            amount: self.amount,
+            currency: self.currency,
+            status: match self.status.as_str() {
+                "pending" => OrderStatus::Pending,
+                "confirmed" => OrderStatus::Confirmed,
+                "cancelled" => OrderStatus::Cancelled,
+                _ => return Err(bad("status")),
+            },
+            reason: self.reason,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            changed_at: self.changed_at,
+        })
+    }
+}
+
+impl Store {
+    /// Places an order through the lane's group commit. An error leaves the outcome unknown: ask again by the same id.
+    pub async fn place(&self, order: NewOrder) -> Result<Placed> {
+        let at = order.at;
+        self.place
+            .submit(&at, order, || {
+                let pool = self.pool.clone();
+                Batcher::new("place_order", COMMIT, move |orders: Vec<NewOrder>| {
+                    let pool = pool.clone();
+                    async move { place_batch(&pool, at, &orders).await }
+                })
+            })
+            .await
+    }
+
+    pub async fn order(&self, order: OrderId) -> Result<Option<OrderRow>> {
+        Ok(load(&mut *self.pool.acquire().await?, &[order.to_string()]).await?.into_values().next())
+    }
+
+    /// A shopper's orders, newest first; of one sale or of all. Abandoned ones never were.
+    pub async fn orders_of(&self, shopper: &ShopperId, sale: Option<SaleId>) -> Result<Vec<OrderRow>> {
+        sqlx::query_as!(
+            RawOrder,
+            "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
+                status, reason, created_at, expires_at, changed_at
+             FROM flash_sale_orders
+             WHERE user_id = $1 AND ($2::text IS NULL OR sale_id = $2) AND quantity_allocated > 0
+             ORDER BY created_at DESC LIMIT $3",
+            shopper.as_str(),
+            sale.map(|sale| sale.to_string()),
+            LIST_LIMIT,
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(RawOrder::read)
+        .collect()
+    }
+
+    /// The digest under which a command was carried out, if it was.
+    pub async fn command_digest(&self, shopper: &ShopperId, command: CommandId) -> Result<Option<Vec<u8>>> {
+        Ok(sqlx::query_scalar!(
+            "SELECT digest FROM commands WHERE user_id = $1 AND command_id = $2",
+            shopper.as_str(),
+            command.to_string(),
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// What a lane's shoppers and devices have in orders: (shopper, device, units).
+    pub async fn bought(&self, at: LaneRef) -> Result<Vec<(String, String, u32)>> {
+        let rows = sqlx::query!(
+            r#"SELECT user_id, device_id, sum(quantity_allocated)::int AS "units!" FROM flash_sale_orders
+             WHERE sale_id = $1 AND lane = $2 AND status IN ('pending', 'confirmed') GROUP BY 1, 2"#,
+            at.sale.to_string(),
+            at.lane as i16,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.user_id, row.device_id, row.units as u32)).collect())
+    }
+
+    /// Settles a checkout that its gateway has left: if the order is not there, it never will be.
+    pub async fn settle_abandoned(&self, at: LaneRef, order: OrderId, shopper: &ShopperId, device: &DeviceId) -> Result<OrderRow> {
+        let mut tx = self.pool.begin().await?;
+        // The row takes the order's id: a late commit of the same order finds it and adds nothing.
+        sqlx::query!(
+            "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
+                quantity_allocated, unit_price, amount, currency, status, reason, expires_at)
+             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', 'abandoned', now())
+             ON CONFLICT (order_id) DO NOTHING",
+            order.to_string(),
+            at.sale.to_string(),
+            at.lane as i16,
+            shopper.as_str(),
+            device.as_str(),
+        )
+        .execute(&mut *tx)
+        .await?;
+        let row = load(&mut tx, &[order.to_string()]).await?.remove(&order.to_string());
+        tx.commit().await?;
+        row.ok_or_else(|| Error::unexpected("an order has vanished"))
+    }
+
+    /// Cancels a shopper's pending order. The order as it is afterwards: cancelled, or not pending before.
+    pub async fn cancel_by_shopper(
+        &self,
+        order: OrderId,
+        shopper: &ShopperId,
+        command: CommandId,
+        digest: &[u8],
+    ) -> Result<Option<OrderRow>> {
+        let mut tx = self.pool.begin().await?;
+        let ids = [order.to_string()];
+        sqlx::query!("SELECT order_id FROM flash_sale_orders WHERE order_id = ANY($1) FOR UPDATE", &ids)
+            .fetch_all(&mut *tx)
+            .await?;
+        let Some(row) = load(&mut tx, &ids).await?.remove(&ids[0]).filter(|row| row.shopper == *shopper) else {
+            return Ok(None);
+        };
+        if row.status != OrderStatus::Pending {
+            return Ok(Some(row));
+        }
+        sqlx::query!(
+            "INSERT INTO commands (user_id, command_id, digest, order_id) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+            shopper.as_str(),
+            command.to_string(),
+            digest,
+            &ids[0],
+        )
+        .execute(&mut *tx)
+        .await?;
+        cancel_rows(&mut tx, std::slice::from_ref(&row), "by_shopper", shopper.as_str()).await?;
+        let row = load(&mut tx, &ids).await?.remove(&ids[0]);
+        tx.commit().await?;
+        Ok(row)
+    }
+
+    /// Cancels what should have been paid by now.
+    pub async fn cancel_unpaid(&self, sale: SaleId) -> Result<Vec<OrderRow>> {
+        let mut tx = self.pool.begin().await?;
+        let ids: Vec<String> = sqlx::query_scalar!(
+            "SELECT order_id FROM flash_sale_orders
+             WHERE sale_id = $1 AND status = 'pending' AND expires_at <= now()
+             ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+            sale.to_string(),
+            CANCEL_BATCH,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<OrderRow> = load(&mut tx, &ids).await?.into_values().collect();
+        cancel_rows(&mut tx, &rows, "unpaid", "worker").await?;
+        let rows = load(&mut tx, &ids).await?.into_values().collect();
+        tx.commit().await?;
+        Ok(rows)
+    }
+
+    /// Cancelled orders whose units have not come back to their lane yet.
+    pub async fn units_to_return(&self, sale: SaleId) -> Result<Vec<OrderRow>> {
+        sqlx::query_as!(
+            RawOrder,
+            "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
+                status, reason, created_at, expires_at, changed_at
+             FROM flash_sale_orders WHERE sale_id = $1 AND NOT units_returned LIMIT $2",
+            sale.to_string(),
+            CANCEL_BATCH,
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(RawOrder::read)
+        .collect()
+    }
+
+    pub async fn mark_returned(&self, orders: &[OrderId]) -> Result<()> {
+        let ids: Vec<String> = orders.iter().map(OrderId::to_string).collect();
+        sqlx::query!("UPDATE flash_sale_orders SET units_returned = TRUE WHERE order_id = ANY($1)", &ids)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Orders by id.
+pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Result<HashMap<String, OrderRow>> {
+    sqlx::query_as!(
+        RawOrder,
+        "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
+            status, reason, created_at, expires_at, changed_at
+         FROM flash_sale_orders WHERE order_id = ANY($1)",
+        ids,
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(|raw| Ok((raw.order_id.clone(), raw.read()?)))
+    .collect()
+}
+
+/// Cancels locked, pending orders: their units leave the lane's allocation, and are to be returned in Redis.
+async fn cancel_rows(connection: &mut PgConnection, rows: &[OrderRow], reason: &str, actor: &str) -> Result<()> {
+    let ids: Vec<String> = rows.iter().map(|row| row.order.to_string()).collect();
+    sqlx::query!(
+        "UPDATE flash_sale_orders
+         SET status = 'cancelled', reason = $2, changed_at = clock_timestamp(), units_returned = FALSE
+         WHERE order_id = ANY($1)",
+        &ids,
+        reason,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE sale_lanes l SET allocated = l.allocated - c.units
+         FROM (SELECT sale_id, lane, sum(quantity_allocated)::int AS units FROM flash_sale_orders
+               WHERE order_id = ANY($1) GROUP BY 1, 2) c
+         WHERE l.sale_id = c.sale_id AND l.lane = c.lane",
+        &ids,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let entries: Vec<audit::Entry> = rows
+        .iter()
+        .map(|row| audit::Entry {
+            sale: row.sale.to_string(),
+            actor: actor.to_owned(),
+            kind: "order_cancelled",
+            data: json!({ "order": row.order, "units": row.quantity, "reason": reason }),
+        })
+        .collect();
+    audit::write(connection, &entries).await
+}
+
+/// The group commit. If the guard refuses the batch as a whole, its orders are settled one by one.
+async fn place_batch(pool: &PgPool, at: LaneRef, orders: &[NewOrder]) -> Result<Vec<Placed>> {
+    // Two sockets may have sent the same command; it is one order.
+    let mut seen = HashSet::new();
+    let distinct: Vec<&NewOrder> = orders.iter().filter(|order| seen.insert(order.order)).collect();
+    let mut placed: HashMap<OrderId, (Placed, &[u8])> = HashMap::new();
+    match place_all(pool, at, &distinct).await? {
+        Some(results) => {
+            placed.extend(distinct.iter().zip(results).map(|(o, result)| (o.order, (result, o.digest.as_slice()))));
+        }
+        None => {
+            for order in &distinct {
+                let result = place_all(pool, at, &[order]).await?.and_then(|mut one| one.pop());
+                placed.insert(order.order, (result.unwrap_or(Placed::Refused), order.digest.as_slice()));
+            }
+        }
+    }
+    Ok(orders
+        .iter()
+        .map(|order| match placed.get(&order.order) {
+            Some((result, digest)) if *digest == order.digest => result.clone(),
+            Some(_) => Placed::CommandReused,
+            None => Placed::Refused,
+        })
+        .collect())
+}
+
+/// One transaction for all. None: the guard has refused, and nothing was changed.
+async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<Option<Vec<Placed>>> {
+    // Everybody locks in the same order, so that two gateways with the same commands cannot block each other.
+    let mut sorted: Vec<&NewOrder> = orders.to_vec();
+    sorted.sort_by_key(|order| order.order);
+    let column = |text: fn(&NewOrder) -> String| sorted.iter().map(|order| text(order)).collect::<Vec<String>>();
+    let ids = column(|o| o.order.to_string());
+    let shoppers = column(|o| o.shopper.to_string());
+    let devices = column(|o| o.device.to_string());
+    let commands = column(|o| o.command.to_string());
+    let currencies = column(|o| o.currency.clone());
+    let digests: Vec<Vec<u8>> = sorted.iter().map(|order| order.digest.clone()).collect();
+    let quantities: Vec<i32> = sorted.iter().map(|order| order.quantity as i32).collect();
+    let prices: Vec<i64> = sorted.iter().map(|order| order.unit_price).collect();
+    let payment_ms: Vec<i64> = sorted.iter().map(|order| order.payment_ms as i64).collect();
+
+    let mut tx = pool.begin().await?;
+    sqlx::query!(
+        "INSERT INTO commands (user_id, command_id, digest, order_id)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[])
+         ON CONFLICT DO NOTHING",
+        &shoppers,
+        &commands,
+        &digests,
+        &ids,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let known: HashMap<String, Vec<u8>> = sqlx::query!(
+        "SELECT c.order_id, c.digest FROM commands c
+         JOIN unnest($1::text[], $2::text[]) AS i (user_id, command_id) USING (user_id, command_id)",
+        &shoppers,
+        &commands,
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .into_iter()
+    .map(|row| (row.order_id, row.digest))
+    .collect();
+    let mine = |order: &NewOrder| known.get(&order.order.to_string()) == Some(&order.digest);
+    let fits: Vec<bool> = sorted.iter().map(|order| mine(order)).collect();
+
+    let fresh: HashSet<String> = sqlx::query_scalar!(
+        "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
+            quantity_allocated, unit_price, amount, currency, status, expires_at)
+         SELECT i.order_id, $1, $2, i.user_id, i.device_id, i.quantity, i.quantity, i.unit_price,
+            i.unit_price * i.quantity, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond'
+         FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::text[], $9::bigint[], $10::bool[])
+            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits)
+         WHERE i.fits
+         ON CONFLICT (order_id) DO NOTHING
+         RETURNING order_id",
+        at.sale.to_string(),
+        at.lane as i16,
+        &ids,
+        &shoppers,
+        &devices,
+        &quantities,
+        &prices,
+        &currencies,
+        &payment_ms,
+        &fits,
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .into_iter()
+    .collect();
+
+    let new_units: i32 =
+        sorted.iter().filter(|order| fresh.contains(&order.order.to_string())).map(|order| order.quantity as i32).sum();
+    if new_units > 0 {
+        let guarded = sqlx::query!(
+            "UPDATE sale_lanes SET allocated = allocated + $4
+             WHERE sale_id = $1 AND lane = $2 AND epoch = $3 AND allocated + $4 <= supply",
+            at.sale.to_string(),
+            at.lane as i16,
+            at.epoch as i32,
+            new_units,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if guarded == 0 {
+            tx.rollback().await?;
+            return Ok(None);
+        }
+    }
+    let entries: Vec<audit::Entry> = sorted
+        .iter()
+        .filter(|order| fresh.contains(&order.order.to_string()))
+        .map(|order| audit::Entry {
+            sale: at.sale.to_string(),
+            actor: order.shopper.to_string(),
+            kind: "order_placed",
+            data: json!({ "order": order.order, "units": order.quantity, "lane": at.lane }),
+        })
+        .collect();
+    audit::write(&mut tx, &entries).await?;
+    let mut rows = load(&mut tx, &ids).await?;
+    tx.commit().await?;
+
+    Ok(Some(
+        orders
+            .iter()
+            .map(|order| match rows.remove(&order.order.to_string()) {
+                _ if !mine(order) => Placed::CommandReused,
+                // An abandoned order: the reconciler has given its units back.
+                Some(row) if row.quantity == 0 => Placed::Refused,
+                Some(row) => Placed::Ok(row),
+                None => Placed::CommandReused,
+            })
+            .collect(),
+    ))
+}

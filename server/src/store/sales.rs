@@ -1,0 +1,308 @@
+//! Sales and their lanes.
+
+use super::{Store, audit};
+use crate::{
+    error::{Error, Result},
+    sale::{LaneInfo, Sale, phase_word},
+};
+use chrono::{DateTime, Utc};
+use flashsale_protocol::{Phase, SaleId};
+use serde_json::json;
+use std::collections::HashMap;
+
+/// How many sales a list shows.
+const LIST_LIMIT: i64 = 100;
+
+struct SaleRow {
+    sale_id: String,
+    merchant_id: String,
+    product_id: String,
+    product_name: String,
+    description: String,
+    currency: String,
+    original_price: i64,
+    sale_price: i64,
+    total_stock: i32,
+    room_opens_at: DateTime<Utc>,
+    start_time: DateTime<Utc>,
+    end_time: DateTime<Utc>,
+    per_shopper_limit: i32,
+    per_device_limit: i32,
+    hold_ms: i64,
+    claim_ms: i64,
+    payment_ms: i64,
+    inflow: i32,
+    status: String,
+    created_at: DateTime<Utc>,
+}
+
+/// Orders of a sale by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OrderCounts {
+    pub pending: u64,
+    pub confirmed: u64,
+    pub cancelled: u64,
+    pub revenue: i64,
+}
+
+impl Store {
+    /// Writes a sale, its lanes and the audit row.
+    pub async fn create_sale(&self, sale: &Sale) -> Result<()> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!(
+            "INSERT INTO flash_sales (sale_id, merchant_id, product_id, product_name, description, currency,
+                original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
+                per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
+            sale.id.to_string(),
+            sale.merchant,
+            sale.product_id,
+            sale.product_name,
+            sale.description,
+            sale.currency,
+            sale.original_price,
+            sale.sale_price,
+            sale.total_stock as i32,
+            sale.lanes.len() as i16,
+            sale.room_opens_at,
+            sale.start_time,
+            sale.end_time,
+            sale.per_shopper_limit as i32,
+            sale.per_device_limit as i32,
+            sale.hold_ms as i64,
+            sale.claim_ms as i64,
+            sale.payment_ms as i64,
+            sale.inflow as i32,
+            phase_word(sale.status),
+            sale.created_at,
+        )
+        .execute(&mut *tx)
+        .await?;
+        for lane in &sale.lanes {
+            sqlx::query!(
+                "INSERT INTO sale_lanes (sale_id, lane, epoch, supply) VALUES ($1, $2, $3, $4)",
+                sale.id.to_string(),
+                lane.lane as i16,
+                lane.epoch as i32,
+                lane.supply as i32,
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        let entry = audit::Entry {
+            sale: sale.id.to_string(),
+            actor: sale.merchant.clone(),
+            kind: "sale_created",
+            data: json!({ "stock": sale.total_stock, "lanes": sale.lanes.len(), "price": sale.sale_price }),
+        };
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    pub async fn sale(&self, id: SaleId) -> Result<Option<Sale>> {
+        let rows = sqlx::query_as!(
+            SaleRow,
+            "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+                total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
+                claim_ms, payment_ms, inflow, status, created_at
+             FROM flash_sales WHERE sale_id = $1",
+            id.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(self.with_lanes(rows).await?.pop())
+    }
+
+    /// The latest sales by start, of one merchant or of all.
+    pub async fn list_sales(&self, merchant: Option<&str>) -> Result<Vec<Sale>> {
+        let rows = sqlx::query_as!(
+            SaleRow,
+            "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+                total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
+                claim_ms, payment_ms, inflow, status, created_at
+             FROM flash_sales WHERE $1::text IS NULL OR merchant_id = $1
+             ORDER BY start_time DESC LIMIT $2",
+            merchant,
+            LIST_LIMIT,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        self.with_lanes(rows).await
+    }
+
+    /// What workers look after: every sale that is not over, and those over that still have something to settle.
+    pub async fn sales_to_lead(&self) -> Result<Vec<Sale>> {
+        let rows = sqlx::query_as!(
+            SaleRow,
+            "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+                total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
+                claim_ms, payment_ms, inflow, status, created_at
+             FROM flash_sales s
+             WHERE status NOT IN ('ended', 'cancelled')
+                OR end_time > now() - interval '10 minutes'
+                OR EXISTS (SELECT 1 FROM flash_sale_orders o
+                           WHERE o.sale_id = s.sale_id AND (o.status = 'pending' OR NOT o.units_returned))
+             ORDER BY start_time",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        self.with_lanes(rows).await
+    }
+
+    async fn with_lanes(&self, rows: Vec<SaleRow>) -> Result<Vec<Sale>> {
+        let ids: Vec<String> = rows.iter().map(|row| row.sale_id.clone()).collect();
+        let mut lanes: HashMap<String, Vec<LaneInfo>> = HashMap::new();
+        let lane_rows = sqlx::query!(
+            "SELECT sale_id, lane, epoch, supply, allocated, confirmed FROM sale_lanes
+             WHERE sale_id = ANY($1) ORDER BY sale_id, lane",
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        for row in lane_rows {
+            lanes.entry(row.sale_id).or_default().push(LaneInfo {
+                lane: row.lane as u16,
+                epoch: row.epoch as u32,
+                supply: row.supply as u32,
+                allocated: row.allocated as u32,
+                confirmed: row.confirmed as u32,
+            });
+        }
+        rows.into_iter()
+            .map(|row| {
+                let lanes = lanes.remove(&row.sale_id).unwrap_or_default();
+                sale_from(row, lanes)
+            })
+            .collect()
+    }
+
+    /// The lanes as they are now.
+    pub async fn lanes(&self, sale: SaleId) -> Result<Vec<LaneInfo>> {
+        let rows = sqlx::query!(
+            "SELECT lane, epoch, supply, allocated, confirmed FROM sale_lanes WHERE sale_id = $1 ORDER BY lane",
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| LaneInfo {
+                lane: row.lane as u16,
+                epoch: row.epoch as u32,
+                supply: row.supply as u32,
+                allocated: row.allocated as u32,
+                confirmed: row.confirmed as u32,
+            })
+            .collect())
+    }
+
+    /// Begins a new life of a lane: orders that name the old epoch are refused from now on.
+    pub async fn raise_epoch(&self, sale: SaleId, lane: u16) -> Result<LaneInfo> {
+        let mut tx = self.pool.begin().await?;
+        let row = sqlx::query!(
+            "UPDATE sale_lanes SET epoch = epoch + 1 WHERE sale_id = $1 AND lane = $2
+             RETURNING lane, epoch, supply, allocated, confirmed",
+            sale.to_string(),
+            lane as i16,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let entry = audit::Entry {
+            sale: sale.to_string(),
+            actor: "worker".into(),
+            kind: "lane_reopened",
+            data: json!({ "lane": lane, "epoch": row.epoch, "allocated": row.allocated }),
+        };
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        Ok(LaneInfo {
+            lane,
+            epoch: row.epoch as u32,
+            supply: row.supply as u32,
+            allocated: row.allocated as u32,
+            confirmed: row.confirmed as u32,
+        })
+    }
+
+    /// Moves a sale from one of `from` to `to`, with its audit row. False: it was in none of them.
+    pub async fn set_status(&self, sale: SaleId, from: &[Phase], to: Phase, actor: &str) -> Result<bool> {
+        let from: Vec<String> = from.iter().map(|phase| phase_word(*phase).to_owned()).collect();
+        let mut tx = self.pool.begin().await?;
+        let moved = sqlx::query!(
+            "UPDATE flash_sales SET status = $3 WHERE sale_id = $1 AND status = ANY($2)",
+            sale.to_string(),
+            &from,
+            phase_word(to),
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if moved == 0 {
+            return Ok(false);
+        }
+        let entry = audit::Entry {
+            sale: sale.to_string(),
+            actor: actor.to_owned(),
+            kind: "sale_status",
+            data: json!({ "to": phase_word(to) }),
+        };
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    pub async fn order_counts(&self, sale: SaleId) -> Result<OrderCounts> {
+        let row = sqlx::query!(
+            r#"SELECT count(*) FILTER (WHERE status = 'pending') AS "pending!",
+                count(*) FILTER (WHERE status = 'confirmed') AS "confirmed!",
+                count(*) FILTER (WHERE status = 'cancelled' AND quantity_allocated > 0) AS "cancelled!",
+                coalesce(sum(amount) FILTER (WHERE status = 'confirmed'), 0)::bigint AS "revenue!"
+             FROM flash_sale_orders WHERE sale_id = $1"#,
+            sale.to_string(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(OrderCounts {
+            pending: row.pending as u64,
+            confirmed: row.confirmed as u64,
+            cancelled: row.cancelled as u64,
+            revenue: row.revenue,
+        })
+    }
+}
+
+fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
+    let status = match row.status.as_str() {
+        "scheduled" => Phase::Scheduled,
+        "waiting" => Phase::Waiting,
+        "live" => Phase::Live,
+        "paused" => Phase::Paused,
+        "ended" => Phase::Ended,
+        "cancelled" => Phase::Cancelled,
+        other => return Err(Error::unexpected(format!("a sale in the state {other:?}"))),
+    };
+    Ok(Sale {
+        id: row.sale_id.parse().map_err(|_| Error::unexpected("a sale id that is no ULID"))?,
+        merchant: row.merchant_id,
+        product_id: row.product_id,
+        product_name: row.product_name,
+        description: row.description,
+        currency: row.currency,
+        original_price: row.original_price,
+        sale_price: row.sale_price,
+        total_stock: row.total_stock as u32,
+        room_opens_at: row.room_opens_at,
+        start_time: row.start_time,
+        end_time: row.end_time,
+        per_shopper_limit: row.per_shopper_limit as u32,
+        per_device_limit: row.per_device_limit as u32,
+        hold_ms: row.hold_ms as u64,
+        claim_ms: row.claim_ms as u64,
+        payment_ms: row.payment_ms as u64,
+        inflow: row.inflow as u32,
+        status,
+        created_at: row.created_at,
+        lanes,
+    })
+}

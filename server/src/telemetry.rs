@@ -1,0 +1,57 @@
+//! Logs and metrics: set up once, names in one place.
+
+use crate::config::{LogFormat, Logging};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
+use tracing_subscriber::EnvFilter;
+
+/// Metric names. Alerts of the brief are written on these (deploy/alerts.yml).
+pub mod name {
+    pub const SOCKETS: &str = "flashsale_sockets";
+    pub const SOCKETS_CLOSED: &str = "flashsale_sockets_closed_total";
+    pub const SOCKETS_REFUSED: &str = "flashsale_sockets_refused_total";
+    pub const COMMANDS: &str = "flashsale_commands_total";
+    pub const COMMAND_SECONDS: &str = "flashsale_command_seconds";
+    pub const TICKS: &str = "flashsale_ticks_published_total";
+    pub const FRAMES: &str = "flashsale_frames_sent_total";
+    pub const BATCH_ITEMS: &str = "flashsale_batch_items";
+    pub const STOCK: &str = "flashsale_stock_units";
+    pub const QUEUE_LENGTH: &str = "flashsale_queue_length";
+    pub const ADMITTED: &str = "flashsale_admitted_total";
+    pub const RESERVATIONS: &str = "flashsale_reservations_total";
+    pub const EXPIRED: &str = "flashsale_expired_total";
+    pub const DIVERGENCE: &str = "flashsale_stock_divergence_units";
+    pub const OVERSOLD: &str = "flashsale_oversold_units";
+    pub const SETTLED: &str = "flashsale_checkouts_settled_total";
+    pub const LEADING: &str = "flashsale_sales_led";
+}
+
+static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Starts logging to stderr. A second call (tests in one process) changes nothing.
+pub fn start_logging(logging: &Logging) {
+    let filter = EnvFilter::try_new(&logging.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match logging.log_format {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => subscriber.json().try_init(),
+    };
+}
+
+/// The process's metrics, in Prometheus' text format.
+pub fn metrics_text() -> String {
+    start_metrics().as_ref().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Installs the recorder once; later calls return the same.
+pub fn start_metrics() -> &'static Option<PrometheusHandle> {
+    const COMMAND_BUCKETS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+    const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+    METRICS.get_or_init(|| {
+        PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Full(name::COMMAND_SECONDS.into()), COMMAND_BUCKETS)
+            .and_then(|b| b.set_buckets_for_metric(Matcher::Full(name::BATCH_ITEMS.into()), BATCH_BUCKETS))
+            .ok()
+            .and_then(|builder| builder.install_recorder().ok())
+    })
+}

@@ -1,0 +1,66 @@
+//! Ends what is overdue: claims lapse, holds expire, and both are for sale again at most 250 ms late.
+
+use super::{Led, reconcile, repeat};
+use crate::{
+    error::Result,
+    stock::{At, EXPIRE_BATCH, Overdue},
+    telemetry::name,
+};
+use flashsale_protocol::{Entry, EntryState, Hold, HoldState, ServerMessage};
+use std::time::Duration;
+
+const STEP: Duration = Duration::from_millis(100);
+
+pub async fn run(led: &Led) {
+    repeat("expire", led.id, || step(led)).await;
+}
+
+async fn step(led: &Led) -> Result<Duration> {
+    let app = &led.app;
+    let sale = led.sale().await?;
+    let mut more = false;
+    for at in sale.lane_refs() {
+        let At { now, value: overdue } = app.stock.expire(at).await?;
+        more |= overdue.len() == EXPIRE_BATCH;
+        let mut told = Vec::new();
+        for item in overdue {
+            match item {
+                Overdue::Lapsed { shopper, quantity } => {
+                    metrics::counter!(name::EXPIRED, "what" => "claim").increment(1);
+                    let entry = Entry {
+                        sale: sale.id,
+                        state: EntryState::Lapsed,
+                        quantity,
+                        position: 0,
+                        admitted: 0,
+                        claim_until: None,
+                        reason: None,
+                        at: now,
+                    };
+                    told.push(app.live.tell(sale.id, shopper, ServerMessage::Entry(entry)));
+                }
+                Overdue::Expired { shopper, quantity } => {
+                    metrics::counter!(name::EXPIRED, "what" => "hold").increment(1);
+                    let hold = Hold {
+                        sale: sale.id,
+                        state: HoldState::Expired,
+                        quantity,
+                        expires_at: now,
+                        order: None,
+                        reason: None,
+                        at: now,
+                    };
+                    told.push(app.live.tell(sale.id, shopper, ServerMessage::Hold(hold)));
+                }
+                Overdue::Checkout { shopper, quantity, device, order } => {
+                    let checkout = reconcile::Checkout { at, shopper, quantity, device, order };
+                    if let Err(error) = reconcile::settle_checkout(app, &sale, checkout).await {
+                        tracing::warn!(%order, %error, "a checkout is not settled yet");
+                    }
+                }
+            }
+        }
+        futures_util::future::join_all(told).await;
+    }
+    Ok(if more { Duration::ZERO } else { STEP })
+}

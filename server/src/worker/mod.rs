@@ -1,0 +1,149 @@
+//! What happens without a shopper's command. One worker process leads each sale, by a lease in Redis; two at once do
+//! no harm, because every step may be repeated. The list of a sale's workers is [`lead`].
+
+pub mod admit;
+pub mod expire;
+pub mod life;
+pub mod reconcile;
+pub mod tick;
+
+use crate::{
+    app::App,
+    error::{Error, Result},
+    sale::Sale,
+    telemetry::name,
+};
+use flashsale_protocol::SaleId;
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often this process looks for sales to lead, and how long a lease lasts when its worker dies.
+const LOOK: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(3);
+const RENEW: Duration = Duration::from_millis(700);
+/// After a failed step: time for Redis or Postgres to come back.
+const AFTER_FAILURE: Duration = Duration::from_millis(250);
+
+/// One sale under this process' lead.
+pub struct Led {
+    pub app: Arc<App>,
+    pub id: SaleId,
+    /// Names this leader in Redis.
+    pub token: String,
+    /// Units in unpaid orders, by Postgres' last word.
+    unpaid: AtomicU64,
+}
+
+impl Led {
+    pub async fn sale(&self) -> Result<Arc<Sale>> {
+        self.app.find_sale(self.id).await?.ok_or_else(|| Error::unexpected("a sale has vanished"))
+    }
+
+    pub fn unpaid(&self) -> u64 {
+        self.unpaid.load(Ordering::Relaxed)
+    }
+
+    pub fn set_unpaid(&self, units: u64) {
+        self.unpaid.store(units, Ordering::Relaxed);
+    }
+}
+
+/// Leads what nobody else leads, until stopped.
+pub async fn run(app: Arc<App>, stopping: CancellationToken) {
+    let token = format!("{:032x}", rand::random::<u128>());
+    let mut led: HashMap<SaleId, (JoinHandle<()>, CancellationToken)> = HashMap::new();
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => break,
+            _ = look.tick() => {}
+        }
+        led.retain(|_, (task, _)| !task.is_finished());
+        let sales = match app.store.sales_to_lead().await {
+            Ok(sales) => sales,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for sales to lead");
+                continue;
+            }
+        };
+        led.retain(|id, (_, stop)| {
+            let stays = sales.iter().any(|sale| sale.id == *id);
+            if !stays {
+                stop.cancel();
+            }
+            stays
+        });
+        app.retain(|id| sales.iter().any(|sale| sale.id == id));
+        for sale in sales.iter().filter(|sale| !led.contains_key(&sale.id)).collect::<Vec<_>>() {
+            match app.stock.lead(sale.id, &token, LEASE).await {
+                Ok(true) => {
+                    let stop = stopping.child_token();
+                    let task = Led { app: app.clone(), id: sale.id, token: token.clone(), unpaid: AtomicU64::new(0) };
+                    led.insert(sale.id, (tokio::spawn(lead(Arc::new(task), stop.clone())), stop));
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(sale = %sale.id, %error, "cannot ask for a sale's lead"),
+            }
+        }
+        metrics::gauge!(name::LEADING).set(led.len() as f64);
+    }
+    for (task, _) in led.into_values() {
+        let _ = task.await;
+    }
+}
+
+/// The workers of one sale. Ends when the lead is lost, or when told to.
+async fn lead(led: Arc<Led>, stop: CancellationToken) {
+    tracing::info!(sale = %led.id, "leading");
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = keep_lead(&led) => tracing::warn!(sale = %led.id, "the lead has gone to another worker"),
+        () = life::run(&led) => {}
+        () = tick::run(&led) => {}
+        () = admit::run(&led) => {}
+        () = expire::run(&led) => {}
+        () = reconcile::run(&led) => {}
+    }
+    // So that the next leader need not wait for the lease to run out.
+    let _ = led.app.stock.lead(led.id, &led.token, Duration::ZERO).await;
+}
+
+async fn keep_lead(led: &Led) {
+    let mut renew = tokio::time::interval(RENEW);
+    loop {
+        renew.tick().await;
+        match led.app.stock.lead(led.id, &led.token, LEASE).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(sale = %led.id, %error, "cannot renew the lead"),
+        }
+    }
+}
+
+/// Repeats a step for ever; a step that fails is logged and tried again a little later. The step says how long to wait.
+async fn repeat<F, Fut>(name: &'static str, sale: SaleId, mut step: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Duration>>,
+{
+    loop {
+        let wait = match step().await {
+            Ok(wait) => wait,
+            Err(Error::NotLeader) => return,
+            Err(error) => {
+                tracing::warn!(%sale, worker = name, %error, "a step has failed");
+                AFTER_FAILURE
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}

@@ -1,0 +1,157 @@
+//! Holds Redis to what Postgres says: unpaid orders end, their units come back, checkouts that were left half-way are
+//! settled, lost lanes are opened anew, and a difference between the two is measured.
+
+use super::{Led, repeat};
+use crate::{
+    app::App,
+    error::{Error, Result},
+    sale::{LaneRef, Sale},
+    store::OrderRow,
+    telemetry::name,
+};
+use flashsale_protocol::{DeviceId, Hold, HoldState, OrderId, OrderStatus, ServerMessage, ShopperId};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+use tokio::sync::Mutex;
+
+/// How often Postgres is asked for a sale's totals and its overdue orders, and how often all is compared.
+const STEP: Duration = Duration::from_millis(250);
+const COMPARE: Duration = Duration::from_secs(1);
+
+pub async fn run(led: &Led) {
+    let compared = Mutex::new(None);
+    repeat("reconcile", led.id, || async { step(led, &mut *compared.lock().await).await }).await;
+}
+
+async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
+    let app = &led.app;
+    let lanes = app.store.lanes(led.id).await?;
+    let unpaid: u64 = lanes.iter().map(|lane| u64::from(lane.allocated - lane.confirmed)).sum();
+    led.set_unpaid(unpaid);
+    if unpaid > 0 {
+        let cancelled = app.store.cancel_unpaid(led.id).await?;
+        if !cancelled.is_empty() {
+            return_units(app, &*led.sale().await?, &cancelled).await?;
+            let told = cancelled
+                .iter()
+                .map(|row| app.live.tell(row.sale, row.shopper.clone(), ServerMessage::Order(row.view())));
+            futures_util::future::join_all(told).await;
+        }
+    }
+    if compared.is_none_or(|at| at.elapsed() >= COMPARE) {
+        compare(led).await?;
+        *compared = Some(Instant::now());
+    }
+    Ok(STEP)
+}
+
+async fn compare(led: &Led) -> Result<()> {
+    let app = &led.app;
+    let sale = app.store.sale(led.id).await?.ok_or_else(|| Error::unexpected("a sale has vanished"))?;
+    if open(app, &sale).await? {
+        app.forget_sale(led.id).await;
+        app.live.changed(led.id).await?;
+        return Ok(());
+    }
+    let waiting = app.store.units_to_return(led.id).await?;
+    return_units(app, &sale, &waiting).await?;
+
+    let (mut divergence, mut oversold) = (0, 0);
+    for (info, at) in sale.lanes.iter().zip(sale.lane_refs()) {
+        let counters = app.stock.counters(at).await?;
+        if !counters.balanced() {
+            tracing::error!(sale = %led.id, lane = at.lane, ?counters, "a lane's counters do not add up to its supply");
+        }
+        // While checkouts run, an order may be in Postgres and its units still in `ordering`.
+        let allocated = u64::from(info.allocated);
+        divergence += allocated.saturating_sub(counters.sold + counters.ordering)
+            + counters.sold.saturating_sub(allocated + counters.ordering);
+        oversold += allocated.saturating_sub(u64::from(info.supply));
+    }
+    metrics::gauge!(name::DIVERGENCE, "sale" => led.id.to_string()).set(divergence as f64);
+    metrics::gauge!(name::OVERSOLD, "sale" => led.id.to_string()).set(oversold as f64);
+    Ok(())
+}
+
+/// Writes a sale's settings to Redis; lanes that Redis has lost start a new life, from what Postgres has sold.
+/// True: at least one did, so that copies of the sale are out of date.
+pub async fn open(app: &App, sale: &Sale) -> Result<bool> {
+    let mut reopened = false;
+    let mut sale = sale.clone();
+    for i in 0..sale.lanes.len() {
+        let Some(at) = sale.lane_refs().nth(i) else { break };
+        if app.stock.lane_exists(at).await? {
+            continue;
+        }
+        // A new epoch first: commits that are on their way under the old one are refused from here on.
+        sale.lanes[i] = app.store.raise_epoch(sale.id, at.lane).await?;
+        let at = LaneRef { epoch: sale.lanes[i].epoch, ..at };
+        tracing::warn!(sale = %sale.id, lane = at.lane, epoch = at.epoch, "a lane is opened anew from Postgres");
+        app.stock.restore_bought(at, &app.store.bought(at).await?).await?;
+        reopened = true;
+    }
+    app.stock.open(&sale).await?;
+    Ok(reopened)
+}
+
+/// Gives the units of cancelled orders back to their lanes, then notes in Postgres that it is done.
+pub async fn return_units(app: &App, sale: &Sale, cancelled: &[OrderRow]) -> Result<()> {
+    let mut by_lane: HashMap<u16, Vec<&OrderRow>> = HashMap::new();
+    for row in cancelled {
+        by_lane.entry(row.lane).or_default().push(row);
+    }
+    for (lane, rows) in by_lane {
+        let Some(at) = sale.lane_refs().find(|at| at.lane == lane) else { continue };
+        let items: Vec<_> =
+            rows.iter().map(|row| (row.shopper.clone(), row.order, row.quantity, row.device.clone())).collect();
+        app.stock.return_units(at, &items).await?;
+        app.store.mark_returned(&rows.iter().map(|row| row.order).collect::<Vec<_>>()).await?;
+    }
+    Ok(())
+}
+
+/// A checkout whose gateway has not finished it in time.
+pub struct Checkout {
+    pub at: LaneRef,
+    pub shopper: ShopperId,
+    pub quantity: u32,
+    pub device: DeviceId,
+    pub order: OrderId,
+}
+
+/// Asks Postgres by the order's id, and finishes the checkout accordingly.
+pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Result<()> {
+    let Checkout { at, shopper, quantity, device, order } = checkout;
+    let row = app.store.settle_abandoned(at, order, &shopper, &device).await?;
+    let now = app.stock.clock().await?;
+    let outcome = match (row.status, row.quantity) {
+        (OrderStatus::Pending | OrderStatus::Confirmed, _) => {
+            app.stock.finish_checkout(at, shopper.clone(), order, true).await?;
+            app.live.tell(sale.id, shopper, ServerMessage::Order(row.view())).await;
+            "committed"
+        }
+        (OrderStatus::Cancelled, 0) => {
+            app.stock.finish_checkout(at, shopper.clone(), order, false).await?;
+            let hold = Hold {
+                sale: sale.id,
+                state: HoldState::Revoked,
+                quantity,
+                expires_at: now,
+                order: None,
+                reason: Some("checkout_failed".into()),
+                at: now,
+            };
+            app.live.tell(sale.id, shopper, ServerMessage::Hold(hold)).await;
+            "abandoned"
+        }
+        (OrderStatus::Cancelled, _) => {
+            return_units(app, sale, std::slice::from_ref(&row)).await?;
+            "cancelled"
+        }
+    };
+    metrics::counter!(name::SETTLED, "outcome" => outcome).increment(1);
+    tracing::info!(%order, outcome, "a checkout that was left half-way is settled");
+    Ok(())
+}
