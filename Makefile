@@ -21,7 +21,7 @@ compose := docker compose --env-file deploy/compose.env
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  make run LISTEN=0.0.0.0:9000 STOREFRONT_LISTEN=0.0.0.0:9001 DATA_DIR=/tmp/sale ARGS=\"--roles gateway\""
+	@echo "  make run LISTEN=127.0.0.1:9000 STOREFRONT_LISTEN=127.0.0.1:9001 DATA_DIR=/tmp/sale"
 	@echo "  make test PARTS=\"rust web browser\" FILTER=reserve"
 	@echo "  make bench SHOPPERS=5000 STOCK=500"
 
