@@ -4,6 +4,7 @@
 mod clock;
 #[cfg(test)]
 mod fixture;
+mod frame;
 mod sale;
 mod socket;
 mod state;
@@ -128,15 +129,15 @@ impl FlashSaleClient {
     /// One sale as a page draws it now.
     pub fn view(&self, sale: &str) -> Result<JsValue, JsError> {
         let sale: SaleId = id(sale)?;
-        Ok(self.driver.read(|state, at_ms| to_js(&state.view(sale, at_ms))))
+        Ok(self.driver.read(|state, at_ms| to_js(state.view(sale, at_ms))))
     }
 
     pub fn known_orders(&self) -> JsValue {
-        self.driver.read(|state, at_ms| to_js(&state.order_views(at_ms)))
+        self.driver.read(|state, at_ms| to_js(state.order_views(at_ms)))
     }
 
     pub fn connection(&self) -> JsValue {
-        self.driver.read(|state, at_ms| to_js(&state.connection(at_ms)))
+        self.driver.read(|state, at_ms| to_js(state.connection(at_ms)))
     }
 
     /// The server's time now, in ms since 1970.

@@ -147,13 +147,10 @@ impl Driver {
     }
 
     fn tell(&self, settled: &Settled) {
-        let outcome = to_js(&match &settled.outcome {
-            Ok(done) => serde_json::json!({
-                "id": settled.id, "verb": settled.verb, "sale": settled.sale, "ok": done,
-            }),
-            Err(refusal) => serde_json::json!({
-                "id": settled.id, "verb": settled.verb, "sale": settled.sale, "error": refusal,
-            }),
+        let (verb, sale) = (settled.verb, settled.sale);
+        let outcome = to_js(match &settled.outcome {
+            Ok(()) => serde_json::json!({ "verb": verb, "sale": sale, "ok": true }),
+            Err(refusal) => serde_json::json!({ "verb": verb, "sale": sale, "ok": false, "error": refusal }),
         });
         let promised = self.promised.borrow_mut().remove(&settled.id);
         for resolve in promised.into_iter().flatten() {
@@ -287,9 +284,9 @@ fn with1<E: wasm_bindgen::convert::FromWasmAbi + 'static>(
     })
 }
 
-/// A plain object, as the page would have got it from the server's JSON.
-pub fn to_js(value: &impl serde::Serialize) -> JsValue {
-    let text = serde_json::to_string(value).unwrap_or_default();
+/// A plain object for the page. By way of one `Value`, so that each type is serialised by one piece of code only.
+pub fn to_js(value: impl serde::Serialize) -> JsValue {
+    let text = serde_json::to_value(value).unwrap_or_default().to_string();
     js_sys::JSON::parse(&text).unwrap_or_else(|_| Object::new().into())
 }
 

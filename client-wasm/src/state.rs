@@ -5,14 +5,16 @@
 
 use crate::{
     clock::Clock,
+    frame,
     sale::{self, Known},
 };
 use flashsale_protocol::{
     Code, Command, CommandId, DeviceId, Done, Order, OrderId, Outcome, Reject, Request, Role, SaleId,
-    ServerMessage, ShopperId, Welcome,
+    ServerMessage, ShopperId, VERBS, Welcome,
     code::{AfterClose, after_close},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Reconnect after a random part (full jitter) of `base · 2^attempt`, at most of the cap.
@@ -106,7 +108,7 @@ pub struct Settled {
     pub id: CommandId,
     pub verb: &'static str,
     pub sale: Option<SaleId>,
-    pub outcome: Result<Done, Refusal>,
+    pub outcome: Result<(), Refusal>,
 }
 
 /// Why a command did nothing: the server's word, or one of the client's own (`no_answer`, `too_many_pending`).
@@ -182,7 +184,12 @@ struct Ready {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Pending {
     id: CommandId,
-    command: Command,
+    verb: Verb,
+    sale: Option<SaleId>,
+    /// The whole text as it is sent.
+    frame: String,
+    /// The command alone, to know the same wish again.
+    wish: String,
     until: u64,
     /// Whose command it is, once that is known: it must not be sent for somebody else.
     shopper: Option<ShopperId>,
@@ -192,6 +199,20 @@ struct Pending {
     repeat_at: Option<u64>,
     #[serde(skip)]
     repeats: u32,
+}
+
+/// A command's word.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(transparent)]
+struct Verb(&'static str);
+
+impl<'de> Deserialize<'de> for Verb {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let verb = VERBS.iter().find(|verb| **verb == word).copied();
+        verb.map(Verb)
+            .ok_or_else(|| de::Error::custom("no command's word"))
+    }
 }
 
 /// What the client asked on its own account. Not stored: a reconnect makes it superfluous.
@@ -291,8 +312,7 @@ impl State {
             Event::StoredLoaded(text) => self.load(&mut turn, &text),
             Event::SocketOpened => self.greet(&mut turn),
             Event::TextReceived(text) => {
-                // A message of a kind that this version does not know is none of its business.
-                if let Ok(message) = serde_json::from_str(&text) {
+                if let Some(message) = frame::read(&text) {
                     self.receive(&mut turn, message);
                 }
             }
@@ -375,10 +395,10 @@ impl State {
 
     /// The verbs under way for one sale.
     pub fn verbs_under_way(&self, sale: SaleId) -> impl Iterator<Item = &'static str> {
-        let commands = self.pending.iter().map(|pending| &pending.command);
-        commands
-            .filter(move |command| self.sale_of(command) == Some(sale))
-            .map(Command::verb)
+        self.pending
+            .iter()
+            .filter(move |pending| pending.sale == Some(sale))
+            .map(|pending| pending.verb.0)
     }
 
     pub fn server_ms(&self, at_ms: u64) -> u64 {
@@ -515,7 +535,7 @@ impl State {
         self.shopper = Some(shopper);
         self.role = Some(role);
         for pending in others {
-            let refusal = Refusal::no_answer(pending.command.verb());
+            let refusal = Refusal::no_answer(pending.verb.0);
             self.settle(turn, pending, Err(refusal));
         }
         if !self.pending.is_empty() {
@@ -631,7 +651,8 @@ impl State {
     // ------------------------------------------------------------------------------------------ commands
 
     fn take(&mut self, turn: &mut Turn, command: Command) -> CommandId {
-        if let Some(same) = self.pending.iter().find(|pending| pending.command == command) {
+        let wish = serde_json::to_value(&command).unwrap_or_default().to_string();
+        if let Some(same) = self.pending.iter().find(|pending| pending.wish == wish) {
             return same.id;
         }
         let id = turn.id();
@@ -644,15 +665,18 @@ impl State {
         }
         let pending = Pending {
             id,
+            verb: Verb(command.verb()),
+            sale,
+            frame: Request { id, command }.to_json(),
+            wish,
             until: turn.now + COMMAND_DEADLINE_MS,
-            command,
             shopper: self.shopper.clone(),
             is_sent: false,
             repeat_at: None,
             repeats: 0,
         };
         if self.pending.len() >= MAX_PENDING {
-            let refusal = Refusal::too_many_pending(pending.command.verb());
+            let refusal = Refusal::too_many_pending(pending.verb.0);
             self.settle(turn, pending, Err(refusal));
             return id;
         }
@@ -668,13 +692,13 @@ impl State {
         if let Some(pending) = self.pending.get_mut(index) {
             pending.is_sent = true;
             pending.repeat_at = None;
-            turn.send(pending.id, pending.command.clone());
+            turn.push(Effect::Send(pending.frame.clone()));
         }
     }
 
-    fn settle(&mut self, turn: &mut Turn, pending: Pending, outcome: Result<Done, Refusal>) {
-        let verb = pending.command.verb();
-        let sale = self.sale_of(&pending.command);
+    fn settle(&mut self, turn: &mut Turn, pending: Pending, outcome: Result<(), Refusal>) {
+        let verb = pending.verb.0;
+        let sale = pending.sale;
         if let (Some(sale), Err(refusal)) = (sale, &outcome) {
             if let Some(known) = self.sales.get_mut(&sale) {
                 known.refusal = Some(refusal.clone());
@@ -710,14 +734,14 @@ impl State {
         }
         let pending = self.pending.remove(index);
         self.store(turn);
-        let sale = self.sale_of(&pending.command);
+        let sale = pending.sale;
         match outcome {
             Outcome::Ok(done) => {
                 self.apply_done(turn, &done);
                 if let Some(sale) = sale {
                     turn.changed(Change::Sale(sale));
                 }
-                self.settle(turn, pending, Ok(done));
+                self.settle(turn, pending, Ok(()));
             }
             Outcome::Error(reject) => {
                 if let Some(sale) = sale
@@ -725,7 +749,7 @@ impl State {
                 {
                     self.ask(turn, Asked::State(sale));
                 }
-                let refusal = Refusal::from_reject(pending.command.verb(), reject);
+                let refusal = Refusal::from_reject(pending.verb.0, reject);
                 self.settle(turn, pending, Err(refusal));
             }
         }
@@ -787,13 +811,16 @@ impl State {
 
     fn store(&mut self, turn: &mut Turn) {
         turn.push(Effect::Store(
-            serde_json::to_string(&self.pending).unwrap_or_default(),
+            serde_json::to_value(&self.pending)
+                .unwrap_or_default()
+                .to_string(),
         ));
     }
 
     /// Takes up the commands that this page had under way before it was reloaded.
     fn load(&mut self, turn: &mut Turn, text: &str) {
-        let mut stored: Vec<Pending> = serde_json::from_str(text).unwrap_or_default();
+        let stored: Value = serde_json::from_str(text).unwrap_or_default();
+        let mut stored: Vec<Pending> = serde_json::from_value(stored).unwrap_or_default();
         stored.truncate(MAX_PENDING);
         // A deadline that is further away than any can be comes from a clock that has been set back since.
         stored.retain(|pending| pending.until <= turn.now + COMMAND_DEADLINE_MS);
@@ -1049,10 +1076,10 @@ impl State {
         self.store(turn);
         for pending in overdue {
             // Whether it happened is for the server to say.
-            if let Some(sale) = self.sale_of(&pending.command) {
+            if let Some(sale) = pending.sale {
                 self.ask(turn, Asked::State(sale));
             }
-            let refusal = Refusal::no_answer(pending.command.verb());
+            let refusal = Refusal::no_answer(pending.verb.0);
             self.settle(turn, pending, Err(refusal));
         }
     }

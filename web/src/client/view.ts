@@ -137,11 +137,10 @@ export interface Refusal {
   order?: string;
 }
 
-/** A command's end. */
+/** A command's end. What it has changed is in the view already. */
 export interface Outcome {
-  id: string;
   verb: Verb;
   sale: string | null;
-  ok?: Record<string, unknown>;
+  ok: boolean;
   error?: Refusal;
 }

@@ -1,0 +1,19 @@
+import js from "@eslint/js";
+import lit from "eslint-plugin-lit";
+import ts from "typescript-eslint";
+
+export default ts.config(
+  { ignores: ["dist", "src/wasm", "test-results"] },
+  js.configs.recommended,
+  ...ts.configs.strict,
+  lit.configs["flat/recommended"],
+  {
+    languageOptions: { parserOptions: { projectService: { allowDefaultProject: ["*.js"] } } },
+    rules: {
+      // A promise that nobody waits for swallows its error.
+      "@typescript-eslint/no-floating-promises": "error",
+      "@typescript-eslint/no-misused-promises": ["error", { checksVoidReturn: false }],
+      "no-console": "error",
+    },
+  },
+);

@@ -1,0 +1,173 @@
+/** The admin page's frame: sign-in, then the part that the address names. */
+
+import { LitElement, css, html, type TemplateResult } from "lit";
+import { Problem, admin, devSignIn, hasDevSignIn } from "../client/rest";
+import { baseStyle } from "../element/base-style";
+import { words } from "../text/rejects";
+import { CreateSale } from "./create-sale";
+import { LiveSale } from "./live-sale";
+import { AdminSales } from "./admin-sales";
+
+customElements.define("create-sale", CreateSale);
+customElements.define("live-sale", LiveSale);
+customElements.define("admin-sales", AdminSales);
+
+/** For this tab only: a token that can end sales does not belong in a shared computer's storage. */
+const KEY = "flash-sale:admin-token";
+
+export class AdminPage extends LitElement {
+  private token = sessionStorage.getItem(KEY) ?? "";
+  private hasDev = false;
+  private error = "";
+  private isBusy = false;
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    addEventListener("hashchange", this.moved);
+    void hasDevSignIn().then((hasDev) => {
+      this.hasDev = hasDev;
+      this.requestUpdate();
+    });
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    removeEventListener("hashchange", this.moved);
+  }
+
+  private readonly moved = () => {
+    this.requestUpdate();
+    scrollTo(0, 0);
+  };
+
+  private readonly signIn = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    const field = (event.target as HTMLFormElement).elements.namedItem("token") as HTMLTextAreaElement;
+    const token = field.value.trim();
+    if (token) await this.take(() => Promise.resolve(token));
+  };
+
+  private readonly devSignIn = () => this.take(() => devSignIn("admin"));
+
+  private async take(getToken: () => Promise<string>): Promise<void> {
+    this.isBusy = true;
+    this.error = "";
+    this.requestUpdate();
+    try {
+      const token = await getToken();
+      await admin.sales(token);
+      this.token = token;
+      sessionStorage.setItem(KEY, token);
+    } catch (error) {
+      this.error = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
+    }
+    this.isBusy = false;
+    this.requestUpdate();
+  }
+
+  private readonly signOut = () => {
+    sessionStorage.removeItem(KEY);
+    this.token = "";
+    location.hash = "#/";
+    this.requestUpdate();
+  };
+
+  protected override render(): TemplateResult {
+    return html`
+      <header>
+        <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Flash sales <span class="soft">Admin</span></a>
+        ${this.token ? html`<button class="quiet" @click=${this.signOut}>Sign out</button>` : ""}
+      </header>
+      <main>${this.token ? this.room() : this.door()}</main>
+    `;
+  }
+
+  private room(): TemplateResult {
+    const sale = /^#\/sale\/([^/]+)$/.exec(location.hash)?.[1];
+    if (sale) return html`<live-sale .token=${this.token} .sale=${sale} @signed-out=${this.signOut}></live-sale>`;
+    if (location.hash === "#/new") return html`<create-sale .token=${this.token}></create-sale>`;
+    return html`<admin-sales .token=${this.token} @signed-out=${this.signOut}></admin-sales>`;
+  }
+
+  private door(): TemplateResult {
+    return html`
+      <section class="door card">
+        <h1>Sign in</h1>
+        ${this.hasDev
+          ? html`<button class="primary" ?disabled=${this.isBusy} @click=${this.devSignIn}>Development sign-in</button>
+              <p class="soft small">Or with a token:</p>`
+          : ""}
+        <form @submit=${this.signIn}>
+          <label for="token">Token</label>
+          <textarea id="token" name="token" rows="3" required spellcheck="false" autocomplete="off" aria-describedby="hint error"></textarea>
+          <p id="hint" class="soft small">
+            A token with the role merchant or admin, for example from <code>flashsale token --sub me --role admin</code>.
+          </p>
+          <p id="error" class="error small" role="alert">${this.error}</p>
+          <button ?disabled=${this.isBusy}>Sign in</button>
+        </form>
+      </section>
+    `;
+  }
+
+  static override styles = [
+    ...baseStyle,
+    css`
+      header {
+        display: flex;
+        align-items: center;
+        justify-content: space-between;
+        max-inline-size: var(--fs-wide);
+        min-block-size: calc(var(--fs-control) + 2 * var(--fs-space-3));
+        margin-inline: auto;
+        padding: var(--fs-space-3) var(--fs-space-4);
+      }
+      .home {
+        display: flex;
+        align-items: center;
+        gap: var(--fs-space-2);
+        color: inherit;
+        font-weight: var(--fs-weight-bold);
+        text-decoration: none;
+      }
+      .home .soft {
+        font-weight: var(--fs-weight);
+      }
+      svg {
+        block-size: var(--fs-space-4);
+        fill: var(--fs-accent);
+      }
+      main {
+        max-inline-size: var(--fs-wide);
+        margin-inline: auto;
+        padding: var(--fs-space-3) var(--fs-space-4) var(--fs-space-7);
+      }
+      .door {
+        display: grid;
+        gap: var(--fs-space-4);
+        max-inline-size: var(--fs-narrow);
+        margin: var(--fs-space-6) auto;
+        padding: var(--fs-space-5);
+      }
+      .door h1 {
+        font-size: var(--fs-text-xl);
+      }
+      form {
+        display: grid;
+        gap: var(--fs-space-2);
+      }
+      textarea,
+      code {
+        font-family: var(--fs-font-mono);
+        font-size: var(--fs-text-xs);
+        overflow-wrap: anywhere;
+      }
+      .error {
+        color: var(--fs-bad);
+      }
+      .error:empty {
+        display: none;
+      }
+    `,
+  ];
+}

@@ -1,0 +1,269 @@
+/** One sale while it runs: the shared tick over the socket, the rest of the numbers every two seconds. */
+
+import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
+import { clientFor, type Client } from "../client/client";
+import { Problem, admin, type Metrics } from "../client/rest";
+import type { View } from "../client/view";
+import { baseStyle } from "../element/base-style";
+import { stockBar, stockBarStyle } from "../element/stock-bar";
+import { clock, formatCount } from "../text/duration";
+import { PHASES } from "../text/journey";
+import { formatMoney } from "../text/money";
+import { words } from "../text/rejects";
+import { chart, type Point } from "./chart";
+
+const METRICS_EVERY_MS = 2_000;
+const CHART_SPAN_MS = 120_000;
+/** Points closer together than this tell nothing more. */
+const CHART_STEP_MS = 500;
+
+type Verb = "pause" | "resume" | "end";
+
+export class LiveSale extends LitElement {
+  static override properties = { token: { type: String }, sale: { type: String } };
+  declare token: string;
+  declare sale: string;
+
+  private client: Client | null = null;
+  private stop: (() => void)[] = [];
+  private timers: number[] = [];
+  private metrics: Metrics | null = null;
+  private sold: Point[] = [];
+  private waiting: Point[] = [];
+  private busy: Verb | null = null;
+  private error = "";
+
+  constructor() {
+    super();
+    this.token = "";
+    this.sale = "";
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.end();
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (changed.has("token") || changed.has("sale")) {
+      this.end();
+      this.start();
+    }
+  }
+
+  private start(): void {
+    const client = clientFor(location.origin, this.token);
+    this.client = client;
+    this.metrics = null;
+    this.sold = [];
+    this.waiting = [];
+    try {
+      this.stop = [client.watch(this.sale)];
+    } catch {
+      this.error = "This is not a sale’s id.";
+      return;
+    }
+    this.stop.push(
+      client.on("sale", () => this.ticked()),
+      client.on("connection", () => this.requestUpdate()),
+      client.on("token", () => this.dispatchEvent(new Event("signed-out"))),
+    );
+    this.timers = [
+      window.setInterval(() => void this.measure(), METRICS_EVERY_MS),
+      window.setInterval(() => this.requestUpdate(), 1_000),
+    ];
+    void this.measure();
+  }
+
+  private end(): void {
+    for (const stop of this.stop) stop();
+    for (const timer of this.timers) clearInterval(timer);
+    this.stop = [];
+    this.timers = [];
+  }
+
+  private get view(): View | null {
+    try {
+      return this.client?.view(this.sale) ?? null;
+    } catch {
+      return null;
+    }
+  }
+
+  private ticked(): void {
+    const view = this.view;
+    if (view?.stock) {
+      this.sold = grown(this.sold, view.now, view.stock.sold);
+      this.waiting = grown(this.waiting, view.now, view.stock.waiting);
+    }
+    this.requestUpdate();
+  }
+
+  private async measure(): Promise<void> {
+    if (document.hidden) return;
+    try {
+      this.metrics = await admin.metrics(this.token, this.sale);
+      this.error = "";
+    } catch (error) {
+      if (error instanceof Problem && error.status === 401) this.dispatchEvent(new Event("signed-out"));
+      this.error = said(error);
+    }
+    this.requestUpdate();
+  }
+
+  private async act(verb: Verb): Promise<void> {
+    if (verb === "end" && !confirm("End this sale now? Nobody can buy afterwards.")) return;
+    this.busy = verb;
+    this.error = "";
+    this.requestUpdate();
+    try {
+      await admin.act(this.token, this.sale, verb);
+      await this.measure();
+    } catch (error) {
+      this.error = said(error);
+    }
+    this.busy = null;
+    this.requestUpdate();
+  }
+
+  protected override render(): TemplateResult {
+    const view = this.view;
+    if (view?.trouble) return html`<p class="notice" data-tone="bad">${words(view.trouble)}</p>`;
+    return html`
+      <a class="soft small" href="#/">← All sales</a>
+      ${this.head(view)} ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
+      <section class="card block" aria-label="Stock">${stockBar(view?.stock ?? null)}</section>
+      <section class="grid" aria-label="Numbers">${this.numbers(view)}</section>
+      <section class="charts">
+        <figure class="card block">
+          <figcaption class="soft small">Sold, last 2 minutes</figcaption>
+          ${chart(this.sold, CHART_SPAN_MS, "Units sold over the last two minutes")}
+        </figure>
+        <figure class="card block">
+          <figcaption class="soft small">In line, last 2 minutes</figcaption>
+          ${chart(this.waiting, CHART_SPAN_MS, "People in line over the last two minutes")}
+        </figure>
+      </section>
+    `;
+  }
+
+  private head(view: View | null): TemplateResult {
+    const phase = view?.phase ?? null;
+    const badge = phase ? PHASES[phase] : null;
+    const { countdown, connection } = view ?? {};
+    const until = countdown ? `${{ room: "Room opens", start: "Starts", end: "Ends" }[countdown.to]} in ${clock(countdown.left_ms)}` : "";
+    const button = (verb: Verb, label: string, look: string) => html`
+      <button class=${look} ?disabled=${this.busy !== null} @click=${() => this.act(verb)}>${label}</button>
+    `;
+    const isOver = phase === "ended" || phase === "cancelled";
+    return html`
+      <div class="row apart">
+        <div>
+          <h1>${view?.info?.product_name ?? " "}</h1>
+          <p class="row small">
+            <span class="badge" data-tone=${badge?.tone ?? "calm"} role="status">${badge?.label ?? "…"}</span>
+            <span class="soft numbers">${until}</span>
+            ${connection && connection.state !== "online" ? html`<span class="badge" data-tone="warn">Reconnecting</span>` : nothing}
+          </p>
+        </div>
+        <div class="row">
+          <a class="small" href="/sale/${this.sale}" target="_blank" rel="noopener">Open shop page</a>
+          ${phase === "live" ? button("pause", "Pause", "") : nothing}
+          ${phase === "paused" ? button("resume", "Resume", "primary") : nothing}
+          ${phase && !isOver ? button("end", "End sale", "danger") : nothing}
+        </div>
+      </div>
+    `;
+  }
+
+  private numbers(view: View | null): TemplateResult {
+    const { metrics } = this;
+    const stock = view?.stock;
+    const exponent = view?.info?.currency_exponent ?? 2;
+    const count = (value: number | undefined) => (value === undefined ? "–" : formatCount(value));
+    const number = (name: string, label: string, value: string) => html`
+      <div class="number card" data-number=${name}>
+        <span class="soft small">${label}</span>
+        <strong class="numbers">${value}</strong>
+      </div>
+    `;
+    const revenue = metrics ? formatMoney(metrics.revenue, metrics.currency, exponent) : "–";
+    const conversion = metrics ? `${(metrics.conversion_rate * 100).toFixed(1)}%` : "–";
+    return html`
+      ${number("confirmed", "Orders paid", count(metrics?.orders_confirmed))}
+      ${number("pending", "Orders to pay", count(metrics?.orders_pending))}
+      ${number("cancelled", "Orders cancelled", count(metrics?.orders_cancelled))}
+      ${number("revenue", "Revenue", revenue)} ${number("conversion", "Conversion", conversion)}
+      ${number("waiting", "In line", count(stock?.waiting))} ${number("admitted", "Called", count(stock?.admitted))}
+      ${number("pace", "Called a second", stock ? stock.pace.toFixed(1) : "–")}
+      ${number("active", "People looking", count(metrics?.active_users))}
+      ${number("reservations", "Reservations", count(metrics?.reservations))}
+      ${number("expired", "Holds expired", count(metrics?.expired_reservations))}
+      ${number("supply", "Supply", count(stock?.supply))}
+    `;
+  }
+
+  static override styles = [
+    ...baseStyle,
+    stockBarStyle,
+    css`
+      :host {
+        display: grid;
+        gap: var(--fs-space-4);
+      }
+      h1 {
+        margin-block-end: var(--fs-space-2);
+        font-size: var(--fs-text-xl);
+        overflow-wrap: anywhere;
+      }
+      .block {
+        padding: var(--fs-space-5);
+      }
+      .grid {
+        display: grid;
+        grid-template-columns: repeat(auto-fill, minmax(var(--fs-column-s), 1fr));
+        gap: var(--fs-space-3);
+      }
+      .number {
+        display: grid;
+        gap: var(--fs-space-1);
+        padding: var(--fs-space-3) var(--fs-space-4);
+      }
+      .number strong {
+        font-size: var(--fs-text-l);
+        font-weight: var(--fs-weight-medium);
+        white-space: nowrap;
+      }
+      .charts {
+        display: grid;
+        grid-template-columns: repeat(auto-fit, minmax(min(100%, var(--fs-column)), 1fr));
+        gap: var(--fs-space-3);
+      }
+      figure {
+        margin: 0;
+      }
+      .chart {
+        display: block;
+        inline-size: 100%;
+        block-size: var(--fs-chart);
+        margin-block-start: var(--fs-space-3);
+        overflow: visible;
+      }
+      .chart path {
+        stroke: var(--fs-accent);
+        stroke-width: var(--fs-ring);
+        stroke-linejoin: round;
+      }
+    `,
+  ];
+}
+
+function grown(points: Point[], at: number, value: number): Point[] {
+  const last = points.at(-1);
+  if (last && at - last.at < CHART_STEP_MS) return [...points.slice(0, -1), { at: last.at, value }];
+  return [...points.filter((point) => at - point.at <= CHART_SPAN_MS), { at, value }];
+}
+
+function said(error: unknown): string {
+  return error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
+}

@@ -1,0 +1,159 @@
+/** The form for a new sale, without the form: what was typed becomes a request, or one clear error per field. */
+
+import { currencyExponent, parseMoney } from "../text/money";
+
+export const FIELDS = [
+  "product_name",
+  "description",
+  "currency",
+  "original_price",
+  "sale_price",
+  "total_stock",
+  "start_time",
+  "end_time",
+  "room_minutes",
+  "per_shopper_limit",
+  "per_device_limit",
+  "hold_seconds",
+  "claim_seconds",
+  "payment_seconds",
+  "lanes",
+  "inflow",
+] as const;
+
+export type Field = (typeof FIELDS)[number];
+export type Values = Record<Field, string>;
+export type Errors = Partial<Record<Field, string>>;
+
+export interface SaleRequest {
+  product_name: string;
+  description: string;
+  currency: string;
+  original_price: number;
+  sale_price: number;
+  total_stock: number;
+  start_time: string;
+  end_time: string;
+  room_opens_at?: string;
+  per_shopper_limit: number;
+  per_device_limit?: number;
+  hold_ms: number;
+  claim_ms: number;
+  payment_ms: number;
+  lanes: number;
+  inflow: number;
+}
+
+const MINUTE_MS = 60_000;
+const MAX_STOCK = 100_000_000;
+
+/** A sale that opens its room at once, starts in two minutes and runs for an hour. */
+export function defaults(now: number): Values {
+  return {
+    product_name: "",
+    description: "",
+    currency: "EUR",
+    original_price: "",
+    sale_price: "",
+    total_stock: "100",
+    start_time: localTime(now + 2 * MINUTE_MS),
+    end_time: localTime(now + 62 * MINUTE_MS),
+    room_minutes: "15",
+    per_shopper_limit: "1",
+    per_device_limit: "",
+    hold_seconds: "300",
+    claim_seconds: "120",
+    payment_seconds: "300",
+    lanes: "1",
+    inflow: "1000",
+  };
+}
+
+export function check(values: Values, now: number): { request: SaleRequest } | { errors: Errors } {
+  const errors: Errors = {};
+  const exponent = currencyExponent(values.currency);
+  const fail = <T>(field: Field, error: string, instead: T): T => {
+    errors[field] = error;
+    return instead;
+  };
+  const whole = (field: Field, least: number, most: number): number => {
+    const text = values[field].trim();
+    const value = /^\d{1,12}$/.test(text) ? Number(text) : NaN;
+    if (value >= least && value <= most) return value;
+    return fail(field, `A whole number from ${least} to ${most.toLocaleString("en")}.`, least);
+  };
+  const seconds = (field: Field): number => {
+    const value = Number(values[field].trim().replace(",", "."));
+    if (values[field].trim() !== "" && value >= 0.2 && value <= 86_400) return Math.round(value * 1_000);
+    return fail(field, "From 0.2 seconds to a day.", 200);
+  };
+  const money = (field: Field): number => {
+    const digits = exponent === 0 ? "no digits" : `at most ${exponent} digits`;
+    return parseMoney(values[field], exponent) ?? fail(field, `An amount with ${digits} after the point.`, 0);
+  };
+  const time = (field: Field): number => {
+    const at = Date.parse(values[field]);
+    return Number.isNaN(at) ? fail(field, "A date and a time.", 0) : at;
+  };
+
+  const product_name = values.product_name.trim() || fail("product_name", "What is for sale?", "");
+  if (!/^[A-Z]{3}$/.test(values.currency)) fail("currency", "Three letters, such as EUR.", null);
+  const original_price = money("original_price");
+  const sale_price = money("sale_price");
+  if (!errors.original_price && !errors.sale_price && sale_price > original_price) {
+    errors.sale_price = "Not above the original price.";
+  }
+  const start = time("start_time");
+  const end = time("end_time");
+  if (!errors.start_time && !errors.end_time) {
+    if (end <= start) errors.end_time = "After the start.";
+    else if (end <= now) errors.end_time = "In the future.";
+  }
+  const room_minutes = whole("room_minutes", 0, 10_080);
+
+  const request: SaleRequest = {
+    product_name,
+    description: values.description.trim(),
+    currency: values.currency,
+    original_price,
+    sale_price,
+    total_stock: whole("total_stock", 1, MAX_STOCK),
+    start_time: new Date(start).toISOString(),
+    end_time: new Date(end).toISOString(),
+    room_opens_at: new Date(start - room_minutes * MINUTE_MS).toISOString(),
+    per_shopper_limit: whole("per_shopper_limit", 1, 100),
+    hold_ms: seconds("hold_seconds"),
+    claim_ms: seconds("claim_seconds"),
+    payment_ms: seconds("payment_seconds"),
+    lanes: whole("lanes", 1, 64),
+    inflow: whole("inflow", 1, 100_000),
+  };
+  if (values.per_device_limit.trim() !== "") request.per_device_limit = whole("per_device_limit", 1, 100);
+  return Object.keys(errors).length > 0 ? { errors } : { request };
+}
+
+/** The server names a field at the start of its refusal, "sale_price: must not be above …"; here it is called so. */
+const SERVER_NAMES: Readonly<Record<string, Field>> = {
+  room_opens_at: "room_minutes",
+  hold_ms: "hold_seconds",
+  claim_ms: "claim_seconds",
+  payment_ms: "payment_seconds",
+};
+
+/** The field that a server's refusal is about, and its text; null where it names none. */
+export function serverError(detail: string): { field: Field; text: string } | null {
+  const match = /^([a-z_]+): *(.+)$/s.exec(detail);
+  const name = match?.[1] ?? "";
+  const field = SERVER_NAMES[name] ?? FIELDS.find((known) => known === name);
+  if (!field || !match?.[2]) return null;
+  const text = match[2];
+  return { field, text: text.charAt(0).toUpperCase() + text.slice(1) };
+}
+
+/** As `<input type="datetime-local">` wants it: local, to the second. */
+export function localTime(at: number): string {
+  const date = new Date(at);
+  const two = (value: number) => String(value).padStart(2, "0");
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day}T${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}

@@ -1,0 +1,150 @@
+/** The WASM client for pages: loaded once, one connection per platform and token, shared by everything on a page. */
+
+import load, { FlashSaleClient } from "../wasm/flashsale_client.js";
+import { deviceId, guestSession } from "./session";
+import type { Connection, Order, Outcome, View } from "./view";
+
+export interface ClientEvents {
+  sale: string;
+  connection: null;
+  orders: null;
+  settled: Outcome;
+  notice: { code: string; text: string };
+  /** A merchant's own token has run out; the page may set a new one. */
+  token: null;
+}
+
+type Listener<K extends keyof ClientEvents> = (detail: ClientEvents[K]) => void;
+
+const OFFLINE: Connection = { state: "connecting" };
+
+export class Client {
+  private wasm: FlashSaleClient | null = null;
+  private readonly watched = new Map<string, number>();
+  private readonly listeners = new Map<keyof ClientEvents, Set<Listener<never>>>();
+  private readonly started: Promise<FlashSaleClient>;
+
+  constructor(
+    private readonly api: string,
+    private token: string | null,
+  ) {
+    this.started = this.start();
+    // Nothing to show without it; everything that needs it says so by itself.
+    this.started.catch(() => this.emit("connection", null));
+  }
+
+  private async start(): Promise<FlashSaleClient> {
+    await load();
+    const url = `${this.api.replace(/^http/, "ws")}/ws`;
+    const wasm = new FlashSaleClient(
+      url,
+      (stale: string | null) => this.freshToken(stale),
+      (kind: "sale" | "connection" | "orders", sale: string | null) => {
+        if (kind === "sale" && sale) this.emit("sale", sale);
+        else if (kind !== "sale") this.emit(kind, null);
+      },
+      (outcome: Outcome) => this.emit("settled", outcome),
+      (code: string, text: string) => this.emit("notice", { code, text }),
+    );
+    this.wasm = wasm;
+    for (const sale of this.watched.keys()) wasm.watch(sale);
+    wasm.connect();
+    addEventListener("online", () => wasm.nudge());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) wasm.nudge();
+    });
+    return wasm;
+  }
+
+  private async freshToken(stale: string | null): Promise<{ token: string; device: string } | null> {
+    if (this.token === null) return guestSession(this.api, stale);
+    if (this.token === stale) {
+      this.emit("token", null);
+      return null;
+    }
+    return { token: this.token, device: deviceId() };
+  }
+
+  on<K extends keyof ClientEvents>(kind: K, listener: Listener<K>): () => void {
+    const listeners = this.listeners.get(kind) ?? new Set();
+    this.listeners.set(kind, listeners);
+    listeners.add(listener as Listener<never>);
+    return () => listeners.delete(listener as Listener<never>);
+  }
+
+  private emit<K extends keyof ClientEvents>(kind: K, detail: ClientEvents[K]): void {
+    for (const listener of this.listeners.get(kind) ?? []) (listener as Listener<K>)(detail);
+  }
+
+  /** Watches a sale until the returned function is called. Throws on an id that is none. */
+  watch(sale: string): () => void {
+    const count = this.watched.get(sale) ?? 0;
+    if (count === 0) this.wasm?.watch(sale);
+    this.watched.set(sale, count + 1);
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      const left = (this.watched.get(sale) ?? 1) - 1;
+      if (left > 0) {
+        this.watched.set(sale, left);
+      } else {
+        this.watched.delete(sale);
+        this.wasm?.unwatch(sale);
+      }
+    };
+  }
+
+  /** What to draw of a sale; null until the client is loaded. */
+  view(sale: string): View | null {
+    return this.wasm ? (this.wasm.view(sale) as View) : null;
+  }
+
+  get connection(): Connection {
+    return this.wasm ? (this.wasm.connection() as Connection) : OFFLINE;
+  }
+
+  get knownOrders(): Order[] {
+    return this.wasm ? (this.wasm.known_orders() as Order[]) : [];
+  }
+
+  /** The server's time. */
+  get now(): number {
+    return this.wasm ? this.wasm.now() : Date.now();
+  }
+
+  reconnect(): void {
+    this.wasm?.connect();
+  }
+
+  dismiss(sale: string): void {
+    this.wasm?.dismiss(sale);
+  }
+
+  join = (sale: string, quantity: number) => this.give((wasm) => wasm.join(sale, quantity));
+  leave = (sale: string) => this.give((wasm) => wasm.leave(sale));
+  reserve = (sale: string, quantity: number) => this.give((wasm) => wasm.reserve(sale, quantity, false));
+  release = (sale: string) => this.give((wasm) => wasm.release(sale));
+  checkout = (sale: string) => this.give((wasm) => wasm.checkout(sale, undefined));
+  pay = (order: string, payment: string) => this.give((wasm) => wasm.pay(order, payment));
+  cancel = (order: string) => this.give((wasm) => wasm.cancel(order));
+  orders = () => this.give((wasm) => wasm.orders());
+
+  private async give(command: (wasm: FlashSaleClient) => Promise<unknown>): Promise<Outcome> {
+    return (await command(await this.started)) as Outcome;
+  }
+}
+
+const clients = new Map<string, Client>();
+
+/** The client of a platform; `token` is a merchant's own, without it the shopper is a guest. */
+export function clientFor(api: string, token: string | null = null): Client {
+  const key = `${api}\n${token ?? ""}`;
+  const client = clients.get(key) ?? new Client(api, token);
+  clients.set(key, client);
+  return client;
+}
+
+export function isSaleId(text: string): boolean {
+  return /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/i.test(text);
+}

@@ -1,0 +1,217 @@
+/** What every shadow root of ours starts from: the tokens, type, buttons, fields, badges. */
+
+import { css, unsafeCSS } from "lit";
+import tokens from "../style/tokens.css?inline";
+
+export const baseStyle = [
+  unsafeCSS(tokens),
+  css`
+    :host {
+      display: block;
+      font: var(--fs-weight) var(--fs-text-m) / var(--fs-leading) var(--fs-font);
+      letter-spacing: var(--fs-tracking);
+      color: var(--fs-ink);
+    }
+    :host([hidden]) {
+      display: none;
+    }
+    *,
+    ::before,
+    ::after {
+      box-sizing: border-box;
+    }
+    h1,
+    h2,
+    h3,
+    p,
+    dl,
+    dd,
+    ul,
+    ol,
+    fieldset {
+      margin: 0;
+      padding: 0;
+    }
+    h1,
+    h2,
+    h3 {
+      font-weight: var(--fs-weight-bold);
+      line-height: var(--fs-leading-tight);
+      letter-spacing: var(--fs-tracking-tight);
+      text-wrap: balance;
+    }
+    ul,
+    ol {
+      list-style: none;
+    }
+    fieldset {
+      border: 0;
+      min-inline-size: 0;
+    }
+    a {
+      color: var(--fs-accent);
+    }
+    .soft {
+      color: var(--fs-ink-soft);
+    }
+    .small {
+      font-size: var(--fs-text-s);
+    }
+    .numbers {
+      font-variant-numeric: tabular-nums;
+    }
+    .row {
+      display: flex;
+      flex-wrap: wrap;
+      align-items: center;
+      gap: var(--fs-space-3);
+    }
+    .apart {
+      justify-content: space-between;
+    }
+    .unseen {
+      position: absolute;
+      inline-size: var(--fs-hair);
+      block-size: var(--fs-hair);
+      overflow: hidden;
+      clip-path: inset(50%);
+      white-space: nowrap;
+    }
+    :focus-visible {
+      outline: var(--fs-ring) solid var(--fs-accent);
+      outline-offset: var(--fs-ring);
+    }
+
+    button {
+      min-block-size: var(--fs-control);
+      padding: 0 var(--fs-space-4);
+      border: var(--fs-hair) solid var(--fs-line-strong);
+      border-radius: var(--fs-radius-m);
+      background: var(--fs-raised);
+      color: var(--fs-ink);
+      font: var(--fs-weight-medium) var(--fs-text-m) / 1 var(--fs-font);
+      letter-spacing: inherit;
+      cursor: pointer;
+      transition:
+        background var(--fs-quick),
+        border-color var(--fs-quick),
+        opacity var(--fs-quick);
+    }
+    button:hover:not(:disabled) {
+      border-color: var(--fs-ink-faint);
+    }
+    button.primary {
+      border-color: transparent;
+      background: var(--fs-accent);
+      color: var(--fs-on-accent);
+    }
+    button.primary:hover:not(:disabled) {
+      background: var(--fs-accent-strong);
+    }
+    button.quiet {
+      border-color: transparent;
+      background: none;
+      color: var(--fs-ink-soft);
+    }
+    button.quiet:hover:not(:disabled) {
+      background: var(--fs-sunken);
+      color: var(--fs-ink);
+    }
+    button.danger {
+      color: var(--fs-bad);
+    }
+    button:disabled {
+      opacity: 0.55;
+      cursor: default;
+    }
+
+    input,
+    select,
+    textarea {
+      inline-size: 100%;
+      min-block-size: var(--fs-control);
+      padding: var(--fs-space-2) var(--fs-space-3);
+      border: var(--fs-hair) solid var(--fs-line-strong);
+      border-radius: var(--fs-radius-m);
+      background: var(--fs-surface);
+      color: inherit;
+      font: inherit;
+      letter-spacing: inherit;
+    }
+    input[type="radio"] {
+      inline-size: auto;
+      min-block-size: auto;
+      accent-color: var(--fs-accent);
+      margin: 0;
+    }
+    [aria-invalid="true"] {
+      border-color: var(--fs-bad);
+    }
+
+    .badge {
+      display: inline-flex;
+      align-items: center;
+      gap: var(--fs-space-2);
+      padding: var(--fs-ring) var(--fs-space-2);
+      border-radius: var(--fs-round);
+      background: var(--fs-sunken);
+      color: var(--fs-ink-soft);
+      font-size: var(--fs-text-xs);
+      font-weight: var(--fs-weight-medium);
+      white-space: nowrap;
+    }
+    .badge[data-tone="good"] {
+      background: var(--fs-good-soft);
+      color: var(--fs-good);
+    }
+    .badge[data-tone="turn"] {
+      background: var(--fs-accent-soft);
+      color: var(--fs-accent);
+    }
+    .badge[data-tone="warn"] {
+      background: var(--fs-warn-soft);
+      color: var(--fs-warn);
+    }
+    .badge[data-tone="bad"] {
+      background: var(--fs-bad-soft);
+      color: var(--fs-bad);
+    }
+    .card {
+      border: var(--fs-hair) solid var(--fs-line);
+      border-radius: var(--fs-radius-l);
+      background: var(--fs-surface);
+      box-shadow: var(--fs-shadow);
+    }
+    .notice {
+      display: flex;
+      align-items: flex-start;
+      justify-content: space-between;
+      gap: var(--fs-space-3);
+      padding: var(--fs-space-3) var(--fs-space-4);
+      border-radius: var(--fs-radius-m);
+      background: var(--fs-warn-soft);
+      color: var(--fs-warn);
+      font-size: var(--fs-text-s);
+    }
+    .notice[data-tone="bad"] {
+      background: var(--fs-bad-soft);
+      color: var(--fs-bad);
+    }
+    .notice[data-tone="calm"] {
+      background: var(--fs-sunken);
+      color: var(--fs-ink-soft);
+    }
+    .notice strong {
+      font-weight: var(--fs-weight-bold);
+    }
+    .notice button {
+      min-block-size: auto;
+      margin: calc(-1 * var(--fs-space-1)) calc(-1 * var(--fs-space-2)) 0 0;
+      padding: var(--fs-space-1) var(--fs-space-2);
+      border: 0;
+      background: none;
+      color: inherit;
+      font-size: inherit;
+    }
+  `,
+];

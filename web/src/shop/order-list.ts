@@ -1,0 +1,110 @@
+/** This shopper's orders, newest first. Hidden while there are none. */
+
+import { LitElement, css, html, nothing, type TemplateResult } from "lit";
+import { clientFor } from "../client/client";
+import type { Order } from "../client/view";
+import { baseStyle } from "../element/base-style";
+import { clock, plural, when } from "../text/duration";
+import type { Tone } from "../text/journey";
+import { currencyExponent, formatMoney } from "../text/money";
+
+const STATUS: Readonly<Record<Order["status"], { label: string; tone: Tone }>> = {
+  pending: { label: "To pay", tone: "turn" },
+  confirmed: { label: "Confirmed", tone: "good" },
+  cancelled: { label: "Cancelled", tone: "calm" },
+};
+
+export class OrderList extends LitElement {
+  private readonly client = clientFor(location.origin);
+  private stop: (() => void)[] = [];
+  private timer = 0;
+  private wasOnline = false;
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.stop = [
+      this.client.on("orders", () => this.requestUpdate()),
+      this.client.on("connection", () => this.ask()),
+    ];
+    this.timer = window.setInterval(() => {
+      if (this.client.knownOrders.some((order) => order.status === "pending")) this.requestUpdate();
+    }, 1_000);
+    this.ask();
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    clearInterval(this.timer);
+    for (const stop of this.stop) stop();
+  }
+
+  /** Once for each connection; from then on orders come by themselves. */
+  private ask(): void {
+    const isOnline = this.client.connection.state === "online";
+    if (isOnline && !this.wasOnline) void this.client.orders();
+    this.wasOnline = isOnline;
+  }
+
+  protected override render(): TemplateResult | typeof nothing {
+    const orders = this.client.knownOrders;
+    if (orders.length === 0) return nothing;
+    return html`
+      <section aria-labelledby="title">
+        <h2 id="title">My orders</h2>
+        <ol class="card">
+          ${orders.map((order) => this.line(order))}
+        </ol>
+      </section>
+    `;
+  }
+
+  private line(order: Order): TemplateResult {
+    const { label, tone } = STATUS[order.status];
+    const exponent = order.currency_exponent ?? currencyExponent(order.currency);
+    const time = order.status === "pending" ? `${clock(order.left_ms)} left` : when(order.created_at, this.client.now);
+    return html`
+      <li data-order=${order.order}>
+        <a href="/sale/${order.sale}">
+          <span class="name">${order.product_name ?? plural(order.quantity, "unit")}</span>
+          <span class="numbers">${formatMoney(order.amount, order.currency, exponent)}</span>
+          <span class="soft small numbers">${order.product_name ? `${plural(order.quantity, "unit")} · ` : ""}${time}</span>
+          <span class="badge" data-tone=${tone}>${label}</span>
+        </a>
+      </li>
+    `;
+  }
+
+  static override styles = [
+    ...baseStyle,
+    css`
+      section {
+        display: grid;
+        gap: var(--fs-space-3);
+      }
+      h2 {
+        font-size: var(--fs-text-m);
+      }
+      li + li {
+        border-block-start: var(--fs-hair) solid var(--fs-line);
+      }
+      a {
+        display: grid;
+        grid-template-columns: 1fr auto;
+        gap: var(--fs-space-1) var(--fs-space-4);
+        align-items: center;
+        padding: var(--fs-space-3) var(--fs-space-4);
+        color: inherit;
+        text-decoration: none;
+      }
+      a > :nth-child(even) {
+        justify-self: end;
+      }
+      .name {
+        overflow: hidden;
+        text-overflow: ellipsis;
+        white-space: nowrap;
+        font-weight: var(--fs-weight-medium);
+      }
+    `,
+  ];
+}

@@ -1,0 +1,124 @@
+/** The shop's frame: where we are, whose session it is, and the page for the address. */
+
+import { LitElement, css, html, type TemplateResult } from "lit";
+import { clientFor } from "../client/client";
+import { baseStyle } from "../element/base-style";
+import { OrderList } from "./order-list";
+import { SaleList } from "./sale-list";
+
+customElements.define("sale-list", SaleList);
+customElements.define("order-list", OrderList);
+
+export class ShopPage extends LitElement {
+  private readonly client = clientFor(location.origin);
+  private stop: (() => void)[] = [];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.stop = [this.client.on("connection", () => this.requestUpdate())];
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    for (const stop of this.stop) stop();
+  }
+
+  protected override render(): TemplateResult {
+    const sale = /^\/sale\/([^/]+)\/?$/.exec(location.pathname)?.[1];
+    return html`
+      <header>
+        <a class="home" href="/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Flash sales</a>
+        ${this.presence()}
+      </header>
+      <main>
+        ${sale
+          ? html`
+              <h1 class="unseen">Flash sale</h1>
+              <div class="columns">
+                <flash-sale sale=${sale} @flash-sale-confirmed=${() => void this.client.orders()}></flash-sale>
+                <order-list></order-list>
+              </div>
+            `
+          : html`
+              <h1>Sales</h1>
+              <sale-list></sale-list>
+              <order-list></order-list>
+            `}
+      </main>
+    `;
+  }
+
+  private presence(): TemplateResult {
+    const { state, shopper } = this.client.connection;
+    const words = {
+      idle: "Not connected",
+      connecting: "Connecting",
+      online: "Live",
+      waiting: "Reconnecting",
+      stopped: "Disconnected",
+    };
+    const tone = state === "online" ? "good" : state === "stopped" ? "bad" : "warn";
+    return html`<span class="presence small soft" data-tone=${tone} title=${shopper ? `You are ${shopper}` : ""}
+      ><i></i>${words[state]}</span
+    >`;
+  }
+
+  static override styles = [
+    ...baseStyle,
+    css`
+      header {
+        display: flex;
+        align-items: center;
+        justify-content: space-between;
+        max-inline-size: var(--fs-wide);
+        margin-inline: auto;
+        padding: var(--fs-space-4);
+      }
+      .home {
+        display: flex;
+        align-items: center;
+        gap: var(--fs-space-2);
+        color: inherit;
+        font-weight: var(--fs-weight-bold);
+        text-decoration: none;
+      }
+      svg {
+        block-size: var(--fs-space-4);
+        fill: var(--fs-accent);
+      }
+      main {
+        display: grid;
+        gap: var(--fs-space-5);
+        max-inline-size: var(--fs-wide);
+        margin-inline: auto;
+        padding: var(--fs-space-4) var(--fs-space-4) var(--fs-space-7);
+      }
+      h1 {
+        font-size: var(--fs-text-xl);
+      }
+      .columns {
+        display: grid;
+        grid-template-columns: repeat(auto-fit, minmax(min(100%, var(--fs-column)), 1fr));
+        gap: var(--fs-space-5) var(--fs-space-6);
+        align-items: start;
+      }
+      .presence {
+        display: inline-flex;
+        align-items: center;
+        gap: var(--fs-space-2);
+      }
+      .presence i {
+        inline-size: var(--fs-dot);
+        block-size: var(--fs-dot);
+        border-radius: var(--fs-round);
+        background: var(--fs-warn);
+      }
+      .presence[data-tone="good"] i {
+        background: var(--fs-good);
+      }
+      .presence[data-tone="bad"] i {
+        background: var(--fs-bad);
+      }
+    `,
+  ];
+}

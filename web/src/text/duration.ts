@@ -1,0 +1,57 @@
+/** Durations for people. A clock shows the second that is running out, so that 0:00 means over. */
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** "4:59", "1:02:03", "2 d 01:00:00". */
+export function clock(ms: number): string {
+  const left = Math.ceil(Math.max(0, ms) / SECOND) * SECOND;
+  const two = (value: number) => String(Math.floor(value)).padStart(2, "0");
+  const seconds = two((left % MINUTE) / SECOND);
+  if (left < HOUR) return `${Math.floor(left / MINUTE)}:${seconds}`;
+  const minutes = two((left % HOUR) / MINUTE);
+  if (left < DAY) return `${Math.floor(left / HOUR)}:${minutes}:${seconds}`;
+  return `${Math.floor(left / DAY)} d ${two((left % DAY) / HOUR)}:${minutes}:${seconds}`;
+}
+
+/** The same for a screen reader: "4 minutes 59 seconds". */
+export function spoken(ms: number): string {
+  const left = Math.ceil(Math.max(0, ms) / SECOND) * SECOND;
+  const parts: [number, string][] = [
+    [Math.floor(left / DAY), "day"],
+    [Math.floor((left % DAY) / HOUR), "hour"],
+    [Math.floor((left % HOUR) / MINUTE), "minute"],
+    [Math.floor((left % MINUTE) / SECOND), "second"],
+  ];
+  const words = parts.filter(([count]) => count > 0).map(([count, unit]) => plural(count, unit));
+  return words.slice(0, 2).join(" ") || "0 seconds";
+}
+
+/** An estimate is never exact: "under a minute", "about 4 minutes", "over 2 hours". */
+export function about(ms: number): string {
+  if (ms < MINUTE) return "under a minute";
+  if (ms < 90 * MINUTE) return `about ${plural(Math.round(ms / MINUTE), "minute")}`;
+  if (ms < 12 * HOUR) return `about ${plural(Math.round(ms / HOUR), "hour")}`;
+  return "many hours";
+}
+
+export function plural(count: number, unit: string): string {
+  return `${formatCount(count)} ${unit}${count === 1 ? "" : "s"}`;
+}
+
+export function formatCount(count: number): string {
+  return new Intl.NumberFormat("en").format(count);
+}
+
+/** "Today 14:30", "Tomorrow 09:00", "Mon 3 Nov, 14:30". */
+export function when(at: number, now: number): string {
+  const date = new Date(at);
+  const time = date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const startOfDay = (ms: number) => new Date(ms).setHours(0, 0, 0, 0);
+  const days = Math.round((startOfDay(at) - startOfDay(now)) / DAY);
+  if (days === 0) return `Today ${time}`;
+  if (days === 1) return `Tomorrow ${time}`;
+  return `${date.toLocaleDateString("en-GB", { weekday: "short", day: "numeric", month: "short" })}, ${time}`;
+}

@@ -1,0 +1,157 @@
+/** The words of every phase of a shopper's journey. Pure: a view in, a title and a sentence out. */
+
+import type { Note, View } from "../client/view";
+import { about, formatCount, plural } from "./duration";
+import { REJECTS } from "./rejects";
+
+export type Tone = "calm" | "turn" | "good" | "warn" | "bad";
+
+export interface Words {
+  title: string;
+  text: string;
+  tone: Tone;
+}
+
+export function wordsFor(view: View): Words {
+  const { line, turn, hold, order, stock, info } = view;
+  const calm = (title: string, text: string): Words => ({ title, text, tone: "calm" });
+  switch (view.journey) {
+    case "loading":
+      return calm("Loading the sale", "One moment, please.");
+    case "unknown":
+      return { title: "No such sale", text: trouble(view), tone: "bad" };
+    case "countdown":
+      return view.countdown?.to === "room"
+        ? calm("The waiting room opens soon", "Keep this page open. You can join the line when the room opens.")
+        : calm("The sale starts soon", "Keep this page open. It opens by itself.");
+    case "lobby":
+      return line
+        ? calm("You are in the waiting room", "The sale starts soon. Keep this page open; your place is safe if you reload.")
+        : calm("The waiting room is open", "Join now, and you are in line when the sale starts.");
+    case "open":
+      if (view.may_take === 0) return calm("You have reached the limit", limit(view));
+      if (view.outlook === "may_come_back") {
+        return {
+          title: "All units are in carts",
+          text: "None is free now, but some may come back. Join the line to be the next to get one.",
+          tone: "warn",
+        };
+      }
+      return stock && stock.waiting > 0
+        ? calm("The sale is on", `${plural(stock.waiting, "person").replace("persons", "people")} in line. Join to get your turn.`)
+        : calm("The sale is on", "Units are free.");
+    case "waiting":
+      return calm(line?.position === 1 ? "You are next" : "You are in line", waiting(view));
+    case "admitted":
+      return {
+        title: "It is your turn",
+        text: `${plural(turn?.quantity ?? 1, "unit")} set aside for you. Put ${(turn?.quantity ?? 1) === 1 ? "it" : "them"} into your cart before the time is over.`,
+        tone: "turn",
+      };
+    case "holding":
+      return hold?.left_ms === 0
+        ? calm("Time is up", "Your units are going back.")
+        : {
+            title: "In your cart",
+            text: `${plural(hold?.quantity ?? 1, "unit")} held for you. Check out before the time is over.`,
+            tone: "turn",
+          };
+    case "checking_out":
+      return calm("Checking out", "Your order is being written down. Your units are safe.");
+    case "pay":
+      return order?.left_ms === 0
+        ? calm("Time is up", "The order is being cancelled.")
+        : { title: "Pay to finish", text: "Your order is placed. It is yours when it is paid.", tone: "turn" };
+    case "confirmed":
+      return { title: "It is yours", text: "Paid and confirmed. Thank you.", tone: "good" };
+    case "sold_out":
+      return {
+        title: "Sold out",
+        text: `All ${stock ? plural(stock.supply, "unit") : "units"} are sold and paid for.${line ? " You were in line; we are sorry that it did not reach you." : ""}`,
+        tone: "bad",
+      };
+    case "paused":
+      return {
+        title: "The sale is paused",
+        text: line ? "Your place in line is kept. This page goes on by itself." : "It may go on soon. This page follows by itself.",
+        tone: "warn",
+      };
+    case "ended":
+      return calm("The sale is over", info ? "Thank you for being here." : "");
+    case "cancelled":
+      return { title: "The sale was cancelled", text: "No units are sold any more.", tone: "bad" };
+  }
+}
+
+/** How the last thing ended, where it should be said. */
+export function noteWords(note: Note): Words | null {
+  const because = note.reason && !/^[a-z_]+$/.test(note.reason) ? ` ${note.reason}` : "";
+  switch (note.kind) {
+    case "hold_expired":
+      return { title: "Your time ran out", text: `The units went back to the sale.${because}`, tone: "warn" };
+    case "hold_revoked":
+      return { title: "Your units were taken back", text: `We are sorry: this was our doing.${because}`, tone: "bad" };
+    case "hold_released":
+      return { title: "Given back", text: "Your units went to the next in line.", tone: "calm" };
+    case "turn_lapsed":
+      return { title: "Your turn passed", text: "It was not used in time, so the next in line had it.", tone: "warn" };
+    case "removed":
+      return { title: "You were taken out of the line", text: because.trim() || reasonWords(note.reason), tone: "warn" };
+    case "order_cancelled":
+      return { title: "Your order was cancelled", text: `Nothing was charged. ${because.trim() || reasonWords(note.reason)}`.trim(), tone: "warn" };
+    case "left":
+      return null;
+  }
+}
+
+/** What a sale's status is called. */
+export const PHASES: Readonly<Record<string, { label: string; tone: Tone }>> = {
+  scheduled: { label: "Upcoming", tone: "calm" },
+  waiting: { label: "Room open", tone: "turn" },
+  live: { label: "Live", tone: "good" },
+  paused: { label: "Paused", tone: "warn" },
+  ended: { label: "Ended", tone: "calm" },
+  cancelled: { label: "Cancelled", tone: "bad" },
+};
+
+function waiting(view: View): string {
+  const { line } = view;
+  if (!line) return "";
+  const wait = line.wait_ms === null ? "The line is not moving at the moment." : `Your turn in ${about(line.wait_ms)}.`;
+  return `${wait} ${chance(view)}`.trim();
+}
+
+function chance(view: View): string {
+  switch (view.line?.chance) {
+    case "good":
+      return "";
+    case "possible":
+      return "It depends on units in carts that may come back.";
+    case "slim":
+      return `More people are ahead of you than there are units left (${formatCount((view.stock?.free ?? 0) + (view.stock?.in_carts ?? 0))}).`;
+    default:
+      return "";
+  }
+}
+
+function limit(view: View): string {
+  return `The limit is ${plural(view.info?.per_shopper_limit ?? 1, "unit")} per person.`;
+}
+
+function trouble(view: View): string {
+  const { trouble: refusal } = view;
+  return refusal ? (REJECTS[refusal.code] ?? refusal.message) : "";
+}
+
+function reasonWords(reason: string | null): string {
+  switch (reason) {
+    case "unpaid":
+    case "payment_too_late":
+      return "It was not paid in time.";
+    case "by_shopper":
+    case "cancelled_by_shopper":
+      return "You cancelled it.";
+    default:
+      return "";
+  }
+}

@@ -1,0 +1,74 @@
+/** What a refusal means for a person. One entry for every code of protocol/src/code.rs (a test reads that file). */
+
+import type { Refusal } from "../client/view";
+
+export const REJECTS: Readonly<Record<string, string>> = {
+  bad_json: "This page sent something the shop could not read. Reload it, please.",
+  unknown_command: "This page is older than the shop. Reload it, please.",
+  invalid_field: "The shop did not accept one of the values.",
+  binary_frame: "This page sent something the shop could not read. Reload it, please.",
+  frame_too_large: "This page sent more than the shop accepts at once.",
+  command_id_reused: "This page repeated itself with something different. Reload it, please.",
+  not_found: "There is nothing here.",
+  method_not_allowed: "The shop does not do this.",
+
+  hello_first: "The connection was not ready yet. Try again, please.",
+  hello_twice: "The connection got confused. Reload the page, please.",
+  token_missing: "You are not signed in.",
+  token_invalid: "Your sign-in is not valid any more. Sign in again, please.",
+  token_expired: "Your sign-in has run out. Sign in again, please.",
+  forbidden: "You may not do this.",
+  device_missing: "Your browser did not say which device it is. Allow this site to store data, please.",
+  device_mismatch: "This sign-in belongs to another device. Sign in here, please.",
+
+  sale_unknown: "There is no such sale.",
+  sale_not_open: "The sale has not started yet. This page will tell you when it does.",
+  sale_ended: "The sale is over.",
+  sale_paused: "The sale is paused. Your place is kept, and this page will tell you when it goes on.",
+  sold_out: "Sold out. Every unit is sold and paid for.",
+  not_enough: "Fewer units are free than you asked for. Try a smaller number.",
+  none_free: "All units are in carts at the moment. Some may come back: stay in line.",
+  limit_reached: "You have reached the limit per person.",
+  device_limit_reached: "This device has reached its limit.",
+  join_first: "Others are waiting. Join the line and it will be your turn.",
+  not_in_line: "You are not in line.",
+  already_in_line: "You are in line already, for another number of units. Leave first to change it.",
+  device_in_line: "Somebody else is in line on this device already.",
+  room_closed: "The waiting room has not opened yet.",
+  already_held: "You have units in your cart already.",
+  sale_wrong_state: "The sale is not in a state that allows this.",
+
+  no_hold: "Your cart is empty.",
+  hold_expired: "Your time to check out ran out, and the units went to the next in line.",
+  hold_released: "You have given your units back.",
+  checkout_running: "Your checkout is running already. One moment, please.",
+  order_unknown: "There is no such order.",
+  order_cancelled: "This order is cancelled.",
+  order_confirmed: "This order is confirmed already.",
+  payment_declined: "The card was declined. Nothing was charged. Try again or use another card.",
+  payment_too_late: "The time to pay ran out, and the order was cancelled. Nothing was charged.",
+
+  too_many_commands: "That was too fast. Wait a moment and try again.",
+  too_many_sockets: "You have this shop open in too many places. Close another tab, then reconnect here.",
+  too_many_from_address: "Too many connections come from your network. Try again in a moment.",
+  too_many_sales: "This page follows too many sales at once.",
+  busy: "Very busy at the moment. Try again shortly.",
+
+  unavailable: "The shop could not answer just now. Try again shortly.",
+  internal: "Something failed on our side. Try again, please.",
+
+  // The client's own words.
+  no_answer: "No answer came in time. What you see here is what the shop knows.",
+  too_many_pending: "Too many things are under way already. One moment, please.",
+
+  // Close codes that stay closed.
+  protocol_error: "The connection broke. Reload the page, please.",
+  abuse: "This connection was closed after too many refused commands. Wait a moment and reconnect.",
+  closed: "The shop closed the connection.",
+};
+
+/** The words for a refusal; the server's own text where it says more than the code. */
+export function words(refusal: Pick<Refusal, "code" | "message">): string {
+  if (refusal.code === "invalid_field") return refusal.message;
+  return REJECTS[refusal.code] ?? refusal.message;
+}

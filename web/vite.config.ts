@@ -1,0 +1,36 @@
+import { defineConfig } from "vite";
+
+const server = process.env.FLASHSALE_URL ?? "http://127.0.0.1:8080";
+
+export default defineConfig({
+  // Absolute, because /sale/{id} serves the same page as /.
+  base: "/",
+  server: {
+    proxy: {
+      "/ws": { target: server, ws: true },
+      ...Object.fromEntries(
+        ["/session", "/flash-sales", "/dev", "/admin/sales"].map((path) => [path, { target: server }]),
+      ),
+    },
+  },
+  build: {
+    // light-dark() as it stands: older browsers would get a copy of every colour.
+    target: ["es2023", "chrome123", "firefox120", "safari17.5"],
+    modulePreload: false,
+    // The WASM is fetched while it compiles; inlined it would be larger and block.
+    assetsInlineLimit: 0,
+    rolldownOptions: {
+      input: {
+        index: "index.html",
+        admin: "admin.html",
+        storefront: "storefront.html",
+        widget: "src/element/widget.ts",
+      },
+      output: {
+        entryFileNames: (chunk) => (chunk.name === "widget" ? "widget.js" : "assets/[name]-[hash].js"),
+        chunkFileNames: "assets/[name]-[hash].js",
+        assetFileNames: "assets/[name]-[hash][extname]",
+      },
+    },
+  },
+});
