@@ -14,8 +14,10 @@ export default defineConfig({
     },
   },
   build: {
-    // light-dark() as it stands: older browsers would get a copy of every colour.
-    target: ["es2023", "chrome123", "firefox120", "safari17.5"],
+    // light-dark() must stay as it is: rewritten for older browsers it would hang on our own page's color-scheme, and
+    // the widget lives in pages of others.
+    target: ["chrome123", "firefox120", "safari17.5"],
+    cssTarget: ["chrome123", "firefox120", "safari17.5"],
     modulePreload: false,
     // The WASM is fetched while it compiles; inlined it would be larger and block.
     assetsInlineLimit: 0,

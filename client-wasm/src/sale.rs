@@ -72,6 +72,7 @@ impl Known {
             }
         }
         self.entry = Some(entry);
+        self.serve();
         self.note_position();
     }
 
@@ -84,6 +85,18 @@ impl Known {
         });
         if newer {
             self.hold = Some(hold);
+            self.serve();
+        }
+    }
+
+    /// A turn becomes a hold: whoever has had a hold since their turn was called has used it.
+    fn serve(&mut self) {
+        if let (Some(entry), Some(hold)) = (&mut self.entry, &self.hold)
+            && entry.state == EntryState::Admitted
+            && hold.at >= entry.at
+        {
+            entry.state = EntryState::Served;
+            entry.claim_until = None;
         }
     }
 
@@ -211,6 +224,31 @@ mod tests {
         assert_eq!(known.position(), None);
         known.apply_entry(entry(EntryState::Waiting, 90, 2));
         assert_eq!(known.position(), Some(90));
+    }
+
+    #[test]
+    fn a_turn_is_used_up_by_its_hold_and_does_not_come_back_with_the_holds_end() {
+        for order in [[true, false], [false, true]] {
+            let mut known = Known::default();
+            for is_entry in order {
+                if is_entry {
+                    known.apply_entry(entry(EntryState::Admitted, 0, 5));
+                } else {
+                    known.apply_hold(hold(HoldState::Held, 6));
+                }
+            }
+            known.apply_hold(hold(HoldState::Expired, 9));
+            assert_eq!(
+                known.entry.as_ref().map(|entry| entry.state),
+                Some(EntryState::Served)
+            );
+            known.apply_entry(entry(EntryState::Admitted, 0, 10));
+            assert_eq!(
+                known.entry.map(|entry| entry.state),
+                Some(EntryState::Admitted),
+                "the next turn counts"
+            );
+        }
     }
 
     #[test]

@@ -172,9 +172,10 @@ impl State {
         let order = mine
             .order
             .map(|order| OrderView::of(order, known.info.as_ref(), now));
+        let journey = journey(known, &mine, &under_way);
         View {
             sale,
-            journey: journey(known, &mine, &under_way),
+            journey,
             now,
             connection: self.connection(at_ms),
             info: known.info.clone(),
@@ -199,7 +200,10 @@ impl State {
             order,
             may_take: mine.may_take,
             note: note(known, &mine),
-            refusal: known.refusal.clone(),
+            refusal: known
+                .refusal
+                .clone()
+                .filter(|refusal| still_matters(refusal, journey)),
             trouble: known.trouble.clone(),
             under_way,
         }
@@ -380,6 +384,17 @@ fn turn(known: &Known, entry: &Entry, now: u64) -> Option<Turn> {
         left_ms: until.saturating_sub(now),
         total_ms,
     })
+}
+
+/// A refusal for want of units, or of the right hour, is old news once the shopper's journey has gone on.
+fn still_matters(refusal: &Refusal, journey: Journey) -> bool {
+    let outside = matches!(journey, Journey::Countdown | Journey::Lobby | Journey::Open);
+    match refusal.code.as_str() {
+        "none_free" | "not_enough" | "sold_out" | "join_first" | "room_closed" | "sale_not_open"
+        | "sale_ended" => outside,
+        "sale_paused" => journey != Journey::Paused,
+        _ => true,
+    }
 }
 
 /// The newest end among the entry's, the hold's and the order's, unless something newer is going on.

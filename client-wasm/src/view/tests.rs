@@ -3,7 +3,7 @@ use crate::{
     fixture::{entry, hold, info, order, order_id, sale, sold_out, state, tick},
     state::{Event, Moment},
 };
-use flashsale_protocol::{Command, Done, Outcome, Payment, SaleState, ServerMessage};
+use flashsale_protocol::{Code, Command, Done, Outcome, Payment, SaleState, ServerMessage};
 
 const NOW: u64 = 1_000_000;
 
@@ -279,6 +279,56 @@ fn a_hold_whose_time_is_long_over_is_not_shown_as_held() {
         (later.journey, later.note.map(|note| note.kind)),
         (Journey::Open, Some("hold_expired"))
     );
+}
+
+#[test]
+fn a_refusal_goes_when_the_journey_has_gone_on() {
+    let refuse = |code: Code, sale_state: SaleState| {
+        let mut machine = shopper(state(tick(1, NOW)));
+        let command = Command::Reserve {
+            sale: sale(),
+            quantity: flashsale_protocol::Quantity::ONE,
+            partial: false,
+        };
+        let (id, _) = machine.command(
+            Moment {
+                at_ms: NOW,
+                random: 3,
+            },
+            command,
+        );
+        let reply = ServerMessage::Reply {
+            id: Some(id),
+            outcome: Outcome::Error(code.into()),
+        };
+        step(&mut machine, Event::TextReceived(reply.to_json()));
+        assert_eq!(
+            machine
+                .view(sale(), NOW)
+                .refusal
+                .map(|refusal| refusal.code)
+                .as_deref(),
+            Some(code.word())
+        );
+        step(
+            &mut machine,
+            Event::TextReceived(ServerMessage::Tick(sale_state.tick).to_json()),
+        );
+        machine.view(sale(), NOW).refusal
+    };
+    assert_eq!(refuse(Code::NoneFree, state(sold_out(2, NOW))), None);
+    assert_eq!(
+        refuse(
+            Code::SalePaused,
+            state(Tick {
+                phase: Phase::Paused,
+                ..tick(2, NOW)
+            })
+        ),
+        None
+    );
+    assert!(refuse(Code::NoneFree, state(tick(2, NOW))).is_some());
+    assert!(refuse(Code::LimitReached, state(sold_out(2, NOW))).is_some());
 }
 
 #[test]

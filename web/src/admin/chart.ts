@@ -14,7 +14,10 @@ const HEIGHT = 60;
 export function path(points: readonly Point[], from: number, to: number, most: number): string {
   const x = (at: number) => ((at - from) / Math.max(1, to - from)) * WIDTH;
   const y = (value: number) => HEIGHT - (value / Math.max(1, most)) * HEIGHT;
-  return points.map(({ at, value }, index) => `${index === 0 ? "M" : "L"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  // Steps: a count stays what it was until it changes.
+  return points
+    .map(({ at, value }, index) => (index === 0 ? `M${x(at).toFixed(1)} ${y(value).toFixed(1)}` : `H${x(at).toFixed(1)}V${y(value).toFixed(1)}`))
+    .join("");
 }
 
 export function chart(points: readonly Point[], spanMs: number, label: string): SVGTemplateResult {

@@ -169,12 +169,13 @@ export class CreateSale extends LitElement {
       .fields {
         display: grid;
         grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--fs-column-m)), 1fr));
-        gap: var(--fs-space-3) var(--fs-space-4);
+        gap: var(--fs-space-1) var(--fs-space-4);
       }
       .field {
         display: grid;
         gap: var(--fs-space-1);
         align-content: start;
+        min-inline-size: 0;
       }
       [data-wide] {
         grid-column: 1 / -1;

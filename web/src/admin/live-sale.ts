@@ -248,6 +248,7 @@ export class LiveSale extends LitElement {
         block-size: var(--fs-chart);
         margin-block-start: var(--fs-space-3);
         overflow: visible;
+        border-block-end: var(--fs-hair) solid var(--fs-line);
       }
       .chart path {
         stroke: var(--fs-accent);

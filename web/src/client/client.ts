@@ -20,6 +20,7 @@ const OFFLINE: Connection = { state: "connecting" };
 
 export class Client {
   private wasm: FlashSaleClient | null = null;
+  private failed: Connection | null = null;
   private readonly watched = new Map<string, number>();
   private readonly listeners = new Map<keyof ClientEvents, Set<Listener<never>>>();
   private readonly started: Promise<FlashSaleClient>;
@@ -29,8 +30,11 @@ export class Client {
     private token: string | null,
   ) {
     this.started = this.start();
-    // Nothing to show without it; everything that needs it says so by itself.
-    this.started.catch(() => this.emit("connection", null));
+    this.started.catch((error: unknown) => {
+      this.failed = { state: "stopped", code: "unsupported" };
+      this.emit("connection", null);
+      reportError(error);
+    });
   }
 
   private async start(): Promise<FlashSaleClient> {
@@ -101,7 +105,7 @@ export class Client {
   }
 
   get connection(): Connection {
-    return this.wasm ? (this.wasm.connection() as Connection) : OFFLINE;
+    return this.wasm ? (this.wasm.connection() as Connection) : (this.failed ?? OFFLINE);
   }
 
   get knownOrders(): Order[] {

@@ -129,6 +129,7 @@ export const baseStyle = [
     select,
     textarea {
       inline-size: 100%;
+      min-inline-size: 0;
       min-block-size: var(--fs-control);
       padding: var(--fs-space-2) var(--fs-space-3);
       border: var(--fs-hair) solid var(--fs-line-strong);

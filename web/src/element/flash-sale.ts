@@ -170,7 +170,7 @@ export class FlashSaleElement extends LitElement {
   protected override render(): TemplateResult {
     const view = this.view;
     if (!isSaleId(this.sale)) return html`<article class="card"><p class="head">This is not a sale’s id.</p></article>`;
-    const shown = view ?? LOADING;
+    const shown = view ?? { ...LOADING, connection: this.client?.connection ?? LOADING.connection };
     return html`
       <article class="card" aria-busy=${shown.journey === "loading" ? "true" : "false"} data-journey=${shown.journey}>
         ${this.head(shown)} ${shown.journey === "unknown" ? nothing : html`<div class="middle">${stockBar(shown.stock)}</div>`}
@@ -318,6 +318,9 @@ export class FlashSaleElement extends LitElement {
     const primary = (label: string, busy: string, verb: View["under_way"][number], run: () => Promise<void>) => html`
       <button class="primary" ?disabled=${!nothingRuns} @click=${run}>${isBusy(verb) ? busy : label}</button>
     `;
+    const plain = (label: string, run: () => Promise<void>) => html`
+      <button ?disabled=${!nothingRuns} @click=${run}>${label}</button>
+    `;
     const quiet = (label: string, run: () => Promise<void>) => html`
       <button class="quiet" ?disabled=${!nothingRuns} @click=${run}>${label}</button>
     `;
@@ -328,12 +331,12 @@ export class FlashSaleElement extends LitElement {
         : join();
     switch (journey) {
       case "lobby":
-        return line ? quiet("Leave the line", this.leave) : join();
+        return line ? plain("Leave the line", this.leave) : join();
       case "open":
         return view.may_take > 0 ? buy("Put in my cart") : nothing;
       case "waiting":
       case "paused":
-        return line ? quiet("Leave the line", this.leave) : nothing;
+        return line ? plain("Leave the line", this.leave) : nothing;
       case "admitted":
         return html`${primary("Put in my cart", "Taking it…", "reserve", this.reserve)} ${quiet("Let others go first", this.leave)}`;
       case "holding":

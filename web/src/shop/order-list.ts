@@ -45,6 +45,10 @@ export class OrderList extends LitElement {
     this.wasOnline = isOnline;
   }
 
+  protected override willUpdate(): void {
+    this.hidden = this.client.knownOrders.length === 0;
+  }
+
   protected override render(): TemplateResult | typeof nothing {
     const orders = this.client.knownOrders;
     if (orders.length === 0) return nothing;

@@ -34,7 +34,7 @@ export class ShopPage extends LitElement {
         ${sale
           ? html`
               <h1 class="unseen">Flash sale</h1>
-              <div class="columns">
+              <div class="column">
                 <flash-sale sale=${sale} @flash-sale-confirmed=${() => void this.client.orders()}></flash-sale>
                 <order-list></order-list>
               </div>
@@ -96,11 +96,11 @@ export class ShopPage extends LitElement {
       h1 {
         font-size: var(--fs-text-xl);
       }
-      .columns {
+      .column {
         display: grid;
-        grid-template-columns: repeat(auto-fit, minmax(min(100%, var(--fs-column)), 1fr));
-        gap: var(--fs-space-5) var(--fs-space-6);
-        align-items: start;
+        grid-template-columns: minmax(0, var(--fs-narrow));
+        gap: var(--fs-space-6);
+        justify-content: center;
       }
       .presence {
         display: inline-flex;

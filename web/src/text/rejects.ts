@@ -11,6 +11,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   command_id_reused: "This page repeated itself with something different. Reload it, please.",
   not_found: "There is nothing here.",
   method_not_allowed: "The shop does not do this.",
+  bad_handshake: "This page is older than the shop. Reload it, please.",
 
   hello_first: "The connection was not ready yet. Try again, please.",
   hello_twice: "The connection got confused. Reload the page, please.",
@@ -27,7 +28,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   sale_paused: "The sale is paused. Your place is kept, and this page will tell you when it goes on.",
   sold_out: "Sold out. Every unit is sold and paid for.",
   not_enough: "Fewer units are free than you asked for. Try a smaller number.",
-  none_free: "All units are in carts at the moment. Some may come back: stay in line.",
+  none_free: "All units are in carts at the moment. Some may come back: join the line to be the next.",
   limit_reached: "You have reached the limit per person.",
   device_limit_reached: "This device has reached its limit.",
   join_first: "Others are waiting. Join the line and it will be your turn.",
@@ -59,6 +60,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
 
   // The client's own words.
   no_answer: "No answer came in time. What you see here is what the shop knows.",
+  unsupported: "This page could not load its live part. Your browser may be too old, or something blocks it.",
   too_many_pending: "Too many things are under way already. One moment, please.",
 
   // Close codes that stay closed.

@@ -1,0 +1,158 @@
+/** What every browser test needs: shoppers in browsers of their own, sales, and an eye on the console. */
+
+import { mkdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { chromium, type Browser, type BrowserContextOptions, type Locator, type Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, inject } from "vitest";
+
+export const api = inject("api");
+export const storefront = inject("storefront");
+
+const PICTURES = resolve(import.meta.dirname, "../test-results");
+const FLAGS = [
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+let browser: Browser;
+let complaints: string[] = [];
+
+beforeAll(async () => {
+  mkdirSync(PICTURES, { recursive: true });
+  browser = await chromium.launch({ executablePath: inject("browser"), args: FLAGS, chromiumSandbox: false });
+});
+
+afterEach(async ({ task }) => {
+  const pages = browser.contexts().flatMap((context) => context.pages());
+  if (task.result?.state === "fail") {
+    const name = task.name.replace(/\W+/g, "-").slice(0, 40);
+    for (const [index, page] of pages.entries()) await picture(page, `failed-${name}-${index}`);
+  }
+  for (const context of browser.contexts()) await context.close();
+  const said = complaints;
+  complaints = [];
+  expect(said, "nothing on any page's console").toEqual([]);
+});
+
+afterAll(async () => {
+  await browser.close();
+});
+
+/** A shopper: a browser with its own storage, whose complaints fail the test. */
+export async function shopper(options: BrowserContextOptions = {}): Promise<Shopper> {
+  const context = await browser.newContext({ viewport: { width: 1000, height: 900 }, ...options });
+  context.setDefaultTimeout(15_000);
+  return {
+    open: async (url) => {
+      const page = await context.newPage();
+      listen(page);
+      await page.goto(url);
+      return page;
+    },
+    offline: (isOffline) => context.setOffline(isOffline),
+  };
+}
+
+export interface Shopper {
+  open(url: string): Promise<Page>;
+  offline(isOffline: boolean): Promise<void>;
+}
+
+function listen(page: Page): void {
+  page.on("pageerror", (error) => complaints.push(`${page.url()}: ${String(error)}`));
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") complaints.push(`${page.url()}: ${message.text()}`);
+  });
+  page.on("requestfailed", (request) => {
+    // A page that goes away drops what it was loading.
+    const why = request.failure()?.errorText ?? "";
+    if (why !== "net::ERR_ABORTED") complaints.push(`${request.url()}: ${why}`);
+  });
+}
+
+/** Some failures are meant, as when a test cuts the network: those are taken off the list. */
+export function forgive(pattern: RegExp): void {
+  complaints = complaints.filter((complaint) => !pattern.test(complaint));
+}
+
+export interface SaleWish {
+  product_name?: string;
+  units?: number;
+  startsInMs?: number;
+  roomBeforeMs?: number;
+  limit?: number;
+  hold_ms?: number;
+  claim_ms?: number;
+  payment_ms?: number;
+}
+
+/** Creates a sale through the REST door; live at once unless the wish says otherwise. */
+export async function createSale(wish: SaleWish = {}): Promise<string> {
+  const start = Date.now() + (wish.startsInMs ?? -1_000);
+  const sale = {
+    product_name: wish.product_name ?? "Meridian desk lamp",
+    description: "Solid brass, one batch.",
+    currency: "EUR",
+    original_price: 24_900,
+    sale_price: 9_900,
+    total_stock: wish.units ?? 10,
+    start_time: new Date(start).toISOString(),
+    end_time: new Date(start + 3_600_000).toISOString(),
+    room_opens_at: new Date(start - (wish.roomBeforeMs ?? 60_000)).toISOString(),
+    per_shopper_limit: wish.limit ?? 1,
+    hold_ms: wish.hold_ms ?? 300_000,
+    claim_ms: wish.claim_ms ?? 120_000,
+    payment_ms: wish.payment_ms ?? 300_000,
+  };
+  const response = await fetch(`${api}/admin/sales`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${inject("adminToken")}`, "Content-Type": "application/json" },
+    body: JSON.stringify(sale),
+  });
+  if (response.status !== 201) throw new Error(`no sale: ${response.status} ${await response.text()}`);
+  return ((await response.json()) as { sale_id: string }).sale_id;
+}
+
+/** A sale's numbers as the operator sees them. */
+export async function metrics(sale: string): Promise<Record<string, number>> {
+  const response = await fetch(`${api}/admin/sales/${sale}/metrics`, {
+    headers: { Authorization: `Bearer ${inject("adminToken")}` },
+  });
+  return (await response.json()) as Record<string, number>;
+}
+
+/** Waits until the element shows this phase of the journey. */
+export async function journey(page: Page, phase: string, timeout = 15_000): Promise<void> {
+  await page.locator(`flash-sale article[data-journey="${phase}"]`).waitFor({ timeout });
+}
+
+/** Waits until this text is to be seen on the page (not only heard). */
+export async function said(page: Page, text: string | RegExp, timeout = 15_000): Promise<void> {
+  await page.locator("flash-sale article").getByText(text).first().waitFor({ timeout });
+}
+
+export function button(page: Page, name: string | RegExp): Locator {
+  return page.getByRole("button", { name });
+}
+
+export async function stock(page: Page, part: "free" | "carts" | "sold"): Promise<number> {
+  return Number((await page.locator(`[data-stock="${part}"] dd`).first().innerText()).replace(/\D/g, ""));
+}
+
+export async function picture(page: Page, name: string): Promise<void> {
+  await page.screenshot({ path: resolve(PICTURES, `${name}.png`), fullPage: true });
+}
+
+/** Joins the line or takes a free unit, whatever the page offers, until units are in the cart. */
+export async function takeUnit(page: Page): Promise<void> {
+  await button(page, /^(Join the line|Put in my cart)$/).click();
+  await page.locator('flash-sale article:is([data-journey="admitted"],[data-journey="holding"])').waitFor();
+  if (await page.locator('flash-sale article[data-journey="admitted"]').isVisible()) {
+    await button(page, "Put in my cart").click();
+  }
+  await journey(page, "holding");
+}

@@ -1,0 +1,100 @@
+/** Starts the real server on a free port with a data folder of its own, for all browser tests. */
+
+import { spawn, execFileSync, type ChildProcess } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import type { TestProject } from "vitest/node";
+
+const WEB = resolve(import.meta.dirname, "..");
+const BINARY = process.env.FLASHSALE_BIN ?? resolve(WEB, "../target/debug/flashsale");
+const START_DEADLINE_MS = 60_000;
+const STOP_DEADLINE_MS = 20_000;
+
+declare module "vitest" {
+  interface ProvidedContext {
+    /** The platform's origin. */
+    api: string;
+    /** The example storefront's origin: another one. */
+    storefront: string;
+    adminToken: string;
+    browser: string;
+  }
+}
+
+export default async function setup({ provide }: TestProject): Promise<() => Promise<void>> {
+  if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: cargo build -p flashsale, or set FLASHSALE_BIN`);
+  if (!existsSync(join(WEB, "dist/index.html"))) throw new Error("web/dist is not there: npm run build");
+  const browser = findBrowser();
+  const dataDir = mkdtempSync(join(tmpdir(), "flashsale-e2e-"));
+  const storefront = `127.0.0.1:${await freePort()}`;
+  const server = spawn(
+    BINARY,
+    ["serve", "--listen", "127.0.0.1:0", "--data-dir", dataDir, "--web-dir", join(WEB, "dist"), "--dev", "--storefront-listen", storefront],
+    { stdio: ["ignore", "pipe", "pipe"] },
+  );
+  const log: string[] = [];
+  server.stderr.on("data", (data: Buffer) => log.push(data.toString()));
+  try {
+    const api = await ready(server);
+    const token = execFileSync(BINARY, ["token", "--sub", "e2e-admin", "--role", "admin", "--data-dir", dataDir]);
+    provide("api", api);
+    provide("storefront", `http://${storefront}`);
+    provide("adminToken", token.toString().trim());
+    provide("browser", browser);
+  } catch (error) {
+    server.kill("SIGTERM");
+    throw new Error(`${String(error)}\n${log.join("").slice(-4_000)}`, { cause: error });
+  }
+  return async () => {
+    await stop(server);
+    rmSync(dataDir, { recursive: true, force: true });
+  };
+}
+
+function ready(server: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("the server was not ready in time")), START_DEADLINE_MS);
+    let said = "";
+    server.stdout?.on("data", (data: Buffer) => {
+      said += data.toString();
+      const url = /^ready (http:\S+)$/m.exec(said)?.[1];
+      if (!url) return;
+      clearTimeout(timer);
+      resolve(url);
+    });
+    server.once("exit", (code) => {
+      clearTimeout(timer);
+      reject(new Error(`the server ended with ${code} before it was ready`));
+    });
+  });
+}
+
+async function stop(server: ChildProcess): Promise<void> {
+  if (server.exitCode !== null) return;
+  const ended = new Promise<void>((resolve) => server.once("exit", () => resolve()));
+  server.kill("SIGTERM");
+  const timer = setTimeout(() => server.kill("SIGKILL"), STOP_DEADLINE_MS);
+  await ended;
+  clearTimeout(timer);
+}
+
+function findBrowser(): string {
+  const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+  const candidates = [process.env.CHROMIUM, ...names.map((name) => `/usr/bin/${name}`)];
+  const found = candidates.find((path) => path && existsSync(path));
+  if (!found) throw new Error("no Chromium: install it, or set CHROMIUM");
+  return found;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", reject);
+    probe.listen(0, "127.0.0.1", () => {
+      const { port } = probe.address() as AddressInfo;
+      probe.close(() => resolve(port));
+    });
+  });
+}

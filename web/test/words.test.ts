@@ -1,0 +1,110 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+import type { Journey, Note, View } from "../src/client/view";
+import { noteWords, wordsFor } from "../src/text/journey";
+import { REJECTS, words } from "../src/text/rejects";
+
+const PROTOCOL = readFileSync(resolve(import.meta.dirname, "../../protocol/src/code.rs"), "utf8");
+const VIEW = readFileSync(resolve(import.meta.dirname, "../src/client/view.ts"), "utf8");
+
+/** The words in one table of the protocol's source: `SoldOut = 304, "sold_out", …`. */
+function codes(table: string): string[] {
+  const start = PROTOCOL.indexOf(`\n${table}! {`);
+  const body = PROTOCOL.slice(start, PROTOCOL.indexOf("\n}", start + 1));
+  return [...body.matchAll(/= \d+, "(\w+)"/g)].map((match) => match[1] ?? "");
+}
+
+describe("refusals", () => {
+  test("every code of the protocol has words for a person", () => {
+    const all = codes("codes");
+    expect(all.length).toBeGreaterThan(40);
+    expect(all.filter((code) => !REJECTS[code])).toEqual([]);
+  });
+
+  test("every close code that ends a connection for good has words", () => {
+    const all = codes("close_codes");
+    expect(all).toContain("too_many_sockets");
+    const final = ["frame_too_large", "protocol_error", "token_expired", "token_invalid", "too_many_sockets", "abuse"];
+    expect(final.every((code) => all.includes(code))).toBe(true);
+    expect(final.filter((code) => !REJECTS[code])).toEqual([]);
+  });
+
+  test("no words are left for codes that are gone", () => {
+    const own = ["no_answer", "too_many_pending", "unsupported", "closed"];
+    const known = new Set([...codes("codes"), ...codes("close_codes"), ...own]);
+    expect(Object.keys(REJECTS).filter((code) => !known.has(code))).toEqual([]);
+  });
+
+  test("an unknown code falls back to the server's text", () => {
+    expect(words({ code: "new_one", message: "Something new." })).toBe("Something new.");
+  });
+
+  test("words are sentences, and say nothing of the machinery", () => {
+    for (const text of Object.values(REJECTS)) {
+      expect(text).toMatch(/^[A-Z].*\.$/);
+      expect(text).not.toMatch(/Redis|Postgres|socket|JSON|null|undefined/i);
+    }
+  });
+});
+
+const BARE: View = {
+  sale: "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+  journey: "open",
+  now: 0,
+  connection: { state: "online" },
+  info: null,
+  phase: "live",
+  outlook: "free",
+  countdown: null,
+  stock: { supply: 10, free: 2, in_carts: 3, sold: 5, waiting: 0, admitted: 0, pace: 0 },
+  line: null,
+  turn: null,
+  hold: null,
+  order: null,
+  may_take: 1,
+  note: null,
+  refusal: null,
+  trouble: null,
+  under_way: [],
+};
+
+describe("the journey", () => {
+  const phases = [...(/type Journey =([^;]*);/.exec(VIEW)?.[1] ?? "").matchAll(/"(\w+)"/g)].map((match) => match[1] as Journey);
+
+  test("every phase has a title", () => {
+    expect(phases.length).toBe(15);
+    for (const journey of phases) expect(wordsFor({ ...BARE, journey }).title).not.toBe("");
+  });
+
+  test("units in carts are not called sold out", () => {
+    const said = wordsFor({ ...BARE, outlook: "may_come_back" });
+    expect(said.title).toBe("All units are in carts");
+    expect(said.text).toContain("may come back");
+  });
+
+  test("a line that stands gets no estimate, and a moving one a vague one", () => {
+    const line = { quantity: 1, position: 40, waiting: 90, wait_ms: null, chance: "good" as const };
+    expect(wordsFor({ ...BARE, journey: "waiting", line }).text).toContain("not moving");
+    expect(wordsFor({ ...BARE, journey: "waiting", line: { ...line, wait_ms: 130_000 } }).text).toBe("Your turn in about 2 minutes.");
+  });
+
+  test("a slim chance is said, with the number that makes it slim", () => {
+    const line = { quantity: 1, position: 40, waiting: 90, wait_ms: 1_000, chance: "slim" as const };
+    expect(wordsFor({ ...BARE, journey: "waiting", line }).text).toContain("than there are units left (5)");
+  });
+
+  test("a shopper at the limit is told so", () => {
+    expect(wordsFor({ ...BARE, may_take: 0 }).title).toBe("You have reached the limit");
+  });
+
+  test("every end has words, but leaving by one's own wish needs none", () => {
+    const kinds = [...(/kind: ([^;]*);/.exec(VIEW)?.[1] ?? "").matchAll(/"(\w+)"/g)].map((match) => match[1] as Note["kind"]);
+    expect(kinds.length).toBe(7);
+    for (const kind of kinds) {
+      const said = noteWords({ kind, reason: null, at: 0 });
+      if (kind === "left") expect(said).toBeNull();
+      else expect(said?.title).toBeTruthy();
+    }
+  });
+});
