@@ -9,8 +9,8 @@ use crate::{
     sale::{self, Known},
 };
 use flashsale_protocol::{
-    Code, Command, CommandId, DeviceId, Done, Order, OrderId, Outcome, Reject, Request, Role, SaleId,
-    ServerMessage, ShopperId, VERBS, Welcome,
+    CloseCode, Code, Command, CommandId, DeviceId, Done, Order, OrderId, Outcome, Reject, Request, Role,
+    SaleId, ServerMessage, ShopperId, VERBS, Welcome,
     code::{AfterClose, after_close},
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -130,6 +130,8 @@ pub struct State {
     attempt: u32,
     token: Option<String>,
     stale_token: Option<String>,
+    /// Why the stale token was refused.
+    stale_because: Option<&'static str>,
     device: Option<DeviceId>,
     shopper: Option<ShopperId>,
     role: Option<Role>,
@@ -302,7 +304,7 @@ impl State {
             Event::TokenFailed { is_final } => {
                 if matches!(self.link, Link::FetchingToken { .. }) {
                     if is_final {
-                        let word = Code::TokenExpired.word().to_owned();
+                        let word = self.stale_because.unwrap_or(Code::TokenMissing.word()).to_owned();
                         self.set_link(&mut turn, Link::Stopped { word });
                     } else {
                         self.back_off(&mut turn, 0);
@@ -551,7 +553,7 @@ impl State {
             | Code::DeviceMissing
             | Code::DeviceMismatch => {
                 turn.push(Effect::CloseSocket);
-                self.connect_with_fresh_token(turn);
+                self.connect_with_fresh_token(turn, reject.code.word());
             }
             code if code.retry() || code == Code::Internal => {
                 turn.push(Effect::CloseSocket);
@@ -578,6 +580,7 @@ impl State {
             }
         };
         self.leave_ready(turn.now);
+        let word = CloseCode::from_number(code).map_or("closed", CloseCode::word);
         match after_close(code) {
             AfterClose::Reconnect => match move_at {
                 Some(move_at) => self.set_link(
@@ -588,22 +591,19 @@ impl State {
                 ),
                 None => self.back_off(turn, 0),
             },
-            AfterClose::ReconnectWithFreshToken => self.connect_with_fresh_token(turn),
-            AfterClose::Stay => {
-                let word =
-                    flashsale_protocol::CloseCode::from_number(code).map_or("closed", |code| code.word());
-                self.set_link(
-                    turn,
-                    Link::Stopped {
-                        word: word.to_owned(),
-                    },
-                );
-            }
+            AfterClose::ReconnectWithFreshToken => self.connect_with_fresh_token(turn, word),
+            AfterClose::Stay => self.set_link(
+                turn,
+                Link::Stopped {
+                    word: word.to_owned(),
+                },
+            ),
         }
     }
 
     /// The first time at once; a server that refuses the fresh one too is asked again with back-off only.
-    fn connect_with_fresh_token(&mut self, turn: &mut Turn) {
+    fn connect_with_fresh_token(&mut self, turn: &mut Turn, because: &'static str) {
+        self.stale_because = Some(because);
         self.stale_token = self.token.take().or(self.stale_token.take());
         if self.attempt == 0 {
             self.attempt = 1;

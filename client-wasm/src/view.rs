@@ -173,6 +173,7 @@ impl State {
             .order
             .map(|order| OrderView::of(order, known.info.as_ref(), now));
         let journey = journey(known, &mine, &under_way);
+        let outlook = known.tick.as_ref().map(Tick::outlook);
         View {
             sale,
             journey,
@@ -180,7 +181,7 @@ impl State {
             connection: self.connection(at_ms),
             info: known.info.clone(),
             phase: known.tick.as_ref().map(|tick| tick.phase),
-            outlook: known.tick.as_ref().map(Tick::outlook),
+            outlook,
             countdown: known
                 .tick
                 .as_ref()
@@ -203,7 +204,7 @@ impl State {
             refusal: known
                 .refusal
                 .clone()
-                .filter(|refusal| still_matters(refusal, journey)),
+                .filter(|refusal| still_matters(refusal, journey, outlook)),
             trouble: known.trouble.clone(),
             under_way,
         }
@@ -386,12 +387,13 @@ fn turn(known: &Known, entry: &Entry, now: u64) -> Option<Turn> {
     })
 }
 
-/// A refusal for want of units, or of the right hour, is old news once the shopper's journey has gone on.
-fn still_matters(refusal: &Refusal, journey: Journey) -> bool {
+/// A refusal for want of units, or of the right hour, is old news once the shopper's journey has gone on, or once the
+/// stock itself says it.
+fn still_matters(refusal: &Refusal, journey: Journey, outlook: Option<Outlook>) -> bool {
     let outside = matches!(journey, Journey::Countdown | Journey::Lobby | Journey::Open);
     match refusal.code.as_str() {
-        "none_free" | "not_enough" | "sold_out" | "join_first" | "room_closed" | "sale_not_open"
-        | "sale_ended" => outside,
+        "none_free" => outside && outlook == Some(Outlook::Free),
+        "not_enough" | "sold_out" | "join_first" | "room_closed" | "sale_not_open" | "sale_ended" => outside,
         "sale_paused" => journey != Journey::Paused,
         _ => true,
     }

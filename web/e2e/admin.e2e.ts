@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { api, button, createSale, journey, picture, shopper, takeUnit } from "./harness";
+import { api, button, createSale, forgive, isAccessible, journey, picture, shopper, takeUnit } from "./harness";
 
 test("an operator creates a sale by form, sees its numbers move, pauses, resumes and ends it", async () => {
   const page = await (await shopper()).open(`${api}/admin`);
@@ -16,6 +16,7 @@ test("an operator creates a sale by form, sees its numbers move, pauses, resumes
   await button(page, "Create sale").click();
   await page.getByText("Not above the original price.").waitFor();
   await picture(page, "admin-errors");
+  await isAccessible(page);
   await page.getByLabel("Sale price").fill("80.50");
   const soon = new Date(Date.now() - 1_000);
   const two = (value: number) => String(value).padStart(2, "0");
@@ -43,6 +44,7 @@ test("an operator creates a sale by form, sees its numbers move, pauses, resumes
   await expect.poll(() => number("confirmed"), { timeout: 5_000 }).toBe("1");
   await expect.poll(() => number("revenue")).toBe("€80.50");
   await picture(page, "admin-live");
+  await isAccessible(page);
 
   const looker = await (await shopper()).open(`${api}/sale/${sale}`);
   await journey(looker, "open");
@@ -56,9 +58,14 @@ test("an operator creates a sale by form, sees its numbers move, pauses, resumes
   await journey(looker, "ended", 3_000);
 });
 
-test("a server's refusal is shown at its field, and a bad token at the door", async () => {
+test("a bad token is told so at the door, and everything fits a small phone", async () => {
   const page = await (await shopper({ viewport: { width: 360, height: 740 } })).open(`${api}/admin`);
+  await page.getByLabel("Token").fill("not.a.token");
+  await button(page, "Sign in").and(page.locator("form button")).click();
+  await page.getByText("Your sign-in is not valid any more.").waitFor();
+  forgive(/401/);
   await picture(page, "admin-door-phone");
+  await isAccessible(page);
   await button(page, "Development sign-in").click();
   await createSale({ product_name: "Listed for the operator" });
   await page.getByText("Listed for the operator").first().waitFor();
@@ -66,4 +73,6 @@ test("a server's refusal is shown at its field, and a bad token at the door", as
   await page.getByRole("link", { name: "New sale" }).click();
   await page.getByLabel("Product").fill("x");
   await picture(page, "admin-form-phone");
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  expect(overflow).toBeLessThanOrEqual(0);
 });

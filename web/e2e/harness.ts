@@ -1,6 +1,7 @@
 /** What every browser test needs: shoppers in browsers of their own, sales, and an eye on the console. */
 
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { chromium, type Browser, type BrowserContextOptions, type Locator, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, inject } from "vitest";
@@ -8,6 +9,7 @@ import { afterAll, afterEach, beforeAll, expect, inject } from "vitest";
 export const api = inject("api");
 export const storefront = inject("storefront");
 
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PICTURES = resolve(import.meta.dirname, "../test-results");
 const FLAGS = [
   "--disable-gpu",
@@ -141,6 +143,16 @@ export function button(page: Page, name: string | RegExp): Locator {
 
 export async function stock(page: Page, part: "free" | "carts" | "sold"): Promise<number> {
   return Number((await page.locator(`[data-stock="${part}"] dd`).first().innerText()).replace(/\D/g, ""));
+}
+
+/** Checks the page against the accessibility rules that a machine can check. */
+export async function isAccessible(page: Page): Promise<void> {
+  await page.evaluate(AXE);
+  const violations = await page.evaluate(async () => {
+    const { axe } = window as unknown as { axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } };
+    return (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
+  });
+  expect(violations).toEqual([]);
 }
 
 export async function picture(page: Page, name: string): Promise<void> {

@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { api, button, createSale, forgive, journey, metrics, picture, said, shopper, stock, storefront, takeUnit } from "./harness";
+import { expect, inject, test } from "vitest";
+import { api, button, createSale, forgive, isAccessible, journey, metrics, picture, said, shopper, stock, storefront, takeUnit } from "./harness";
 
 test("a shopper goes from the countdown to a paid order", async () => {
   const sale = await createSale({ units: 5, startsInMs: 7_000, roomBeforeMs: 3_500 });
@@ -13,6 +13,7 @@ test("a shopper goes from the countdown to a paid order", async () => {
   await button(page, "Join the line").click();
   await said(page, "You are in the waiting room");
   await picture(page, "2-lobby");
+  await isAccessible(page);
 
   await journey(page, "admitted");
   await said(page, "left to take it");
@@ -27,6 +28,7 @@ test("a shopper goes from the countdown to a paid order", async () => {
 
   await journey(page, "pay");
   await picture(page, "5-pay");
+  await isAccessible(page);
   await button(page, "Pay €99.00").click();
 
   await journey(page, "confirmed");
@@ -96,6 +98,7 @@ test("the widget buys from another origin", async () => {
   const colour = await page.locator(".bar .free").evaluate((bar) => getComputedStyle(bar).backgroundColor);
   expect(colour, "the widget brings its own colours").toMatch(/^rgb\(\d+, \d+, \d+\)$/);
   await picture(page, "storefront");
+  await isAccessible(page);
   const confirmed = page.evaluate(
     () =>
       new Promise<number>((resolve) => {
@@ -110,6 +113,31 @@ test("the widget buys from another origin", async () => {
   await journey(page, "confirmed");
   expect(await confirmed).toBe(9_900);
   expect((await metrics(sale)).orders_confirmed).toBe(1);
+});
+
+test("the widget buys for a merchant's own shopper, and says when the token is no good", async () => {
+  const sale = await createSale();
+  const page = await (await shopper()).open(`${storefront}/?api=${encodeURIComponent(api)}&sale=${sale}`);
+  await journey(page, "open");
+  const asked = page.evaluate(
+    () =>
+      new Promise<string>((resolve) => {
+        document.addEventListener("flash-sale-token-needed", (event) => resolve((event.target as Element).tagName));
+      }),
+  );
+  const signIn = (token: string) =>
+    page.evaluate((token) => document.querySelector("flash-sale")?.setAttribute("token", token), token);
+  await signIn("not.a.token");
+  expect(await asked).toBe("FLASH-SALE");
+  await said(page, "Your sign-in is not valid any more. Sign in again, please.");
+  await signIn(inject("shopperToken"));
+  await journey(page, "open");
+  await takeUnit(page);
+  await button(page, "Check out").click();
+  await button(page, "Pay €99.00").click();
+  await journey(page, "confirmed");
+  const orders = await fetch(`${api}/carts/e2e-shopper`, { headers: { Authorization: `Bearer ${inject("shopperToken")}` } });
+  expect(orders.status, "the shopper of the token is known by name").toBe(200);
 });
 
 test("a reload in mid-hold finds the hold and its clock again", async () => {
@@ -208,7 +236,9 @@ test("the shop lists the sales, and fits a small phone in the dark", async () =>
   const sale = await createSale({ product_name: name, startsInMs: 3_600_000 });
   const phone = await shopper({ viewport: { width: 360, height: 740 }, colorScheme: "dark", hasTouch: true });
   const page = await phone.open(`${api}/`);
+  await page.getByRole("link", { name: new RegExp(name) }).waitFor();
   await picture(page, "list-phone-dark");
+  await isAccessible(page);
   await page.getByRole("link", { name: new RegExp(name) }).click();
   await journey(page, "countdown");
   expect(page.url()).toContain(sale);

@@ -19,6 +19,8 @@ declare module "vitest" {
     /** The example storefront's origin: another one. */
     storefront: string;
     adminToken: string;
+    /** Of a shopper whom a merchant has signed in. */
+    shopperToken: string;
     browser: string;
   }
 }
@@ -38,10 +40,12 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
   server.stderr.on("data", (data: Buffer) => log.push(data.toString()));
   try {
     const api = await ready(server);
-    const token = execFileSync(BINARY, ["token", "--sub", "e2e-admin", "--role", "admin", "--data-dir", dataDir]);
+    const token = (sub: string, role: string) =>
+      execFileSync(BINARY, ["token", "--sub", sub, "--role", role, "--data-dir", dataDir]).toString().trim();
     provide("api", api);
     provide("storefront", `http://${storefront}`);
-    provide("adminToken", token.toString().trim());
+    provide("adminToken", token("e2e-admin", "admin"));
+    provide("shopperToken", token("e2e-shopper", "shopper"));
     provide("browser", browser);
   } catch (error) {
     server.kill("SIGTERM");

@@ -3,6 +3,8 @@
 import { LitElement, css, html, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import { baseStyle } from "../element/base-style";
+import type { FlashSaleElement } from "../element/flash-sale";
+import { wordsFor } from "../text/journey";
 import { OrderList } from "./order-list";
 import { SaleList } from "./sale-list";
 
@@ -23,6 +25,12 @@ export class ShopPage extends LitElement {
     for (const stop of this.stop) stop();
   }
 
+  /** The tab says what is going on: a turn comes while its shopper looks at something else. */
+  private readonly moved = (event: Event) => {
+    const view = (event.target as FlashSaleElement).view;
+    if (view) document.title = `${wordsFor(view).title} · ${view.info?.product_name ?? "Flash sales"}`;
+  };
+
   protected override render(): TemplateResult {
     const sale = /^\/sale\/([^/]+)\/?$/.exec(location.pathname)?.[1];
     return html`
@@ -35,7 +43,7 @@ export class ShopPage extends LitElement {
           ? html`
               <h1 class="unseen">Flash sale</h1>
               <div class="column">
-                <flash-sale sale=${sale} @flash-sale-confirmed=${() => void this.client.orders()}></flash-sale>
+                <flash-sale sale=${sale} @flash-sale-journey=${this.moved}></flash-sale>
                 <order-list></order-list>
               </div>
             `

@@ -67,7 +67,7 @@ export function wordsFor(view: View): Words {
     case "sold_out":
       return {
         title: "Sold out",
-        text: `All ${stock ? plural(stock.supply, "unit") : "units"} are sold and paid for.${line ? " You were in line; we are sorry that it did not reach you." : ""}`,
+        text: `${stock?.supply === 1 ? "The only unit is" : `All ${stock ? plural(stock.supply, "unit") : "units"} are`} sold and paid for.${line ? " You were in line; we are sorry that it did not reach you." : ""}`,
         tone: "bad",
       };
     case "paused":
