@@ -139,7 +139,9 @@ word_id!(
 /// Ids are stored in space-separated records and in Redis keys: no spaces, no braces, no control characters.
 fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-'))
 }
 
 #[cfg(test)]
@@ -151,7 +153,10 @@ mod tests {
         for bad in ["", "a b", "a{b}", "é", "a\nb", &"x".repeat(65)] {
             assert!(bad.parse::<ShopperId>().is_err(), "{bad:?} must be refused");
         }
-        assert_eq!("auth0.7:jo@shop-1".parse::<ShopperId>().map(|s| s.to_string()), Ok("auth0.7:jo@shop-1".into()));
+        assert_eq!(
+            "auth0.7:jo@shop-1".parse::<ShopperId>().map(|s| s.to_string()),
+            Ok("auth0.7:jo@shop-1".into())
+        );
     }
 
     #[test]
@@ -159,6 +164,9 @@ mod tests {
         let id: SaleId = "01arz3ndektsv4rrffq69g5fav".parse().expect("valid");
         assert_eq!(id.to_string(), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
         assert!("01ARZ3NDEKTSV4RRFFQ69G5FA".parse::<SaleId>().is_err());
-        assert!("81ARZ3NDEKTSV4RRFFQ69G5FAV".parse::<SaleId>().is_err(), "more than 128 bits");
+        assert!(
+            "81ARZ3NDEKTSV4RRFFQ69G5FAV".parse::<SaleId>().is_err(),
+            "more than 128 bits"
+        );
     }
 }

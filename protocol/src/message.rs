@@ -95,8 +95,8 @@ impl Command {
 
 /// Every command's word.
 pub const VERBS: &[&str] = &[
-    "hello", "watch", "unwatch", "join", "leave", "reserve", "release", "checkout", "pay", "cancel", "orders", "state",
-    "ping",
+    "hello", "watch", "unwatch", "join", "leave", "reserve", "release", "checkout", "pay", "cancel",
+    "orders", "state", "ping",
 ];
 
 /// How a shopper pays: an opaque token from the payment provider's own form. Never a card number.
@@ -122,7 +122,11 @@ impl Quantity {
     pub const ONE: Quantity = Quantity(1);
 
     pub const fn new(units: u32) -> Option<Quantity> {
-        if units >= 1 && units <= MAX_QUANTITY { Some(Quantity(units)) } else { None }
+        if units >= 1 && units <= MAX_QUANTITY {
+            Some(Quantity(units))
+        } else {
+            None
+        }
     }
 
     pub const fn get(self) -> u32 {
@@ -167,15 +171,22 @@ impl Request {
     }
 
     fn from_value(value: Value) -> Result<Request, Malformed> {
-        let invalid = |id, message: String| Malformed { id, code: Code::InvalidField, message };
+        let invalid = |id, message: String| Malformed {
+            id,
+            code: Code::InvalidField,
+            message,
+        };
         let Value::Object(mut fields) = value else {
             return Err(invalid(None, "A message is a JSON object.".into()));
         };
         let id = match fields.remove("id") {
-            None => Err(invalid(None, "id: missing; every command carries an id (a ULID).".into())),
-            Some(Value::String(text)) => {
-                text.parse::<CommandId>().map_err(|error| invalid(None, format!("id: {error}.")))
-            }
+            None => Err(invalid(
+                None,
+                "id: missing; every command carries an id (a ULID).".into(),
+            )),
+            Some(Value::String(text)) => text
+                .parse::<CommandId>()
+                .map_err(|error| invalid(None, format!("id: {error}."))),
             Some(_) => Err(invalid(None, "id: must be a string (a ULID).".into())),
         };
         match fields.get("type") {
@@ -195,7 +206,11 @@ impl Request {
         let command = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
             let path = error.path().to_string();
             let inner = error.into_inner();
-            let message = if path == "." { format!("{inner}.") } else { format!("{path}: {inner}.") };
+            let message = if path == "." {
+                format!("{inner}.")
+            } else {
+                format!("{path}: {inner}.")
+            };
             invalid(Some(id), message)
         })?;
         Ok(Request { id, command })
@@ -230,9 +245,19 @@ pub enum ServerMessage {
     /// Your order has changed its state.
     Order(Order),
     /// Something a person should read.
-    Notice { code: String, text: String, #[serde(default, skip_serializing_if = "Option::is_none")] sale: Option<SaleId> },
+    Notice {
+        code: String,
+        text: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sale: Option<SaleId>,
+    },
     /// Move to another gateway: wait `after_ms` plus a random part of `window_ms`, then reconnect.
-    Bye { code: u16, text: String, after_ms: u64, window_ms: u64 },
+    Bye {
+        code: u16,
+        text: String,
+        after_ms: u64,
+        window_ms: u64,
+    },
 }
 
 impl ServerMessage {
@@ -294,7 +319,13 @@ impl Reject {
 
     /// A refusal with a more exact text than the table's.
     pub fn because(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry: code.retry(), retry_after_ms: None, order: None }
+        Self {
+            code,
+            message: message.into(),
+            retry: code.retry(),
+            retry_after_ms: None,
+            order: None,
+        }
     }
 
     pub fn after_ms(mut self, retry_after_ms: u64) -> Self {
@@ -479,7 +510,9 @@ impl Entry {
     /// The position now, followed by the shared tick: nobody needs a frame of their own for it. Never worse than before.
     pub fn position_at(&self, tick_admitted: u64) -> u64 {
         if self.state == EntryState::Waiting {
-            self.position.saturating_sub(tick_admitted.saturating_sub(self.admitted)).max(1)
+            self.position
+                .saturating_sub(tick_admitted.saturating_sub(self.admitted))
+                .max(1)
         } else {
             0
         }

@@ -3,8 +3,9 @@
 use crate::{
     auth::Authority,
     config::{Limits, Serve, ServerRole},
-    demo, embedded, gateway,
+    demo, embedded,
     error::Result,
+    gateway,
     gateway::hub::Hub,
     live::Live,
     sale::Sale,
@@ -82,23 +83,32 @@ impl Server {
             anyhow::bail!("--dev lets anybody sign in as an admin: it listens on a loopback address only");
         }
         // Before the slow parts, so that a taken port is the first thing that one hears of.
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}: is another server running there?", config.listen))?;
+        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}: is another server running there?",
+                config.listen
+            )
+        })?;
         let authority = Authority::open(&config.identity, &config.data.data_dir)?;
         let services = match (&config.database_url, &config.redis_url) {
             (Some(_), Some(_)) => None,
             _ => Some(embedded::Services::start(&config.data.data_dir).await?),
         };
         let url = |given: &Option<String>, private: fn(&embedded::Services) -> &String| {
-            given.clone().or_else(|| services.as_ref().map(|s| private(s).clone())).unwrap_or_default()
+            given
+                .clone()
+                .or_else(|| services.as_ref().map(|s| private(s).clone()))
+                .unwrap_or_default()
         };
         let database_url = url(&config.database_url, |s| &s.database_url);
         let redis_url = url(&config.redis_url, |s| &s.redis_url);
 
-        let store =
-            Store::connect(&database_url, config.database_connections).await.context("cannot use Postgres")?;
-        let stock = Stock::connect(&redis_url, &config.redis_prefix).await.context("cannot use Redis")?;
+        let store = Store::connect(&database_url, config.database_connections)
+            .await
+            .context("cannot use Postgres")?;
+        let stock = Stock::connect(&redis_url, &config.redis_prefix)
+            .await
+            .context("cannot use Redis")?;
         let hub = Hub::connect(&redis_url, stock.keys().clone(), &config.limits).await?;
         let app = Arc::new(App {
             live: Live::new(stock.client().clone(), stock.keys().clone()),
@@ -109,21 +119,38 @@ impl Server {
             limits: config.limits.clone(),
             dev: config.dev,
             draining: CancellationToken::new(),
-            sales: Cache::builder().max_capacity(SALES_KEPT).time_to_live(SALE_LIFE).build(),
+            sales: Cache::builder()
+                .max_capacity(SALES_KEPT)
+                .time_to_live(SALE_LIFE)
+                .build(),
         });
 
         let stopping = CancellationToken::new();
         let mut tasks = vec![tokio::spawn(gateway::hub::run(app.clone(), stopping.clone()))];
         let address = listener.local_addr()?;
         let gateway = config.is(ServerRole::Gateway);
-        tasks.push(tokio::spawn(gateway::serve(app.clone(), listener, config.web_dir.clone(), gateway)));
+        tasks.push(tokio::spawn(gateway::serve(
+            app.clone(),
+            listener,
+            config.web_dir.clone(),
+            gateway,
+        )));
         let mut storefront = None;
         if config.dev && gateway {
             let listener = TcpListener::bind(config.storefront_listen)
                 .await
-                .with_context(|| format!("cannot listen on {} for the storefront page", config.storefront_listen))?;
+                .with_context(|| {
+                    format!(
+                        "cannot listen on {} for the storefront page",
+                        config.storefront_listen
+                    )
+                })?;
             storefront = Some(listener.local_addr()?);
-            tasks.push(tokio::spawn(gateway::serve_storefront(app.clone(), listener, config.web_dir.clone())));
+            tasks.push(tokio::spawn(gateway::serve_storefront(
+                app.clone(),
+                listener,
+                config.web_dir.clone(),
+            )));
         }
         if config.is(ServerRole::Worker) {
             tasks.push(tokio::spawn(worker::run(app.clone(), stopping.clone())));
@@ -131,7 +158,14 @@ impl Server {
         if config.demo {
             demo::create(&app).await?;
         }
-        Ok(Self { address, storefront, app, services, tasks, stopping })
+        Ok(Self {
+            address,
+            storefront,
+            app,
+            services,
+            tasks,
+            stopping,
+        })
     }
 
     /// Stops in order: sockets move away and commands in flight are answered, workers step down, services end.

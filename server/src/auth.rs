@@ -163,7 +163,10 @@ impl Authority {
                 Ok(data) if data.claims.get("aud").is_some_and(|aud| aud == QUEUE_AUDIENCE) => {}
                 Ok(data) => {
                     return serde_json::from_value(data.claims).map_err(|_| {
-                        Reject::because(Code::TokenInvalid, "The token's sub, role or device has a wrong form.")
+                        Reject::because(
+                            Code::TokenInvalid,
+                            "The token's sub, role or device has a wrong form.",
+                        )
                     });
                 }
                 Err(error) if *error.kind() == ErrorKind::ExpiredSignature => {
@@ -176,30 +179,50 @@ impl Authority {
     }
 
     /// Signs a token of this server.
-    pub fn issue(&self, sub: ShopperId, role: Role, device: Option<DeviceId>, life: Duration) -> anyhow::Result<String> {
+    pub fn issue(
+        &self,
+        sub: ShopperId,
+        role: Role,
+        device: Option<DeviceId>,
+        life: Duration,
+    ) -> anyhow::Result<String> {
         let exp = seconds_now() + life.as_secs();
-        let claims = Claims { sub, exp, role, device, iss: None };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing).context("cannot sign a token")
+        let claims = Claims {
+            sub,
+            exp,
+            role,
+            device,
+            iss: None,
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
+            .context("cannot sign a token")
     }
 
     /// The guest of a device: the same device is always the same shopper.
     pub fn guest(&self, device: &DeviceId) -> anyhow::Result<ShopperId> {
         let tag = self.tag("guest", device.as_str());
-        format!("g_{}", &tag[..22]).parse().map_err(|error| anyhow::anyhow!("{error}"))
+        format!("g_{}", &tag[..22])
+            .parse()
+            .map_err(|error| anyhow::anyhow!("{error}"))
     }
 
     /// A new device id: unguessable, and signed, so that nobody can make one up.
     pub fn new_device(&self) -> anyhow::Result<DeviceId> {
         let id = format!("d_{}", BASE64.encode(rand::random::<[u8; 16]>()));
         let tag = self.device_tag(&id);
-        format!("{id}.{tag}").parse().map_err(|error| anyhow::anyhow!("{error}"))
+        format!("{id}.{tag}")
+            .parse()
+            .map_err(|error| anyhow::anyhow!("{error}"))
     }
 
     /// A device id that this server has made.
     pub fn known_device(&self, text: &str) -> Option<DeviceId> {
         let (id, tag) = text.rsplit_once('.')?;
         let signature = BASE64.decode(tag).ok()?;
-        self.mac("device", id).verify_truncated_left(&signature).ok().filter(|()| signature.len() == 16)?;
+        self.mac("device", id)
+            .verify_truncated_left(&signature)
+            .ok()
+            .filter(|()| signature.len() == 16)?;
         text.parse().ok()
     }
 
@@ -227,12 +250,17 @@ impl Authority {
         let key = DecodingKey::from_secret(&self.secret);
         let claims = jsonwebtoken::decode::<QueueClaims>(token, &key, &validation)
             .map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => Reject::because(Code::TokenExpired, "The queue token has expired."),
+                ErrorKind::ExpiredSignature => {
+                    Reject::because(Code::TokenExpired, "The queue token has expired.")
+                }
                 _ => Reject::because(Code::TokenInvalid, "The queue token is not valid."),
             })?
             .claims;
         if claims.sale != sale || claims.sub != *shopper {
-            return Err(Reject::because(Code::Forbidden, "The queue token belongs to another shopper or sale."));
+            return Err(Reject::because(
+                Code::Forbidden,
+                "The queue token belongs to another shopper or sale.",
+            ));
         }
         Ok(())
     }
@@ -254,12 +282,18 @@ impl Authority {
     /// 80 bits that only this platform can make from a text: the random part of an order's id.
     pub fn order_bits(&self, text: &str) -> u128 {
         let bytes = self.mac("order", text).finalize().into_bytes();
-        bytes.iter().take(10).fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
+        bytes
+            .iter()
+            .take(10)
+            .fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
     }
 }
 
 fn seconds_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 fn stored_secret(data_dir: &Path) -> anyhow::Result<String> {
@@ -270,13 +304,20 @@ fn stored_secret(data_dir: &Path) -> anyhow::Result<String> {
     let secret = BASE64.encode(rand::random::<[u8; 32]>());
     // Two processes may start at once: the file appears whole or not at all, and the first one wins.
     let draft = path.with_extension(format!("{:08x}", rand::random::<u32>()));
-    let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft)?;
+    let file = fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&draft)?;
     std::io::Write::write_all(&mut &file, secret.as_bytes())?;
     let linked = fs::hard_link(&draft, &path);
     fs::remove_file(&draft)?;
     match linked {
         Ok(()) => Ok(secret),
-        Err(_) => Ok(fs::read_to_string(&path).context("cannot read the stored secret")?.trim().to_owned()),
+        Err(_) => Ok(fs::read_to_string(&path)
+            .context("cannot read the stored secret")?
+            .trim()
+            .to_owned()),
     }
 }
 
@@ -288,27 +329,48 @@ fn public_keys(path: &Path) -> anyhow::Result<Vec<Key>> {
             .keys
             .iter()
             .map(|jwk| {
-                let algorithm = jwk.common.key_algorithm.and_then(|a| a.to_string().parse::<Algorithm>().ok());
+                let algorithm = jwk
+                    .common
+                    .key_algorithm
+                    .and_then(|a| a.to_string().parse::<Algorithm>().ok());
                 let algorithms = match algorithm {
-                    Some(HS256 | HS384 | HS512) => bail!("{}: a JWKS file holds public keys only", path.display()),
+                    Some(HS256 | HS384 | HS512) => {
+                        bail!("{}: a JWKS file holds public keys only", path.display())
+                    }
                     Some(algorithm) => vec![algorithm],
                     None => vec![RS256, ES256, EdDSA],
                 };
-                Ok(Key { algorithms, id: jwk.common.key_id.clone(), key: DecodingKey::from_jwk(jwk)?, own: false })
+                Ok(Key {
+                    algorithms,
+                    id: jwk.common.key_id.clone(),
+                    key: DecodingKey::from_jwk(jwk)?,
+                    own: false,
+                })
             })
             .collect();
     }
     let attempts = [
-        (DecodingKey::from_rsa_pem(&bytes), vec![RS256, RS384, RS512, PS256, PS384, PS512]),
+        (
+            DecodingKey::from_rsa_pem(&bytes),
+            vec![RS256, RS384, RS512, PS256, PS384, PS512],
+        ),
         (DecodingKey::from_ec_pem(&bytes), vec![ES256, ES384]),
         (DecodingKey::from_ed_pem(&bytes), vec![EdDSA]),
     ];
     for (key, algorithms) in attempts {
         if let Ok(key) = key {
-            return Ok(vec![Key { algorithms, id: None, key, own: false }]);
+            return Ok(vec![Key {
+                algorithms,
+                id: None,
+                key,
+                own: false,
+            }]);
         }
     }
-    bail!("{} is neither a PEM public key (RSA, EC, Ed25519) nor a JWKS file", path.display())
+    bail!(
+        "{} is neither a PEM public key (RSA, EC, Ed25519) nor a JWKS file",
+        path.display()
+    )
 }
 
 #[cfg(test)]

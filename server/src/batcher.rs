@@ -31,7 +31,11 @@ pub struct Batcher<I, O> {
 
 impl<I, O> Clone for Batcher<I, O> {
     fn clone(&self) -> Self {
-        Self { name: self.name, deadline: self.deadline, queue: self.queue.clone() }
+        Self {
+            name: self.name,
+            deadline: self.deadline,
+            queue: self.queue.clone(),
+        }
     }
 }
 
@@ -44,16 +48,25 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
     {
         let (queue, waiting) = mpsc::channel(limits.waiting);
         tokio::spawn(run(name, limits.items, waiting, call));
-        Self { name, deadline: limits.deadline, queue }
+        Self {
+            name,
+            deadline: limits.deadline,
+            queue,
+        }
     }
 
     /// Waits for the item's own answer. After an error the item may or may not have had its effect.
     pub async fn submit(&self, item: I) -> Result<O> {
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Waiting { item, answer }).map_err(|_| Error::QueueFull(self.name))?;
+        self.queue
+            .try_send(Waiting { item, answer })
+            .map_err(|_| Error::QueueFull(self.name))?;
         match tokio::time::timeout(self.deadline, answered).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Error::unexpected(format!("the batch of {} was dropped", self.name))),
+            Ok(Err(_)) => Err(Error::unexpected(format!(
+                "the batch of {} was dropped",
+                self.name
+            ))),
             Err(_) => Err(Error::Deadline(self.deadline.as_millis() as u64)),
         }
     }
@@ -72,15 +85,21 @@ where
         let expected = items.len();
         let results = match call(items).await {
             Ok(results) if results.len() == expected => Ok(results),
-            Ok(results) => {
-                Err(Error::unexpected(format!("{name}: {} answers for {expected} items", results.len())))
-            }
+            Ok(results) => Err(Error::unexpected(format!(
+                "{name}: {} answers for {expected} items",
+                results.len()
+            ))),
             Err(error) => Err(error),
         };
         // An asker that has given up is not there any more; that is its right.
         match results {
-            Ok(results) => answers.into_iter().zip(results).for_each(|(to, result)| drop(to.send(Ok(result)))),
-            Err(error) => answers.into_iter().for_each(|to| drop(to.send(Err(error.clone())))),
+            Ok(results) => answers
+                .into_iter()
+                .zip(results)
+                .for_each(|(to, result)| drop(to.send(Ok(result)))),
+            Err(error) => answers
+                .into_iter()
+                .for_each(|to| drop(to.send(Err(error.clone())))),
         }
     }
 }
@@ -92,7 +111,9 @@ pub struct Batchers<K, I, O> {
 
 impl<K: Eq + Hash + Clone, I: Send + 'static, O: Send + 'static> Default for Batchers<K, I, O> {
     fn default() -> Self {
-        Self { by_key: DashMap::new() }
+        Self {
+            by_key: DashMap::new(),
+        }
     }
 }
 
@@ -118,7 +139,11 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     fn limits(items: usize, waiting: usize) -> BatchLimits {
-        BatchLimits { items, waiting, deadline: Duration::from_secs(5) }
+        BatchLimits {
+            items,
+            waiting,
+            deadline: Duration::from_secs(5),
+        }
     }
 
     #[tokio::test]
@@ -160,7 +185,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_instead_of_growing() {
-        let batcher = Batcher::new("test", limits(1, 1), |_: Vec<u32>| std::future::pending::<Result<Vec<u32>>>());
+        let batcher = Batcher::new("test", limits(1, 1), |_: Vec<u32>| {
+            std::future::pending::<Result<Vec<u32>>>()
+        });
         let mut tasks = tokio::task::JoinSet::new();
         for i in 0..10 {
             let batcher = batcher.clone();
@@ -172,8 +199,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_call_is_told_to_every_item() {
-        let batcher =
-            Batcher::new("test", limits(8, 8), |_: Vec<u32>| async { Err::<Vec<u32>, _>(Error::LaneMissing) });
+        let batcher = Batcher::new("test", limits(8, 8), |_: Vec<u32>| async {
+            Err::<Vec<u32>, _>(Error::LaneMissing)
+        });
         assert!(matches!(batcher.submit(1).await, Err(Error::LaneMissing)));
     }
 }

@@ -24,7 +24,11 @@ pub struct Logging {
     #[arg(long, env = "FLASHSALE_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
     /// What is logged, in tracing's filter syntax.
-    #[arg(long, env = "RUST_LOG", default_value = "info,fred=warn,sqlx=warn,tower_http=warn")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info,fred=warn,sqlx=warn,tower_http=warn"
+    )]
     pub log_filter: String,
 }
 
@@ -61,7 +65,13 @@ pub struct Serve {
     #[command(flatten)]
     pub data: DataDir,
     /// What this process does.
-    #[arg(long, env = "FLASHSALE_ROLES", value_enum, value_delimiter = ',', default_value = "gateway,worker")]
+    #[arg(
+        long,
+        env = "FLASHSALE_ROLES",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "gateway,worker"
+    )]
     pub roles: Vec<ServerRole>,
     /// Folder with the built pages.
     #[arg(long, env = "FLASHSALE_WEB_DIR", default_value = "web/dist")]

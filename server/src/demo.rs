@@ -24,19 +24,43 @@ pub async fn create(app: &App) -> anyhow::Result<()> {
     let existing = app.store.list_sales(Some(MERCHANT)).await?;
     let running = |product: &str| {
         existing.iter().any(|sale| {
-            sale.product_id == product && sale.end_time > now && !matches!(sale.status, Phase::Ended | Phase::Cancelled)
+            sale.product_id == product
+                && sale.end_time > now
+                && !matches!(sale.status, Phase::Ended | Phase::Cancelled)
         })
     };
 
-    let sneakers = body("demo-sneakers", "Aurora Runner, first edition", 100, 19_900, 8_900, now + TimeDelta::seconds(30));
-    make(app, SaleBody { description: "Opens thirty seconds after the server's start. One pair per person.".into(), ..sneakers })
-        .await?;
+    let sneakers = body(
+        "demo-sneakers",
+        "Aurora Runner, first edition",
+        100,
+        19_900,
+        8_900,
+        now + TimeDelta::seconds(30),
+    );
+    make(
+        app,
+        SaleBody {
+            description: "Opens thirty seconds after the server's start. One pair per person.".into(),
+            ..sneakers
+        },
+    )
+    .await?;
     if !running("demo-console") {
-        let line = body("demo-console", "Nimbus One console", CROWD_STOCK, 49_900, 29_900, now + TimeDelta::seconds(5));
+        let line = body(
+            "demo-console",
+            "Nimbus One console",
+            CROWD_STOCK,
+            49_900,
+            29_900,
+            now + TimeDelta::seconds(5),
+        );
         let sale = make(
             app,
             SaleBody {
-                description: format!("{CROWD} people wait for {CROWD_STOCK} units, three are called a second."),
+                description: format!(
+                    "{CROWD} people wait for {CROWD_STOCK} units, three are called a second."
+                ),
                 inflow: 1,
                 claim_ms: 20_000,
                 room_opens_at: Some(now),
@@ -47,8 +71,23 @@ pub async fn create(app: &App) -> anyhow::Result<()> {
         crowd(app, &sale).await?;
     }
     if !running("demo-lamp") {
-        let lamp = body("demo-lamp", "Meridian desk lamp", 500, 12_900, 5_900, now + TimeDelta::days(1));
-        make(app, SaleBody { description: "Starts tomorrow at this time.".into(), per_shopper_limit: 2, ..lamp }).await?;
+        let lamp = body(
+            "demo-lamp",
+            "Meridian desk lamp",
+            500,
+            12_900,
+            5_900,
+            now + TimeDelta::days(1),
+        );
+        make(
+            app,
+            SaleBody {
+                description: "Starts tomorrow at this time.".into(),
+                per_shopper_limit: 2,
+                ..lamp
+            },
+        )
+        .await?;
     }
     Ok(())
 }
@@ -83,7 +122,9 @@ fn body(
 }
 
 async fn make(app: &App, body: SaleBody) -> anyhow::Result<Sale> {
-    let sale = body.check(MERCHANT).map_err(|problem| anyhow!("the demo sale is wrong: {}", problem.0.message))?;
+    let sale = body
+        .check(MERCHANT)
+        .map_err(|problem| anyhow!("the demo sale is wrong: {}", problem.0.message))?;
     open(app, &sale).await?;
     Ok(sale)
 }
@@ -91,8 +132,12 @@ async fn make(app: &App, body: SaleBody) -> anyhow::Result<Sale> {
 /// Stands a crowd in line, as if they had joined from devices of their own.
 async fn crowd(app: &App, sale: &Sale) -> anyhow::Result<()> {
     let joins = stream::iter(0..CROWD).map(|i| async move {
-        let shopper: ShopperId = format!("demo-{i:05}").parse().map_err(|_| Error::unexpected("a demo shopper"))?;
-        let device = format!("demo-device-{i:05}").parse().map_err(|_| Error::unexpected("a demo device"))?;
+        let shopper: ShopperId = format!("demo-{i:05}")
+            .parse()
+            .map_err(|_| Error::unexpected("a demo shopper"))?;
+        let device = format!("demo-device-{i:05}")
+            .parse()
+            .map_err(|_| Error::unexpected("a demo device"))?;
         app.stock.join(sale.id, shopper, device, 1).await
     });
     let joined: Vec<Result<_, Error>> = joins.buffered(CROWD_AT_ONCE).collect().await;

@@ -37,8 +37,11 @@ pub struct Services {
 
 /// The folder is made if it is not there, readable by its owner only where secrets are.
 pub fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(data_dir).with_context(|| format!("cannot create the data folder {}", data_dir.display()))?;
-    data_dir.canonicalize().with_context(|| format!("cannot open the data folder {}", data_dir.display()))
+    fs::create_dir_all(data_dir)
+        .with_context(|| format!("cannot create the data folder {}", data_dir.display()))?;
+    data_dir
+        .canonicalize()
+        .with_context(|| format!("cannot open the data folder {}", data_dir.display()))
 }
 
 impl Services {
@@ -57,11 +60,24 @@ impl Services {
 
         let postgres = start_postgres(&data_dir, &sockets, owner.as_ref())?;
         let mut postgres = Guard(Some(postgres));
-        let database_url = format!("postgres://flashsale@localhost/flashsale?host={}", sockets.display());
+        let database_url = format!(
+            "postgres://flashsale@localhost/flashsale?host={}",
+            sockets.display()
+        );
 
-        wait_for_redis(&redis_url, redis.child()?).await.with_context(|| log_hint(&data_dir, "redis"))?;
-        wait_for_postgres(&sockets, postgres.child()?).await.with_context(|| log_hint(&data_dir, "postgres"))?;
-        Ok(Self { database_url, redis_url, postgres: postgres.take()?, redis: redis.take()?, _lock: lock })
+        wait_for_redis(&redis_url, redis.child()?)
+            .await
+            .with_context(|| log_hint(&data_dir, "redis"))?;
+        wait_for_postgres(&sockets, postgres.child()?)
+            .await
+            .with_context(|| log_hint(&data_dir, "postgres"))?;
+        Ok(Self {
+            database_url,
+            redis_url,
+            postgres: postgres.take()?,
+            redis: redis.take()?,
+            _lock: lock,
+        })
     }
 
     /// Stops both and waits for their end: Postgres writes a checkpoint, Redis flushes its append-only file.
@@ -124,15 +140,25 @@ async fn ended(child: &mut Child) -> bool {
 }
 
 fn log_hint(data_dir: &Path, service: &str) -> String {
-    format!("the private {service} did not start; its log is {}/log/{service}.log", data_dir.display())
+    format!(
+        "the private {service} did not start; its log is {}/log/{service}.log",
+        data_dir.display()
+    )
 }
 
 /// Two servers on one data folder would share a database by accident.
 fn lock(data_dir: &Path) -> Result<Flock<File>> {
     let path = data_dir.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        anyhow!("another server uses the data folder {}: stop it, or choose another --data-dir", data_dir.display())
+        anyhow!(
+            "another server uses the data folder {}: stop it, or choose another --data-dir",
+            data_dir.display()
+        )
     })
 }
 
@@ -160,7 +186,14 @@ fn socket_dir(data_dir: &Path, owner: Option<&User>) -> Result<PathBuf> {
 fn short_digest(path: &Path) -> String {
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
     let user = nix::unistd::geteuid();
-    format!("{user}-{}", digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!(
+        "{user}-{}",
+        digest
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    )
 }
 
 /// A folder that only `owner` (or this user) can enter. Refuses one that somebody else has put there.
@@ -172,7 +205,10 @@ fn private_dir(dir: &Path, owner: Option<&User>) -> Result<()> {
         return Err(error).with_context(|| format!("cannot create {}", dir.display()));
     }
     let found = fs::symlink_metadata(dir)?;
-    let mine = [Some(nix::unistd::geteuid().as_raw()), owner.map(|user| user.uid.as_raw())];
+    let mine = [
+        Some(nix::unistd::geteuid().as_raw()),
+        owner.map(|user| user.uid.as_raw()),
+    ];
     if !found.is_dir() || !mine.contains(&Some(found.uid())) {
         bail!("{} is not ours: remove it", dir.display());
     }
@@ -195,7 +231,16 @@ fn start_redis(data_dir: &Path, socket: &Path) -> Result<Child> {
         .arg(socket)
         .args(["--unixsocketperm", "700", "--dir"])
         .arg(&dir)
-        .args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction"])
+        .args([
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "everysec",
+            "--save",
+            "",
+            "--maxmemory-policy",
+            "noeviction",
+        ])
         .args(["--daemonize", "no", "--pidfile"])
         .arg(&pid_file)
         .stdout(log.try_clone()?)
@@ -211,14 +256,24 @@ fn start_postgres(data_dir: &Path, sockets: &Path, owner: Option<&User>) -> Resu
         tracing::info!("creating the private Postgres cluster");
         let mut initdb = Command::new(bin.join("initdb"));
         initdb
-            .args(["--auth=trust", "--username=flashsale", "--encoding=UTF8", "--locale=C", "--no-instructions", "-D"])
+            .args([
+                "--auth=trust",
+                "--username=flashsale",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-instructions",
+                "-D",
+            ])
             .arg(&cluster)
             .current_dir("/")
             .stdin(Stdio::null());
         run_as(&mut initdb, owner);
         let output = initdb.output().context("cannot run initdb")?;
         if !output.status.success() {
-            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "initdb failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
     }
     check_version(&bin, &cluster)?;
@@ -227,7 +282,14 @@ fn start_postgres(data_dir: &Path, sockets: &Path, owner: Option<&User>) -> Resu
     command
         .arg("-D")
         .arg(&cluster)
-        .args(["-c", "listen_addresses=", "-c", "max_connections=100", "-c", "unix_socket_permissions=0700"])
+        .args([
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "max_connections=100",
+            "-c",
+            "unix_socket_permissions=0700",
+        ])
         .arg("-c")
         .arg(format!("unix_socket_directories={}", sockets.display()))
         .current_dir("/")
@@ -269,7 +331,12 @@ fn postgres_bin() -> Result<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter_map(|entry| {
+            Some((
+                entry.file_name().to_str()?.parse().ok()?,
+                entry.path().join("bin"),
+            ))
+        })
         .filter(|(_, bin): &(u32, PathBuf)| bin.join("postgres").exists())
         .collect();
     found.sort();
@@ -279,7 +346,9 @@ fn postgres_bin() -> Result<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths)
         .find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists())
-        .ok_or_else(|| anyhow!("no Postgres server found: install the package `postgresql`, or set DATABASE_URL"))
+        .ok_or_else(|| {
+            anyhow!("no Postgres server found: install the package `postgresql`, or set DATABASE_URL")
+        })
 }
 
 /// A cluster belongs to one major version.
@@ -287,7 +356,10 @@ fn check_version(bin: &Path, cluster: &Path) -> Result<()> {
     let made_by = fs::read_to_string(cluster.join("PG_VERSION"))?;
     let output = Command::new(bin.join("postgres")).arg("--version").output()?;
     let version = String::from_utf8_lossy(&output.stdout);
-    let is = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).unwrap_or("?");
+    let is = version
+        .split_whitespace()
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+        .unwrap_or("?");
     if is.split('.').next() != Some(made_by.trim()) {
         bail!(
             "the cluster {} was made by Postgres {}, but {} is installed: move it away, or install that version",
@@ -306,7 +378,10 @@ fn run_as(command: &mut Command, owner: Option<&User>) {
 }
 
 fn log_file(data_dir: &Path, service: &str) -> Result<File> {
-    Ok(OpenOptions::new().create(true).append(true).open(data_dir.join("log").join(format!("{service}.log")))?)
+    Ok(OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(data_dir.join("log").join(format!("{service}.log")))?)
 }
 
 /// Starts a service that is told to stop when this process dies, and that a terminal's Ctrl-C does not reach by itself.
@@ -330,13 +405,19 @@ fn missing(error: std::io::Error, program: &str, package: &str) -> anyhow::Error
 
 /// A killed server's services may still be ending: wait for them, or end them.
 fn stop_left_over(pid_file: &Path, program: &str, with: Signal) -> Result<()> {
-    let Some(pid) = fs::read_to_string(pid_file).ok().and_then(|text| text.lines().next()?.trim().parse::<i32>().ok())
+    let Some(pid) = fs::read_to_string(pid_file)
+        .ok()
+        .and_then(|text| text.lines().next()?.trim().parse::<i32>().ok())
     else {
         return Ok(());
     };
     let runs = || {
-        fs::read(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|line| String::from_utf8_lossy(&line).split('\0').next().is_some_and(|p| p.contains(program)))
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+            String::from_utf8_lossy(&line)
+                .split('\0')
+                .next()
+                .is_some_and(|p| p.contains(program))
+        })
     };
     if !runs() {
         return Ok(());
@@ -372,7 +453,10 @@ async fn wait_for_redis(url: &str, child: &mut Child) -> Result<()> {
 
 async fn wait_for_postgres(sockets: &Path, child: &mut Child) -> Result<()> {
     let start = Instant::now();
-    let url = format!("postgres://flashsale@localhost/postgres?host={}", sockets.display());
+    let url = format!(
+        "postgres://flashsale@localhost/postgres?host={}",
+        sockets.display()
+    );
     let options = sqlx::postgres::PgConnectOptions::from_str(&url)?;
     let mut connection = loop {
         match options.connect().await {
@@ -385,7 +469,9 @@ async fn wait_for_postgres(sockets: &Path, child: &mut Child) -> Result<()> {
         .fetch_optional(&mut connection)
         .await?;
     if known.is_none() {
-        sqlx::query("CREATE DATABASE flashsale").execute(&mut connection).await?;
+        sqlx::query("CREATE DATABASE flashsale")
+            .execute(&mut connection)
+            .await?;
     }
     Ok(())
 }

@@ -59,7 +59,11 @@ impl From<Error> for Reject {
         let request: u32 = rand::random();
         tracing::error!(request = format_args!("{request:08x}"), %error, "a command failed");
         let reject = Reject::because(code, format!("{} (request {request:08x})", code.text()));
-        if code.retry() { reject.after_ms(RETRY_AFTER_MS) } else { reject }
+        if code.retry() {
+            reject.after_ms(RETRY_AFTER_MS)
+        } else {
+            reject
+        }
     }
 }
 

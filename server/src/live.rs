@@ -13,7 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// News in one message.
-const NEWS: BatchLimits = BatchLimits { items: 500, waiting: 50_000, deadline: COMMAND_DEADLINE };
+const NEWS: BatchLimits = BatchLimits {
+    items: 500,
+    waiting: 50_000,
+    deadline: COMMAND_DEADLINE,
+};
 
 /// An event for one shopper, already as the frame that their sockets get.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,7 +68,11 @@ pub struct Live {
 
 impl Live {
     pub fn new(client: Client, keys: Keys) -> Self {
-        Self { client, keys, news: Batchers::default() }
+        Self {
+            client,
+            keys,
+            news: Batchers::default(),
+        }
     }
 
     /// How many gateways have got it.
@@ -75,7 +83,10 @@ impl Live {
     }
 
     pub async fn changed(&self, sale: SaleId) -> Result<()> {
-        let _: u64 = self.client.publish(self.keys.live(sale), format!("{CHANGED}{sale}")).await?;
+        let _: u64 = self
+            .client
+            .publish(self.keys.live(sale), format!("{CHANGED}{sale}"))
+            .await?;
         Ok(())
     }
 
@@ -92,7 +103,10 @@ impl Live {
                         let news: Vec<News> = items
                             .into_iter()
                             .filter_map(|(shopper, message)| {
-                                Some(News { shopper, frame: serde_json::value::to_raw_value(&message).ok()? })
+                                Some(News {
+                                    shopper,
+                                    frame: serde_json::value::to_raw_value(&message).ok()?,
+                                })
                             })
                             .collect();
                         let json = serde_json::to_string(&news).unwrap_or_default();

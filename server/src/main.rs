@@ -80,7 +80,13 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(config) => serve(*config).await,
-        Command::Token { sub, role, life_s, data, identity } => {
+        Command::Token {
+            sub,
+            role,
+            life_s,
+            data,
+            identity,
+        } => {
             let sub: ShopperId = sub.parse().map_err(|error| anyhow::anyhow!("--sub: {error}"))?;
             let role = match role {
                 TokenRole::Shopper => Role::Shopper,
@@ -88,7 +94,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 TokenRole::Admin => Role::Admin,
             };
             let authority = Authority::open(&identity, &data.data_dir)?;
-            println!("{}", authority.issue(sub, role, None, Duration::from_secs(life_s))?);
+            println!(
+                "{}",
+                authority.issue(sub, role, None, Duration::from_secs(life_s))?
+            );
             Ok(ExitCode::SUCCESS)
         }
         Command::Services { data, command } => services(data, command).await,
@@ -144,7 +153,9 @@ async fn print_links(server: &Server) -> anyhow::Result<()> {
 }
 
 async fn services(data: DataDir, command: Vec<String>) -> anyhow::Result<ExitCode> {
-    let [program, arguments @ ..] = command.as_slice() else { bail!("no command was given") };
+    let [program, arguments @ ..] = command.as_slice() else {
+        bail!("no command was given")
+    };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let services = Services::start(&data.data_dir).await?;
@@ -164,5 +175,10 @@ async fn services(data: DataDir, command: Vec<String>) -> anyhow::Result<ExitCod
         }
     };
     services.stop().await;
-    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+    Ok(ExitCode::from(
+        status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(1),
+    ))
 }

@@ -19,10 +19,14 @@ pub enum Authorization {
 /// Asks whether this payment may be taken. Takes nothing yet: the order is confirmed first.
 pub fn authorize(payment: &Payment) -> Authorization {
     match payment.token.as_str() {
-        "sandbox_approve" => {
-            Authorization::Approved { reference: format!("sandbox_{:016x}", rand::random::<u64>()) }
-        }
-        "sandbox_decline" => Authorization::Declined { reason: "insufficient funds" },
-        _ => Authorization::Declined { reason: "unknown test card" },
+        "sandbox_approve" => Authorization::Approved {
+            reference: format!("sandbox_{:016x}", rand::random::<u64>()),
+        },
+        "sandbox_decline" => Authorization::Declined {
+            reason: "insufficient funds",
+        },
+        _ => Authorization::Declined {
+            reason: "unknown test card",
+        },
     }
 }

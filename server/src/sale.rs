@@ -65,11 +65,19 @@ impl Sale {
     pub fn lane_of(&self, shopper: &ShopperId) -> LaneRef {
         let lanes = self.lanes.len().max(1);
         let lane = self.lanes.get((fnv1a(shopper.as_str()) % lanes as u64) as usize);
-        LaneRef { sale: self.id, lane: lane.map_or(0, |l| l.lane), epoch: lane.map_or(0, |l| l.epoch) }
+        LaneRef {
+            sale: self.id,
+            lane: lane.map_or(0, |l| l.lane),
+            epoch: lane.map_or(0, |l| l.epoch),
+        }
     }
 
     pub fn lane_refs(&self) -> impl Iterator<Item = LaneRef> + '_ {
-        self.lanes.iter().map(|l| LaneRef { sale: self.id, lane: l.lane, epoch: l.epoch })
+        self.lanes.iter().map(|l| LaneRef {
+            sale: self.id,
+            lane: l.lane,
+            epoch: l.epoch,
+        })
     }
 
     pub fn info(&self) -> SaleInfo {
@@ -114,8 +122,9 @@ pub const fn phase_word(phase: Phase) -> &'static str {
 /// Digits behind the decimal point (ISO 4217), for the currencies that a sale can have; None for any other.
 pub fn currency_exponent(currency: &str) -> Option<u32> {
     const TWO: &[&str] = &[
-        "AED", "AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "IDR", "ILS", "INR",
-        "MXN", "MYR", "NOK", "NZD", "PHP", "PLN", "RON", "SAR", "SEK", "SGD", "THB", "TRY", "TWD", "UAH", "USD", "ZAR",
+        "AED", "AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "IDR",
+        "ILS", "INR", "MXN", "MYR", "NOK", "NZD", "PHP", "PLN", "RON", "SAR", "SEK", "SGD", "THB", "TRY",
+        "TWD", "UAH", "USD", "ZAR",
     ];
     const NONE: &[&str] = &["CLP", "ISK", "JPY", "KRW", "VND"];
     const THREE: &[&str] = &["BHD", "JOD", "KWD", "OMR", "TND"];
@@ -132,7 +141,9 @@ pub fn currency_exponent(currency: &str) -> Option<u32> {
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): the same on every gateway and in every release, unlike std's hashers.
 fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -162,7 +173,15 @@ mod tests {
             inflow: 1,
             status: Phase::Scheduled,
             created_at: time(0),
-            lanes: (0..4).map(|lane| LaneInfo { lane, epoch: 1, supply: 1, allocated: 0, confirmed: 0 }).collect(),
+            lanes: (0..4)
+                .map(|lane| LaneInfo {
+                    lane,
+                    epoch: 1,
+                    supply: 1,
+                    allocated: 0,
+                    confirmed: 0,
+                })
+                .collect(),
         }
     }
 

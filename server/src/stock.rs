@@ -9,12 +9,12 @@ use crate::{
     error::{Error, Result},
     sale::{LaneRef, Sale, ms, phase_word},
 };
+use chrono::Utc;
 use flashsale_protocol::{CommandId, DeviceId, OrderId, Phase, SaleId, ShopperId};
 use fred::{
     prelude::*,
     types::{ClusterHash, CustomCommand, scripts::Script},
 };
-use chrono::Utc;
 use std::{
     str::FromStr,
     sync::{Arc, Mutex},
@@ -22,7 +22,11 @@ use std::{
 };
 
 /// Items in one script call: enough to share the call's cost, few enough that no other script waits long.
-const BATCH: BatchLimits = BatchLimits { items: 256, waiting: 20_000, deadline: COMMAND_DEADLINE };
+const BATCH: BatchLimits = BatchLimits {
+    items: 256,
+    waiting: 20_000,
+    deadline: COMMAND_DEADLINE,
+};
 
 /// Overdue claims and holds that one call ends.
 pub const EXPIRE_BATCH: usize = 500;
@@ -80,32 +84,100 @@ macro_rules! script {
 
 script!(OPEN_LANE, "open_lane", ["clock"], ["stock"]);
 script!(SET_GATE, "set_gate", ["clock", "lane"], ["stock"]);
-script!(RESERVE, "reserve", ["clock", "lane"], ["stock", "holds", "deadlines", "bought", "device_units"]);
-script!(RELEASE, "release", ["clock", "lane"], ["stock", "holds", "deadlines", "device_units"]);
-script!(BEGIN_CHECKOUT, "begin_checkout", ["clock", "lane"], ["stock", "holds", "deadlines"]);
-script!(FINISH_CHECKOUT, "finish_checkout", ["clock", "lane"], ["stock", "holds", "deadlines", "bought", "device_units"]);
+script!(
+    RESERVE,
+    "reserve",
+    ["clock", "lane"],
+    ["stock", "holds", "deadlines", "bought", "device_units"]
+);
+script!(
+    RELEASE,
+    "release",
+    ["clock", "lane"],
+    ["stock", "holds", "deadlines", "device_units"]
+);
+script!(
+    BEGIN_CHECKOUT,
+    "begin_checkout",
+    ["clock", "lane"],
+    ["stock", "holds", "deadlines"]
+);
+script!(
+    FINISH_CHECKOUT,
+    "finish_checkout",
+    ["clock", "lane"],
+    ["stock", "holds", "deadlines", "bought", "device_units"]
+);
 script!(
     RETURN_UNITS,
     "return_units",
     ["clock", "lane"],
-    ["stock", "holds", "deadlines", "bought", "device_units", "returned"]
+    [
+        "stock",
+        "holds",
+        "deadlines",
+        "bought",
+        "device_units",
+        "returned"
+    ]
 );
-script!(EXPIRE, "expire", ["clock", "lane"], ["stock", "holds", "deadlines", "device_units"]);
-script!(CLAIM, "claim", ["clock", "lane"], ["stock", "holds", "deadlines", "bought"]);
+script!(
+    EXPIRE,
+    "expire",
+    ["clock", "lane"],
+    ["stock", "holds", "deadlines", "device_units"]
+);
+script!(
+    CLAIM,
+    "claim",
+    ["clock", "lane"],
+    ["stock", "holds", "deadlines", "bought"]
+);
 script!(PERSON, "person", ["clock", "lane"], ["stock", "holds", "bought"]);
 script!(OPEN_SALE, "open_sale", ["clock"], ["sale"]);
-script!(JOIN, "join", ["clock"], ["sale", "queue", "admitting", "devices", "wants"]);
-script!(LEAVE, "leave", ["clock"], ["queue", "admitting", "devices", "wants"]);
+script!(
+    JOIN,
+    "join",
+    ["clock"],
+    ["sale", "queue", "admitting", "devices", "wants"]
+);
+script!(
+    LEAVE,
+    "leave",
+    ["clock"],
+    ["queue", "admitting", "devices", "wants"]
+);
 script!(PLACE, "place", ["clock"], ["sale", "queue", "admitting", "wants"]);
 script!(ADMIT, "admit", ["clock"], ["sale", "queue", "admitting", "wants"]);
-script!(SETTLE_ADMISSION, "settle_admission", ["clock"], ["sale", "queue", "admitting", "wants"]);
+script!(
+    SETTLE_ADMISSION,
+    "settle_admission",
+    ["clock"],
+    ["sale", "queue", "admitting", "wants"]
+);
 script!(NUMBER_TICK, "number_tick", ["clock"], ["sale", "queue", "leader"]);
 script!(LEAD, "lead", ["clock"], ["leader"]);
 
 /// All scripts, for the test that compares them with their files.
 pub static SCRIPTS: &[&ScriptFile] = &[
-    &OPEN_LANE, &SET_GATE, &RESERVE, &RELEASE, &BEGIN_CHECKOUT, &FINISH_CHECKOUT, &RETURN_UNITS, &EXPIRE, &CLAIM,
-    &PERSON, &OPEN_SALE, &JOIN, &LEAVE, &PLACE, &ADMIT, &SETTLE_ADMISSION, &NUMBER_TICK, &LEAD,
+    &OPEN_LANE,
+    &SET_GATE,
+    &RESERVE,
+    &RELEASE,
+    &BEGIN_CHECKOUT,
+    &FINISH_CHECKOUT,
+    &RETURN_UNITS,
+    &EXPIRE,
+    &CLAIM,
+    &PERSON,
+    &OPEN_SALE,
+    &JOIN,
+    &LEAVE,
+    &PLACE,
+    &ADMIT,
+    &SETTLE_ADMISSION,
+    &NUMBER_TICK,
+    &LEAD,
 ];
 
 /// Scripts by file, with their SHA computed once.
@@ -119,21 +191,42 @@ struct Runner {
 impl Runner {
     fn new(client: Client, keys: Keys) -> Self {
         let scripts = SCRIPTS.iter().map(|file| Script::from_lua(file.source)).collect();
-        Self { client, keys, scripts: Arc::new(scripts) }
+        Self {
+            client,
+            keys,
+            scripts: Arc::new(scripts),
+        }
     }
 
-    async fn call(&self, file: &'static ScriptFile, keys: Vec<String>, args: Vec<String>) -> Result<Vec<String>> {
+    async fn call(
+        &self,
+        file: &'static ScriptFile,
+        keys: Vec<String>,
+        args: Vec<String>,
+    ) -> Result<Vec<String>> {
         let at = SCRIPTS.iter().position(|known| std::ptr::eq(*known, file));
-        let script = at.and_then(|at| self.scripts.get(at)).ok_or_else(|| Error::unexpected("unknown script"))?;
+        let script = at
+            .and_then(|at| self.scripts.get(at))
+            .ok_or_else(|| Error::unexpected("unknown script"))?;
         Ok(script.evalsha_with_reload(&self.client, keys, args).await?)
     }
 
-    async fn on_lane(&self, file: &'static ScriptFile, at: LaneRef, args: Vec<String>) -> Result<Vec<String>> {
+    async fn on_lane(
+        &self,
+        file: &'static ScriptFile,
+        at: LaneRef,
+        args: Vec<String>,
+    ) -> Result<Vec<String>> {
         let keys = file.keys.iter().map(|name| self.keys.lane(name, at)).collect();
         self.call(file, keys, args).await
     }
 
-    async fn on_sale(&self, file: &'static ScriptFile, sale: SaleId, args: Vec<String>) -> Result<Vec<String>> {
+    async fn on_sale(
+        &self,
+        file: &'static ScriptFile,
+        sale: SaleId,
+        args: Vec<String>,
+    ) -> Result<Vec<String>> {
         let keys = file.keys.iter().map(|name| self.keys.sale(name, sale)).collect();
         self.call(file, keys, args).await
     }
@@ -151,17 +244,32 @@ pub struct At<T> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reserved {
     /// `state` is the record's: "held", or how the same command's hold has ended since.
-    Ok { quantity: u32, until: u64, state: RecordState },
+    Ok {
+        quantity: u32,
+        until: u64,
+        state: RecordState,
+    },
     CommandReused,
-    AlreadyHeld { quantity: u32 },
+    AlreadyHeld {
+        quantity: u32,
+    },
     CheckoutRunning,
     Paused,
-    NotOpen { opens_at: u64 },
+    NotOpen {
+        opens_at: u64,
+    },
     Ended,
     JoinFirst,
-    Limit { left: u32 },
-    DeviceLimit { left: u32 },
-    Short { available: u32, in_carts: u32 },
+    Limit {
+        left: u32,
+    },
+    DeviceLimit {
+        left: u32,
+    },
+    Short {
+        available: u32,
+        in_carts: u32,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +323,9 @@ pub struct Person {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Released {
-    Ok { quantity: u32 },
+    Ok {
+        quantity: u32,
+    },
     /// The record is in another state.
     Is(RecordState),
     None,
@@ -224,9 +334,15 @@ pub enum Released {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begun {
     /// The units are the order's now; may be repeated with the same order.
-    Ok { quantity: u32, device: DeviceId },
+    Ok {
+        quantity: u32,
+        device: DeviceId,
+    },
     /// This very order is finished already.
-    Ordered { quantity: u32, device: DeviceId },
+    Ordered {
+        quantity: u32,
+        device: DeviceId,
+    },
     /// Another order of this shopper is running.
     CheckoutRunning,
     Is(RecordState),
@@ -276,10 +392,21 @@ pub struct InLine<T> {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Overdue {
-    Lapsed { shopper: ShopperId, quantity: u32 },
-    Expired { shopper: ShopperId, quantity: u32 },
+    Lapsed {
+        shopper: ShopperId,
+        quantity: u32,
+    },
+    Expired {
+        shopper: ShopperId,
+        quantity: u32,
+    },
     /// A checkout whose lease ran out; Postgres knows how it ended.
-    Checkout { shopper: ShopperId, quantity: u32, device: DeviceId, order: OrderId },
+    Checkout {
+        shopper: ShopperId,
+        quantity: u32,
+        device: DeviceId,
+        order: OrderId,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -374,7 +501,12 @@ impl Stock {
     pub async fn connect(url: &str, prefix: &str) -> Result<Self> {
         let client = builder(url)?.build()?;
         client.init().await?;
-        let runner = Runner::new(client, Keys { prefix: prefix.into() });
+        let runner = Runner::new(
+            client,
+            Keys {
+                prefix: prefix.into(),
+            },
+        );
         Ok(Self {
             runner,
             clock: Mutex::new(None),
@@ -480,7 +612,9 @@ impl Stock {
                     },
                     |answer| {
                         Ok(match answer.word() {
-                            "ok" => Released::Ok { quantity: answer.number(1)? },
+                            "ok" => Released::Ok {
+                                quantity: answer.number(1)?,
+                            },
                             "none" => Released::None,
                             state => Released::Is(state.parse()?),
                         })
@@ -503,10 +637,14 @@ impl Stock {
                     },
                     |answer| {
                         Ok(match answer.word() {
-                            "ok" => Begun::Ok { quantity: answer.number(1)?, device: answer.parse(2)? },
-                            "ordered" if answer.len() == 3 => {
-                                Begun::Ordered { quantity: answer.number(1)?, device: answer.parse(2)? }
-                            }
+                            "ok" => Begun::Ok {
+                                quantity: answer.number(1)?,
+                                device: answer.parse(2)?,
+                            },
+                            "ordered" if answer.len() == 3 => Begun::Ordered {
+                                quantity: answer.number(1)?,
+                                device: answer.parse(2)?,
+                            },
                             "checkout_running" => Begun::CheckoutRunning,
                             "none" => Begun::None,
                             state => Begun::Is(state.parse()?),
@@ -518,7 +656,13 @@ impl Stock {
     }
 
     /// False: the shopper's record is about something else by now.
-    pub async fn finish_checkout(&self, at: LaneRef, shopper: ShopperId, order: OrderId, committed: bool) -> Result<bool> {
+    pub async fn finish_checkout(
+        &self,
+        at: LaneRef,
+        shopper: ShopperId,
+        order: OrderId,
+        committed: bool,
+    ) -> Result<bool> {
         let answer = self
             .finish
             .submit(&at, (shopper, order, committed), || {
@@ -528,7 +672,11 @@ impl Stock {
                     at,
                     vec![],
                     |(shopper, order, committed): &(ShopperId, OrderId, bool), args| {
-                        args.extend([shopper.to_string(), order.to_string(), u8::from(*committed).to_string()]);
+                        args.extend([
+                            shopper.to_string(),
+                            order.to_string(),
+                            u8::from(*committed).to_string(),
+                        ]);
                     },
                     |answer| Ok(answer.word() == "ok"),
                 )
@@ -556,7 +704,11 @@ impl Stock {
                                 order: answer.text(8)?.parse().ok(),
                             }),
                         };
-                        Ok(Person { bought: answer.number(0)?, limit: answer.number(1)?, record })
+                        Ok(Person {
+                            bought: answer.number(0)?,
+                            limit: answer.number(1)?,
+                            record,
+                        })
                     },
                 )
             })
@@ -581,12 +733,19 @@ impl Stock {
                     },
                     |answer| {
                         Ok(match answer.word() {
-                            "ok" => Joined::Waiting { position: answer.number(1)?, place: answer.number(2)? },
+                            "ok" => Joined::Waiting {
+                                position: answer.number(1)?,
+                                place: answer.number(2)?,
+                            },
                             "admitting" => Joined::Admitting,
-                            "other_quantity" => Joined::OtherQuantity { quantity: answer.number(1)? },
+                            "other_quantity" => Joined::OtherQuantity {
+                                quantity: answer.number(1)?,
+                            },
                             "device_in_line" => Joined::DeviceInLine,
                             "ended" => Joined::Ended,
-                            "room_closed" => Joined::RoomClosed { room_opens_at: answer.number(1)? },
+                            "room_closed" => Joined::RoomClosed {
+                                room_opens_at: answer.number(1)?,
+                            },
                             "missing" => Joined::SaleMissing,
                             _ => return Err(answer.unexpected()),
                         })
@@ -606,10 +765,13 @@ impl Stock {
                     |shopper: &ShopperId, args| args.push(shopper.to_string()),
                     |answer| {
                         Ok(match answer.word() {
-                            "waiting" => {
-                                Stands::Waiting { position: answer.number(1)?, quantity: answer.number(2)? }
-                            }
-                            "admitting" => Stands::Admitting { quantity: answer.number(2)? },
+                            "waiting" => Stands::Waiting {
+                                position: answer.number(1)?,
+                                quantity: answer.number(2)?,
+                            },
+                            "admitting" => Stands::Admitting {
+                                quantity: answer.number(2)?,
+                            },
                             "none" => Stands::Nowhere,
                             _ => return Err(answer.unexpected()),
                         })
@@ -620,7 +782,10 @@ impl Stock {
     }
 
     pub async fn leave(&self, sale: SaleId, shopper: &ShopperId, device: &DeviceId) -> Result<Left> {
-        let answer = self.runner.on_sale(&LEAVE, sale, vec![shopper.to_string(), device.to_string()]).await?;
+        let answer = self
+            .runner
+            .on_sale(&LEAVE, sale, vec![shopper.to_string(), device.to_string()])
+            .await?;
         Ok(match answer.get(1).map(String::as_str) {
             Some("ok") => Left::Ok,
             Some("admitting") => Left::Admitting,
@@ -659,21 +824,34 @@ impl Stock {
                 sale.hold_ms,
                 sale.claim_ms,
             ];
-            self.runner.on_lane(&OPEN_LANE, at, args.iter().map(u64::to_string).collect()).await?;
+            self.runner
+                .on_lane(&OPEN_LANE, at, args.iter().map(u64::to_string).collect())
+                .await?;
         }
         Ok(())
     }
 
     /// Whether the lane lives in Redis.
     pub async fn lane_exists(&self, at: LaneRef) -> Result<bool> {
-        Ok(self.runner.client.exists(self.runner.keys.lane("stock", at)).await?)
+        Ok(self
+            .runner
+            .client
+            .exists(self.runner.keys.lane("stock", at))
+            .await?)
     }
 
     /// Restores what shoppers and devices have bought, before a lost lane opens again.
     pub async fn restore_bought(&self, at: LaneRef, bought: &[(String, String, u32)]) -> Result<()> {
         const CHUNK: usize = 500;
-        let (shoppers, devices) = (self.runner.keys.lane("bought", at), self.runner.keys.lane("device_units", at));
-        let _: () = self.runner.client.del(vec![shoppers.clone(), devices.clone()]).await?;
+        let (shoppers, devices) = (
+            self.runner.keys.lane("bought", at),
+            self.runner.keys.lane("device_units", at),
+        );
+        let _: () = self
+            .runner
+            .client
+            .del(vec![shoppers.clone(), devices.clone()])
+            .await?;
         for chunk in bought.chunks(CHUNK) {
             let pipeline = self.runner.client.pipeline();
             for (shopper, device, units) in chunk {
@@ -688,16 +866,40 @@ impl Stock {
     /// See `lua/set_gate.lua` for what `place` means.
     pub async fn set_gate(&self, at: LaneRef, gate: Gate, place: u64) -> Result<()> {
         let word = if gate == Gate::Open { "open" } else { "line" };
-        self.runner.on_lane(&SET_GATE, at, vec![at.epoch.to_string(), word.into(), place.to_string()]).await?;
+        self.runner
+            .on_lane(
+                &SET_GATE,
+                at,
+                vec![at.epoch.to_string(), word.into(), place.to_string()],
+            )
+            .await?;
         Ok(())
     }
 
     pub async fn counters(&self, at: LaneRef) -> Result<Counters> {
-        const FIELDS: [&str; 8] =
-            ["supply", "available", "claimed", "held", "ordering", "sold", "reservations", "expired"];
+        const FIELDS: [&str; 8] = [
+            "supply",
+            "available",
+            "claimed",
+            "held",
+            "ordering",
+            "sold",
+            "reservations",
+            "expired",
+        ];
         let key = self.runner.keys.lane("stock", at);
         let values: Vec<Option<i64>> = self.runner.client.hmget(key, FIELDS.to_vec()).await?;
-        let [supply, available, claimed, held, ordering, sold, reservations, expired] = values.as_slice() else {
+        let [
+            supply,
+            available,
+            claimed,
+            held,
+            ordering,
+            sold,
+            reservations,
+            expired,
+        ] = values.as_slice()
+        else {
             return Err(Error::unexpected("HMGET has lost a field"));
         };
         if supply.is_none() {
@@ -727,22 +929,39 @@ impl Stock {
 
     /// How many people wait.
     pub async fn queue_length(&self, sale: SaleId) -> Result<u64> {
-        Ok(self.runner.client.zcard(self.runner.keys.sale("queue", sale)).await?)
+        Ok(self
+            .runner
+            .client
+            .zcard(self.runner.keys.sale("queue", sale))
+            .await?)
     }
 
     /// The front of the line: the last place given, the line's length behind them, and who was called for how much.
     pub async fn admit(&self, sale: SaleId, most: usize) -> Result<(u64, u64, Vec<(ShopperId, u32)>)> {
-        let answers = self.runner.on_sale(&ADMIT, sale, vec![most.min(ADMIT_BATCH).to_string()]).await?;
+        let answers = self
+            .runner
+            .on_sale(&ADMIT, sale, vec![most.min(ADMIT_BATCH).to_string()])
+            .await?;
         let mut answers = answers.iter().map(|text| Answer::of(text));
-        let mut number = || answers.next().map_or(Err(Error::unexpected("a short answer")), |a| a.number(0));
+        let mut number = || {
+            answers
+                .next()
+                .map_or(Err(Error::unexpected("a short answer")), |a| a.number(0))
+        };
         let (last_place, length) = (number()?, number()?);
-        let called = answers.map(|a| Ok((a.parse(0)?, a.number(1)?))).collect::<Result<_>>()?;
+        let called = answers
+            .map(|a| Ok((a.parse(0)?, a.number(1)?)))
+            .collect::<Result<_>>()?;
         Ok((last_place, length, called))
     }
 
     pub async fn claim(&self, at: LaneRef, wanted: &[(ShopperId, u32)]) -> Result<At<Vec<Claimed>>> {
         let mut args = vec![at.epoch.to_string()];
-        args.extend(wanted.iter().flat_map(|(shopper, quantity)| [shopper.to_string(), quantity.to_string()]));
+        args.extend(
+            wanted
+                .iter()
+                .flat_map(|(shopper, quantity)| [shopper.to_string(), quantity.to_string()]),
+        );
         let answers = self.runner.on_lane(&CLAIM, at, args).await?;
         let (now, answers) = timed(&answers)?;
         let value = answers
@@ -750,7 +969,10 @@ impl Stock {
             .map(|text| {
                 let answer = Answer::of(text);
                 Ok(match answer.word() {
-                    "ok" => Claimed::Ok { quantity: answer.number(1)?, until: answer.number(2)? },
+                    "ok" => Claimed::Ok {
+                        quantity: answer.number(1)?,
+                        until: answer.number(2)?,
+                    },
                     "has_hold" => Claimed::HasHold,
                     "limit" => Claimed::Limit,
                     "short" => Claimed::Short,
@@ -767,15 +989,31 @@ impl Stock {
         let args = verdicts
             .iter()
             .flat_map(|(shopper, verdict)| {
-                [shopper.to_string(), if *verdict == Verdict::Back { "back" } else { "served" }.to_owned()]
+                [
+                    shopper.to_string(),
+                    if *verdict == Verdict::Back {
+                        "back"
+                    } else {
+                        "served"
+                    }
+                    .to_owned(),
+                ]
             })
             .collect();
         let answer = self.runner.on_sale(&SETTLE_ADMISSION, sale, args).await?;
-        answer.first().map_or(Err(Error::unexpected("a short answer")), |text| Answer::of(text).number(0))
+        answer
+            .first()
+            .map_or(Err(Error::unexpected("a short answer")), |text| {
+                Answer::of(text).number(0)
+            })
     }
 
     pub async fn expire(&self, at: LaneRef) -> Result<At<Vec<Overdue>>> {
-        let args = vec![at.epoch.to_string(), EXPIRE_BATCH.to_string(), CHECKOUT_LEASE.as_millis().to_string()];
+        let args = vec![
+            at.epoch.to_string(),
+            EXPIRE_BATCH.to_string(),
+            CHECKOUT_LEASE.as_millis().to_string(),
+        ];
         let answers = self.runner.on_lane(&EXPIRE, at, args).await?;
         let (now, answers) = timed(&answers)?;
         let value = answers
@@ -786,9 +1024,12 @@ impl Stock {
                 Ok(match answer.word() {
                     "lapsed" => Overdue::Lapsed { shopper, quantity },
                     "expired" => Overdue::Expired { shopper, quantity },
-                    "overdue" => {
-                        Overdue::Checkout { shopper, quantity, device: answer.parse(3)?, order: answer.parse(4)? }
-                    }
+                    "overdue" => Overdue::Checkout {
+                        shopper,
+                        quantity,
+                        device: answer.parse(3)?,
+                        order: answer.parse(4)?,
+                    },
                     _ => return Err(answer.unexpected()),
                 })
             })
@@ -797,19 +1038,42 @@ impl Stock {
     }
 
     /// Units of cancelled orders. Exactly once each, however often this is repeated.
-    pub async fn return_units(&self, at: LaneRef, orders: &[(ShopperId, OrderId, u32, DeviceId)]) -> Result<()> {
+    pub async fn return_units(
+        &self,
+        at: LaneRef,
+        orders: &[(ShopperId, OrderId, u32, DeviceId)],
+    ) -> Result<()> {
         let mut args = vec![at.epoch.to_string()];
         args.extend(orders.iter().flat_map(|(shopper, order, quantity, device)| {
-            [shopper.to_string(), order.to_string(), quantity.to_string(), device.to_string()]
+            [
+                shopper.to_string(),
+                order.to_string(),
+                quantity.to_string(),
+                device.to_string(),
+            ]
         }));
         self.runner.on_lane(&RETURN_UNITS, at, args).await?;
         Ok(())
     }
 
     pub async fn number_tick(&self, sale: SaleId, token: &str) -> Result<TickNumber> {
-        let answer = self.runner.on_sale(&NUMBER_TICK, sale, vec![token.to_owned()]).await?;
-        let at = |i: usize| answer.get(i).map_or(Err(Error::unexpected("a short answer")), |t| Answer::of(t).number(0));
-        Ok(TickNumber { now: at(0)?, seq: at(1)?, waiting: at(2)?, admitted: at(3)? })
+        let answer = self
+            .runner
+            .on_sale(&NUMBER_TICK, sale, vec![token.to_owned()])
+            .await?;
+        let at = |i: usize| {
+            answer
+                .get(i)
+                .map_or(Err(Error::unexpected("a short answer")), |t| {
+                    Answer::of(t).number(0)
+                })
+        };
+        Ok(TickNumber {
+            now: at(0)?,
+            seq: at(1)?,
+            waiting: at(2)?,
+            admitted: at(3)?,
+        })
     }
 
     /// Whether this token leads the sale now. A lease of 0 steps down.
@@ -831,7 +1095,11 @@ impl Stock {
     /// People who looked at a sale in this minute or the one before.
     pub async fn active_users(&self, sale: SaleId, minute: u64) -> Result<u64> {
         let key = |minute: u64| self.runner.keys.sale("active_users", sale) + &format!(":{minute}");
-        Ok(self.runner.client.pfcount(vec![key(minute.saturating_sub(1)), key(minute)]).await?)
+        Ok(self
+            .runner
+            .client
+            .pfcount(vec![key(minute.saturating_sub(1)), key(minute)])
+            .await?)
     }
 
     // ------------------------------------------------------------------------------------------------------- batchers
@@ -857,7 +1125,15 @@ impl Stock {
             async move {
                 let answers = runner.on_lane(file, at, args).await?;
                 let (now, answers) = timed(&answers)?;
-                answers.iter().map(|text| Ok(At { now, value: read(&Answer::of(text))? })).collect()
+                answers
+                    .iter()
+                    .map(|text| {
+                        Ok(At {
+                            now,
+                            value: read(&Answer::of(text))?,
+                        })
+                    })
+                    .collect()
             }
         })
     }
@@ -884,7 +1160,15 @@ impl Stock {
                 let (admitted, answers) = timed(answers)?;
                 answers
                     .iter()
-                    .map(|text| Ok(At { now, value: InLine { admitted, value: read(&Answer::of(text))? } }))
+                    .map(|text| {
+                        Ok(At {
+                            now,
+                            value: InLine {
+                                admitted,
+                                value: read(&Answer::of(text))?,
+                            },
+                        })
+                    })
                     .collect()
             }
         })
@@ -900,7 +1184,12 @@ pub fn builder(url: &str) -> Result<Builder> {
             connection.connection_timeout = REDIS_TIMEOUT;
             connection.internal_command_timeout = REDIS_TIMEOUT;
         })
-        .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MIN_MS, RECONNECT_MAX_MS, 2));
+        .set_policy(ReconnectPolicy::new_exponential(
+            0,
+            RECONNECT_MIN_MS,
+            RECONNECT_MAX_MS,
+            2,
+        ));
     Ok(builder)
 }
 
@@ -908,7 +1197,9 @@ pub fn builder(url: &str) -> Result<Builder> {
 
 /// Splits the leading number off a script's answer.
 fn timed(answers: &[String]) -> Result<(u64, &[String])> {
-    let (first, rest) = answers.split_first().ok_or_else(|| Error::unexpected("an empty answer"))?;
+    let (first, rest) = answers
+        .split_first()
+        .ok_or_else(|| Error::unexpected("an empty answer"))?;
     Ok((Answer::of(first).number(0)?, rest))
 }
 
@@ -919,7 +1210,9 @@ struct Answer<'a> {
 
 impl<'a> Answer<'a> {
     fn of(text: &'a str) -> Self {
-        Self { words: text.split(' ').collect() }
+        Self {
+            words: text.split(' ').collect(),
+        }
     }
 
     fn len(&self) -> usize {
@@ -949,19 +1242,32 @@ impl<'a> Answer<'a> {
 
 fn read_reserved(answer: &Answer<'_>) -> Result<Reserved> {
     Ok(match answer.word() {
-        "ok" => {
-            Reserved::Ok { quantity: answer.number(1)?, until: answer.number(2)?, state: answer.text(3)?.parse()? }
-        }
+        "ok" => Reserved::Ok {
+            quantity: answer.number(1)?,
+            until: answer.number(2)?,
+            state: answer.text(3)?.parse()?,
+        },
         "reused" => Reserved::CommandReused,
-        "already_held" => Reserved::AlreadyHeld { quantity: answer.number(1)? },
+        "already_held" => Reserved::AlreadyHeld {
+            quantity: answer.number(1)?,
+        },
         "checkout_running" => Reserved::CheckoutRunning,
         "paused" => Reserved::Paused,
-        "not_open" => Reserved::NotOpen { opens_at: answer.number(1)? },
+        "not_open" => Reserved::NotOpen {
+            opens_at: answer.number(1)?,
+        },
         "ended" => Reserved::Ended,
         "join_first" => Reserved::JoinFirst,
-        "limit" => Reserved::Limit { left: answer.number(1)? },
-        "device_limit" => Reserved::DeviceLimit { left: answer.number(1)? },
-        "short" => Reserved::Short { available: answer.number(1)?, in_carts: answer.number(2)? },
+        "limit" => Reserved::Limit {
+            left: answer.number(1)?,
+        },
+        "device_limit" => Reserved::DeviceLimit {
+            left: answer.number(1)?,
+        },
+        "short" => Reserved::Short {
+            available: answer.number(1)?,
+            in_carts: answer.number(2)?,
+        },
         _ => return Err(answer.unexpected()),
     })
 }

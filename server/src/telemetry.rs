@@ -31,7 +31,9 @@ static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 /// Starts logging to stderr. A second call (tests in one process) changes nothing.
 pub fn start_logging(logging: &Logging) {
     let filter = EnvFilter::try_new(&logging.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let _ = match logging.log_format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),
@@ -40,12 +42,17 @@ pub fn start_logging(logging: &Logging) {
 
 /// The process's metrics, in Prometheus' text format.
 pub fn metrics_text() -> String {
-    start_metrics().as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    start_metrics()
+        .as_ref()
+        .map(PrometheusHandle::render)
+        .unwrap_or_default()
 }
 
 /// Installs the recorder once; later calls return the same.
 pub fn start_metrics() -> &'static Option<PrometheusHandle> {
-    const COMMAND_BUCKETS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+    const COMMAND_BUCKETS: &[f64] = &[
+        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+    ];
     const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
     METRICS.get_or_init(|| {
         PrometheusBuilder::new()

@@ -59,8 +59,11 @@ pub async fn show(
         command::tick_now(&app, &sale),
         app.stock.active_users(id, now / 60_000),
     )?;
-    let conversion_rate =
-        if counters.reservations == 0 { 0.0 } else { orders.confirmed as f64 / counters.reservations as f64 };
+    let conversion_rate = if counters.reservations == 0 {
+        0.0
+    } else {
+        orders.confirmed as f64 / counters.reservations as f64
+    };
     Ok(axum::Json(Metrics {
         sale_id: id.to_string(),
         status: sale.phase_at(now),

@@ -31,7 +31,11 @@ impl FromRequestParts<Arc<App>> for Operator {
 impl Operator {
     /// Admins see all sales, merchants their own.
     pub fn sees(&self) -> Option<&str> {
-        if self.0.is_admin() { None } else { Some(self.0.shopper.as_str()) }
+        if self.0.is_admin() {
+            None
+        } else {
+            Some(self.0.shopper.as_str())
+        }
     }
 
     /// The sale as it is in Postgres now, if this operator may steer it.

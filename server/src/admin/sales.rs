@@ -86,15 +86,23 @@ impl SaleBody {
             if (least..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
                 Ok(())
             } else {
-                Err(field(name, &format!("must have {least} to {MAX_TEXT_CHARS} characters")))
+                Err(field(
+                    name,
+                    &format!("must have {least} to {MAX_TEXT_CHARS} characters"),
+                ))
             }
         };
         text("product_name", self.product_name.trim(), 1)?;
         text("description", &self.description, 0)?;
-        let product_id = self.product_id.unwrap_or_else(|| self.product_name.trim().to_lowercase().replace(' ', "-"));
+        let product_id = self
+            .product_id
+            .unwrap_or_else(|| self.product_name.trim().to_lowercase().replace(' ', "-"));
         text("product_id", &product_id, 1)?;
         if currency_exponent(&self.currency).is_none() {
-            return Err(field("currency", "must be an ISO 4217 code that we know, such as EUR"));
+            return Err(field(
+                "currency",
+                "must be an ISO 4217 code that we know, such as EUR",
+            ));
         }
         let original_price = range("original_price", self.original_price, 0, MAX_PRICE)?;
         let sale_price = range("sale_price", self.sale_price, 0, MAX_PRICE)?;
@@ -109,14 +117,21 @@ impl SaleBody {
             return Err(field("room_opens_at", "must not be after start_time"));
         }
         let total_stock = range("total_stock", self.total_stock, 1, i64::from(MAX_STOCK))? as u32;
-        let lanes = range("lanes", self.lanes, 1, i64::from(MAX_LANES).min(i64::from(total_stock)))? as u32;
+        let lanes = range(
+            "lanes",
+            self.lanes,
+            1,
+            i64::from(MAX_LANES).min(i64::from(total_stock)),
+        )? as u32;
         let most_units = i64::from(MAX_QUANTITY);
         let per_shopper_limit = range("per_shopper_limit", self.per_shopper_limit, 1, most_units)?;
         let per_device_limit = match self.per_device_limit {
             Some(limit) => range("per_device_limit", limit, 1, most_units)?,
             None => per_shopper_limit,
         };
-        let time = |name: &str, ms: i64| Ok::<u64, Problem>(range(name, ms, MIN_TIME_MS as i64, MAX_TIME_MS as i64)? as u64);
+        let time = |name: &str, ms: i64| {
+            Ok::<u64, Problem>(range(name, ms, MIN_TIME_MS as i64, MAX_TIME_MS as i64)? as u64)
+        };
         let now = Utc::now();
         Ok(Sale {
             id: SaleId::from_parts(now.timestamp_millis().max(0) as u64, rand::random()),
@@ -148,7 +163,10 @@ fn range(name: &str, value: i64, least: i64, most: i64) -> Result<i64, Problem> 
     if (least..=most).contains(&value) {
         Ok(value)
     } else {
-        Err(field(name, &format!("must be a whole number from {least} to {most}")))
+        Err(field(
+            name,
+            &format!("must be a whole number from {least} to {most}"),
+        ))
     }
 }
 
@@ -202,18 +220,37 @@ pub async fn show(
 }
 
 /// `POST /admin/sales/{sale_id}/pause`: no more claims and reservations; carts and checkouts go on.
-pub async fn pause(state: State<Arc<App>>, operator: Operator, sale: SalePath) -> Result<axum::Json<SaleView>, Problem> {
-    change(state.0, operator, sale.0, &[Phase::Scheduled, Phase::Waiting, Phase::Live], Phase::Paused).await
+pub async fn pause(
+    state: State<Arc<App>>,
+    operator: Operator,
+    sale: SalePath,
+) -> Result<axum::Json<SaleView>, Problem> {
+    change(
+        state.0,
+        operator,
+        sale.0,
+        &[Phase::Scheduled, Phase::Waiting, Phase::Live],
+        Phase::Paused,
+    )
+    .await
 }
 
 /// `POST /admin/sales/{sale_id}/resume`
-pub async fn resume(state: State<Arc<App>>, operator: Operator, sale: SalePath) -> Result<axum::Json<SaleView>, Problem> {
+pub async fn resume(
+    state: State<Arc<App>>,
+    operator: Operator,
+    sale: SalePath,
+) -> Result<axum::Json<SaleView>, Problem> {
     // Back to the beginning: by the clock it is then where it belongs.
     change(state.0, operator, sale.0, &[Phase::Paused], Phase::Scheduled).await
 }
 
 /// `POST /admin/sales/{sale_id}/end`: over now; what is in carts and checkouts may still be bought.
-pub async fn end(state: State<Arc<App>>, operator: Operator, sale: SalePath) -> Result<axum::Json<SaleView>, Problem> {
+pub async fn end(
+    state: State<Arc<App>>,
+    operator: Operator,
+    sale: SalePath,
+) -> Result<axum::Json<SaleView>, Problem> {
     let from = [Phase::Scheduled, Phase::Waiting, Phase::Live, Phase::Paused];
     change(state.0, operator, sale.0, &from, Phase::Ended).await
 }
@@ -227,9 +264,17 @@ async fn change(
 ) -> Result<axum::Json<SaleView>, Problem> {
     let sale = operator.sale(&app, id).await?;
     let over = sale.phase_at(app.stock.clock().await?) == Phase::Ended;
-    if over || !app.store.set_status(id, from, to, operator.0.shopper.as_str()).await? {
+    if over
+        || !app
+            .store
+            .set_status(id, from, to, operator.0.shopper.as_str())
+            .await?
+    {
         let now = crate::sale::phase_word(if over { Phase::Ended } else { sale.status });
-        return Err(Problem(Reject::because(Code::SaleWrongState, format!("The sale is {now}."))));
+        return Err(Problem(Reject::because(
+            Code::SaleWrongState,
+            format!("The sale is {now}."),
+        )));
     }
     let sale = operator.sale(&app, id).await?;
     reconcile::open(&app, &sale).await?;

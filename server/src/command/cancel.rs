@@ -10,12 +10,19 @@ pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId)
     if known.as_ref().is_some_and(|known| *known != digest) {
         return Err(Code::CommandIdReused.into());
     }
-    let row = app.store.cancel_by_shopper(order, &caller.shopper, command, &digest).await?;
-    let Some(row) = row.filter(|row| row.quantity > 0) else { return Err(Code::OrderUnknown.into()) };
+    let row = app
+        .store
+        .cancel_by_shopper(order, &caller.shopper, command, &digest)
+        .await?;
+    let Some(row) = row.filter(|row| row.quantity > 0) else {
+        return Err(Code::OrderUnknown.into());
+    };
     match row.status {
         OrderStatus::Confirmed => Err(Code::OrderConfirmed.into()),
         // Cancelled by something else before: to cancel it again is no success of this command.
-        _ if known.is_none() && row.reason.as_deref() != Some("by_shopper") => Err(Code::OrderCancelled.into()),
+        _ if known.is_none() && row.reason.as_deref() != Some("by_shopper") => {
+            Err(Code::OrderCancelled.into())
+        }
         _ => {
             // If this fails, the reconciler returns the units.
             if let Some(sale) = app.find_sale(row.sale).await?
@@ -23,7 +30,9 @@ pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId)
             {
                 tracing::warn!(%order, %error, "an order is cancelled, its units are left to the reconciler");
             }
-            app.live.tell(row.sale, caller.shopper.clone(), ServerMessage::Order(row.view())).await;
+            app.live
+                .tell(row.sale, caller.shopper.clone(), ServerMessage::Order(row.view()))
+                .await;
             Ok(Done::Order(row.view()))
         }
     }

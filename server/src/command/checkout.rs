@@ -28,7 +28,14 @@ pub async fn run(
     match payment {
         None => Ok(Done::Order(as_placed(&row))),
         Some(payment) => {
-            pay::settle(app, caller, pay::command_of_checkout(app, caller, command), &row, payment).await
+            pay::settle(
+                app,
+                caller,
+                pay::command_of_checkout(app, caller, command),
+                &row,
+                payment,
+            )
+            .await
         }
     }
 }
@@ -48,7 +55,10 @@ async fn place(
     digest: Vec<u8>,
 ) -> Result<OrderRow, Reject> {
     let at = sale.lane_of(&caller.shopper);
-    let begun = app.stock.begin_checkout(at, caller.shopper.clone(), order).await?;
+    let begun = app
+        .stock
+        .begin_checkout(at, caller.shopper.clone(), order)
+        .await?;
     let (quantity, device) = match begun.value {
         Begun::Ok { quantity, device } | Begun::Ordered { quantity, device } => (quantity, device),
         other => return done_before(app, caller, command, order, &digest, other).await,
@@ -70,7 +80,11 @@ async fn place(
     match placed {
         Placed::Ok(row) => {
             // Committed: the order stands. Should this step fail, the reconciler repeats it.
-            if let Err(error) = app.stock.finish_checkout(at, caller.shopper.clone(), order, true).await {
+            if let Err(error) = app
+                .stock
+                .finish_checkout(at, caller.shopper.clone(), order, true)
+                .await
+            {
                 tracing::warn!(%order, %error, "an order is committed, its checkout is left to the reconciler");
             }
             let hold = Hold {
@@ -82,16 +96,24 @@ async fn place(
                 reason: None,
                 at: begun.now,
             };
-            app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold)).await;
-            app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Order(row.view())).await;
+            app.live
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold))
+                .await;
+            app.live
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Order(row.view()))
+                .await;
             Ok(row)
         }
         Placed::CommandReused => {
-            app.stock.finish_checkout(at, caller.shopper.clone(), order, false).await?;
+            app.stock
+                .finish_checkout(at, caller.shopper.clone(), order, false)
+                .await?;
             Err(Code::CommandIdReused.into())
         }
         Placed::Refused => {
-            app.stock.finish_checkout(at, caller.shopper.clone(), order, false).await?;
+            app.stock
+                .finish_checkout(at, caller.shopper.clone(), order, false)
+                .await?;
             let hold = Hold {
                 sale: sale.id,
                 state: HoldState::Revoked,
@@ -101,8 +123,13 @@ async fn place(
                 reason: Some("no_supply".into()),
                 at: begun.now,
             };
-            app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold)).await;
-            Err(Reject::because(Code::SoldOut, "There are no units left for this order; you were not charged."))
+            app.live
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold))
+                .await;
+            Err(Reject::because(
+                Code::SoldOut,
+                "There are no units left for this order; you were not charged.",
+            ))
         }
     }
 }

@@ -46,15 +46,23 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         return Err(limit(person.limit));
     }
 
-    let answer = app.stock.join(sale.id, caller.shopper.clone(), device.clone(), quantity.get()).await?;
-    let At { now, value: InLine { admitted, value } } = answer;
+    let answer = app
+        .stock
+        .join(sale.id, caller.shopper.clone(), device.clone(), quantity.get())
+        .await?;
+    let At {
+        now,
+        value: InLine { admitted, value },
+    } = answer;
     let (position, place) = match value {
         Joined::Waiting { position, place } => (position, place),
         Joined::Admitting => return Err(Reject::new(Code::AlreadyInLine).after_ms(200)),
         Joined::OtherQuantity { quantity } => {
             return Err(Reject::because(
                 Code::AlreadyInLine,
-                format!("You are in this line already, for {quantity}: leave it first to ask for another quantity."),
+                format!(
+                    "You are in this line already, for {quantity}: leave it first to ask for another quantity."
+                ),
             ));
         }
         Joined::DeviceInLine => return Err(Code::DeviceInLine.into()),
@@ -78,7 +86,13 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         reason: None,
         at: now,
     };
-    app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Entry(entry.clone())).await;
+    app.live
+        .tell(
+            sale.id,
+            caller.shopper.clone(),
+            ServerMessage::Entry(entry.clone()),
+        )
+        .await;
     joined(app, caller, entry)
 }
 
@@ -91,5 +105,8 @@ fn joined(app: &App, caller: &Caller, entry: Entry) -> Answer {
 }
 
 fn limit(limit: u32) -> Reject {
-    Reject::because(Code::LimitReached, format!("The limit is {limit} per person in this sale."))
+    Reject::because(
+        Code::LimitReached,
+        format!("The limit is {limit} per person in this sale."),
+    )
 }

@@ -42,9 +42,11 @@ fn dispatch<'a>(
     match command {
         Command::Join { sale, quantity } => Box::pin(join::run(app, caller, sale, quantity)),
         Command::Leave { sale } => Box::pin(leave::run(app, caller, sale)),
-        Command::Reserve { sale, quantity, partial } => {
-            Box::pin(reserve::run(app, caller, id, sale, quantity, partial))
-        }
+        Command::Reserve {
+            sale,
+            quantity,
+            partial,
+        } => Box::pin(reserve::run(app, caller, id, sale, quantity, partial)),
         Command::Release { sale } => Box::pin(release::run(app, caller, sale)),
         Command::Checkout { sale, payment } => Box::pin(checkout::run(app, caller, id, sale, payment)),
         Command::Pay { order, payment } => Box::pin(pay::run(app, caller, id, order, payment)),

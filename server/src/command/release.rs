@@ -10,7 +10,10 @@ use flashsale_protocol::{Code, Done, Hold, HoldState, SaleId, ServerMessage};
 
 pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
     let sale = app.sale(sale).await?;
-    let answer = app.stock.release(sale.lane_of(&caller.shopper), caller.shopper.clone(), What::Held).await?;
+    let answer = app
+        .stock
+        .release(sale.lane_of(&caller.shopper), caller.shopper.clone(), What::Held)
+        .await?;
     match answer.value {
         Released::Ok { quantity } => {
             let hold = Hold {
@@ -22,7 +25,9 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
                 reason: None,
                 at: answer.now,
             };
-            app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone())).await;
+            app.live
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone()))
+                .await;
             Ok(Done::Hold(hold))
         }
         Released::Is(RecordState::Expired) => Err(Code::HoldExpired.into()),

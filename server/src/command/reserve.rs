@@ -30,7 +30,11 @@ pub async fn run(
     let answer = app.stock.reserve(sale.lane_of(&caller.shopper), item).await?;
     let now = answer.now;
     let reject = match answer.value {
-        Reserved::Ok { quantity, until, state } => {
+        Reserved::Ok {
+            quantity,
+            until,
+            state,
+        } => {
             let hold = Hold {
                 sale: sale.id,
                 state: hold_state(state).ok_or_else(|| Reject::from(Error::unexpected("no hold")))?,
@@ -41,7 +45,9 @@ pub async fn run(
                 at: now,
             };
             if state == RecordState::Held {
-                app.live.tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone())).await;
+                app.live
+                    .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone()))
+                    .await;
             }
             return Ok(Done::Hold(hold));
         }
@@ -59,7 +65,10 @@ pub async fn run(
         Reserved::JoinFirst => Code::JoinFirst.into(),
         Reserved::Limit { left } => {
             let limit = sale.per_shopper_limit;
-            Reject::because(Code::LimitReached, format!("The limit is {limit} per person; {left} are left for you."))
+            Reject::because(
+                Code::LimitReached,
+                format!("The limit is {limit} per person; {left} are left for you."),
+            )
         }
         Reserved::DeviceLimit { .. } => Code::DeviceLimitReached.into(),
         Reserved::Short { available, .. } if available > 0 => {
@@ -67,8 +76,15 @@ pub async fn run(
         }
         Reserved::Short { in_carts, .. } => {
             // Units in unpaid orders may come back as well; only the shared tick knows of them.
-            let unpaid = app.hub.last_tick(sale.id).is_some_and(|tick| tick.outlook() != Outlook::SoldOut);
-            if in_carts > 0 || unpaid { Code::NoneFree.into() } else { Code::SoldOut.into() }
+            let unpaid = app
+                .hub
+                .last_tick(sale.id)
+                .is_some_and(|tick| tick.outlook() != Outlook::SoldOut);
+            if in_carts > 0 || unpaid {
+                Code::NoneFree.into()
+            } else {
+                Code::SoldOut.into()
+            }
         }
     };
     Err(reject)

@@ -24,9 +24,24 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
         app.store.orders_of(shopper, Some(sale.id)),
         tick_now(app, sale),
     )?;
-    let At { now, value: InLine { admitted, value: stands } } = place;
+    let At {
+        now,
+        value: InLine {
+            admitted,
+            value: stands,
+        },
+    } = place;
     let entry = |state, quantity, position, claim_until| {
-        Some(Entry { sale: sale.id, state, quantity, position, admitted, claim_until, reason: None, at: now })
+        Some(Entry {
+            sale: sale.id,
+            state,
+            quantity,
+            position,
+            admitted,
+            claim_until,
+            reason: None,
+            at: now,
+        })
     };
     let record = person.value.record;
     let entry = match (stands, &record) {
@@ -53,7 +68,13 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
         })
     });
     let orders = orders.iter().map(OrderRow::view).collect();
-    Ok(SaleState { sale: sale.info(), tick, entry, hold, orders })
+    Ok(SaleState {
+        sale: sale.info(),
+        tick,
+        entry,
+        hold,
+        orders,
+    })
 }
 
 /// The sale's shared state: the last tick where one has come, else from the stores.
@@ -81,7 +102,10 @@ pub async fn tick_now(app: &App, sale: &Sale) -> Result<Tick> {
         held: counters.held,
         ordering: counters.ordering,
         sold: counters.sold,
-        unpaid: lanes.iter().map(|lane| u64::from(lane.allocated - lane.confirmed)).sum(),
+        unpaid: lanes
+            .iter()
+            .map(|lane| u64::from(lane.allocated - lane.confirmed))
+            .sum(),
         waiting,
         admitted: 0,
         pace: 0.0,

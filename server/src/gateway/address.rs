@@ -23,7 +23,9 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
-        Ok(Self(forwarded(&parts.headers, app.limits.trusted_proxy_hops).unwrap_or(peer)))
+        Ok(Self(
+            forwarded(&parts.headers, app.limits.trusted_proxy_hops).unwrap_or(peer),
+        ))
     }
 }
 

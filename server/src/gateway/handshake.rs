@@ -35,7 +35,10 @@ pub async fn upgrade(
     if app.draining.is_cancelled() {
         return Err(refused(Code::Unavailable));
     }
-    let place = app.hub.enter(address).ok_or_else(|| refused(Code::TooManyFromAddress))?;
+    let place = app
+        .hub
+        .enter(address)
+        .ok_or_else(|| refused(Code::TooManyFromAddress))?;
 
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -59,9 +62,15 @@ pub async fn upgrade(
     answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let accept = derive_accept_key(key.as_bytes());
-    answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept.parse().map_err(|_| bad("The key is malformed."))?);
+    answer.insert(
+        header::SEC_WEBSOCKET_ACCEPT,
+        accept.parse().map_err(|_| bad("The key is malformed."))?,
+    );
     if subprotocol {
-        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        answer.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(SUBPROTOCOL),
+        );
     }
     Ok(response)
 }
@@ -82,10 +91,15 @@ fn check(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     if !has(header::SEC_WEBSOCKET_VERSION, "13") {
         return Err(bad("The WebSocket version must be 13."));
     }
-    if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) && !has(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+    if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL)
+        && !has(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
+    {
         return Err(bad("The subprotocol must be flashsale.v1."));
     }
-    headers.get(header::SEC_WEBSOCKET_KEY).cloned().ok_or_else(|| bad("The WebSocket key is missing."))
+    headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .cloned()
+        .ok_or_else(|| bad("The WebSocket key is missing."))
 }
 
 fn bad(detail: &str) -> Problem {

@@ -10,11 +10,11 @@ use crate::{
 };
 use dashmap::DashMap;
 use flashsale_protocol::{CloseCode, Code, Reject, SaleId, ShopperId, Tick};
+use fred::{clients::SubscriberClient, prelude::*};
 use governor::{
     DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
-use fred::{clients::SubscriberClient, prelude::*};
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -67,6 +67,9 @@ struct Socket {
 /// The sales that a socket watches, for the count of people looking.
 type Watching = Arc<Mutex<Vec<SaleId>>>;
 
+/// A sale to subscribe to, and who waits for it.
+type Wanted = (SaleId, oneshot::Sender<()>);
+
 pub struct Hub {
     subscriber: SubscriberClient,
     keys: Keys,
@@ -75,8 +78,8 @@ pub struct Hub {
     addresses: Arc<DashMap<IpAddr, usize>>,
     sockets: Arc<watch::Sender<usize>>,
     next_socket: AtomicU64,
-    wanted: mpsc::UnboundedSender<(SaleId, oneshot::Sender<()>)>,
-    wanted_rx: Mutex<Option<mpsc::UnboundedReceiver<(SaleId, oneshot::Sender<()>)>>>,
+    wanted: mpsc::UnboundedSender<Wanted>,
+    wanted_rx: Mutex<Option<mpsc::UnboundedReceiver<Wanted>>>,
     per_shopper: usize,
     per_address: usize,
     per_socket: usize,
@@ -154,7 +157,8 @@ impl Hub {
             per_address: limits.sockets_per_address,
             per_socket: limits.events_per_socket,
             requests: RateLimiter::keyed(
-                Quota::per_second(at_least_one(limits.commands_per_s)).allow_burst(at_least_one(limits.command_burst)),
+                Quota::per_second(at_least_one(limits.commands_per_s))
+                    .allow_burst(at_least_one(limits.command_burst)),
             ),
             guests: RateLimiter::keyed(Quota::per_minute(at_least_one(limits.guests_per_minute))),
         })
@@ -174,17 +178,25 @@ impl Hub {
         drop(count);
         self.sockets.send_modify(|count| *count += 1);
         metrics::gauge!(name::SOCKETS).increment(1);
-        Some(Place { address, addresses: self.addresses.clone(), sockets: self.sockets.clone() })
+        Some(Place {
+            address,
+            addresses: self.addresses.clone(),
+            sockets: self.sockets.clone(),
+        })
     }
 
     /// Whether this shopper may make another REST request now.
     pub fn allow(&self, shopper: &ShopperId) -> Result<(), Reject> {
-        self.requests.check_key(shopper).map_err(|not_until| too_many(Code::TooManyCommands, &not_until))
+        self.requests
+            .check_key(shopper)
+            .map_err(|not_until| too_many(Code::TooManyCommands, &not_until))
     }
 
     /// Whether another guest session may be made from this address now.
     pub fn allow_guest(&self, address: IpAddr) -> Result<(), Reject> {
-        self.guests.check_key(&address).map_err(|not_until| too_many(Code::TooManyFromAddress, &not_until))
+        self.guests
+            .check_key(&address)
+            .map_err(|not_until| too_many(Code::TooManyFromAddress, &not_until))
     }
 
     /// Waits until no socket is open.
@@ -205,15 +217,31 @@ impl Hub {
         let close = CancellationToken::new();
         let mut sockets = hub.shoppers.entry(shopper.clone()).or_default();
         let watching = Watching::default();
-        sockets.push(Socket { id, events: sender, close: close.clone(), watching: watching.clone() });
+        sockets.push(Socket {
+            id,
+            events: sender,
+            close: close.clone(),
+            watching: watching.clone(),
+        });
         while sockets.len() > hub.per_shopper {
             let oldest = sockets.remove(0);
-            if oldest.events.try_send(Event::Close(CloseCode::TooManySockets)).is_err() {
+            if oldest
+                .events
+                .try_send(Event::Close(CloseCode::TooManySockets))
+                .is_err()
+            {
                 oldest.close.cancel();
             }
         }
         drop(sockets);
-        Registration { hub: app.clone(), shopper, id, events, close, watching }
+        Registration {
+            hub: app.clone(),
+            shopper,
+            id,
+            events,
+            close,
+            watching,
+        }
     }
 
     /// A sale's ticks. Returns when the subscription stands, so that nothing after it is missed.
@@ -225,7 +253,9 @@ impl Hub {
         let ticks = self
             .sales
             .entry(sale)
-            .or_insert_with(|| Channel { ticks: watch::Sender::new(None) })
+            .or_insert_with(|| Channel {
+                ticks: watch::Sender::new(None),
+            })
             .ticks
             .subscribe();
         let (done, subscribed) = oneshot::channel();
@@ -237,12 +267,22 @@ impl Hub {
 
     /// The newest tick of a sale that somebody here watches.
     pub fn last_tick(&self, sale: SaleId) -> Option<Arc<Tick>> {
-        self.sales.get(&sale)?.ticks.borrow().as_ref().map(|live| live.tick.clone())
+        self.sales
+            .get(&sale)?
+            .ticks
+            .borrow()
+            .as_ref()
+            .map(|live| live.tick.clone())
     }
 
     fn deliver_tick(&self, tick: Tick, frame: String) {
-        let Some(channel) = self.sales.get(&tick.sale) else { return };
-        let live = Arc::new(LiveTick { tick: Arc::new(tick), frame: frame.into() });
+        let Some(channel) = self.sales.get(&tick.sale) else {
+            return;
+        };
+        let live = Arc::new(LiveTick {
+            tick: Arc::new(tick),
+            frame: frame.into(),
+        });
         channel.ticks.send_if_modified(|last| {
             let newer = last.as_ref().is_none_or(|last| last.tick.seq < live.tick.seq);
             if newer {
@@ -253,7 +293,9 @@ impl Hub {
     }
 
     fn deliver_news(&self, shopper: &ShopperId, frame: Utf8Bytes) {
-        let Some(sockets) = self.shoppers.get(shopper) else { return };
+        let Some(sockets) = self.shoppers.get(shopper) else {
+            return;
+        };
         for socket in sockets.iter() {
             // A socket that does not keep up is closed: its client reconnects and asks for the state.
             if socket.events.try_send(Event::Frame(frame.clone())).is_err() {
@@ -276,7 +318,9 @@ pub fn at_least_one(number: u32) -> NonZeroU32 {
 /// Receives what is published, keeps the subscriptions as the sockets need them, and counts people looking.
 pub async fn run(app: Arc<App>, stopping: CancellationToken) {
     let hub = &app.hub;
-    let Some(mut wanted) = hub.wanted_rx.lock().ok().and_then(|mut rx| rx.take()) else { return };
+    let Some(mut wanted) = hub.wanted_rx.lock().ok().and_then(|mut rx| rx.take()) else {
+        return;
+    };
     let mut messages = hub.subscriber.message_rx();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
@@ -306,7 +350,9 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
 }
 
 async fn receive(app: &App, message: fred::types::Message) {
-    let Some(text) = message.value.as_str() else { return };
+    let Some(text) = message.value.as_str() else {
+        return;
+    };
     match LiveMessage::parse(&text) {
         Some(LiveMessage::Tick(tick, frame)) => app.hub.deliver_tick(tick, frame),
         Some(LiveMessage::News(news)) => {
@@ -328,7 +374,10 @@ async fn unsubscribe_unwatched(hub: &Hub) {
         .collect();
     for sale in idle {
         // Somebody may have come meanwhile.
-        if hub.sales.remove_if(&sale, |_, channel| channel.ticks.receiver_count() == 0).is_some()
+        if hub
+            .sales
+            .remove_if(&sale, |_, channel| channel.ticks.receiver_count() == 0)
+            .is_some()
             && let Err(error) = hub.subscriber.unsubscribe(hub.keys.live(sale)).await
         {
             tracing::debug!(%sale, %error, "cannot unsubscribe");

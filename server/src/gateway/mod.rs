@@ -44,7 +44,10 @@ fn routes(app: Arc<App>, web_dir: PathBuf) -> Router {
         .route("/flash-sales/{sale}/join-queue", post(rest::queue::join))
         .route("/carts/{user}", get(rest::carts::show))
         .route("/carts/{user}/items", post(rest::carts::add))
-        .route("/carts/{user}/items/{sale}", axum::routing::delete(rest::carts::remove))
+        .route(
+            "/carts/{user}/items/{sale}",
+            axum::routing::delete(rest::carts::remove),
+        )
         .route("/orders", post(rest::orders::create))
         .route("/orders/{order}", get(rest::orders::show))
         .route("/orders/{order}/pay", post(rest::orders::pay))
@@ -60,9 +63,18 @@ fn routes(app: Arc<App>, web_dir: PathBuf) -> Router {
         .route("/dev/sign-in", post(rest::session::dev_sign_in))
         .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT));
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            REQUEST_TIMEOUT,
+        ));
     let socket = Router::new().route("/ws", get(handshake::upgrade));
-    Router::new().merge(api).merge(socket).merge(operations()).merge(pages(web_dir)).layer(common()).with_state(app)
+    Router::new()
+        .merge(api)
+        .merge(socket)
+        .merge(operations())
+        .merge(pages(web_dir))
+        .layer(common())
+        .with_state(app)
 }
 
 /// What an operator and a load balancer ask; also there in a process without the gateway role.
@@ -76,21 +88,26 @@ fn operations() -> Router<Arc<App>> {
 /// The built pages.
 fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
     let page = |name: &str| ServeFile::new(web_dir.join(name));
-    let revalidate = SetResponseHeaderLayer::if_not_present(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache"),
-    );
+    let revalidate =
+        SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let kept = SetResponseHeaderLayer::overriding(
         header::CACHE_CONTROL,
         HeaderValue::from_static("public, max-age=31536000, immutable"),
     );
     Router::new()
-        .nest_service("/assets", ServiceBuilder::new().layer(kept).service(ServeDir::new(web_dir.join("assets"))))
+        .nest_service(
+            "/assets",
+            ServiceBuilder::new()
+                .layer(kept)
+                .service(ServeDir::new(web_dir.join("assets"))),
+        )
         .route_service("/", page("index.html"))
         .route_service("/sale/{sale}", page("index.html"))
         .route_service("/admin", page("admin.html"))
         .route_service("/widget.js", page("widget.js"))
-        .fallback_service(ServeDir::new(web_dir).fallback(axum::handler::HandlerWithoutStateExt::into_service(rest::not_found)))
+        .fallback_service(ServeDir::new(web_dir).fallback(
+            axum::handler::HandlerWithoutStateExt::into_service(rest::not_found),
+        ))
         .layer(revalidate)
         .layer(CompressionLayer::new())
 }
@@ -114,7 +131,11 @@ fn common() -> impl tower::Layer<
     // The widget lives on other origins. Tokens are in headers, never in cookies, so that any origin may ask.
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::any())
-        .allow_methods([axum::http::Method::GET, axum::http::Method::POST, axum::http::Method::DELETE])
+        .allow_methods([
+            axum::http::Method::GET,
+            axum::http::Method::POST,
+            axum::http::Method::DELETE,
+        ])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
@@ -151,7 +172,11 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
 /// Serves until the server drains. Without the gateway role: only what operators ask.
 pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gateway: bool) {
     let draining = app.draining.clone();
-    let router = if gateway { routes(app, web_dir) } else { operations().layer(common()).with_state(app) };
+    let router = if gateway {
+        routes(app, web_dir)
+    } else {
+        operations().layer(common()).with_state(app)
+    };
     listen(router, listener, draining).await;
 }
 
@@ -171,7 +196,9 @@ async fn listen(router: Router, listener: TcpListener, draining: tokio_util::syn
         }
     });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(draining.cancelled_owned()).await;
+    let served = axum::serve(listener, service)
+        .with_graceful_shutdown(draining.cancelled_owned())
+        .await;
     if let Err(error) = served {
         tracing::error!(%error, "the listener has failed");
     }

@@ -4,8 +4,8 @@
 use super::hub::{Event, Hub, LiveTick, Place, Registration, at_least_one, too_many};
 use crate::{app::App, auth::Caller, command, telemetry::name};
 use flashsale_protocol::{
-    CloseCode, Code, Command, CommandId, DeviceId, Done, Malformed, Outcome, Reject, Request, SaleId, SaleState,
-    ServerMessage, Welcome,
+    CloseCode, Code, Command, CommandId, DeviceId, Done, Malformed, Outcome, Reject, Request, SaleId,
+    SaleState, ServerMessage, Welcome,
 };
 use futures_util::{FutureExt, SinkExt, Stream, StreamExt, future::BoxFuture};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -153,18 +153,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     async fn request(&mut self, text: &str) -> Result<(), End> {
         if let Err(not_until) = self.rate.check() {
             let id = Request::parse(text).ok().map(|request| request.id);
-            return self.offence(id, too_many(Code::TooManyCommands, &not_until)).await;
+            return self
+                .offence(id, too_many(Code::TooManyCommands, &not_until))
+                .await;
         }
         let request = match Request::parse(text) {
             Ok(request) => request,
-            Err(Malformed { id, code, message }) => return self.offence(id, Reject::because(code, message)).await,
+            Err(Malformed { id, code, message }) => {
+                return self.offence(id, Reject::because(code, message)).await;
+            }
         };
         let id = request.id;
         if self.reused(&request) {
             return self.offence(Some(id), Code::CommandIdReused.into()).await;
         }
         match (&self.session, request.command) {
-            (None, Command::Hello { token, device, resume }) => self.hello(id, &token, device, resume).await,
+            (
+                None,
+                Command::Hello {
+                    token,
+                    device,
+                    resume,
+                },
+            ) => self.hello(id, &token, device, resume).await,
             (None, _) => self.offence(Some(id), Code::HelloFirst.into()).await,
             (Some(_), Command::Hello { .. }) => self.offence(Some(id), Code::HelloTwice.into()).await,
             (Some(_), Command::Ping { t }) => {
@@ -181,7 +192,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             }
             (Some(session), Command::Watch { sale }) => {
                 let caller = session.caller.clone();
-                let watched = self.watch(&caller, sale).await.map(|state| Done::State(Box::new(state)));
+                let watched = self
+                    .watch(&caller, sale)
+                    .await
+                    .map(|state| Done::State(Box::new(state)));
                 self.reply(Some(id), watched).await
             }
             (Some(session), command) => {
@@ -233,7 +247,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             }
         };
         let registration = Hub::register(&self.app, caller.shopper.clone());
-        self.session = Some(Session { caller: caller.clone(), registration });
+        self.session = Some(Session {
+            caller: caller.clone(),
+            registration,
+        });
         let mut states = Vec::new();
         for sale in resume {
             match self.watch(&caller, sale).await {
@@ -274,7 +291,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
 
     fn note_watching(&self) {
         if let Some(session) = &self.session {
-            session.registration.watching(self.ticks.keys().copied().collect());
+            session
+                .registration
+                .watching(self.ticks.keys().copied().collect());
         }
     }
 
@@ -285,15 +304,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             Ok(done) => Outcome::Ok(done),
             Err(reject) => Outcome::Error(reject),
         };
-        self.send(ServerMessage::Reply { id, outcome }.to_json().into()).await
+        self.send(ServerMessage::Reply { id, outcome }.to_json().into())
+            .await
     }
 
     /// A refusal that a well-behaved client does not cause. Too many of them end the connection.
     async fn offence(&mut self, id: Option<CommandId>, reject: Reject) -> Result<(), End> {
         self.offences += 1;
-        metrics::counter!(name::COMMANDS, "command" => "refused", "outcome" => reject.code.word()).increment(1);
+        metrics::counter!(name::COMMANDS, "command" => "refused", "outcome" => reject.code.word())
+            .increment(1);
         self.reply(id, Err(reject)).await?;
-        if self.offences > self.app.limits.max_offences { Err(End::Close(CloseCode::Abuse)) } else { Ok(()) }
+        if self.offences > self.app.limits.max_offences {
+            Err(End::Close(CloseCode::Abuse))
+        } else {
+            Ok(())
+        }
     }
 
     async fn say_bye(&mut self) -> Result<(), End> {
@@ -319,7 +344,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     }
 
     async fn close(&mut self, code: CloseCode) {
-        let frame = CloseFrame { code: WsCloseCode::from(code.number()), reason: code.word().into() };
+        let frame = CloseFrame {
+            code: WsCloseCode::from(code.number()),
+            reason: code.word().into(),
+        };
         let closing = async {
             // Then read until the client has answered, or the close might be lost behind unread data.
             if self.stream.close(Some(frame)).await.is_ok() {
@@ -347,7 +375,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
 
     fn timed_out(&self) -> Result<(), End> {
         let limits = &self.app.limits;
-        let Some(session) = &self.session else { return Err(End::Close(CloseCode::HelloTimeout)) };
+        let Some(session) = &self.session else {
+            return Err(End::Close(CloseCode::HelloTimeout));
+        };
         if session.caller.expires_at <= chrono::Utc::now().timestamp_millis().max(0) as u64 {
             Err(End::Close(CloseCode::TokenExpired))
         } else if self.last_heard.elapsed() >= Duration::from_millis(limits.idle_timeout_ms) {

@@ -57,11 +57,24 @@ pub async fn add(
     Json(body): Json<AddBody>,
 ) -> Result<(StatusCode, axum::Json<AddedView>), Problem> {
     let caller = bearer.acting_for(&user)?;
-    let command = Command::Reserve { sale: body.sale_id, quantity: body.quantity_requested, partial: body.partial };
+    let command = Command::Reserve {
+        sale: body.sale_id,
+        quantity: body.quantity_requested,
+        partial: body.partial,
+    };
     match super::run(&app, &caller, &headers, command).await? {
-        Done::Hold(Hold { quantity, expires_at, state, .. }) => Ok((
+        Done::Hold(Hold {
+            quantity,
+            expires_at,
+            state,
+            ..
+        }) => Ok((
             StatusCode::CREATED,
-            axum::Json(AddedView { quantity_reserved: quantity, expires_at: rfc3339(expires_at), status: state }),
+            axum::Json(AddedView {
+                quantity_reserved: quantity,
+                expires_at: rfc3339(expires_at),
+                status: state,
+            }),
         )),
         _ => Err(Code::Internal.into()),
     }
@@ -91,7 +104,11 @@ pub async fn show(
     let mut items = Vec::new();
     let mut first = None;
     for sale in app.store.sales_to_lead().await? {
-        let person = app.stock.person(sale.lane_of(&caller.shopper), caller.shopper.clone()).await?.value;
+        let person = app
+            .stock
+            .person(sale.lane_of(&caller.shopper), caller.shopper.clone())
+            .await?
+            .value;
         let Some(record) = person.record else { continue };
         let Some(state @ (HoldState::Held | HoldState::Ordering)) = command::hold_state(record.state) else {
             continue;
@@ -110,7 +127,10 @@ pub async fn show(
         });
     }
     Ok(axum::Json(CartView {
-        total: items.iter().map(|item| item.unit_price * i64::from(item.quantity)).sum(),
+        total: items
+            .iter()
+            .map(|item| item.unit_price * i64::from(item.quantity))
+            .sum(),
         currency: items.first().map(|item| item.currency.clone()),
         expires_in_seconds: first.map(|at| at.saturating_sub(now).div_ceil(1000)),
         items,

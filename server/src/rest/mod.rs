@@ -56,7 +56,13 @@ struct ProblemBody<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Reject { code, message, retry, retry_after_ms, order } = self.0;
+        let Reject {
+            code,
+            message,
+            retry,
+            retry_after_ms,
+            order,
+        } = self.0;
         let body = ProblemBody {
             r#type: format!("urn:flashsale:problem:{}", code.word()),
             title: code.text(),
@@ -70,7 +76,10 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(ms) = retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
         }
@@ -95,7 +104,11 @@ pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
 }
 
 pub async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], include_str!("../../../docs/openapi.json")).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        include_str!("../../../docs/openapi.json"),
+    )
+        .into_response()
 }
 
 /// The caller of a REST request: `Authorization: Bearer …`, with the device from `X-Device-Id` or the device cookie.
@@ -128,7 +141,10 @@ impl Bearer {
         let user: ShopperId = parse("user_id", user)?;
         if self.0.shopper != user {
             if !self.0.is_admin() {
-                return Err(Problem(Reject::because(Code::Forbidden, "The token belongs to another user.")));
+                return Err(Problem(Reject::because(
+                    Code::Forbidden,
+                    "The token belongs to another user.",
+                )));
             }
             self.0.shopper = user;
         }
@@ -143,24 +159,42 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let bytes = axum::body::Bytes::from_request(request, app).await.map_err(|rejection| {
-            let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
-            Problem::from(if too_large { Code::FrameTooLarge } else { Code::BadJson })
-        })?;
+        let bytes = axum::body::Bytes::from_request(request, app)
+            .await
+            .map_err(|rejection| {
+                let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+                Problem::from(if too_large {
+                    Code::FrameTooLarge
+                } else {
+                    Code::BadJson
+                })
+            })?;
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem(Reject::because(Code::BadJson, format!("The body is not JSON: {error}.")))
+            Problem(Reject::because(
+                Code::BadJson,
+                format!("The body is not JSON: {error}."),
+            ))
         })?;
-        serde_path_to_error::deserialize(value).map(Json).map_err(|error| {
-            let path = error.path().to_string();
-            let inner = error.into_inner();
-            let message = if path == "." { format!("{inner}.") } else { format!("{path}: {inner}.") };
-            Problem(Reject::because(Code::InvalidField, message))
-        })
+        serde_path_to_error::deserialize(value)
+            .map(Json)
+            .map_err(|error| {
+                let path = error.path().to_string();
+                let inner = error.into_inner();
+                let message = if path == "." {
+                    format!("{inner}.")
+                } else {
+                    format!("{path}: {inner}.")
+                };
+                Problem(Reject::because(Code::InvalidField, message))
+            })
     }
 }
 
 /// A path segment or header that is an id.
-pub fn parse<T: FromStr<Err = flashsale_protocol::id::InvalidId>>(name: &str, text: &str) -> Result<T, Problem> {
+pub fn parse<T: FromStr<Err = flashsale_protocol::id::InvalidId>>(
+    name: &str,
+    text: &str,
+) -> Result<T, Problem> {
     text.parse().map_err(|error| field(name, &format!("{error}")))
 }
 
@@ -171,8 +205,9 @@ impl FromRequestParts<Arc<App>> for SalePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let Path(sale) =
-            Path::<String>::from_request_parts(parts, app).await.map_err(|_| Problem::from(Code::NotFound))?;
+        let Path(sale) = Path::<String>::from_request_parts(parts, app)
+            .await
+            .map_err(|_| Problem::from(Code::NotFound))?;
         sale.parse().map(Self).map_err(|_| Code::SaleUnknown.into())
     }
 }
@@ -190,9 +225,17 @@ pub async fn run(
 ) -> Result<flashsale_protocol::Done, Problem> {
     const MAX_KEY_CHARS: usize = 255;
     let id = match headers.get("idempotency-key").map(|value| value.to_str()) {
-        None => CommandId::from_parts(chrono::Utc::now().timestamp_millis().max(0) as u64, rand::random()),
+        None => CommandId::from_parts(
+            chrono::Utc::now().timestamp_millis().max(0) as u64,
+            rand::random(),
+        ),
         Some(Ok(key)) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
-        Some(_) => return Err(field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")),
+        Some(_) => {
+            return Err(field(
+                "Idempotency-Key",
+                "must be 1 to 255 visible ASCII characters",
+            ));
+        }
     };
     Ok(command::run(app, caller, CommandRequest { id, command }).await?)
 }

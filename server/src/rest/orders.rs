@@ -6,7 +6,9 @@ use axum::{
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
 };
-use flashsale_protocol::{Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, SaleId, ShopperId};
+use flashsale_protocol::{
+    Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, SaleId, ShopperId,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -78,17 +80,33 @@ pub async fn create(
 ) -> Result<(StatusCode, axum::Json<OrderView>), Problem> {
     let caller = bearer.acting_for(body.user_id.as_str())?;
     let [item] = body.cart_items.as_slice() else {
-        return Err(field("cart_items", "must be exactly one item; every sale is an order of its own"));
+        return Err(field(
+            "cart_items",
+            "must be exactly one item; every sale is an order of its own",
+        ));
     };
     if let Some(quantity) = item.quantity {
         let sale = app.sale(item.sale_id).await?;
-        let person = app.stock.person(sale.lane_of(&caller.shopper), caller.shopper.clone()).await?.value;
-        if person.record.is_some_and(|record| record.quantity != quantity.get()) {
+        let person = app
+            .stock
+            .person(sale.lane_of(&caller.shopper), caller.shopper.clone())
+            .await?
+            .value;
+        if person
+            .record
+            .is_some_and(|record| record.quantity != quantity.get())
+        {
             return Err(field("cart_items[0].quantity", "is not what the cart holds"));
         }
     }
-    let command = Command::Checkout { sale: item.sale_id, payment: body.payment };
-    Ok((StatusCode::CREATED, order(super::run(&app, &caller, &headers, command).await?)?))
+    let command = Command::Checkout {
+        sale: item.sale_id,
+        payment: body.payment,
+    };
+    Ok((
+        StatusCode::CREATED,
+        order(super::run(&app, &caller, &headers, command).await?)?,
+    ))
 }
 
 /// `GET /orders/{id}`
@@ -111,7 +129,10 @@ pub async fn pay(
     headers: HeaderMap,
     Json(body): Json<PayBody>,
 ) -> Result<axum::Json<OrderView>, Problem> {
-    let command = Command::Pay { order: order_id(&id)?, payment: body.payment };
+    let command = Command::Pay {
+        order: order_id(&id)?,
+        payment: body.payment,
+    };
     order(super::run(&app, &caller, &headers, command).await?)
 }
 
@@ -122,7 +143,9 @@ pub async fn cancel(
     Bearer(caller): Bearer,
     headers: HeaderMap,
 ) -> Result<axum::Json<OrderView>, Problem> {
-    let command = Command::Cancel { order: order_id(&id)? };
+    let command = Command::Cancel {
+        order: order_id(&id)?,
+    };
     order(super::run(&app, &caller, &headers, command).await?)
 }
 

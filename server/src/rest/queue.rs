@@ -54,8 +54,19 @@ pub async fn join(
         (None, named) => caller.device = named,
         _ => {}
     }
-    let done = super::run(&app, &caller, &headers, Command::Join { sale, quantity: body.quantity }).await?;
-    let Done::Joined { entry, queue_token } = done else { return Err(unexpected()) };
+    let done = super::run(
+        &app,
+        &caller,
+        &headers,
+        Command::Join {
+            sale,
+            quantity: body.quantity,
+        },
+    )
+    .await?;
+    let Done::Joined { entry, queue_token } = done else {
+        return Err(unexpected());
+    };
     Ok(axum::Json(JoinedView {
         queue_token,
         position: entry.position,
@@ -73,7 +84,9 @@ pub async fn position(
 ) -> Result<axum::Json<PositionView>, Problem> {
     let sale = app.sale(sale).await?;
     if let Some(token) = headers.get("queue-token") {
-        let token = token.to_str().map_err(|_| field("Queue-Token", "is not readable"))?;
+        let token = token
+            .to_str()
+            .map_err(|_| field("Queue-Token", "is not readable"))?;
         app.authority.check_queue_token(token, sale.id, &caller.shopper)?;
     }
     let state = command::sale_state(&app, &caller, &sale).await?;
@@ -102,4 +115,3 @@ fn wait_seconds(entry: &Entry, pace: f64) -> Option<u64> {
 fn unexpected() -> Problem {
     crate::error::Error::unexpected("a command has answered for another").into()
 }
-

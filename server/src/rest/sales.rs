@@ -92,15 +92,27 @@ pub async fn list(State(app): State<Arc<App>>) -> Result<axum::Json<SaleList>, P
 }
 
 /// `GET /flash-sales/{sale_id}`
-pub async fn show(State(app): State<Arc<App>>, SalePath(id): SalePath) -> Result<axum::Json<SaleView>, Problem> {
+pub async fn show(
+    State(app): State<Arc<App>>,
+    SalePath(id): SalePath,
+) -> Result<axum::Json<SaleView>, Problem> {
     let sale = app.sale(id).await?;
-    Ok(axum::Json(SaleView::new(&sale, &command::tick_now(&app, &sale).await?)))
+    Ok(axum::Json(SaleView::new(
+        &sale,
+        &command::tick_now(&app, &sale).await?,
+    )))
 }
 
 /// What is on or coming, for the command line's list of links.
 pub async fn current(app: &App) -> anyhow::Result<Vec<SaleView>> {
-    let list = views(app, None).await.map_err(|problem| anyhow::anyhow!("{}", problem.0.message))?;
-    Ok(list.sales.into_iter().filter(|view| !matches!(view.status, Phase::Ended | Phase::Cancelled)).collect())
+    let list = views(app, None)
+        .await
+        .map_err(|problem| anyhow::anyhow!("{}", problem.0.message))?;
+    Ok(list
+        .sales
+        .into_iter()
+        .filter(|view| !matches!(view.status, Phase::Ended | Phase::Cancelled))
+        .collect())
 }
 
 /// The latest sales, of one merchant or of all.
@@ -110,12 +122,20 @@ pub async fn views(app: &App, merchant: Option<&str>) -> Result<SaleList, Proble
         match command::tick_now(app, &sale).await {
             Ok(tick) => sales.push(SaleView::new(&sale, &tick)),
             // One sale that Redis does not know yet must not hide the others.
-            Err(error) => tracing::warn!(sale = %sale.id, status = phase_word(sale.status), %error, "a sale is left out"),
+            Err(error) => {
+                tracing::warn!(sale = %sale.id, status = phase_word(sale.status), %error, "a sale is left out")
+            }
         }
     }
     let over = |view: &SaleView| matches!(view.status, Phase::Ended | Phase::Cancelled);
-    sales.sort_by(|a, b| over(a).cmp(&over(b)).then_with(|| {
-        if over(a) { b.start_time.cmp(&a.start_time) } else { a.start_time.cmp(&b.start_time) }
-    }));
+    sales.sort_by(|a, b| {
+        over(a).cmp(&over(b)).then_with(|| {
+            if over(a) {
+                b.start_time.cmp(&a.start_time)
+            } else {
+                a.start_time.cmp(&b.start_time)
+            }
+        })
+    });
     Ok(SaleList { sales })
 }

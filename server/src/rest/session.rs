@@ -47,7 +47,11 @@ pub async fn create(
         SessionBody::default()
     } else {
         serde_json::from_slice(&body).map_err(|error| {
-            let code = if error.is_data() { Code::InvalidField } else { Code::BadJson };
+            let code = if error.is_data() {
+                Code::InvalidField
+            } else {
+                Code::BadJson
+            };
             Problem(Reject::because(code, format!("{error}.")))
         })?
     };
@@ -61,8 +65,10 @@ pub async fn create(
         None => app.authority.new_device().map_err(failed)?,
     };
     let shopper = app.authority.guest(&device).map_err(failed)?;
-    let token =
-        app.authority.issue(shopper.clone(), Role::Shopper, Some(device.clone()), GUEST_LIFE).map_err(failed)?;
+    let token = app
+        .authority
+        .issue(shopper.clone(), Role::Shopper, Some(device.clone()), GUEST_LIFE)
+        .map_err(failed)?;
     let cookie = format!("{COOKIE}={device}; Path=/; HttpOnly; SameSite=Lax; Max-Age={COOKIE_LIFE_S}");
     let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
     let session = Session {
@@ -88,7 +94,11 @@ pub fn device_of(headers: &HeaderMap, authority: &Authority) -> Option<DeviceId>
 
 /// `GET /dev`: whether the development sign-in is there.
 pub async fn dev(State(app): State<Arc<App>>) -> Result<StatusCode, Problem> {
-    if app.dev { Ok(StatusCode::NO_CONTENT) } else { Err(Code::NotFound.into()) }
+    if app.dev {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Code::NotFound.into())
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -21,7 +21,11 @@ pub use orders::{NewOrder, OrderRow, Placed};
 pub use payments::{Paid, PayItem};
 
 /// Orders, payments and cancellations that one transaction settles.
-const COMMIT: BatchLimits = BatchLimits { items: 500, waiting: 20_000, deadline: COMMAND_DEADLINE };
+const COMMIT: BatchLimits = BatchLimits {
+    items: 500,
+    waiting: 20_000,
+    deadline: COMMAND_DEADLINE,
+};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// No statement of ours runs longer, unless something is wrong.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
@@ -46,7 +50,11 @@ impl Store {
             .connect_with(options)
             .await?;
         MIGRATOR.run(&pool).await?;
-        Ok(Self { pool, place: Batchers::default(), pay: Batchers::default() })
+        Ok(Self {
+            pool,
+            place: Batchers::default(),
+            pay: Batchers::default(),
+        })
     }
 
     pub async fn ping(&self) -> Result<()> {

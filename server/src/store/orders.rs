@@ -139,7 +139,10 @@ impl Store {
     }
 
     pub async fn order(&self, order: OrderId) -> Result<Option<OrderRow>> {
-        Ok(load(&mut *self.pool.acquire().await?, &[order.to_string()]).await?.into_values().next())
+        Ok(load(&mut *self.pool.acquire().await?, &[order.to_string()])
+            .await?
+            .into_values()
+            .next())
     }
 
     /// A shopper's orders, newest first; of one sale or of all. Abandoned ones never were.
@@ -183,11 +186,20 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(|row| (row.user_id, row.device_id, row.units as u32)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.user_id, row.device_id, row.units as u32))
+            .collect())
     }
 
     /// Settles a checkout that its gateway has left: if the order is not there, it never will be.
-    pub async fn settle_abandoned(&self, at: LaneRef, order: OrderId, shopper: &ShopperId, device: &DeviceId) -> Result<OrderRow> {
+    pub async fn settle_abandoned(
+        &self,
+        at: LaneRef,
+        order: OrderId,
+        shopper: &ShopperId,
+        device: &DeviceId,
+    ) -> Result<OrderRow> {
         let mut tx = self.pool.begin().await?;
         // The row takes the order's id: a late commit of the same order finds it and adds nothing.
         sqlx::query!(
@@ -203,7 +215,9 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        let row = load(&mut tx, &[order.to_string()]).await?.remove(&order.to_string());
+        let row = load(&mut tx, &[order.to_string()])
+            .await?
+            .remove(&order.to_string());
         tx.commit().await?;
         row.ok_or_else(|| Error::unexpected("an order has vanished"))
     }
@@ -218,10 +232,17 @@ impl Store {
     ) -> Result<Option<OrderRow>> {
         let mut tx = self.pool.begin().await?;
         let ids = [order.to_string()];
-        sqlx::query!("SELECT order_id FROM flash_sale_orders WHERE order_id = ANY($1) FOR UPDATE", &ids)
-            .fetch_all(&mut *tx)
-            .await?;
-        let Some(row) = load(&mut tx, &ids).await?.remove(&ids[0]).filter(|row| row.shopper == *shopper) else {
+        sqlx::query!(
+            "SELECT order_id FROM flash_sale_orders WHERE order_id = ANY($1) FOR UPDATE",
+            &ids
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let Some(row) = load(&mut tx, &ids)
+            .await?
+            .remove(&ids[0])
+            .filter(|row| row.shopper == *shopper)
+        else {
             return Ok(None);
         };
         if row.status != OrderStatus::Pending {
@@ -237,7 +258,13 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        cancel_rows(&mut tx, std::slice::from_ref(&row), "by_shopper", shopper.as_str()).await?;
+        cancel_rows(
+            &mut tx,
+            std::slice::from_ref(&row),
+            "by_shopper",
+            shopper.as_str(),
+        )
+        .await?;
         let row = load(&mut tx, &ids).await?.remove(&ids[0]);
         tx.commit().await?;
         Ok(row)
@@ -284,9 +311,12 @@ impl Store {
 
     pub async fn mark_returned(&self, orders: &[OrderId]) -> Result<()> {
         let ids: Vec<String> = orders.iter().map(OrderId::to_string).collect();
-        sqlx::query!("UPDATE flash_sale_orders SET units_returned = TRUE WHERE order_id = ANY($1)", &ids)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query!(
+            "UPDATE flash_sale_orders SET units_returned = TRUE WHERE order_id = ANY($1)",
+            &ids
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 }
@@ -308,7 +338,12 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
 }
 
 /// Cancels locked, pending orders: their units leave the lane's allocation, and are to be returned in Redis.
-async fn cancel_rows(connection: &mut PgConnection, rows: &[OrderRow], reason: &str, actor: &str) -> Result<()> {
+async fn cancel_rows(
+    connection: &mut PgConnection,
+    rows: &[OrderRow],
+    reason: &str,
+    actor: &str,
+) -> Result<()> {
     let ids: Vec<String> = rows.iter().map(|row| row.order.to_string()).collect();
     sqlx::query!(
         "UPDATE flash_sale_orders
@@ -348,12 +383,20 @@ async fn place_batch(pool: &PgPool, at: LaneRef, orders: &[NewOrder]) -> Result<
     let mut placed: HashMap<OrderId, (Placed, &[u8])> = HashMap::new();
     match place_all(pool, at, &distinct).await? {
         Some(results) => {
-            placed.extend(distinct.iter().zip(results).map(|(o, result)| (o.order, (result, o.digest.as_slice()))));
+            placed.extend(
+                distinct
+                    .iter()
+                    .zip(results)
+                    .map(|(o, result)| (o.order, (result, o.digest.as_slice()))),
+            );
         }
         None => {
             for order in &distinct {
                 let result = place_all(pool, at, &[order]).await?.and_then(|mut one| one.pop());
-                placed.insert(order.order, (result.unwrap_or(Placed::Refused), order.digest.as_slice()));
+                placed.insert(
+                    order.order,
+                    (result.unwrap_or(Placed::Refused), order.digest.as_slice()),
+                );
             }
         }
     }
@@ -372,7 +415,8 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
     // Everybody locks in the same order, so that two gateways with the same commands cannot block each other.
     let mut sorted: Vec<&NewOrder> = orders.to_vec();
     sorted.sort_by_key(|order| order.order);
-    let column = |text: fn(&NewOrder) -> String| sorted.iter().map(|order| text(order)).collect::<Vec<String>>();
+    let column =
+        |text: fn(&NewOrder) -> String| sorted.iter().map(|order| text(order)).collect::<Vec<String>>();
     let ids = column(|o| o.order.to_string());
     let shoppers = column(|o| o.shopper.to_string());
     let devices = column(|o| o.device.to_string());
@@ -435,8 +479,11 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
     .into_iter()
     .collect();
 
-    let new_units: i32 =
-        sorted.iter().filter(|order| fresh.contains(&order.order.to_string())).map(|order| order.quantity as i32).sum();
+    let new_units: i32 = sorted
+        .iter()
+        .filter(|order| fresh.contains(&order.order.to_string()))
+        .map(|order| order.quantity as i32)
+        .sum();
     if new_units > 0 {
         let guarded = sqlx::query!(
             "UPDATE sale_lanes SET allocated = allocated + $4

@@ -47,7 +47,9 @@ impl Store {
                                 return Ok(paid);
                             }
                         }
-                        Err(Error::unexpected("payments of the same commands keep meeting each other"))
+                        Err(Error::unexpected(
+                            "payments of the same commands keep meeting each other",
+                        ))
                     }
                 })
             })
@@ -94,7 +96,10 @@ async fn pay_all(pool: &PgPool, items: &[PayItem]) -> Result<Option<Vec<Paid>>> 
     for item in items {
         let key = (item.shopper.to_string(), item.command.to_string());
         let id = item.order.to_string();
-        let Some(row) = rows.get_mut(&id).filter(|row| row.shopper == item.shopper && row.quantity > 0) else {
+        let Some(row) = rows
+            .get_mut(&id)
+            .filter(|row| row.shopper == item.shopper && row.quantity > 0)
+        else {
             decisions.push(Some(Code::OrderUnknown));
             continue;
         };
@@ -117,7 +122,10 @@ async fn pay_all(pool: &PgPool, items: &[PayItem]) -> Result<Option<Vec<Paid>>> 
             row.status = OrderStatus::Confirmed;
             confirmed.insert(id);
         }
-        known.insert(key, (item.digest.clone(), refusal.map(|code| code.word().to_owned())));
+        known.insert(
+            key,
+            (item.digest.clone(), refusal.map(|code| code.word().to_owned())),
+        );
         new.push((item, refusal, row.amount, row.currency.clone()));
         decisions.push(refusal);
     }
@@ -144,11 +152,13 @@ async fn pay_all(pool: &PgPool, items: &[PayItem]) -> Result<Option<Vec<Paid>>> 
         items
             .iter()
             .zip(decisions)
-            .map(|(item, refusal)| match (refusal, rows.get(&item.order.to_string())) {
-                (None, Some(row)) => Paid::Ok(row.clone()),
-                (Some(code), _) => Paid::Refused(code),
-                (None, None) => Paid::Refused(Code::OrderUnknown),
-            })
+            .map(
+                |(item, refusal)| match (refusal, rows.get(&item.order.to_string())) {
+                    (None, Some(row)) => Paid::Ok(row.clone()),
+                    (Some(code), _) => Paid::Refused(code),
+                    (None, None) => Paid::Refused(Code::OrderUnknown),
+                },
+            )
             .collect(),
     ))
 }
@@ -163,8 +173,10 @@ async fn write(
     let commands: Vec<String> = new.iter().map(|(item, ..)| item.command.to_string()).collect();
     let digests: Vec<Vec<u8>> = new.iter().map(|(item, ..)| item.digest.clone()).collect();
     let orders: Vec<String> = new.iter().map(|(item, ..)| item.order.to_string()).collect();
-    let refusals: Vec<Option<String>> =
-        new.iter().map(|(_, refusal, ..)| refusal.map(|code| code.word().to_owned())).collect();
+    let refusals: Vec<Option<String>> = new
+        .iter()
+        .map(|(_, refusal, ..)| refusal.map(|code| code.word().to_owned()))
+        .collect();
     let inserted = sqlx::query!(
         "INSERT INTO commands (user_id, command_id, digest, order_id, refusal)
          SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[])
@@ -237,5 +249,9 @@ async fn write(
 }
 
 fn code_of(word: &str) -> Code {
-    Code::ALL.iter().copied().find(|code| code.word() == word).unwrap_or(Code::Internal)
+    Code::ALL
+        .iter()
+        .copied()
+        .find(|code| code.word() == word)
+        .unwrap_or(Code::Internal)
 }

@@ -283,7 +283,10 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         other => return Err(Error::unexpected(format!("a sale in the state {other:?}"))),
     };
     Ok(Sale {
-        id: row.sale_id.parse().map_err(|_| Error::unexpected("a sale id that is no ULID"))?,
+        id: row
+            .sale_id
+            .parse()
+            .map_err(|_| Error::unexpected("a sale id that is no ULID"))?,
         merchant: row.merchant_id,
         product_id: row.product_id,
         product_name: row.product_name,

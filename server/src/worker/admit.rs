@@ -17,7 +17,10 @@ const NOT_LIVE: Duration = Duration::from_millis(500);
 
 pub async fn run(led: &Led) {
     let opened = Mutex::new(None);
-    repeat("admit", led.id, || async { step(led, &mut *opened.lock().await).await }).await;
+    repeat("admit", led.id, || async {
+        step(led, &mut *opened.lock().await).await
+    })
+    .await;
 }
 
 /// `opened` is the place up to which the gate is open already.
@@ -28,7 +31,11 @@ async fn step(led: &Led, opened: &mut Option<u64>) -> Result<Duration> {
     if sale.phase_at(now) != Phase::Live {
         let starts_in = crate::sale::ms(sale.start_time).saturating_sub(now);
         let soon = starts_in > 0 && starts_in < NOT_LIVE.as_millis() as u64;
-        return Ok(if soon { Duration::from_millis(starts_in) } else { NOT_LIVE });
+        return Ok(if soon {
+            Duration::from_millis(starts_in)
+        } else {
+            NOT_LIVE
+        });
     }
     let free = app.stock.sale_counters(&sale).await?.available;
     let most = (free.min(u64::from(sale.inflow)) as usize).min(ADMIT_BATCH);
@@ -51,7 +58,10 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
     let app = &led.app;
     let mut by_lane: HashMap<LaneRef, Vec<(ShopperId, u32)>> = HashMap::new();
     for (shopper, quantity) in called {
-        by_lane.entry(sale.lane_of(&shopper)).or_default().push((shopper, quantity));
+        by_lane
+            .entry(sale.lane_of(&shopper))
+            .or_default()
+            .push((shopper, quantity));
     }
     let mut verdicts = Vec::new();
     let mut news = Vec::new();
@@ -69,13 +79,15 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
                 at: claims.now,
             };
             let (verdict, told) = match claimed {
-                Claimed::Ok { quantity, until } => {
-                    (Verdict::Served, Some(entry(EntryState::Admitted, quantity, Some(until), None)))
-                }
+                Claimed::Ok { quantity, until } => (
+                    Verdict::Served,
+                    Some(entry(EntryState::Admitted, quantity, Some(until), None)),
+                ),
                 Claimed::HasHold => (Verdict::Served, Some(entry(EntryState::Served, 0, None, None))),
-                Claimed::Limit => {
-                    (Verdict::Served, Some(entry(EntryState::Removed, 0, None, Some(Code::LimitReached))))
-                }
+                Claimed::Limit => (
+                    Verdict::Served,
+                    Some(entry(EntryState::Removed, 0, None, Some(Code::LimitReached))),
+                ),
                 Claimed::Short | Claimed::Shut => (Verdict::Back, None),
             };
             verdicts.push((shopper.clone(), verdict));
@@ -83,7 +95,9 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
         }
     }
     app.stock.settle_admission(sale.id, &verdicts).await?;
-    let told = news.into_iter().map(|(shopper, entry)| app.live.tell(sale.id, shopper, ServerMessage::Entry(entry)));
+    let told = news
+        .into_iter()
+        .map(|(shopper, entry)| app.live.tell(sale.id, shopper, ServerMessage::Entry(entry)));
     futures_util::future::join_all(told).await;
     Ok(())
 }

@@ -52,8 +52,19 @@ async fn step(led: &Led) -> Result<Duration> {
                     };
                     told.push(app.live.tell(sale.id, shopper, ServerMessage::Hold(hold)));
                 }
-                Overdue::Checkout { shopper, quantity, device, order } => {
-                    let checkout = reconcile::Checkout { at, shopper, quantity, device, order };
+                Overdue::Checkout {
+                    shopper,
+                    quantity,
+                    device,
+                    order,
+                } => {
+                    let checkout = reconcile::Checkout {
+                        at,
+                        shopper,
+                        quantity,
+                        device,
+                        order,
+                    };
                     if let Err(error) = reconcile::settle_checkout(app, &sale, checkout).await {
                         tracing::warn!(%order, %error, "a checkout is not settled yet");
                     }

@@ -24,7 +24,11 @@ async fn step(led: &Led) -> Result<Duration> {
     let phase = sale.phase_at(now);
     if phase != sale.status && matches!(phase, Phase::Waiting | Phase::Live | Phase::Ended) {
         // From this very state: an operator's change in between wins.
-        if app.store.set_status(led.id, &[sale.status], phase, "worker").await? {
+        if app
+            .store
+            .set_status(led.id, &[sale.status], phase, "worker")
+            .await?
+        {
             tracing::info!(sale = %led.id, phase = phase_word(phase), "the sale moves on");
         }
         app.forget_sale(led.id).await;
@@ -33,6 +37,12 @@ async fn step(led: &Led) -> Result<Duration> {
         app.live.changed(led.id).await?;
         return Ok(Duration::ZERO);
     }
-    let next = [sale.room_opens_at, sale.start_time, sale.end_time].into_iter().map(ms).filter(|at| *at > now).min();
-    Ok(next.map_or(AT_MOST, |at| Duration::from_millis(at - now).clamp(AT_LEAST, AT_MOST)))
+    let next = [sale.room_opens_at, sale.start_time, sale.end_time]
+        .into_iter()
+        .map(ms)
+        .filter(|at| *at > now)
+        .min();
+    Ok(next.map_or(AT_MOST, |at| {
+        Duration::from_millis(at - now).clamp(AT_LEAST, AT_MOST)
+    }))
 }

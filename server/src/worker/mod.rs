@@ -45,7 +45,10 @@ pub struct Led {
 
 impl Led {
     pub async fn sale(&self) -> Result<Arc<Sale>> {
-        self.app.find_sale(self.id).await?.ok_or_else(|| Error::unexpected("a sale has vanished"))
+        self.app
+            .find_sale(self.id)
+            .await?
+            .ok_or_else(|| Error::unexpected("a sale has vanished"))
     }
 
     pub fn unpaid(&self) -> u64 {
@@ -83,11 +86,20 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
             stays
         });
         app.retain(|id| sales.iter().any(|sale| sale.id == id));
-        for sale in sales.iter().filter(|sale| !led.contains_key(&sale.id)).collect::<Vec<_>>() {
+        for sale in sales
+            .iter()
+            .filter(|sale| !led.contains_key(&sale.id))
+            .collect::<Vec<_>>()
+        {
             match app.stock.lead(sale.id, &token, LEASE).await {
                 Ok(true) => {
                     let stop = stopping.child_token();
-                    let task = Led { app: app.clone(), id: sale.id, token: token.clone(), unpaid: AtomicU64::new(0) };
+                    let task = Led {
+                        app: app.clone(),
+                        id: sale.id,
+                        token: token.clone(),
+                        unpaid: AtomicU64::new(0),
+                    };
                     led.insert(sale.id, (tokio::spawn(lead(Arc::new(task), stop.clone())), stop));
                 }
                 Ok(false) => {}

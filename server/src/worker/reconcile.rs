@@ -22,21 +22,28 @@ const COMPARE: Duration = Duration::from_secs(1);
 
 pub async fn run(led: &Led) {
     let compared = Mutex::new(None);
-    repeat("reconcile", led.id, || async { step(led, &mut *compared.lock().await).await }).await;
+    repeat("reconcile", led.id, || async {
+        step(led, &mut *compared.lock().await).await
+    })
+    .await;
 }
 
 async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
     let app = &led.app;
     let lanes = app.store.lanes(led.id).await?;
-    let unpaid: u64 = lanes.iter().map(|lane| u64::from(lane.allocated - lane.confirmed)).sum();
+    let unpaid: u64 = lanes
+        .iter()
+        .map(|lane| u64::from(lane.allocated - lane.confirmed))
+        .sum();
     led.set_unpaid(unpaid);
     if unpaid > 0 {
         let cancelled = app.store.cancel_unpaid(led.id).await?;
         if !cancelled.is_empty() {
             return_units(app, &*led.sale().await?, &cancelled).await?;
-            let told = cancelled
-                .iter()
-                .map(|row| app.live.tell(row.sale, row.shopper.clone(), ServerMessage::Order(row.view())));
+            let told = cancelled.iter().map(|row| {
+                app.live
+                    .tell(row.sale, row.shopper.clone(), ServerMessage::Order(row.view()))
+            });
             futures_util::future::join_all(told).await;
         }
     }
@@ -49,7 +56,11 @@ async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
 
 async fn compare(led: &Led) -> Result<()> {
     let app = &led.app;
-    let sale = app.store.sale(led.id).await?.ok_or_else(|| Error::unexpected("a sale has vanished"))?;
+    let sale = app
+        .store
+        .sale(led.id)
+        .await?
+        .ok_or_else(|| Error::unexpected("a sale has vanished"))?;
     if open(app, &sale).await? {
         app.forget_sale(led.id).await;
         app.live.changed(led.id).await?;
@@ -87,7 +98,10 @@ pub async fn open(app: &App, sale: &Sale) -> Result<bool> {
         }
         // A new epoch first: commits that are on their way under the old one are refused from here on.
         sale.lanes[i] = app.store.raise_epoch(sale.id, at.lane).await?;
-        let at = LaneRef { epoch: sale.lanes[i].epoch, ..at };
+        let at = LaneRef {
+            epoch: sale.lanes[i].epoch,
+            ..at
+        };
         tracing::warn!(sale = %sale.id, lane = at.lane, epoch = at.epoch, "a lane is opened anew from Postgres");
         app.stock.restore_bought(at, &app.store.bought(at).await?).await?;
         reopened = true;
@@ -103,11 +117,17 @@ pub async fn return_units(app: &App, sale: &Sale, cancelled: &[OrderRow]) -> Res
         by_lane.entry(row.lane).or_default().push(row);
     }
     for (lane, rows) in by_lane {
-        let Some(at) = sale.lane_refs().find(|at| at.lane == lane) else { continue };
-        let items: Vec<_> =
-            rows.iter().map(|row| (row.shopper.clone(), row.order, row.quantity, row.device.clone())).collect();
+        let Some(at) = sale.lane_refs().find(|at| at.lane == lane) else {
+            continue;
+        };
+        let items: Vec<_> = rows
+            .iter()
+            .map(|row| (row.shopper.clone(), row.order, row.quantity, row.device.clone()))
+            .collect();
         app.stock.return_units(at, &items).await?;
-        app.store.mark_returned(&rows.iter().map(|row| row.order).collect::<Vec<_>>()).await?;
+        app.store
+            .mark_returned(&rows.iter().map(|row| row.order).collect::<Vec<_>>())
+            .await?;
     }
     Ok(())
 }
@@ -123,17 +143,29 @@ pub struct Checkout {
 
 /// Asks Postgres by the order's id, and finishes the checkout accordingly.
 pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Result<()> {
-    let Checkout { at, shopper, quantity, device, order } = checkout;
+    let Checkout {
+        at,
+        shopper,
+        quantity,
+        device,
+        order,
+    } = checkout;
     let row = app.store.settle_abandoned(at, order, &shopper, &device).await?;
     let now = app.stock.clock().await?;
     let outcome = match (row.status, row.quantity) {
         (OrderStatus::Pending | OrderStatus::Confirmed, _) => {
-            app.stock.finish_checkout(at, shopper.clone(), order, true).await?;
-            app.live.tell(sale.id, shopper, ServerMessage::Order(row.view())).await;
+            app.stock
+                .finish_checkout(at, shopper.clone(), order, true)
+                .await?;
+            app.live
+                .tell(sale.id, shopper, ServerMessage::Order(row.view()))
+                .await;
             "committed"
         }
         (OrderStatus::Cancelled, 0) => {
-            app.stock.finish_checkout(at, shopper.clone(), order, false).await?;
+            app.stock
+                .finish_checkout(at, shopper.clone(), order, false)
+                .await?;
             let hold = Hold {
                 sale: sale.id,
                 state: HoldState::Revoked,

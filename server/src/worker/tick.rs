@@ -23,7 +23,10 @@ struct Last {
 
 pub async fn run(led: &Led) {
     let last = Mutex::new(Last::default());
-    repeat("tick", led.id, || async { step(led, &mut *last.lock().await).await }).await;
+    repeat("tick", led.id, || async {
+        step(led, &mut *last.lock().await).await
+    })
+    .await;
 }
 
 async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
@@ -65,7 +68,17 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
 
 /// Whether a page would look the same, but for the clock.
 fn same(a: &Tick, b: &Tick) -> bool {
-    Tick { seq: 0, now: 0, pace: 0.0, ..a.clone() } == Tick { seq: 0, now: 0, pace: 0.0, ..b.clone() }
+    Tick {
+        seq: 0,
+        now: 0,
+        pace: 0.0,
+        ..a.clone()
+    } == Tick {
+        seq: 0,
+        now: 0,
+        pace: 0.0,
+        ..b.clone()
+    }
 }
 
 /// Entries called a second over the last seconds, to a tenth.
@@ -75,7 +88,9 @@ fn pace(seen: &mut VecDeque<(Instant, u64)>, admitted: u64) -> f64 {
     while seen.len() > 2 && seen.front().is_some_and(|(at, _)| now - *at > PACE_WINDOW) {
         seen.pop_front();
     }
-    let Some((since, before)) = seen.front().copied() else { return 0.0 };
+    let Some((since, before)) = seen.front().copied() else {
+        return 0.0;
+    };
     let seconds = (now - since).as_secs_f64().max(1.0);
     (admitted.saturating_sub(before) as f64 / seconds * 10.0).round() / 10.0
 }
