@@ -1,1 +1,36 @@
-fn main(){}
+//! The load generator: shoppers by the thousand over real WebSockets, and a check of the invariants afterwards.
+
+mod check;
+mod report;
+mod rush;
+mod shopper;
+mod target;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Loads a flash-sale server on this machine and checks that it kept its promises.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// Everybody wants one unit at once: watch, join, reserve, check out, pay.
+    Rush(rush::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Scenario::Rush(options) = Cli::parse().scenario;
+    match rush::run(options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

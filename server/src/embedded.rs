@@ -44,6 +44,22 @@ pub fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf> {
         .with_context(|| format!("cannot open the data folder {}", data_dir.display()))
 }
 
+/// Where the private services of a data folder answer: (Postgres, Redis).
+pub fn urls(data_dir: &Path) -> Result<(String, String)> {
+    let sockets = socket_dir(&prepare_data_dir(data_dir)?, postgres_owner()?.as_ref())?;
+    Ok((
+        database_url(&sockets, "flashsale"),
+        format!("redis+unix://{}", sockets.join("redis.sock").display()),
+    ))
+}
+
+fn database_url(sockets: &Path, database: &str) -> String {
+    format!(
+        "postgres://flashsale@localhost/{database}?host={}",
+        sockets.display()
+    )
+}
+
 impl Services {
     /// Starts both services under `data_dir` and waits until they answer.
     pub async fn start(data_dir: &Path) -> Result<Self> {
@@ -55,15 +71,11 @@ impl Services {
 
         let redis_socket = sockets.join("redis.sock");
         let redis = start_redis(&data_dir, &redis_socket)?;
-        let redis_url = format!("redis+unix://{}", redis_socket.display());
+        let (database_url, redis_url) = urls(&data_dir)?;
         let mut redis = Guard(Some(redis));
 
         let postgres = start_postgres(&data_dir, &sockets, owner.as_ref())?;
         let mut postgres = Guard(Some(postgres));
-        let database_url = format!(
-            "postgres://flashsale@localhost/flashsale?host={}",
-            sockets.display()
-        );
 
         wait_for_redis(&redis_url, redis.child()?)
             .await
@@ -453,10 +465,7 @@ async fn wait_for_redis(url: &str, child: &mut Child) -> Result<()> {
 
 async fn wait_for_postgres(sockets: &Path, child: &mut Child) -> Result<()> {
     let start = Instant::now();
-    let url = format!(
-        "postgres://flashsale@localhost/postgres?host={}",
-        sockets.display()
-    );
+    let url = database_url(sockets, "postgres");
     let options = sqlx::postgres::PgConnectOptions::from_str(&url)?;
     let mut connection = loop {
         match options.connect().await {

@@ -42,9 +42,8 @@ fn every_command_has_its_golden_frame() {
 fn server_messages_have_their_golden_frames_and_read_back() {
     let golden = [
         format!(r#"{{"type":"reply","id":"{ID}","ok":{{"pong":{{"t":7,"now":8}}}}}}"#),
-        format!(
-            r#"{{"type":"reply","id":null,"error":{{"code":"sold_out","message":"Sold out.","retry":false}}}}"#
-        ),
+        r#"{"type":"reply","id":null,"error":{"code":"sold_out","message":"Sold out.","retry":false}}"#
+            .to_owned(),
         format!(
             r#"{{"type":"tick","sale":"{ID}","seq":1,"now":2,"phase":"live","starts_at":3,"ends_at":4,"supply":10,"available":5,"claimed":1,"held":1,"ordering":1,"sold":2,"unpaid":1,"waiting":6,"admitted":7,"pace":0.5}}"#
         ),

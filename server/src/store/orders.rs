@@ -165,6 +165,22 @@ impl Store {
         .collect()
     }
 
+    /// All orders of a sale, for checks and exports; abandoned ones never were.
+    pub async fn orders_of_sale(&self, sale: SaleId) -> Result<Vec<OrderRow>> {
+        sqlx::query_as!(
+            RawOrder,
+            "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
+                status, reason, created_at, expires_at, changed_at
+             FROM flash_sale_orders WHERE sale_id = $1 AND quantity_allocated > 0",
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(RawOrder::read)
+        .collect()
+    }
+
     /// The digest under which a command was carried out, if it was.
     pub async fn command_digest(&self, shopper: &ShopperId, command: CommandId) -> Result<Option<Vec<u8>>> {
         Ok(sqlx::query_scalar!(

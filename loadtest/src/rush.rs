@@ -1,0 +1,226 @@
+//! The rush: N shoppers stand ready before the start, and all want one unit.
+
+use crate::{
+    check::check,
+    report::Timings,
+    shopper::{Ending, Shopper},
+    target::Target,
+};
+use anyhow::{Context, Result, bail};
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use clap::Args;
+use flashsale::auth::Authority;
+use flashsale_protocol::{Order, Role, SaleId};
+use futures_util::{StreamExt, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+
+/// Connections opened at the same time.
+const CONNECTS_AT_ONCE: usize = 200;
+/// Source addresses: 127.0.0.2 and on, so that no limit per address is met that real shoppers would not meet.
+const ADDRESSES: usize = 198;
+/// A process may open 20,000 files here and there.
+const MAX_SHOPPERS: usize = 19_000;
+const RUSH_DEADLINE: Duration = Duration::from_secs(300);
+const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+
+#[derive(Args)]
+pub struct Options {
+    /// How many want a unit.
+    #[arg(long, default_value_t = 5_000)]
+    shoppers: usize,
+    /// How many units there are.
+    #[arg(long, default_value_t = 500)]
+    stock: u32,
+    /// Lanes of the sale.
+    #[arg(long, default_value_t = 1)]
+    lanes: u32,
+    /// A server on this machine that runs already; without it, one is started on a scratch folder.
+    #[arg(long)]
+    url: Option<String>,
+    /// With --url: that server's data folder, for tokens and (without DATABASE_URL and REDIS_URL) its stores.
+    #[arg(long, default_value = ".data")]
+    data_dir: PathBuf,
+    /// Writes the figures there as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// True: every invariant held, and all that could be sold was sold.
+pub async fn run(options: Options) -> Result<bool> {
+    if options.shoppers == 0 || options.shoppers > MAX_SHOPPERS {
+        bail!("--shoppers must be 1 to {MAX_SHOPPERS}");
+    }
+    let target = match &options.url {
+        Some(url) => Target::running(url.clone(), options.data_dir.clone()),
+        None => Target::start().await?,
+    };
+    let passed = rush(&options, &target).await;
+    target.stop().await?;
+    passed
+}
+
+async fn rush(options: &Options, target: &Target) -> Result<bool> {
+    let address: SocketAddr = target
+        .url
+        .trim_start_matches("http://")
+        .parse()
+        .context("--url must be http://ADDRESS:PORT")?;
+    if !address.ip().is_loopback() {
+        bail!("load goes to this machine only: {address} is not a loopback address");
+    }
+    let authority = Authority::open(&identity(), &target.data_dir)?;
+    let token = |who: &str, role| -> Result<String> {
+        let who = who.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        authority.issue(who, role, None, TOKEN_LIFE)
+    };
+    // Time for everybody to connect before the start.
+    let lead = TimeDelta::milliseconds(3_000 + options.shoppers as i64);
+    let start = Utc::now() + lead;
+    let stamp = |time: chrono::DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let body = json!({
+        "product_name": "rush", "currency": "EUR", "original_price": 10_000, "sale_price": 5_000,
+        "total_stock": options.stock, "lanes": options.lanes,
+        "start_time": stamp(start), "end_time": stamp(start + TimeDelta::hours(1)),
+    });
+    let sale: SaleId = target
+        .create_sale(&token("loadtest", Role::Admin)?, &body)
+        .await?
+        .parse()?;
+
+    let bar = progress(options.shoppers as u64, "connecting");
+    let mut ready: Vec<(String, Shopper)> = Vec::with_capacity(options.shoppers);
+    let mut connecting = stream::iter(0..options.shoppers)
+        .map(|i| {
+            let name = format!("rush-{i:05}");
+            let token = token(&name, Role::Shopper);
+            async move {
+                let from = Ipv4Addr::new(127, 0, 0, 2 + (i % ADDRESSES) as u8);
+                let mut shopper = Shopper::connect(address, from, sale).await?;
+                shopper.enter(token?, format!("device-{i:05}")).await?;
+                Ok::<_, anyhow::Error>((name, shopper))
+            }
+        })
+        .buffer_unordered(CONNECTS_AT_ONCE);
+    while let Some(shopper) = connecting.next().await {
+        ready.push(shopper.context("a shopper could not enter")?);
+        bar.inc(1);
+    }
+    drop(connecting);
+    bar.finish_and_clear();
+    if let Ok(wait) = (start - Utc::now()).to_std() {
+        tokio::time::sleep(wait).await;
+    }
+
+    let timings = Arc::new(Timings::default());
+    let bar = progress(options.shoppers as u64, "rushing");
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for (name, mut shopper) in ready {
+        let timings = timings.clone();
+        tasks.spawn(async move {
+            let ending = shopper
+                .buy(&timings)
+                .await
+                .unwrap_or_else(|error| Ending::GaveUp(format!("{error:#}")));
+            (name, ending, began.elapsed())
+        });
+    }
+    let mut seen: Vec<(String, Order)> = Vec::new();
+    let (mut sold_out, mut gave_up, mut last_purchase) =
+        (0u64, BTreeMap::<String, u64>::new(), Duration::ZERO);
+    let finished = tokio::time::timeout(RUSH_DEADLINE, async {
+        while let Some(task) = tasks.join_next().await {
+            bar.inc(1);
+            match task? {
+                (name, Ending::Bought { order, .. }, at) => {
+                    seen.push((name, order));
+                    last_purchase = last_purchase.max(at);
+                }
+                (_, Ending::SoldOut, _) => sold_out += 1,
+                (_, Ending::GaveUp(why), _) => *gave_up.entry(why).or_default() += 1,
+            }
+        }
+        Ok::<_, anyhow::Error>(())
+    })
+    .await;
+    bar.finish_and_clear();
+    match finished {
+        Ok(result) => result?,
+        Err(_) => *gave_up.entry("no end within the deadline".into()).or_default() += tasks.len() as u64,
+    }
+
+    let (database_url, redis_url) = target.stores()?;
+    let mut found = check(&database_url, &redis_url, sale, &seen).await?;
+    let expected = u64::from(options.stock).min(options.shoppers as u64);
+    if found.allocated != expected {
+        found.violations.push(format!(
+            "{} units sold, {expected} could have been",
+            found.allocated
+        ));
+    }
+    for (why, count) in &gave_up {
+        found.violations.push(format!("{count} shoppers gave up: {why}"));
+    }
+    let purchases_per_s = seen.len() as f64 / last_purchase.as_secs_f64().max(0.001);
+
+    timings.print()?;
+    println!(
+        "{} bought, {sold_out} were told sold out; {:.0} purchases/s; available {} held {} sold {}",
+        seen.len(),
+        purchases_per_s,
+        found.counters.available,
+        found.counters.held,
+        found.counters.sold
+    );
+    if found.violations.is_empty() {
+        println!("I1, I2, I4, I7 hold");
+    }
+    found
+        .violations
+        .iter()
+        .for_each(|violation| println!("BROKEN {violation}"));
+    if let Some(path) = &options.json {
+        let report = json!({
+            "shoppers": options.shoppers, "stock": options.stock, "lanes": options.lanes,
+            "units_sold": found.allocated, "oversold": found.oversold, "lost_orders": found.lost_orders,
+            "reserve_p50_ms": timings.ms("reserve", 0.5), "reserve_p99_ms": timings.ms("reserve", 0.99),
+            "checkout_p50_ms": timings.ms("checkout", 0.5), "checkout_p99_ms": timings.ms("checkout", 0.99),
+            "join_p99_ms": timings.ms("join", 0.99), "pay_p99_ms": timings.ms("pay", 0.99),
+            "purchases_per_s": purchases_per_s, "violations": found.violations,
+        });
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
+    }
+    Ok(found.violations.is_empty())
+}
+
+/// Tokens are signed with the data folder's secret, or with the one that the server was given.
+fn identity() -> flashsale::config::Identity {
+    flashsale::config::Identity {
+        jwt_secret: std::env::var("FLASHSALE_JWT_SECRET").ok(),
+        jwt_public_key_file: vec![],
+        jwt_issuer: None,
+        jwt_audience: None,
+    }
+}
+
+fn progress(length: u64, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:<11} {bar:40} {pos}/{len} {elapsed}");
+    let bar = ProgressBar::new(length).with_message(what);
+    if let Ok(style) = style {
+        bar.with_style(style)
+    } else {
+        bar
+    }
+}
