@@ -141,7 +141,7 @@ async fn rush(options: &Options, target: &Target) -> Result<bool> {
         while let Some(task) = tasks.join_next().await {
             bar.inc(1);
             match task? {
-                (name, Ending::Bought { order, .. }, at) => {
+                (name, Ending::Bought(order), at) => {
                     seen.push((name, order));
                     last_purchase = last_purchase.max(at);
                 }

@@ -31,11 +31,8 @@ pub struct Shopper {
 /// How a shopper's rush ended, as they saw it.
 #[derive(Debug)]
 pub enum Ending {
-    /// The acknowledged order, and the checkout command that made it.
-    Bought {
-        order: Order,
-        checkout: CommandId,
-    },
+    /// The acknowledged order.
+    Bought(Order),
     SoldOut,
     GaveUp(String),
 }
@@ -188,7 +185,7 @@ impl Shopper {
             },
         };
         match timed(timings, "pay", self.ask(command_id(), pay)).await? {
-            Ok(Done::Order(order)) => Ok(Ending::Bought { order, checkout }),
+            Ok(Done::Order(order)) => Ok(Ending::Bought(order)),
             other => Ok(Ending::GaveUp(format!("pay: {other:?}"))),
         }
     }
