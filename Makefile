@@ -16,7 +16,7 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test lint bench up down clean
+.PHONY: help setup run build web wasm test lint bench queries up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ bench: setup ## Rush: SHOPPERS shoppers for STOCK units; the numbers go to targe
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush \
 		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
+
+queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
+	@scripts/prepare-queries
 
 build: setup web ## Build everything for release
 	@cargo build --release --locked --workspace
