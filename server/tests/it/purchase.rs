@@ -1,0 +1,191 @@
+//! A sale from the line to the paid order, and what must hold on the way.
+
+use crate::harness::{Client, World, command_id};
+use flashsale_protocol::{
+    Code, Command, Done, EntryState, HoldState, Order, OrderStatus, Payment, Quantity, SaleId, ServerMessage,
+};
+use serde_json::json;
+
+fn reserve(sale: SaleId) -> Command {
+    Command::Reserve {
+        sale,
+        quantity: Quantity::ONE,
+        partial: false,
+    }
+}
+
+fn approve() -> Payment {
+    Payment {
+        token: "sandbox_approve".into(),
+    }
+}
+
+async fn join_and_reserve(client: &mut Client, sale: SaleId) {
+    client.watch(sale).await;
+    client
+        .ok(Command::Join {
+            sale,
+            quantity: Quantity::ONE,
+        })
+        .await;
+    client
+        .until(|m| matches!(m, ServerMessage::Entry(e) if e.state == EntryState::Admitted).then_some(()))
+        .await;
+    client.ok(reserve(sale)).await;
+}
+
+async fn checkout(client: &mut Client, sale: SaleId) -> Order {
+    match client.ok(Command::Checkout { sale, payment: None }).await {
+        Done::Order(order) => order,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_shopper_joins_is_called_reserves_checks_out_and_pays_and_the_order_is_in_postgres() {
+    let world = World::start().await;
+    let sale = world.sale(json!({})).await;
+    let mut shopper = world.shopper("u1").await;
+    join_and_reserve(&mut shopper, sale).await;
+    let order = checkout(&mut shopper, sale).await;
+    assert_eq!(order.status, OrderStatus::Pending);
+    let Done::Order(paid) = shopper
+        .ok(Command::Pay {
+            order: order.order,
+            payment: approve(),
+        })
+        .await
+    else {
+        panic!("an order")
+    };
+    assert_eq!((paid.status, paid.amount), (OrderStatus::Confirmed, 100));
+    let row = world
+        .server
+        .app
+        .store
+        .order(order.order)
+        .await
+        .expect("Postgres")
+        .expect("the order");
+    assert_eq!((row.status, row.quantity), (OrderStatus::Confirmed, 1));
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_unit_goes_to_one_and_the_other_is_told_sold_out() {
+    let world = World::start().await;
+    let sale = world.sale(json!({})).await;
+    let (mut first, mut second) = (world.shopper("u1").await, world.shopper("u2").await);
+    second.watch(sale).await;
+    join_and_reserve(&mut first, sale).await;
+    second
+        .ok(Command::Join {
+            sale,
+            quantity: Quantity::ONE,
+        })
+        .await;
+    assert_eq!(
+        second.ask(reserve(sale)).await.expect_err("no unit").code,
+        Code::JoinFirst
+    );
+    let order = checkout(&mut first, sale).await;
+    first
+        .ok(Command::Pay {
+            order: order.order,
+            payment: approve(),
+        })
+        .await;
+    let sold_out =
+        |m: &ServerMessage| matches!(m, ServerMessage::Tick(t) if t.sold == 1 && t.unpaid == 0).then_some(());
+    second.until(sold_out).await;
+    assert_eq!(
+        second.ask(reserve(sale)).await.expect_err("no unit").code,
+        Code::SoldOut
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeated_command_has_one_effect_and_one_answer_on_any_socket() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "total_stock": 5 })).await;
+    let mut shopper = world.shopper("u1").await;
+    join_and_reserve(&mut shopper, sale).await;
+    let id = command_id();
+    let command = Command::Checkout { sale, payment: None };
+    let first = shopper.ask_as(id, command.clone()).await.expect("an order");
+    let mut again = world.shopper("u1").await;
+    assert_eq!(again.ask_as(id, command).await.expect("the same order"), first);
+    let other = Command::Checkout {
+        sale,
+        payment: Some(approve()),
+    };
+    let refusal = world
+        .shopper("u1")
+        .await
+        .ask_as(id, other)
+        .await
+        .expect_err("another payload");
+    assert_eq!(refusal.code, Code::CommandIdReused);
+    assert_eq!(
+        world
+            .server
+            .app
+            .store
+            .orders_of_sale(sale)
+            .await
+            .expect("Postgres")
+            .len(),
+        1
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn an_expired_hold_and_an_unpaid_order_are_for_sale_again_and_the_next_in_line_is_called() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "hold_ms": 400, "payment_ms": 400 })).await;
+    let (mut first, mut second) = (world.shopper("u1").await, world.shopper("u2").await);
+    join_and_reserve(&mut first, sale).await;
+    first
+        .until(|m| matches!(m, ServerMessage::Hold(h) if h.state == HoldState::Expired).then_some(()))
+        .await;
+    let late = first
+        .ask(Command::Checkout { sale, payment: None })
+        .await
+        .expect_err("too late");
+    assert_eq!(late.code, Code::HoldExpired);
+    join_and_reserve(&mut second, sale).await;
+    let order = checkout(&mut second, sale).await;
+    second
+        .until(|m| matches!(m, ServerMessage::Order(o) if o.status == OrderStatus::Cancelled).then_some(()))
+        .await;
+    let refusal = second
+        .ask(Command::Pay {
+            order: order.order,
+            payment: approve(),
+        })
+        .await
+        .expect_err("too late");
+    assert_eq!(refusal.code, Code::OrderCancelled);
+    let mut third = world.shopper("u3").await;
+    join_and_reserve(&mut third, sale).await;
+    let sold = world
+        .server
+        .app
+        .find_sale(sale)
+        .await
+        .expect("Postgres")
+        .expect("the sale");
+    assert!(
+        world
+            .server
+            .app
+            .stock
+            .sale_counters(&sold)
+            .await
+            .expect("Redis")
+            .balanced()
+    );
+    world.server.stop().await;
+}
