@@ -147,7 +147,11 @@ impl<'de> Deserialize<'de> for Quantity {
             .as_u64()
             .and_then(|units| u32::try_from(units).ok())
             .and_then(Quantity::new)
-            .ok_or_else(|| de::Error::custom(format_args!("must be a whole number from 1 to {MAX_QUANTITY}")))
+            .ok_or_else(|| {
+                de::Error::custom(format_args!(
+                    "quantity must be a whole number from 1 to {MAX_QUANTITY}"
+                ))
+            })
     }
 }
 

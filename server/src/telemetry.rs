@@ -5,7 +5,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
 
-/// Metric names. Alerts of the brief are written on these (deploy/alerts.yml).
+/// Metric names.
 pub mod name {
     pub const SOCKETS: &str = "flashsale_sockets";
     pub const SOCKETS_CLOSED: &str = "flashsale_sockets_closed_total";

@@ -93,7 +93,7 @@ fn a_quantity_is_a_whole_number_in_range_and_the_refusal_names_the_field() {
         let refusal = parse(&format!(r#""type":"reserve","sale":"{ID}","quantity":{bad}"#)).expect_err(bad);
         assert_eq!(refusal.code, Code::InvalidField);
         assert!(
-            refusal.message.starts_with("quantity: must be a whole number"),
+            refusal.message.starts_with("quantity must be a whole number"),
             "{}",
             refusal.message
         );

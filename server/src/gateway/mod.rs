@@ -58,7 +58,6 @@ fn routes(app: Arc<App>, web_dir: PathBuf) -> Router {
         .route("/admin/sales/{sale}/resume", post(admin::sales::resume))
         .route("/admin/sales/{sale}/end", post(admin::sales::end))
         .route("/admin/sales/{sale}/metrics", get(admin::metrics::show))
-        .route("/openapi.json", get(rest::openapi))
         .route("/dev", get(rest::session::dev))
         .route("/dev/sign-in", post(rest::session::dev_sign_in))
         .method_not_allowed_fallback(rest::method_not_allowed)

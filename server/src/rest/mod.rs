@@ -103,14 +103,6 @@ pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
     Problem::from(Code::Internal).into_response()
 }
 
-pub async fn openapi() -> Response {
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        include_str!("../../../docs/openapi.json"),
-    )
-        .into_response()
-}
-
 /// The caller of a REST request: `Authorization: Bearer …`, with the device from `X-Device-Id` or the device cookie.
 pub struct Bearer(pub Caller);
 
