@@ -26,7 +26,7 @@ help: ## List these commands
 	@echo "  make bench SHOPPERS=5000 STOCK=500"
 
 run: setup web ## Set up, build, and serve demo sales with a private Redis and Postgres; Ctrl-C stops it all
-	@echo "server: building (the first time takes some minutes)"
+	@[ -e $(target)/release/flashsale ] || echo "server: building for the first time; this takes some minutes"
 	@cargo build --release --locked --package flashsale
 	@exec $(target)/release/flashsale serve --dev --demo $(serve_flags) $(ARGS)
 
