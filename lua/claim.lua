@@ -41,7 +41,7 @@ local function claim(shopper, wanted)
   lane.claimed = lane.claimed + granted
   records[shopper] = {
     state = 'claim', quantity = granted, till = now + lane.claim_ms, asked = '-', command = '-', device = '-',
-    order = '-',
+    order = '-', held_till = 0,
   }
   changed[shopper] = true
   return 'ok ' .. whole(granted) .. ' ' .. whole(now + lane.claim_ms)

@@ -1,6 +1,7 @@
--- finish_checkout: ordering → sold where Postgres has the order; back to available where it has refused.
+-- finish_checkout: ordering → sold where Postgres has the order; back to available where it has refused; back to the
+-- hold, with its old end, where the command was no checkout at all.
 -- KEYS: stock, holds, deadlines, bought, device_units
--- ARGV: epoch, then per item: shopper, order, committed (0 | 1)
+-- ARGV: epoch, then per item: shopper, order, outcome ("committed" | "refused" | "undone")
 -- Returns: now_ms, then per item "ok" (also when it was finished before) or "gone" (the record is about something else).
 -- Atomic because counters, limit and record must change together. May be repeated.
 local stock, holds, deadlines, bought_key, devices_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -14,7 +15,7 @@ end
 local records = read_many(holds, column(2, ITEM), parse_record)
 local changed, bought_change, device_change = {}, {}, {}
 
-local function finish(shopper, order, committed)
+local function finish(shopper, order, outcome)
   local record = records[shopper]
   if not record or record.order ~= order then
     return 'gone'
@@ -23,10 +24,14 @@ local function finish(shopper, order, committed)
     return 'ok'
   end
   lane.ordering = lane.ordering - record.quantity
-  if committed then
+  if outcome == 'committed' then
     lane.sold = lane.sold + record.quantity
     record.state = 'ordered'
     count(bought_change, shopper, record.quantity)
+  elseif outcome == 'undone' then
+    -- Overdue by now? Then the next expiry step ends it as any hold.
+    lane.held = lane.held + record.quantity
+    record.state, record.order, record.till = 'held', '-', record.held_till
   else
     lane.available = lane.available + record.quantity
     record.state = 'released'
@@ -38,7 +43,7 @@ end
 
 local answers = { whole(now_ms()) }
 for i = 2, #ARGV, ITEM do
-  answers[#answers + 1] = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2] == '1')
+  answers[#answers + 1] = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
 if next(changed) then
   write_records(holds, deadlines, records, changed)

@@ -88,7 +88,7 @@ local function reserve(shopper, quantity, partial, command, device)
   count(device_change, device, granted)
   records[shopper] = {
     state = 'held', quantity = granted, till = now + lane.hold_ms, asked = asked, command = command,
-    device = device, order = '-',
+    device = device, order = '-', held_till = now + lane.hold_ms,
   }
   changed[shopper] = true
   reservations = reservations + 1

@@ -1,8 +1,9 @@
 -- What the lane scripts share: reading a lane, its shoppers' records, and writing both back at the end.
 --
 -- A record is one shopper's latest claim or hold, kept after it ended so that a late command gets the true answer:
---   "state quantity until asked command device order", with - for what is not there.
---   claim → lapsed | left | held;   held → ordering | released | expired;   ordering → ordered | released;
+--   "state quantity until asked command device order held_until", with - for what is not there, and 0 for no time.
+--   held_until is the hold's own end, kept while a checkout's lease stands in `until`.
+--   claim → lapsed | left | held;   held → ordering | released | expired;   ordering → ordered | released | held;
 --   ordered → cancelled.
 
 local LANE_FIELDS = {
@@ -33,17 +34,18 @@ local function write_counters(stock_key, lane)
 end
 
 local function parse_record(text)
-  local state, quantity, till, asked, command, device, order =
-    string.match(text, '^(%S+) (%d+) (%d+) (%S+) (%S+) (%S+) (%S+)$')
+  local state, quantity, till, asked, command, device, order, held_till =
+    string.match(text, '^(%S+) (%d+) (%d+) (%S+) (%S+) (%S+) (%S+) (%d+)$')
   return {
     state = state, quantity = tonumber(quantity), till = tonumber(till), asked = asked, command = command,
-    device = device, order = order,
+    device = device, order = order, held_till = tonumber(held_till),
   }
 end
 
 local function format_record(record)
   return table.concat({
     record.state, whole(record.quantity), whole(record.till), record.asked, record.command, record.device, record.order,
+    whole(record.held_till),
   }, ' ')
 end
 

@@ -279,10 +279,15 @@ impl Authority {
         BASE64.encode(self.mac(purpose, text).finalize().into_bytes())
     }
 
-    /// 80 bits that only this platform can make from a text: the random part of an order's id.
-    pub fn order_bits(&self, text: &str) -> u128 {
-        let bytes = self.mac("order", text).finalize().into_bytes();
-        bytes
+    /// 80 bits that only this platform can make from these parts: the random part of an order's id.
+    pub fn order_bits(&self, parts: &[&[u8]]) -> u128 {
+        let mut mac = self.mac("order", "");
+        for part in parts {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        mac.finalize()
+            .into_bytes()
             .iter()
             .take(10)
             .fold(0, |bits, byte| (bits << 8) | u128::from(*byte))

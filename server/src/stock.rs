@@ -478,6 +478,17 @@ pub enum What {
     Claim,
 }
 
+/// How a checkout ends in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// Postgres has the order.
+    Committed,
+    /// Postgres has no units for it: they are free again.
+    Refused,
+    /// The command was no checkout: the hold is as it was before.
+    Undone,
+}
+
 /// One verb's batchers, each for one lane (or for one sale: then the lane is 0).
 type LaneBatchers<I, O> = Batchers<LaneRef, I, At<O>>;
 type SaleBatchers<I, O> = Batchers<SaleId, I, At<InLine<O>>>;
@@ -490,7 +501,7 @@ pub struct Stock {
     reserve: LaneBatchers<Reserve, Reserved>,
     release: LaneBatchers<(ShopperId, What), Released>,
     begin: LaneBatchers<(ShopperId, OrderId), Begun>,
-    finish: LaneBatchers<(ShopperId, OrderId, bool), bool>,
+    finish: LaneBatchers<(ShopperId, OrderId, Finish), bool>,
     person: LaneBatchers<ShopperId, Person>,
     join: SaleBatchers<(ShopperId, DeviceId, u32), Joined>,
     place: SaleBatchers<ShopperId, Stands>,
@@ -661,22 +672,23 @@ impl Stock {
         at: LaneRef,
         shopper: ShopperId,
         order: OrderId,
-        committed: bool,
+        outcome: Finish,
     ) -> Result<bool> {
         let answer = self
             .finish
-            .submit(&at, (shopper, order, committed), || {
+            .submit(&at, (shopper, order, outcome), || {
                 self.lane_batcher(
                     "finish_checkout",
                     &FINISH_CHECKOUT,
                     at,
                     vec![],
-                    |(shopper, order, committed): &(ShopperId, OrderId, bool), args| {
-                        args.extend([
-                            shopper.to_string(),
-                            order.to_string(),
-                            u8::from(*committed).to_string(),
-                        ]);
+                    |(shopper, order, outcome): &(ShopperId, OrderId, Finish), args| {
+                        let outcome = match outcome {
+                            Finish::Committed => "committed",
+                            Finish::Refused => "refused",
+                            Finish::Undone => "undone",
+                        };
+                        args.extend([shopper.to_string(), order.to_string(), outcome.to_owned()]);
                     },
                     |answer| Ok(answer.word() == "ok"),
                 )

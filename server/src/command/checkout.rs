@@ -6,7 +6,7 @@ use crate::{
     app::App,
     auth::Caller,
     sale::Sale,
-    stock::{Begun, RecordState},
+    stock::{Begun, Finish, RecordState},
     store::{NewOrder, OrderRow, Placed},
 };
 use flashsale_protocol::{
@@ -23,7 +23,7 @@ pub async fn run(
     let sale = app.sale(sale).await?;
     let token = payment.as_ref().map_or("", |payment| payment.token.as_str());
     let digest = digest("checkout", &[&sale.id.to_string(), token]);
-    let order = order_id(app, caller, command);
+    let order = order_id(app, caller, command, &digest);
     let row = place(app, caller, &sale, command, order, digest).await?;
     match payment {
         None => Ok(Done::Order(as_placed(&row))),
@@ -40,9 +40,14 @@ pub async fn run(
     }
 }
 
-/// An order's id is made from the command, so that its repetition names the same order.
-fn order_id(app: &App, caller: &Caller, command: CommandId) -> OrderId {
-    let bits = app.authority.order_bits(&format!("{} {command}", caller.shopper));
+/// An order's id is made from the command, so that its repetition names the same order, and from the payload, so that
+/// another command under the same id cannot touch that order.
+fn order_id(app: &App, caller: &Caller, command: CommandId, digest: &[u8]) -> OrderId {
+    let bits = app.authority.order_bits(&[
+        caller.shopper.as_str().as_bytes(),
+        command.to_string().as_bytes(),
+        digest,
+    ]);
     OrderId::from_parts(command.0.timestamp_ms(), bits)
 }
 
@@ -82,7 +87,7 @@ async fn place(
             // Committed: the order stands. Should this step fail, the reconciler repeats it.
             if let Err(error) = app
                 .stock
-                .finish_checkout(at, caller.shopper.clone(), order, true)
+                .finish_checkout(at, caller.shopper.clone(), order, Finish::Committed)
                 .await
             {
                 tracing::warn!(%order, %error, "an order is committed, its checkout is left to the reconciler");
@@ -106,13 +111,13 @@ async fn place(
         }
         Placed::CommandReused => {
             app.stock
-                .finish_checkout(at, caller.shopper.clone(), order, false)
+                .finish_checkout(at, caller.shopper.clone(), order, Finish::Undone)
                 .await?;
             Err(Code::CommandIdReused.into())
         }
         Placed::Refused => {
             app.stock
-                .finish_checkout(at, caller.shopper.clone(), order, false)
+                .finish_checkout(at, caller.shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
                 sale: sale.id,

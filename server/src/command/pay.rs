@@ -24,9 +24,11 @@ pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId,
 
 /// The payment of a checkout that pays at once has an id of its own, made from the checkout's.
 pub fn command_of_checkout(app: &App, caller: &Caller, checkout: CommandId) -> CommandId {
-    let bits = app
-        .authority
-        .order_bits(&format!("{} {checkout} pay", caller.shopper));
+    let bits = app.authority.order_bits(&[
+        caller.shopper.as_str().as_bytes(),
+        checkout.to_string().as_bytes(),
+        b"pay",
+    ]);
     CommandId::from_parts(checkout.0.timestamp_ms(), bits)
 }
 

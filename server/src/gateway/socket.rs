@@ -251,17 +251,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             caller: caller.clone(),
             registration,
         });
-        let mut states = Vec::new();
-        for sale in resume {
-            match self.watch(&caller, sale).await {
-                Ok(state) => states.push(state),
-                Err(reject) if reject.code == Code::SaleUnknown => {}
-                Err(reject) => return self.reply(Some(id), Err(reject)).await,
+        let resumed = self.resume(&caller, resume).await;
+        let (states, now) = match resumed {
+            Ok(resumed) => resumed,
+            Err(reject) => {
+                // As if it had not been said: the client may say it again.
+                self.session = None;
+                self.ticks.clear();
+                return self.reply(Some(id), Err(reject)).await;
             }
-        }
-        let now = match self.app.stock.clock().await {
-            Ok(now) => now,
-            Err(error) => return self.reply(Some(id), Err(error.into())).await,
         };
         let welcome = Welcome {
             shopper: caller.shopper.clone(),
@@ -273,6 +271,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             states,
         };
         self.reply(Some(id), Ok(Done::Welcome(welcome))).await
+    }
+
+    /// Watches the sales again, and tells the time. A sale that is not there any more is left out.
+    async fn resume(&mut self, caller: &Caller, sales: Vec<SaleId>) -> Result<(Vec<SaleState>, u64), Reject> {
+        let mut states = Vec::new();
+        for sale in sales {
+            match self.watch(caller, sale).await {
+                Ok(state) => states.push(state),
+                Err(reject) if reject.code == Code::SaleUnknown => {}
+                Err(reject) => return Err(reject),
+            }
+        }
+        Ok((states, self.app.stock.clock().await?))
     }
 
     async fn watch(&mut self, caller: &Caller, sale: SaleId) -> Result<SaleState, Reject> {

@@ -396,33 +396,19 @@ async fn place_batch(pool: &PgPool, at: LaneRef, orders: &[NewOrder]) -> Result<
     // Two sockets may have sent the same command; it is one order.
     let mut seen = HashSet::new();
     let distinct: Vec<&NewOrder> = orders.iter().filter(|order| seen.insert(order.order)).collect();
-    let mut placed: HashMap<OrderId, (Placed, &[u8])> = HashMap::new();
+    let mut placed: HashMap<OrderId, Placed> = HashMap::new();
     match place_all(pool, at, &distinct).await? {
-        Some(results) => {
-            placed.extend(
-                distinct
-                    .iter()
-                    .zip(results)
-                    .map(|(o, result)| (o.order, (result, o.digest.as_slice()))),
-            );
-        }
+        Some(results) => placed.extend(distinct.iter().map(|order| order.order).zip(results)),
         None => {
             for order in &distinct {
                 let result = place_all(pool, at, &[order]).await?.and_then(|mut one| one.pop());
-                placed.insert(
-                    order.order,
-                    (result.unwrap_or(Placed::Refused), order.digest.as_slice()),
-                );
+                placed.insert(order.order, result.unwrap_or(Placed::Refused));
             }
         }
     }
     Ok(orders
         .iter()
-        .map(|order| match placed.get(&order.order) {
-            Some((result, digest)) if *digest == order.digest => result.clone(),
-            Some(_) => Placed::CommandReused,
-            None => Placed::Refused,
-        })
+        .map(|order| placed.get(&order.order).cloned().unwrap_or(Placed::Refused))
         .collect())
 }
 

@@ -6,6 +6,7 @@ use crate::{
     app::App,
     error::{Error, Result},
     sale::{LaneRef, Sale},
+    stock::Finish,
     store::OrderRow,
     telemetry::name,
 };
@@ -155,7 +156,7 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
     let outcome = match (row.status, row.quantity) {
         (OrderStatus::Pending | OrderStatus::Confirmed, _) => {
             app.stock
-                .finish_checkout(at, shopper.clone(), order, true)
+                .finish_checkout(at, shopper.clone(), order, Finish::Committed)
                 .await?;
             app.live
                 .tell(sale.id, shopper, ServerMessage::Order(row.view()))
@@ -164,7 +165,7 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
         }
         (OrderStatus::Cancelled, 0) => {
             app.stock
-                .finish_checkout(at, shopper.clone(), order, false)
+                .finish_checkout(at, shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
                 sale: sale.id,

@@ -1,7 +1,7 @@
 //! Each kind of bad input gets one clear error with its code, and changes nothing.
 
 use crate::harness::World;
-use flashsale_protocol::{Code, Command, Role};
+use flashsale_protocol::{Code, Command, Done, Role};
 use futures_util::SinkExt;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -107,5 +107,29 @@ async fn wrong_sales_are_refused_by_field_and_only_operators_create() {
         world.post("/carts/u1/items", Some(&shopper), "{").await.1["code"],
         "bad_json"
     );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_hello_that_is_refused_may_be_said_again() {
+    let world = World::with(&["--sales-per-socket", "1"]).await;
+    let sales = vec![world.sale(json!({})).await, world.sale(json!({})).await];
+    let token = world.token("u1", Role::Shopper);
+    let mut socket = world.stranger().await;
+    let hello = |resume| Command::Hello {
+        token: token.clone(),
+        device: None,
+        resume,
+    };
+    assert_eq!(
+        socket.ask(hello(sales.clone())).await.expect_err("two").code,
+        Code::TooManySales
+    );
+    assert_eq!(
+        socket.ask(Command::Orders {}).await.expect_err("nobody").code,
+        Code::HelloFirst
+    );
+    let done = socket.ok(hello(sales[..1].to_vec())).await;
+    assert!(matches!(done, Done::Welcome(welcome) if welcome.states.len() == 1));
     world.server.stop().await;
 }

@@ -189,3 +189,39 @@ async fn an_expired_hold_and_an_unpaid_order_are_for_sale_again_and_the_next_in_
     );
     world.server.stop().await;
 }
+
+#[tokio::test]
+async fn a_checkout_under_a_used_command_id_is_refused_and_the_hold_stays() {
+    let world = World::start().await;
+    let first_sale = world.sale(json!({})).await;
+    let sale = world.sale(json!({})).await;
+    let id = command_id();
+    let mut shopper = world.shopper("u1").await;
+    join_and_reserve(&mut shopper, first_sale).await;
+    shopper
+        .ask_as(
+            id,
+            Command::Checkout {
+                sale: first_sale,
+                payment: None,
+            },
+        )
+        .await
+        .expect("an order");
+    join_and_reserve(&mut shopper, sale).await;
+    // Another socket: the first one remembers the id by itself.
+    let mut again = world.shopper("u1").await;
+    let before = again.watch(sale).await.hold.expect("a hold");
+    let refusal = again
+        .ask_as(id, Command::Checkout { sale, payment: None })
+        .await
+        .expect_err("a used id");
+    assert_eq!(refusal.code, Code::CommandIdReused);
+    let after = again.watch(sale).await.hold.expect("a hold");
+    assert_eq!(
+        (after.state, after.expires_at, after.order),
+        (HoldState::Held, before.expires_at, None)
+    );
+    checkout(&mut again, sale).await;
+    world.server.stop().await;
+}
