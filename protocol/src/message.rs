@@ -21,7 +21,7 @@ pub struct Request {
 }
 
 /// What a client can ask for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Who I am. First on every connection. `resume` names the sales to watch again at once.
@@ -100,7 +100,7 @@ pub const VERBS: &[&str] = &[
 ];
 
 /// How a shopper pays: an opaque token from the payment provider's own form. Never a card number.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Payment {
     pub token: String,
@@ -114,7 +114,7 @@ impl fmt::Debug for Payment {
 }
 
 /// A number of units, 1 to [`MAX_QUANTITY`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Quantity(u32);
 

@@ -19,7 +19,8 @@ pub struct BatchLimits {
 
 struct Waiting<I, O> {
     item: I,
-    answer: oneshot::Sender<Result<O>>,
+    /// None: nobody waits for the answer.
+    answer: Option<oneshot::Sender<Result<O>>>,
 }
 
 /// Collects items of one kind for one place (a lane, a sale). Cheap to clone; ends when the last clone is gone.
@@ -58,9 +59,10 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
     /// Waits for the item's own answer. After an error the item may or may not have had its effect.
     pub async fn submit(&self, item: I) -> Result<O> {
         let (answer, answered) = oneshot::channel();
-        self.queue
-            .try_send(Waiting { item, answer })
-            .map_err(|_| Error::QueueFull(self.name))?;
+        self.put(Waiting {
+            item,
+            answer: Some(answer),
+        })?;
         match tokio::time::timeout(self.deadline, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::unexpected(format!(
@@ -69,6 +71,14 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
             ))),
             Err(_) => Err(Error::Deadline(self.deadline.as_millis() as u64)),
         }
+    }
+}
+
+impl<I, O> Batcher<I, O> {
+    fn put(&self, waiting: Waiting<I, O>) -> Result<()> {
+        self.queue
+            .try_send(waiting)
+            .map_err(|_| Error::QueueFull(self.name))
     }
 }
 
@@ -91,15 +101,21 @@ where
             ))),
             Err(error) => Err(error),
         };
+        if let Err(error) = &results
+            && answers.iter().any(Option::is_none)
+        {
+            tracing::warn!(batch = name, %error, "a batch that nobody waits for has failed");
+        }
         // An asker that has given up is not there any more; that is its right.
+        let answered = |to: Option<oneshot::Sender<Result<O>>>, result| drop(to.map(|to| to.send(result)));
         match results {
             Ok(results) => answers
                 .into_iter()
                 .zip(results)
-                .for_each(|(to, result)| drop(to.send(Ok(result)))),
+                .for_each(|(to, result)| answered(to, Ok(result))),
             Err(error) => answers
                 .into_iter()
-                .for_each(|to| drop(to.send(Err(error.clone())))),
+                .for_each(|to| answered(to, Err(error.clone()))),
         }
     }
 }
@@ -119,12 +135,17 @@ impl<K: Eq + Hash + Clone, I: Send + 'static, O: Send + 'static> Default for Bat
 
 impl<K: Eq + Hash + Clone, I: Send + 'static, O: Send + 'static> Batchers<K, I, O> {
     pub async fn submit(&self, key: &K, item: I, make: impl FnOnce() -> Batcher<I, O>) -> Result<O> {
+        self.batcher(key, make).submit(item).await
+    }
+
+    /// Leaves an item to the batch and does not wait; a failed call is logged.
+    pub fn post(&self, key: &K, item: I, make: impl FnOnce() -> Batcher<I, O>) -> Result<()> {
+        self.batcher(key, make).put(Waiting { item, answer: None })
+    }
+
+    fn batcher(&self, key: &K, make: impl FnOnce() -> Batcher<I, O>) -> Batcher<I, O> {
         let known = self.by_key.get(key).map(|batcher| batcher.clone());
-        let batcher = match known {
-            Some(batcher) => batcher,
-            None => self.by_key.entry(key.clone()).or_insert_with(make).clone(),
-        };
-        batcher.submit(item).await
+        known.unwrap_or_else(|| self.by_key.entry(key.clone()).or_insert_with(make).clone())
     }
 
     /// Forgets the keys of sales that are over; their batchers end when what waits is answered.

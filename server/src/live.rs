@@ -90,32 +90,30 @@ impl Live {
         Ok(())
     }
 
-    /// Tells one shopper, on all their sockets. Never fails the caller: the state itself is in Redis and Postgres.
-    pub async fn tell(&self, sale: SaleId, shopper: ShopperId, message: ServerMessage) {
-        let told = self
-            .news
-            .submit(&sale, (shopper, message), || {
-                let (client, channel) = (self.client.clone(), self.keys.live(sale));
-                Batcher::new("news", NEWS, move |items: Vec<(ShopperId, ServerMessage)>| {
-                    let (client, channel) = (client.clone(), channel.clone());
-                    async move {
-                        let told = vec![(); items.len()];
-                        let news: Vec<News> = items
-                            .into_iter()
-                            .filter_map(|(shopper, message)| {
-                                Some(News {
-                                    shopper,
-                                    frame: serde_json::value::to_raw_value(&message).ok()?,
-                                })
+    /// Tells one shopper, on all their sockets. Does not wait and never fails the caller: the state itself is in Redis
+    /// and Postgres.
+    pub fn tell(&self, sale: SaleId, shopper: ShopperId, message: ServerMessage) {
+        let told = self.news.post(&sale, (shopper, message), || {
+            let (client, channel) = (self.client.clone(), self.keys.live(sale));
+            Batcher::new("news", NEWS, move |items: Vec<(ShopperId, ServerMessage)>| {
+                let (client, channel) = (client.clone(), channel.clone());
+                async move {
+                    let told = vec![(); items.len()];
+                    let news: Vec<News> = items
+                        .into_iter()
+                        .filter_map(|(shopper, message)| {
+                            Some(News {
+                                shopper,
+                                frame: serde_json::value::to_raw_value(&message).ok()?,
                             })
-                            .collect();
-                        let json = serde_json::to_string(&news).unwrap_or_default();
-                        let _: u64 = client.publish(channel, format!("{NEWS_LETTER}{json}")).await?;
-                        Ok(told)
-                    }
-                })
+                        })
+                        .collect();
+                    let json = serde_json::to_string(&news).unwrap_or_default();
+                    let _: u64 = client.publish(channel, format!("{NEWS_LETTER}{json}")).await?;
+                    Ok(told)
+                }
             })
-            .await;
+        });
         if let Err(error) = told {
             tracing::warn!(%sale, %error, "a shopper was not told");
         }

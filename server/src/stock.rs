@@ -447,14 +447,6 @@ pub struct TickNumber {
     pub admitted: u64,
 }
 
-/// Who may reserve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// Only claims: somebody waits.
-    Line,
-    Open,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Served,
@@ -505,6 +497,7 @@ pub struct Stock {
     person: LaneBatchers<ShopperId, Person>,
     join: SaleBatchers<(ShopperId, DeviceId, u32), Joined>,
     place: SaleBatchers<ShopperId, Stands>,
+    close_gate: Batchers<LaneRef, u64, ()>,
 }
 
 impl Stock {
@@ -528,6 +521,7 @@ impl Stock {
             person: Default::default(),
             join: Default::default(),
             place: Default::default(),
+            close_gate: Default::default(),
         })
     }
 
@@ -582,6 +576,7 @@ impl Stock {
         self.person.retain(|at| keep(at.sale));
         self.join.retain(|sale| keep(*sale));
         self.place.retain(|sale| keep(*sale));
+        self.close_gate.retain(|at| keep(at.sale));
     }
 
     // ------------------------------------------------------------------------------- what shoppers cause, in batches
@@ -875,17 +870,26 @@ impl Stock {
         Ok(())
     }
 
-    /// See `lua/set_gate.lua` for what `place` means.
-    pub async fn set_gate(&self, at: LaneRef, gate: Gate, place: u64) -> Result<()> {
-        let word = if gate == Gate::Open { "open" } else { "line" };
-        self.runner
-            .on_lane(
-                &SET_GATE,
-                at,
-                vec![at.epoch.to_string(), word.into(), place.to_string()],
-            )
-            .await?;
-        Ok(())
+    /// From now on nobody reserves past this place without a claim. Many joiners share one call: the last place of them
+    /// closes the gate for all.
+    pub async fn close_gate(&self, at: LaneRef, place: u64) -> Result<()> {
+        self.close_gate
+            .submit(&at, place, || {
+                let runner = self.runner.clone();
+                Batcher::new("close_gate", BATCH, move |places: Vec<u64>| {
+                    let runner = runner.clone();
+                    async move {
+                        set_gate(&runner, at, "line", places.iter().copied().max().unwrap_or(0)).await?;
+                        Ok(vec![(); places.len()])
+                    }
+                })
+            })
+            .await
+    }
+
+    /// Lets everybody reserve, unless somebody has joined after `place`, the last one given when the line was seen empty.
+    pub async fn open_gate(&self, at: LaneRef, place: u64) -> Result<()> {
+        set_gate(&self.runner, at, "open", place).await
     }
 
     pub async fn counters(&self, at: LaneRef) -> Result<Counters> {
@@ -1185,6 +1189,17 @@ impl Stock {
             }
         })
     }
+}
+
+async fn set_gate(runner: &Runner, at: LaneRef, gate: &str, place: u64) -> Result<()> {
+    runner
+        .on_lane(
+            &SET_GATE,
+            at,
+            vec![at.epoch.to_string(), gate.into(), place.to_string()],
+        )
+        .await?;
+    Ok(())
 }
 
 /// How every connection to Redis is set up.

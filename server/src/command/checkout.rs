@@ -102,11 +102,9 @@ async fn place(
                 at: begun.now,
             };
             app.live
-                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold))
-                .await;
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold));
             app.live
-                .tell(sale.id, caller.shopper.clone(), ServerMessage::Order(row.view()))
-                .await;
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Order(row.view()));
             Ok(row)
         }
         Placed::CommandReused => {
@@ -129,8 +127,7 @@ async fn place(
                 at: begun.now,
             };
             app.live
-                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold))
-                .await;
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold));
             Err(Reject::because(
                 Code::SoldOut,
                 "There are no units left for this order; you were not charged.",

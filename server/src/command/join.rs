@@ -5,7 +5,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::Error,
-    stock::{At, Gate, InLine, Joined, RecordState},
+    stock::{At, InLine, Joined, RecordState},
 };
 use flashsale_protocol::{Code, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage};
 
@@ -74,7 +74,7 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
     };
     // From now on nobody reserves past this place. Before the answer, so that a place is a promise.
     for at in sale.lane_refs() {
-        app.stock.set_gate(at, Gate::Line, place).await?;
+        app.stock.close_gate(at, place).await?;
     }
     let entry = Entry {
         sale: sale.id,
@@ -86,13 +86,11 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         reason: None,
         at: now,
     };
-    app.live
-        .tell(
-            sale.id,
-            caller.shopper.clone(),
-            ServerMessage::Entry(entry.clone()),
-        )
-        .await;
+    app.live.tell(
+        sale.id,
+        caller.shopper.clone(),
+        ServerMessage::Entry(entry.clone()),
+    );
     joined(app, caller, entry)
 }
 

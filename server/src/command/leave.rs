@@ -39,7 +39,6 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
         at: now,
     };
     app.live
-        .tell(sale.id, caller.shopper.clone(), ServerMessage::Entry(entry))
-        .await;
+        .tell(sale.id, caller.shopper.clone(), ServerMessage::Entry(entry));
     Ok(Done::Left { sale: sale.id })
 }

@@ -56,8 +56,7 @@ pub async fn settle(
         Paid::Ok(row) => {
             if row.status == OrderStatus::Confirmed {
                 app.live
-                    .tell(row.sale, caller.shopper.clone(), ServerMessage::Order(row.view()))
-                    .await;
+                    .tell(row.sale, caller.shopper.clone(), ServerMessage::Order(row.view()));
             }
             Ok(Done::Order(row.view()))
         }

@@ -26,8 +26,7 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
                 at: answer.now,
             };
             app.live
-                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone()))
-                .await;
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone()));
             Ok(Done::Hold(hold))
         }
         Released::Is(RecordState::Expired) => Err(Code::HoldExpired.into()),

@@ -46,8 +46,7 @@ pub async fn run(
             };
             if state == RecordState::Held {
                 app.live
-                    .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone()))
-                    .await;
+                    .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone()));
             }
             return Ok(Done::Hold(hold));
         }

@@ -215,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     /// Whether this id has come before with other contents. What it had then is remembered as a digest.
     fn reused(&mut self, request: &Request) -> bool {
         let mut hasher = DefaultHasher::new();
-        request.to_json().hash(&mut hasher);
+        request.command.hash(&mut hasher);
         let digest = hasher.finish();
         if let Some((_, known)) = self.remembered.iter().find(|(id, _)| *id == request.id) {
             return *known != digest;

@@ -6,7 +6,7 @@ use super::{Led, repeat};
 use crate::{
     error::Result,
     sale::{LaneRef, Sale},
-    stock::{ADMIT_BATCH, Claimed, Gate, Verdict},
+    stock::{ADMIT_BATCH, Claimed, Verdict},
 };
 use flashsale_protocol::{Code, Entry, EntryState, Phase, ServerMessage, ShopperId};
 use std::{collections::HashMap, time::Duration};
@@ -46,7 +46,7 @@ async fn step(led: &Led, opened: &mut Option<u64>) -> Result<Duration> {
     // With several lanes everybody goes through the line: it is there that a device is counted across lanes.
     if waiting == 0 && sale.lanes.len() == 1 && *opened != Some(last_place) {
         for at in sale.lane_refs() {
-            app.stock.set_gate(at, Gate::Open, last_place).await?;
+            app.stock.open_gate(at, last_place).await?;
         }
         *opened = Some(last_place);
     }
@@ -95,9 +95,8 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
         }
     }
     app.stock.settle_admission(sale.id, &verdicts).await?;
-    let told = news
-        .into_iter()
-        .map(|(shopper, entry)| app.live.tell(sale.id, shopper, ServerMessage::Entry(entry)));
-    futures_util::future::join_all(told).await;
+    for (shopper, entry) in news {
+        app.live.tell(sale.id, shopper, ServerMessage::Entry(entry));
+    }
     Ok(())
 }

@@ -22,7 +22,6 @@ async fn step(led: &Led) -> Result<Duration> {
     for at in sale.lane_refs() {
         let At { now, value: overdue } = app.stock.expire(at).await?;
         more |= overdue.len() == EXPIRE_BATCH;
-        let mut told = Vec::new();
         for item in overdue {
             match item {
                 Overdue::Lapsed { shopper, quantity } => {
@@ -37,7 +36,7 @@ async fn step(led: &Led) -> Result<Duration> {
                         reason: None,
                         at: now,
                     };
-                    told.push(app.live.tell(sale.id, shopper, ServerMessage::Entry(entry)));
+                    app.live.tell(sale.id, shopper, ServerMessage::Entry(entry));
                 }
                 Overdue::Expired { shopper, quantity } => {
                     metrics::counter!(name::EXPIRED, "what" => "hold").increment(1);
@@ -50,7 +49,7 @@ async fn step(led: &Led) -> Result<Duration> {
                         reason: None,
                         at: now,
                     };
-                    told.push(app.live.tell(sale.id, shopper, ServerMessage::Hold(hold)));
+                    app.live.tell(sale.id, shopper, ServerMessage::Hold(hold));
                 }
                 Overdue::Checkout {
                     shopper,
@@ -71,7 +70,6 @@ async fn step(led: &Led) -> Result<Duration> {
                 }
             }
         }
-        futures_util::future::join_all(told).await;
     }
     Ok(if more { Duration::ZERO } else { STEP })
 }

@@ -41,11 +41,10 @@ async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
         let cancelled = app.store.cancel_unpaid(led.id).await?;
         if !cancelled.is_empty() {
             return_units(app, &*led.sale().await?, &cancelled).await?;
-            let told = cancelled.iter().map(|row| {
+            for row in &cancelled {
                 app.live
-                    .tell(row.sale, row.shopper.clone(), ServerMessage::Order(row.view()))
-            });
-            futures_util::future::join_all(told).await;
+                    .tell(row.sale, row.shopper.clone(), ServerMessage::Order(row.view()));
+            }
         }
     }
     if compared.is_none_or(|at| at.elapsed() >= COMPARE) {
@@ -158,9 +157,7 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
             app.stock
                 .finish_checkout(at, shopper.clone(), order, Finish::Committed)
                 .await?;
-            app.live
-                .tell(sale.id, shopper, ServerMessage::Order(row.view()))
-                .await;
+            app.live.tell(sale.id, shopper, ServerMessage::Order(row.view()));
             "committed"
         }
         (OrderStatus::Cancelled, 0) => {
@@ -176,7 +173,7 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
                 reason: Some("checkout_failed".into()),
                 at: now,
             };
-            app.live.tell(sale.id, shopper, ServerMessage::Hold(hold)).await;
+            app.live.tell(sale.id, shopper, ServerMessage::Hold(hold));
             "abandoned"
         }
         (OrderStatus::Cancelled, _) => {
