@@ -126,10 +126,6 @@ ulid_id!(
     /// A command. Made and stored by the client before it sends, so that a repetition has one effect.
     CommandId
 );
-ulid_id!(
-    /// A shopper's place in a sale's line.
-    EntryId
-);
 word_id!(
     /// A person, as the token's `sub` names them.
     ShopperId

@@ -511,6 +511,20 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry that does not wait: no position, no reason.
+    pub fn settled(sale: SaleId, state: EntryState, quantity: u32, at: u64) -> Self {
+        Self {
+            sale,
+            state,
+            quantity,
+            position: 0,
+            admitted: 0,
+            claim_until: None,
+            reason: None,
+            at,
+        }
+    }
+
     /// The position now, followed by the shared tick: nobody needs a frame of their own for it. Never worse than before.
     pub fn position_at(&self, tick_admitted: u64) -> u64 {
         if self.state == EntryState::Waiting {
@@ -549,6 +563,21 @@ pub struct Hold {
     pub reason: Option<String>,
     /// When this was so. Of two holds the later is true.
     pub at: u64,
+}
+
+impl Hold {
+    /// A hold that ended at `at`, without order or reason.
+    pub fn ended(sale: SaleId, state: HoldState, quantity: u32, at: u64) -> Self {
+        Self {
+            sale,
+            state,
+            quantity,
+            expires_at: at,
+            order: None,
+            reason: None,
+            at,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

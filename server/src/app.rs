@@ -183,8 +183,4 @@ impl Server {
             services.stop().await;
         }
     }
-
-    pub fn services(&self) -> Option<&embedded::Services> {
-        self.services.as_ref()
-    }
 }

@@ -104,14 +104,6 @@ impl Services {
             }
         }
     }
-
-    pub fn redis_pid(&self) -> u32 {
-        self.redis.id()
-    }
-
-    pub fn postgres_pid(&self) -> u32 {
-        self.postgres.id()
-    }
 }
 
 /// Ends a service whose start has failed half-way.

@@ -110,6 +110,8 @@ async fn serve(config: Serve) -> anyhow::Result<ExitCode> {
     // Listened to before anything is started: whatever is running by then is stopped in order.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // A closed terminal is a stop like any other.
+    let mut hangup = signal(SignalKind::hangup())?;
     let demo = config.demo;
     let server = Server::start(config).await?;
     println!("ready http://{}", server.address);
@@ -119,6 +121,7 @@ async fn serve(config: Serve) -> anyhow::Result<ExitCode> {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
     tracing::info!("stopping");
     server.stop().await;

@@ -10,7 +10,7 @@ use crate::{
     sale::{LaneRef, Sale, ms, phase_word},
 };
 use chrono::Utc;
-use flashsale_protocol::{CommandId, DeviceId, OrderId, Phase, SaleId, ShopperId};
+use flashsale_protocol::{CommandId, DeviceId, OrderId, Phase, SaleId, ShopperId, Tick};
 use fred::{
     prelude::*,
     types::{ClusterHash, CustomCommand, scripts::Script},
@@ -431,6 +431,28 @@ impl Counters {
         self.sold += other.sold;
         self.reservations += other.reservations;
         self.expired += other.expired;
+    }
+
+    /// The shared state of a sale with these counters.
+    pub fn tick(&self, sale: &Sale, number: TickNumber, unpaid: u64, pace: f64) -> Tick {
+        Tick {
+            sale: sale.id,
+            seq: number.seq,
+            now: number.now,
+            phase: sale.phase_at(number.now),
+            starts_at: ms(sale.start_time),
+            ends_at: ms(sale.end_time),
+            supply: self.supply,
+            available: self.available,
+            claimed: self.claimed,
+            held: self.held,
+            ordering: self.ordering,
+            sold: self.sold,
+            unpaid: unpaid.min(self.sold),
+            waiting: number.waiting,
+            admitted: number.admitted,
+            pace,
+        }
     }
 
     /// I1: every unit is in exactly one place.

@@ -2,7 +2,7 @@
 
 use crate::config::{LogFormat, Logging};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use std::sync::OnceLock;
+use std::{io::IsTerminal, sync::OnceLock};
 use tracing_subscriber::EnvFilter;
 
 /// Metric names.
@@ -18,7 +18,6 @@ pub mod name {
     pub const STOCK: &str = "flashsale_stock_units";
     pub const QUEUE_LENGTH: &str = "flashsale_queue_length";
     pub const ADMITTED: &str = "flashsale_admitted_total";
-    pub const RESERVATIONS: &str = "flashsale_reservations_total";
     pub const EXPIRED: &str = "flashsale_expired_total";
     pub const DIVERGENCE: &str = "flashsale_stock_divergence_units";
     pub const OVERSOLD: &str = "flashsale_oversold_units";
@@ -33,6 +32,7 @@ pub fn start_logging(logging: &Logging) {
     let filter = EnvFilter::try_new(&logging.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let _ = match logging.log_format {
         LogFormat::Text => subscriber.try_init(),

@@ -93,13 +93,8 @@ async fn place(
                 tracing::warn!(%order, %error, "an order is committed, its checkout is left to the reconciler");
             }
             let hold = Hold {
-                sale: sale.id,
-                state: HoldState::Ordered,
-                quantity,
-                expires_at: begun.now,
                 order: Some(order),
-                reason: None,
-                at: begun.now,
+                ..Hold::ended(sale.id, HoldState::Ordered, quantity, begun.now)
             };
             app.live
                 .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold));
@@ -118,13 +113,8 @@ async fn place(
                 .finish_checkout(at, caller.shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
-                sale: sale.id,
-                state: HoldState::Revoked,
-                quantity,
-                expires_at: begun.now,
-                order: None,
                 reason: Some("no_supply".into()),
-                at: begun.now,
+                ..Hold::ended(sale.id, HoldState::Revoked, quantity, begun.now)
             };
             app.live
                 .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold));

@@ -26,14 +26,8 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         match record.state {
             RecordState::Claim if record.until > now => {
                 let entry = Entry {
-                    sale: sale.id,
-                    state: EntryState::Admitted,
-                    quantity: record.quantity,
-                    position: 0,
-                    admitted: 0,
                     claim_until: Some(record.until),
-                    reason: None,
-                    at: now,
+                    ..Entry::settled(sale.id, EntryState::Admitted, record.quantity, now)
                 };
                 return joined(app, caller, entry);
             }

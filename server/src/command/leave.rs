@@ -28,16 +28,7 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
             }
         }
     };
-    let entry = Entry {
-        sale: sale.id,
-        state: EntryState::Left,
-        quantity: 0,
-        position: 0,
-        admitted: 0,
-        claim_until: None,
-        reason: None,
-        at: now,
-    };
+    let entry = Entry::settled(sale.id, EntryState::Left, 0, now);
     app.live
         .tell(sale.id, caller.shopper.clone(), ServerMessage::Entry(entry));
     Ok(Done::Left { sale: sale.id })

@@ -16,15 +16,7 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
         .await?;
     match answer.value {
         Released::Ok { quantity } => {
-            let hold = Hold {
-                sale: sale.id,
-                state: HoldState::Released,
-                quantity,
-                expires_at: answer.now,
-                order: None,
-                reason: None,
-                at: answer.now,
-            };
+            let hold = Hold::ended(sale.id, HoldState::Released, quantity, answer.now);
             app.live
                 .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone()));
             Ok(Done::Hold(hold))

@@ -5,8 +5,8 @@ use crate::{
     app::App,
     auth::Caller,
     error::Result,
-    sale::{Sale, ms},
-    stock::{At, InLine, RecordState, Stands},
+    sale::Sale,
+    stock::{At, InLine, RecordState, Stands, TickNumber},
     store::OrderRow,
 };
 use flashsale_protocol::{Done, Entry, EntryState, Hold, Reject, SaleId, SaleState, Tick};
@@ -88,26 +88,16 @@ pub async fn tick_now(app: &App, sale: &Sale) -> Result<Tick> {
         app.stock.now(),
         app.store.lanes(sale.id),
     )?;
-    Ok(Tick {
-        sale: sale.id,
-        // Older than any tick of a worker, so that the first one of those is taken.
-        seq: 0,
+    let unpaid = lanes
+        .iter()
+        .map(|lane| u64::from(lane.allocated - lane.confirmed))
+        .sum();
+    // Older than any tick of a worker, so that the first one of those is taken.
+    let number = TickNumber {
         now,
-        phase: sale.phase_at(now),
-        starts_at: ms(sale.start_time),
-        ends_at: ms(sale.end_time),
-        supply: counters.supply,
-        available: counters.available,
-        claimed: counters.claimed,
-        held: counters.held,
-        ordering: counters.ordering,
-        sold: counters.sold,
-        unpaid: lanes
-            .iter()
-            .map(|lane| u64::from(lane.allocated - lane.confirmed))
-            .sum(),
+        seq: 0,
         waiting,
         admitted: 0,
-        pace: 0.0,
-    })
+    };
+    Ok(counters.tick(sale, number, unpaid, 0.0))
 }

@@ -205,10 +205,6 @@ impl Hub {
         let _ = sockets.wait_for(|count| *count == 0).await;
     }
 
-    pub fn sockets(&self) -> usize {
-        *self.sockets.borrow()
-    }
-
     /// Puts a socket among its shopper's. If there are too many, the oldest is closed: the newest is the one in use.
     pub fn register(app: &Arc<App>, shopper: ShopperId) -> Registration {
         let hub = &app.hub;

@@ -69,14 +69,9 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
         let claims = app.stock.claim(at, &wanted).await?;
         for ((shopper, _), claimed) in wanted.into_iter().zip(claims.value) {
             let entry = |state, quantity, claim_until, reason: Option<Code>| Entry {
-                sale: sale.id,
-                state,
-                quantity,
-                position: 0,
-                admitted: 0,
                 claim_until,
                 reason: reason.map(|code| code.word().to_owned()),
-                at: claims.now,
+                ..Entry::settled(sale.id, state, quantity, claims.now)
             };
             let (verdict, told) = match claimed {
                 Claimed::Ok { quantity, until } => (

@@ -26,29 +26,12 @@ async fn step(led: &Led) -> Result<Duration> {
             match item {
                 Overdue::Lapsed { shopper, quantity } => {
                     metrics::counter!(name::EXPIRED, "what" => "claim").increment(1);
-                    let entry = Entry {
-                        sale: sale.id,
-                        state: EntryState::Lapsed,
-                        quantity,
-                        position: 0,
-                        admitted: 0,
-                        claim_until: None,
-                        reason: None,
-                        at: now,
-                    };
+                    let entry = Entry::settled(sale.id, EntryState::Lapsed, quantity, now);
                     app.live.tell(sale.id, shopper, ServerMessage::Entry(entry));
                 }
                 Overdue::Expired { shopper, quantity } => {
                     metrics::counter!(name::EXPIRED, "what" => "hold").increment(1);
-                    let hold = Hold {
-                        sale: sale.id,
-                        state: HoldState::Expired,
-                        quantity,
-                        expires_at: now,
-                        order: None,
-                        reason: None,
-                        at: now,
-                    };
+                    let hold = Hold::ended(sale.id, HoldState::Expired, quantity, now);
                     app.live.tell(sale.id, shopper, ServerMessage::Hold(hold));
                 }
                 Overdue::Checkout {

@@ -165,13 +165,8 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
                 .finish_checkout(at, shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
-                sale: sale.id,
-                state: HoldState::Revoked,
-                quantity,
-                expires_at: now,
-                order: None,
                 reason: Some("checkout_failed".into()),
-                at: now,
+                ..Hold::ended(sale.id, HoldState::Revoked, quantity, now)
             };
             app.live.tell(sale.id, shopper, ServerMessage::Hold(hold));
             "abandoned"

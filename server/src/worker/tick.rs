@@ -1,7 +1,7 @@
 //! Publishes a sale's shared state: at most ten times a second when it changes, once a second otherwise.
 
 use super::{Led, repeat};
-use crate::{error::Result, sale::ms, telemetry::name};
+use crate::{error::Result, telemetry::name};
 use flashsale_protocol::Tick;
 use std::{
     collections::VecDeque,
@@ -35,24 +35,8 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     // Numbered before the counters are read: what a tick tells is never older than its number.
     let number = app.stock.number_tick(led.id, &led.token).await?;
     let counters = app.stock.sale_counters(&sale).await?;
-    let tick = Tick {
-        sale: led.id,
-        seq: number.seq,
-        now: number.now,
-        phase: sale.phase_at(number.now),
-        starts_at: ms(sale.start_time),
-        ends_at: ms(sale.end_time),
-        supply: counters.supply,
-        available: counters.available,
-        claimed: counters.claimed,
-        held: counters.held,
-        ordering: counters.ordering,
-        sold: counters.sold,
-        unpaid: led.unpaid().min(counters.sold),
-        waiting: number.waiting,
-        admitted: number.admitted,
-        pace: pace(&mut last.admitted, number.admitted),
-    };
+    let pace = pace(&mut last.admitted, number.admitted);
+    let tick = counters.tick(&sale, number, led.unpaid(), pace);
     let due = last.published.is_none_or(|at| at.elapsed() >= OTHERWISE);
     if !due && last.tick.as_ref().is_some_and(|before| same(before, &tick)) {
         return Ok(ON_CHANGE);
