@@ -2,6 +2,7 @@
 //! in batches. A message may be lost; the next tick or the next look at the state tells the same.
 
 use crate::{
+    auth::Caller,
     batcher::{BatchLimits, Batcher, Batchers},
     config::COMMAND_DEADLINE,
     error::Result,
@@ -26,6 +27,9 @@ pub struct News {
     pub shopper: ShopperId,
     #[serde(rename = "f")]
     pub frame: Box<RawValue>,
+    /// The socket that has caused it, and has it in its reply.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<u64>,
 }
 
 /// One pub/sub message: a letter that says which, then JSON.
@@ -59,11 +63,14 @@ impl LiveMessage {
     }
 }
 
+/// Who is told what, and the socket that need not be told.
+type Telling = (ShopperId, ServerMessage, Option<u64>);
+
 /// Publishes to gateways.
 pub struct Live {
     client: Client,
     keys: Keys,
-    news: Batchers<SaleId, (ShopperId, ServerMessage), ()>,
+    news: Batchers<SaleId, Telling, ()>,
 }
 
 impl Live {
@@ -93,17 +100,27 @@ impl Live {
     /// Tells one shopper, on all their sockets. Does not wait and never fails the caller: the state itself is in Redis
     /// and Postgres.
     pub fn tell(&self, sale: SaleId, shopper: ShopperId, message: ServerMessage) {
-        let told = self.news.post(&sale, (shopper, message), || {
+        self.post(sale, (shopper, message, None));
+    }
+
+    /// The same, but for the socket that has caused it: its reply says as much.
+    pub fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
+        self.post(sale, (caller.shopper.clone(), message, caller.socket));
+    }
+
+    fn post(&self, sale: SaleId, telling: Telling) {
+        let told = self.news.post(&sale, telling, || {
             let (client, channel) = (self.client.clone(), self.keys.live(sale));
-            Batcher::new("news", NEWS, move |items: Vec<(ShopperId, ServerMessage)>| {
+            Batcher::new("news", NEWS, move |items: Vec<Telling>| {
                 let (client, channel) = (client.clone(), channel.clone());
                 async move {
                     let told = vec![(); items.len()];
                     let news: Vec<News> = items
                         .into_iter()
-                        .filter_map(|(shopper, message)| {
+                        .filter_map(|(shopper, message, origin)| {
                             Some(News {
                                 shopper,
+                                origin,
                                 frame: serde_json::value::to_raw_value(&message).ok()?,
                             })
                         })

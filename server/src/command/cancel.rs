@@ -31,7 +31,7 @@ pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId)
                 tracing::warn!(%order, %error, "an order is cancelled, its units are left to the reconciler");
             }
             app.live
-                .tell(row.sale, caller.shopper.clone(), ServerMessage::Order(row.view()));
+                .tell_others(row.sale, caller, ServerMessage::Order(row.view()));
             Ok(Done::Order(row.view()))
         }
     }

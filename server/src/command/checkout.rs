@@ -99,7 +99,7 @@ async fn place(
             app.live
                 .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold));
             app.live
-                .tell(sale.id, caller.shopper.clone(), ServerMessage::Order(row.view()));
+                .tell_others(sale.id, caller, ServerMessage::Order(row.view()));
             Ok(row)
         }
         Placed::CommandReused => {

@@ -80,11 +80,8 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         reason: None,
         at: now,
     };
-    app.live.tell(
-        sale.id,
-        caller.shopper.clone(),
-        ServerMessage::Entry(entry.clone()),
-    );
+    app.live
+        .tell_others(sale.id, caller, ServerMessage::Entry(entry.clone()));
     joined(app, caller, entry)
 }
 

@@ -18,7 +18,7 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
         Released::Ok { quantity } => {
             let hold = Hold::ended(sale.id, HoldState::Released, quantity, answer.now);
             app.live
-                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone()));
+                .tell_others(sale.id, caller, ServerMessage::Hold(hold.clone()));
             Ok(Done::Hold(hold))
         }
         Released::Is(RecordState::Expired) => Err(Code::HoldExpired.into()),

@@ -46,7 +46,7 @@ pub async fn run(
             };
             if state == RecordState::Held {
                 app.live
-                    .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold.clone()));
+                    .tell_others(sale.id, caller, ServerMessage::Hold(hold.clone()));
             }
             return Ok(Done::Hold(hold));
         }

@@ -4,7 +4,7 @@
 use crate::{
     app::App,
     config::Limits,
-    live::LiveMessage,
+    live::{LiveMessage, News},
     stock::{self, Keys},
     telemetry::name,
 };
@@ -21,7 +21,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ const BACKLOG: usize = 4_096;
 const SWEEP: Duration = Duration::from_secs(20);
 /// Shoppers counted in one call.
 const ACTIVE_CHUNK: usize = 1_000;
+/// A sale's sockets are woken for a tick in this many turns, so that a command never waits behind all of them.
+const SHARDS: usize = 64;
 
 /// A tick, with the frame that is the same for every watcher.
 #[derive(Debug)]
@@ -52,8 +54,36 @@ pub enum Event {
     Close(CloseCode),
 }
 
+type TickSender = watch::Sender<Option<Arc<LiveTick>>>;
+
+/// A watched sale. Sockets listen to a shard each; [`spread`] brings the newest tick there.
 struct Channel {
-    ticks: watch::Sender<Option<Arc<LiveTick>>>,
+    newest: TickSender,
+    shards: Arc<[TickSender]>,
+}
+
+impl Channel {
+    fn open() -> Self {
+        let newest = TickSender::new(None);
+        let shards: Arc<[TickSender]> = (0..SHARDS).map(|_| TickSender::new(None)).collect();
+        tokio::spawn(spread(newest.subscribe(), shards.clone()));
+        Self { newest, shards }
+    }
+
+    fn watched(&self) -> bool {
+        self.shards.iter().any(|shard| shard.receiver_count() > 0)
+    }
+}
+
+/// Wakes a sale's sockets shard by shard, and lets others run in between. A tick that comes meanwhile replaces the
+/// older one for those who have not had it. Ends with its channel.
+async fn spread(mut newest: Ticks, shards: Arc<[TickSender]>) {
+    while newest.changed().await.is_ok() {
+        for shard in shards.iter().filter(|shard| shard.receiver_count() > 0) {
+            shard.send_replace(newest.borrow_and_update().clone());
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 struct Socket {
@@ -78,6 +108,7 @@ pub struct Hub {
     addresses: Arc<DashMap<IpAddr, usize>>,
     sockets: Arc<watch::Sender<usize>>,
     next_socket: AtomicU64,
+    next_shard: AtomicUsize,
     wanted: mpsc::UnboundedSender<Wanted>,
     wanted_rx: Mutex<Option<mpsc::UnboundedReceiver<Wanted>>>,
     per_shopper: usize,
@@ -110,7 +141,7 @@ impl Drop for Place {
 pub struct Registration {
     hub: Arc<App>,
     shopper: ShopperId,
-    id: u64,
+    pub id: u64,
     pub events: mpsc::Receiver<Event>,
     pub close: CancellationToken,
     watching: Watching,
@@ -150,7 +181,9 @@ impl Hub {
             shoppers: DashMap::new(),
             addresses: Arc::default(),
             sockets: Arc::new(watch::Sender::new(0)),
-            next_socket: AtomicU64::new(1),
+            // Names a socket among all gateways.
+            next_socket: AtomicU64::new(rand::random()),
+            next_shard: AtomicUsize::new(0),
             wanted,
             wanted_rx: Mutex::new(Some(wanted_rx)),
             per_shopper: limits.sockets_per_shopper,
@@ -242,18 +275,15 @@ impl Hub {
 
     /// A sale's ticks. Returns when the subscription stands, so that nothing after it is missed.
     pub async fn watch(&self, sale: SaleId) -> Ticks {
-        let ticks = self.sales.get(&sale).map(|channel| channel.ticks.subscribe());
+        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        let ticks = self
+            .sales
+            .get(&sale)
+            .map(|channel| channel.shards[shard].subscribe());
         if let Some(ticks) = ticks {
             return ticks;
         }
-        let ticks = self
-            .sales
-            .entry(sale)
-            .or_insert_with(|| Channel {
-                ticks: watch::Sender::new(None),
-            })
-            .ticks
-            .subscribe();
+        let ticks = self.sales.entry(sale).or_insert_with(Channel::open).shards[shard].subscribe();
         let (done, subscribed) = oneshot::channel();
         if self.wanted.send((sale, done)).is_ok() {
             let _ = subscribed.await;
@@ -265,7 +295,7 @@ impl Hub {
     pub fn last_tick(&self, sale: SaleId) -> Option<Arc<Tick>> {
         self.sales
             .get(&sale)?
-            .ticks
+            .newest
             .borrow()
             .as_ref()
             .map(|live| live.tick.clone())
@@ -279,7 +309,7 @@ impl Hub {
             tick: Arc::new(tick),
             frame: frame.into(),
         });
-        channel.ticks.send_if_modified(|last| {
+        channel.newest.send_if_modified(|last| {
             let newer = last.as_ref().is_none_or(|last| last.tick.seq < live.tick.seq);
             if newer {
                 *last = Some(live.clone());
@@ -288,11 +318,12 @@ impl Hub {
         });
     }
 
-    fn deliver_news(&self, shopper: &ShopperId, frame: Utf8Bytes) {
-        let Some(sockets) = self.shoppers.get(shopper) else {
+    fn deliver_news(&self, news: &News) {
+        let Some(sockets) = self.shoppers.get(&news.shopper) else {
             return;
         };
-        for socket in sockets.iter() {
+        let frame = Utf8Bytes::from(news.frame.get());
+        for socket in sockets.iter().filter(|socket| news.origin != Some(socket.id)) {
             // A socket that does not keep up is closed: its client reconnects and asks for the state.
             if socket.events.try_send(Event::Frame(frame.clone())).is_err() {
                 socket.close.cancel();
@@ -353,7 +384,7 @@ async fn receive(app: &App, message: fred::types::Message) {
         Some(LiveMessage::Tick(tick, frame)) => app.hub.deliver_tick(tick, frame),
         Some(LiveMessage::News(news)) => {
             for item in news {
-                app.hub.deliver_news(&item.shopper, item.frame.get().into());
+                app.hub.deliver_news(&item);
             }
         }
         Some(LiveMessage::Changed(sale)) => app.forget_sale(sale).await,
@@ -365,14 +396,14 @@ async fn unsubscribe_unwatched(hub: &Hub) {
     let idle: Vec<SaleId> = hub
         .sales
         .iter()
-        .filter(|channel| channel.ticks.receiver_count() == 0)
+        .filter(|channel| !channel.watched())
         .map(|channel| *channel.key())
         .collect();
     for sale in idle {
         // Somebody may have come meanwhile.
         if hub
             .sales
-            .remove_if(&sale, |_, channel| channel.ticks.receiver_count() == 0)
+            .remove_if(&sale, |_, channel| !channel.watched())
             .is_some()
             && let Err(error) = hub.subscriber.unsubscribe(hub.keys.live(sale)).await
         {

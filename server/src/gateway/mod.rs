@@ -15,8 +15,13 @@ use axum::{
     serve::ListenerExt,
 };
 use flashsale_protocol::MAX_FRAME_BYTES;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use std::{
+    net::{SocketAddr, TcpListener as StdListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle};
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -168,8 +173,35 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     }
 }
 
+/// The threads of the sockets, apart from those of stores and workers: a call to Redis never waits in line with
+/// thousands of sockets that have a tick to send.
+pub struct Threads(Option<Runtime>);
+
+impl Threads {
+    pub fn start() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("gateway")
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<JoinHandle<()>> {
+        self.0.as_ref().map(|runtime| runtime.spawn(task))
+    }
+}
+
+impl Drop for Threads {
+    /// Does not wait: the last sockets were waited for by [`drained`].
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Serves until the server drains. Without the gateway role: only what operators ask.
-pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gateway: bool) {
+pub async fn serve(app: Arc<App>, listener: StdListener, web_dir: PathBuf, gateway: bool) {
     let draining = app.draining.clone();
     let router = if gateway {
         routes(app, web_dir)
@@ -180,14 +212,19 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gatew
 }
 
 /// Development: the page of a shop that embeds the widget, on an origin of its own.
-pub async fn serve_storefront(app: Arc<App>, listener: TcpListener, web_dir: PathBuf) {
+pub async fn serve_storefront(app: Arc<App>, listener: StdListener, web_dir: PathBuf) {
     let router = Router::new()
         .route_service("/", ServeFile::new(web_dir.join("storefront.html")))
         .nest_service("/assets", ServeDir::new(web_dir.join("assets")));
     listen(router, listener, app.draining.clone()).await;
 }
 
-async fn listen(router: Router, listener: TcpListener, draining: tokio_util::sync::CancellationToken) {
+async fn listen(router: Router, listener: StdListener, draining: tokio_util::sync::CancellationToken) {
+    // Registered here, with the threads that serve it.
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot serve the listener"),
+    };
     // Small frames must leave at once.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
