@@ -1,7 +1,7 @@
 //! A sale as the server knows it: what Postgres holds, and what follows from it by the clock. Pure.
 
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{Phase, SaleId, SaleInfo, ShopperId};
+use flashsale_protocol::{DeviceId, OrderId, OrderStatus, Phase, SaleId, SaleInfo, ShopperId};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sale {
@@ -46,6 +46,25 @@ pub struct LaneRef {
     pub sale: SaleId,
     pub lane: u16,
     pub epoch: u32,
+}
+
+/// An order of the lane, as Postgres has it at the moment of the new epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneOrder {
+    pub order: OrderId,
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub quantity: u32,
+    pub status: OrderStatus,
+    /// The command of the hold that it was made from.
+    pub hold_command: String,
+}
+
+/// What Postgres says of a lane at the moment of its new epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneSnapshot {
+    pub info: LaneInfo,
+    pub orders: Vec<LaneOrder>,
 }
 
 impl Sale {

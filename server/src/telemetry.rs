@@ -21,6 +21,7 @@ pub mod name {
     pub const EXPIRED: &str = "flashsale_expired_total";
     pub const DIVERGENCE: &str = "flashsale_stock_divergence_units";
     pub const OVERSOLD: &str = "flashsale_oversold_units";
+    pub const REBUILDS: &str = "flashsale_lane_rebuilds_total";
     pub const SETTLED: &str = "flashsale_checkouts_settled_total";
     pub const LEADING: &str = "flashsale_sales_led";
 }

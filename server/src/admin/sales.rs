@@ -187,7 +187,11 @@ fn split(stock: u32, lanes: u32) -> Vec<LaneInfo> {
 pub async fn open(app: &App, sale: &Sale) -> Result<(), Error> {
     app.store.create_sale(sale).await?;
     // Workers would do it within a second; so it can be joined at once.
-    app.stock.open(sale).await
+    app.stock.open_sale(sale).await?;
+    for info in &sale.lanes {
+        app.stock.open_lane(sale, *info, 0, 0).await?;
+    }
+    Ok(())
 }
 
 /// `POST /admin/sales`

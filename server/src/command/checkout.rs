@@ -64,8 +64,8 @@ async fn place(
         .stock
         .begin_checkout(at, caller.shopper.clone(), order)
         .await?;
-    let (quantity, device) = match begun.value {
-        Begun::Ok { quantity, device } | Begun::Ordered { quantity, device } => (quantity, device),
+    let (quantity, device, hold_command) = match begun.value {
+        Begun::Ok { quantity, device, hold } | Begun::Ordered { quantity, device, hold } => (quantity, device, hold),
         other => return done_before(app, caller, command, order, &digest, other).await,
     };
     let new = NewOrder {
@@ -74,6 +74,7 @@ async fn place(
         shopper: caller.shopper.clone(),
         device,
         command,
+        hold_command,
         digest,
         quantity,
         unit_price: sale.sale_price,

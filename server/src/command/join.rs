@@ -50,7 +50,15 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
     } = answer;
     let (position, place) = match value {
         Joined::Waiting { position, place } => (position, place),
-        Joined::Admitting => return Err(Reject::new(Code::AlreadyInLine).after_ms(200)),
+        // Called in this very moment: the claim's event is under way.
+        Joined::Admitting => {
+            let entry = Entry {
+                position: 1,
+                admitted,
+                ..Entry::settled(sale.id, EntryState::Waiting, quantity.get(), now)
+            };
+            return joined(app, caller, entry);
+        }
         Joined::OtherQuantity { quantity } => {
             return Err(Reject::because(
                 Code::AlreadyInLine,

@@ -26,6 +26,7 @@ pub async fn run(
         partial,
         command,
         device: caller.device()?.clone(),
+        regain: false,
     };
     let answer = app.stock.reserve(sale.lane_of(&caller.shopper), item).await?;
     let now = answer.now;

@@ -25,6 +25,8 @@ pub struct NewOrder {
     pub shopper: ShopperId,
     pub device: DeviceId,
     pub command: CommandId,
+    /// The command that made the hold.
+    pub hold_command: String,
     /// SHA-256 of verb and payload.
     pub digest: Vec<u8>,
     pub quantity: u32,
@@ -109,12 +111,7 @@ impl RawOrder {
             unit_price: self.unit_price,
             amount: self.amount,
             currency: self.currency,
-            status: match self.status.as_str() {
-                "pending" => OrderStatus::Pending,
-                "confirmed" => OrderStatus::Confirmed,
-                "cancelled" => OrderStatus::Cancelled,
-                _ => return Err(bad("status")),
-            },
+            status: order_status(&self.status)?,
             reason: self.reason,
             created_at: self.created_at,
             expires_at: self.expires_at,
@@ -190,22 +187,6 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?)
-    }
-
-    /// What a lane's shoppers and devices have in orders: (shopper, device, units).
-    pub async fn bought(&self, at: LaneRef) -> Result<Vec<(String, String, u32)>> {
-        let rows = sqlx::query!(
-            r#"SELECT user_id, device_id, sum(quantity_allocated)::int AS "units!" FROM flash_sale_orders
-             WHERE sale_id = $1 AND lane = $2 AND status IN ('pending', 'confirmed') GROUP BY 1, 2"#,
-            at.sale.to_string(),
-            at.lane as i16,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| (row.user_id, row.device_id, row.units as u32))
-            .collect())
     }
 
     /// Settles a checkout that its gateway has left: if the order is not there, it never will be.
@@ -337,6 +318,15 @@ impl Store {
     }
 }
 
+pub(super) fn order_status(word: &str) -> Result<OrderStatus> {
+    Ok(match word {
+        "pending" => OrderStatus::Pending,
+        "confirmed" => OrderStatus::Confirmed,
+        "cancelled" => OrderStatus::Cancelled,
+        other => return Err(Error::unexpected(format!("an order in the state {other:?}"))),
+    })
+}
+
 /// Orders by id.
 pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Result<HashMap<String, OrderRow>> {
     sqlx::query_as!(
@@ -423,6 +413,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
     let shoppers = column(|o| o.shopper.to_string());
     let devices = column(|o| o.device.to_string());
     let commands = column(|o| o.command.to_string());
+    let holds = column(|o| o.hold_command.clone());
     let currencies = column(|o| o.currency.clone());
     let digests: Vec<Vec<u8>> = sorted.iter().map(|order| order.digest.clone()).collect();
     let quantities: Vec<i32> = sorted.iter().map(|order| order.quantity as i32).collect();
@@ -457,11 +448,13 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
 
     let fresh: HashSet<String> = sqlx::query_scalar!(
         "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
-            quantity_allocated, unit_price, amount, currency, status, expires_at)
+            quantity_allocated, unit_price, amount, currency, status, expires_at, hold_command)
          SELECT i.order_id, $1, $2, i.user_id, i.device_id, i.quantity, i.quantity, i.unit_price,
-            i.unit_price * i.quantity, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond'
-         FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::text[], $9::bigint[], $10::bool[])
-            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits)
+            i.unit_price * i.quantity, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond',
+            i.hold_command
+         FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::text[], $9::bigint[], $10::bool[],
+            $11::text[])
+            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits, hold_command)
          WHERE i.fits
          ON CONFLICT (order_id) DO NOTHING
          RETURNING order_id",
@@ -475,6 +468,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
         &currencies,
         &payment_ms,
         &fits,
+        &holds,
     )
     .fetch_all(&mut *tx)
     .await?
