@@ -10,7 +10,7 @@ use crate::{
     store::{NewOrder, OrderRow, Placed},
 };
 use flashsale_protocol::{
-    Code, CommandId, Done, Hold, HoldState, OrderId, Payment, Reject, SaleId, ServerMessage,
+    Code, CommandId, Done, Hold, HoldState, OrderId, Payment, Reason, Reject, SaleId, ServerMessage,
 };
 
 pub async fn run(
@@ -113,7 +113,7 @@ async fn place(
                 .finish_checkout(at, caller.shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
-                reason: Some("no_supply".into()),
+                reason: Some(Reason::NoSupply),
                 ..Hold::ended(sale.id, HoldState::Revoked, quantity, begun.now)
             };
             app.live

@@ -7,7 +7,7 @@ use crate::{
     sale::{LaneRef, ms},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{CommandId, DeviceId, Order, OrderId, OrderStatus, SaleId, ShopperId};
+use flashsale_protocol::{CommandId, DeviceId, Order, OrderId, OrderStatus, Reason, SaleId, ShopperId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
@@ -55,7 +55,7 @@ pub struct OrderRow {
     pub amount: i64,
     pub currency: String,
     pub status: OrderStatus,
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub changed_at: DateTime<Utc>,
@@ -71,7 +71,7 @@ impl OrderRow {
             amount: self.amount,
             currency: self.currency.clone(),
             status: self.status,
-            reason: self.reason.clone(),
+            reason: self.reason,
             created_at: ms(self.created_at),
             expires_at: ms(self.expires_at),
             at: ms(self.changed_at),
@@ -115,7 +115,7 @@ impl RawOrder {
                 "cancelled" => OrderStatus::Cancelled,
                 _ => return Err(bad("status")),
             },
-            reason: self.reason,
+            reason: self.reason.as_deref().map(Reason::from_word),
             created_at: self.created_at,
             expires_at: self.expires_at,
             changed_at: self.changed_at,
@@ -221,13 +221,14 @@ impl Store {
         sqlx::query!(
             "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
                 quantity_allocated, unit_price, amount, currency, status, reason, expires_at)
-             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', 'abandoned', now())
+             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', $6, now())
              ON CONFLICT (order_id) DO NOTHING",
             order.to_string(),
             at.sale.to_string(),
             at.lane as i16,
             shopper.as_str(),
             device.as_str(),
+            Reason::CheckoutFailed.word(),
         )
         .execute(&mut *tx)
         .await?;
@@ -277,7 +278,7 @@ impl Store {
         cancel_rows(
             &mut tx,
             std::slice::from_ref(&row),
-            "by_shopper",
+            Reason::ByShopper,
             shopper.as_str(),
         )
         .await?;
@@ -302,7 +303,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let rows: Vec<OrderRow> = load(&mut tx, &ids).await?.into_values().collect();
-        cancel_rows(&mut tx, &rows, "unpaid", "worker").await?;
+        cancel_rows(&mut tx, &rows, Reason::Unpaid, "worker").await?;
         let rows = load(&mut tx, &ids).await?.into_values().collect();
         tx.commit().await?;
         Ok(rows)
@@ -357,7 +358,7 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
 async fn cancel_rows(
     connection: &mut PgConnection,
     rows: &[OrderRow],
-    reason: &str,
+    reason: Reason,
     actor: &str,
 ) -> Result<()> {
     let ids: Vec<String> = rows.iter().map(|row| row.order.to_string()).collect();
@@ -366,7 +367,7 @@ async fn cancel_rows(
          SET status = 'cancelled', reason = $2, changed_at = clock_timestamp(), units_returned = FALSE
          WHERE order_id = ANY($1)",
         &ids,
-        reason,
+        reason.word(),
     )
     .execute(&mut *connection)
     .await?;

@@ -10,7 +10,7 @@ use crate::{
     store::OrderRow,
     telemetry::name,
 };
-use flashsale_protocol::{DeviceId, Hold, HoldState, OrderId, OrderStatus, ServerMessage, ShopperId};
+use flashsale_protocol::{DeviceId, Hold, HoldState, OrderId, OrderStatus, Reason, ServerMessage, ShopperId};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -165,7 +165,7 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
                 .finish_checkout(at, shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
-                reason: Some("checkout_failed".into()),
+                reason: Some(Reason::CheckoutFailed),
                 ..Hold::ended(sale.id, HoldState::Revoked, quantity, now)
             };
             app.live.tell(sale.id, shopper, ServerMessage::Hold(hold));

@@ -2,4 +2,6 @@
 
 mod bad_input;
 mod harness;
+mod openapi;
 mod purchase;
+mod schema;
