@@ -9,7 +9,6 @@ macro_rules! codes {
         /// Ranges: 1xx the request is malformed, 2xx who you are, 3xx the sale says no, 4xx the order says no,
         /// 5xx too much or too fast, 9xx our failure.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $word)] $variant,)+
         }
@@ -153,11 +152,9 @@ macro_rules! reasons {
     ($($variant:ident = $word:literal, $of:literal, $text:literal;)+) => {
         /// Why an entry, a hold or an order is as it is, where its state alone does not say it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum Reason {
-            $(#[cfg_attr(feature = "openapi", schema(rename = $word))] $variant,)+
+            $($variant,)+
             /// A word of a newer server. A reason only explains: it must not make a message unreadable.
-            #[cfg_attr(feature = "openapi", schema(rename = "unknown"))]
             Unknown,
         }
 
@@ -202,6 +199,56 @@ impl Serialize for Reason {
 impl<'de> Deserialize<'de> for Reason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self::from_word(&String::deserialize(deserializer)?))
+    }
+}
+
+/// The tables, as schemas.
+#[cfg(feature = "openapi")]
+mod schema {
+    use super::{Code, Reason};
+    use utoipa::{
+        PartialSchema, ToSchema,
+        openapi::{ObjectBuilder, RefOr, Schema, Type},
+    };
+
+    fn words<'a>(of: impl Iterator<Item = &'a str>, text: String) -> RefOr<Schema> {
+        let words = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(text))
+            .enum_values(Some(of));
+        RefOr::T(Schema::Object(words.build()))
+    }
+
+    impl ToSchema for Code {}
+
+    impl PartialSchema for Code {
+        fn schema() -> RefOr<Schema> {
+            let mut text =
+                String::from("| code | number | HTTP | retry | meaning |\n|---|---|---|---|---|\n");
+            for code in Code::ALL {
+                text += &format!(
+                    "| `{}` | {} | {} | {} | {} |\n",
+                    code.word(),
+                    code.number(),
+                    code.http_status(),
+                    if code.retry() { "yes" } else { "no" },
+                    code.text()
+                );
+            }
+            words(Code::ALL.iter().map(|code| code.word()), text)
+        }
+    }
+
+    impl ToSchema for Reason {}
+
+    impl PartialSchema for Reason {
+        fn schema() -> RefOr<Schema> {
+            let mut text = String::from("| reason | of | meaning |\n|---|---|---|\n");
+            for reason in Reason::ALL {
+                text += &format!("| `{}` | {} | {} |\n", reason.word(), reason.of(), reason.text());
+            }
+            words(Reason::ALL.iter().map(|reason| reason.word()), text)
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Tests through the doors: the real server, a real Redis and Postgres, real sockets.
 
+mod asyncapi;
 mod bad_input;
 mod harness;
 mod openapi;
 mod purchase;
 mod schema;
+mod tidy;
