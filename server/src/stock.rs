@@ -457,7 +457,13 @@ impl Counters {
 
     /// I1: every unit is in exactly one place.
     pub fn balanced(&self) -> bool {
-        self.supply == self.available + self.claimed + self.held + self.ordering + self.sold
+        self.unbalanced() == 0
+    }
+
+    /// Units that are in no place, or in two.
+    pub fn unbalanced(&self) -> u64 {
+        let placed = self.available + self.claimed + self.held + self.ordering + self.sold;
+        self.supply.abs_diff(placed)
     }
 }
 

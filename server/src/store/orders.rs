@@ -326,6 +326,22 @@ impl Store {
         .collect()
     }
 
+    /// Orders of devices that have ordered more than `limit` times: by several accounts, or by ordering and cancelling.
+    pub async fn same_device_orders(&self, sale: SaleId, limit: u32) -> Result<u64> {
+        let orders = sqlx::query_scalar!(
+            r#"SELECT coalesce(sum(orders), 0)::bigint AS "orders!" FROM (
+                   SELECT count(*) AS orders FROM flash_sale_orders
+                   WHERE sale_id = $1 AND quantity_allocated > 0
+                   GROUP BY device_id HAVING count(*) > $2
+               ) AS devices"#,
+            sale.to_string(),
+            i64::from(limit),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(orders as u64)
+    }
+
     pub async fn mark_returned(&self, orders: &[OrderId]) -> Result<()> {
         let ids: Vec<String> = orders.iter().map(OrderId::to_string).collect();
         sqlx::query!(

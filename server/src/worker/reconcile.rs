@@ -6,7 +6,7 @@ use crate::{
     app::App,
     error::{Error, Result},
     sale::{LaneRef, Sale},
-    stock::Finish,
+    stock::{Counters, Finish},
     store::OrderRow,
     telemetry::name,
 };
@@ -20,13 +20,26 @@ use tokio::sync::Mutex;
 /// How often Postgres is asked for a sale's totals and its overdue orders, and how often all is compared.
 const STEP: Duration = Duration::from_millis(250);
 const COMPARE: Duration = Duration::from_secs(1);
+/// How often the orders of each device are counted: that reads all of a sale's orders.
+const COUNT_DEVICES: Duration = Duration::from_secs(30);
 
 pub async fn run(led: &Led) {
     let compared = Mutex::new(None);
-    repeat("reconcile", led.id, || async {
+    let settling = repeat("reconcile", led.id, || async {
         step(led, &mut *compared.lock().await).await
-    })
-    .await;
+    });
+    tokio::join!(settling, repeat("count devices", led.id, || count_devices(led)));
+}
+
+async fn count_devices(led: &Led) -> Result<Duration> {
+    let sale = led.sale().await?;
+    let orders = led
+        .app
+        .store
+        .same_device_orders(led.id, sale.per_device_limit)
+        .await?;
+    metrics::gauge!(name::SAME_DEVICE_ORDERS, "sale" => led.id.to_string()).set(orders as f64);
+    Ok(COUNT_DEVICES)
 }
 
 async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
@@ -69,9 +82,12 @@ async fn compare(led: &Led) -> Result<()> {
     let waiting = app.store.units_to_return(led.id).await?;
     return_units(app, &sale, &waiting).await?;
 
-    let (mut divergence, mut oversold) = (0, 0);
+    let (mut divergence, mut oversold, mut unbalanced) = (0, 0, 0);
+    let mut all = Counters::default();
     for (info, at) in sale.lanes.iter().zip(sale.lane_refs()) {
         let counters = app.stock.counters(at).await?;
+        all.add(counters);
+        unbalanced += counters.unbalanced();
         if !counters.balanced() {
             tracing::error!(sale = %led.id, lane = at.lane, ?counters, "a lane's counters do not add up to its supply");
         }
@@ -81,8 +97,16 @@ async fn compare(led: &Led) -> Result<()> {
             + counters.sold.saturating_sub(allocated + counters.ordering);
         oversold += allocated.saturating_sub(u64::from(info.supply));
     }
-    metrics::gauge!(name::DIVERGENCE, "sale" => led.id.to_string()).set(divergence as f64);
-    metrics::gauge!(name::OVERSOLD, "sale" => led.id.to_string()).set(oversold as f64);
+    let gauges = [
+        (name::DIVERGENCE, divergence),
+        (name::OVERSOLD, oversold),
+        (name::UNBALANCED, unbalanced),
+        (name::RESERVATIONS, all.reservations),
+        (name::RESERVATIONS_EXPIRED, all.expired),
+    ];
+    for (name, value) in gauges {
+        metrics::gauge!(name, "sale" => led.id.to_string()).set(value as f64);
+    }
     Ok(())
 }
 
