@@ -6,7 +6,8 @@ use crate::{
     schema::Schemas,
 };
 use flashsale_protocol::{
-    CloseCode, Command, Done, MAX_FRAME_BYTES, MAX_QUANTITY, Role, SUBPROTOCOL, ServerMessage, VERBS,
+    CloseCode, Code, Command, Done, MAX_FRAME_BYTES, MAX_QUANTITY, Reason, Role, SUBPROTOCOL, ServerMessage,
+    VERBS,
     code::{AfterClose, after_close},
 };
 use futures_util::StreamExt;
@@ -414,6 +415,62 @@ fn golden_frames_and_nothing_less_or_more_fit_their_schemas() {
         received.map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>(),
         verbs
     );
+}
+
+#[test]
+fn the_page_for_writers_of_clients_names_everything() {
+    let page = crate::tidy::read("docs/protocol.md");
+    for code in Code::ALL {
+        let (word, http, retry) = (
+            code.word(),
+            code.http_status(),
+            if code.retry() { "yes" } else { "no" },
+        );
+        let row = format!(
+            "| {} | `{word}` | {http} | {retry} | {} |",
+            code.number(),
+            code.text()
+        );
+        assert!(page.contains(&row), "no row {row}");
+    }
+    for code in CloseCode::ALL {
+        let row = format!("| {} | `{}` | {} |", code.number(), code.word(), code.text());
+        assert!(page.contains(&row), "no row {row}");
+    }
+    for reason in Reason::ALL {
+        let row = format!("| `{}` | {} | {} |", reason.word(), reason.of(), reason.text());
+        assert!(page.contains(&row), "no row {row}");
+    }
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let told: BTreeSet<&str> = page.split(|c| !is_word(c)).collect();
+    let mut words = BTreeSet::new();
+    collect(&read()["components"], &mut words);
+    assert!(words.len() > 100);
+    let untold: Vec<&String> = words
+        .iter()
+        .filter(|word| !told.contains(word.as_str()))
+        .collect();
+    assert!(untold.is_empty(), "docs/protocol.md does not name {untold:?}");
+}
+
+/// Every field's name and every word of an enumeration.
+fn collect(schema: &Json, words: &mut BTreeSet<String>) {
+    match schema {
+        Json::Object(fields) => {
+            for (name, inner) in fields {
+                match (name.as_str(), inner) {
+                    ("properties", Json::Object(properties)) => words.extend(properties.keys().cloned()),
+                    ("enum", Json::Array(values)) => {
+                        words.extend(values.iter().filter_map(Json::as_str).map(str::to_owned))
+                    }
+                    _ => {}
+                }
+                collect(inner, words);
+            }
+        }
+        Json::Array(items) => items.iter().for_each(|item| collect(item, words)),
+        _ => {}
+    }
 }
 
 fn names(document: &Json) -> impl Iterator<Item = &str> {
