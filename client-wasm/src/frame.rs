@@ -104,12 +104,12 @@ mod tests {
             ServerMessage::Hold(hold(HoldState::Revoked, 1)),
             ServerMessage::Order(order(OrderStatus::Pending, 1)),
             ServerMessage::Notice {
-                code: "paused".into(),
+                code: Reason::LimitReached,
                 text: "Back soon.".into(),
                 sale: Some(sale()),
             },
             ServerMessage::Notice {
-                code: "hello".into(),
+                code: Reason::Unknown,
                 text: "All.".into(),
                 sale: None,
             },

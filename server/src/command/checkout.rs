@@ -5,12 +5,12 @@ use super::{Answer, digest, pay};
 use crate::{
     app::App,
     auth::Caller,
-    sale::Sale,
+    sale::{Sale, Stake},
     stock::{Begun, Finish, RecordState},
     store::{NewOrder, OrderRow, Placed},
 };
 use flashsale_protocol::{
-    Code, CommandId, Done, Hold, HoldState, OrderId, Payment, Reject, SaleId, ServerMessage,
+    Code, CommandId, Done, Hold, HoldState, OrderId, Payment, Reason, Reject, SaleId, ServerMessage,
 };
 
 pub async fn run(
@@ -93,6 +93,8 @@ async fn place(
             {
                 tracing::warn!(%order, %error, "an order is committed, its checkout is left to the reconciler");
             }
+            app.hub
+                .stake(&caller.shopper, sale.id, |stake| *stake = Stake::default());
             let hold = Hold {
                 order: Some(order),
                 ..Hold::ended(sale.id, HoldState::Ordered, quantity, begun.now)
@@ -114,7 +116,7 @@ async fn place(
                 .finish_checkout(at, caller.shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
-                reason: Some("no_supply".into()),
+                reason: Some(Reason::NoSupply),
                 ..Hold::ended(sale.id, HoldState::Revoked, quantity, begun.now)
             };
             app.live

@@ -141,7 +141,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             Some(Ok(Message::Binary(_))) => self.offence(None, Code::BinaryFrame.into()).await,
             // Pings are answered by the protocol engine.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
-            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
+            Some(Ok(Message::Close(_))) => {
+                // The protocol engine has the answer ready; it leaves with the next flush.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.stream.flush()).await;
+                Err(End::Gone)
+            }
+            None => Err(End::Gone),
             Some(Err(WsError::Capacity(CapacityError::MessageTooLong { .. }))) => {
                 Err(End::Close(CloseCode::FrameTooLarge))
             }
@@ -250,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 return close.map_or(Ok(()), |code| Err(End::Close(code)));
             }
         };
-        let registration = Hub::register(&self.app, caller.shopper.clone());
+        let registration = Hub::register(&self.app, &caller);
         caller.socket = Some(registration.id);
         let caller = Arc::new(caller);
         self.session = Some(Session {

@@ -171,8 +171,15 @@ pub enum Left {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
-    Waiting { position: u64, quantity: u32 },
-    Admitting { quantity: u32 },
+    /// `place` is the key that the line is ordered by.
+    Waiting {
+        position: u64,
+        quantity: u32,
+        place: u64,
+    },
+    Admitting {
+        quantity: u32,
+    },
     Nowhere,
 }
 
@@ -250,7 +257,13 @@ impl Counters {
 
     /// I1: every unit is in exactly one place.
     pub fn balanced(&self) -> bool {
-        self.supply == self.available + self.claimed + self.held + self.ordering + self.sold
+        self.unbalanced() == 0
+    }
+
+    /// Units that are in no place, or in two.
+    pub fn unbalanced(&self) -> u64 {
+        let placed = self.available + self.claimed + self.held + self.ordering + self.sold;
+        self.supply.abs_diff(placed)
     }
 }
 
@@ -272,11 +285,28 @@ pub enum Verdict {
 pub struct Reserve {
     pub shopper: ShopperId,
     pub quantity: u32,
-    pub partial: bool,
+    pub how: How,
     pub command: CommandId,
     pub device: DeviceId,
-    /// For a hold that was lost with its lane: the gate does not count, its shopper has had their turn.
-    pub regain: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// All units, or none.
+    All,
+    /// Fewer, when fewer are free.
+    Partial,
+    /// A hold that was lost with its lane: the gate does not count, its shopper has had their turn.
+    Regain,
+}
+
+#[derive(Debug, Clone)]
+pub struct Join {
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub quantity: u32,
+    /// A place that was given before and that Redis has lost.
+    pub old_place: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

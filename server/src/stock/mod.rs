@@ -60,7 +60,7 @@ pub struct Stock {
     begin: LaneBatchers<(ShopperId, OrderId), Begun>,
     finish: LaneBatchers<(ShopperId, OrderId, Finish), bool>,
     person: LaneBatchers<ShopperId, Person>,
-    join: SaleBatchers<(ShopperId, DeviceId, u32), Joined>,
+    join: SaleBatchers<Join, Joined>,
     place: SaleBatchers<ShopperId, Stands>,
     close_gate: Batchers<LaneRef, u64, ()>,
 }
@@ -158,10 +158,10 @@ impl Stock {
                         args.extend([
                             item.shopper.to_string(),
                             item.quantity.to_string(),
-                            match (item.regain, item.partial) {
-                                (true, _) => "regain",
-                                (false, true) => "partial",
-                                (false, false) => "all",
+                            match item.how {
+                                How::All => "all",
+                                How::Partial => "partial",
+                                How::Regain => "regain",
                             }
                             .to_owned(),
                             item.command.to_string(),
@@ -295,21 +295,20 @@ impl Stock {
             .await
     }
 
-    pub async fn join(
-        &self,
-        sale: SaleId,
-        shopper: ShopperId,
-        device: DeviceId,
-        quantity: u32,
-    ) -> Result<At<InLine<Joined>>> {
+    pub async fn join(&self, sale: SaleId, item: Join) -> Result<At<InLine<Joined>>> {
         self.join
-            .submit(&sale, (shopper, device, quantity), || {
+            .submit(&sale, item, || {
                 self.sale_batcher(
                     "join",
                     &JOIN,
                     sale,
-                    |(shopper, device, quantity): &(ShopperId, DeviceId, u32), args| {
-                        args.extend([shopper.to_string(), device.to_string(), quantity.to_string()]);
+                    |item: &Join, args| {
+                        args.extend([
+                            item.shopper.to_string(),
+                            item.device.to_string(),
+                            item.quantity.to_string(),
+                            item.old_place.unwrap_or(0).to_string(),
+                        ]);
                     },
                     |answer| {
                         Ok(match answer.word() {
@@ -348,6 +347,7 @@ impl Stock {
                             "waiting" => Stands::Waiting {
                                 position: answer.number(1)?,
                                 quantity: answer.number(2)?,
+                                place: answer.number(3)?,
                             },
                             "admitting" => Stands::Admitting {
                                 quantity: answer.number(2)?,

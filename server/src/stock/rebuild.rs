@@ -7,9 +7,9 @@ use crate::{
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, ms},
 };
 use flashsale_protocol::{OrderStatus, Phase, ShopperId};
-use fred::prelude::*;
+use fred::{interfaces::HashesInterface, types::scan::Scanner};
 use futures_util::TryStreamExt;
-use std::collections::HashMap;
+use std::{collections::HashMap, pin::pin};
 
 /// Items that one call writes, and records that one call reads.
 const CHUNK: usize = 500;
@@ -170,7 +170,7 @@ impl Stock {
         self.runner.on_lane(&LOCK_LANE, at, vec![at.epoch.to_string()]).await?;
         let key = self.runner.keys.lane("holds", at);
         let mut records: HashMap<String, KeptRecord> = HashMap::new();
-        let mut pages = self.runner.client.hscan(key, "*", Some(CHUNK as u32));
+        let mut pages = pin!(self.runner.client.hscan(key, "*", Some(CHUNK as u32)));
         while let Some(mut page) = pages.try_next().await? {
             for (shopper, text) in page.take_results().map(|map| map.inner()).unwrap_or_default() {
                 let (shopper, text) = (shopper.into_string().unwrap_or_default(), text.into_string().unwrap_or_default());

@@ -7,7 +7,7 @@ use crate::{
     sale::{LaneRef, ms},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{CommandId, DeviceId, Order, OrderId, OrderStatus, SaleId, ShopperId};
+use flashsale_protocol::{CommandId, DeviceId, Order, OrderId, OrderStatus, Reason, SaleId, ShopperId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
@@ -57,7 +57,7 @@ pub struct OrderRow {
     pub amount: i64,
     pub currency: String,
     pub status: OrderStatus,
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub changed_at: DateTime<Utc>,
@@ -73,7 +73,7 @@ impl OrderRow {
             amount: self.amount,
             currency: self.currency.clone(),
             status: self.status,
-            reason: self.reason.clone(),
+            reason: self.reason,
             created_at: ms(self.created_at),
             expires_at: ms(self.expires_at),
             at: ms(self.changed_at),
@@ -112,7 +112,7 @@ impl RawOrder {
             amount: self.amount,
             currency: self.currency,
             status: order_status(&self.status)?,
-            reason: self.reason,
+            reason: self.reason.as_deref().map(Reason::from_word),
             created_at: self.created_at,
             expires_at: self.expires_at,
             changed_at: self.changed_at,
@@ -202,13 +202,14 @@ impl Store {
         sqlx::query!(
             "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
                 quantity_allocated, unit_price, amount, currency, status, reason, expires_at)
-             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', 'abandoned', now())
+             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', $6, now())
              ON CONFLICT (order_id) DO NOTHING",
             order.to_string(),
             at.sale.to_string(),
             at.lane as i16,
             shopper.as_str(),
             device.as_str(),
+            Reason::CheckoutFailed.word(),
         )
         .execute(&mut *tx)
         .await?;
@@ -258,7 +259,7 @@ impl Store {
         cancel_rows(
             &mut tx,
             std::slice::from_ref(&row),
-            "by_shopper",
+            Reason::ByShopper,
             shopper.as_str(),
         )
         .await?;
@@ -283,7 +284,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let rows: Vec<OrderRow> = load(&mut tx, &ids).await?.into_values().collect();
-        cancel_rows(&mut tx, &rows, "unpaid", "worker").await?;
+        cancel_rows(&mut tx, &rows, Reason::Unpaid, "worker").await?;
         let rows = load(&mut tx, &ids).await?.into_values().collect();
         tx.commit().await?;
         Ok(rows)
@@ -304,6 +305,22 @@ impl Store {
         .into_iter()
         .map(RawOrder::read)
         .collect()
+    }
+
+    /// Orders of devices that have ordered more than `limit` times: by several accounts, or by ordering and cancelling.
+    pub async fn same_device_orders(&self, sale: SaleId, limit: u32) -> Result<u64> {
+        let orders = sqlx::query_scalar!(
+            r#"SELECT coalesce(sum(orders), 0)::bigint AS "orders!" FROM (
+                   SELECT count(*) AS orders FROM flash_sale_orders
+                   WHERE sale_id = $1 AND quantity_allocated > 0
+                   GROUP BY device_id HAVING count(*) > $2
+               ) AS devices"#,
+            sale.to_string(),
+            i64::from(limit),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(orders as u64)
     }
 
     pub async fn mark_returned(&self, orders: &[OrderId]) -> Result<()> {
@@ -347,7 +364,7 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
 async fn cancel_rows(
     connection: &mut PgConnection,
     rows: &[OrderRow],
-    reason: &str,
+    reason: Reason,
     actor: &str,
 ) -> Result<()> {
     let ids: Vec<String> = rows.iter().map(|row| row.order.to_string()).collect();
@@ -356,7 +373,7 @@ async fn cancel_rows(
          SET status = 'cancelled', reason = $2, changed_at = clock_timestamp(), units_returned = FALSE
          WHERE order_id = ANY($1)",
         &ids,
-        reason,
+        reason.word(),
     )
     .execute(&mut *connection)
     .await?;

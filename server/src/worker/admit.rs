@@ -8,7 +8,7 @@ use crate::{
     sale::{LaneRef, Sale},
     stock::{ADMIT_BATCH, Claimed, Verdict},
 };
-use flashsale_protocol::{Code, Entry, EntryState, Phase, ServerMessage, ShopperId};
+use flashsale_protocol::{Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::Mutex;
 
@@ -83,9 +83,9 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
             reconcile::move_units(app, sale, at, short).await?;
         }
         for ((shopper, _), claimed) in wanted.into_iter().zip(claims.value) {
-            let entry = |state, quantity, claim_until, reason: Option<Code>| Entry {
+            let entry = |state, quantity, claim_until, reason| Entry {
                 claim_until,
-                reason: reason.map(|code| code.word().to_owned()),
+                reason,
                 ..Entry::settled(sale.id, state, quantity, claims.now)
             };
             let (verdict, told) = match claimed {
@@ -96,7 +96,7 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
                 Claimed::HasHold => (Verdict::Served, Some(entry(EntryState::Served, 0, None, None))),
                 Claimed::Limit => (
                     Verdict::Served,
-                    Some(entry(EntryState::Removed, 0, None, Some(Code::LimitReached))),
+                    Some(entry(EntryState::Removed, 0, None, Some(Reason::LimitReached))),
                 ),
                 Claimed::Short | Claimed::Shut => (Verdict::Back, None),
             };

@@ -11,7 +11,7 @@ use crate::{
     app::App,
     error::{Error, Result},
     sale::{LaneRef, Sale},
-    telemetry::name,
+    telemetry::{self, name},
 };
 use flashsale_protocol::SaleId;
 use std::{
@@ -160,6 +160,7 @@ async fn lead(led: Arc<Led>, stop: CancellationToken) {
         () = expire::run(&led) => {}
         () = reconcile::run(&led) => {}
     }
+    telemetry::forget_sale(led.id);
     // So that the next leader need not wait for the lease to run out.
     let _ = led.app.stock.lead(led.id, &led.token, Duration::ZERO).await;
 }

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     sale::{LaneRef, Sale},
     stock::{
-        Finish, RecordState,
+        Counters, Finish, RecordState,
         rebuild::{LaneLife, settle},
     },
     store::OrderRow,
@@ -25,13 +25,26 @@ use tokio::sync::Mutex;
 /// How often Postgres is asked for a sale's totals and its overdue orders, and how often all is compared.
 const STEP: Duration = Duration::from_millis(250);
 const COMPARE: Duration = Duration::from_secs(1);
+/// How often the orders of each device are counted: that reads all of a sale's orders.
+const COUNT_DEVICES: Duration = Duration::from_secs(30);
 
 pub async fn run(led: &Led) {
     let compared = Mutex::new(None);
-    repeat("reconcile", led.id, || async {
+    let settling = repeat("reconcile", led.id, || async {
         step(led, &mut *compared.lock().await).await
-    })
-    .await;
+    });
+    tokio::join!(settling, repeat("count devices", led.id, || count_devices(led)));
+}
+
+async fn count_devices(led: &Led) -> Result<Duration> {
+    let sale = led.sale().await?;
+    let orders = led
+        .app
+        .store
+        .same_device_orders(led.id, sale.per_device_limit)
+        .await?;
+    metrics::gauge!(name::SAME_DEVICE_ORDERS, "sale" => led.id.to_string()).set(orders as f64);
+    Ok(COUNT_DEVICES)
 }
 
 async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
@@ -73,7 +86,8 @@ async fn compare(led: &Led) -> Result<()> {
     let waiting = app.store.units_to_return(led.id).await?;
     return_units(app, &sale, &waiting).await?;
 
-    let (mut divergence, mut oversold) = (0, 0);
+    let (mut divergence, mut oversold, mut unbalanced) = (0, 0, 0);
+    let mut all = Counters::default();
     for (info, at) in sale.lanes.iter().zip(sale.lane_refs()) {
         let mut counters = app.stock.counters(at).await?;
         // Postgres says what a lane may sell: whatever left the two apart, Redis follows.
@@ -81,6 +95,8 @@ async fn compare(led: &Led) -> Result<()> {
             app.stock.set_supply(at, u64::from(info.supply)).await?;
             counters = app.stock.counters(at).await?;
         }
+        all.add(counters);
+        unbalanced += counters.unbalanced();
         // While checkouts run, an order may be in Postgres and its units still in `ordering`.
         let allocated = u64::from(info.allocated);
         let apart = allocated.saturating_sub(counters.sold + counters.ordering)
@@ -95,8 +111,16 @@ async fn compare(led: &Led) -> Result<()> {
             led.hold_off();
         }
     }
-    metrics::gauge!(name::DIVERGENCE, "sale" => led.id.to_string()).set(divergence as f64);
-    metrics::gauge!(name::OVERSOLD, "sale" => led.id.to_string()).set(oversold as f64);
+    let gauges = [
+        (name::DIVERGENCE, divergence),
+        (name::OVERSOLD, oversold),
+        (name::UNBALANCED, unbalanced),
+        (name::RESERVATIONS, all.reservations),
+        (name::RESERVATIONS_EXPIRED, all.expired),
+    ];
+    for (name, value) in gauges {
+        metrics::gauge!(name, "sale" => led.id.to_string()).set(value as f64);
+    }
     Ok(())
 }
 
@@ -252,7 +276,7 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
                 .finish_checkout(at, shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
-                reason: Some("checkout_failed".into()),
+                reason: Some(Reason::CheckoutFailed),
                 ..Hold::ended(sale.id, HoldState::Revoked, quantity, now)
             };
             app.live.tell(sale.id, shopper, ServerMessage::Hold(hold));
