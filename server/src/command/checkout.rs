@@ -65,7 +65,16 @@ async fn place(
         .begin_checkout(at, caller.shopper.clone(), order)
         .await?;
     let (quantity, device, hold_command) = match begun.value {
-        Begun::Ok { quantity, device, hold } | Begun::Ordered { quantity, device, hold } => (quantity, device, hold),
+        Begun::Ok {
+            quantity,
+            device,
+            hold,
+        }
+        | Begun::Ordered {
+            quantity,
+            device,
+            hold,
+        } => (quantity, device, hold),
         other => return done_before(app, caller, command, order, &digest, other).await,
     };
     let new = NewOrder {

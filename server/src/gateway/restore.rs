@@ -82,9 +82,18 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
         device,
     };
     let answer = app.stock.reserve(sale.lane_of(shopper), item).await?;
-    if let Reserved::Ok { quantity, until, state: RecordState::Held } = answer.value {
+    if let Reserved::Ok {
+        quantity,
+        until,
+        state: RecordState::Held,
+    } = answer.value
+    {
         app.hub.stake(shopper, sale.id, |stake| {
-            stake.hold = Some(HeldStake { command, quantity, until });
+            stake.hold = Some(HeldStake {
+                command,
+                quantity,
+                until,
+            });
         });
         tell(Hold {
             expires_at: until,
@@ -99,14 +108,19 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
 
 /// The place is gone: it is given back as it was.
 async fn stand_again(app: &App, sale: &Sale, shopper: &ShopperId, place: u64, quantity: u32) -> Result<()> {
-    let tell = |entry| app.live.tell(sale.id, shopper.clone(), ServerMessage::Entry(entry));
+    let tell = |entry| {
+        app.live
+            .tell(sale.id, shopper.clone(), ServerMessage::Entry(entry))
+    };
     let joined = match app.hub.device_of(shopper) {
         Some(device) => join(app, sale, shopper, device, place, quantity).await?,
         None => false,
     };
     let answer = app.stock.place(sale.id, shopper.clone()).await?;
     let entry = match answer.value.value {
-        Stands::Waiting { position, quantity, .. } if joined => Entry {
+        Stands::Waiting {
+            position, quantity, ..
+        } if joined => Entry {
             position,
             admitted: answer.value.admitted,
             reason: Some(Reason::Restored),
@@ -127,7 +141,14 @@ async fn stand_again(app: &App, sale: &Sale, shopper: &ShopperId, place: u64, qu
     Ok(())
 }
 
-async fn join(app: &App, sale: &Sale, shopper: &ShopperId, device: DeviceId, place: u64, quantity: u32) -> Result<bool> {
+async fn join(
+    app: &App,
+    sale: &Sale,
+    shopper: &ShopperId,
+    device: DeviceId,
+    place: u64,
+    quantity: u32,
+) -> Result<bool> {
     let item = Join {
         shopper: shopper.clone(),
         device,
@@ -142,6 +163,8 @@ async fn join(app: &App, sale: &Sale, shopper: &ShopperId, device: DeviceId, pla
             Ok(true)
         }
         Joined::SaleMissing => Err(Error::LaneMissing),
-        Joined::OtherQuantity { .. } | Joined::DeviceInLine | Joined::Ended | Joined::RoomClosed { .. } => Ok(false),
+        Joined::OtherQuantity { .. } | Joined::DeviceInLine | Joined::Ended | Joined::RoomClosed { .. } => {
+            Ok(false)
+        }
     }
 }

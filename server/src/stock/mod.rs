@@ -25,8 +25,8 @@ use std::{
 };
 
 pub use answer::*;
-pub use scripts::{Keys, SCRIPTS, ScriptFile};
 use scripts::*;
+pub use scripts::{Keys, SCRIPTS, ScriptFile};
 
 /// Items in one script call: enough to share the call's cost, few enough that no other script waits long.
 const BATCH: BatchLimits = BatchLimits {

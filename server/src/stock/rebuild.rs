@@ -7,7 +7,7 @@ use crate::{
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, ms},
 };
 use flashsale_protocol::{OrderStatus, Phase, ShopperId};
-use fred::{interfaces::HashesInterface, types::scan::Scanner};
+use fred::types::scan::Scanner;
 use futures_util::TryStreamExt;
 use std::{collections::HashMap, pin::pin};
 
@@ -55,13 +55,20 @@ pub struct Settled {
 /// a checkout that left no order is a hold again, and what no unit is left for is revoked, latest first.
 pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot) -> Settled {
     let mut settled = Settled::default();
-    for order in snapshot.orders.iter().filter(|o| o.status != OrderStatus::Cancelled) {
+    for order in snapshot
+        .orders
+        .iter()
+        .filter(|o| o.status != OrderStatus::Cancelled)
+    {
         let units = u64::from(order.quantity);
         *settled.bought.entry(order.shopper.clone()).or_default() += units;
         *settled.devices.entry(order.device.to_string()).or_default() += units;
     }
-    let by_id: HashMap<String, &LaneOrder> =
-        snapshot.orders.iter().map(|order| (order.order.to_string(), order)).collect();
+    let by_id: HashMap<String, &LaneOrder> = snapshot
+        .orders
+        .iter()
+        .map(|order| (order.order.to_string(), order))
+        .collect();
     let by_hold: HashMap<(&str, &str), &LaneOrder> = snapshot
         .orders
         .iter()
@@ -144,36 +151,62 @@ impl KeptRecord {
     }
 
     fn text(&self) -> String {
-        let Self { state, quantity, until, asked, command, device, order, held_until, .. } = self;
-        format!("{} {quantity} {until} {asked} {command} {device} {order} {held_until}", state.word())
+        let Self {
+            state,
+            quantity,
+            until,
+            asked,
+            command,
+            device,
+            order,
+            held_until,
+            ..
+        } = self;
+        format!(
+            "{} {quantity} {until} {asked} {command} {device} {order} {held_until}",
+            state.word()
+        )
     }
 
     fn runs(&self) -> bool {
-        matches!(self.state, RecordState::Claim | RecordState::Held | RecordState::Ordering)
+        matches!(
+            self.state,
+            RecordState::Claim | RecordState::Held | RecordState::Ordering
+        )
     }
 }
 
 impl Stock {
     pub async fn probe_lane(&self, at: LaneRef) -> Result<LaneLife> {
-        let answer = self.runner.on_lane(&PROBE_LANE, at, vec![at.epoch.to_string()]).await?;
+        let answer = self
+            .runner
+            .on_lane(&PROBE_LANE, at, vec![at.epoch.to_string()])
+            .await?;
         Ok(match answer.first().map_or("", String::as_str) {
             "open" => LaneLife::Open,
             "lost" => LaneLife::Lost,
             epoch => LaneLife::OtherEpoch(
-                epoch.parse().map_err(|_| Error::unexpected(format!("a lane in epoch {epoch:?}")))?,
+                epoch
+                    .parse()
+                    .map_err(|_| Error::unexpected(format!("a lane in epoch {epoch:?}")))?,
             ),
         })
     }
 
     /// Closes the lane under its new epoch, and reads the records that are left.
     pub async fn lock_lane(&self, at: LaneRef) -> Result<Vec<KeptRecord>> {
-        self.runner.on_lane(&LOCK_LANE, at, vec![at.epoch.to_string()]).await?;
+        self.runner
+            .on_lane(&LOCK_LANE, at, vec![at.epoch.to_string()])
+            .await?;
         let key = self.runner.keys.lane("holds", at);
         let mut records: HashMap<String, KeptRecord> = HashMap::new();
         let mut pages = pin!(self.runner.client.hscan(key, "*", Some(CHUNK as u32)));
         while let Some(mut page) = pages.try_next().await? {
             for (shopper, text) in page.take_results().map(|map| map.inner()).unwrap_or_default() {
-                let (shopper, text) = (shopper.into_string().unwrap_or_default(), text.into_string().unwrap_or_default());
+                let (shopper, text) = (
+                    shopper.into_string().unwrap_or_default(),
+                    text.into_string().unwrap_or_default(),
+                );
                 // A scan may give a field twice.
                 records.insert(shopper.clone(), KeptRecord::parse(&shopper, &text)?);
             }
@@ -191,8 +224,14 @@ impl Stock {
             let until = if record.runs() { record.until } else { 0 };
             item("record", record.shopper.to_string(), record.text(), until)
         });
-        let bought = settled.bought.iter().map(|(who, n)| item("bought", who.to_string(), n.to_string(), 0));
-        let devices = settled.devices.iter().map(|(what, n)| item("device", what.clone(), n.to_string(), 0));
+        let bought = settled
+            .bought
+            .iter()
+            .map(|(who, n)| item("bought", who.to_string(), n.to_string(), 0));
+        let devices = settled
+            .devices
+            .iter()
+            .map(|(what, n)| item("device", what.clone(), n.to_string(), 0));
         // Their units are free with the new life: a late return of them must find that out.
         let returned = snapshot
             .orders
@@ -225,7 +264,11 @@ impl Stock {
             sale.hold_ms,
             sale.claim_ms,
         ];
-        let at = LaneRef { sale: sale.id, lane: info.lane, epoch: info.epoch };
+        let at = LaneRef {
+            sale: sale.id,
+            lane: info.lane,
+            epoch: info.epoch,
+        };
         self.runner
             .on_lane(&OPEN_LANE, at, args.iter().map(u64::to_string).collect())
             .await?;

@@ -126,7 +126,12 @@ script!(
     ["clock", "run", "lane"],
     ["stock", "holds", "deadlines", "bought"]
 );
-script!(PERSON, "person", ["clock", "run", "lane"], ["stock", "holds", "bought"]);
+script!(
+    PERSON,
+    "person",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "bought"]
+);
 script!(OPEN_SALE, "open_sale", ["clock"], ["sale"]);
 script!(
     JOIN,

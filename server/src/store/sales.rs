@@ -1,7 +1,7 @@
 //! Sales and their lanes.
 
-use super::{Store, audit};
 use super::orders::order_status;
+use super::{Store, audit};
 use crate::{
     error::{Error, Result},
     sale::{LaneInfo, LaneOrder, LaneSnapshot, Sale, phase_word},

@@ -78,7 +78,9 @@ impl Led {
 
     /// Whether a lane has disagreed with Postgres for so long that nothing in flight explains it.
     fn stays_apart(&self, at: LaneRef, apart: bool) -> bool {
-        let Ok(mut times) = self.apart.lock() else { return false };
+        let Ok(mut times) = self.apart.lock() else {
+            return false;
+        };
         let times = times.entry(at.lane).or_default();
         *times = if apart { *times + 1 } else { 0 };
         let stays = *times >= APART_TIMES;

@@ -208,7 +208,11 @@ pub async fn move_units(app: &App, sale: &Sale, to: LaneRef, units: u64) -> Resu
         if taken == 0 {
             continue;
         }
-        if app.store.move_supply(sale.id, from.lane, to.lane, taken as u32).await? {
+        if app
+            .store
+            .move_supply(sale.id, from.lane, to.lane, taken as u32)
+            .await?
+        {
             moved += taken;
         } else {
             app.stock.set_supply(from, counters.supply).await?;
