@@ -243,10 +243,7 @@ pub async fn run(
 ) -> Result<flashsale_protocol::Done, Problem> {
     const MAX_KEY_CHARS: usize = 255;
     let id = match headers.get("idempotency-key").map(|value| value.to_str()) {
-        None => CommandId::from_parts(
-            chrono::Utc::now().timestamp_millis().max(0) as u64,
-            rand::random(),
-        ),
+        None => CommandId::from_parts(crate::clock::now_ms(), rand::random()),
         Some(Ok(key)) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
         Some(_) => {
             return Err(field(
