@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use flashsale::auth::Authority;
 use flashsale_protocol::{
     Code, Command, CommandId, Done, EntryState, Hold, HoldState, Order, OrderStatus, Outcome, Payment,
-    Quantity, Reject, Request, Role, SaleId, SaleState, ServerMessage,
+    Quantity, Reason, Reject, Request, Role, SaleId, SaleState, ServerMessage,
 };
 use futures_util::{SinkExt, StreamExt};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -491,6 +491,10 @@ impl Person {
     }
 
     fn see_hold(&mut self, hold: &Hold) {
+        if hold.state == HoldState::Held && hold.reason == Some(Reason::Restored) {
+            self.hold = Some((command_id(), hold.clone()));
+            return;
+        }
         let Some((_, mine)) = &self.hold else { return };
         if hold.at < mine.at {
             return;
