@@ -148,15 +148,20 @@ impl Authority {
             validation.leeway = 0;
             validation.set_required_spec_claims(&["exp", "sub"]);
             validation.validate_nbf = true;
-            match &self.audience {
-                Some(audience) if !key.own => validation.set_audience(&[audience]),
-                _ => validation.validate_aud = !key.own && self.audience.is_some(),
+            // The server's own tokens name neither; a token that does name one must name ours.
+            validation.validate_aud = self.audience.is_some();
+            if let Some(audience) = &self.audience {
+                validation.set_audience(&[audience]);
             }
-            if let Some(issuer) = &self.issuer
-                && !key.own
-            {
+            if let Some(issuer) = &self.issuer {
                 validation.set_issuer(&[issuer]);
-                validation.required_spec_claims.insert("iss".into());
+            }
+            if !key.own {
+                let named = [(&self.audience, "aud"), (&self.issuer, "iss")];
+                let required = named.iter().filter(|(wanted, _)| wanted.is_some());
+                validation
+                    .required_spec_claims
+                    .extend(required.map(|(_, claim)| (*claim).to_owned()));
             }
             match jsonwebtoken::decode::<serde_json::Value>(token, &key.key, &validation) {
                 // A proof of place is signed with the same secret, but does not sign anybody in.

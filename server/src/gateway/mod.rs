@@ -1,21 +1,24 @@
-//! The doors: every route in one list, and the listener behind them.
+//! The doors: every route in one list.
 
 mod address;
 mod handshake;
 pub mod hub;
+mod listen;
 mod socket;
 
 use crate::{admin, app::App, rest, telemetry};
 pub use address::ClientAddress;
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
+    handler::HandlerWithoutStateExt,
     http::{HeaderName, HeaderValue, StatusCode, header},
-    routing::{get, post},
-    serve::ListenerExt,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, get_service, post},
 };
-use flashsale_protocol::MAX_FRAME_BYTES;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use flashsale_protocol::{Code, MAX_FRAME_BYTES};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_http::{
@@ -23,9 +26,8 @@ use tower_http::{
     compression::CompressionLayer,
     cors::{AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
-    services::{ServeDir, ServeFile},
+    services::{ServeDir, ServeFile, fs::ServeFileSystemResponseBody},
     set_header::SetResponseHeaderLayer,
-    timeout::TimeoutLayer,
     trace::TraceLayer,
 };
 
@@ -35,7 +37,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// Every route.
-fn routes(app: Arc<App>, web_dir: PathBuf) -> Router {
+fn routes(web_dir: PathBuf) -> Router<Arc<App>> {
     let api = Router::new()
         .route("/session", post(rest::session::create))
         .route("/flash-sales", get(rest::sales::list))
@@ -60,20 +62,21 @@ fn routes(app: Arc<App>, web_dir: PathBuf) -> Router {
         .route("/admin/sales/{sale}/metrics", get(admin::metrics::show))
         .route("/dev", get(rest::session::dev))
         .route("/dev/sign-in", post(rest::session::dev_sign_in))
-        .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            REQUEST_TIMEOUT,
-        ));
+        .layer(middleware::from_fn(in_time));
     let socket = Router::new().route("/ws", get(handshake::upgrade));
     Router::new()
         .merge(api)
         .merge(socket)
         .merge(operations())
         .merge(pages(web_dir))
-        .layer(common())
-        .with_state(app)
+}
+
+/// A client that sends its body too slowly, and a store that does not answer, end the same way.
+async fn in_time(request: Request, next: Next) -> Response {
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
+        .await
+        .unwrap_or_else(|_| rest::Problem::from(Code::Unavailable).into_response())
 }
 
 /// What an operator and a load balancer ask; also there in a process without the gateway role.
@@ -86,27 +89,34 @@ fn operations() -> Router<Arc<App>> {
 
 /// The built pages.
 fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
-    let page = |name: &str| ServeFile::new(web_dir.join(name));
+    let page = |name: &str| get_service(ServeFile::new(web_dir.join(name)));
+    let files = |dir: PathBuf| {
+        ServeDir::new(dir)
+            .call_fallback_on_method_not_allowed(true)
+            .fallback(rest::not_found.into_service())
+    };
     let revalidate =
         SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // What is not there (yet: gateways are replaced one by one) must not be kept.
     let kept = SetResponseHeaderLayer::overriding(
         header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=31536000, immutable"),
+        |response: &axum::http::Response<ServeFileSystemResponseBody>| {
+            let there = response.status().as_u16() < 400;
+            there.then(|| HeaderValue::from_static("public, max-age=31536000, immutable"))
+        },
     );
     Router::new()
         .nest_service(
             "/assets",
             ServiceBuilder::new()
                 .layer(kept)
-                .service(ServeDir::new(web_dir.join("assets"))),
+                .service(files(web_dir.join("assets"))),
         )
         .route_service("/", page("index.html"))
         .route_service("/sale/{sale}", page("index.html"))
         .route_service("/admin", page("admin.html"))
         .route_service("/widget.js", page("widget.js"))
-        .fallback_service(ServeDir::new(web_dir).fallback(
-            axum::handler::HandlerWithoutStateExt::into_service(rest::not_found),
-        ))
+        .fallback_service(files(web_dir))
         .layer(revalidate)
         .layer(CompressionLayer::new())
 }
@@ -172,11 +182,15 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
 pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gateway: bool) {
     let draining = app.draining.clone();
     let router = if gateway {
-        routes(app, web_dir)
+        routes(web_dir)
     } else {
-        operations().layer(common()).with_state(app)
+        operations().fallback(rest::not_found)
     };
-    listen(router, listener, draining).await;
+    let router = router
+        .method_not_allowed_fallback(rest::method_not_allowed)
+        .layer(common())
+        .with_state(app);
+    listen::run(router, listener, draining).await;
 }
 
 /// Development: the page of a shop that embeds the widget, on an origin of its own.
@@ -184,23 +198,7 @@ pub async fn serve_storefront(app: Arc<App>, listener: TcpListener, web_dir: Pat
     let router = Router::new()
         .route_service("/", ServeFile::new(web_dir.join("storefront.html")))
         .nest_service("/assets", ServeDir::new(web_dir.join("assets")));
-    listen(router, listener, app.draining.clone()).await;
-}
-
-async fn listen(router: Router, listener: TcpListener, draining: tokio_util::sync::CancellationToken) {
-    // Small frames must leave at once.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service)
-        .with_graceful_shutdown(draining.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the listener has failed");
-    }
+    listen::run(router, listener, app.draining.clone()).await;
 }
 
 /// Waits until every socket has moved away, or the drain window is over.

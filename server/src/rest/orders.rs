@@ -1,13 +1,13 @@
 //! Orders, over REST.
 
-use super::{Bearer, Json, Problem, field, rfc3339};
+use super::{Bearer, Json, Path, Problem, field, rfc3339};
 use crate::app::App;
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use flashsale_protocol::{
-    Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, SaleId, ShopperId,
+    Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, SaleId, ShopperId, json::Object,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields)]
 pub struct OrderBody {
     user_id: ShopperId,
-    cart_items: Vec<OrderItem>,
+    cart_items: Vec<Object<OrderItem>>,
     #[serde(default)]
     payment: Option<Payment>,
 }
@@ -79,7 +79,7 @@ pub async fn create(
     Json(body): Json<OrderBody>,
 ) -> Result<(StatusCode, axum::Json<OrderView>), Problem> {
     let caller = bearer.acting_for(body.user_id.as_str())?;
-    let [item] = body.cart_items.as_slice() else {
+    let [Object(item)] = body.cart_items.as_slice() else {
         return Err(field(
             "cart_items",
             "must be exactly one item; every sale is an order of its own",
