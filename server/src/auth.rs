@@ -119,6 +119,10 @@ impl Authority {
     /// Checks signature and lifetime. A token that is bound to a device is refused with any other.
     pub fn verify(&self, token: &str, device: Option<DeviceId>) -> Result<Caller, Reject> {
         let claims: Claims = self.decode(token)?;
+        // The library lets a token live through the second in which it ends; a live socket does not.
+        if claims.exp <= seconds_now() {
+            return Err(Code::TokenExpired.into());
+        }
         let device = match (claims.device, device) {
             (Some(bound), Some(named)) if bound != named => return Err(Code::DeviceMismatch.into()),
             (Some(bound), _) => Some(bound),

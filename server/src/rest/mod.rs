@@ -233,16 +233,17 @@ pub async fn run(
     command: Command,
 ) -> Result<flashsale_protocol::Done, Problem> {
     const MAX_KEY_CHARS: usize = 255;
-    let id = match headers.get("idempotency-key").map(|value| value.to_str()) {
-        None => CommandId::from_parts(
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let id = match (keys.next().map(|key| key.to_str()), keys.next()) {
+        (None, _) => CommandId::from_parts(
             chrono::Utc::now().timestamp_millis().max(0) as u64,
             rand::random(),
         ),
-        Some(Ok(key)) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
-        Some(_) => {
+        (Some(Ok(key)), None) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
+        _ => {
             return Err(field(
                 "Idempotency-Key",
-                "must be 1 to 255 visible ASCII characters",
+                "must be given once, as 1 to 255 visible ASCII characters",
             ));
         }
     };
