@@ -1,5 +1,6 @@
 //! The listener: accepts connections and speaks HTTP on each, within limits of time and size. Knows nothing of routes.
 
+use crate::config::Limits;
 use axum::{
     Router,
     body::Body,
@@ -16,8 +17,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 
-/// How long a client may take for the head of a request, and how long a connection may stay without one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// A request's head, at most.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// A connection whose client has not taken what was sent for this long is dropped.
@@ -28,10 +27,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Serves until the server drains.
-pub async fn run(router: Router, listener: TcpListener, draining: CancellationToken) {
+pub async fn run(router: Router, listener: TcpListener, limits: &Limits, draining: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(Duration::from_millis(limits.head_timeout_ms))
         .max_buf_size(MAX_HEAD_BYTES);
     let connections = TaskTracker::new();
     while let Some(accepted) = draining.run_until_cancelled(listener.accept()).await {

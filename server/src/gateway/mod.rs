@@ -180,7 +180,6 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
 
 /// Serves until the server drains. Without the gateway role: only what operators ask.
 pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gateway: bool) {
-    let draining = app.draining.clone();
     let router = if gateway {
         routes(web_dir)
     } else {
@@ -189,8 +188,8 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gatew
     let router = router
         .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(common())
-        .with_state(app);
-    listen::run(router, listener, draining).await;
+        .with_state(app.clone());
+    listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 
 /// Development: the page of a shop that embeds the widget, on an origin of its own.
@@ -198,7 +197,7 @@ pub async fn serve_storefront(app: Arc<App>, listener: TcpListener, web_dir: Pat
     let router = Router::new()
         .route_service("/", ServeFile::new(web_dir.join("storefront.html")))
         .nest_service("/assets", ServeDir::new(web_dir.join("assets")));
-    listen::run(router, listener, app.draining.clone()).await;
+    listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 
 /// Waits until every socket has moved away, or the drain window is over.
