@@ -6,7 +6,7 @@ use flashsale::{
     store::Store,
 };
 use flashsale_protocol::{Order, OrderStatus, SaleId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// What was found.
 pub struct Findings {
@@ -54,18 +54,24 @@ pub async fn check(
         ));
     }
 
-    let there: HashSet<_> = orders
+    let there: HashMap<_, _> = orders
         .iter()
-        .map(|order| (order.order, order.shopper.to_string()))
+        .map(|order| ((order.order, order.shopper.as_str()), order.status))
         .collect();
-    let lost: Vec<_> = seen
+    // A confirmed order stays confirmed; a pending one may have been paid or cancelled since.
+    let lost: BTreeSet<_> = seen
         .iter()
-        .filter(|(shopper, order)| !there.contains(&(order.order, shopper.clone())))
+        .filter(
+            |(shopper, order)| match there.get(&(order.order, shopper.as_str())) {
+                None => true,
+                Some(now) => order.status == OrderStatus::Confirmed && *now != OrderStatus::Confirmed,
+            },
+        )
+        .map(|(shopper, order)| (order.order.to_string(), shopper))
         .collect();
-    for (shopper, order) in lost.iter().take(3) {
+    for (order, shopper) in lost.iter().take(3) {
         violations.push(format!(
-            "I5: the acknowledged order {} of {shopper} is not there",
-            order.order
+            "I5: the acknowledged order {order} of {shopper} is not there as it was acknowledged"
         ));
     }
 
@@ -77,6 +83,10 @@ pub async fn check(
     {
         *units.entry(order.shopper.as_str()).or_default() += order.quantity;
         *device_units.entry(order.device.as_str()).or_default() += order.quantity;
+    }
+    // Each shopper of a rush wants one unit, whatever the sale would let them have.
+    for (who, count) in units.iter().filter(|(_, count)| **count > 1) {
+        violations.push(format!("I4: {who} wanted one unit and has {count}"));
     }
     for (who, count) in units.iter().filter(|(_, count)| **count > sale.per_shopper_limit) {
         violations.push(format!(

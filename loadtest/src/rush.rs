@@ -3,7 +3,7 @@
 use crate::{
     check::check,
     report::Timings,
-    shopper::{Ending, Shopper},
+    shopper::{Ending, Identity, Shopper},
     target::Target,
 };
 use anyhow::{Context, Result, bail};
@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -49,6 +49,9 @@ pub struct Options {
     /// With --url: that server's data folder, for tokens and (without DATABASE_URL and REDIS_URL) its stores.
     #[arg(long, default_value = ".data")]
     data_dir: PathBuf,
+    /// Kills the server (SIGKILL) this many ms after the start, and starts it again; not with --url.
+    #[arg(long, conflicts_with = "url")]
+    crash_after_ms: Option<u64>,
     /// Writes the figures there as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -59,16 +62,16 @@ pub async fn run(options: Options) -> Result<bool> {
     if options.shoppers == 0 || options.shoppers > MAX_SHOPPERS {
         bail!("--shoppers must be 1 to {MAX_SHOPPERS}");
     }
-    let target = match &options.url {
+    let mut target = match &options.url {
         Some(url) => Target::running(url.clone(), options.data_dir.clone()),
         None => Target::start().await?,
     };
-    let passed = rush(&options, &target).await;
+    let passed = rush(&options, &mut target).await;
     target.stop().await?;
     passed
 }
 
-async fn rush(options: &Options, target: &Target) -> Result<bool> {
+async fn rush(options: &Options, target: &mut Target) -> Result<bool> {
     let address: SocketAddr = target
         .url
         .trim_start_matches("http://")
@@ -97,16 +100,19 @@ async fn rush(options: &Options, target: &Target) -> Result<bool> {
         .parse()?;
 
     let bar = progress(options.shoppers as u64, "connecting");
-    let mut ready: Vec<(String, Shopper)> = Vec::with_capacity(options.shoppers);
+    let mut ready: Vec<Shopper> = Vec::with_capacity(options.shoppers);
     let mut connecting = stream::iter(0..options.shoppers)
         .map(|i| {
             let name = format!("rush-{i:05}");
             let token = token(&name, Role::Shopper);
             async move {
-                let from = Ipv4Addr::new(127, 0, 0, 2 + (i % ADDRESSES) as u8);
-                let mut shopper = Shopper::connect(address, from, sale).await?;
-                shopper.enter(token?, format!("device-{i:05}")).await?;
-                Ok::<_, anyhow::Error>((name, shopper))
+                let identity = Identity {
+                    name,
+                    device: format!("device-{i:05}"),
+                    token: token?,
+                    from: Ipv4Addr::new(127, 0, 0, 2 + (i % ADDRESSES) as u8),
+                };
+                Shopper::enter(address, sale, identity).await
             }
         })
         .buffer_unordered(CONNECTS_AT_ONCE);
@@ -124,42 +130,47 @@ async fn rush(options: &Options, target: &Target) -> Result<bool> {
     let bar = progress(options.shoppers as u64, "rushing");
     let began = Instant::now();
     let mut tasks = JoinSet::new();
-    for (name, mut shopper) in ready {
+    for mut shopper in ready {
         let timings = timings.clone();
         tasks.spawn(async move {
             let ending = shopper
                 .buy(&timings)
                 .await
                 .unwrap_or_else(|error| Ending::GaveUp(format!("{error:#}")));
-            (name, ending, began.elapsed())
+            (shopper, ending, began.elapsed())
         });
     }
-    let mut seen: Vec<(String, Order)> = Vec::new();
-    let (mut sold_out, mut gave_up, mut last_purchase) =
-        (0u64, BTreeMap::<String, u64>::new(), Duration::ZERO);
-    let finished = tokio::time::timeout(RUSH_DEADLINE, async {
+    let mut tally = Tally::default();
+    let collect = tokio::time::timeout(RUSH_DEADLINE, async {
         while let Some(task) = tasks.join_next().await {
             bar.inc(1);
-            match task? {
-                (name, Ending::Bought(order), at) => {
-                    seen.push((name, order));
-                    last_purchase = last_purchase.max(at);
-                }
-                (_, Ending::SoldOut, _) => sold_out += 1,
-                (_, Ending::GaveUp(why), _) => *gave_up.entry(why).or_default() += 1,
-            }
+            let (shopper, ending, at) = task?;
+            tally.count(shopper, ending, at);
         }
         Ok::<_, anyhow::Error>(())
-    })
-    .await;
+    });
+    let crash = async {
+        let Some(after) = options.crash_after_ms else {
+            return Ok(None);
+        };
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        target.crash().await.map(Some)
+    };
+    let (finished, crashed) = tokio::join!(collect, crash);
     bar.finish_and_clear();
+    let back_after = crashed?;
     match finished {
         Ok(result) => result?,
-        Err(_) => *gave_up.entry("no end within the deadline".into()).or_default() += tasks.len() as u64,
+        Err(_) => {
+            *tally
+                .gave_up
+                .entry("no end within the deadline".into())
+                .or_default() += tasks.len() as u64
+        }
     }
 
     let (database_url, redis_url) = target.stores()?;
-    let mut found = check(&database_url, &redis_url, sale, &seen).await?;
+    let mut found = check(&database_url, &redis_url, sale, &tally.acknowledged).await?;
     let expected = u64::from(options.stock).min(options.shoppers as u64);
     if found.allocated != expected {
         found.violations.push(format!(
@@ -167,22 +178,31 @@ async fn rush(options: &Options, target: &Target) -> Result<bool> {
             found.allocated
         ));
     }
-    for (why, count) in &gave_up {
+    for (why, count) in &tally.gave_up {
         found.violations.push(format!("{count} shoppers gave up: {why}"));
     }
-    let purchases_per_s = seen.len() as f64 / last_purchase.as_secs_f64().max(0.001);
+    let purchases_per_s = tally.bought as f64 / tally.last_purchase.as_secs_f64().max(0.001);
 
     timings.print()?;
     println!(
-        "{} bought, {sold_out} were told sold out; {:.0} purchases/s; available {} held {} sold {}",
-        seen.len(),
+        "{} bought, {} were told sold out; {:.0} purchases/s; available {} held {} sold {}",
+        tally.bought,
+        tally.sold_out,
         purchases_per_s,
         found.counters.available,
         found.counters.held,
         found.counters.sold
     );
+    if let Some(back_after) = back_after {
+        println!(
+            "the server was killed and ready again after {:.1} s; {} reconnects, {} orders were acknowledged",
+            back_after.as_secs_f64(),
+            tally.reconnects,
+            tally.acknowledged_orders()
+        );
+    }
     if found.violations.is_empty() {
-        println!("I1, I2, I4, I7 hold");
+        println!("I1, I2, I4, I5, I7 hold");
     }
     found
         .violations
@@ -196,6 +216,8 @@ async fn rush(options: &Options, target: &Target) -> Result<bool> {
             "checkout_p50_ms": timings.ms("checkout", 0.5), "checkout_p99_ms": timings.ms("checkout", 0.99),
             "join_p99_ms": timings.ms("join", 0.99), "pay_p99_ms": timings.ms("pay", 0.99),
             "purchases_per_s": purchases_per_s, "violations": found.violations,
+            "crash_after_ms": options.crash_after_ms, "reconnects": tally.reconnects,
+            "back_after_ms": back_after.map(|back| back.as_millis() as u64),
         });
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -203,6 +225,47 @@ async fn rush(options: &Options, target: &Target) -> Result<bool> {
         std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
     }
     Ok(found.violations.is_empty())
+}
+
+/// What shoppers saw.
+#[derive(Default)]
+struct Tally {
+    /// Each order as it was acknowledged, with its shopper; an order may be there twice, pending and confirmed.
+    acknowledged: Vec<(String, Order)>,
+    bought: u64,
+    sold_out: u64,
+    gave_up: BTreeMap<String, u64>,
+    reconnects: u64,
+    last_purchase: Duration,
+}
+
+impl Tally {
+    fn count(&mut self, shopper: Shopper, ending: Ending, at: Duration) {
+        self.reconnects += u64::from(shopper.reconnects);
+        let name = shopper.identity.name;
+        self.acknowledged.extend(
+            shopper
+                .acknowledged
+                .into_iter()
+                .map(|order| (name.clone(), order)),
+        );
+        match ending {
+            Ending::Bought => {
+                self.bought += 1;
+                self.last_purchase = self.last_purchase.max(at);
+            }
+            Ending::SoldOut => self.sold_out += 1,
+            Ending::GaveUp(why) => *self.gave_up.entry(why).or_default() += 1,
+        }
+    }
+
+    fn acknowledged_orders(&self) -> usize {
+        self.acknowledged
+            .iter()
+            .map(|(_, order)| order.order)
+            .collect::<HashSet<_>>()
+            .len()
+    }
 }
 
 /// Tokens are signed with the data folder's secret, or with the one that the server was given.

@@ -4,7 +4,7 @@ use crate::report::Timings;
 use anyhow::{Context, Result, bail};
 use flashsale_protocol::{
     Code, Command, CommandId, Done, EntryState, Order, Outcome, Outlook, Payment, Phase, Quantity, Reject,
-    Request, SUBPROTOCOL, SaleId, ServerMessage, Tick,
+    Request, SUBPROTOCOL, SaleId, ServerMessage,
 };
 use futures_util::{SinkExt, StreamExt};
 use std::{
@@ -15,105 +15,160 @@ use std::{
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue, protocol::WebSocketConfig},
+    tungstenite::{
+        Message, Utf8Bytes, client::IntoClientRequest, http::HeaderValue, protocol::WebSocketConfig,
+    },
 };
 
 /// An answer that takes longer counts as none.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 const MAX_TRIES: usize = 20;
+/// How long a shopper tries to come back to a server that is gone, and the longest pause between two attempts.
+const RECONNECT_DEADLINE: Duration = Duration::from_secs(90);
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who shops, from where.
+pub struct Identity {
+    pub name: String,
+    pub device: String,
+    pub token: String,
+    pub from: Ipv4Addr,
+}
 
 pub struct Shopper {
+    pub identity: Identity,
+    server: SocketAddr,
+    sale: SaleId,
     stream: WebSocketStream<TcpStream>,
     events: VecDeque<ServerMessage>,
-    sale: SaleId,
+    /// The newest tick, unread: only the last one counts.
+    tick: Option<Utf8Bytes>,
+    /// Every order that the server has acknowledged, as it was then.
+    pub acknowledged: Vec<Order>,
+    pub reconnects: u32,
 }
 
 /// How a shopper's rush ended, as they saw it.
 #[derive(Debug)]
 pub enum Ending {
-    /// The acknowledged order.
-    Bought(Order),
+    Bought,
     SoldOut,
     GaveUp(String),
 }
 
+enum Turn {
+    Mine,
+    /// The sale is over for those who wait.
+    Over,
+    /// The connection was lost: ask where one stands.
+    Unknown,
+}
+
 impl Shopper {
-    pub async fn connect(server: SocketAddr, from: Ipv4Addr, sale: SaleId) -> Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::from((from, 0)))?;
-        let stream = socket.connect(server).await.context("cannot connect")?;
-        stream.set_nodelay(true)?;
-        let mut request = format!("ws://{server}/ws").into_client_request()?;
-        request
-            .headers_mut()
-            .insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
-        let config = WebSocketConfig::default()
-            .read_buffer_size(4096)
-            .write_buffer_size(0);
-        let (stream, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
-        Ok(Self {
+    /// Connected, greeted and watching: ready before the start.
+    pub async fn enter(server: SocketAddr, sale: SaleId, identity: Identity) -> Result<Self> {
+        let stream = connect(server, identity.from).await?;
+        let mut shopper = Self {
+            identity,
+            server,
+            sale,
             stream,
             events: VecDeque::new(),
-            sale,
-        })
+            tick: None,
+            acknowledged: Vec::new(),
+            reconnects: 0,
+        };
+        shopper.greet().await?;
+        Ok(shopper)
+    }
+
+    async fn greet(&mut self) -> Result<()> {
+        let device = self.identity.device.parse();
+        let hello = Command::Hello {
+            token: self.identity.token.clone(),
+            device: Some(device.map_err(|error| anyhow::anyhow!("{error}"))?),
+            resume: vec![self.sale],
+        };
+        match self.ask_once(command_id(), &hello).await? {
+            Ok(Done::Welcome(welcome)) if welcome.states.len() == 1 => Ok(()),
+            other => bail!("hello: {other:?}"),
+        }
+    }
+
+    /// Comes back after a lost connection, as a browser does: with growing pauses, all of them jittered.
+    async fn reconnect(&mut self) -> Result<()> {
+        let (lost, mut pause) = (Instant::now(), RECONNECT_PAUSE / 8);
+        loop {
+            tokio::time::sleep(pause.mul_f64(rand::random())).await;
+            pause = (pause * 2).min(RECONNECT_PAUSE);
+            let attempt = async {
+                self.stream = connect(self.server, self.identity.from).await?;
+                self.events.clear();
+                self.tick = None;
+                self.greet().await
+            };
+            match attempt.await {
+                Ok(()) => break,
+                Err(error) if lost.elapsed() > RECONNECT_DEADLINE => return Err(error),
+                Err(_) => {}
+            }
+        }
+        self.reconnects += 1;
+        Ok(())
+    }
+
+    /// A command with its answer. After a lost connection, and while the server asks to try again, it is repeated under
+    /// the same id: it has its one effect.
+    async fn ask(&mut self, id: CommandId, command: Command) -> Result<Result<Done, Reject>> {
+        let mut tries = 0;
+        loop {
+            match self.ask_once(id, &command).await {
+                Ok(Err(reject)) if reject.code == Code::Unavailable && tries < MAX_TRIES => {
+                    tries += 1;
+                    pause(&reject).await;
+                }
+                Ok(answer) => return Ok(answer),
+                Err(_) => self.reconnect().await?,
+            }
+        }
     }
 
     /// Sends a command and waits for its own answer; what comes in between is kept.
-    pub async fn ask(&mut self, id: CommandId, command: Command) -> Result<Result<Done, Reject>> {
+    async fn ask_once(&mut self, id: CommandId, command: &Command) -> Result<Result<Done, Reject>> {
+        let command = command.clone();
         self.stream
             .send(Message::text(Request { id, command }.to_json()))
             .await?;
         loop {
             match self.next().await? {
-                ServerMessage::Reply { id: replied, outcome } if replied == Some(id) => {
+                Some(ServerMessage::Reply { id: replied, outcome }) if replied == Some(id) => {
                     return Ok(match outcome {
                         Outcome::Ok(done) => Ok(done),
                         Outcome::Error(reject) => Err(reject),
                     });
                 }
-                ServerMessage::Reply { .. } => {}
-                event => self.events.push_back(event),
+                Some(ServerMessage::Reply { .. }) | None => {}
+                Some(event) => self.events.push_back(event),
             }
         }
     }
 
-    async fn next(&mut self) -> Result<ServerMessage> {
+    /// The next message that is not a tick; None: a tick has come.
+    async fn next(&mut self) -> Result<Option<ServerMessage>> {
         loop {
             let frame = tokio::time::timeout(ANSWER_DEADLINE, self.stream.next())
                 .await
                 .context("no answer")?;
             match frame.context("the server has closed")?? {
-                Message::Text(text) => return Ok(serde_json::from_str(&text)?),
+                // Ticks are read when somebody looks at them: thousands of shoppers share this one process.
+                Message::Text(text) if text.starts_with(r#"{"type":"tick""#) => {
+                    self.tick = Some(text);
+                    return Ok(None);
+                }
+                Message::Text(text) => return Ok(Some(serde_json::from_str(&text)?)),
                 Message::Close(frame) => bail!("closed: {frame:?}"),
                 _ => {}
             }
-        }
-    }
-
-    async fn event(&mut self) -> Result<ServerMessage> {
-        match self.events.pop_front() {
-            Some(event) => Ok(event),
-            None => self.next().await,
-        }
-    }
-
-    /// hello and watch: ready before the start.
-    pub async fn enter(&mut self, token: String, device: String) -> Result<Tick> {
-        let device = Some(device.parse().map_err(|error| anyhow::anyhow!("{error}"))?);
-        let hello = Command::Hello {
-            token,
-            device,
-            resume: vec![self.sale],
-        };
-        match self.ask(command_id(), hello).await? {
-            Ok(Done::Welcome(welcome)) => welcome
-                .states
-                .into_iter()
-                .next()
-                .map(|state| state.tick)
-                .context("the sale is not there"),
-            other => bail!("hello: {other:?}"),
         }
     }
 
@@ -121,19 +176,13 @@ impl Shopper {
     pub async fn buy(&mut self, timings: &Timings) -> Result<Ending> {
         let sale = self.sale;
         for _ in 0..MAX_TRIES {
-            let joined = timed(
-                timings,
-                "join",
-                self.ask(
-                    command_id(),
-                    Command::Join {
-                        sale,
-                        quantity: Quantity::ONE,
-                    },
-                ),
-            );
-            let admitted = match joined.await? {
+            let join = Command::Join {
+                sale,
+                quantity: Quantity::ONE,
+            };
+            let admitted = match timed(timings, "join", self.ask(command_id(), join)).await? {
                 Ok(Done::Joined { entry, .. }) => entry.state == EntryState::Admitted,
+                Err(reject) if reject.code == Code::AlreadyHeld => return self.check_out(timings).await,
                 Err(reject) if reject.code == Code::SoldOut => return Ok(Ending::SoldOut),
                 Err(reject) if reject.retry => {
                     pause(&reject).await;
@@ -141,8 +190,12 @@ impl Shopper {
                 }
                 other => return Ok(Ending::GaveUp(format!("join: {other:?}"))),
             };
-            if !admitted && !self.my_turn().await? {
-                return Ok(Ending::SoldOut);
+            if !admitted {
+                match self.my_turn().await? {
+                    Turn::Mine => {}
+                    Turn::Over => return Ok(Ending::SoldOut),
+                    Turn::Unknown => continue,
+                }
             }
             let reserve = Command::Reserve {
                 sale,
@@ -169,6 +222,7 @@ impl Shopper {
             Ok(Done::Order(order)) => order,
             other => return Ok(Ending::GaveUp(format!("checkout: {other:?}"))),
         };
+        self.acknowledged.push(order.clone());
         // I4: the same id again is the same answer.
         match self.ask(checkout, command).await? {
             Ok(Done::Order(again)) if again == order => {}
@@ -185,30 +239,68 @@ impl Shopper {
             },
         };
         match timed(timings, "pay", self.ask(command_id(), pay)).await? {
-            Ok(Done::Order(order)) => Ok(Ending::Bought(order)),
+            Ok(Done::Order(order)) => {
+                self.acknowledged.push(order);
+                Ok(Ending::Bought)
+            }
             other => Ok(Ending::GaveUp(format!("pay: {other:?}"))),
         }
     }
 
-    /// Waits for the turn. False: the sale is over for those who wait.
-    async fn my_turn(&mut self) -> Result<bool> {
+    /// Waits for the turn.
+    async fn my_turn(&mut self) -> Result<Turn> {
         loop {
-            match self.event().await? {
-                ServerMessage::Entry(entry) if entry.sale == self.sale => match entry.state {
-                    EntryState::Admitted => return Ok(true),
+            let message = match self.events.pop_front() {
+                Some(event) => Some(event),
+                None => match self.next().await {
+                    Ok(message) => message,
+                    Err(_) => {
+                        self.reconnect().await?;
+                        return Ok(Turn::Unknown);
+                    }
+                },
+            };
+            match message {
+                Some(ServerMessage::Entry(entry)) if entry.sale == self.sale => match entry.state {
+                    EntryState::Admitted => return Ok(Turn::Mine),
                     EntryState::Waiting => {}
                     other => bail!("the place in line ended: {other:?}"),
                 },
-                ServerMessage::Tick(tick) if tick.sale == self.sale => {
-                    let started = !matches!(tick.phase, Phase::Scheduled | Phase::Waiting);
-                    if tick.phase == Phase::Ended || (started && tick.outlook() == Outlook::SoldOut) {
-                        return Ok(false);
-                    }
-                }
-                _ => {}
+                Some(_) => {}
+                None if self.sale_is_over()? => return Ok(Turn::Over),
+                None => {}
             }
         }
     }
+
+    fn sale_is_over(&mut self) -> Result<bool> {
+        let Some(text) = self.tick.take() else {
+            return Ok(false);
+        };
+        let ServerMessage::Tick(tick) = serde_json::from_str(&text)? else {
+            return Ok(false);
+        };
+        let started = !matches!(tick.phase, Phase::Scheduled | Phase::Waiting);
+        let sold_out = started && tick.outlook() == Outlook::SoldOut;
+        Ok(tick.sale == self.sale && (sold_out || tick.phase == Phase::Ended))
+    }
+}
+
+async fn connect(server: SocketAddr, from: Ipv4Addr) -> Result<WebSocketStream<TcpStream>> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((from, 0)))?;
+    let stream = socket.connect(server).await.context("cannot connect")?;
+    stream.set_nodelay(true)?;
+    let mut request = format!("ws://{server}/ws").into_client_request()?;
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4096)
+        .write_buffer_size(0);
+    let (stream, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
+    Ok(stream)
 }
 
 pub fn command_id() -> CommandId {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -21,10 +21,15 @@ pub struct Target {
     pub data_dir: PathBuf,
     pub database_url: Option<String>,
     pub redis_url: Option<String>,
-    /// Of the server's process, when it is ours.
-    pub pid: Option<u32>,
-    server: Option<(Child, TempDir)>,
+    server: Option<Own>,
     http: reqwest::Client,
+}
+
+/// A server of our own.
+struct Own {
+    child: Child,
+    binary: PathBuf,
+    scratch: TempDir,
 }
 
 impl Target {
@@ -35,7 +40,6 @@ impl Target {
             data_dir,
             database_url: std::env::var("DATABASE_URL").ok(),
             redis_url: std::env::var("REDIS_URL").ok(),
-            pid: None,
             server: None,
             http: reqwest::Client::new(),
         }
@@ -45,32 +49,29 @@ impl Target {
     pub async fn start() -> Result<Self> {
         let binary = server_binary().await?;
         let scratch = tempfile::tempdir()?;
-        let mut child = Command::new(&binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(scratch.path())
-            .env_remove("DATABASE_URL")
-            .env_remove("REDIS_URL")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        let stdout = child.stdout.take().context("the server has no output")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let url = tokio::time::timeout(START_DEADLINE, async {
-            while let Some(line) = lines.next_line().await? {
-                if let Some(url) = line.strip_prefix("ready ") {
-                    return Ok(url.to_owned());
-                }
-            }
-            bail!("the server ended before it was ready")
-        })
-        .await
-        .context("the server was not ready in time")??;
+        let (child, url) = spawn(&binary, scratch.path(), "127.0.0.1:0").await?;
         let mut target = Self::running(url, scratch.path().to_owned());
         (target.database_url, target.redis_url) = (None, None);
-        target.pid = child.id();
-        target.server = Some((child, scratch));
+        target.server = Some(Own {
+            child,
+            binary,
+            scratch,
+        });
         Ok(target)
+    }
+
+    /// Kills a server of our own with no chance to say anything, and starts it again on the same folder and address.
+    /// How long until it was ready again.
+    pub async fn crash(&mut self) -> Result<Duration> {
+        let own = self
+            .server
+            .as_mut()
+            .context("only a server of our own is killed")?;
+        own.child.kill().await?;
+        let killed = Instant::now();
+        let address = self.url.trim_start_matches("http://");
+        (own.child, _) = spawn(&own.binary, own.scratch.path(), address).await?;
+        Ok(killed.elapsed())
     }
 
     /// The address of the stores: given, or the private ones of the data folder.
@@ -100,17 +101,43 @@ impl Target {
 
     /// Ends a server of our own in order.
     pub async fn stop(mut self) -> Result<()> {
-        if let Some((mut child, _scratch)) = self.server.take() {
-            if let Some(pid) = child.id() {
+        if let Some(mut own) = self.server.take() {
+            if let Some(pid) = own.child.id() {
                 Command::new("kill")
                     .args(["-TERM", &pid.to_string()])
                     .status()
                     .await?;
             }
-            child.wait().await?;
+            own.child.wait().await?;
         }
         Ok(())
     }
+}
+
+/// A server process that is ready, and its address.
+async fn spawn(binary: &Path, data_dir: &Path, listen: &str) -> Result<(Child, String)> {
+    let mut child = Command::new(binary)
+        .args(["serve", "--listen", listen, "--data-dir"])
+        .arg(data_dir)
+        .env_remove("DATABASE_URL")
+        .env_remove("REDIS_URL")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", binary.display()))?;
+    let stdout = child.stdout.take().context("the server has no output")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let url = tokio::time::timeout(START_DEADLINE, async {
+        while let Some(line) = lines.next_line().await? {
+            if let Some(url) = line.strip_prefix("ready ") {
+                return Ok(url.to_owned());
+            }
+        }
+        bail!("the server ended before it was ready")
+    })
+    .await
+    .context("the server was not ready in time")??;
+    Ok((child, url))
 }
 
 /// The release server beside this program; built if it is not there.

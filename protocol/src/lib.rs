@@ -6,7 +6,7 @@ pub mod id;
 pub mod json;
 pub mod message;
 
-pub use code::{CloseCode, Code};
+pub use code::{CloseCode, Code, Reason};
 pub use id::{CommandId, DeviceId, OrderId, SaleId, ShopperId};
 pub use message::*;
 

@@ -72,6 +72,7 @@ pub struct Server {
     pub app: Arc<App>,
     services: Option<embedded::Services>,
     tasks: Vec<JoinHandle<()>>,
+    _threads: gateway::Threads,
     stopping: CancellationToken,
 }
 
@@ -129,9 +130,10 @@ impl Server {
         let mut tasks = vec![tokio::spawn(gateway::hub::run(app.clone(), stopping.clone()))];
         let address = listener.local_addr()?;
         let gateway = config.is(ServerRole::Gateway);
-        tasks.push(tokio::spawn(gateway::serve(
+        let threads = gateway::Threads::start().context("cannot start the gateway's threads")?;
+        tasks.extend(threads.spawn(gateway::serve(
             app.clone(),
-            listener,
+            listener.into_std()?,
             config.web_dir.clone(),
             gateway,
         )));
@@ -146,9 +148,9 @@ impl Server {
                     )
                 })?;
             storefront = Some(listener.local_addr()?);
-            tasks.push(tokio::spawn(gateway::serve_storefront(
+            tasks.extend(threads.spawn(gateway::serve_storefront(
                 app.clone(),
-                listener,
+                listener.into_std()?,
                 config.web_dir.clone(),
             )));
         }
@@ -164,6 +166,7 @@ impl Server {
             app,
             services,
             tasks,
+            _threads: threads,
             stopping,
         })
     }

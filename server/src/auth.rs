@@ -32,6 +32,8 @@ pub struct Caller {
     pub device: Option<DeviceId>,
     /// When the token ends, ms since 1970.
     pub expires_at: u64,
+    /// The socket that asks; None over REST.
+    pub socket: Option<u64>,
 }
 
 impl Caller {
@@ -133,6 +135,7 @@ impl Authority {
             role: claims.role,
             device,
             expires_at: claims.exp.saturating_mul(1000),
+            socket: None,
         })
     }
 

@@ -5,7 +5,10 @@ use crate::error::{Error, Result};
 use crate::telemetry::name;
 use dashmap::DashMap;
 use std::{future::Future, hash::Hash, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 #[derive(Debug, Clone, Copy)]
 pub struct BatchLimits {
@@ -120,14 +123,17 @@ where
     }
 }
 
-/// One batcher per key, made when first used.
+/// One batcher per key, made when first used. They run where this was made, not where an item comes from: a call to a
+/// store never waits in line with thousands of sockets.
 pub struct Batchers<K, I, O> {
+    home: Handle,
     by_key: DashMap<K, Batcher<I, O>>,
 }
 
 impl<K: Eq + Hash + Clone, I: Send + 'static, O: Send + 'static> Default for Batchers<K, I, O> {
     fn default() -> Self {
         Self {
+            home: Handle::current(),
             by_key: DashMap::new(),
         }
     }
@@ -145,7 +151,10 @@ impl<K: Eq + Hash + Clone, I: Send + 'static, O: Send + 'static> Batchers<K, I, 
 
     fn batcher(&self, key: &K, make: impl FnOnce() -> Batcher<I, O>) -> Batcher<I, O> {
         let known = self.by_key.get(key).map(|batcher| batcher.clone());
-        known.unwrap_or_else(|| self.by_key.entry(key.clone()).or_insert_with(make).clone())
+        known.unwrap_or_else(|| {
+            let _home = self.home.enter();
+            self.by_key.entry(key.clone()).or_insert_with(make).clone()
+        })
     }
 
     /// Forgets the keys of sales that are over; their batchers end when what waits is answered.

@@ -2,6 +2,7 @@
 //! in batches. A message may be lost; the next tick or the next look at the state tells the same.
 
 use crate::{
+    auth::Caller,
     batcher::{BatchLimits, Batcher, Batchers},
     config::COMMAND_DEADLINE,
     error::Result,
@@ -26,6 +27,9 @@ pub struct News {
     pub shopper: ShopperId,
     #[serde(rename = "f")]
     pub frame: Box<RawValue>,
+    /// The socket that has caused it, and has it in its reply.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<u64>,
 }
 
 /// One pub/sub message: a letter that says which, then JSON.
@@ -36,11 +40,14 @@ pub enum LiveMessage {
     News(Vec<News>),
     /// A sale's settings have changed: whoever keeps a copy forgets it.
     Changed(SaleId),
+    /// A lane has begun a new life: as above, and what shoppers had in it is looked after.
+    Reopened(SaleId),
 }
 
 const TICK: char = 'T';
 const NEWS_LETTER: char = 'N';
 const CHANGED: char = 'C';
+const REOPENED: char = 'R';
 
 impl LiveMessage {
     pub fn parse(text: &str) -> Option<LiveMessage> {
@@ -54,16 +61,20 @@ impl LiveMessage {
             },
             NEWS_LETTER => Some(LiveMessage::News(serde_json::from_str(json).ok()?)),
             CHANGED => Some(LiveMessage::Changed(json.parse().ok()?)),
+            REOPENED => Some(LiveMessage::Reopened(json.parse().ok()?)),
             _ => None,
         }
     }
 }
 
+/// Who is told what, and the socket that need not be told.
+type Telling = (ShopperId, ServerMessage, Option<u64>);
+
 /// Publishes to gateways.
 pub struct Live {
     client: Client,
     keys: Keys,
-    news: Batchers<SaleId, (ShopperId, ServerMessage), ()>,
+    news: Batchers<SaleId, Telling, ()>,
 }
 
 impl Live {
@@ -83,9 +94,17 @@ impl Live {
     }
 
     pub async fn changed(&self, sale: SaleId) -> Result<()> {
+        self.announce(CHANGED, sale).await
+    }
+
+    pub async fn reopened(&self, sale: SaleId) -> Result<()> {
+        self.announce(REOPENED, sale).await
+    }
+
+    async fn announce(&self, letter: char, sale: SaleId) -> Result<()> {
         let _: u64 = self
             .client
-            .publish(self.keys.live(sale), format!("{CHANGED}{sale}"))
+            .publish(self.keys.live(sale), format!("{letter}{sale}"))
             .await?;
         Ok(())
     }
@@ -93,17 +112,27 @@ impl Live {
     /// Tells one shopper, on all their sockets. Does not wait and never fails the caller: the state itself is in Redis
     /// and Postgres.
     pub fn tell(&self, sale: SaleId, shopper: ShopperId, message: ServerMessage) {
-        let told = self.news.post(&sale, (shopper, message), || {
+        self.post(sale, (shopper, message, None));
+    }
+
+    /// The same, but for the socket that has caused it: its reply says as much.
+    pub fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
+        self.post(sale, (caller.shopper.clone(), message, caller.socket));
+    }
+
+    fn post(&self, sale: SaleId, telling: Telling) {
+        let told = self.news.post(&sale, telling, || {
             let (client, channel) = (self.client.clone(), self.keys.live(sale));
-            Batcher::new("news", NEWS, move |items: Vec<(ShopperId, ServerMessage)>| {
+            Batcher::new("news", NEWS, move |items: Vec<Telling>| {
                 let (client, channel) = (client.clone(), channel.clone());
                 async move {
                     let told = vec![(); items.len()];
                     let news: Vec<News> = items
                         .into_iter()
-                        .filter_map(|(shopper, message)| {
+                        .filter_map(|(shopper, message, origin)| {
                             Some(News {
                                 shopper,
+                                origin,
                                 frame: serde_json::value::to_raw_value(&message).ok()?,
                             })
                         })

@@ -1,4 +1,4 @@
-//! Golden frames: what stands here is what other languages' clients were written to.
+//! Golden frames: what stands in `golden/` is what other languages' clients were written to.
 
 use super::*;
 use proptest::{
@@ -18,22 +18,8 @@ fn code(text: &str) -> Code {
 }
 
 /// One frame of each command.
-fn golden_requests() -> Vec<String> {
-    vec![
-        format!(r#"{{"device":"d1","id":"{ID}","resume":["{ID}"],"token":"t","type":"hello"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"watch"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"unwatch"}}"#),
-        format!(r#"{{"id":"{ID}","quantity":2,"sale":"{ID}","type":"join"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"leave"}}"#),
-        format!(r#"{{"id":"{ID}","partial":true,"quantity":2,"sale":"{ID}","type":"reserve"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"release"}}"#),
-        format!(r#"{{"id":"{ID}","payment":{{"token":"sandbox_approve"}},"sale":"{ID}","type":"checkout"}}"#),
-        format!(r#"{{"id":"{ID}","order":"{ID}","payment":{{"token":"sandbox_approve"}},"type":"pay"}}"#),
-        format!(r#"{{"id":"{ID}","order":"{ID}","type":"cancel"}}"#),
-        format!(r#"{{"id":"{ID}","type":"orders"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"state"}}"#),
-        format!(r#"{{"id":"{ID}","t":7,"type":"ping"}}"#),
-    ]
+fn golden_requests() -> Vec<&'static str> {
+    include_str!("../../golden/commands.jsonl").lines().collect()
 }
 
 #[test]
@@ -50,26 +36,9 @@ fn every_command_has_its_golden_frame() {
 
 #[test]
 fn server_messages_have_their_golden_frames_and_read_back() {
-    let golden = [
-        format!(r#"{{"type":"reply","id":"{ID}","ok":{{"pong":{{"t":7,"now":8}}}}}}"#),
-        r#"{"type":"reply","id":null,"error":{"code":"sold_out","message":"Sold out.","retry":false}}"#
-            .to_owned(),
-        format!(
-            r#"{{"type":"tick","sale":"{ID}","seq":1,"now":2,"phase":"live","starts_at":3,"ends_at":4,"supply":10,"available":5,"claimed":1,"held":1,"ordering":1,"sold":2,"unpaid":1,"waiting":6,"admitted":7,"pace":0.5}}"#
-        ),
-        format!(
-            r#"{{"type":"entry","sale":"{ID}","state":"admitted","quantity":1,"position":0,"admitted":7,"claim_until":9,"at":8}}"#
-        ),
-        format!(r#"{{"type":"hold","sale":"{ID}","state":"held","quantity":1,"expires_at":9,"at":8}}"#),
-        format!(
-            r#"{{"type":"order","order":"{ID}","sale":"{ID}","quantity":1,"unit_price":8900,"amount":8900,"currency":"EUR","status":"pending","created_at":1,"expires_at":2,"at":1}}"#
-        ),
-        r#"{"type":"notice","code":"paused","text":"The sale is paused."}"#.to_owned(),
-        r#"{"type":"bye","code":4000,"text":"moving","after_ms":0,"window_ms":1000}"#.to_owned(),
-    ];
-    for frame in &golden {
+    for frame in include_str!("../../golden/server.jsonl").lines() {
         let message: ServerMessage = serde_json::from_str(frame).expect(frame);
-        assert_eq!(message.to_json(), *frame);
+        assert_eq!(message.to_json(), frame);
     }
 }
 
@@ -191,7 +160,7 @@ proptest! {
     /// Whatever comes, the parser neither panics nor stays silent: it is a request, or a refusal with one of three codes.
     #[test]
     fn any_mutation_of_a_frame_is_a_request_or_gets_a_code(
-        mut frame in select(golden_requests()).prop_map(String::into_bytes),
+        mut frame in select(golden_requests()).prop_map(|frame| frame.as_bytes().to_vec()),
         cuts in vec((any::<Index>(), 0..3_u8, select(SPLINTERS)), 1..4),
     ) {
         for (at, how, splinter) in cuts {
@@ -217,7 +186,7 @@ proptest! {
         name in select(&["id", "type", "sale", "quantity", "partial", "payment", "order", "token", "device", "resume", "t", "x"][..]),
         put in any_json(),
     ) {
-        let mut value: Value = serde_json::from_str(&frame).expect("JSON");
+        let mut value: Value = serde_json::from_str(frame).expect("JSON");
         value[name] = put;
         if let Err(refusal) = Request::parse(&value.to_string()) {
             prop_assert!(matches!(refusal.code, Code::UnknownCommand | Code::InvalidField), "{:?}", refusal);

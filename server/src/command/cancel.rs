@@ -2,7 +2,7 @@
 
 use super::{Answer, digest};
 use crate::{app::App, auth::Caller, worker::reconcile};
-use flashsale_protocol::{Code, CommandId, Done, OrderId, OrderStatus, ServerMessage};
+use flashsale_protocol::{Code, CommandId, Done, OrderId, OrderStatus, Reason, ServerMessage};
 
 pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId) -> Answer {
     let digest = digest("cancel", &[&order.to_string()]);
@@ -20,9 +20,7 @@ pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId)
     match row.status {
         OrderStatus::Confirmed => Err(Code::OrderConfirmed.into()),
         // Cancelled by something else before: to cancel it again is no success of this command.
-        _ if known.is_none() && row.reason.as_deref() != Some("by_shopper") => {
-            Err(Code::OrderCancelled.into())
-        }
+        _ if known.is_none() && row.reason != Some(Reason::ByShopper) => Err(Code::OrderCancelled.into()),
         _ => {
             // If this fails, the reconciler returns the units.
             if let Some(sale) = app.find_sale(row.sale).await?
@@ -31,7 +29,7 @@ pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId)
                 tracing::warn!(%order, %error, "an order is cancelled, its units are left to the reconciler");
             }
             app.live
-                .tell(row.sale, caller.shopper.clone(), ServerMessage::Order(row.view()));
+                .tell_others(row.sale, caller, ServerMessage::Order(row.view()));
             Ok(Done::Order(row.view()))
         }
     }

@@ -70,6 +70,12 @@ fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
     hasher.finalize().to_vec()
 }
 
+/// A command id of the server's own, for what it does on somebody's behalf.
+pub fn command_id_now() -> CommandId {
+    let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
+    CommandId::from_parts(now, rand::random())
+}
+
 /// A command id from a REST client's Idempotency-Key: a ULID as it is, anything else by its digest.
 pub fn command_id(key: &str) -> CommandId {
     key.parse().unwrap_or_else(|_| {

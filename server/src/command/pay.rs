@@ -56,7 +56,7 @@ pub async fn settle(
         Paid::Ok(row) => {
             if row.status == OrderStatus::Confirmed {
                 app.live
-                    .tell(row.sale, caller.shopper.clone(), ServerMessage::Order(row.view()));
+                    .tell_others(row.sale, caller, ServerMessage::Order(row.view()));
             }
             Ok(Done::Order(row.view()))
         }

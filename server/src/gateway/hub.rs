@@ -3,13 +3,15 @@
 
 use crate::{
     app::App,
+    auth::Caller,
     config::Limits,
-    live::LiveMessage,
+    live::{LiveMessage, News},
+    sale::Stake,
     stock::{self, Keys},
     telemetry::name,
 };
 use dashmap::DashMap;
-use flashsale_protocol::{CloseCode, Code, Reject, SaleId, ShopperId, Tick};
+use flashsale_protocol::{CloseCode, Code, DeviceId, Reject, SaleId, ShopperId, Tick};
 use fred::{clients::SubscriberClient, prelude::*};
 use governor::{
     DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
@@ -21,7 +23,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +37,8 @@ const BACKLOG: usize = 4_096;
 const SWEEP: Duration = Duration::from_secs(20);
 /// Shoppers counted in one call.
 const ACTIVE_CHUNK: usize = 1_000;
+/// A sale's sockets are woken for a tick in this many turns, so that a command never waits behind all of them.
+const SHARDS: usize = 64;
 
 /// A tick, with the frame that is the same for every watcher.
 #[derive(Debug)]
@@ -52,8 +56,36 @@ pub enum Event {
     Close(CloseCode),
 }
 
+type TickSender = watch::Sender<Option<Arc<LiveTick>>>;
+
+/// A watched sale. Sockets listen to a shard each; [`spread`] brings the newest tick there.
 struct Channel {
-    ticks: watch::Sender<Option<Arc<LiveTick>>>,
+    newest: TickSender,
+    shards: Arc<[TickSender]>,
+}
+
+impl Channel {
+    fn open() -> Self {
+        let newest = TickSender::new(None);
+        let shards: Arc<[TickSender]> = (0..SHARDS).map(|_| TickSender::new(None)).collect();
+        tokio::spawn(spread(newest.subscribe(), shards.clone()));
+        Self { newest, shards }
+    }
+
+    fn watched(&self) -> bool {
+        self.shards.iter().any(|shard| shard.receiver_count() > 0)
+    }
+}
+
+/// Wakes a sale's sockets shard by shard, and lets others run in between. A tick that comes meanwhile replaces the
+/// older one for those who have not had it. Ends with its channel.
+async fn spread(mut newest: Ticks, shards: Arc<[TickSender]>) {
+    while newest.changed().await.is_ok() {
+        for shard in shards.iter().filter(|shard| shard.receiver_count() > 0) {
+            shard.send_replace(newest.borrow_and_update().clone());
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 struct Socket {
@@ -62,6 +94,15 @@ struct Socket {
     /// Ends the socket even when its events are full.
     close: CancellationToken,
     watching: Watching,
+}
+
+/// A shopper with a socket here.
+#[derive(Default)]
+struct Present {
+    sockets: Vec<Socket>,
+    /// The device that the newest socket has named.
+    device: Option<DeviceId>,
+    stakes: Vec<(SaleId, Stake)>,
 }
 
 /// The sales that a socket watches, for the count of people looking.
@@ -74,10 +115,11 @@ pub struct Hub {
     subscriber: SubscriberClient,
     keys: Keys,
     sales: DashMap<SaleId, Channel>,
-    shoppers: DashMap<ShopperId, Vec<Socket>>,
+    shoppers: DashMap<ShopperId, Present>,
     addresses: Arc<DashMap<IpAddr, usize>>,
     sockets: Arc<watch::Sender<usize>>,
     next_socket: AtomicU64,
+    next_shard: AtomicUsize,
     wanted: mpsc::UnboundedSender<Wanted>,
     wanted_rx: Mutex<Option<mpsc::UnboundedReceiver<Wanted>>>,
     per_shopper: usize,
@@ -110,7 +152,7 @@ impl Drop for Place {
 pub struct Registration {
     hub: Arc<App>,
     shopper: ShopperId,
-    id: u64,
+    pub id: u64,
     pub events: mpsc::Receiver<Event>,
     pub close: CancellationToken,
     watching: Watching,
@@ -127,10 +169,10 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let shoppers = &self.hub.hub.shoppers;
-        if let Some(mut sockets) = shoppers.get_mut(&self.shopper) {
-            sockets.retain(|socket| socket.id != self.id);
+        if let Some(mut present) = shoppers.get_mut(&self.shopper) {
+            present.sockets.retain(|socket| socket.id != self.id);
         }
-        shoppers.remove_if(&self.shopper, |_, sockets| sockets.is_empty());
+        shoppers.remove_if(&self.shopper, |_, present| present.sockets.is_empty());
     }
 }
 
@@ -150,7 +192,9 @@ impl Hub {
             shoppers: DashMap::new(),
             addresses: Arc::default(),
             sockets: Arc::new(watch::Sender::new(0)),
-            next_socket: AtomicU64::new(1),
+            // Names a socket among all gateways.
+            next_socket: AtomicU64::new(rand::random()),
+            next_shard: AtomicUsize::new(0),
             wanted,
             wanted_rx: Mutex::new(Some(wanted_rx)),
             per_shopper: limits.sockets_per_shopper,
@@ -205,13 +249,20 @@ impl Hub {
         let _ = sockets.wait_for(|count| *count == 0).await;
     }
 
+    pub fn device_of(&self, shopper: &ShopperId) -> Option<DeviceId> {
+        self.shoppers.get(shopper)?.device.clone()
+    }
+
     /// Puts a socket among its shopper's. If there are too many, the oldest is closed: the newest is the one in use.
-    pub fn register(app: &Arc<App>, shopper: ShopperId) -> Registration {
+    pub fn register(app: &Arc<App>, caller: &Caller) -> Registration {
+        let shopper = caller.shopper.clone();
         let hub = &app.hub;
         let id = hub.next_socket.fetch_add(1, Ordering::Relaxed);
         let (sender, events) = mpsc::channel(hub.per_socket);
         let close = CancellationToken::new();
-        let mut sockets = hub.shoppers.entry(shopper.clone()).or_default();
+        let mut present = hub.shoppers.entry(shopper.clone()).or_default();
+        present.device = caller.device.clone().or(present.device.take());
+        let sockets = &mut present.sockets;
         let watching = Watching::default();
         sockets.push(Socket {
             id,
@@ -229,7 +280,7 @@ impl Hub {
                 oldest.close.cancel();
             }
         }
-        drop(sockets);
+        drop(present);
         Registration {
             hub: app.clone(),
             shopper,
@@ -242,18 +293,15 @@ impl Hub {
 
     /// A sale's ticks. Returns when the subscription stands, so that nothing after it is missed.
     pub async fn watch(&self, sale: SaleId) -> Ticks {
-        let ticks = self.sales.get(&sale).map(|channel| channel.ticks.subscribe());
+        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        let ticks = self
+            .sales
+            .get(&sale)
+            .map(|channel| channel.shards[shard].subscribe());
         if let Some(ticks) = ticks {
             return ticks;
         }
-        let ticks = self
-            .sales
-            .entry(sale)
-            .or_insert_with(|| Channel {
-                ticks: watch::Sender::new(None),
-            })
-            .ticks
-            .subscribe();
+        let ticks = self.sales.entry(sale).or_insert_with(Channel::open).shards[shard].subscribe();
         let (done, subscribed) = oneshot::channel();
         if self.wanted.send((sale, done)).is_ok() {
             let _ = subscribed.await;
@@ -265,10 +313,41 @@ impl Hub {
     pub fn last_tick(&self, sale: SaleId) -> Option<Arc<Tick>> {
         self.sales
             .get(&sale)?
-            .ticks
+            .newest
             .borrow()
             .as_ref()
             .map(|live| live.tick.clone())
+    }
+
+    /// Notes what a shopper has in a sale, if they have a socket here.
+    pub fn stake(&self, shopper: &ShopperId, sale: SaleId, change: impl FnOnce(&mut Stake)) {
+        let Some(mut present) = self.shoppers.get_mut(shopper) else {
+            return;
+        };
+        let stakes = &mut present.stakes;
+        let at = stakes.iter().position(|(of, _)| *of == sale);
+        let at = at.unwrap_or_else(|| {
+            stakes.push((sale, Stake::default()));
+            stakes.len() - 1
+        });
+        change(&mut stakes[at].1);
+        if stakes[at].1 == Stake::default() {
+            stakes.swap_remove(at);
+        }
+    }
+
+    /// Who has what in a sale, the first in line first.
+    pub fn stakes(&self, sale: SaleId) -> Vec<(ShopperId, Stake)> {
+        let mut found: Vec<_> = self
+            .shoppers
+            .iter()
+            .filter_map(|present| {
+                let stake = present.stakes.iter().find(|(of, _)| *of == sale)?;
+                Some((present.key().clone(), stake.1.clone()))
+            })
+            .collect();
+        found.sort_by_key(|(_, stake)| stake.place);
+        found
     }
 
     fn deliver_tick(&self, tick: Tick, frame: String) {
@@ -279,7 +358,7 @@ impl Hub {
             tick: Arc::new(tick),
             frame: frame.into(),
         });
-        channel.ticks.send_if_modified(|last| {
+        channel.newest.send_if_modified(|last| {
             let newer = last.as_ref().is_none_or(|last| last.tick.seq < live.tick.seq);
             if newer {
                 *last = Some(live.clone());
@@ -288,11 +367,13 @@ impl Hub {
         });
     }
 
-    fn deliver_news(&self, shopper: &ShopperId, frame: Utf8Bytes) {
-        let Some(sockets) = self.shoppers.get(shopper) else {
+    fn deliver_news(&self, news: &News) {
+        let Some(present) = self.shoppers.get(&news.shopper) else {
             return;
         };
-        for socket in sockets.iter() {
+        let frame = Utf8Bytes::from(news.frame.get());
+        let sockets = present.sockets.iter();
+        for socket in sockets.filter(|socket| news.origin != Some(socket.id)) {
             // A socket that does not keep up is closed: its client reconnects and asks for the state.
             if socket.events.try_send(Event::Frame(frame.clone())).is_err() {
                 socket.close.cancel();
@@ -345,7 +426,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
     }
 }
 
-async fn receive(app: &App, message: fred::types::Message) {
+async fn receive(app: &Arc<App>, message: fred::types::Message) {
     let Some(text) = message.value.as_str() else {
         return;
     };
@@ -353,10 +434,14 @@ async fn receive(app: &App, message: fred::types::Message) {
         Some(LiveMessage::Tick(tick, frame)) => app.hub.deliver_tick(tick, frame),
         Some(LiveMessage::News(news)) => {
             for item in news {
-                app.hub.deliver_news(&item.shopper, item.frame.get().into());
+                app.hub.deliver_news(&item);
             }
         }
         Some(LiveMessage::Changed(sale)) => app.forget_sale(sale).await,
+        Some(LiveMessage::Reopened(sale)) => {
+            app.forget_sale(sale).await;
+            tokio::spawn(super::restore::run(app.clone(), sale));
+        }
         None => tracing::warn!(channel = %message.channel, "not a message of ours"),
     }
 }
@@ -365,14 +450,14 @@ async fn unsubscribe_unwatched(hub: &Hub) {
     let idle: Vec<SaleId> = hub
         .sales
         .iter()
-        .filter(|channel| channel.ticks.receiver_count() == 0)
+        .filter(|channel| !channel.watched())
         .map(|channel| *channel.key())
         .collect();
     for sale in idle {
         // Somebody may have come meanwhile.
         if hub
             .sales
-            .remove_if(&sale, |_, channel| channel.ticks.receiver_count() == 0)
+            .remove_if(&sale, |_, channel| !channel.watched())
             .is_some()
             && let Err(error) = hub.subscriber.unsubscribe(hub.keys.live(sale)).await
         {
@@ -385,7 +470,7 @@ async fn unsubscribe_unwatched(hub: &Hub) {
 async fn count_active(app: &App) {
     let mut looking: HashMap<SaleId, Vec<String>> = HashMap::new();
     for entry in app.hub.shoppers.iter() {
-        for socket in entry.value() {
+        for socket in &entry.value().sockets {
             for sale in socket.watching.lock().iter().flat_map(|sales| sales.iter()) {
                 looking.entry(*sale).or_default().push(entry.key().to_string());
             }

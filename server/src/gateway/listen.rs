@@ -12,7 +12,11 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use nix::sys::socket::{setsockopt, sockopt};
-use std::{net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener as StdListener},
+    pin::pin,
+    time::Duration,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
@@ -27,7 +31,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Serves until the server drains.
-pub async fn run(router: Router, listener: TcpListener, limits: &Limits, draining: CancellationToken) {
+pub async fn run(router: Router, listener: StdListener, limits: &Limits, draining: CancellationToken) {
+    // Registered here, with the threads that serve it.
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot serve the listener"),
+    };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.head_timeout_ms))

@@ -4,22 +4,25 @@ mod address;
 mod handshake;
 pub mod hub;
 mod listen;
+mod openapi;
+mod operations;
+mod restore;
 mod socket;
 
-use crate::{admin, app::App, rest, telemetry};
+use crate::{admin, app::App, rest};
 pub use address::ClientAddress;
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{DefaultBodyLimit, Request},
     handler::HandlerWithoutStateExt,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, get_service, post},
+    routing::get_service,
 };
 use flashsale_protocol::{Code, MAX_FRAME_BYTES};
-use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{runtime::Runtime, task::JoinHandle};
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -30,45 +33,61 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// How long a REST request may take in all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, after the drain window, sockets may take to close.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
-/// Every route.
+/// Every route, but for the pages: the document is built from the same list.
+fn api() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(rest::session::create))
+        .routes(routes!(rest::sales::list))
+        .routes(routes!(rest::sales::show))
+        .routes(routes!(rest::queue::position))
+        .routes(routes!(rest::queue::join))
+        .routes(routes!(rest::carts::show))
+        .routes(routes!(rest::carts::add))
+        .routes(routes!(rest::carts::remove))
+        .routes(routes!(rest::orders::create))
+        .routes(routes!(rest::orders::show))
+        .routes(routes!(rest::orders::pay))
+        .routes(routes!(rest::orders::cancel))
+        .routes(routes!(admin::sales::list, admin::sales::create))
+        .routes(routes!(admin::sales::show))
+        .routes(routes!(admin::sales::pause))
+        .routes(routes!(admin::sales::resume))
+        .routes(routes!(admin::sales::end))
+        .routes(routes!(admin::metrics::show))
+        .routes(routes!(rest::session::dev))
+        .routes(routes!(rest::session::dev_sign_in))
+}
+
+/// What an operator and a load balancer ask; also there in a process without the gateway role.
+fn operations() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(operations::alive))
+        .routes(routes!(operations::ready))
+        .routes(routes!(operations::metrics))
+}
+
+fn socket() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(handshake::upgrade))
+}
+
 fn routes(web_dir: PathBuf) -> Router<Arc<App>> {
-    let api = Router::new()
-        .route("/session", post(rest::session::create))
-        .route("/flash-sales", get(rest::sales::list))
-        .route("/flash-sales/{sale}", get(rest::sales::show))
-        .route("/flash-sales/{sale}/queue-position", get(rest::queue::position))
-        .route("/flash-sales/{sale}/join-queue", post(rest::queue::join))
-        .route("/carts/{user}", get(rest::carts::show))
-        .route("/carts/{user}/items", post(rest::carts::add))
-        .route(
-            "/carts/{user}/items/{sale}",
-            axum::routing::delete(rest::carts::remove),
-        )
-        .route("/orders", post(rest::orders::create))
-        .route("/orders/{order}", get(rest::orders::show))
-        .route("/orders/{order}/pay", post(rest::orders::pay))
-        .route("/orders/{order}/cancel", post(rest::orders::cancel))
-        .route("/admin/sales", post(admin::sales::create).get(admin::sales::list))
-        .route("/admin/sales/{sale}", get(admin::sales::show))
-        .route("/admin/sales/{sale}/pause", post(admin::sales::pause))
-        .route("/admin/sales/{sale}/resume", post(admin::sales::resume))
-        .route("/admin/sales/{sale}/end", post(admin::sales::end))
-        .route("/admin/sales/{sale}/metrics", get(admin::metrics::show))
-        .route("/dev", get(rest::session::dev))
-        .route("/dev/sign-in", post(rest::session::dev_sign_in))
+    let (api, operations, socket) = (api(), operations(), socket());
+    let document = openapi::document([&api, &operations, &socket]);
+    let api = Router::from(api)
+        .merge(document)
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
         .layer(middleware::from_fn(in_time));
-    let socket = Router::new().route("/ws", get(handshake::upgrade));
     Router::new()
         .merge(api)
         .merge(socket)
-        .merge(operations())
+        .merge(operations)
         .merge(pages(web_dir))
 }
 
@@ -79,17 +98,10 @@ async fn in_time(request: Request, next: Next) -> Response {
         .unwrap_or_else(|_| rest::Problem::from(Code::Unavailable).into_response())
 }
 
-/// What an operator and a load balancer ask; also there in a process without the gateway role.
-fn operations() -> Router<Arc<App>> {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(async || telemetry::metrics_text()))
-}
-
 /// The built pages.
 fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
-    let page = |name: &str| get_service(ServeFile::new(web_dir.join(name)));
+    let page =
+        |name: &str| get_service(ServeFile::new(web_dir.join(name))).fallback(rest::method_not_allowed);
     let files = |dir: PathBuf| {
         ServeDir::new(dir)
             .call_fallback_on_method_not_allowed(true)
@@ -112,10 +124,10 @@ fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
                 .layer(kept)
                 .service(files(web_dir.join("assets"))),
         )
-        .route("/", page("index.html"))
-        .route("/sale/{sale}", page("index.html"))
-        .route("/admin", page("admin.html"))
-        .route("/widget.js", page("widget.js"))
+        .route_service("/", page("index.html"))
+        .route_service("/sale/{sale}", page("index.html"))
+        .route_service("/admin", page("admin.html"))
+        .route_service("/widget.js", page("widget.js"))
         .fallback_service(files(web_dir))
         .layer(revalidate)
         .layer(CompressionLayer::new())
@@ -165,16 +177,30 @@ fn common() -> impl tower::Layer<
         .layer(CatchPanicLayer::custom(rest::panicked))
 }
 
-/// Ready: both stores answer, and the server is not stopping.
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.draining.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if app.stock.ping().await.is_err() {
-        (StatusCode::SERVICE_UNAVAILABLE, "redis does not answer\n")
-    } else if app.store.ping().await.is_err() {
-        (StatusCode::SERVICE_UNAVAILABLE, "postgres does not answer\n")
-    } else {
-        (StatusCode::OK, "ready\n")
+/// The threads of the sockets, apart from those of stores and workers: a call to Redis never waits in line with
+/// thousands of sockets that have a tick to send.
+pub struct Threads(Option<Runtime>);
+
+impl Threads {
+    pub fn start() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("gateway")
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<JoinHandle<()>> {
+        self.0.as_ref().map(|runtime| runtime.spawn(task))
+    }
+}
+
+impl Drop for Threads {
+    /// Does not wait: the last sockets were waited for by [`drained`].
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -183,7 +209,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gatew
     let router = if gateway {
         routes(web_dir)
     } else {
-        operations().fallback(rest::not_found)
+        Router::from(operations()).fallback(rest::not_found)
     };
     let router = router
         .method_not_allowed_fallback(rest::method_not_allowed)

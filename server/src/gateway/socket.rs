@@ -10,7 +10,7 @@ use flashsale_protocol::{
 use futures_util::{FutureExt, SinkExt, Stream, StreamExt, future::BoxFuture};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
@@ -40,6 +40,8 @@ struct Connection<S> {
     session: Option<Session>,
     running: Option<Running>,
     ticks: StreamMap<SaleId, WatchStream<Option<Arc<LiveTick>>>>,
+    /// The newest tick that this client has seen, by sale: in a state or by itself.
+    seen: HashMap<SaleId, u64>,
     rate: DefaultDirectRateLimiter,
     offences: u32,
     remembered: VecDeque<(CommandId, u64)>,
@@ -66,6 +68,7 @@ where
         session: None,
         running: None,
         ticks: StreamMap::new(),
+        seen: HashMap::new(),
         rate: RateLimiter::direct(quota),
         offences: 0,
         remembered: VecDeque::new(),
@@ -119,9 +122,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                     None => Err(End::Close(CloseCode::TooSlow)),
                 },
                 frame = self.stream.next(), if self.running.is_none() => self.receive(frame).await,
-                Some((_, tick)) = next_tick(&mut self.ticks) => match tick {
-                    Some(tick) => self.send(tick.frame.clone()).await,
-                    None => Ok(()),
+                Some((sale, tick)) = next_tick(&mut self.ticks) => match tick {
+                    Some(tick) if self.is_news(sale, tick.tick.seq) => self.send(tick.frame.clone()).await,
+                    _ => Ok(()),
                 },
             };
             if let Err(end) = step {
@@ -142,7 +145,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 Ok(()) => Ok(()),
                 Err(_) => self.count_offence(),
             },
-            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
+            Some(Ok(Message::Close(_))) => {
+                // The protocol engine has the answer ready; it leaves with the next flush.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.stream.flush()).await;
+                Err(End::Gone)
+            }
+            None => Err(End::Gone),
             Some(Err(WsError::Capacity(CapacityError::MessageTooLong { .. }))) => {
                 Err(End::Close(CloseCode::FrameTooLarge))
             }
@@ -191,6 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             }
             (Some(_), Command::Unwatch { sale }) => {
                 self.ticks.remove(&sale);
+                self.seen.remove(&sale);
                 self.note_watching();
                 self.reply(Some(id), Ok(Done::Unwatched { sale })).await
             }
@@ -238,8 +247,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         device: Option<DeviceId>,
         resume: Vec<SaleId>,
     ) -> Result<(), End> {
-        let caller = match self.app.authority.verify(token, device) {
-            Ok(caller) => Arc::new(caller),
+        let mut caller = match self.app.authority.verify(token, device) {
+            Ok(caller) => caller,
             Err(reject) => {
                 let close = match reject.code {
                     Code::TokenExpired => Some(CloseCode::TokenExpired),
@@ -253,7 +262,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         if resume.len() > self.app.limits.sales_per_socket {
             return self.offence(Some(id), Code::TooManySales.into()).await;
         }
-        let registration = Hub::register(&self.app, caller.shopper.clone());
+        let registration = Hub::register(&self.app, &caller);
+        caller.socket = Some(registration.id);
+        let caller = Arc::new(caller);
         self.session = Some(Session {
             caller: caller.clone(),
             registration,
@@ -265,6 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 // As if it had not been said: the client may say it again.
                 self.session = None;
                 self.ticks.clear();
+                self.seen.clear();
                 return self.reply(Some(id), Err(reject)).await;
             }
         };
@@ -317,7 +329,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
 
     // -------------------------------------------------------------------------------------------------------- going out
 
+    /// Whether a tick is newer than what the client has: a state may overtake the ticks before it.
+    fn is_news(&mut self, sale: SaleId, seq: u64) -> bool {
+        let seen = self.seen.entry(sale).or_default();
+        let newer = seq > *seen;
+        *seen = seq.max(*seen);
+        newer
+    }
+
     async fn reply(&mut self, id: Option<CommandId>, outcome: Result<Done, Reject>) -> Result<(), End> {
+        let states = match &outcome {
+            Ok(Done::Welcome(welcome)) => welcome.states.as_slice(),
+            Ok(Done::State(state)) => std::slice::from_ref(&**state),
+            _ => &[],
+        };
+        for tick in states.iter().map(|state| &state.tick) {
+            if self.ticks.contains_key(&tick.sale) {
+                self.is_news(tick.sale, tick.seq);
+            }
+        }
         let outcome = match outcome {
             Ok(done) => Outcome::Ok(done),
             Err(reject) => Outcome::Error(reject),

@@ -7,7 +7,7 @@ use crate::{
     sale::{LaneRef, ms},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{CommandId, DeviceId, Order, OrderId, OrderStatus, SaleId, ShopperId};
+use flashsale_protocol::{CommandId, DeviceId, Order, OrderId, OrderStatus, Reason, SaleId, ShopperId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
@@ -25,6 +25,8 @@ pub struct NewOrder {
     pub shopper: ShopperId,
     pub device: DeviceId,
     pub command: CommandId,
+    /// The command that made the hold.
+    pub hold_command: String,
     /// SHA-256 of verb and payload.
     pub digest: Vec<u8>,
     pub quantity: u32,
@@ -55,7 +57,7 @@ pub struct OrderRow {
     pub amount: i64,
     pub currency: String,
     pub status: OrderStatus,
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub changed_at: DateTime<Utc>,
@@ -71,7 +73,7 @@ impl OrderRow {
             amount: self.amount,
             currency: self.currency.clone(),
             status: self.status,
-            reason: self.reason.clone(),
+            reason: self.reason,
             created_at: ms(self.created_at),
             expires_at: ms(self.expires_at),
             at: ms(self.changed_at),
@@ -109,13 +111,8 @@ impl RawOrder {
             unit_price: self.unit_price,
             amount: self.amount,
             currency: self.currency,
-            status: match self.status.as_str() {
-                "pending" => OrderStatus::Pending,
-                "confirmed" => OrderStatus::Confirmed,
-                "cancelled" => OrderStatus::Cancelled,
-                _ => return Err(bad("status")),
-            },
-            reason: self.reason,
+            status: order_status(&self.status)?,
+            reason: self.reason.as_deref().map(Reason::from_word),
             created_at: self.created_at,
             expires_at: self.expires_at,
             changed_at: self.changed_at,
@@ -192,22 +189,6 @@ impl Store {
         .await?)
     }
 
-    /// What a lane's shoppers and devices have in orders: (shopper, device, units).
-    pub async fn bought(&self, at: LaneRef) -> Result<Vec<(String, String, u32)>> {
-        let rows = sqlx::query!(
-            r#"SELECT user_id, device_id, sum(quantity_allocated)::int AS "units!" FROM flash_sale_orders
-             WHERE sale_id = $1 AND lane = $2 AND status IN ('pending', 'confirmed') GROUP BY 1, 2"#,
-            at.sale.to_string(),
-            at.lane as i16,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| (row.user_id, row.device_id, row.units as u32))
-            .collect())
-    }
-
     /// Settles a checkout that its gateway has left: if the order is not there, it never will be.
     pub async fn settle_abandoned(
         &self,
@@ -221,13 +202,14 @@ impl Store {
         sqlx::query!(
             "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
                 quantity_allocated, unit_price, amount, currency, status, reason, expires_at)
-             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', 'abandoned', now())
+             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', $6, now())
              ON CONFLICT (order_id) DO NOTHING",
             order.to_string(),
             at.sale.to_string(),
             at.lane as i16,
             shopper.as_str(),
             device.as_str(),
+            Reason::CheckoutFailed.word(),
         )
         .execute(&mut *tx)
         .await?;
@@ -277,7 +259,7 @@ impl Store {
         cancel_rows(
             &mut tx,
             std::slice::from_ref(&row),
-            "by_shopper",
+            Reason::ByShopper,
             shopper.as_str(),
         )
         .await?;
@@ -302,7 +284,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let rows: Vec<OrderRow> = load(&mut tx, &ids).await?.into_values().collect();
-        cancel_rows(&mut tx, &rows, "unpaid", "worker").await?;
+        cancel_rows(&mut tx, &rows, Reason::Unpaid, "worker").await?;
         let rows = load(&mut tx, &ids).await?.into_values().collect();
         tx.commit().await?;
         Ok(rows)
@@ -325,6 +307,22 @@ impl Store {
         .collect()
     }
 
+    /// Orders of devices that have ordered more than `limit` times: by several accounts, or by ordering and cancelling.
+    pub async fn same_device_orders(&self, sale: SaleId, limit: u32) -> Result<u64> {
+        let orders = sqlx::query_scalar!(
+            r#"SELECT coalesce(sum(orders), 0)::bigint AS "orders!" FROM (
+                   SELECT count(*) AS orders FROM flash_sale_orders
+                   WHERE sale_id = $1 AND quantity_allocated > 0
+                   GROUP BY device_id HAVING count(*) > $2
+               ) AS devices"#,
+            sale.to_string(),
+            i64::from(limit),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(orders as u64)
+    }
+
     pub async fn mark_returned(&self, orders: &[OrderId]) -> Result<()> {
         let ids: Vec<String> = orders.iter().map(OrderId::to_string).collect();
         sqlx::query!(
@@ -335,6 +333,15 @@ impl Store {
         .await?;
         Ok(())
     }
+}
+
+pub(super) fn order_status(word: &str) -> Result<OrderStatus> {
+    Ok(match word {
+        "pending" => OrderStatus::Pending,
+        "confirmed" => OrderStatus::Confirmed,
+        "cancelled" => OrderStatus::Cancelled,
+        other => return Err(Error::unexpected(format!("an order in the state {other:?}"))),
+    })
 }
 
 /// Orders by id.
@@ -357,7 +364,7 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
 async fn cancel_rows(
     connection: &mut PgConnection,
     rows: &[OrderRow],
-    reason: &str,
+    reason: Reason,
     actor: &str,
 ) -> Result<()> {
     let ids: Vec<String> = rows.iter().map(|row| row.order.to_string()).collect();
@@ -366,7 +373,7 @@ async fn cancel_rows(
          SET status = 'cancelled', reason = $2, changed_at = clock_timestamp(), units_returned = FALSE
          WHERE order_id = ANY($1)",
         &ids,
-        reason,
+        reason.word(),
     )
     .execute(&mut *connection)
     .await?;
@@ -423,6 +430,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
     let shoppers = column(|o| o.shopper.to_string());
     let devices = column(|o| o.device.to_string());
     let commands = column(|o| o.command.to_string());
+    let holds = column(|o| o.hold_command.clone());
     let currencies = column(|o| o.currency.clone());
     let digests: Vec<Vec<u8>> = sorted.iter().map(|order| order.digest.clone()).collect();
     let quantities: Vec<i32> = sorted.iter().map(|order| order.quantity as i32).collect();
@@ -457,11 +465,13 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
 
     let fresh: HashSet<String> = sqlx::query_scalar!(
         "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
-            quantity_allocated, unit_price, amount, currency, status, expires_at)
+            quantity_allocated, unit_price, amount, currency, status, expires_at, hold_command)
          SELECT i.order_id, $1, $2, i.user_id, i.device_id, i.quantity, i.quantity, i.unit_price,
-            i.unit_price * i.quantity, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond'
-         FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::text[], $9::bigint[], $10::bool[])
-            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits)
+            i.unit_price * i.quantity, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond',
+            i.hold_command
+         FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::text[], $9::bigint[], $10::bool[],
+            $11::text[])
+            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits, hold_command)
          WHERE i.fits
          ON CONFLICT (order_id) DO NOTHING
          RETURNING order_id",
@@ -475,6 +485,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
         &currencies,
         &payment_ms,
         &fits,
+        &holds,
     )
     .fetch_all(&mut *tx)
     .await?

@@ -1,5 +1,10 @@
 //! Tests through the doors: the real server, a real Redis and Postgres, real sockets.
 
+mod alerts;
+mod asyncapi;
 mod bad_input;
 mod harness;
+mod openapi;
 mod purchase;
+mod schema;
+mod tidy;

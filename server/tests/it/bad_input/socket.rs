@@ -1,14 +1,17 @@
 //! Frames.
 
 use super::{NOTHING, PATIENT, busy_sale};
-use crate::harness::{World, command_id};
+use crate::harness::{DEADLINE, World, command_id};
 use flashsale_protocol::{CloseCode, Code, Command, MAX_FRAME_BYTES};
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::{
     Message,
-    protocol::frame::{
-        Frame,
-        coding::{Data, OpCode},
+    protocol::{
+        CloseFrame,
+        frame::{
+            Frame,
+            coding::{CloseCode as WsCloseCode, Data, OpCode},
+        },
     },
 };
 
@@ -310,6 +313,29 @@ async fn before_hello_every_command_is_refused_and_a_refused_hello_may_be_said_a
     assert_eq!(
         socket.ask(second).await.expect_err("two").code,
         Code::TooManySales
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_gets_its_close_answered() {
+    let world = World::start().await;
+    let mut shopper = world.shopper("u1").await;
+    let going = CloseFrame {
+        code: WsCloseCode::Normal,
+        reason: "".into(),
+    };
+    shopper
+        .stream
+        .send(Message::Close(Some(going.clone())))
+        .await
+        .expect("sends");
+    let answer = tokio::time::timeout(DEADLINE, shopper.stream.next())
+        .await
+        .expect("in time");
+    assert_eq!(
+        answer.expect("not just gone").expect("a frame"),
+        Message::Close(Some(going))
     );
     world.server.stop().await;
 }
