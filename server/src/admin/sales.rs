@@ -3,13 +3,14 @@
 use super::Operator;
 use crate::{
     app::App,
-    command,
+    clock, command,
     error::Error,
     rest::{
         Json, Problem, SalePath, field,
         sales::{SaleList, SaleView, views},
     },
     sale::{LaneInfo, Sale, currency_exponent},
+    supply::{self, Changed},
     worker::reconcile,
 };
 use axum::{extract::State, http::StatusCode};
@@ -170,7 +171,7 @@ impl SaleBody {
         let time = |name: &str, ms: i64| {
             Ok::<u64, Problem>(range(name, ms, MIN_TIME_MS as i64, MAX_TIME_MS as i64)? as u64)
         };
-        let now = Utc::now();
+        let now = clock::now();
         Ok(Sale {
             id: SaleId::from_parts(now.timestamp_millis().max(0) as u64, rand::random()),
             merchant: merchant.to_owned(),
@@ -247,7 +248,7 @@ pub async fn create(
     Json(body): Json<SaleBody>,
 ) -> Result<(StatusCode, axum::Json<SaleView>), Problem> {
     let sale = body.check(operator.0.shopper.as_str())?;
-    if sale.end_time <= Utc::now() {
+    if sale.end_time <= clock::now() {
         return Err(field("end_time", "must be in the future"));
     }
     open(&app, &sale).await?;
@@ -353,6 +354,50 @@ pub async fn end(
 ) -> Result<axum::Json<SaleView>, Problem> {
     let from = [Phase::Scheduled, Phase::Waiting, Phase::Live, Phase::Paused];
     change(state.0, operator, sale.0, &from, Phase::Ended).await
+}
+
+/// How many units a sale is to have in all.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SupplyBody {
+    #[schema(minimum = 1, maximum = 100_000_000)]
+    pub total_stock: i64,
+}
+
+/// Change how many units a sale has.
+///
+/// At any time before its end. Units that are sold or in carts cannot be taken away: the refusal says how few it can be.
+#[utoipa::path(
+    post,
+    path = "/admin/sales/{sale_id}/supply",
+    operation_id = "changeSupply",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    request_body = SupplyBody,
+    responses((status = 200, description = "The sale with its new stock.", body = SaleView)),
+    security(("token" = [])),
+)]
+pub async fn change_supply(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    SalePath(id): SalePath,
+    Json(body): Json<SupplyBody>,
+) -> Result<axum::Json<SaleView>, Problem> {
+    let total = range("total_stock", body.total_stock, 1, i64::from(MAX_STOCK))? as u32;
+    let sale = operator.sale(&app, id).await?;
+    if sale.phase_at(app.stock.clock().await?) == Phase::Ended {
+        return Err(Code::SaleEnded.into());
+    }
+    let changed = supply::change(&app, &sale, total, operator.0.shopper.as_str()).await?;
+    app.forget_sale(id).await;
+    app.live.changed(id).await?;
+    match changed {
+        Changed::Ok => view(&app, &operator.sale(&app, id).await?).await,
+        Changed::InUse { least } => Err(Problem(Reject::because(
+            Code::SupplyInUse,
+            format!("total_stock can be {least} at the least now: the other units are sold or in carts."),
+        ))),
+    }
 }
 
 async fn change(

@@ -60,6 +60,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::sales::pause))
         .routes(routes!(admin::sales::resume))
         .routes(routes!(admin::sales::end))
+        .routes(routes!(admin::sales::change_supply))
         .routes(routes!(admin::metrics::show))
         .routes(routes!(rest::session::dev))
         .routes(routes!(rest::session::dev_sign_in))

@@ -420,7 +420,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             None => self.opened + Duration::from_millis(limits.hello_timeout_ms),
             Some(session) => {
                 let idle = self.last_heard + Duration::from_millis(limits.idle_timeout_ms);
-                let now_ms = chrono::Utc::now().timestamp_millis().max(0) as u64;
+                let now_ms = crate::clock::now_ms();
                 let left = Duration::from_millis(session.caller.expires_at.saturating_sub(now_ms));
                 idle.min(Instant::now() + left)
             }
@@ -432,7 +432,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let Some(session) = &self.session else {
             return Err(End::Close(CloseCode::HelloTimeout));
         };
-        if session.caller.expires_at <= chrono::Utc::now().timestamp_millis().max(0) as u64 {
+        if session.caller.expires_at <= crate::clock::now_ms() {
             Err(End::Close(CloseCode::TokenExpired))
         } else if self.last_heard.elapsed() >= Duration::from_millis(limits.idle_timeout_ms) {
             Err(End::Close(CloseCode::Idle))

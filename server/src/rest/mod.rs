@@ -259,10 +259,7 @@ pub async fn run(
     const MAX_KEY_CHARS: usize = 255;
     let mut keys = headers.get_all("idempotency-key").iter();
     let id = match (keys.next().map(|key| key.to_str()), keys.next()) {
-        (None, _) => CommandId::from_parts(
-            chrono::Utc::now().timestamp_millis().max(0) as u64,
-            rand::random(),
-        ),
+        (None, _) => CommandId::from_parts(crate::clock::now_ms(), rand::random()),
         (Some(Ok(key)), None) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
         _ => {
             return Err(field(

@@ -81,7 +81,7 @@ pub async fn create(
         .issue(shopper.clone(), Role::Shopper, Some(device.clone()), GUEST_LIFE)
         .map_err(failed)?;
     let cookie = format!("{COOKIE}={device}; Path=/; HttpOnly; SameSite=Lax; Max-Age={COOKIE_LIFE_S}");
-    let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
+    let now = crate::clock::now_ms();
     let session = Session {
         token,
         shopper,
@@ -164,7 +164,7 @@ pub async fn dev_sign_in(
         .authority
         .issue(shopper.clone(), role, None, ISSUED_LIFE)
         .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
-    let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
+    let now = crate::clock::now_ms();
     Ok(axum::Json(SignedIn {
         token,
         shopper,

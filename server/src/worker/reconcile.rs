@@ -187,44 +187,6 @@ async fn rebuild(app: &App, sale: &Sale, at: LaneRef, above: u32) -> Result<()> 
     Ok(())
 }
 
-/// Moves up to `units` free units to a lane whose shoppers find none, from the lanes that have most. How many moved.
-///
-/// Taken from the giving lane in Redis first, so that nobody can buy them there; then Postgres; then given to the other
-/// lane. A worker that dies in between leaves Redis with less than Postgres says, and [`compare`] makes that good.
-pub async fn move_units(app: &App, sale: &Sale, to: LaneRef, units: u64) -> Result<u64> {
-    let mut givers = Vec::new();
-    for at in sale.lane_refs().filter(|at| at.lane != to.lane) {
-        givers.push((app.stock.counters(at).await?, at));
-    }
-    givers.sort_by_key(|(counters, _)| std::cmp::Reverse(counters.available));
-    let mut moved = 0;
-    for (counters, from) in givers {
-        let wish = counters.available.min(units - moved);
-        if wish == 0 {
-            break;
-        }
-        let left = app.stock.set_supply(from, counters.supply - wish).await?;
-        let taken = counters.supply.saturating_sub(left);
-        if taken == 0 {
-            continue;
-        }
-        if app
-            .store
-            .move_supply(sale.id, from.lane, to.lane, taken as u32)
-            .await?
-        {
-            moved += taken;
-        } else {
-            app.stock.set_supply(from, counters.supply).await?;
-        }
-    }
-    if moved > 0 {
-        let supply = app.stock.counters(to).await?.supply;
-        app.stock.set_supply(to, supply + moved).await?;
-    }
-    Ok(moved)
-}
-
 /// Gives the units of cancelled orders back to their lanes, then notes in Postgres that it is done.
 pub async fn return_units(app: &App, sale: &Sale, cancelled: &[OrderRow]) -> Result<()> {
     let mut by_lane: HashMap<u16, Vec<&OrderRow>> = HashMap::new();
