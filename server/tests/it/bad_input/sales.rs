@@ -117,6 +117,7 @@ async fn only_operators_steer_sales_and_merchants_only_their_own() {
         (Method::POST, own("/pause")),
         (Method::POST, own("/resume")),
         (Method::POST, own("/end")),
+        (Method::POST, own("/supply")),
         (Method::GET, own("/metrics")),
         (Method::GET, own("")),
     ] {
@@ -125,7 +126,9 @@ async fn only_operators_steer_sales_and_merchants_only_their_own() {
             (Some(shopper.as_str()), Code::Forbidden),
             (Some(other.as_str()), Code::Forbidden),
         ] {
-            let answer = world.rest(method.clone(), &path, token, &[], "").await;
+            // Read by `supply` only.
+            let body = r#"{"total_stock":5}"#;
+            let answer = world.rest(method.clone(), &path, token, &[], body).await;
             assert_eq!(answer.refusal(), code, "{method} {path}");
         }
     }
