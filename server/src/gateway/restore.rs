@@ -54,11 +54,14 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         return Ok(());
     }
     match stake {
-        Stake { hold: Some(hold), .. } if hold.until > now => {
-            // Unless it has ended as it should, and Redis knows.
-            if record.is_none_or(|record| record.command != Some(hold.command)) {
-                regain(app, sale, shopper, hold, now).await?;
-            }
+        // Unless it has ended as it should, and Redis knows.
+        Stake { hold: Some(hold), .. }
+            if hold.until > now
+                && record
+                    .as_ref()
+                    .is_none_or(|record| record.command != Some(hold.command)) =>
+        {
+            regain(app, sale, shopper, hold, now).await?;
         }
         Stake {
             hold: None,
