@@ -23,7 +23,7 @@ use std::{
 
 /// How long a service may take to answer after its start, and to end after it was told to.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Running private services. Call [`Services::stop`]; if the process dies instead, the kernel tells them to stop.

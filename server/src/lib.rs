@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod error;
 pub mod gateway;
 pub mod live;
+pub mod mutation;
 pub mod payment;
 pub mod rest;
 pub mod sale;

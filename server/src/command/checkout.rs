@@ -5,6 +5,7 @@ use super::{Answer, digest, pay};
 use crate::{
     app::App,
     auth::Caller,
+    mutation::Mutation,
     sale::{Sale, Stake},
     stock::{Begun, Finish, RecordState},
     store::{NewOrder, OrderRow, Placed},
@@ -23,6 +24,11 @@ pub async fn run(
     let sale = app.sale(sale).await?;
     let token = payment.as_ref().map_or("", |payment| payment.token.as_str());
     let digest = digest("checkout", &[&sale.id.to_string(), token]);
+    let command = if Mutation::ForgetCommand.is_on() {
+        super::command_id_now()
+    } else {
+        command
+    };
     let order = order_id(app, caller, command, &digest);
     let row = place(app, caller, &sale, command, order, digest).await?;
     match payment {

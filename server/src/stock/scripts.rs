@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result},
+    mutation::Mutation,
     sale::LaneRef,
 };
 use flashsale_protocol::SaleId;
@@ -33,7 +34,7 @@ impl Keys {
 pub struct ScriptFile {
     pub name: &'static str,
     pub keys: &'static [&'static str],
-    source: &'static str,
+    pub source: &'static str,
 }
 
 macro_rules! script {
@@ -192,7 +193,10 @@ pub(super) struct Runner {
 
 impl Runner {
     pub fn new(client: Client, keys: Keys) -> Self {
-        let scripts = SCRIPTS.iter().map(|file| Script::from_lua(file.source)).collect();
+        let scripts = SCRIPTS
+            .iter()
+            .map(|file| Script::from_lua(Mutation::change(file.source)))
+            .collect();
         Self {
             client,
             keys,

@@ -4,6 +4,7 @@ use super::{COMMIT, Store, audit};
 use crate::{
     batcher::Batcher,
     error::{Error, Result},
+    mutation::Mutation,
     sale::{LaneRef, ms},
 };
 use chrono::{DateTime, Utc};
@@ -513,7 +514,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
         .filter(|order| fresh.contains(&order.order.to_string()))
         .map(|order| order.quantity as i32)
         .sum();
-    if new_units > 0 {
+    if new_units > 0 && !Mutation::DropGuard.is_on() {
         let guarded = sqlx::query!(
             "UPDATE sale_lanes SET allocated = allocated + $4
              WHERE sale_id = $1 AND lane = $2 AND epoch = $3 AND allocated + $4 <= supply",
@@ -542,7 +543,14 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
         .collect();
     audit::write(&mut tx, &entries).await?;
     let mut rows = load(&mut tx, &ids).await?;
-    tx.commit().await?;
+    if Mutation::AcknowledgeEarly.is_on() {
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            tx.commit().await
+        });
+    } else {
+        tx.commit().await?;
+    }
 
     Ok(Some(
         orders

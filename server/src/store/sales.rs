@@ -262,6 +262,16 @@ impl Store {
         })
     }
 
+    /// How often lanes of a sale have begun a new life.
+    pub async fn rebuilds(&self, sale: SaleId) -> Result<i64> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT count(*) AS "rebuilds!" FROM audit_log WHERE sale_id = $1 AND kind = 'lane_reopened'"#,
+            sale.to_string(),
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
     /// Moves free units from one lane to another. False: the giving lane has sold them meanwhile, nothing was changed.
     pub async fn move_supply(&self, sale: SaleId, from: u16, to: u16, units: u32) -> Result<bool> {
         let mut tx = self.pool.begin().await?;
