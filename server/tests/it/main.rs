@@ -2,6 +2,7 @@
 
 mod alerts;
 mod asyncapi;
+mod audit;
 mod bad_input;
 mod harness;
 mod openapi;
