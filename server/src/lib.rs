@@ -14,6 +14,7 @@ pub mod live;
 pub mod payment;
 pub mod rest;
 pub mod sale;
+pub mod showcase;
 pub mod stock;
 pub mod store;
 pub mod telemetry;

@@ -3,11 +3,10 @@
 use super::Operator;
 use crate::{
     app::App,
-    command,
     error::Error,
     rest::{
         Json, Problem, SalePath, field,
-        sales::{SaleList, SaleView, views},
+        sales::{SaleList, SaleView, view, views},
     },
     sale::{LaneInfo, Sale, currency_exponent},
     worker::reconcile,
@@ -215,7 +214,7 @@ pub async fn open(app: &App, sale: &Sale) -> Result<(), Error> {
     for info in &sale.lanes {
         app.stock.open_lane(sale, *info, 0, 0).await?;
     }
-    Ok(())
+    app.sale_changed(sale.id).await
 }
 
 /// Create a sale.
@@ -237,7 +236,7 @@ pub async fn create(
         return Err(field("end_time", "must be in the future"));
     }
     open(&app, &sale).await?;
-    Ok((StatusCode::CREATED, view(&app, &sale).await?))
+    Ok((StatusCode::CREATED, axum::Json(view(&app, sale).await?)))
 }
 
 /// The sales that one may steer.
@@ -271,7 +270,7 @@ pub async fn show(
     SalePath(id): SalePath,
 ) -> Result<axum::Json<SaleView>, Problem> {
     let sale = operator.sale(&app, id).await?;
-    view(&app, &sale).await
+    Ok(axum::Json(view(&app, sale).await?))
 }
 
 /// Pause a sale.
@@ -364,12 +363,6 @@ async fn change(
     }
     let sale = operator.sale(&app, id).await?;
     reconcile::open(&app, &sale).await?;
-    app.forget_sale(id).await;
-    app.live.changed(id).await?;
-    view(&app, &sale).await
-}
-
-async fn view(app: &App, sale: &Sale) -> Result<axum::Json<SaleView>, Problem> {
-    let tick = command::tick_now(app, sale).await?;
-    Ok(axum::Json(SaleView::new(sale, &tick)))
+    app.sale_changed(id).await?;
+    Ok(axum::Json(view(&app, sale).await?))
 }

@@ -7,5 +7,6 @@ mod bad_input;
 mod harness;
 mod openapi;
 mod purchase;
+mod reads;
 mod schema;
 mod tidy;
