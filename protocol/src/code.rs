@@ -83,6 +83,7 @@ codes! {
     RoomClosed = 313, "room_closed", 409, true, "The waiting room has not opened yet.";
     AlreadyHeld = 314, "already_held", 409, false, "You hold units of this sale already.";
     SaleWrongState = 315, "sale_wrong_state", 409, false, "The sale is not in a state that allows this.";
+    SupplyInUse = 316, "supply_in_use", 409, false, "More units are sold or in carts than that.";
 
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
     HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";

@@ -101,6 +101,9 @@ pub struct Serve {
     /// Create the demo sales and print their links.
     #[arg(long, env = "FLASHSALE_DEMO")]
     pub demo: bool,
+    /// For the fault harness: how wrong this host's clock pretends to be, in ms.
+    #[arg(long, hide = true, default_value_t = 0, allow_hyphen_values = true)]
+    pub clock_offset_ms: i64,
     /// Where the development storefront listens (another origin than the shop).
     #[arg(long, env = "FLASHSALE_STOREFRONT_LISTEN", default_value = "127.0.0.1:8081")]
     pub storefront_listen: SocketAddr,
@@ -149,6 +152,9 @@ pub struct Limits {
     /// Sales that one socket can watch.
     #[arg(long, env = "FLASHSALE_SALES_PER_SOCKET", default_value_t = 8)]
     pub sales_per_socket: usize,
+    /// How long a connection may take for the head of a request, or stay without one, in ms.
+    #[arg(long, env = "FLASHSALE_HEAD_TIMEOUT_MS", default_value_t = 15_000)]
+    pub head_timeout_ms: u64,
     /// How long a new socket may take to say hello, in ms.
     #[arg(long, env = "FLASHSALE_HELLO_TIMEOUT_MS", default_value_t = 10_000)]
     pub hello_timeout_ms: u64,

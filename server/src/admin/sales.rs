@@ -3,19 +3,21 @@
 use super::Operator;
 use crate::{
     app::App,
+    clock,
     error::Error,
     rest::{
         Json, Problem, SalePath, field,
         sales::{SaleList, SaleView, view, views},
     },
     sale::{LaneInfo, Sale, currency_exponent},
+    supply::{self, Changed},
     worker::reconcile,
 };
 use axum::{extract::State, http::StatusCode};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_protocol::{Code, MAX_QUANTITY, Phase, Reject, SaleId};
 use serde::Deserialize;
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 use utoipa::ToSchema;
 
 /// Limits of a sale's settings.
@@ -26,6 +28,8 @@ const MAX_TEXT_CHARS: usize = 5_000;
 const MIN_TIME_MS: u64 = 200;
 const MAX_TIME_MS: u64 = 24 * 3600 * 1000;
 const MAX_INFLOW: u32 = 100_000;
+/// Years that every clock on the way can tell.
+const YEARS: RangeInclusive<i32> = 2000..=2999;
 /// How long before the start the waiting room opens, unless the sale says otherwise.
 const ROOM_BEFORE_START: TimeDelta = TimeDelta::minutes(15);
 
@@ -106,14 +110,15 @@ impl SaleBody {
     /// Checks every setting and makes the sale of it.
     pub fn check(self, merchant: &str) -> Result<Sale, Problem> {
         let text = |name: &str, text: &str, least: usize| {
-            if (least..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
-                Ok(())
-            } else {
-                Err(field(
-                    name,
-                    &format!("must have {least} to {MAX_TEXT_CHARS} characters"),
-                ))
+            if !(least..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
+                let length = format!("must have {least} to {MAX_TEXT_CHARS} characters");
+                return Err(field(name, &length));
             }
+            // Postgres cannot store it.
+            if text.contains('\0') {
+                return Err(field(name, "must not contain the character U+0000"));
+            }
+            Ok(())
         };
         text("product_name", self.product_name.trim(), 1)?;
         text("description", &self.description, 0)?;
@@ -131,6 +136,17 @@ impl SaleBody {
         let sale_price = range("sale_price", self.sale_price, 0, MAX_PRICE)?;
         if sale_price > original_price {
             return Err(field("sale_price", "must not be above original_price"));
+        }
+        let times = [
+            ("start_time", Some(self.start_time)),
+            ("end_time", Some(self.end_time)),
+            ("room_opens_at", self.room_opens_at),
+        ];
+        for (name, time) in times {
+            if time.is_some_and(|time| !YEARS.contains(&time.year())) {
+                let years = format!("must be in the years {} to {}", YEARS.start(), YEARS.end());
+                return Err(field(name, &years));
+            }
         }
         if self.end_time <= self.start_time {
             return Err(field("end_time", "must be after start_time"));
@@ -155,7 +171,7 @@ impl SaleBody {
         let time = |name: &str, ms: i64| {
             Ok::<u64, Problem>(range(name, ms, MIN_TIME_MS as i64, MAX_TIME_MS as i64)? as u64)
         };
-        let now = Utc::now();
+        let now = clock::now();
         Ok(Sale {
             id: SaleId::from_parts(now.timestamp_millis().max(0) as u64, rand::random()),
             merchant: merchant.to_owned(),
@@ -232,7 +248,7 @@ pub async fn create(
     Json(body): Json<SaleBody>,
 ) -> Result<(StatusCode, axum::Json<SaleView>), Problem> {
     let sale = body.check(operator.0.shopper.as_str())?;
-    if sale.end_time <= Utc::now() {
+    if sale.end_time <= clock::now() {
         return Err(field("end_time", "must be in the future"));
     }
     open(&app, &sale).await?;
@@ -338,6 +354,49 @@ pub async fn end(
 ) -> Result<axum::Json<SaleView>, Problem> {
     let from = [Phase::Scheduled, Phase::Waiting, Phase::Live, Phase::Paused];
     change(state.0, operator, sale.0, &from, Phase::Ended).await
+}
+
+/// How many units a sale is to have in all.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SupplyBody {
+    #[schema(minimum = 1, maximum = 100_000_000)]
+    pub total_stock: i64,
+}
+
+/// Change how many units a sale has.
+///
+/// At any time before its end. Units that are sold or in carts cannot be taken away: the refusal says how few it can be.
+#[utoipa::path(
+    post,
+    path = "/admin/sales/{sale_id}/supply",
+    operation_id = "changeSupply",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    request_body = SupplyBody,
+    responses((status = 200, description = "The sale with its new stock.", body = SaleView)),
+    security(("token" = [])),
+)]
+pub async fn change_supply(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    SalePath(id): SalePath,
+    Json(body): Json<SupplyBody>,
+) -> Result<axum::Json<SaleView>, Problem> {
+    let total = range("total_stock", body.total_stock, 1, i64::from(MAX_STOCK))? as u32;
+    let sale = operator.sale(&app, id).await?;
+    if sale.phase_at(app.stock.clock().await?) == Phase::Ended {
+        return Err(Code::SaleEnded.into());
+    }
+    let changed = supply::change(&app, &sale, total, operator.0.shopper.as_str()).await?;
+    app.sale_changed(id).await?;
+    match changed {
+        Changed::Ok => Ok(axum::Json(view(&app, operator.sale(&app, id).await?).await?)),
+        Changed::InUse { least } => Err(Problem(Reject::because(
+            Code::SupplyInUse,
+            format!("total_stock can be {least} at the least now: the other units are sold or in carts."),
+        ))),
+    }
 }
 
 async fn change(

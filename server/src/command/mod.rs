@@ -72,7 +72,7 @@ fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
 
 /// A command id of the server's own, for what it does on somebody's behalf.
 pub fn command_id_now() -> CommandId {
-    let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
+    let now = crate::clock::now_ms();
     CommandId::from_parts(now, rand::random())
 }
 

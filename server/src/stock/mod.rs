@@ -14,7 +14,6 @@ use crate::{
     error::{Error, Result},
     sale::{LaneRef, Sale, ms, phase_word},
 };
-use chrono::Utc;
 use flashsale_protocol::{DeviceId, OrderId, Phase, SaleId, ShopperId};
 use fred::{
     prelude::*,
@@ -121,16 +120,16 @@ impl Stock {
         let offset = match known {
             Some((offset, measured)) if measured.elapsed() < CLOCK_LIFE => offset,
             _ => {
-                let before = Utc::now().timestamp_millis();
+                let before = crate::clock::now().timestamp_millis();
                 let redis = self.now().await? as i64;
-                let offset = redis - (before + Utc::now().timestamp_millis()) / 2;
+                let offset = redis - (before + crate::clock::now().timestamp_millis()) / 2;
                 if let Ok(mut clock) = self.clock.lock() {
                     *clock = Some((offset, Instant::now()));
                 }
                 offset
             }
         };
-        Ok(u64::try_from(Utc::now().timestamp_millis() + offset).unwrap_or(0))
+        Ok(u64::try_from(crate::clock::now().timestamp_millis() + offset).unwrap_or(0))
     }
 
     /// Forgets the batchers of sales that are over.

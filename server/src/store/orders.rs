@@ -178,6 +178,22 @@ impl Store {
         .collect()
     }
 
+    /// Holds that have become more than one order: shopper, the hold's command, orders. None, ever (I3).
+    pub async fn holds_ordered_twice(&self, sale: SaleId) -> Result<Vec<(String, String, i64)>> {
+        let rows = sqlx::query!(
+            r#"SELECT user_id, hold_command, count(*) AS "orders!" FROM flash_sale_orders
+               WHERE sale_id = $1 AND hold_command <> '-' AND quantity_allocated > 0
+               GROUP BY user_id, hold_command HAVING count(*) > 1"#,
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.user_id, row.hold_command, row.orders))
+            .collect())
+    }
+
     /// The digest under which a command was carried out, if it was.
     pub async fn command_digest(&self, shopper: &ShopperId, command: CommandId) -> Result<Option<Vec<u8>>> {
         Ok(sqlx::query_scalar!(

@@ -7,7 +7,7 @@ use crate::{
     payment::{Authorization, PROVIDER},
     sale::LaneRef,
 };
-use flashsale_protocol::{Code, CommandId, OrderId, OrderStatus, ShopperId};
+use flashsale_protocol::{Code, CommandId, OrderId, OrderStatus, SaleId, ShopperId};
 use serde_json::json;
 use sqlx::PgPool;
 use std::collections::{HashMap, HashSet};
@@ -34,6 +34,29 @@ pub enum Paid {
 type CommandKey = (String, String);
 
 impl Store {
+    /// Where money and units of a sale do not belong together: one line each. None, ever (I6).
+    pub async fn money_without_units(&self, sale: SaleId) -> Result<Vec<String>> {
+        let rows = sqlx::query!(
+            r#"SELECT o.order_id, o.status, count(p.order_id) FILTER (WHERE p.status = 'captured') AS "captured!"
+               FROM flash_sale_orders o LEFT JOIN payments p USING (order_id)
+               WHERE o.sale_id = $1 GROUP BY o.order_id, o.status
+               HAVING count(p.order_id) FILTER (WHERE p.status = 'captured')
+                   <> CASE WHEN o.status = 'confirmed' THEN 1 ELSE 0 END"#,
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                format!(
+                    "the {} order {} has {} captured payments",
+                    row.status, row.order_id, row.captured
+                )
+            })
+            .collect())
+    }
+
     /// Settles a payment, through the group commit of the order's lane.
     pub async fn pay(&self, at: LaneRef, item: PayItem) -> Result<Paid> {
         self.pay

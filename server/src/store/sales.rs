@@ -320,6 +320,50 @@ impl Store {
         Ok(true)
     }
 
+    /// Changes what lanes may sell, and the sale's total with them. False: a lane would have sold more than it may then;
+    /// nothing was changed.
+    pub async fn change_supply(&self, sale: SaleId, changes: &[(u16, i32)], actor: &str) -> Result<bool> {
+        let lanes: Vec<i16> = changes.iter().map(|(lane, _)| *lane as i16).collect();
+        let units: Vec<i32> = changes.iter().map(|(_, units)| *units).collect();
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!(
+            "SELECT lane FROM sale_lanes WHERE sale_id = $1 ORDER BY lane FOR UPDATE",
+            sale.to_string(),
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let changed = sqlx::query!(
+            "UPDATE sale_lanes l SET supply = l.supply + c.units
+             FROM unnest($2::smallint[], $3::int[]) AS c (lane, units)
+             WHERE l.sale_id = $1 AND l.lane = c.lane AND l.supply + c.units >= l.allocated",
+            sale.to_string(),
+            &lanes,
+            &units,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if changed != changes.len() as u64 {
+            return Ok(false);
+        }
+        sqlx::query!(
+            "UPDATE flash_sales SET total_stock = (SELECT sum(supply) FROM sale_lanes WHERE sale_id = $1)
+             WHERE sale_id = $1",
+            sale.to_string(),
+        )
+        .execute(&mut *tx)
+        .await?;
+        let entry = audit::Entry {
+            sale: sale.to_string(),
+            actor: actor.to_owned(),
+            kind: "supply_changed",
+            data: json!({ "lanes": lanes, "units": units }),
+        };
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
     /// Moves a sale from one of `from` to `to`, with its audit row. False: it was in none of them.
     pub async fn set_status(&self, sale: SaleId, from: &[Phase], to: Phase, actor: &str) -> Result<bool> {
         let from: Vec<String> = from.iter().map(|phase| phase_word(*phase).to_owned()).collect();

@@ -2,11 +2,12 @@
 //! either gets a claim, or goes back to its old place. A leader that dies in between leaves its called entries to the
 //! next one.
 
-use super::{Led, reconcile, repeat};
+use super::{Led, repeat};
 use crate::{
     error::Result,
     sale::{LaneRef, Sale},
     stock::{ADMIT_BATCH, Claimed, Verdict},
+    supply,
 };
 use flashsale_protocol::{Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
 use std::{collections::HashMap, time::Duration};
@@ -80,7 +81,7 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
             .sum();
         if short > 0 && sale.lanes.len() > 1 {
             // They go back to the front of the line, and find the units at the next step.
-            reconcile::move_units(app, sale, at, short).await?;
+            supply::move_units(app, sale, at, short).await?;
         }
         for ((shopper, _), claimed) in wanted.into_iter().zip(claims.value) {
             let entry = |state, quantity, claim_until, reason| Entry {

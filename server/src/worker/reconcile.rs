@@ -49,6 +49,11 @@ async fn count_devices(led: &Led) -> Result<Duration> {
 
 async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
     let app = &led.app;
+    // First: a lost lane refuses all that comes below.
+    if compared.is_none_or(|at| at.elapsed() >= COMPARE) {
+        compare(led).await?;
+        *compared = Some(Instant::now());
+    }
     let lanes = app.store.lanes(led.id).await?;
     let unpaid: u64 = lanes
         .iter()
@@ -57,17 +62,17 @@ async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
     led.set_unpaid(unpaid);
     if unpaid > 0 {
         let cancelled = app.store.cancel_unpaid(led.id).await?;
-        if !cancelled.is_empty() {
-            return_units(app, &*led.sale().await?, &cancelled).await?;
-            for row in &cancelled {
-                app.live
-                    .tell(row.sale, row.shopper.clone(), ServerMessage::Order(row.view()));
-            }
+        for row in &cancelled {
+            app.live
+                .tell(row.sale, row.shopper.clone(), ServerMessage::Order(row.view()));
         }
-    }
-    if compared.is_none_or(|at| at.elapsed() >= COMPARE) {
-        compare(led).await?;
-        *compared = Some(Instant::now());
+        if !cancelled.is_empty()
+            && let Err(error) = return_units(app, &*led.sale().await?, &cancelled).await
+        {
+            // The next comparison finds them, and what is wrong.
+            *compared = None;
+            return Err(error);
+        }
     }
     Ok(STEP)
 }
@@ -185,44 +190,6 @@ async fn rebuild(app: &App, sale: &Sale, at: LaneRef, above: u32) -> Result<()> 
         app.live.tell(sale.id, record.shopper, message);
     }
     Ok(())
-}
-
-/// Moves up to `units` free units to a lane whose shoppers find none, from the lanes that have most. How many moved.
-///
-/// Taken from the giving lane in Redis first, so that nobody can buy them there; then Postgres; then given to the other
-/// lane. A worker that dies in between leaves Redis with less than Postgres says, and [`compare`] makes that good.
-pub async fn move_units(app: &App, sale: &Sale, to: LaneRef, units: u64) -> Result<u64> {
-    let mut givers = Vec::new();
-    for at in sale.lane_refs().filter(|at| at.lane != to.lane) {
-        givers.push((app.stock.counters(at).await?, at));
-    }
-    givers.sort_by_key(|(counters, _)| std::cmp::Reverse(counters.available));
-    let mut moved = 0;
-    for (counters, from) in givers {
-        let wish = counters.available.min(units - moved);
-        if wish == 0 {
-            break;
-        }
-        let left = app.stock.set_supply(from, counters.supply - wish).await?;
-        let taken = counters.supply.saturating_sub(left);
-        if taken == 0 {
-            continue;
-        }
-        if app
-            .store
-            .move_supply(sale.id, from.lane, to.lane, taken as u32)
-            .await?
-        {
-            moved += taken;
-        } else {
-            app.stock.set_supply(from, counters.supply).await?;
-        }
-    }
-    if moved > 0 {
-        let supply = app.stock.counters(to).await?.supply;
-        app.stock.set_supply(to, supply + moved).await?;
-    }
-    Ok(moved)
 }
 
 /// Gives the units of cancelled orders back to their lanes, then notes in Postgres that it is done.

@@ -12,6 +12,7 @@ use flashsale::{
     },
 };
 use flashsale_protocol::{Command, OrderId, OrderStatus, Phase, Role, SaleId, ServerMessage};
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::process::Stdio;
@@ -106,9 +107,15 @@ async fn a_whole_sale_is_replayed_from_its_log_to_what_is_in_the_tables() {
     }
     store.raise_epoch(sale, 0, 5).await.expect("Postgres");
     let admin = world.token("boss", Role::Admin);
-    for action in ["pause", "resume", "end"] {
+    for (action, body) in [
+        ("pause", ""),
+        ("resume", ""),
+        ("supply", r#"{"total_stock":9}"#),
+        ("end", ""),
+    ] {
         let path = format!("/admin/sales/{sale}/{action}");
-        assert_eq!(world.post(&path, Some(&admin), "").await.0, 200, "{action}");
+        let answer = world.rest(Method::POST, &path, Some(&admin), &[], body).await;
+        assert_eq!(answer.status, 200, "{action}: {answer:?}");
     }
 
     let rows = store.audit_rows(sale, 0, 1000).await.expect("Postgres");
@@ -116,6 +123,7 @@ async fn a_whole_sale_is_replayed_from_its_log_to_what_is_in_the_tables() {
     for (kind, times) in [
         ("sale_created", 1),
         ("supply_moved", 1),
+        ("supply_changed", 1),
         ("order_placed", 3),
         ("order_confirmed", 1),
         ("order_cancelled", 2),

@@ -147,6 +147,9 @@ function trouble(view: View): string {
 export const REASONS: Readonly<Record<string, string>> = {
   limit_reached: "You have as many units as one person may have.",
   no_supply: "There were no units left for your order; you were not charged.",
+  stock_lost: "A failure on our side lost your units. You were not charged; we try to get them back for you.",
+  restored: "A failure on our side is mended: you have again what you had.",
+  line_lost: "A failure on our side lost your place in line. Please join again.",
   checkout_failed: "Your checkout broke off; you were not charged.",
   by_shopper: "You cancelled it.",
   unpaid: "It was not paid in time.",
