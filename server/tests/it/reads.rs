@@ -9,6 +9,7 @@ use nix::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::{
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -26,6 +27,13 @@ struct Process {
     child: Child,
     url: String,
     http: reqwest::Client,
+}
+
+/// A folder that Postgres' own user can reach: its cluster is in it then, and goes with it.
+fn scratch() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("ours");
+    folder
 }
 
 impl Process {
@@ -163,10 +171,7 @@ async fn crowd(processes: &[Process; 2], path: &str, reads: usize, least: Durati
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_readers_of_two_processes_at_expiry_reach_postgres_a_handful_of_times() {
-    let (scratch, other) = (
-        tempfile::tempdir().expect("a folder"),
-        tempfile::tempdir().expect("a folder"),
-    );
+    let (scratch, other) = (scratch(), scratch());
     let first = Process::start(scratch.path(), &["--roles", "gateway"]).await;
     let (database, redis) = flashsale::embedded::urls(scratch.path()).expect("a folder");
     let flags = [
@@ -227,7 +232,7 @@ async fn until_stale(process: &Process, path: &str, stale: bool) {
 
 #[tokio::test]
 async fn while_redis_or_postgres_is_away_the_last_known_sale_is_shown_and_marked() {
-    let scratch = tempfile::tempdir().expect("a folder");
+    let scratch = scratch();
     let process = Process::start(scratch.path(), &[]).await;
     let (database, _) = flashsale::embedded::urls(scratch.path()).expect("a folder");
     let path = format!("/flash-sales/{}", process.create_sale().await);
