@@ -10,6 +10,7 @@ use crate::{
     gateway::hub::Hub,
     live::Live,
     sale::Sale,
+    showcase::Showcase,
     stock::Stock,
     store::Store,
     telemetry, worker,
@@ -31,6 +32,7 @@ pub struct App {
     pub stock: Stock,
     pub live: Live,
     pub hub: Hub,
+    pub showcase: Showcase,
     pub authority: Authority,
     pub limits: Limits,
     pub dev: bool,
@@ -63,6 +65,14 @@ impl App {
     /// The sale has changed in Postgres.
     pub async fn forget_sale(&self, id: SaleId) {
         self.sales.invalidate(&id).await;
+        self.showcase.forget(id).await;
+    }
+
+    /// This process has changed the sale in Postgres: all processes look anew.
+    pub async fn sale_changed(&self, id: SaleId) -> Result<()> {
+        self.stock.forget_looks(id).await?;
+        self.forget_sale(id).await;
+        self.live.changed(id).await
     }
 }
 
@@ -118,6 +128,7 @@ impl Server {
             store,
             stock,
             hub,
+            showcase: Showcase::default(),
             authority,
             limits: config.limits.clone(),
             dev: config.dev,

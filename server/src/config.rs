@@ -1,6 +1,7 @@
 //! Every setting, as a flag and as an environment variable. Nothing else reads the environment.
 
 use clap::{Args, ValueEnum};
+use flashsale_protocol::SaleId;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// What a process does.
@@ -106,6 +107,19 @@ pub struct Serve {
     /// Where the development storefront listens (another origin than the shop).
     #[arg(long, env = "FLASHSALE_STOREFRONT_LISTEN", default_value = "127.0.0.1:8081")]
     pub storefront_listen: SocketAddr,
+}
+
+/// `flashsale audit verify`
+#[derive(Clone, Args)]
+pub struct VerifyAudit {
+    /// Only this sale; without it, all.
+    #[arg(long)]
+    pub sale: Option<SaleId>,
+    #[command(flatten)]
+    pub data: DataDir,
+    /// Postgres to look at instead of the private one.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
 }
 
 impl Serve {

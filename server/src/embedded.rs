@@ -53,6 +53,22 @@ pub fn urls(data_dir: &Path) -> Result<(String, String)> {
     ))
 }
 
+/// The private Postgres of a data folder: that of the server which runs there, or else one that is started for the caller,
+/// who stops it.
+pub async fn database(data_dir: &Path) -> Result<(String, Option<Services>)> {
+    if !data_dir.join("lock").exists() {
+        bail!(
+            "there is no server's data in {}: choose another --data-dir, or give a --database-url",
+            data_dir.display()
+        );
+    }
+    if lock(data_dir).is_err() {
+        return Ok((urls(data_dir)?.0, None));
+    }
+    let services = Services::start(data_dir).await?;
+    Ok((services.database_url.clone(), Some(services)))
+}
+
 fn database_url(sockets: &Path, database: &str) -> String {
     format!(
         "postgres://flashsale@localhost/{database}?host={}",

@@ -16,6 +16,7 @@ pub mod mutation;
 pub mod payment;
 pub mod rest;
 pub mod sale;
+pub mod showcase;
 pub mod stock;
 pub mod store;
 pub mod supply;

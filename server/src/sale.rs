@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, SaleInfo, ShopperId};
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sale {
     pub id: SaleId,
     /// Who created it; a merchant sees and steers their own sales.
@@ -31,13 +32,23 @@ pub struct Sale {
 }
 
 /// An independent share of a sale's stock, as Postgres has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneInfo {
     pub lane: u16,
     pub epoch: u32,
     pub supply: u32,
     pub allocated: u32,
     pub confirmed: u32,
+}
+
+/// A sale with its numbers in Redis, for those who only look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    pub sale: Sale,
+    /// Units that are free.
+    pub free: u64,
+    /// People in line.
+    pub waiting: u64,
 }
 
 /// Names one life of one lane.

@@ -30,6 +30,8 @@ pub mod name {
     /// Orders of devices that have ordered more often than one device may hold units of the sale.
     pub const SAME_DEVICE_ORDERS: &str = "flashsale_same_device_orders";
     pub const SETTLED: &str = "flashsale_checkouts_settled_total";
+    /// Sales shown over REST, by where they came from; and looks that this process has taken in Postgres, or found in Redis.
+    pub const SALE_READS: &str = "flashsale_sale_reads_total";
     pub const LEADING: &str = "flashsale_sales_led";
 }
 

@@ -1,5 +1,6 @@
 //! What merchants and admins can do: a door of its own, over the same store and stock.
 
+pub mod audit;
 pub mod metrics;
 pub mod sales;
 

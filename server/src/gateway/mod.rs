@@ -62,6 +62,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::sales::end))
         .routes(routes!(admin::sales::change_supply))
         .routes(routes!(admin::metrics::show))
+        .routes(routes!(admin::audit::list))
         .routes(routes!(rest::session::dev))
         .routes(routes!(rest::session::dev_sign_in))
 }

@@ -6,6 +6,7 @@
 mod answer;
 pub mod rebuild;
 mod scripts;
+pub mod shown;
 
 use crate::{
     batcher::{BatchLimits, Batcher, Batchers},

@@ -24,6 +24,11 @@ impl Keys {
         format!("{}{name}:{{{sale}}}", self.prefix)
     }
 
+    /// About all sales together.
+    pub fn all_sales(&self, name: &str) -> String {
+        format!("{}{name}:{{all}}", self.prefix)
+    }
+
     /// The channel of a sale's ticks and news.
     pub fn live(&self, sale: SaleId) -> String {
         self.sale("live", sale)

@@ -29,6 +29,8 @@ const COMMIT: BatchLimits = BatchLimits {
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// No statement of ours runs longer, unless something is wrong.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
+/// A process that stands still within a transaction holds its lanes' and its sale's locks: Postgres ends it for the others.
+const IDLE_IN_TRANSACTION_MS: &str = "2000";
 
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
@@ -43,7 +45,10 @@ impl Store {
     pub async fn connect(url: &str, connections: u32) -> anyhow::Result<Self> {
         let options = PgConnectOptions::from_str(url)?
             .application_name("flashsale")
-            .options([("statement_timeout", STATEMENT_TIMEOUT_MS)]);
+            .options([
+                ("statement_timeout", STATEMENT_TIMEOUT_MS),
+                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS),
+            ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)

@@ -216,7 +216,7 @@ impl Store {
     ) -> Result<OrderRow> {
         let mut tx = self.pool.begin().await?;
         // The row takes the order's id: a late commit of the same order finds it and adds nothing.
-        sqlx::query!(
+        let settled = sqlx::query!(
             "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
                 quantity_allocated, unit_price, amount, currency, status, reason, expires_at)
              VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', $6, now())
@@ -229,12 +229,18 @@ impl Store {
             Reason::CheckoutFailed.word(),
         )
         .execute(&mut *tx)
-        .await?;
+        .await?
+        .rows_affected();
         let row = load(&mut tx, &[order.to_string()])
             .await?
-            .remove(&order.to_string());
+            .remove(&order.to_string())
+            .ok_or_else(|| Error::unexpected("an order has vanished"))?;
+        if settled > 0 {
+            let entry = audit::Entry::of_order("order_abandoned", "worker", &row, json!({}));
+            audit::write(&mut tx, &[entry]).await?;
+        }
         tx.commit().await?;
-        row.ok_or_else(|| Error::unexpected("an order has vanished"))
+        Ok(row)
     }
 
     /// Cancels a shopper's pending order. The order as it is afterwards: cancelled, or not pending before.
@@ -405,11 +411,9 @@ async fn cancel_rows(
     .await?;
     let entries: Vec<audit::Entry> = rows
         .iter()
-        .map(|row| audit::Entry {
-            sale: row.sale.to_string(),
-            actor: actor.to_owned(),
-            kind: "order_cancelled",
-            data: json!({ "order": row.order, "units": row.quantity, "reason": reason }),
+        .map(|row| {
+            let more = json!({ "was": row.status, "reason": reason });
+            audit::Entry::of_order("order_cancelled", actor, row, more)
         })
         .collect();
     audit::write(connection, &entries).await
@@ -538,7 +542,10 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
             sale: at.sale.to_string(),
             actor: order.shopper.to_string(),
             kind: "order_placed",
-            data: json!({ "order": order.order, "units": order.quantity, "lane": at.lane }),
+            data: json!({
+                "order": order.order, "lane": at.lane, "units": order.quantity,
+                "amount": order.unit_price * i64::from(order.quantity), "hold": order.hold_command,
+            }),
         })
         .collect();
     audit::write(&mut tx, &entries).await?;

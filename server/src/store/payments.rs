@@ -161,12 +161,7 @@ async fn pay_all(pool: &PgPool, items: &[PayItem]) -> Result<Option<Vec<Paid>>> 
     let entries: Vec<audit::Entry> = confirmed
         .iter()
         .filter_map(|id| rows.get(id))
-        .map(|row| audit::Entry {
-            sale: row.sale.to_string(),
-            actor: row.shopper.to_string(),
-            kind: "order_confirmed",
-            data: json!({ "order": row.order, "units": row.quantity, "amount": row.amount }),
-        })
+        .map(|row| audit::Entry::of_order("order_confirmed", row.shopper.as_str(), row, json!({})))
         .collect();
     audit::write(&mut tx, &entries).await?;
     tx.commit().await?;

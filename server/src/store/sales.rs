@@ -90,12 +90,17 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
+        let supply: Vec<u32> = sale.lanes.iter().map(|lane| lane.supply).collect();
         let entry = audit::Entry {
             sale: sale.id.to_string(),
             actor: sale.merchant.clone(),
             kind: "sale_created",
-            data: json!({ "stock": sale.total_stock, "lanes": sale.lanes.len(), "price": sale.sale_price }),
+            data: json!({
+                "stock": sale.total_stock, "supply": supply, "price": sale.sale_price, "currency": sale.currency,
+                "status": phase_word(sale.status),
+            }),
         };
+        audit::begin(&mut tx, sale.id).await?;
         audit::write(&mut tx, &[entry]).await?;
         tx.commit().await?;
         Ok(())
@@ -203,6 +208,15 @@ impl Store {
     pub async fn raise_epoch(&self, sale: SaleId, lane: u16, above: u32) -> Result<LaneSnapshot> {
         let mut tx = self.pool.begin().await?;
         let (sale, lane_number) = (sale.to_string(), lane as i16);
+        // Orders before lanes, as everywhere.
+        sqlx::query!(
+            "SELECT order_id FROM flash_sale_orders
+             WHERE sale_id = $1 AND lane = $2 AND NOT units_returned ORDER BY order_id FOR UPDATE",
+            sale,
+            lane_number,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
         let row = sqlx::query!(
             "UPDATE sale_lanes SET epoch = greatest(epoch, $3) + 1 WHERE sale_id = $1 AND lane = $2
              RETURNING epoch, supply, allocated, confirmed",

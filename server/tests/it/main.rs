@@ -2,9 +2,11 @@
 
 mod alerts;
 mod asyncapi;
+mod audit;
 mod bad_input;
 mod harness;
 mod openapi;
 mod purchase;
+mod reads;
 mod schema;
 mod tidy;

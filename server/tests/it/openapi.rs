@@ -329,6 +329,10 @@ async fn real_answers_are_what_the_document_says() {
         )
         .await;
     assert_eq!(metrics["orders_confirmed"], 1);
+    let audit = rest
+        .ok(get.clone(), "/admin/sales/{sale_id}/audit", &[sale], admin, None)
+        .await;
+    assert_eq!(audit["rows"][0]["kind"], "sale_created");
     let supply = "/admin/sales/{sale_id}/supply";
     let more = json!({ "total_stock": 3 });
     let sale_now = rest.ok(post.clone(), supply, &[sale], admin, Some(more)).await;
