@@ -250,7 +250,7 @@ async fn create_sale(
     let stamp = |time: chrono::DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let body = json!({
         "product_name": "chaos", "currency": "EUR", "original_price": 10_000, "sale_price": 5_000,
-        "total_stock": options.stock, "lanes": options.lanes, "per_shopper_limit": 2,
+        "total_stock": options.stock, "lanes": options.lanes, "per_shopper_limit": 2, "per_device_limit": 4,
         "hold_ms": HOLD_MS, "claim_ms": CLAIM_MS, "payment_ms": PAYMENT_MS,
         "start_time": stamp(start), "end_time": stamp(start + TimeDelta::hours(2)),
     });
