@@ -1,13 +1,14 @@
 //! The running server: what every part shares, and how it starts and stops.
 
 use crate::{
-    auth::Authority,
+    auth::{self, Authority},
     config::{Limits, Serve, ServerRole},
     demo, embedded,
     error::Result,
     gateway,
     gateway::hub::Hub,
     live::Live,
+    payment::{PaymentProvider, Provider, sandbox},
     sale::Sale,
     stock::Stock,
     store::Store,
@@ -31,6 +32,7 @@ pub struct App {
     pub live: Live,
     pub hub: Hub,
     pub authority: Authority,
+    pub payments: PaymentProvider,
     pub limits: Limits,
     pub dev: bool,
     /// Cancelled when the server begins to stop: no new connections, sockets are told to move.
@@ -91,6 +93,8 @@ impl Server {
             )
         })?;
         let authority = Authority::open(&config.identity, &config.data.data_dir)?;
+        let webhook_secret =
+            auth::webhook_secret(config.payments.webhook_secret.as_deref(), &config.data.data_dir)?;
         let services = match (&config.database_url, &config.redis_url) {
             (Some(_), Some(_)) => None,
             _ => Some(embedded::Services::start(&config.data.data_dir).await?),
@@ -111,7 +115,9 @@ impl Server {
             .await
             .context("cannot use Redis")?;
         let hub = Hub::connect(&redis_url, stock.keys().clone(), &config.limits).await?;
+        let sandbox = sandbox::Sandbox::new(store.sandbox_books(), config.payments.sandbox_slow_ms);
         let app = Arc::new(App {
+            payments: PaymentProvider::new(Provider::Sandbox(sandbox), &config.payments, webhook_secret),
             live: Live::new(stock.client().clone(), stock.keys().clone()),
             store,
             stock,
@@ -156,6 +162,14 @@ impl Server {
         }
         if config.is(ServerRole::Worker) {
             tasks.push(tokio::spawn(worker::run(app.clone(), stopping.clone())));
+            tasks.push(tokio::spawn(worker::pay::run(app.clone(), stopping.clone())));
+        }
+        if gateway {
+            tasks.push(tokio::spawn(sandbox::deliver(
+                app.clone(),
+                address,
+                stopping.clone(),
+            )));
         }
         if config.demo {
             demo::create(&app).await?;

@@ -122,6 +122,12 @@ script!(
     ]
 );
 script!(
+    REVIVE,
+    "revive",
+    ["clock", "lane"],
+    ["stock", "bought", "device_units", "returned"]
+);
+script!(
     EXPIRE,
     "expire",
     ["clock", "lane"],
@@ -167,6 +173,7 @@ pub static SCRIPTS: &[&ScriptFile] = &[
     &BEGIN_CHECKOUT,
     &FINISH_CHECKOUT,
     &RETURN_UNITS,
+    &REVIVE,
     &EXPIRE,
     &CLAIM,
     &PERSON,
@@ -501,6 +508,14 @@ pub enum Finish {
     Refused,
     /// The command was no checkout: the hold is as it was before.
     Undone,
+}
+
+/// Units of a cancelled order whose money came late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revive {
+    Take,
+    /// What was taken in vain.
+    Give,
 }
 
 /// One verb's batchers, each for one lane (or for one sale: then the lane is 0).
@@ -1092,6 +1107,25 @@ impl Stock {
         }));
         self.runner.on_lane(&RETURN_UNITS, at, args).await?;
         Ok(())
+    }
+
+    /// Takes units again for a cancelled order, or gives them back. False: there are none for it. May be repeated.
+    pub async fn revive(
+        &self,
+        at: LaneRef,
+        verb: Revive,
+        (shopper, order, quantity, device): &(ShopperId, OrderId, u32, DeviceId),
+    ) -> Result<bool> {
+        let args = vec![
+            at.epoch.to_string(),
+            if verb == Revive::Take { "take" } else { "give" }.to_owned(),
+            shopper.to_string(),
+            order.to_string(),
+            quantity.to_string(),
+            device.to_string(),
+        ];
+        let answers = self.runner.on_lane(&REVIVE, at, args).await?;
+        Ok(answers.get(1).is_some_and(|word| word == "ok"))
     }
 
     pub async fn number_tick(&self, sale: SaleId, token: &str) -> Result<TickNumber> {

@@ -22,6 +22,10 @@ pub mod name {
     pub const DIVERGENCE: &str = "flashsale_stock_divergence_units";
     pub const OVERSOLD: &str = "flashsale_oversold_units";
     pub const SETTLED: &str = "flashsale_checkouts_settled_total";
+    /// Payments and refunds with something left to do, by what, and of those the ones that many tries have not settled.
+    pub const PAYMENTS_UNSETTLED: &str = "flashsale_payments_unsettled";
+    pub const PAYMENTS_STUCK: &str = "flashsale_payments_stuck";
+    pub const PAYMENT_CALLS: &str = "flashsale_payment_calls_total";
     pub const LEADING: &str = "flashsale_sales_led";
 }
 

@@ -54,6 +54,12 @@ fn server_messages_have_their_golden_frames_and_read_back() {
         format!(
             r#"{{"type":"order","order":"{ID}","sale":"{ID}","quantity":1,"unit_price":8900,"amount":8900,"currency":"EUR","status":"pending","created_at":1,"expires_at":2,"at":1}}"#
         ),
+        format!(
+            r#"{{"type":"order","order":"{ID}","sale":"{ID}","quantity":1,"unit_price":8900,"amount":8900,"currency":"EUR","status":"pending","created_at":1,"expires_at":2,"paying":true,"at":1}}"#
+        ),
+        format!(
+            r#"{{"type":"order","order":"{ID}","sale":"{ID}","quantity":1,"unit_price":8900,"amount":8900,"currency":"EUR","status":"cancelled","reason":"refunded","created_at":1,"expires_at":2,"refunded":8900,"at":3}}"#
+        ),
         r#"{"type":"notice","code":"paused","text":"The sale is paused."}"#.to_owned(),
         r#"{"type":"bye","code":4000,"text":"moving","after_ms":0,"window_ms":1000}"#.to_owned(),
     ];

@@ -3,6 +3,7 @@
 
 pub mod carts;
 pub mod orders;
+pub mod payments;
 pub mod queue;
 pub mod sales;
 pub mod session;
@@ -215,8 +216,14 @@ pub async fn run(
     headers: &HeaderMap,
     command: Command,
 ) -> Result<flashsale_protocol::Done, Problem> {
+    let id = command_id(headers)?;
+    Ok(command::run(app, caller, CommandRequest { id, command }).await?)
+}
+
+/// The command's id of a request: its `Idempotency-Key`, or a new one.
+pub fn command_id(headers: &HeaderMap) -> Result<CommandId, Problem> {
     const MAX_KEY_CHARS: usize = 255;
-    let id = match headers.get("idempotency-key").map(|value| value.to_str()) {
+    Ok(match headers.get("idempotency-key").map(|value| value.to_str()) {
         None => CommandId::from_parts(
             chrono::Utc::now().timestamp_millis().max(0) as u64,
             rand::random(),
@@ -228,8 +235,7 @@ pub async fn run(
                 "must be 1 to 255 visible ASCII characters",
             ));
         }
-    };
-    Ok(command::run(app, caller, CommandRequest { id, command }).await?)
+    })
 }
 
 /// A time of the wire (ms since 1970) as RFC 3339.

@@ -33,3 +33,22 @@ pub async fn write(connection: &mut PgConnection, entries: &[Entry]) -> Result<(
     .await?;
     Ok(())
 }
+
+impl super::Store {
+    /// What happened in a sale, in order: (actor, kind, data). For checks.
+    pub async fn audit_log_of(
+        &self,
+        sale: flashsale_protocol::SaleId,
+    ) -> Result<Vec<(String, String, Value)>> {
+        let rows = sqlx::query!(
+            "SELECT actor, kind, data FROM audit_log WHERE sale_id = $1 ORDER BY seq",
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.actor, row.kind, row.data))
+            .collect())
+    }
+}
