@@ -161,6 +161,7 @@ fn fnv1a(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn sale() -> Sale {
         let time = |s| DateTime::from_timestamp(s, 0).expect("in range");
@@ -210,6 +211,47 @@ mod tests {
         assert_eq!(at(&sale, 300), Phase::Ended);
         sale.status = Phase::Ended;
         assert_eq!(at(&sale, 250), Phase::Ended, "ended early stays ended");
+    }
+
+    #[test]
+    fn currencies_have_the_digits_that_iso_4217_gives_them() {
+        for (currency, exponent) in [
+            ("EUR", Some(2)),
+            ("JPY", Some(0)),
+            ("ISK", Some(0)),
+            ("HUF", Some(2)),
+            ("KWD", Some(3)),
+            ("CLF", Some(4)),
+            ("UYW", Some(4)),
+            ("ZWG", Some(2)),
+            ("XAU", None),
+            ("XXX", None),
+            ("BGN", None),
+            ("eur", None),
+            ("", None),
+        ] {
+            assert_eq!(currency_exponent(currency), exponent, "{currency}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn line_totals_add_up_exactly_or_are_refused(
+            price in 0..=i64::MAX,
+            parts in proptest::collection::vec(1..100_u32, 1..20),
+        ) {
+            let sale = Sale { sale_price: price, ..sale() };
+            let exact: i128 = parts.iter().map(|part| i128::from(price) * i128::from(*part)).sum();
+            match sale.line_total(parts.iter().sum()) {
+                // What is countable as a whole is so in parts, and the parts are the whole.
+                Some(total) => {
+                    let sum: Option<i64> = parts.iter().map(|part| sale.line_total(*part)).sum();
+                    prop_assert_eq!(sum, Some(total));
+                    prop_assert_eq!(i128::from(total), exact);
+                }
+                None => prop_assert!(exact > i128::from(i64::MAX)),
+            }
+        }
     }
 
     #[test]

@@ -184,8 +184,8 @@ pub async fn refund(
         reason: body.reason,
     };
     match app.store.ask_refund(ask).await? {
-        RefundAsked::Refused(code) => Err(code.into()),
-        RefundAsked::Ok { order, refund, .. } => {
+        Err(code) => Err(code.into()),
+        Ok(RefundAsked { order, refund }) => {
             // If this fails, the reconciler returns the units.
             if order.status == flashsale_protocol::OrderStatus::Cancelled
                 && let Some(sale) = app.find_sale(order.sale).await?

@@ -99,7 +99,7 @@ async fn place(
                 .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold));
             app.live
                 .tell_others(sale.id, caller, ServerMessage::Order(row.view()));
-            Ok(row)
+            Ok(*row)
         }
         Placed::CommandReused => {
             app.stock

@@ -8,7 +8,7 @@ use crate::{
     payment::{Charge, Fact, Standing, state::Outcome},
     store::{
         OrderRow,
-        payments::{Begun, NewPayment, PaymentRow, Report},
+        payments::{NewPayment, PaymentRow, Report},
     },
 };
 use flashsale_protocol::{
@@ -40,9 +40,9 @@ pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId,
         ask_after_ms: app.payments.timeout.as_millis() as i64 + ASK_AFTER_MS,
     };
     let (row, begun) = match app.store.begin_payment(new).await? {
-        Begun::Ok { order, payment } => (order, payment),
-        Begun::Refused(code @ Code::OrderUnknown) => return Err(code.into()),
-        Begun::Refused(code) => return Err(Reject::new(code).about(order)),
+        Ok(begun) => begun,
+        Err(code @ Code::OrderUnknown) => return Err(code.into()),
+        Err(code) => return Err(Reject::new(code).about(order)),
     };
     if begun.state.answer.is_some() {
         return answer(&row, &begun);

@@ -437,7 +437,8 @@ mod tests {
                         now = OrderNow { is_unpaid: true, ..order(OrderStatus::Cancelled) };
                     }
                     Happens::Refund(at, wanted) if payments[at].pays => {
-                        if payments[at].ask_refund(wanted).is_ok() && payments[at].refund_asked == 100 {
+                        let _ = payments[at].ask_refund(wanted);
+                        if payments[at].refund_asked == 100 && now.status == OrderStatus::Confirmed {
                             now = order(OrderStatus::Cancelled);
                         }
                     }

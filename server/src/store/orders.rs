@@ -37,7 +37,7 @@ pub struct NewOrder {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Placed {
     /// The order is there, now or since an earlier try.
-    Ok(OrderRow),
+    Ok(Box<OrderRow>),
     /// Postgres has no supply left for it, or the lane has begun another life.
     Refused,
     /// The command id belongs to another command.
@@ -592,7 +592,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
                 _ if !mine(order) => Placed::CommandReused,
                 // An abandoned order: the reconciler has given its units back.
                 Some(row) if row.quantity == 0 => Placed::Refused,
-                Some(row) => Placed::Ok(row),
+                Some(row) => Placed::Ok(Box::new(row)),
                 None => Placed::CommandReused,
             })
             .collect(),

@@ -49,15 +49,8 @@ pub struct PaymentRow {
     pub state: State,
 }
 
-#[derive(Debug, Clone)]
-pub enum Begun {
-    /// It is there, now or since an earlier try.
-    Ok {
-        order: OrderRow,
-        payment: PaymentRow,
-    },
-    Refused(Code),
-}
+/// The payment with its order, now or since an earlier try; or why it cannot be.
+pub type Begun = std::result::Result<(OrderRow, PaymentRow), Code>;
 
 /// What the provider has told about a payment.
 #[derive(Debug, Clone)]
@@ -127,19 +120,15 @@ pub struct AskRefund {
 }
 
 #[derive(Debug, Clone)]
-pub enum RefundAsked {
-    /// Without a refund: the order cost nothing.
-    Ok {
-        order: OrderRow,
-        payment: PaymentRow,
-        refund: Option<RefundRow>,
-    },
-    Refused(Code),
+pub struct RefundAsked {
+    pub order: OrderRow,
+    /// None: the order cost nothing.
+    pub refund: Option<RefundRow>,
 }
 
 #[derive(Debug, Clone)]
 pub enum Revived {
-    Ok(OrderRow),
+    Ok(Box<OrderRow>),
     /// Postgres has no unit for it.
     Refused,
     /// It was settled meanwhile.
@@ -322,11 +311,11 @@ impl Store {
     }
 
     /// An operator gives money back. All of it: the order ends, and its units are for sale again.
-    pub async fn ask_refund(&self, ask: AskRefund) -> Result<RefundAsked> {
+    pub async fn ask_refund(&self, ask: AskRefund) -> Result<std::result::Result<RefundAsked, Code>> {
         let mut tx = self.pool.begin().await?;
         let ids = [ask.order.to_string()];
         let Some(mut order) = orders::lock(&mut tx, &ids).await?.remove(&ids[0]) else {
-            return Ok(RefundAsked::Refused(Code::OrderUnknown));
+            return Ok(Err(Code::OrderUnknown));
         };
         let paying = sqlx::query_scalar!(
             "SELECT payment_id FROM payments WHERE order_id = $1 AND pays FOR UPDATE",
@@ -348,10 +337,10 @@ impl Store {
         .await?;
         if let Some(known) = known {
             if known.digest != ask.digest {
-                return Ok(RefundAsked::Refused(Code::CommandIdReused));
+                return Ok(Err(Code::CommandIdReused));
             }
             if let Some(word) = known.refusal {
-                return Ok(RefundAsked::Refused(code_of(&word)));
+                return Ok(Err(code_of(&word)));
             }
             let refund = sqlx::query_as!(
                 RefundRow,
@@ -362,14 +351,7 @@ impl Store {
             )
             .fetch_optional(&mut *tx)
             .await?;
-            return match payment {
-                Some(payment) => Ok(RefundAsked::Ok {
-                    order,
-                    payment,
-                    refund,
-                }),
-                None => Ok(RefundAsked::Refused(Code::NotPaid)),
-            };
+            return Ok(Ok(RefundAsked { order, refund }));
         }
         let free = |payment: &PaymentRow| payment.state.amount == 0 && order.status == OrderStatus::Confirmed;
         let asked = match &mut payment {
@@ -391,17 +373,17 @@ impl Store {
         .rows_affected();
         if inserted == 0 {
             // The same id is being used for another order at this very moment.
-            return Ok(RefundAsked::Refused(Code::CommandIdReused));
+            return Ok(Err(Code::CommandIdReused));
         }
         let (amount, Some(payment)) = (asked, payment) else {
             tx.commit().await?;
-            return Ok(RefundAsked::Refused(Code::NotPaid));
+            return Ok(Err(Code::NotPaid));
         };
         let amount = match amount {
             Ok(amount) => amount,
             Err(code) => {
                 tx.commit().await?;
-                return Ok(RefundAsked::Refused(code));
+                return Ok(Err(code));
             }
         };
         let mut refund = None;
@@ -439,11 +421,7 @@ impl Store {
         };
         audit::write(&mut tx, &[entry]).await?;
         tx.commit().await?;
-        Ok(RefundAsked::Ok {
-            order,
-            payment,
-            refund,
-        })
+        Ok(Ok(RefundAsked { order, refund }))
     }
 
     /// Money came too late for an order whose units have gone back: the order gets units again if the guard lets it. They
@@ -497,7 +475,7 @@ impl Store {
         audit::write(&mut tx, &[entry]).await?;
         let row = load(&mut tx, &ids).await?.remove(&ids[0]);
         tx.commit().await?;
-        row.map(Revived::Ok)
+        row.map(|row| Revived::Ok(Box::new(row)))
             .ok_or_else(|| Error::unexpected("an order has vanished"))
     }
 
@@ -611,10 +589,10 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Option<Vec<Beg
                 let order = rows.get(&item.order.to_string()).cloned();
                 let payment = begun.get(&item.payment.to_string()).cloned();
                 match (refusal, order, payment) {
-                    (Some(code), ..) => Begun::Refused(code),
-                    (None, Some(order), Some(payment)) => Begun::Ok { order, payment },
+                    (Some(code), ..) => Err(code),
+                    (None, Some(order), Some(payment)) => Ok((order, payment)),
                     // The command was another verb's, of the very same digest: it cannot be.
-                    (None, ..) => Begun::Refused(Code::CommandIdReused),
+                    (None, ..) => Err(Code::CommandIdReused),
                 }
             })
             .collect(),
