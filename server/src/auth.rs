@@ -307,8 +307,8 @@ fn seconds_now() -> u64 {
 /// The secret of the payment provider's webhooks: the given one, or `{data}/webhook_secret`, made on first use.
 pub fn webhook_secret(given: Option<&str>, data_dir: &Path) -> anyhow::Result<String> {
     let secret = match given {
-        Some(secret) => secret.to_owned(),
-        None => stored_secret(data_dir, "webhook_secret")?,
+        Some(secret) if !secret.is_empty() => secret.to_owned(),
+        _ => stored_secret(data_dir, "webhook_secret")?,
     };
     if secret.chars().count() < MIN_SECRET_CHARS {
         bail!("the webhook secret is too short: at least {MIN_SECRET_CHARS} characters");

@@ -270,11 +270,11 @@ impl Store {
             "UPDATE refunds r
              SET tries = r.tries + 1,
                  todo_at = clock_timestamp() + least($2 * 2 ^ least(r.tries, 20), $3) * interval '1 millisecond'
-             FROM (SELECT refund_id FROM refunds WHERE status = 'wanted' AND todo_at <= clock_timestamp()
-                   ORDER BY todo_at LIMIT $1 FOR UPDATE SKIP LOCKED) d
-                JOIN refunds q USING (refund_id) JOIN payments p USING (payment_id)
-                JOIN flash_sale_orders o ON o.order_id = p.order_id
-             WHERE r.refund_id = d.refund_id AND p.status IN ('captured', 'refunding')
+             FROM (SELECT w.refund_id, w.payment_id FROM refunds w JOIN payments m USING (payment_id)
+                   WHERE w.status = 'wanted' AND w.todo_at <= clock_timestamp() AND m.status IN ('captured', 'refunding')
+                   ORDER BY w.todo_at LIMIT $1 FOR UPDATE OF w SKIP LOCKED) d
+                JOIN payments p USING (payment_id) JOIN flash_sale_orders o ON o.order_id = p.order_id
+             WHERE r.refund_id = d.refund_id
              RETURNING r.refund_id, r.payment_id, r.amount, r.tries, p.order_id, o.sale_id, o.lane",
             most,
             AGAIN_MS,
@@ -308,6 +308,39 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?)
+    }
+
+    /// I6 in one query, for checks: orders about whose money nothing is left to do, and whose kept money is not what they cost.
+    pub async fn unbalanced_orders(&self, sale: SaleId) -> Result<Vec<String>> {
+        let rows = sqlx::query!(
+            r#"SELECT o.order_id, o.status, o.amount - o.refunded AS "due!", count(*) FILTER (WHERE p.pays) AS "pays!",
+                coalesce(sum(p.amount - p.refunded) FILTER (WHERE p.status IN ('captured', 'refunding', 'refunded')), 0)::bigint
+                    AS "kept!"
+               FROM flash_sale_orders o LEFT JOIN payments p USING (order_id)
+               WHERE o.sale_id = $1
+               GROUP BY o.order_id
+               HAVING count(p.todo) = 0
+                  AND NOT EXISTS (SELECT 1 FROM refunds r JOIN payments q USING (payment_id)
+                                  WHERE q.order_id = o.order_id AND r.status = 'wanted')
+                  AND CASE o.status WHEN 'confirmed'
+                      THEN count(*) FILTER (WHERE p.pays) <> 1
+                        OR coalesce(sum(p.amount - p.refunded) FILTER (WHERE p.status IN ('captured', 'refunding', 'refunded')), 0)
+                            <> o.amount - o.refunded
+                      ELSE coalesce(sum(p.amount - p.refunded) FILTER (WHERE p.status IN ('captured', 'refunding', 'refunded')), 0)
+                            <> 0 END"#,
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                format!(
+                    "the {} order {} with {} payments has {} of {}",
+                    row.status, row.order_id, row.pays, row.kept, row.due
+                )
+            })
+            .collect())
     }
 
     /// An operator gives money back. All of it: the order ends, and its units are for sale again.

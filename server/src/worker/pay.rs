@@ -9,7 +9,7 @@ use crate::{
     store::payments::{Due, DueRefund, Report, Reported, Revived},
     telemetry::name,
 };
-use flashsale_protocol::{OrderStatus, ServerMessage};
+use flashsale_protocol::{OrderStatus, Phase, ServerMessage};
 use futures_util::{StreamExt, stream};
 use std::{
     sync::Arc,
@@ -160,7 +160,7 @@ async fn revive(app: &App, due: &Due) -> Result<()> {
     };
     let at = sale.lane_refs().find(|at| at.lane == due.lane);
     let taken = match at {
-        Some(at) if row.status == OrderStatus::Cancelled => {
+        Some(at) if row.status == OrderStatus::Cancelled && sale.status != Phase::Cancelled => {
             let units = (row.shopper.clone(), row.order, row.quantity, row.device.clone());
             match app.stock.revive(at, Revive::Take, &units).await {
                 Ok(true) => Some((at, units)),

@@ -187,6 +187,10 @@ impl World {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         for sale in sales {
+            assert_eq!(
+                store.unbalanced_orders(*sale).await.expect("Postgres"),
+                Vec::<String>::new()
+            );
             let mut confirmed = 0;
             for row in store.orders_of_sale(*sale).await.expect("Postgres") {
                 let payments = store.payments_of(row.order).await.expect("Postgres");

@@ -62,6 +62,8 @@ export function wordsFor(view: View): Words {
       return order?.left_ms === 0
         ? calm("Time is up", "The order is being cancelled.")
         : { title: "Pay to finish", text: "Your order is placed. It is yours when it is paid.", tone: "turn" };
+    case "paying":
+      return calm("Your payment is being checked", "The result comes by itself; there is nothing to do.");
     case "confirmed":
       return { title: "It is yours", text: "Paid and confirmed. Thank you.", tone: "good" };
     case "sold_out":
@@ -98,7 +100,7 @@ export function noteWords(note: Note): Words | null {
     case "removed":
       return { title: "You were taken out of the line", text: because.trim() || reasonWords(note.reason), tone: "warn" };
     case "order_cancelled":
-      return { title: "Your order was cancelled", text: `Nothing was charged. ${because.trim() || reasonWords(note.reason)}`.trim(), tone: "warn" };
+      return { title: "Your order was cancelled", text: `${note.reason === "refunded" ? "" : "Nothing was charged. "}${because.trim() || reasonWords(note.reason)}`.trim(), tone: "warn" };
     case "left":
       return null;
   }
@@ -148,6 +150,10 @@ function reasonWords(reason: string | null): string {
     case "unpaid":
     case "payment_too_late":
       return "It was not paid in time.";
+    case "payment_failed":
+      return "The payment could not be completed.";
+    case "refunded":
+      return "The shop gives your money back.";
     case "by_shopper":
     case "cancelled_by_shopper":
       return "You cancelled it.";
