@@ -2,7 +2,10 @@
 //! a unit (I6).
 
 use crate::harness::{Client, DEADLINE, World, command_id};
-use flashsale::payment::signature::{HEADER, TOLERANCE_S, sign};
+use flashsale::payment::{
+    Charge, Standing,
+    signature::{HEADER, TOLERANCE_S, sign},
+};
 use flashsale_protocol::{
     Code, Command, Done, Order, OrderStatus, Payment, Quantity, Role, SaleId, ServerMessage,
 };
@@ -423,6 +426,20 @@ async fn a_payment_that_never_reached_the_provider_is_given_up_there_before_anot
     .await;
     let payment = world.payment_until(&bought, "voided").await;
     assert_eq!(payment["answer"], "payment_declined");
+    // The lost call gets there after all.
+    let charge = Charge {
+        payment: payment["payment_id"]
+            .as_str()
+            .expect("an id")
+            .parse()
+            .expect("a ULID"),
+        order: bought.order,
+        amount: bought.amount,
+        currency: bought.currency.clone(),
+        token: card("approve").token,
+    };
+    let standing = world.server.app.payments.authorize(charge).await;
+    assert_eq!(standing.expect("an answer"), Standing::Voided);
     shopper.ok(pay(&bought, "approve")).await;
     world.check_money(&[sale]).await;
     world.server.stop().await;
