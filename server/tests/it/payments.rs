@@ -243,6 +243,14 @@ async fn an_approved_card_confirms_at_once_and_is_captured_after_the_order_is_co
         (payment["pays"].as_bool(), payment["answer"].as_str()),
         (Some(true), Some("ok"))
     );
+    let metrics = world
+        .http
+        .get(world.url("/metrics"))
+        .send()
+        .await
+        .expect("an answer");
+    let metrics = metrics.text().await.expect("a text");
+    assert!(metrics.contains("flashsale_payments_unsettled{todo=\"refund\"}"));
     world.check_money(&[sale]).await;
     world.server.stop().await;
 }
