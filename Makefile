@@ -16,7 +16,7 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test lint bench queries up down clean
+.PHONY: help setup run build web wasm test lint bench queries docs up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,10 @@ bench: setup ## Rush: SHOPPERS shoppers for STOCK units; the numbers go to targe
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
 	@scripts/prepare-queries
+
+docs: setup ## After a change to a message, code or flag: write docs/asyncapi.yaml and .env.sample
+	@UPDATE_DOCS=1 cargo test --quiet --locked --package flashsale --test it -- the_committed_file the_sample_of
+	@git status --short docs .env.sample
 
 build: setup web ## Build everything for release
 	@cargo build --release --locked --workspace

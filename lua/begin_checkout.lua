@@ -2,7 +2,8 @@
 -- runs out the reconciler asks Postgres about the order.
 -- KEYS: stock, holds, deadlines
 -- ARGV: epoch, lease_ms, then per item: shopper, order
--- Returns: now_ms, then per item "ok quantity device", "ordered quantity device" (this order is finished already),
+-- Returns: now_ms, then per item "ok quantity device command", "ordered quantity device command" (this order is
+--   finished already); command is the one that made the hold;
 --   "checkout_running" (another order of this shopper is), or the record's state, or "none".
 -- Atomic because expiry and checkout must not both get the units.
 local stock, holds, deadlines = KEYS[1], KEYS[2], KEYS[3]
@@ -24,7 +25,7 @@ local function begin(shopper, order)
   end
   if record.order == order and (record.state == 'ordering' or record.state == 'ordered') then
     local word = record.state == 'ordering' and 'ok' or 'ordered'
-    return table.concat({ word, whole(record.quantity), record.device }, ' ')
+    return table.concat({ word, whole(record.quantity), record.device, record.command }, ' ')
   end
   if record.state == 'ordering' then
     return 'checkout_running'
@@ -39,7 +40,7 @@ local function begin(shopper, order)
   lane.ordering = lane.ordering + record.quantity
   record.state, record.order, record.till = 'ordering', order, now + lease_ms
   changed[shopper] = true
-  return table.concat({ 'ok', whole(record.quantity), record.device }, ' ')
+  return table.concat({ 'ok', whole(record.quantity), record.device, record.command }, ' ')
 end
 
 local answers = { whole(now) }

@@ -1,15 +1,15 @@
 -- join: give shoppers their place in line: server time in µs, made strictly increasing.
 -- KEYS: sale, queue, admitting, devices, wants
--- ARGV: per item: shopper, device, quantity
+-- ARGV: per item: shopper, device, quantity, old place (one that was given before and is lost here; 0: a new one)
 -- Returns: now_ms, admitted, then per item one of
---   "ok position place"           waiting (again: the same place)
+--   "ok position place"           waiting (again: the same place); the position of an old place is not exact
 --   "admitting"                   being called at this moment
 --   "other_quantity quantity"     in line already, for another quantity
 --   "device_in_line"              the device stands in line for somebody else
 --   "ended"   "room_closed room_opens_at"   "missing" (the sale is not open in Redis)
 -- Atomic because a place is given once, and a device stands once.
 local sale_key, queue, admitting, devices, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local ITEM = 3
+local ITEM = 4
 
 local function column(first)
   local names = {}
@@ -40,7 +40,7 @@ local function stands(shopper)
   return joined[shopper] or redis.call('ZSCORE', queue, shopper) or redis.call('ZSCORE', admitting, shopper)
 end
 
-local function join(i, shopper, device, quantity)
+local function join(i, shopper, device, quantity, old_place)
   if not phase then
     return 'missing'
   end
@@ -68,9 +68,13 @@ local function join(i, shopper, device, quantity)
     return 'device_in_line'
   end
 
-  last_place = math.max(last_place + 1, time)
+  local place = old_place
+  if place == 0 then
+    last_place = math.max(last_place + 1, time)
+    place = last_place
+  end
   length = length + 1
-  new_places[#new_places + 1] = whole(last_place)
+  new_places[#new_places + 1] = whole(place)
   new_places[#new_places + 1] = shopper
   owner_now[device] = shopper
   new_devices[#new_devices + 1] = device
@@ -80,7 +84,7 @@ local function join(i, shopper, device, quantity)
     new_wants[#new_wants + 1] = shopper
     new_wants[#new_wants + 1] = whole(quantity)
   end
-  joined[shopper] = 'ok ' .. whole(length) .. ' ' .. whole(last_place)
+  joined[shopper] = 'ok ' .. whole(length) .. ' ' .. whole(place)
   return joined[shopper]
 end
 
@@ -88,7 +92,7 @@ local answers = { whole(now), whole(admitted) }
 local i = 0
 for at = 1, #ARGV, ITEM do
   i = i + 1
-  answers[#answers + 1] = join(i, ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]))
+  answers[#answers + 1] = join(i, ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]))
 end
 if #new_places > 0 then
   redis.call('ZADD', queue, unpack(new_places))

@@ -2,13 +2,11 @@
 -- KEYS: sale
 -- ARGV: phase, room_opens_at, starts_at, ends_at, lanes
 -- Returns: now_ms.
--- Atomic because the tick number must start exactly once.
+-- Atomic because the settings must change together.
 local sale = KEYS[1]
 local phase, room_opens_at, starts_at, ends_at, lanes = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local now = now_ms()
 redis.call('HSET', sale, 'phase', phase, 'room_opens_at', room_opens_at, 'starts_at', starts_at, 'ends_at', ends_at,
   'lanes', lanes)
--- Numbering starts at the time in ms and grows by at most ten a second: it stays ahead of its past even if Redis forgets.
-redis.call('HSETNX', sale, 'tick', whole(now))
 return whole(now)

@@ -1,7 +1,7 @@
 -- place: where shoppers stand in line.
 -- KEYS: sale, queue, admitting, wants
 -- ARGV: per item: shopper
--- Returns: now_ms, admitted, then per item "waiting position quantity", "admitting 0 quantity" or "none".
+-- Returns: now_ms, admitted, then per item "waiting position quantity place", "admitting 0 quantity" or "none".
 -- Atomic because a position is only meaningful beside the number admitted at the same moment.
 local sale, queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
@@ -13,7 +13,9 @@ for i, shopper in ipairs(ARGV) do
   if called[i] then
     answers[#answers + 1] = 'admitting 0 ' .. (wanted[i] or '1')
   elseif rank then
-    answers[#answers + 1] = 'waiting ' .. whole(rank + 1) .. ' ' .. (wanted[i] or '1')
+    answers[#answers + 1] = table.concat({
+      'waiting', whole(rank + 1), wanted[i] or '1', whole(tonumber(redis.call('ZSCORE', queue, shopper))),
+    }, ' ')
   else
     answers[#answers + 1] = 'none'
   end

@@ -1,6 +1,8 @@
 -- reserve: put units into shoppers' carts; from their claim, or freely while the gate is open.
 -- KEYS: stock, holds, deadlines, bought, device_units
--- ARGV: epoch, then per item: shopper, quantity, partial (0 | 1), command, device
+-- ARGV: epoch, then per item: shopper, quantity, how, command, device
+--   how: "all" units or none; "partial": fewer when fewer are free; "regain": a hold that was lost with its lane, all or
+--   none, whatever the gate
 -- Returns: now_ms, then per item one of
 --   "ok quantity until state"        held (or the same answer again)
 --   "reused"                         the command id was used with other contents
@@ -21,7 +23,8 @@ local bought = read_many(bought_key, column(2, ITEM), tonumber)
 local devices = read_many(devices_key, column(6, ITEM), tonumber)
 local changed, device_change, reservations = {}, {}, 0
 
-local function reserve(shopper, quantity, partial, command, device)
+local function reserve(shopper, quantity, how, command, device)
+  local partial = how == 'partial'
   local asked = whole(quantity) .. (partial and 'p' or '')
   local record = records[shopper]
   if record and record.command == command then
@@ -53,7 +56,7 @@ local function reserve(shopper, quantity, partial, command, device)
   end
   local claim = record and record.state == 'claim' and record.till > now and record or nil
   local in_carts = lane.claimed + lane.held + lane.ordering
-  if not claim and lane.gate ~= 'open' then
+  if not claim and how ~= 'regain' and lane.gate ~= 'open' then
     if lane.available == 0 and in_carts == 0 then
       return 'short 0 0'
     end
@@ -97,7 +100,7 @@ end
 
 local answers = { whole(now) }
 for i = 2, #ARGV, ITEM do
-  answers[#answers + 1] = reserve(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2] == '1', ARGV[i + 3], ARGV[i + 4])
+  answers[#answers + 1] = reserve(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
 end
 if next(changed) then
   write_records(holds, deadlines, records, changed)

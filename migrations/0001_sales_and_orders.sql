@@ -62,7 +62,7 @@ CREATE TABLE flash_sale_orders (
     amount             BIGINT NOT NULL,
     currency           TEXT NOT NULL,
     status             TEXT NOT NULL CHECK (status IN ('pending', 'confirmed', 'cancelled')),
-    -- Why it was cancelled: by_shopper, unpaid, abandoned, sale_cancelled.
+    -- Why it was cancelled: a word of the protocol's table of reasons.
     reason             TEXT,
     created_at         TIMESTAMPTZ NOT NULL DEFAULT now(),
     -- An unpaid order is cancelled at this time.

@@ -54,7 +54,7 @@ fn whole<T: DeserializeOwned>(value: Value) -> Option<T> {
 mod tests {
     use super::*;
     use crate::fixture::{entry, hold, order, sale, state, tick, welcome};
-    use flashsale_protocol::{Code, Done, EntryState, HoldState, OrderStatus, Reject};
+    use flashsale_protocol::{Code, Done, EntryState, HoldState, OrderStatus, Reason, Reject};
 
     #[test]
     fn every_message_is_read_as_the_protocol_reads_it() {
@@ -104,12 +104,12 @@ mod tests {
             ServerMessage::Hold(hold(HoldState::Revoked, 1)),
             ServerMessage::Order(order(OrderStatus::Pending, 1)),
             ServerMessage::Notice {
-                code: "paused".into(),
+                code: Reason::LimitReached,
                 text: "Back soon.".into(),
                 sale: Some(sale()),
             },
             ServerMessage::Notice {
-                code: "hello".into(),
+                code: Reason::Unknown,
                 text: "All.".into(),
                 sale: None,
             },
@@ -128,6 +128,14 @@ mod tests {
                 "{text}"
             );
             assert_eq!(read(&text), Some(message), "{text}");
+        }
+    }
+
+    #[test]
+    fn golden_frames_are_read_as_the_protocol_reads_them() {
+        for frame in include_str!("../../protocol/golden/server.jsonl").lines() {
+            let message: ServerMessage = serde_json::from_str(frame).expect(frame);
+            assert_eq!(read(frame), Some(message), "{frame}");
         }
     }
 

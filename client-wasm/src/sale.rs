@@ -179,6 +179,7 @@ fn order_rank(status: OrderStatus) -> u8 {
 mod tests {
     use super::*;
     use crate::fixture::{entry, hold, state, tick};
+    use flashsale_protocol::Reason;
     use proptest::prelude::*;
 
     #[test]
@@ -210,7 +211,7 @@ mod tests {
         known.apply_entry(entry(EntryState::Waiting, 15, 2));
         assert_eq!(known.position(), Some(10));
         known.apply_entry(Entry {
-            reason: Some("rebuilt".into()),
+            reason: Some(Reason::LimitReached),
             ..entry(EntryState::Waiting, 15, 3)
         });
         assert_eq!(known.position(), Some(15));

@@ -141,7 +141,7 @@ impl Driver {
                 let _ = self
                     .listeners
                     .notice
-                    .call2(&JsValue::NULL, &code.into(), &text.into());
+                    .call2(&JsValue::NULL, &code.word().into(), &text.into());
             }
         }
     }

@@ -9,8 +9,8 @@ use crate::{
     sale::{self, Known},
 };
 use flashsale_protocol::{
-    CloseCode, Code, Command, CommandId, DeviceId, Done, Order, OrderId, Outcome, Reject, Request, Role,
-    SaleId, ServerMessage, ShopperId, VERBS, Welcome,
+    CloseCode, Code, Command, CommandId, DeviceId, Done, Order, OrderId, Outcome, Reason, Reject, Request,
+    Role, SaleId, ServerMessage, ShopperId, VERBS, Welcome,
     code::{AfterClose, after_close},
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -90,7 +90,7 @@ pub enum Effect {
     Changed(Change),
     Settled(Settled),
     Notice {
-        code: String,
+        code: Reason,
         text: String,
     },
 }

@@ -6,7 +6,8 @@ use crate::{
     state::{ConnectionView, Refusal, State},
 };
 use flashsale_protocol::{
-    Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, SaleId, SaleInfo, Tick,
+    Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId,
+    SaleInfo, Tick,
 };
 use serde::Serialize;
 
@@ -145,7 +146,7 @@ pub struct OrderView {
     pub amount: i64,
     pub currency: String,
     pub status: OrderStatus,
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// A payment is under way: no other is taken until its outcome is known.
     pub paying: bool,
     /// What of `amount` has gone back.
@@ -163,7 +164,7 @@ pub struct OrderView {
 pub struct Note {
     /// hold_expired | hold_released | hold_revoked | turn_lapsed | left | removed | order_cancelled
     pub kind: &'static str,
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     pub at: u64,
 }
 
@@ -418,7 +419,7 @@ fn note(known: &Known, mine: &Mine<'_>) -> Option<Note> {
         };
         Some(Note {
             kind,
-            reason: entry.reason.clone(),
+            reason: entry.reason,
             at: entry.at,
         })
     });
@@ -432,14 +433,14 @@ fn note(known: &Known, mine: &Mine<'_>) -> Option<Note> {
         };
         Some(Note {
             kind,
-            reason: hold.reason.clone(),
+            reason: hold.reason,
             at: hold.at,
         })
     });
     let order = mine.order.filter(|order| order.status == OrderStatus::Cancelled);
     let order = order.map(|order| Note {
         kind: "order_cancelled",
-        reason: order.reason.clone(),
+        reason: order.reason,
         at: order.at,
     });
     let newest = [entry, hold, order]
@@ -478,7 +479,7 @@ impl OrderView {
             amount: order.amount,
             currency: order.currency.clone(),
             status: order.status,
-            reason: order.reason.clone(),
+            reason: order.reason,
             paying: order.paying,
             refunded: order.refunded,
             created_at: order.created_at,

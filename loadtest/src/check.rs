@@ -77,7 +77,7 @@ pub async fn check(
 
     violations.extend(
         store
-            .unbalanced_orders(sale.id)
+            .money_without_units(sale.id)
             .await?
             .into_iter()
             .map(|what| format!("I6: {what}")),

@@ -1,5 +1,6 @@
 //! The load generator: shoppers by the thousand over real WebSockets, and a check of the invariants afterwards.
 
+mod chaos;
 mod check;
 mod report;
 mod rush;
@@ -20,12 +21,17 @@ struct Cli {
 enum Scenario {
     /// Everybody wants one unit at once: watch, join, reserve, check out, pay.
     Rush(rush::Options),
+    /// Everything goes wrong: processes die, stores forget, links break; then every invariant is checked.
+    Chaos(chaos::Options),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Scenario::Rush(options) = Cli::parse().scenario;
-    match rush::run(options).await {
+    let passed = match Cli::parse().scenario {
+        Scenario::Rush(options) => rush::run(options).await,
+        Scenario::Chaos(options) => chaos::run(options).await,
+    };
+    match passed {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -286,7 +286,7 @@ impl Shopper {
     }
 }
 
-async fn connect(server: SocketAddr, from: Ipv4Addr) -> Result<WebSocketStream<TcpStream>> {
+pub async fn connect(server: SocketAddr, from: Ipv4Addr) -> Result<WebSocketStream<TcpStream>> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(SocketAddr::from((from, 0)))?;

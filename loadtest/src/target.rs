@@ -141,7 +141,7 @@ async fn spawn(binary: &Path, data_dir: &Path, listen: &str) -> Result<(Child, S
 }
 
 /// The release server beside this program; built if it is not there.
-async fn server_binary() -> Result<PathBuf> {
+pub async fn server_binary() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let binary = here.parent().unwrap_or(Path::new(".")).join("flashsale");
     let mut build = Command::new("cargo");

@@ -7,11 +7,12 @@
 --   ordered → cancelled.
 
 local LANE_FIELDS = {
-  'epoch', 'supply', 'available', 'claimed', 'held', 'ordering', 'sold', 'gate', 'gate_place', 'opens_at', 'closes_at',
+  'epoch', 'run', 'supply', 'available', 'claimed', 'held', 'ordering', 'sold', 'gate', 'gate_place', 'opens_at', 'closes_at',
   'paused', 'shopper_limit', 'device_limit', 'hold_ms', 'claim_ms',
 }
 
--- Reads the lane's hash; nil and an error reply if the lane is not open under the epoch that the caller believes in.
+-- Reads the lane's hash; nil and an error reply if the lane is not open, in this life of Redis, under the epoch that
+-- the caller believes in.
 local function read_lane(stock_key, epoch)
   local values = redis.call('HMGET', stock_key, unpack(LANE_FIELDS))
   if not values[1] then
@@ -19,6 +20,9 @@ local function read_lane(stock_key, epoch)
   end
   if values[1] ~= epoch then
     return nil, redis.error_reply('LANE_FENCED the lane lives in epoch ' .. values[1])
+  end
+  if values[2] ~= this_run() then
+    return nil, redis.error_reply('LANE_LOST the lane was opened in another life of Redis')
   end
   local lane = {}
   for i, field in ipairs(LANE_FIELDS) do

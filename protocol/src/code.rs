@@ -1,6 +1,6 @@
 //! Every reject and close code, in one table each. A code's number range says what a client should do about it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $word:literal, $status:literal, $retry:literal, $text:literal;)+) => {
@@ -86,6 +86,7 @@ codes! {
     RoomClosed = 313, "room_closed", 409, true, "The waiting room has not opened yet.";
     AlreadyHeld = 314, "already_held", 409, false, "You hold units of this sale already.";
     SaleWrongState = 315, "sale_wrong_state", 409, false, "The sale is not in a state that allows this.";
+    SupplyInUse = 316, "supply_in_use", 409, false, "More units are sold or in carts than that.";
 
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
     HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";
@@ -159,6 +160,115 @@ close_codes! {
     Abuse = 4501, "abuse", "Too many refused commands on one connection.";
 }
 
+macro_rules! reasons {
+    ($($variant:ident = $word:literal, $of:literal, $text:literal;)+) => {
+        /// Why an entry, a hold or an order is as it is, where its state alone does not say it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($variant,)+
+            /// A word of a newer server. A reason only explains: it must not make a message unreadable.
+            Unknown,
+        }
+
+        impl Reason {
+            pub const ALL: &[Reason] = &[$(Reason::$variant),+];
+
+            /// The stable word, as it stands on the wire and in Postgres.
+            pub const fn word(self) -> &'static str {
+                match self { $(Reason::$variant => $word,)+ Reason::Unknown => "unknown" }
+            }
+
+            /// What it is the reason of: the kind of message and its state.
+            pub const fn of(self) -> &'static str {
+                match self { $(Reason::$variant => $of,)+ Reason::Unknown => "" }
+            }
+
+            pub const fn text(self) -> &'static str {
+                match self { $(Reason::$variant => $text,)+ Reason::Unknown => "" }
+            }
+
+            pub fn from_word(word: &str) -> Reason {
+                match word { $($word => Reason::$variant,)+ _ => Reason::Unknown }
+            }
+        }
+    };
+}
+
+reasons! {
+    LimitReached = "limit_reached", "entry removed", "The shopper has as many units as one person may have.";
+    NoSupply = "no_supply", "hold revoked", "There were no units left for the order; nothing was charged.";
+    CheckoutFailed = "checkout_failed", "hold revoked", "The checkout broke off before there was an order; nothing was charged.";
+    StockLost = "stock_lost", "hold revoked, entry lapsed", "The store of holds has failed, and this one could not be kept; nothing was charged.";
+    Restored = "restored", "hold held, entry waiting", "The store of holds has failed; this was lost and is there again.";
+    LineLost = "line_lost", "entry removed", "The store of the line has failed, and this place could not be kept: join again.";
+    ByShopper = "by_shopper", "order cancelled", "The shopper has cancelled it.";
+    Unpaid = "unpaid", "order cancelled", "It was not paid in time.";
+    PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be had; nothing was charged.";
+    Refunded = "refunded", "order cancelled", "The shop has given all of its money back.";
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::from_word(&String::deserialize(deserializer)?))
+    }
+}
+
+/// The tables, as schemas.
+#[cfg(feature = "openapi")]
+mod schema {
+    use super::{Code, Reason};
+    use utoipa::{
+        PartialSchema, ToSchema,
+        openapi::{ObjectBuilder, RefOr, Schema, Type},
+    };
+
+    fn words<'a>(of: impl Iterator<Item = &'a str>, text: String) -> RefOr<Schema> {
+        let words = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(text))
+            .enum_values(Some(of));
+        RefOr::T(Schema::Object(words.build()))
+    }
+
+    impl ToSchema for Code {}
+
+    impl PartialSchema for Code {
+        fn schema() -> RefOr<Schema> {
+            let mut text =
+                String::from("| code | number | HTTP | retry | meaning |\n|---|---|---|---|---|\n");
+            for code in Code::ALL {
+                text += &format!(
+                    "| `{}` | {} | {} | {} | {} |\n",
+                    code.word(),
+                    code.number(),
+                    code.http_status(),
+                    if code.retry() { "yes" } else { "no" },
+                    code.text()
+                );
+            }
+            words(Code::ALL.iter().map(|code| code.word()), text)
+        }
+    }
+
+    impl ToSchema for Reason {}
+
+    impl PartialSchema for Reason {
+        fn schema() -> RefOr<Schema> {
+            let mut text = String::from("| reason | of | meaning |\n|---|---|---|\n");
+            for reason in Reason::ALL {
+                text += &format!("| `{}` | {} | {} |\n", reason.word(), reason.of(), reason.text());
+            }
+            words(Reason::ALL.iter().map(|reason| reason.word()), text)
+        }
+    }
+}
+
 /// What a client does after a close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterClose {
@@ -189,6 +299,23 @@ mod tests {
         assert_eq!((numbers.len(), words.len()), (Code::ALL.len(), Code::ALL.len()));
         let closes: HashSet<_> = CloseCode::ALL.iter().map(|c| c.number()).collect();
         assert_eq!(closes.len(), CloseCode::ALL.len());
+        let reasons: HashSet<_> = Reason::ALL.iter().map(|r| r.word()).collect();
+        assert_eq!(reasons.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn a_reason_of_a_newer_server_does_not_make_a_message_unreadable() {
+        for reason in Reason::ALL {
+            let word = serde_json::to_value(reason).expect("serialises");
+            assert_eq!(
+                serde_json::from_value::<Reason>(word).expect("reads back"),
+                *reason
+            );
+        }
+        assert_eq!(
+            serde_json::from_str::<Reason>("\"new_word\"").expect("reads"),
+            Reason::Unknown
+        );
     }
 
     #[test]

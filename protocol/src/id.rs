@@ -21,6 +21,9 @@ macro_rules! ulid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(
+            value_type = String, pattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        ))]
         pub struct $name(pub Ulid);
 
         impl $name {
@@ -58,6 +61,9 @@ macro_rules! word_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(
+            value_type = String, pattern = "^[A-Za-z0-9._:@-]{1,64}$", example = "u1",
+        ))]
         pub struct $name(String);
 
         impl $name {

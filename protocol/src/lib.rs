@@ -5,7 +5,7 @@ pub mod code;
 pub mod id;
 pub mod message;
 
-pub use code::{CloseCode, Code};
+pub use code::{CloseCode, Code, Reason};
 pub use id::{CommandId, DeviceId, OrderId, PaymentId, SaleId, ShopperId};
 pub use message::*;
 

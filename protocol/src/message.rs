@@ -3,7 +3,7 @@
 //! Units: times are milliseconds since 1970 by the server's (Redis') clock; money is in minor units of the sale's
 //! currency (cents for EUR, yen for JPY).
 
-use crate::{Code, CommandId, DeviceId, OrderId, SaleId, ShopperId};
+use crate::{Code, CommandId, DeviceId, OrderId, Reason, SaleId, ShopperId};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use std::fmt;
@@ -22,6 +22,7 @@ pub struct Request {
 
 /// What a client can ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Who I am. First on every connection. `resume` names the sales to watch again at once.
@@ -101,6 +102,7 @@ pub const VERBS: &[&str] = &[
 
 /// How a shopper pays: an opaque token from the payment provider's own form. Never a card number.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Payment {
     pub token: String,
@@ -115,6 +117,11 @@ impl fmt::Debug for Payment {
 
 /// A number of units, 1 to [`MAX_QUANTITY`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(minimum = 1, maximum = 100)
+)]
 #[serde(transparent)]
 pub struct Quantity(u32);
 
@@ -232,6 +239,7 @@ impl Request {
 
 /// What a server sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerMessage {
     /// The answer to one command. `id` is null only where the frame's own id could not be read.
@@ -250,7 +258,7 @@ pub enum ServerMessage {
     Order(Order),
     /// Something a person should read.
     Notice {
-        code: String,
+        code: Reason,
         text: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sale: Option<SaleId>,
@@ -272,6 +280,7 @@ impl ServerMessage {
 
 /// A command's answer: exactly one of `ok` and `error`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Outcome {
     #[serde(rename = "ok")]
     Ok(Done),
@@ -281,6 +290,7 @@ pub enum Outcome {
 
 /// What a command has done. One key that names the kind: `{"hold":{…}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Done {
     /// `hello`
@@ -305,6 +315,7 @@ pub enum Done {
 
 /// Why not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reject {
     pub code: Code,
     pub message: String,
@@ -350,6 +361,7 @@ impl From<Code> for Reject {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Shopper,
@@ -359,6 +371,7 @@ pub enum Role {
 
 /// The answer to `hello`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Welcome {
     pub shopper: ShopperId,
     pub role: Role,
@@ -373,6 +386,7 @@ pub struct Welcome {
 
 /// All that a page needs to draw one sale for one shopper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SaleState {
     pub sale: SaleInfo,
     pub tick: Tick,
@@ -385,6 +399,7 @@ pub struct SaleState {
 
 /// What does not change from second to second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SaleInfo {
     pub sale: SaleId,
     pub product_id: String,
@@ -407,6 +422,7 @@ pub struct SaleInfo {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Published; the waiting room is not open yet.
@@ -421,6 +437,7 @@ pub enum Phase {
 
 /// A sale's shared state. `seq` only grows: a client drops a tick that is not newer than its last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Tick {
     pub sale: SaleId,
     pub seq: u64,
@@ -452,6 +469,7 @@ pub struct Tick {
 
 /// What a sale's numbers mean for somebody who has nothing yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outlook {
     /// Units are free.
@@ -475,6 +493,7 @@ impl Tick {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EntryState {
     /// In line.
@@ -493,6 +512,7 @@ pub enum EntryState {
 
 /// A shopper's place in line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Entry {
     pub sale: SaleId,
     pub state: EntryState,
@@ -505,7 +525,7 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_until: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// When this was so. Of two entries the later is true.
     pub at: u64,
 }
@@ -538,6 +558,7 @@ impl Entry {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HoldState {
     Held,
@@ -551,6 +572,7 @@ pub enum HoldState {
 
 /// Units in a shopper's cart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Hold {
     pub sale: SaleId,
     pub state: HoldState,
@@ -560,7 +582,7 @@ pub struct Hold {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// When this was so. Of two holds the later is true.
     pub at: u64,
 }
@@ -581,6 +603,7 @@ impl Hold {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
     /// Waits for payment until `expires_at`.
@@ -590,6 +613,7 @@ pub enum OrderStatus {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Order {
     pub order: OrderId,
     pub sale: SaleId,
@@ -599,7 +623,7 @@ pub struct Order {
     pub currency: String,
     pub status: OrderStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     pub created_at: u64,
     /// When an unpaid order is cancelled.
     pub expires_at: u64,

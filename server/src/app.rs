@@ -2,6 +2,7 @@
 
 use crate::{
     auth::{self, Authority},
+    clock,
     config::{Limits, Serve, ServerRole},
     demo, embedded,
     error::Result,
@@ -82,6 +83,7 @@ impl Server {
     /// Connects to (or starts) the services, brings the schema up to date, and listens.
     pub async fn start(config: Serve) -> anyhow::Result<Self> {
         telemetry::start_metrics();
+        clock::step(config.clock_offset_ms);
         if config.dev && !config.listen.ip().is_loopback() {
             anyhow::bail!("--dev lets anybody sign in as an admin: it listens on a loopback address only");
         }

@@ -116,6 +116,9 @@ pub struct Serve {
     /// Create the demo sales and print their links.
     #[arg(long, env = "FLASHSALE_DEMO")]
     pub demo: bool,
+    /// For the fault harness: how wrong this host's clock pretends to be, in ms.
+    #[arg(long, hide = true, default_value_t = 0, allow_hyphen_values = true)]
+    pub clock_offset_ms: i64,
     /// Where the development storefront listens (another origin than the shop).
     #[arg(long, env = "FLASHSALE_STOREFRONT_LISTEN", default_value = "127.0.0.1:8081")]
     pub storefront_listen: SocketAddr,

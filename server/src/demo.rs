@@ -5,6 +5,7 @@ use crate::{
     app::App,
     error::Error,
     sale::Sale,
+    stock::Join,
 };
 use anyhow::anyhow;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -138,7 +139,13 @@ async fn crowd(app: &App, sale: &Sale) -> anyhow::Result<()> {
         let device = format!("demo-device-{i:05}")
             .parse()
             .map_err(|_| Error::unexpected("a demo device"))?;
-        app.stock.join(sale.id, shopper, device, 1).await
+        let join = Join {
+            shopper,
+            device,
+            quantity: 1,
+            old_place: None,
+        };
+        app.stock.join(sale.id, join).await
     });
     let joined: Vec<Result<_, Error>> = joins.buffered(CROWD_AT_ONCE).collect().await;
     for join in joined {

@@ -106,6 +106,20 @@ impl Services {
     }
 }
 
+/// Postgres alone, for a harness that breaks it: its process, and the socket on which it answers. It ends with the process
+/// that started it.
+pub async fn start_postgres_alone(data_dir: &Path) -> Result<(Child, PathBuf)> {
+    let data_dir = prepare_data_dir(data_dir)?;
+    fs::create_dir_all(data_dir.join("log"))?;
+    let owner = postgres_owner()?;
+    let sockets = socket_dir(&data_dir, owner.as_ref())?;
+    let mut postgres = Guard(Some(start_postgres(&data_dir, &sockets, owner.as_ref())?));
+    wait_for_postgres(&sockets, postgres.child()?)
+        .await
+        .with_context(|| log_hint(&data_dir, "postgres"))?;
+    Ok((postgres.take()?, sockets.join(".s.PGSQL.5432")))
+}
+
 /// Ends a service whose start has failed half-way.
 struct Guard(Option<Child>);
 
@@ -291,6 +305,8 @@ fn start_postgres(data_dir: &Path, sockets: &Path, owner: Option<&User>) -> Resu
             "listen_addresses=",
             "-c",
             "max_connections=100",
+            "-c",
+            "port=5432",
             "-c",
             "unix_socket_permissions=0700",
         ])

@@ -14,6 +14,8 @@ pub enum Error {
     Postgres(Arc<sqlx::Error>),
     #[error("the lane is not open in Redis")]
     LaneMissing,
+    #[error("the lane was opened in another life of Redis")]
+    LaneLost,
     #[error("the lane lives in another epoch: {0}")]
     LaneFenced(String),
     #[error("another worker leads this sale")]
@@ -39,6 +41,7 @@ impl Error {
             Error::Redis(_)
             | Error::Postgres(_)
             | Error::LaneMissing
+            | Error::LaneLost
             | Error::LaneFenced(_)
             | Error::NotLeader
             | Error::Deadline(_) => Code::Unavailable,
@@ -79,6 +82,8 @@ impl From<fred::error::Error> for Error {
         let details = error.details();
         if details.starts_with("LANE_MISSING") {
             Error::LaneMissing
+        } else if details.starts_with("LANE_LOST") {
+            Error::LaneLost
         } else if let Some(rest) = details.strip_prefix("LANE_FENCED ") {
             Error::LaneFenced(rest.to_owned())
         } else if details.starts_with("NOT_LEADER") {

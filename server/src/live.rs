@@ -40,11 +40,14 @@ pub enum LiveMessage {
     News(Vec<News>),
     /// A sale's settings have changed: whoever keeps a copy forgets it.
     Changed(SaleId),
+    /// A lane has begun a new life: as above, and what shoppers had in it is looked after.
+    Reopened(SaleId),
 }
 
 const TICK: char = 'T';
 const NEWS_LETTER: char = 'N';
 const CHANGED: char = 'C';
+const REOPENED: char = 'R';
 
 impl LiveMessage {
     pub fn parse(text: &str) -> Option<LiveMessage> {
@@ -58,6 +61,7 @@ impl LiveMessage {
             },
             NEWS_LETTER => Some(LiveMessage::News(serde_json::from_str(json).ok()?)),
             CHANGED => Some(LiveMessage::Changed(json.parse().ok()?)),
+            REOPENED => Some(LiveMessage::Reopened(json.parse().ok()?)),
             _ => None,
         }
     }
@@ -90,9 +94,17 @@ impl Live {
     }
 
     pub async fn changed(&self, sale: SaleId) -> Result<()> {
+        self.announce(CHANGED, sale).await
+    }
+
+    pub async fn reopened(&self, sale: SaleId) -> Result<()> {
+        self.announce(REOPENED, sale).await
+    }
+
+    async fn announce(&self, letter: char, sale: SaleId) -> Result<()> {
         let _: u64 = self
             .client
-            .publish(self.keys.live(sale), format!("{CHANGED}{sale}"))
+            .publish(self.keys.live(sale), format!("{letter}{sale}"))
             .await?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A sale as the server knows it: what Postgres holds, and what follows from it by the clock. Pure.
 
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{Phase, SaleId, SaleInfo, ShopperId};
+use flashsale_protocol::{CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, SaleInfo, ShopperId};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sale {
@@ -46,6 +46,42 @@ pub struct LaneRef {
     pub sale: SaleId,
     pub lane: u16,
     pub epoch: u32,
+}
+
+/// An order of the lane, as Postgres has it at the moment of the new epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneOrder {
+    pub order: OrderId,
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub quantity: u32,
+    pub status: OrderStatus,
+    /// The command of the hold that it was made from.
+    pub hold_command: String,
+}
+
+/// What Postgres says of a lane at the moment of its new epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneSnapshot {
+    pub info: LaneInfo,
+    pub orders: Vec<LaneOrder>,
+}
+
+/// What a shopper has in a sale, as far as this gateway has seen it: should Redis lose it, it is looked after from here
+/// (see `gateway/restore.rs`). Without a socket here there is none.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Stake {
+    /// The place in line, with the quantity wanted.
+    pub place: Option<(u64, u32)>,
+    pub hold: Option<HeldStake>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeldStake {
+    /// The command that made the hold.
+    pub command: CommandId,
+    pub quantity: u32,
+    pub until: u64,
 }
 
 impl Sale {

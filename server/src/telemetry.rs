@@ -1,6 +1,7 @@
 //! Logs and metrics: set up once, names in one place.
 
 use crate::config::{LogFormat, Logging};
+use flashsale_protocol::SaleId;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{io::IsTerminal, sync::OnceLock};
 use tracing_subscriber::EnvFilter;
@@ -21,12 +22,39 @@ pub mod name {
     pub const EXPIRED: &str = "flashsale_expired_total";
     pub const DIVERGENCE: &str = "flashsale_stock_divergence_units";
     pub const OVERSOLD: &str = "flashsale_oversold_units";
+    pub const REBUILDS: &str = "flashsale_lane_rebuilds_total";
+    /// Units that a lane's counters have lost or made up: supply minus the sum of the others.
+    pub const UNBALANCED: &str = "flashsale_unbalanced_units";
+    pub const RESERVATIONS: &str = "flashsale_reservations";
+    pub const RESERVATIONS_EXPIRED: &str = "flashsale_reservations_expired";
+    /// Orders of devices that have ordered more often than one device may hold units of the sale.
+    pub const SAME_DEVICE_ORDERS: &str = "flashsale_same_device_orders";
     pub const SETTLED: &str = "flashsale_checkouts_settled_total";
     /// Payments and refunds with something left to do, by what, and of those the ones that many tries have not settled.
     pub const PAYMENTS_UNSETTLED: &str = "flashsale_payments_unsettled";
     pub const PAYMENTS_STUCK: &str = "flashsale_payments_stuck";
     pub const PAYMENT_CALLS: &str = "flashsale_payment_calls_total";
     pub const LEADING: &str = "flashsale_sales_led";
+}
+
+/// A sale's gauges, which its leader alone sets. A process that leads no longer sets them to 0, or its last numbers would
+/// stand beside the new leader's for ever.
+pub fn forget_sale(sale: SaleId) {
+    let gauges = [
+        name::QUEUE_LENGTH,
+        name::DIVERGENCE,
+        name::OVERSOLD,
+        name::UNBALANCED,
+        name::RESERVATIONS,
+        name::RESERVATIONS_EXPIRED,
+        name::SAME_DEVICE_ORDERS,
+    ];
+    for gauge in gauges {
+        metrics::gauge!(gauge, "sale" => sale.to_string()).set(0.0);
+    }
+    for state in ["available", "claimed", "held", "ordering", "sold"] {
+        metrics::gauge!(name::STOCK, "sale" => sale.to_string(), "state" => state).set(0.0);
+    }
 }
 
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -55,7 +83,7 @@ pub fn metrics_text() -> String {
 /// Installs the recorder once; later calls return the same.
 pub fn start_metrics() -> &'static Option<PrometheusHandle> {
     const COMMAND_BUCKETS: &[f64] = &[
-        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
     ];
     const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
     METRICS.get_or_init(|| {

@@ -2,11 +2,18 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Journey, Note, View } from "../src/client/view";
-import { noteWords, wordsFor } from "../src/text/journey";
+import { noteWords, REASONS, wordsFor } from "../src/text/journey";
 import { REJECTS, words } from "../src/text/rejects";
 
 const PROTOCOL = readFileSync(resolve(import.meta.dirname, "../../protocol/src/code.rs"), "utf8");
 const VIEW = readFileSync(resolve(import.meta.dirname, "../src/client/view.ts"), "utf8");
+
+/** The words in the table of reasons: `Unpaid = "unpaid", …`. */
+function reasons(): string[] {
+  const start = PROTOCOL.indexOf("\nreasons! {");
+  const body = PROTOCOL.slice(start, PROTOCOL.indexOf("\n}", start + 1));
+  return [...body.matchAll(/= "(\w+)",/g)].map((match) => match[1] ?? "");
+}
 
 /** The words in one table of the protocol's source: `SoldOut = 304, "sold_out", …`. */
 function codes(table: string): string[] {
@@ -28,6 +35,11 @@ describe("refusals", () => {
     const final = ["frame_too_large", "protocol_error", "token_expired", "token_invalid", "too_many_sockets", "abuse"];
     expect(final.every((code) => all.includes(code))).toBe(true);
     expect(final.filter((code) => !REJECTS[code])).toEqual([]);
+  });
+
+  test("every reason of the protocol has words, and no words are left for reasons that are gone", () => {
+    expect(reasons().length).toBeGreaterThan(3);
+    expect(Object.keys(REASONS).sort()).toEqual(reasons().sort());
   });
 
   test("no words are left for codes that are gone", () => {

@@ -1,4 +1,4 @@
-//! Golden frames: what stands here is what other languages' clients were written to.
+//! Golden frames: what stands in `golden/` is what other languages' clients were written to.
 
 use super::*;
 
@@ -14,21 +14,7 @@ fn code(text: &str) -> Code {
 
 #[test]
 fn every_command_has_its_golden_frame() {
-    let golden = [
-        format!(r#"{{"device":"d1","id":"{ID}","resume":["{ID}"],"token":"t","type":"hello"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"watch"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"unwatch"}}"#),
-        format!(r#"{{"id":"{ID}","quantity":2,"sale":"{ID}","type":"join"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"leave"}}"#),
-        format!(r#"{{"id":"{ID}","partial":true,"quantity":2,"sale":"{ID}","type":"reserve"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"release"}}"#),
-        format!(r#"{{"id":"{ID}","payment":{{"token":"sandbox_approve"}},"sale":"{ID}","type":"checkout"}}"#),
-        format!(r#"{{"id":"{ID}","order":"{ID}","payment":{{"token":"sandbox_approve"}},"type":"pay"}}"#),
-        format!(r#"{{"id":"{ID}","order":"{ID}","type":"cancel"}}"#),
-        format!(r#"{{"id":"{ID}","type":"orders"}}"#),
-        format!(r#"{{"id":"{ID}","sale":"{ID}","type":"state"}}"#),
-        format!(r#"{{"id":"{ID}","t":7,"type":"ping"}}"#),
-    ];
+    let golden: Vec<&str> = include_str!("../../golden/commands.jsonl").lines().collect();
     assert_eq!(golden.len(), VERBS.len(), "a verb without a golden frame");
     for (frame, verb) in golden.iter().zip(VERBS) {
         let request = Request::parse(frame).expect("golden frames parse");
@@ -40,32 +26,9 @@ fn every_command_has_its_golden_frame() {
 
 #[test]
 fn server_messages_have_their_golden_frames_and_read_back() {
-    let golden = [
-        format!(r#"{{"type":"reply","id":"{ID}","ok":{{"pong":{{"t":7,"now":8}}}}}}"#),
-        r#"{"type":"reply","id":null,"error":{"code":"sold_out","message":"Sold out.","retry":false}}"#
-            .to_owned(),
-        format!(
-            r#"{{"type":"tick","sale":"{ID}","seq":1,"now":2,"phase":"live","starts_at":3,"ends_at":4,"supply":10,"available":5,"claimed":1,"held":1,"ordering":1,"sold":2,"unpaid":1,"waiting":6,"admitted":7,"pace":0.5}}"#
-        ),
-        format!(
-            r#"{{"type":"entry","sale":"{ID}","state":"admitted","quantity":1,"position":0,"admitted":7,"claim_until":9,"at":8}}"#
-        ),
-        format!(r#"{{"type":"hold","sale":"{ID}","state":"held","quantity":1,"expires_at":9,"at":8}}"#),
-        format!(
-            r#"{{"type":"order","order":"{ID}","sale":"{ID}","quantity":1,"unit_price":8900,"amount":8900,"currency":"EUR","status":"pending","created_at":1,"expires_at":2,"at":1}}"#
-        ),
-        format!(
-            r#"{{"type":"order","order":"{ID}","sale":"{ID}","quantity":1,"unit_price":8900,"amount":8900,"currency":"EUR","status":"pending","created_at":1,"expires_at":2,"paying":true,"at":1}}"#
-        ),
-        format!(
-            r#"{{"type":"order","order":"{ID}","sale":"{ID}","quantity":1,"unit_price":8900,"amount":8900,"currency":"EUR","status":"cancelled","reason":"refunded","created_at":1,"expires_at":2,"refunded":8900,"at":3}}"#
-        ),
-        r#"{"type":"notice","code":"paused","text":"The sale is paused."}"#.to_owned(),
-        r#"{"type":"bye","code":4000,"text":"moving","after_ms":0,"window_ms":1000}"#.to_owned(),
-    ];
-    for frame in &golden {
+    for frame in include_str!("../../golden/server.jsonl").lines() {
         let message: ServerMessage = serde_json::from_str(frame).expect(frame);
-        assert_eq!(message.to_json(), *frame);
+        assert_eq!(message.to_json(), frame);
     }
 }
 

@@ -7,13 +7,14 @@ use crate::{
     rest::{Problem, SalePath},
 };
 use axum::extract::State;
-use flashsale_protocol::Phase;
+use flashsale_protocol::{Phase, SaleId};
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Metrics {
-    sale_id: String,
+    sale_id: SaleId,
     status: Phase,
     stock_remaining: u64,
     /// Pending and confirmed.
@@ -44,7 +45,16 @@ pub struct Metrics {
     allocated: u64,
 }
 
-/// `GET /admin/sales/{sale_id}/metrics`
+/// A sale's numbers now.
+#[utoipa::path(
+    get,
+    path = "/admin/sales/{sale_id}/metrics",
+    operation_id = "saleMetrics",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    responses((status = 200, description = "The numbers.", body = Metrics)),
+    security(("token" = [])),
+)]
 pub async fn show(
     State(app): State<Arc<App>>,
     operator: Operator,
@@ -65,7 +75,7 @@ pub async fn show(
         orders.confirmed as f64 / counters.reservations as f64
     };
     Ok(axum::Json(Metrics {
-        sale_id: id.to_string(),
+        sale_id: id,
         status: sale.phase_at(now),
         stock_remaining: counters.available,
         orders_count: orders.pending + orders.confirmed,

@@ -6,7 +6,7 @@ use crate::{
     command,
     payment::state::{Outcome, Todo},
     rest::{
-        Json, Problem, field,
+        IdempotencyKey, Json, Problem, field,
         orders::{OrderView, order_id},
         rfc3339,
     },
@@ -20,13 +20,14 @@ use axum::{
     http::HeaderMap,
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{Code, ServerMessage};
+use flashsale_protocol::{Code, OrderId, ServerMessage};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 const MAX_REASON_CHARS: usize = 500;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefundBody {
     /// Minor units. Without it: all that is left, and the order ends.
@@ -36,7 +37,7 @@ pub struct RefundBody {
     reason: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RefundView {
     refund_id: String,
     amount: i64,
@@ -44,6 +45,7 @@ pub struct RefundView {
     status: String,
     actor: String,
     reason: String,
+    #[schema(format = DateTime)]
     created_at: String,
 }
 
@@ -60,7 +62,7 @@ impl From<RefundRow> for RefundView {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct PaymentView {
     payment_id: String,
     status: &'static str,
@@ -77,6 +79,7 @@ pub struct PaymentView {
     reference: Option<String>,
     /// What is still to be done: ask, capture, void, revive.
     todo: Option<&'static str>,
+    #[schema(format = DateTime)]
     created_at: String,
     refunds: Vec<RefundView>,
 }
@@ -104,7 +107,7 @@ impl PaymentView {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct OrderPayments {
     order: OrderView,
     payments: Vec<PaymentView>,
@@ -112,7 +115,7 @@ pub struct OrderPayments {
     events: Vec<EventView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct EventView {
     event_id: String,
     r#type: String,
@@ -120,14 +123,23 @@ pub struct EventView {
     refusal: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RefundAnswer {
     order: OrderView,
     /// Null: the order cost nothing.
     refund: Option<RefundView>,
 }
 
-/// `GET /admin/orders/{order}`
+/// An order with its payments, refunds and what the provider has sent.
+#[utoipa::path(
+    get,
+    path = "/admin/orders/{order_id}",
+    operation_id = "showOrderPayments",
+    tag = "admin",
+    params(("order_id" = OrderId, Path)),
+    responses((status = 200, description = "The order and its money.", body = OrderPayments)),
+    security(("token" = [])),
+)]
 pub async fn show(
     State(app): State<Arc<App>>,
     operator: Operator,
@@ -153,7 +165,18 @@ pub async fn show(
     }))
 }
 
-/// `POST /admin/orders/{order}/refund`: a part of the money, or all of it; then the order ends and its units are for sale again.
+/// Give money back.
+///
+/// A part of it, or all that is left; then the order ends and its units are for sale again.
+#[utoipa::path(
+    post,
+    path = "/admin/orders/{order_id}/refund",
+    operation_id = "refundOrder",
+    tag = "admin",
+    params(("order_id" = OrderId, Path), IdempotencyKey),
+    responses((status = 200, description = "The order, and the refund on its way.", body = RefundAnswer)),
+    security(("token" = [])),
+)]
 pub async fn refund(
     State(app): State<Arc<App>>,
     operator: Operator,

@@ -3,13 +3,14 @@
 use super::Operator;
 use crate::{
     app::App,
-    command,
+    clock, command,
     error::Error,
     rest::{
         Json, Problem, SalePath, field,
         sales::{SaleList, SaleView, views},
     },
     sale::{LaneInfo, Sale, currency_exponent},
+    supply::{self, Changed},
     worker::reconcile,
 };
 use axum::{extract::State, http::StatusCode};
@@ -17,6 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use flashsale_protocol::{Code, MAX_QUANTITY, Phase, Reject, SaleId};
 use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Limits of a sale's settings.
 const MAX_STOCK: u32 = 100_000_000;
@@ -30,36 +32,59 @@ const MAX_INFLOW: u32 = 100_000;
 const ROOM_BEFORE_START: TimeDelta = TimeDelta::minutes(15);
 
 /// A sale to create. Numbers are signed and wide here, so that a wrong one gets a clear refusal by name.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaleBody {
+    #[schema(min_length = 1, max_length = 5_000)]
     pub product_name: String,
     #[serde(default)]
+    #[schema(max_length = 5_000)]
     pub description: String,
+    /// Without it: made from the name.
     #[serde(default)]
     pub product_id: Option<String>,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
     pub currency: String,
+    /// Minor units of `currency`.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub original_price: i64,
+    /// Minor units of `currency`; not above `original_price`.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub sale_price: i64,
+    #[schema(minimum = 1, maximum = 100_000_000)]
     pub total_stock: i64,
     pub start_time: DateTime<Utc>,
     pub end_time: DateTime<Utc>,
+    /// When the waiting room opens; without it: 15 minutes before the start.
     #[serde(default)]
     pub room_opens_at: Option<DateTime<Utc>>,
+    /// Independent shares of the stock; not more than units.
     #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 64, default = 1)]
     pub lanes: i64,
     #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 100, default = 1)]
     pub per_shopper_limit: i64,
     /// Without it: as many as per shopper.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 100)]
     pub per_device_limit: Option<i64>,
+    /// How long reserved units stay in a cart.
     #[serde(default = "five_minutes")]
+    #[schema(minimum = 200, maximum = 86_400_000, default = 300_000)]
     pub hold_ms: i64,
+    /// How long a turn in line lasts.
     #[serde(default = "two_minutes")]
+    #[schema(minimum = 200, maximum = 86_400_000, default = 120_000)]
     pub claim_ms: i64,
+    /// How long an order waits for its payment.
     #[serde(default = "five_minutes")]
+    #[schema(minimum = 200, maximum = 86_400_000, default = 300_000)]
     pub payment_ms: i64,
+    /// Entries called per 100 ms, at most.
     #[serde(default = "thousand")]
+    #[schema(minimum = 1, maximum = 100_000, default = 1_000)]
     pub inflow: i64,
 }
 
@@ -139,7 +164,7 @@ impl SaleBody {
         let time = |name: &str, ms: i64| {
             Ok::<u64, Problem>(range(name, ms, MIN_TIME_MS as i64, MAX_TIME_MS as i64)? as u64)
         };
-        let now = Utc::now();
+        let now = clock::now();
         Ok(Sale {
             id: SaleId::from_parts(now.timestamp_millis().max(0) as u64, rand::random()),
             merchant: merchant.to_owned(),
@@ -194,29 +219,60 @@ fn split(stock: u32, lanes: u32) -> Vec<LaneInfo> {
 pub async fn open(app: &App, sale: &Sale) -> Result<(), Error> {
     app.store.create_sale(sale).await?;
     // Workers would do it within a second; so it can be joined at once.
-    app.stock.open(sale).await
+    app.stock.open_sale(sale).await?;
+    for info in &sale.lanes {
+        app.stock.open_lane(sale, *info, 0, 0).await?;
+    }
+    Ok(())
 }
 
-/// `POST /admin/sales`
+/// Create a sale.
+#[utoipa::path(
+    post,
+    path = "/admin/sales",
+    operation_id = "createSale",
+    tag = "admin",
+    responses((status = 201, description = "The sale.", body = SaleView)),
+    security(("token" = [])),
+)]
 pub async fn create(
     State(app): State<Arc<App>>,
     operator: Operator,
     Json(body): Json<SaleBody>,
 ) -> Result<(StatusCode, axum::Json<SaleView>), Problem> {
     let sale = body.check(operator.0.shopper.as_str())?;
-    if sale.end_time <= Utc::now() {
+    if sale.end_time <= clock::now() {
         return Err(field("end_time", "must be in the future"));
     }
     open(&app, &sale).await?;
     Ok((StatusCode::CREATED, view(&app, &sale).await?))
 }
 
-/// `GET /admin/sales`
+/// The sales that one may steer.
+///
+/// Admins see all, merchants their own.
+#[utoipa::path(
+    get,
+    path = "/admin/sales",
+    operation_id = "listOwnSales",
+    tag = "admin",
+    responses((status = 200, description = "The sales.", body = SaleList)),
+    security(("token" = [])),
+)]
 pub async fn list(State(app): State<Arc<App>>, operator: Operator) -> Result<axum::Json<SaleList>, Problem> {
     Ok(axum::Json(views(&app, operator.sees()).await?))
 }
 
-/// `GET /admin/sales/{sale_id}`
+/// One sale.
+#[utoipa::path(
+    get,
+    path = "/admin/sales/{sale_id}",
+    operation_id = "showOwnSale",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    responses((status = 200, description = "The sale.", body = SaleView)),
+    security(("token" = [])),
+)]
 pub async fn show(
     State(app): State<Arc<App>>,
     operator: Operator,
@@ -226,7 +282,18 @@ pub async fn show(
     view(&app, &sale).await
 }
 
-/// `POST /admin/sales/{sale_id}/pause`: no more claims and reservations; carts and checkouts go on.
+/// Pause a sale.
+///
+/// No more claims and reservations; carts and checkouts go on.
+#[utoipa::path(
+    post,
+    path = "/admin/sales/{sale_id}/pause",
+    operation_id = "pauseSale",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    responses((status = 200, description = "The sale, paused.", body = SaleView)),
+    security(("token" = [])),
+)]
 pub async fn pause(
     state: State<Arc<App>>,
     operator: Operator,
@@ -242,7 +309,16 @@ pub async fn pause(
     .await
 }
 
-/// `POST /admin/sales/{sale_id}/resume`
+/// Resume a paused sale.
+#[utoipa::path(
+    post,
+    path = "/admin/sales/{sale_id}/resume",
+    operation_id = "resumeSale",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    responses((status = 200, description = "The sale, where the clock has it.", body = SaleView)),
+    security(("token" = [])),
+)]
 pub async fn resume(
     state: State<Arc<App>>,
     operator: Operator,
@@ -252,7 +328,18 @@ pub async fn resume(
     change(state.0, operator, sale.0, &[Phase::Paused], Phase::Scheduled).await
 }
 
-/// `POST /admin/sales/{sale_id}/end`: over now; what is in carts and checkouts may still be bought.
+/// End a sale now.
+///
+/// What is in carts and checkouts may still be bought.
+#[utoipa::path(
+    post,
+    path = "/admin/sales/{sale_id}/end",
+    operation_id = "endSale",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    responses((status = 200, description = "The sale, ended.", body = SaleView)),
+    security(("token" = [])),
+)]
 pub async fn end(
     state: State<Arc<App>>,
     operator: Operator,
@@ -260,6 +347,50 @@ pub async fn end(
 ) -> Result<axum::Json<SaleView>, Problem> {
     let from = [Phase::Scheduled, Phase::Waiting, Phase::Live, Phase::Paused];
     change(state.0, operator, sale.0, &from, Phase::Ended).await
+}
+
+/// How many units a sale is to have in all.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SupplyBody {
+    #[schema(minimum = 1, maximum = 100_000_000)]
+    pub total_stock: i64,
+}
+
+/// Change how many units a sale has.
+///
+/// At any time before its end. Units that are sold or in carts cannot be taken away: the refusal says how few it can be.
+#[utoipa::path(
+    post,
+    path = "/admin/sales/{sale_id}/supply",
+    operation_id = "changeSupply",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    request_body = SupplyBody,
+    responses((status = 200, description = "The sale with its new stock.", body = SaleView)),
+    security(("token" = [])),
+)]
+pub async fn change_supply(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    SalePath(id): SalePath,
+    Json(body): Json<SupplyBody>,
+) -> Result<axum::Json<SaleView>, Problem> {
+    let total = range("total_stock", body.total_stock, 1, i64::from(MAX_STOCK))? as u32;
+    let sale = operator.sale(&app, id).await?;
+    if sale.phase_at(app.stock.clock().await?) == Phase::Ended {
+        return Err(Code::SaleEnded.into());
+    }
+    let changed = supply::change(&app, &sale, total, operator.0.shopper.as_str()).await?;
+    app.forget_sale(id).await;
+    app.live.changed(id).await?;
+    match changed {
+        Changed::Ok => view(&app, &operator.sale(&app, id).await?).await,
+        Changed::InUse { least } => Err(Problem(Reject::because(
+            Code::SupplyInUse,
+            format!("total_stock can be {least} at the least now: the other units are sold or in carts."),
+        ))),
+    }
 }
 
 async fn change(

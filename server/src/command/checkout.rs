@@ -6,12 +6,12 @@ use crate::{
     app::App,
     auth::Caller,
     error::Error,
-    sale::Sale,
+    sale::{Sale, Stake},
     stock::{Begun, Finish, RecordState},
     store::{NewOrder, OrderRow, Placed},
 };
 use flashsale_protocol::{
-    Code, CommandId, Done, Hold, HoldState, OrderId, Payment, Reject, SaleId, ServerMessage,
+    Code, CommandId, Done, Hold, HoldState, OrderId, Payment, Reason, Reject, SaleId, ServerMessage,
 };
 
 pub async fn run(
@@ -59,8 +59,17 @@ async fn place(
         .stock
         .begin_checkout(at, caller.shopper.clone(), order)
         .await?;
-    let (quantity, device) = match begun.value {
-        Begun::Ok { quantity, device } | Begun::Ordered { quantity, device } => (quantity, device),
+    let (quantity, device, hold_command) = match begun.value {
+        Begun::Ok {
+            quantity,
+            device,
+            hold,
+        }
+        | Begun::Ordered {
+            quantity,
+            device,
+            hold,
+        } => (quantity, device, hold),
         other => return done_before(app, caller, command, order, &digest, other).await,
     };
     let amount = sale.line_total(quantity).ok_or_else(|| {
@@ -72,6 +81,7 @@ async fn place(
         shopper: caller.shopper.clone(),
         device,
         command,
+        hold_command,
         digest,
         quantity,
         unit_price: sale.sale_price,
@@ -91,6 +101,8 @@ async fn place(
             {
                 tracing::warn!(%order, %error, "an order is committed, its checkout is left to the reconciler");
             }
+            app.hub
+                .stake(&caller.shopper, sale.id, |stake| *stake = Stake::default());
             let hold = Hold {
                 order: Some(order),
                 ..Hold::ended(sale.id, HoldState::Ordered, quantity, begun.now)
@@ -112,7 +124,7 @@ async fn place(
                 .finish_checkout(at, caller.shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
-                reason: Some("no_supply".into()),
+                reason: Some(Reason::NoSupply),
                 ..Hold::ended(sale.id, HoldState::Revoked, quantity, begun.now)
             };
             app.live

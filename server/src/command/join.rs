@@ -5,7 +5,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::Error,
-    stock::{At, InLine, Joined, RecordState},
+    stock::{At, InLine, Join, Joined, RecordState},
 };
 use flashsale_protocol::{Code, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage};
 
@@ -42,7 +42,15 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
 
     let answer = app
         .stock
-        .join(sale.id, caller.shopper.clone(), device.clone(), quantity.get())
+        .join(
+            sale.id,
+            Join {
+                shopper: caller.shopper.clone(),
+                device: device.clone(),
+                quantity: quantity.get(),
+                old_place: None,
+            },
+        )
         .await?;
     let At {
         now,
@@ -50,7 +58,15 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
     } = answer;
     let (position, place) = match value {
         Joined::Waiting { position, place } => (position, place),
-        Joined::Admitting => return Err(Reject::new(Code::AlreadyInLine).after_ms(200)),
+        // Called in this very moment: the claim's event is under way.
+        Joined::Admitting => {
+            let entry = Entry {
+                position: 1,
+                admitted,
+                ..Entry::settled(sale.id, EntryState::Waiting, quantity.get(), now)
+            };
+            return joined(app, caller, entry);
+        }
         Joined::OtherQuantity { quantity } => {
             return Err(Reject::because(
                 Code::AlreadyInLine,
@@ -80,6 +96,9 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         reason: None,
         at: now,
     };
+    app.hub.stake(&caller.shopper, sale.id, |stake| {
+        stake.place = Some((place, quantity.get()));
+    });
     app.live
         .tell_others(sale.id, caller, ServerMessage::Entry(entry.clone()));
     joined(app, caller, entry)

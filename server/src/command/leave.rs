@@ -4,6 +4,7 @@ use super::Answer;
 use crate::{
     app::App,
     auth::Caller,
+    sale::Stake,
     stock::{Left, RecordState, Released, What},
 };
 use flashsale_protocol::{Code, Done, Entry, EntryState, Reject, SaleId, ServerMessage};
@@ -28,6 +29,8 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
             }
         }
     };
+    app.hub
+        .stake(&caller.shopper, sale.id, |stake| *stake = Stake::default());
     let entry = Entry::settled(sale.id, EntryState::Left, 0, now);
     app.live
         .tell(sale.id, caller.shopper.clone(), ServerMessage::Entry(entry));

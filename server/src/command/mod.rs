@@ -13,6 +13,7 @@ mod release;
 mod reserve;
 mod state;
 
+pub use pay::tell_paid;
 pub use reserve::hold_state;
 pub use state::{sale_state, tick_now};
 
@@ -68,6 +69,12 @@ pub fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
         hasher.update(part.as_bytes());
     }
     hasher.finalize().to_vec()
+}
+
+/// A command id of the server's own, for what it does on somebody's behalf.
+pub fn command_id_now() -> CommandId {
+    let now = crate::clock::now_ms();
+    CommandId::from_parts(now, rand::random())
 }
 
 /// A command id from a REST client's Idempotency-Key: a ULID as it is, anything else by its digest.

@@ -8,7 +8,7 @@ use crate::{
     payment::{Charge, Fact, Standing, state::Outcome},
     store::{
         OrderRow,
-        payments::{NewPayment, PaymentRow, Report},
+        payments::{NewPayment, PaymentRow, Report, Reported},
     },
 };
 use flashsale_protocol::{
@@ -76,6 +76,18 @@ pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId,
             }
             answer(&reported.order, &reported.payment)
         }
+    }
+}
+
+/// Tells the shopper what the provider's news has changed.
+pub fn tell_paid(app: &App, reported: &Reported) {
+    if reported.changed {
+        let order = &reported.order;
+        app.live.tell(
+            order.sale,
+            order.shopper.clone(),
+            ServerMessage::Order(order.view()),
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use super::Answer;
 use crate::{
     app::App,
     auth::Caller,
+    sale::Stake,
     stock::{RecordState, Released, What},
 };
 use flashsale_protocol::{Code, Done, Hold, HoldState, SaleId, ServerMessage};
@@ -16,6 +17,8 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
         .await?;
     match answer.value {
         Released::Ok { quantity } => {
+            app.hub
+                .stake(&caller.shopper, sale.id, |stake| *stake = Stake::default());
             let hold = Hold::ended(sale.id, HoldState::Released, quantity, answer.now);
             app.live
                 .tell_others(sale.id, caller, ServerMessage::Hold(hold.clone()));

@@ -5,7 +5,8 @@ use crate::{
     app::App,
     auth::Caller,
     error::Error,
-    stock::{RecordState, Reserve, Reserved},
+    sale::HeldStake,
+    stock::{How, RecordState, Reserve, Reserved},
 };
 use flashsale_protocol::{
     Code, CommandId, Done, Hold, HoldState, Outlook, Quantity, Reject, SaleId, ServerMessage,
@@ -23,7 +24,7 @@ pub async fn run(
     let item = Reserve {
         shopper: caller.shopper.clone(),
         quantity: quantity.get(),
-        partial,
+        how: if partial { How::Partial } else { How::All },
         command,
         device: caller.device()?.clone(),
     };
@@ -45,6 +46,13 @@ pub async fn run(
                 at: now,
             };
             if state == RecordState::Held {
+                app.hub.stake(&caller.shopper, sale.id, |stake| {
+                    stake.hold = Some(HeldStake {
+                        command,
+                        quantity,
+                        until,
+                    });
+                });
                 app.live
                     .tell_others(sale.id, caller, ServerMessage::Hold(hold.clone()));
             }

@@ -5,7 +5,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::Result,
-    sale::Sale,
+    sale::{HeldStake, Sale},
     stock::{At, InLine, RecordState, Stands, TickNumber},
     store::OrderRow,
 };
@@ -44,11 +44,31 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
         })
     };
     let record = person.value.record;
+    app.hub.stake(shopper, sale.id, |stake| {
+        if let Stands::Waiting { quantity, place, .. } = stands {
+            stake.place = Some((place, quantity));
+        }
+        stake.hold = record
+            .as_ref()
+            .filter(|record| record.state == RecordState::Held)
+            .and_then(|record| {
+                Some(HeldStake {
+                    command: record.command?,
+                    quantity: record.quantity,
+                    until: record.until,
+                })
+            });
+    });
     let entry = match (stands, &record) {
         (_, Some(claim)) if claim.state == RecordState::Claim && claim.until > person.now => {
             entry(EntryState::Admitted, claim.quantity, 0, Some(claim.until))
         }
-        (Stands::Waiting { position, quantity }, _) => entry(EntryState::Waiting, quantity, position, None),
+        (
+            Stands::Waiting {
+                position, quantity, ..
+            },
+            _,
+        ) => entry(EntryState::Waiting, quantity, position, None),
         // Called in this very moment: the claim's event is under way.
         (Stands::Admitting { quantity }, _) => entry(EntryState::Waiting, quantity, 1, None),
         (Stands::Nowhere, Some(claim)) if claim.state == RecordState::Lapsed => {

@@ -24,6 +24,15 @@ const READ_BUFFER_BYTES: usize = 1024;
 /// Bytes that may wait in one socket for a slow client.
 const MAX_WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
+/// The WebSocket; docs/asyncapi.yaml tells what goes over it.
+#[utoipa::path(
+    get,
+    path = "/ws",
+    operation_id = "socket",
+    tag = "socket",
+    params(("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`flashsale.v1`")),
+    responses((status = 101, description = "From here on the connection is a WebSocket.")),
+)]
 pub async fn upgrade(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,

@@ -3,13 +3,15 @@
 
 use crate::{
     app::App,
+    auth::Caller,
     config::Limits,
     live::{LiveMessage, News},
+    sale::Stake,
     stock::{self, Keys},
     telemetry::name,
 };
 use dashmap::DashMap;
-use flashsale_protocol::{CloseCode, Code, Reject, SaleId, ShopperId, Tick};
+use flashsale_protocol::{CloseCode, Code, DeviceId, Reject, SaleId, ShopperId, Tick};
 use fred::{clients::SubscriberClient, prelude::*};
 use governor::{
     DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
@@ -94,6 +96,15 @@ struct Socket {
     watching: Watching,
 }
 
+/// A shopper with a socket here.
+#[derive(Default)]
+struct Present {
+    sockets: Vec<Socket>,
+    /// The device that the newest socket has named.
+    device: Option<DeviceId>,
+    stakes: Vec<(SaleId, Stake)>,
+}
+
 /// The sales that a socket watches, for the count of people looking.
 type Watching = Arc<Mutex<Vec<SaleId>>>;
 
@@ -104,7 +115,7 @@ pub struct Hub {
     subscriber: SubscriberClient,
     keys: Keys,
     sales: DashMap<SaleId, Channel>,
-    shoppers: DashMap<ShopperId, Vec<Socket>>,
+    shoppers: DashMap<ShopperId, Present>,
     addresses: Arc<DashMap<IpAddr, usize>>,
     sockets: Arc<watch::Sender<usize>>,
     next_socket: AtomicU64,
@@ -158,10 +169,10 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let shoppers = &self.hub.hub.shoppers;
-        if let Some(mut sockets) = shoppers.get_mut(&self.shopper) {
-            sockets.retain(|socket| socket.id != self.id);
+        if let Some(mut present) = shoppers.get_mut(&self.shopper) {
+            present.sockets.retain(|socket| socket.id != self.id);
         }
-        shoppers.remove_if(&self.shopper, |_, sockets| sockets.is_empty());
+        shoppers.remove_if(&self.shopper, |_, present| present.sockets.is_empty());
     }
 }
 
@@ -238,13 +249,20 @@ impl Hub {
         let _ = sockets.wait_for(|count| *count == 0).await;
     }
 
+    pub fn device_of(&self, shopper: &ShopperId) -> Option<DeviceId> {
+        self.shoppers.get(shopper)?.device.clone()
+    }
+
     /// Puts a socket among its shopper's. If there are too many, the oldest is closed: the newest is the one in use.
-    pub fn register(app: &Arc<App>, shopper: ShopperId) -> Registration {
+    pub fn register(app: &Arc<App>, caller: &Caller) -> Registration {
+        let shopper = caller.shopper.clone();
         let hub = &app.hub;
         let id = hub.next_socket.fetch_add(1, Ordering::Relaxed);
         let (sender, events) = mpsc::channel(hub.per_socket);
         let close = CancellationToken::new();
-        let mut sockets = hub.shoppers.entry(shopper.clone()).or_default();
+        let mut present = hub.shoppers.entry(shopper.clone()).or_default();
+        present.device = caller.device.clone().or(present.device.take());
+        let sockets = &mut present.sockets;
         let watching = Watching::default();
         sockets.push(Socket {
             id,
@@ -262,7 +280,7 @@ impl Hub {
                 oldest.close.cancel();
             }
         }
-        drop(sockets);
+        drop(present);
         Registration {
             hub: app.clone(),
             shopper,
@@ -301,6 +319,37 @@ impl Hub {
             .map(|live| live.tick.clone())
     }
 
+    /// Notes what a shopper has in a sale, if they have a socket here.
+    pub fn stake(&self, shopper: &ShopperId, sale: SaleId, change: impl FnOnce(&mut Stake)) {
+        let Some(mut present) = self.shoppers.get_mut(shopper) else {
+            return;
+        };
+        let stakes = &mut present.stakes;
+        let at = stakes.iter().position(|(of, _)| *of == sale);
+        let at = at.unwrap_or_else(|| {
+            stakes.push((sale, Stake::default()));
+            stakes.len() - 1
+        });
+        change(&mut stakes[at].1);
+        if stakes[at].1 == Stake::default() {
+            stakes.swap_remove(at);
+        }
+    }
+
+    /// Who has what in a sale, the first in line first.
+    pub fn stakes(&self, sale: SaleId) -> Vec<(ShopperId, Stake)> {
+        let mut found: Vec<_> = self
+            .shoppers
+            .iter()
+            .filter_map(|present| {
+                let stake = present.stakes.iter().find(|(of, _)| *of == sale)?;
+                Some((present.key().clone(), stake.1.clone()))
+            })
+            .collect();
+        found.sort_by_key(|(_, stake)| stake.place);
+        found
+    }
+
     fn deliver_tick(&self, tick: Tick, frame: String) {
         let Some(channel) = self.sales.get(&tick.sale) else {
             return;
@@ -319,11 +368,12 @@ impl Hub {
     }
 
     fn deliver_news(&self, news: &News) {
-        let Some(sockets) = self.shoppers.get(&news.shopper) else {
+        let Some(present) = self.shoppers.get(&news.shopper) else {
             return;
         };
         let frame = Utf8Bytes::from(news.frame.get());
-        for socket in sockets.iter().filter(|socket| news.origin != Some(socket.id)) {
+        let sockets = present.sockets.iter();
+        for socket in sockets.filter(|socket| news.origin != Some(socket.id)) {
             // A socket that does not keep up is closed: its client reconnects and asks for the state.
             if socket.events.try_send(Event::Frame(frame.clone())).is_err() {
                 socket.close.cancel();
@@ -376,7 +426,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
     }
 }
 
-async fn receive(app: &App, message: fred::types::Message) {
+async fn receive(app: &Arc<App>, message: fred::types::Message) {
     let Some(text) = message.value.as_str() else {
         return;
     };
@@ -388,6 +438,10 @@ async fn receive(app: &App, message: fred::types::Message) {
             }
         }
         Some(LiveMessage::Changed(sale)) => app.forget_sale(sale).await,
+        Some(LiveMessage::Reopened(sale)) => {
+            app.forget_sale(sale).await;
+            tokio::spawn(super::restore::run(app.clone(), sale));
+        }
         None => tracing::warn!(channel = %message.channel, "not a message of ours"),
     }
 }
@@ -416,7 +470,7 @@ async fn unsubscribe_unwatched(hub: &Hub) {
 async fn count_active(app: &App) {
     let mut looking: HashMap<SaleId, Vec<String>> = HashMap::new();
     for entry in app.hub.shoppers.iter() {
-        for socket in entry.value() {
+        for socket in &entry.value().sockets {
             for sale in socket.watching.lock().iter().flat_map(|sales| sales.iter()) {
                 looking.entry(*sale).or_default().push(entry.key().to_string());
             }

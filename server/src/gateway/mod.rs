@@ -3,15 +3,17 @@
 mod address;
 mod handshake;
 pub mod hub;
+mod openapi;
+mod operations;
+mod restore;
 mod socket;
 
-use crate::{admin, app::App, rest, telemetry};
+use crate::{admin, app::App, rest};
 pub use address::ClientAddress;
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, State},
+    extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, StatusCode, header},
-    routing::{get, post},
     serve::ListenerExt,
 };
 use flashsale_protocol::MAX_FRAME_BYTES;
@@ -33,63 +35,72 @@ use tower_http::{
     timeout::TimeoutLayer,
     trace::TraceLayer,
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// How long a REST request may take in all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, after the drain window, sockets may take to close.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
-/// Every route.
+/// Every route, but for the pages: the document is built from the same list.
+fn api() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(rest::session::create))
+        .routes(routes!(rest::sales::list))
+        .routes(routes!(rest::sales::show))
+        .routes(routes!(rest::queue::position))
+        .routes(routes!(rest::queue::join))
+        .routes(routes!(rest::carts::show))
+        .routes(routes!(rest::carts::add))
+        .routes(routes!(rest::carts::remove))
+        .routes(routes!(rest::orders::create))
+        .routes(routes!(rest::orders::show))
+        .routes(routes!(rest::orders::pay))
+        .routes(routes!(rest::orders::cancel))
+        .routes(routes!(admin::sales::list, admin::sales::create))
+        .routes(routes!(admin::sales::show))
+        .routes(routes!(admin::sales::pause))
+        .routes(routes!(admin::sales::resume))
+        .routes(routes!(admin::sales::end))
+        .routes(routes!(admin::sales::change_supply))
+        .routes(routes!(admin::metrics::show))
+        .routes(routes!(admin::orders::show))
+        .routes(routes!(admin::orders::refund))
+        .routes(routes!(rest::payments::webhook))
+        .routes(routes!(rest::session::dev))
+        .routes(routes!(rest::session::dev_sign_in))
+}
+
+/// What an operator and a load balancer ask; also there in a process without the gateway role.
+fn operations() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(operations::alive))
+        .routes(routes!(operations::ready))
+        .routes(routes!(operations::metrics))
+}
+
+fn socket() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(handshake::upgrade))
+}
+
 fn routes(app: Arc<App>, web_dir: PathBuf) -> Router {
-    let api = Router::new()
-        .route("/session", post(rest::session::create))
-        .route("/flash-sales", get(rest::sales::list))
-        .route("/flash-sales/{sale}", get(rest::sales::show))
-        .route("/flash-sales/{sale}/queue-position", get(rest::queue::position))
-        .route("/flash-sales/{sale}/join-queue", post(rest::queue::join))
-        .route("/carts/{user}", get(rest::carts::show))
-        .route("/carts/{user}/items", post(rest::carts::add))
-        .route(
-            "/carts/{user}/items/{sale}",
-            axum::routing::delete(rest::carts::remove),
-        )
-        .route("/orders", post(rest::orders::create))
-        .route("/orders/{order}", get(rest::orders::show))
-        .route("/orders/{order}/pay", post(rest::orders::pay))
-        .route("/orders/{order}/cancel", post(rest::orders::cancel))
-        .route("/payments/webhook", post(rest::payments::webhook))
-        .route("/admin/orders/{order}", get(admin::orders::show))
-        .route("/admin/orders/{order}/refund", post(admin::orders::refund))
-        .route("/admin/sales", post(admin::sales::create).get(admin::sales::list))
-        .route("/admin/sales/{sale}", get(admin::sales::show))
-        .route("/admin/sales/{sale}/pause", post(admin::sales::pause))
-        .route("/admin/sales/{sale}/resume", post(admin::sales::resume))
-        .route("/admin/sales/{sale}/end", post(admin::sales::end))
-        .route("/admin/sales/{sale}/metrics", get(admin::metrics::show))
-        .route("/dev", get(rest::session::dev))
-        .route("/dev/sign-in", post(rest::session::dev_sign_in))
+    let (api, operations, socket) = (api(), operations(), socket());
+    let document = openapi::document([&api, &operations, &socket]);
+    let api = Router::from(api)
+        .merge(document)
         .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             REQUEST_TIMEOUT,
         ));
-    let socket = Router::new().route("/ws", get(handshake::upgrade));
     Router::new()
         .merge(api)
         .merge(socket)
-        .merge(operations())
+        .merge(operations)
         .merge(pages(web_dir))
         .layer(common())
         .with_state(app)
-}
-
-/// What an operator and a load balancer ask; also there in a process without the gateway role.
-fn operations() -> Router<Arc<App>> {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(async || telemetry::metrics_text()))
 }
 
 /// The built pages.
@@ -163,19 +174,6 @@ fn common() -> impl tower::Layer<
         .layer(CatchPanicLayer::custom(rest::panicked))
 }
 
-/// Ready: both stores answer, and the server is not stopping.
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.draining.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if app.stock.ping().await.is_err() {
-        (StatusCode::SERVICE_UNAVAILABLE, "redis does not answer\n")
-    } else if app.store.ping().await.is_err() {
-        (StatusCode::SERVICE_UNAVAILABLE, "postgres does not answer\n")
-    } else {
-        (StatusCode::OK, "ready\n")
-    }
-}
-
 /// The threads of the sockets, apart from those of stores and workers: a call to Redis never waits in line with
 /// thousands of sockets that have a tick to send.
 pub struct Threads(Option<Runtime>);
@@ -209,7 +207,7 @@ pub async fn serve(app: Arc<App>, listener: StdListener, web_dir: PathBuf, gatew
     let router = if gateway {
         routes(app, web_dir)
     } else {
-        operations().layer(common()).with_state(app)
+        Router::from(operations()).layer(common()).with_state(app)
     };
     listen(router, listener, draining).await;
 }

@@ -141,7 +141,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             Some(Ok(Message::Binary(_))) => self.offence(None, Code::BinaryFrame.into()).await,
             // Pings are answered by the protocol engine.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
-            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
+            Some(Ok(Message::Close(_))) => {
+                // The protocol engine has the answer ready; it leaves with the next flush.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.stream.flush()).await;
+                Err(End::Gone)
+            }
+            None => Err(End::Gone),
             Some(Err(WsError::Capacity(CapacityError::MessageTooLong { .. }))) => {
                 Err(End::Close(CloseCode::FrameTooLarge))
             }
@@ -250,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 return close.map_or(Ok(()), |code| Err(End::Close(code)));
             }
         };
-        let registration = Hub::register(&self.app, caller.shopper.clone());
+        let registration = Hub::register(&self.app, &caller);
         caller.socket = Some(registration.id);
         let caller = Arc::new(caller);
         self.session = Some(Session {
@@ -402,7 +407,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             None => self.opened + Duration::from_millis(limits.hello_timeout_ms),
             Some(session) => {
                 let idle = self.last_heard + Duration::from_millis(limits.idle_timeout_ms);
-                let now_ms = chrono::Utc::now().timestamp_millis().max(0) as u64;
+                let now_ms = crate::clock::now_ms();
                 let left = Duration::from_millis(session.caller.expires_at.saturating_sub(now_ms));
                 idle.min(Instant::now() + left)
             }
@@ -414,7 +419,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let Some(session) = &self.session else {
             return Err(End::Close(CloseCode::HelloTimeout));
         };
-        if session.caller.expires_at <= chrono::Utc::now().timestamp_millis().max(0) as u64 {
+        if session.caller.expires_at <= crate::clock::now_ms() {
             Err(End::Close(CloseCode::TokenExpired))
         } else if self.last_heard.elapsed() >= Duration::from_millis(limits.idle_timeout_ms) {
             Err(End::Close(CloseCode::Idle))

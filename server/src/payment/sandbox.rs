@@ -6,11 +6,11 @@ use super::{Answer, Charge, EventBody, EventKind, Refunded, Silence, Standing, s
 use crate::{
     app::App,
     batcher::{BatchLimits, Batcher},
+    clock,
     config::COMMAND_DEADLINE,
     error::Error,
     store::sandbox::{Authorize, Books, Entry},
 };
-use chrono::Utc;
 use flashsale_protocol::PaymentId;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -314,7 +314,7 @@ pub async fn deliver(app: Arc<App>, gateway: SocketAddr, stopping: CancellationT
     };
     let step = async || -> Result<(), Error> {
         for (event, body) in sandbox.books.due_events(DELIVERIES).await? {
-            let now_s = Utc::now().timestamp().max(0) as u64;
+            let now_s = clock::now_ms() / 1000;
             let sent = client
                 .post(&url)
                 .header(

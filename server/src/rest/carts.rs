@@ -1,16 +1,17 @@
 //! Carts: a shopper's holds.
 
-use super::{Bearer, Json, Problem, rfc3339};
+use super::{Bearer, IdempotencyKey, Json, Problem, rfc3339};
 use crate::{app::App, command};
 use axum::{
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
 };
-use flashsale_protocol::{Code, Command, Done, Hold, HoldState, Quantity, SaleId};
+use flashsale_protocol::{Code, Command, Done, Hold, HoldState, Quantity, SaleId, ShopperId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddBody {
     sale_id: SaleId,
@@ -21,14 +22,15 @@ pub struct AddBody {
     partial: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct AddedView {
     quantity_reserved: u32,
+    #[schema(format = DateTime)]
     expires_at: String,
     status: HoldState,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct CartView {
     items: Vec<CartItem>,
     /// Minor units of `currency`.
@@ -38,17 +40,29 @@ pub struct CartView {
     expires_in_seconds: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct CartItem {
-    sale_id: String,
+    sale_id: SaleId,
     quantity: u32,
     unit_price: i64,
     currency: String,
+    #[schema(format = DateTime)]
     expires_at: String,
     status: HoldState,
 }
 
-/// `POST /carts/{user_id}/items`
+/// Reserve units.
+///
+/// From one's turn in line or, while nobody waits, freely.
+#[utoipa::path(
+    post,
+    path = "/carts/{user_id}/items",
+    operation_id = "reserve",
+    tag = "cart",
+    params(("user_id" = ShopperId, Path), IdempotencyKey),
+    responses((status = 201, description = "The units are in the cart.", body = AddedView)),
+    security(("token" = [])),
+)]
 pub async fn add(
     State(app): State<Arc<App>>,
     Path(user): Path<String>,
@@ -80,7 +94,16 @@ pub async fn add(
     }
 }
 
-/// `DELETE /carts/{user_id}/items/{sale_id}`
+/// Give reserved units back.
+#[utoipa::path(
+    delete,
+    path = "/carts/{user_id}/items/{sale_id}",
+    operation_id = "release",
+    tag = "cart",
+    params(("user_id" = ShopperId, Path), ("sale_id" = SaleId, Path), IdempotencyKey),
+    responses((status = 204, description = "The units are for sale again.")),
+    security(("token" = [])),
+)]
 pub async fn remove(
     State(app): State<Arc<App>>,
     Path((user, sale)): Path<(String, String)>,
@@ -93,7 +116,16 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /carts/{user_id}`
+/// What is in the cart, in all sales.
+#[utoipa::path(
+    get,
+    path = "/carts/{user_id}",
+    operation_id = "showCart",
+    tag = "cart",
+    params(("user_id" = ShopperId, Path)),
+    responses((status = 200, description = "The cart; it may be empty.", body = CartView)),
+    security(("token" = [])),
+)]
 pub async fn show(
     State(app): State<Arc<App>>,
     Path(user): Path<String>,
@@ -123,7 +155,7 @@ pub async fn show(
             .and_then(|line| total.checked_add(line))
             .ok_or(Code::Internal)?;
         items.push(CartItem {
-            sale_id: sale.id.to_string(),
+            sale_id: sale.id,
             quantity: record.quantity,
             unit_price: sale.sale_price,
             currency: sale.currency.clone(),

@@ -15,9 +15,12 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use flashsale_protocol::{Code, Command, CommandId, DeviceId, Reject, Request as CommandRequest, ShopperId};
+use flashsale_protocol::{
+    Code, Command, CommandId, DeviceId, OrderId, Reject, Request as CommandRequest, ShopperId,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{any::Any, str::FromStr, sync::Arc};
+use utoipa::{IntoParams, ToSchema};
 
 /// A refusal as problem+json.
 #[derive(Debug)]
@@ -41,18 +44,41 @@ impl From<crate::error::Error> for Problem {
     }
 }
 
-#[derive(Serialize)]
-struct ProblemBody<'a> {
+/// A refusal (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// `urn:flashsale:problem:` and the code.
     r#type: String,
-    title: &'a str,
+    title: &'static str,
     status: u16,
     code: Code,
-    detail: &'a str,
+    /// What exactly was refused, for a person.
+    detail: String,
+    /// Whether the same request may succeed later without change.
     retry: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    /// A declined payment leaves this pending order behind, for another try.
     #[serde(skip_serializing_if = "Option::is_none")]
-    order_id: Option<String>,
+    order_id: Option<OrderId>,
+}
+
+/// The header that makes a repetition harmless.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "the document's words for what `run` reads")]
+pub struct IdempotencyKey {
+    /// Made by the client, 1 to 255 visible characters. A ULID is the command's id itself, as on the socket; any other
+    /// text names one. Repeat a request with the same key: it has its effect once, and the same answer.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        value_type = String,
+        required = false
+    )]
+    idempotency_key: Option<String>,
 }
 
 impl IntoResponse for Problem {
@@ -69,10 +95,10 @@ impl IntoResponse for Problem {
             title: code.text(),
             status: code.http_status(),
             code,
-            detail: &message,
+            detail: message,
             retry,
             retry_after_ms,
-            order_id: order.map(|order| order.to_string()),
+            order_id: order,
         };
         let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(body)).into_response();
@@ -224,10 +250,7 @@ pub async fn run(
 pub fn command_id(headers: &HeaderMap) -> Result<CommandId, Problem> {
     const MAX_KEY_CHARS: usize = 255;
     Ok(match headers.get("idempotency-key").map(|value| value.to_str()) {
-        None => CommandId::from_parts(
-            chrono::Utc::now().timestamp_millis().max(0) as u64,
-            rand::random(),
-        ),
+        None => CommandId::from_parts(crate::clock::now_ms(), rand::random()),
         Some(Ok(key)) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
         Some(_) => {
             return Err(field(

@@ -1,27 +1,30 @@
 //! Orders, over REST.
 
-use super::{Bearer, Json, Problem, field, rfc3339};
+use super::{Bearer, IdempotencyKey, Json, Problem, field, rfc3339};
 use crate::app::App;
 use axum::{
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
 };
 use flashsale_protocol::{
-    Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, SaleId, ShopperId,
+    Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, SaleId, ShopperId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderBody {
     user_id: ShopperId,
+    /// Exactly one: every sale is an order of its own.
+    #[schema(min_items = 1, max_items = 1)]
     cart_items: Vec<OrderItem>,
     #[serde(default)]
     payment: Option<Payment>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderItem {
     sale_id: SaleId,
@@ -30,26 +33,29 @@ pub struct OrderItem {
     quantity: Option<Quantity>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PayBody {
     payment: Payment,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct OrderView {
-    order_id: String,
-    /// The brief's outcome of the checkout: there is a guaranteed order. A refusal is an error instead.
-    status: &'static str,
+    order_id: OrderId,
+    /// The outcome of the checkout: there is a guaranteed order. A refusal is an error instead.
+    status: CheckoutStatus,
     order_status: OrderStatus,
-    sale_id: String,
+    sale_id: SaleId,
     quantity: u32,
     unit_price: i64,
     amount: i64,
     currency: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    reason: Option<Reason>,
+    #[schema(format = DateTime)]
     created_at: String,
+    /// When an unpaid order is cancelled.
+    #[schema(format = DateTime)]
     expires_at: String,
     /// A payment's outcome is not known yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -59,13 +65,19 @@ pub struct OrderView {
     refunded: Option<i64>,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckoutStatus {
+    Success,
+}
+
 impl From<Order> for OrderView {
     fn from(order: Order) -> Self {
         Self {
-            order_id: order.order.to_string(),
-            status: "success",
+            order_id: order.order,
+            status: CheckoutStatus::Success,
             order_status: order.status,
-            sale_id: order.sale.to_string(),
+            sale_id: order.sale,
             quantity: order.quantity,
             unit_price: order.unit_price,
             amount: order.amount,
@@ -79,7 +91,18 @@ impl From<Order> for OrderView {
     }
 }
 
-/// `POST /orders`: the held units of one sale become an order.
+/// Check out.
+///
+/// The held units of one sale become an order; with `payment`, it is paid at once.
+#[utoipa::path(
+    post,
+    path = "/orders",
+    operation_id = "checkOut",
+    tag = "orders",
+    params(IdempotencyKey),
+    responses((status = 201, description = "The order stands.", body = OrderView)),
+    security(("token" = [])),
+)]
 pub async fn create(
     State(app): State<Arc<App>>,
     bearer: Bearer,
@@ -117,7 +140,16 @@ pub async fn create(
     ))
 }
 
-/// `GET /orders/{id}`
+/// One order.
+#[utoipa::path(
+    get,
+    path = "/orders/{order_id}",
+    operation_id = "showOrder",
+    tag = "orders",
+    params(("order_id" = OrderId, Path)),
+    responses((status = 200, description = "The order.", body = OrderView)),
+    security(("token" = [])),
+)]
 pub async fn show(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
@@ -129,7 +161,16 @@ pub async fn show(
     Ok(axum::Json(row.ok_or(Code::OrderUnknown)?.view().into()))
 }
 
-/// `POST /orders/{id}/pay`
+/// Pay a pending order.
+#[utoipa::path(
+    post,
+    path = "/orders/{order_id}/pay",
+    operation_id = "payOrder",
+    tag = "orders",
+    params(("order_id" = OrderId, Path), IdempotencyKey),
+    responses((status = 200, description = "The order, confirmed.", body = OrderView)),
+    security(("token" = [])),
+)]
 pub async fn pay(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
@@ -144,7 +185,16 @@ pub async fn pay(
     order(super::run(&app, &caller, &headers, command).await?)
 }
 
-/// `POST /orders/{id}/cancel`
+/// Cancel a pending order; its units are for sale again.
+#[utoipa::path(
+    post,
+    path = "/orders/{order_id}/cancel",
+    operation_id = "cancelOrder",
+    tag = "orders",
+    params(("order_id" = OrderId, Path), IdempotencyKey),
+    responses((status = 200, description = "The order, cancelled.", body = OrderView)),
+    security(("token" = [])),
+)]
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,

@@ -1,13 +1,14 @@
 //! The waiting line, over REST.
 
-use super::{Bearer, Json, Problem, SalePath, field, rfc3339};
+use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, rfc3339};
 use crate::{app::App, command};
 use axum::{extract::State, http::HeaderMap};
-use flashsale_protocol::{Command, DeviceId, Done, Entry, EntryState, Quantity, ShopperId};
+use flashsale_protocol::{Command, DeviceId, Done, Entry, EntryState, Quantity, SaleId, ShopperId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinBody {
     user_id: ShopperId,
@@ -17,28 +18,46 @@ pub struct JoinBody {
     quantity: Quantity,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct JoinedView {
+    /// A signed proof of the place, for `Queue-Token`.
     queue_token: String,
+    /// 1 is next; 0 where it is this shopper's turn already.
     position: u64,
     status: EntryState,
+    /// When the turn ends, if it is this shopper's turn.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     claim_until: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct PositionView {
     position: u64,
     /// Estimated from the measured pace; null while nothing moves.
     wait_time_seconds: Option<u64>,
     /// When the turn is expected to come; null while nothing moves.
+    #[schema(format = DateTime)]
     estimated_start_time: Option<String>,
     status: EntryState,
+    /// When the turn ends, if it is this shopper's turn.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     claim_until: Option<String>,
 }
 
-/// `POST /flash-sales/{sale_id}/join-queue`
+/// Take a place in line.
+///
+/// Again by the same shopper: the same place.
+#[utoipa::path(
+    post,
+    path = "/flash-sales/{sale_id}/join-queue",
+    operation_id = "joinQueue",
+    tag = "line",
+    params(("sale_id" = SaleId, Path), IdempotencyKey),
+    responses((status = 200, description = "The place.", body = JoinedView)),
+    security(("token" = [])),
+)]
 pub async fn join(
     State(app): State<Arc<App>>,
     SalePath(sale): SalePath,
@@ -75,7 +94,19 @@ pub async fn join(
     }))
 }
 
-/// `GET /flash-sales/{sale_id}/queue-position`, with the queue token in `Queue-Token` if there is one.
+/// Where one stands in line.
+#[utoipa::path(
+    get,
+    path = "/flash-sales/{sale_id}/queue-position",
+    operation_id = "queuePosition",
+    tag = "line",
+    params(
+        ("sale_id" = SaleId, Path),
+        ("Queue-Token" = Option<String>, Header, description = "The proof of place that join-queue gave; checked if sent."),
+    ),
+    responses((status = 200, description = "The place.", body = PositionView)),
+    security(("token" = [])),
+)]
 pub async fn position(
     State(app): State<Arc<App>>,
     SalePath(sale): SalePath,

@@ -7,14 +7,15 @@ use crate::{
     sale::{Sale, currency_exponent, ms, phase_word},
 };
 use axum::extract::State;
-use flashsale_protocol::{Phase, Tick};
+use flashsale_protocol::{Phase, SaleId, Tick};
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// A sale, with the brief's fields first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SaleView {
-    pub sale_id: String,
+    pub sale_id: SaleId,
     pub product_name: String,
     /// Units that are free now.
     pub stock: u64,
@@ -29,8 +30,11 @@ pub struct SaleView {
     pub currency_exponent: u32,
     pub total_stock: u32,
     pub status: Phase,
+    #[schema(format = DateTime)]
     pub room_opens_at: String,
+    #[schema(format = DateTime)]
     pub start_time: String,
+    #[schema(format = DateTime)]
     pub end_time: String,
     pub per_shopper_limit: u32,
     pub per_device_limit: u32,
@@ -40,6 +44,7 @@ pub struct SaleView {
     pub inflow: u32,
     pub lanes: usize,
     pub queue_length: u64,
+    #[schema(format = DateTime)]
     pub created_at: String,
 }
 
@@ -53,7 +58,7 @@ impl SaleView {
             _ => end,
         };
         Self {
-            sale_id: sale.id.to_string(),
+            sale_id: sale.id,
             product_name: sale.product_name.clone(),
             stock: tick.available,
             remaining_time: next.saturating_sub(tick.now).div_ceil(1000),
@@ -81,17 +86,34 @@ impl SaleView {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SaleList {
     sales: Vec<SaleView>,
 }
 
-/// `GET /flash-sales`: what is on or coming first, what is over last.
+/// All sales.
+///
+/// What is on or coming first, what is over last.
+#[utoipa::path(
+    get,
+    path = "/flash-sales",
+    operation_id = "listSales",
+    tag = "sales",
+    responses((status = 200, description = "The sales.", body = SaleList)),
+)]
 pub async fn list(State(app): State<Arc<App>>) -> Result<axum::Json<SaleList>, Problem> {
     Ok(axum::Json(views(&app, None).await?))
 }
 
-/// `GET /flash-sales/{sale_id}`
+/// One sale, with its stock now.
+#[utoipa::path(
+    get,
+    path = "/flash-sales/{sale_id}",
+    operation_id = "showSale",
+    tag = "sales",
+    params(("sale_id" = SaleId, Path)),
+    responses((status = 200, description = "The sale.", body = SaleView)),
+)]
 pub async fn show(
     State(app): State<Arc<App>>,
     SalePath(id): SalePath,

@@ -15,11 +15,12 @@ use axum::{
 use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 const COOKIE: &str = "flashsale_device";
 const COOKIE_LIFE_S: u64 = 365 * 24 * 3600;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionBody {
     /// The device of an earlier session, for pages that cannot keep cookies.
@@ -27,15 +28,32 @@ pub struct SessionBody {
     device: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Session {
+    /// A bearer token, good with `device` only.
     token: String,
-    shopper: String,
-    device: String,
+    shopper: ShopperId,
+    device: DeviceId,
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 
-/// `POST /session`: a guest. The same device is the same guest; a device is known by its cookie or its id.
+/// Begin a guest session.
+///
+/// The same device is the same guest; a device is known by its cookie or its id.
+#[utoipa::path(
+    post,
+    path = "/session",
+    operation_id = "beginSession",
+    tag = "session",
+    request_body = Option<SessionBody>,
+    responses((
+        status = 200,
+        description = "The session.",
+        body = Session,
+        headers(("Set-Cookie" = String, description = "The device, for the next session.")),
+    )),
+)]
 pub async fn create(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,
@@ -70,11 +88,11 @@ pub async fn create(
         .issue(shopper.clone(), Role::Shopper, Some(device.clone()), GUEST_LIFE)
         .map_err(failed)?;
     let cookie = format!("{COOKIE}={device}; Path=/; HttpOnly; SameSite=Lax; Max-Age={COOKIE_LIFE_S}");
-    let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
+    let now = crate::clock::now_ms();
     let session = Session {
         token,
-        shopper: shopper.to_string(),
-        device: device.to_string(),
+        shopper,
+        device,
         expires_at: rfc3339(now + GUEST_LIFE.as_millis() as u64),
     };
     Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), axum::Json(session)))
@@ -92,7 +110,14 @@ pub fn device_of(headers: &HeaderMap, authority: &Authority) -> Option<DeviceId>
         .and_then(|(_, value)| authority.known_device(value))
 }
 
-/// `GET /dev`: whether the development sign-in is there.
+/// Whether the development sign-in is there.
+#[utoipa::path(
+    get,
+    path = "/dev",
+    operation_id = "hasDevelopmentSignIn",
+    tag = "development",
+    responses((status = 204, description = "The server runs with `--dev`.")),
+)]
 pub async fn dev(State(app): State<Arc<App>>) -> Result<StatusCode, Problem> {
     if app.dev {
         Ok(StatusCode::NO_CONTENT)
@@ -101,21 +126,31 @@ pub async fn dev(State(app): State<Arc<App>>) -> Result<StatusCode, Problem> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     role: Role,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SignedIn {
     token: String,
-    shopper: String,
+    shopper: ShopperId,
     role: Role,
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 
-/// `POST /dev/sign-in`: any role without a password. Only with `--dev`, and then only on a loopback address.
+/// Sign in without a password.
+///
+/// Only with `--dev`, and then only on a loopback address.
+#[utoipa::path(
+    post,
+    path = "/dev/sign-in",
+    operation_id = "developmentSignIn",
+    tag = "development",
+    responses((status = 200, description = "A token of that role.", body = SignedIn)),
+)]
 pub async fn dev_sign_in(
     State(app): State<Arc<App>>,
     Json(body): Json<SignIn>,
@@ -136,10 +171,10 @@ pub async fn dev_sign_in(
         .authority
         .issue(shopper.clone(), role, None, ISSUED_LIFE)
         .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
-    let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
+    let now = crate::clock::now_ms();
     Ok(axum::Json(SignedIn {
         token,
-        shopper: shopper.to_string(),
+        shopper,
         role,
         expires_at: rfc3339(now + ISSUED_LIFE.as_millis() as u64),
     }))

@@ -7,7 +7,7 @@ use crate::{
     sale::{LaneRef, ms},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{Code, CommandId, DeviceId, Order, OrderId, OrderStatus, SaleId, ShopperId};
+use flashsale_protocol::{Code, CommandId, DeviceId, Order, OrderId, OrderStatus, Reason, SaleId, ShopperId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
@@ -25,6 +25,8 @@ pub struct NewOrder {
     pub shopper: ShopperId,
     pub device: DeviceId,
     pub command: CommandId,
+    /// The command that made the hold.
+    pub hold_command: String,
     /// SHA-256 of verb and payload.
     pub digest: Vec<u8>,
     pub quantity: u32,
@@ -56,7 +58,7 @@ pub struct OrderRow {
     pub amount: i64,
     pub currency: String,
     pub status: OrderStatus,
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub changed_at: DateTime<Utc>,
@@ -75,7 +77,7 @@ impl OrderRow {
             amount: self.amount,
             currency: self.currency.clone(),
             status: self.status,
-            reason: self.reason.clone(),
+            reason: self.reason,
             created_at: ms(self.created_at),
             expires_at: ms(self.expires_at),
             paying: self.paying_since.is_some(),
@@ -119,13 +121,8 @@ impl RawOrder {
             unit_price: self.unit_price,
             amount: self.amount,
             currency: self.currency,
-            status: match self.status.as_str() {
-                "pending" => OrderStatus::Pending,
-                "confirmed" => OrderStatus::Confirmed,
-                "cancelled" => OrderStatus::Cancelled,
-                _ => return Err(bad("status")),
-            },
-            reason: self.reason,
+            status: order_status(&self.status)?,
+            reason: self.reason.as_deref().map(Reason::from_word),
             created_at: self.created_at,
             expires_at: self.expires_at,
             changed_at: self.changed_at,
@@ -197,6 +194,22 @@ impl Store {
         .collect()
     }
 
+    /// Holds that have become more than one order: shopper, the hold's command, orders. None, ever (I3).
+    pub async fn holds_ordered_twice(&self, sale: SaleId) -> Result<Vec<(String, String, i64)>> {
+        let rows = sqlx::query!(
+            r#"SELECT user_id, hold_command, count(*) AS "orders!" FROM flash_sale_orders
+               WHERE sale_id = $1 AND hold_command <> '-' AND quantity_allocated > 0
+               GROUP BY user_id, hold_command HAVING count(*) > 1"#,
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.user_id, row.hold_command, row.orders))
+            .collect())
+    }
+
     /// The digest under which a command was carried out, if it was.
     pub async fn command_digest(&self, shopper: &ShopperId, command: CommandId) -> Result<Option<Vec<u8>>> {
         Ok(sqlx::query_scalar!(
@@ -206,22 +219,6 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?)
-    }
-
-    /// What a lane's shoppers and devices have in orders: (shopper, device, units).
-    pub async fn bought(&self, at: LaneRef) -> Result<Vec<(String, String, u32)>> {
-        let rows = sqlx::query!(
-            r#"SELECT user_id, device_id, sum(quantity_allocated)::int AS "units!" FROM flash_sale_orders
-             WHERE sale_id = $1 AND lane = $2 AND status IN ('pending', 'confirmed') GROUP BY 1, 2"#,
-            at.sale.to_string(),
-            at.lane as i16,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| (row.user_id, row.device_id, row.units as u32))
-            .collect())
     }
 
     /// Settles a checkout that its gateway has left: if the order is not there, it never will be.
@@ -237,13 +234,14 @@ impl Store {
         sqlx::query!(
             "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
                 quantity_allocated, unit_price, amount, currency, status, reason, expires_at)
-             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', 'abandoned', now())
+             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', $6, now())
              ON CONFLICT (order_id) DO NOTHING",
             order.to_string(),
             at.sale.to_string(),
             at.lane as i16,
             shopper.as_str(),
             device.as_str(),
+            Reason::CheckoutFailed.word(),
         )
         .execute(&mut *tx)
         .await?;
@@ -287,6 +285,9 @@ impl Store {
         let refusal = match row.status {
             OrderStatus::Pending => None,
             OrderStatus::Confirmed => Some(Code::OrderConfirmed),
+            // The shopper's wish has come true before, by another command of theirs.
+            OrderStatus::Cancelled if row.reason == Some(Reason::ByShopper) => None,
+            // Cancelled by something else: to cancel it again is no success of this command.
             OrderStatus::Cancelled => Some(Code::OrderCancelled),
         };
         let inserted = sqlx::query!(
@@ -309,13 +310,15 @@ impl Store {
             tx.commit().await?;
             return Ok(Err(code));
         }
-        cancel_rows(
-            &mut tx,
-            std::slice::from_ref(&row),
-            "by_shopper",
-            shopper.as_str(),
-        )
-        .await?;
+        if row.status == OrderStatus::Pending {
+            cancel_rows(
+                &mut tx,
+                std::slice::from_ref(&row),
+                Reason::ByShopper,
+                shopper.as_str(),
+            )
+            .await?;
+        }
         let row = load(&mut tx, &ids).await?.remove(&ids[0]);
         tx.commit().await?;
         row.map(Ok)
@@ -338,7 +341,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let rows: Vec<OrderRow> = load(&mut tx, &ids).await?.into_values().collect();
-        cancel_rows(&mut tx, &rows, "unpaid", "worker").await?;
+        cancel_rows(&mut tx, &rows, Reason::Unpaid, "worker").await?;
         let rows = load(&mut tx, &ids).await?.into_values().collect();
         tx.commit().await?;
         Ok(rows)
@@ -363,6 +366,22 @@ impl Store {
         .collect()
     }
 
+    /// Orders of devices that have ordered more than `limit` times: by several accounts, or by ordering and cancelling.
+    pub async fn same_device_orders(&self, sale: SaleId, limit: u32) -> Result<u64> {
+        let orders = sqlx::query_scalar!(
+            r#"SELECT coalesce(sum(orders), 0)::bigint AS "orders!" FROM (
+                   SELECT count(*) AS orders FROM flash_sale_orders
+                   WHERE sale_id = $1 AND quantity_allocated > 0
+                   GROUP BY device_id HAVING count(*) > $2
+               ) AS devices"#,
+            sale.to_string(),
+            i64::from(limit),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(orders as u64)
+    }
+
     pub async fn mark_returned(&self, orders: &[OrderId]) -> Result<()> {
         let ids: Vec<String> = orders.iter().map(OrderId::to_string).collect();
         sqlx::query!(
@@ -373,6 +392,15 @@ impl Store {
         .await?;
         Ok(())
     }
+}
+
+pub(super) fn order_status(word: &str) -> Result<OrderStatus> {
+    Ok(match word {
+        "pending" => OrderStatus::Pending,
+        "confirmed" => OrderStatus::Confirmed,
+        "cancelled" => OrderStatus::Cancelled,
+        other => return Err(Error::unexpected(format!("an order in the state {other:?}"))),
+    })
 }
 
 /// Orders by id.
@@ -418,7 +446,7 @@ pub(super) async fn lock(connection: &mut PgConnection, ids: &[String]) -> Resul
 pub(super) async fn cancel_rows(
     connection: &mut PgConnection,
     rows: &[OrderRow],
-    reason: &str,
+    reason: Reason,
     actor: &str,
 ) -> Result<()> {
     if rows.is_empty() {
@@ -440,7 +468,7 @@ pub(super) async fn cancel_rows(
          SET status = 'cancelled', reason = $2, changed_at = clock_timestamp(), units_returned = FALSE
          WHERE order_id = ANY($1)",
         &ids,
-        reason,
+        reason.word(),
     )
     .execute(&mut *connection)
     .await?;
@@ -488,6 +516,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
     let shoppers = column(|o| o.shopper.to_string());
     let devices = column(|o| o.device.to_string());
     let commands = column(|o| o.command.to_string());
+    let holds = column(|o| o.hold_command.clone());
     let currencies = column(|o| o.currency.clone());
     let digests: Vec<Vec<u8>> = sorted.iter().map(|order| order.digest.clone()).collect();
     let quantities: Vec<i32> = sorted.iter().map(|order| order.quantity as i32).collect();
@@ -523,12 +552,13 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
 
     let fresh: HashSet<String> = sqlx::query_scalar!(
         "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
-            quantity_allocated, unit_price, amount, currency, status, expires_at)
+            quantity_allocated, unit_price, amount, currency, status, expires_at, hold_command)
          SELECT i.order_id, $1, $2, i.user_id, i.device_id, i.quantity, i.quantity, i.unit_price,
-            i.amount, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond'
+            i.amount, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond',
+            i.hold_command
          FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::text[], $9::bigint[], $10::bool[],
-                $11::bigint[])
-            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits, amount)
+            $11::text[], $12::bigint[])
+            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits, hold_command, amount)
          WHERE i.fits
          ON CONFLICT (order_id) DO NOTHING
          RETURNING order_id",
@@ -542,6 +572,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
         &currencies,
         &payment_ms,
         &fits,
+        &holds,
         &amounts,
     )
     .fetch_all(&mut *tx)

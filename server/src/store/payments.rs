@@ -12,7 +12,7 @@ use crate::{
     sale::LaneRef,
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{Code, CommandId, OrderId, OrderStatus, PaymentId, SaleId, ShopperId};
+use flashsale_protocol::{Code, CommandId, OrderId, OrderStatus, PaymentId, Reason, SaleId, ShopperId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
@@ -310,8 +310,9 @@ impl Store {
         .await?)
     }
 
-    /// I6 in one query, for checks: orders about whose money nothing is left to do, and whose kept money is not what they cost.
-    pub async fn unbalanced_orders(&self, sale: SaleId) -> Result<Vec<String>> {
+    /// Where money and units of a sale do not belong together, though nothing is left to do about them: one line each. None,
+    /// ever (I6).
+    pub async fn money_without_units(&self, sale: SaleId) -> Result<Vec<String>> {
         let rows = sqlx::query!(
             r#"SELECT o.order_id, o.status, o.amount - o.refunded AS "due!", count(*) FILTER (WHERE p.pays) AS "pays!",
                 coalesce(sum(p.amount - p.refunded) FILTER (WHERE p.status IN ('captured', 'refunding', 'refunded')), 0)::bigint
@@ -440,7 +441,13 @@ impl Store {
         let cancels =
             order.status == OrderStatus::Confirmed && payment.state.refund_asked == payment.state.amount;
         if cancels {
-            orders::cancel_rows(&mut tx, std::slice::from_ref(&order), "refunded", &ask.actor).await?;
+            orders::cancel_rows(
+                &mut tx,
+                std::slice::from_ref(&order),
+                Reason::Refunded,
+                &ask.actor,
+            )
+            .await?;
             order = load(&mut tx, &ids)
                 .await?
                 .remove(&ids[0])
@@ -736,7 +743,7 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Reported>> {
     refund_all(&mut tx, &unwanted).await?;
     finish_refunds(&mut tx, &done, &changed).await?;
     confirm(&mut tx, &confirmed).await?;
-    orders::cancel_rows(&mut tx, &cancelled, "payment_failed", "worker").await?;
+    orders::cancel_rows(&mut tx, &cancelled, Reason::PaymentFailed, "worker").await?;
     // A shopper sees their order anew when it has another state, when a payment is answered, and when money is back.
     let mut news: HashSet<String> = changed
         .iter()
@@ -794,7 +801,7 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Reported>> {
 
 /// Cancelled because its time was up, by nobody's wish.
 fn is_unpaid(row: &OrderRow) -> bool {
-    row.status == OrderStatus::Cancelled && row.reason.as_deref() == Some("unpaid")
+    row.status == OrderStatus::Cancelled && row.reason == Some(Reason::Unpaid)
 }
 
 fn mismatch(row: &OrderRow, payment: &PaymentRow, event: &Event) -> audit::Entry {

@@ -1,9 +1,10 @@
 //! Sales and their lanes.
 
+use super::orders::order_status;
 use super::{Store, audit};
 use crate::{
     error::{Error, Result},
-    sale::{LaneInfo, Sale, phase_word},
+    sale::{LaneInfo, LaneOrder, LaneSnapshot, Sale, phase_word},
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{Phase, SaleId};
@@ -197,32 +198,156 @@ impl Store {
             .collect())
     }
 
-    /// Begins a new life of a lane: orders that name the old epoch are refused from now on.
-    pub async fn raise_epoch(&self, sale: SaleId, lane: u16) -> Result<LaneInfo> {
+    /// Begins a new life of a lane, in an epoch above its own and above `above`: orders that name an old epoch are
+    /// refused from now on. What the lane has sold by then, and which cancelled units are free with the new life.
+    pub async fn raise_epoch(&self, sale: SaleId, lane: u16, above: u32) -> Result<LaneSnapshot> {
         let mut tx = self.pool.begin().await?;
+        let (sale, lane_number) = (sale.to_string(), lane as i16);
         let row = sqlx::query!(
-            "UPDATE sale_lanes SET epoch = epoch + 1 WHERE sale_id = $1 AND lane = $2
-             RETURNING lane, epoch, supply, allocated, confirmed",
-            sale.to_string(),
-            lane as i16,
+            "UPDATE sale_lanes SET epoch = greatest(epoch, $3) + 1 WHERE sale_id = $1 AND lane = $2
+             RETURNING epoch, supply, allocated, confirmed",
+            sale,
+            lane_number,
+            above as i32,
         )
         .fetch_one(&mut *tx)
+        .await?;
+        // Cancelled units that were still to come back are free with the new life.
+        sqlx::query!(
+            "UPDATE flash_sale_orders SET units_returned = TRUE
+             WHERE sale_id = $1 AND lane = $2 AND NOT units_returned",
+            sale,
+            lane_number,
+        )
+        .execute(&mut *tx)
+        .await?;
+        let orders = sqlx::query!(
+            "SELECT order_id, user_id, device_id, quantity_allocated, status, hold_command FROM flash_sale_orders
+             WHERE sale_id = $1 AND lane = $2 AND quantity_allocated > 0",
+            sale,
+            lane_number,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let entry = audit::Entry {
+            sale,
+            actor: "worker".into(),
+            kind: "lane_reopened",
+            data: json!({ "lane": lane, "epoch": row.epoch, "supply": row.supply, "allocated": row.allocated }),
+        };
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        let bad = |what: &str| Error::unexpected(format!("an order with a bad {what}"));
+        Ok(LaneSnapshot {
+            info: LaneInfo {
+                lane,
+                epoch: row.epoch as u32,
+                supply: row.supply as u32,
+                allocated: row.allocated as u32,
+                confirmed: row.confirmed as u32,
+            },
+            orders: orders
+                .into_iter()
+                .map(|row| {
+                    Ok(LaneOrder {
+                        order: row.order_id.parse().map_err(|_| bad("id"))?,
+                        shopper: row.user_id.parse().map_err(|_| bad("user"))?,
+                        device: row.device_id.parse().map_err(|_| bad("device"))?,
+                        quantity: row.quantity_allocated as u32,
+                        status: order_status(&row.status)?,
+                        hold_command: row.hold_command,
+                    })
+                })
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    /// Moves free units from one lane to another. False: the giving lane has sold them meanwhile, nothing was changed.
+    pub async fn move_supply(&self, sale: SaleId, from: u16, to: u16, units: u32) -> Result<bool> {
+        let mut tx = self.pool.begin().await?;
+        // Both rows in one statement, in the order of the lanes, so that two moves cannot block each other.
+        sqlx::query!(
+            "SELECT lane FROM sale_lanes WHERE sale_id = $1 AND lane IN ($2, $3) ORDER BY lane FOR UPDATE",
+            sale.to_string(),
+            from as i16,
+            to as i16,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let given = sqlx::query!(
+            "UPDATE sale_lanes SET supply = supply - $3
+             WHERE sale_id = $1 AND lane = $2 AND supply - $3 >= allocated",
+            sale.to_string(),
+            from as i16,
+            units as i32,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if given == 0 {
+            return Ok(false);
+        }
+        sqlx::query!(
+            "UPDATE sale_lanes SET supply = supply + $3 WHERE sale_id = $1 AND lane = $2",
+            sale.to_string(),
+            to as i16,
+            units as i32,
+        )
+        .execute(&mut *tx)
         .await?;
         let entry = audit::Entry {
             sale: sale.to_string(),
             actor: "worker".into(),
-            kind: "lane_reopened",
-            data: json!({ "lane": lane, "epoch": row.epoch, "allocated": row.allocated }),
+            kind: "supply_moved",
+            data: json!({ "from": from, "to": to, "units": units }),
         };
         audit::write(&mut tx, &[entry]).await?;
         tx.commit().await?;
-        Ok(LaneInfo {
-            lane,
-            epoch: row.epoch as u32,
-            supply: row.supply as u32,
-            allocated: row.allocated as u32,
-            confirmed: row.confirmed as u32,
-        })
+        Ok(true)
+    }
+
+    /// Changes what lanes may sell, and the sale's total with them. False: a lane would have sold more than it may then;
+    /// nothing was changed.
+    pub async fn change_supply(&self, sale: SaleId, changes: &[(u16, i32)], actor: &str) -> Result<bool> {
+        let lanes: Vec<i16> = changes.iter().map(|(lane, _)| *lane as i16).collect();
+        let units: Vec<i32> = changes.iter().map(|(_, units)| *units).collect();
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!(
+            "SELECT lane FROM sale_lanes WHERE sale_id = $1 ORDER BY lane FOR UPDATE",
+            sale.to_string(),
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let changed = sqlx::query!(
+            "UPDATE sale_lanes l SET supply = l.supply + c.units
+             FROM unnest($2::smallint[], $3::int[]) AS c (lane, units)
+             WHERE l.sale_id = $1 AND l.lane = c.lane AND l.supply + c.units >= l.allocated",
+            sale.to_string(),
+            &lanes,
+            &units,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if changed != changes.len() as u64 {
+            return Ok(false);
+        }
+        sqlx::query!(
+            "UPDATE flash_sales SET total_stock = (SELECT sum(supply) FROM sale_lanes WHERE sale_id = $1)
+             WHERE sale_id = $1",
+            sale.to_string(),
+        )
+        .execute(&mut *tx)
+        .await?;
+        let entry = audit::Entry {
+            sale: sale.to_string(),
+            actor: actor.to_owned(),
+            kind: "supply_changed",
+            data: json!({ "lanes": lanes, "units": units }),
+        };
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Moves a sale from one of `from` to `to`, with its audit row. False: it was in none of them.

@@ -7,8 +7,9 @@ use crate::{
     error::Result,
     sale::{LaneRef, Sale},
     stock::{ADMIT_BATCH, Claimed, Verdict},
+    supply,
 };
-use flashsale_protocol::{Code, Entry, EntryState, Phase, ServerMessage, ShopperId};
+use flashsale_protocol::{Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::Mutex;
 
@@ -23,8 +24,8 @@ pub async fn run(led: &Led) {
     .await;
 }
 
-/// `opened` is the place up to which the gate is open already.
-async fn step(led: &Led, opened: &mut Option<u64>) -> Result<Duration> {
+/// `opened` is the place up to which the gate is open already, in which epochs of the lanes.
+async fn step(led: &Led, opened: &mut Option<(Vec<u32>, u64)>) -> Result<Duration> {
     let app = &led.app;
     let sale = led.sale().await?;
     let now = app.stock.clock().await?;
@@ -37,6 +38,9 @@ async fn step(led: &Led, opened: &mut Option<u64>) -> Result<Duration> {
             NOT_LIVE
         });
     }
+    if led.is_held_off() {
+        return Ok(STEP);
+    }
     let free = app.stock.sale_counters(&sale).await?.available;
     let most = (free.min(u64::from(sale.inflow)) as usize).min(ADMIT_BATCH);
     let (last_place, waiting, called) = app.stock.admit(led.id, most).await?;
@@ -44,11 +48,13 @@ async fn step(led: &Led, opened: &mut Option<u64>) -> Result<Duration> {
         return settle(led, &sale, called).await.map(|()| STEP);
     }
     // With several lanes everybody goes through the line: it is there that a device is counted across lanes.
-    if waiting == 0 && sale.lanes.len() == 1 && *opened != Some(last_place) {
+    let epochs = sale.lane_refs().map(|at| at.epoch).collect();
+    let open = Some((epochs, last_place));
+    if waiting == 0 && sale.lanes.len() == 1 && *opened != open {
         for at in sale.lane_refs() {
             app.stock.open_gate(at, last_place).await?;
         }
-        *opened = Some(last_place);
+        *opened = open;
     }
     Ok(STEP)
 }
@@ -67,10 +73,20 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
     let mut news = Vec::new();
     for (at, wanted) in by_lane {
         let claims = app.stock.claim(at, &wanted).await?;
+        let short: u64 = wanted
+            .iter()
+            .zip(&claims.value)
+            .filter(|(_, claimed)| **claimed == Claimed::Short)
+            .map(|((_, quantity), _)| u64::from(*quantity))
+            .sum();
+        if short > 0 && sale.lanes.len() > 1 {
+            // They go back to the front of the line, and find the units at the next step.
+            supply::move_units(app, sale, at, short).await?;
+        }
         for ((shopper, _), claimed) in wanted.into_iter().zip(claims.value) {
-            let entry = |state, quantity, claim_until, reason: Option<Code>| Entry {
+            let entry = |state, quantity, claim_until, reason| Entry {
                 claim_until,
-                reason: reason.map(|code| code.word().to_owned()),
+                reason,
                 ..Entry::settled(sale.id, state, quantity, claims.now)
             };
             let (verdict, told) = match claimed {
@@ -81,7 +97,7 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
                 Claimed::HasHold => (Verdict::Served, Some(entry(EntryState::Served, 0, None, None))),
                 Claimed::Limit => (
                     Verdict::Served,
-                    Some(entry(EntryState::Removed, 0, None, Some(Code::LimitReached))),
+                    Some(entry(EntryState::Removed, 0, None, Some(Reason::LimitReached))),
                 ),
                 Claimed::Short | Claimed::Shut => (Verdict::Back, None),
             };

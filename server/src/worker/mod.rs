@@ -12,18 +12,18 @@ pub mod tick;
 use crate::{
     app::App,
     error::{Error, Result},
-    sale::Sale,
-    telemetry::name,
+    sale::{LaneRef, Sale},
+    telemetry::{self, name},
 };
 use flashsale_protocol::SaleId;
 use std::{
     collections::HashMap,
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,10 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(3);
 const RENEW: Duration = Duration::from_millis(700);
+/// How long nobody is called after a lane's new life.
+const HOLD_OFF: Duration = Duration::from_millis(700);
+/// Looks, one a second, after which a lane that disagrees with Postgres is rebuilt.
+const APART_TIMES: u32 = 4;
 /// After a failed step: time for Redis or Postgres to come back.
 const AFTER_FAILURE: Duration = Duration::from_millis(250);
 
@@ -43,6 +47,10 @@ pub struct Led {
     pub token: String,
     /// Units in unpaid orders, by Postgres' last word.
     unpaid: AtomicU64,
+    /// Until then nobody is called: gateways bring back places in line that were lost with a lane.
+    held_off: Mutex<Option<Instant>>,
+    /// How often in a row each lane was found to disagree with Postgres.
+    apart: Mutex<HashMap<u16, u32>>,
 }
 
 impl Led {
@@ -55,6 +63,33 @@ impl Led {
 
     pub fn unpaid(&self) -> u64 {
         self.unpaid.load(Ordering::Relaxed)
+    }
+
+    /// Calls nobody for a moment, after a lane has begun a new life.
+    pub fn hold_off(&self) {
+        if let Ok(mut held_off) = self.held_off.lock() {
+            *held_off = Some(Instant::now() + HOLD_OFF);
+        }
+    }
+
+    pub fn is_held_off(&self) -> bool {
+        self.held_off
+            .lock()
+            .is_ok_and(|until| until.is_some_and(|until| Instant::now() < until))
+    }
+
+    /// Whether a lane has disagreed with Postgres for so long that nothing in flight explains it.
+    fn stays_apart(&self, at: LaneRef, apart: bool) -> bool {
+        let Ok(mut times) = self.apart.lock() else {
+            return false;
+        };
+        let times = times.entry(at.lane).or_default();
+        *times = if apart { *times + 1 } else { 0 };
+        let stays = *times >= APART_TIMES;
+        if stays {
+            *times = 0;
+        }
+        stays
     }
 
     pub fn set_unpaid(&self, units: u64) {
@@ -101,6 +136,8 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
                         id: sale.id,
                         token: token.clone(),
                         unpaid: AtomicU64::new(0),
+                        held_off: Mutex::default(),
+                        apart: Mutex::default(),
                     };
                     led.insert(sale.id, (tokio::spawn(lead(Arc::new(task), stop.clone())), stop));
                 }
@@ -127,6 +164,7 @@ async fn lead(led: Arc<Led>, stop: CancellationToken) {
         () = expire::run(&led) => {}
         () = reconcile::run(&led) => {}
     }
+    telemetry::forget_sale(led.id);
     // So that the next leader need not wait for the lease to run out.
     let _ = led.app.stock.lead(led.id, &led.token, Duration::ZERO).await;
 }

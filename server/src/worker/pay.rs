@@ -3,10 +3,11 @@
 
 use crate::{
     app::App,
+    command,
     error::{Error, Result},
     payment::{Answer, Fact, Refunded, Standing, state::Todo},
     stock::Revive,
-    store::payments::{Due, DueRefund, Report, Reported, Revived},
+    store::payments::{Due, DueRefund, Report, Revived},
     telemetry::name,
 };
 use flashsale_protocol::{OrderStatus, Phase, ServerMessage};
@@ -49,18 +50,6 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
             () = stopping.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
-    }
-}
-
-/// Tells the shopper what a report has changed.
-pub fn tell(app: &App, reported: &Reported) {
-    if reported.changed {
-        let order = &reported.order;
-        app.live.tell(
-            order.sale,
-            order.shopper.clone(),
-            ServerMessage::Order(order.view()),
-        );
     }
 }
 
@@ -122,7 +111,7 @@ async fn settle(app: &App, due: &Due) -> Result<()> {
         fact: Fact::Payment(standing),
         event: None,
     };
-    tell(app, &app.store.report(due.sale, due.lane, report).await?);
+    command::tell_paid(app, &app.store.report(due.sale, due.lane, report).await?);
     Ok(())
 }
 
@@ -143,7 +132,7 @@ async fn refund(app: &App, due: &DueRefund) -> Result<()> {
         },
         event: None,
     };
-    tell(app, &app.store.report(due.sale, due.lane, report).await?);
+    command::tell_paid(app, &app.store.report(due.sale, due.lane, report).await?);
     Ok(())
 }
 

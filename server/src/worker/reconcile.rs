@@ -6,11 +6,16 @@ use crate::{
     app::App,
     error::{Error, Result},
     sale::{LaneRef, Sale},
-    stock::Finish,
+    stock::{
+        Counters, Finish, RecordState,
+        rebuild::{LaneLife, settle},
+    },
     store::OrderRow,
     telemetry::name,
 };
-use flashsale_protocol::{DeviceId, Hold, HoldState, OrderId, OrderStatus, ServerMessage, ShopperId};
+use flashsale_protocol::{
+    DeviceId, Entry, EntryState, Hold, HoldState, OrderId, OrderStatus, Reason, ServerMessage, ShopperId,
+};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -20,13 +25,26 @@ use tokio::sync::Mutex;
 /// How often Postgres is asked for a sale's totals and its overdue orders, and how often all is compared.
 const STEP: Duration = Duration::from_millis(250);
 const COMPARE: Duration = Duration::from_secs(1);
+/// How often the orders of each device are counted: that reads all of a sale's orders.
+const COUNT_DEVICES: Duration = Duration::from_secs(30);
 
 pub async fn run(led: &Led) {
     let compared = Mutex::new(None);
-    repeat("reconcile", led.id, || async {
+    let settling = repeat("reconcile", led.id, || async {
         step(led, &mut *compared.lock().await).await
-    })
-    .await;
+    });
+    tokio::join!(settling, repeat("count devices", led.id, || count_devices(led)));
+}
+
+async fn count_devices(led: &Led) -> Result<Duration> {
+    let sale = led.sale().await?;
+    let orders = led
+        .app
+        .store
+        .same_device_orders(led.id, sale.per_device_limit)
+        .await?;
+    metrics::gauge!(name::SAME_DEVICE_ORDERS, "sale" => led.id.to_string()).set(orders as f64);
+    Ok(COUNT_DEVICES)
 }
 
 async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
@@ -62,52 +80,111 @@ async fn compare(led: &Led) -> Result<()> {
         .await?
         .ok_or_else(|| Error::unexpected("a sale has vanished"))?;
     if open(app, &sale).await? {
-        app.forget_sale(led.id).await;
-        app.live.changed(led.id).await?;
+        led.hold_off();
         return Ok(());
     }
     let waiting = app.store.units_to_return(led.id).await?;
     return_units(app, &sale, &waiting).await?;
 
-    let (mut divergence, mut oversold) = (0, 0);
+    let (mut divergence, mut oversold, mut unbalanced) = (0, 0, 0);
+    let mut all = Counters::default();
     for (info, at) in sale.lanes.iter().zip(sale.lane_refs()) {
-        let counters = app.stock.counters(at).await?;
-        if !counters.balanced() {
-            tracing::error!(sale = %led.id, lane = at.lane, ?counters, "a lane's counters do not add up to its supply");
+        let mut counters = app.stock.counters(at).await?;
+        // Postgres says what a lane may sell: whatever left the two apart, Redis follows.
+        if counters.supply != u64::from(info.supply) {
+            app.stock.set_supply(at, u64::from(info.supply)).await?;
+            counters = app.stock.counters(at).await?;
         }
+        all.add(counters);
+        unbalanced += counters.unbalanced();
         // While checkouts run, an order may be in Postgres and its units still in `ordering`.
         let allocated = u64::from(info.allocated);
-        divergence += allocated.saturating_sub(counters.sold + counters.ordering)
+        let apart = allocated.saturating_sub(counters.sold + counters.ordering)
             + counters.sold.saturating_sub(allocated + counters.ordering);
+        divergence += apart;
         oversold += allocated.saturating_sub(u64::from(info.supply));
+        if led.stays_apart(at, apart > 0 || !counters.balanced()) {
+            tracing::error!(sale = %led.id, lane = at.lane, ?counters, allocated, "a lane disagrees with Postgres");
+            rebuild(app, &sale, at, at.epoch).await?;
+            app.forget_sale(led.id).await;
+            app.live.reopened(led.id).await?;
+            led.hold_off();
+        }
     }
-    metrics::gauge!(name::DIVERGENCE, "sale" => led.id.to_string()).set(divergence as f64);
-    metrics::gauge!(name::OVERSOLD, "sale" => led.id.to_string()).set(oversold as f64);
+    let gauges = [
+        (name::DIVERGENCE, divergence),
+        (name::OVERSOLD, oversold),
+        (name::UNBALANCED, unbalanced),
+        (name::RESERVATIONS, all.reservations),
+        (name::RESERVATIONS_EXPIRED, all.expired),
+    ];
+    for (name, value) in gauges {
+        metrics::gauge!(name, "sale" => led.id.to_string()).set(value as f64);
+    }
     Ok(())
 }
 
-/// Writes a sale's settings to Redis; lanes that Redis has lost start a new life, from what Postgres has sold.
-/// True: at least one did, so that copies of the sale are out of date.
+/// Writes a sale's settings to Redis. Lanes that Redis has lost, wholly or in part, begin a new life from what Postgres
+/// has sold and from the records that are left. True: at least one did.
 pub async fn open(app: &App, sale: &Sale) -> Result<bool> {
-    let mut reopened = false;
-    let mut sale = sale.clone();
-    for i in 0..sale.lanes.len() {
-        let Some(at) = sale.lane_refs().nth(i) else { break };
-        if app.stock.lane_exists(at).await? {
-            continue;
-        }
-        // A new epoch first: commits that are on their way under the old one are refused from here on.
-        sale.lanes[i] = app.store.raise_epoch(sale.id, at.lane).await?;
-        let at = LaneRef {
-            epoch: sale.lanes[i].epoch,
-            ..at
+    app.stock.open_sale(sale).await?;
+    let mut rebuilt = false;
+    for (info, at) in sale.lanes.iter().zip(sale.lane_refs()) {
+        let above = match app.stock.probe_lane(at).await? {
+            LaneLife::Open => {
+                app.stock.open_lane(sale, *info, 0, 0).await?;
+                continue;
+            }
+            LaneLife::Lost => 0,
+            LaneLife::OtherEpoch(epoch) => epoch,
         };
-        tracing::warn!(sale = %sale.id, lane = at.lane, epoch = at.epoch, "a lane is opened anew from Postgres");
-        app.stock.restore_bought(at, &app.store.bought(at).await?).await?;
-        reopened = true;
+        rebuild(app, sale, at, above).await?;
+        rebuilt = true;
     }
-    app.stock.open(&sale).await?;
-    Ok(reopened)
+    if rebuilt {
+        app.forget_sale(sale.id).await;
+        app.live.reopened(sale.id).await?;
+    }
+    Ok(rebuilt)
+}
+
+/// One lane's new life. Two workers at once do no harm: the later epoch fences the earlier one off at every step.
+async fn rebuild(app: &App, sale: &Sale, at: LaneRef, above: u32) -> Result<()> {
+    let began = Instant::now();
+    // The epoch first: commits that are on their way under an old one are refused from here on.
+    let snapshot = app.store.raise_epoch(sale.id, at.lane, above).await?;
+    let at = LaneRef {
+        epoch: snapshot.info.epoch,
+        ..at
+    };
+    let records = app.stock.lock_lane(at).await?;
+    let settled = settle(records, &snapshot);
+    app.stock.refill_lane(at, &settled, &snapshot).await?;
+    app.stock
+        .open_lane(sale, snapshot.info, settled.claimed, settled.held)
+        .await?;
+    metrics::counter!(name::REBUILDS, "sale" => sale.id.to_string()).increment(1);
+    tracing::warn!(
+        sale = %sale.id, lane = at.lane, epoch = at.epoch, allocated = snapshot.info.allocated, claimed = settled.claimed,
+        held = settled.held, revoked = settled.revoked.len(), took_ms = began.elapsed().as_millis() as u64,
+        "a lost lane has begun a new life"
+    );
+    let now = app.stock.clock().await?;
+    for record in settled.revoked {
+        let message = if record.state == RecordState::Lapsed {
+            ServerMessage::Entry(Entry {
+                reason: Some(Reason::StockLost),
+                ..Entry::settled(sale.id, EntryState::Lapsed, record.quantity, now)
+            })
+        } else {
+            ServerMessage::Hold(Hold {
+                reason: Some(Reason::StockLost),
+                ..Hold::ended(sale.id, HoldState::Revoked, record.quantity, now)
+            })
+        };
+        app.live.tell(sale.id, record.shopper, message);
+    }
+    Ok(())
 }
 
 /// Gives the units of cancelled orders back to their lanes, then notes in Postgres that it is done.
@@ -165,7 +242,7 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
                 .finish_checkout(at, shopper.clone(), order, Finish::Refused)
                 .await?;
             let hold = Hold {
-                reason: Some("checkout_failed".into()),
+                reason: Some(Reason::CheckoutFailed),
                 ..Hold::ended(sale.id, HoldState::Revoked, quantity, now)
             };
             app.live.tell(sale.id, shopper, ServerMessage::Hold(hold));

@@ -1,12 +1,38 @@
 //! Each kind of bad input gets one clear error with its code, and changes nothing.
 
-use crate::harness::World;
+use crate::harness::{DEADLINE, World};
 use flashsale_protocol::{Code, Command, Done, Role};
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
 
 const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+#[tokio::test]
+async fn a_client_that_closes_gets_its_close_answered() {
+    let world = World::start().await;
+    let mut shopper = world.shopper("u1").await;
+    let going = CloseFrame {
+        code: CloseCode::Normal,
+        reason: "".into(),
+    };
+    shopper
+        .stream
+        .send(Message::Close(Some(going.clone())))
+        .await
+        .expect("sends");
+    let answer = tokio::time::timeout(DEADLINE, shopper.stream.next())
+        .await
+        .expect("in time");
+    assert_eq!(
+        answer.expect("not just gone").expect("a frame"),
+        Message::Close(Some(going))
+    );
+    world.server.stop().await;
+}
 
 #[tokio::test]
 async fn malformed_frames_are_refused_each_with_its_code_and_the_socket_lives() {

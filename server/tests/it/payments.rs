@@ -7,7 +7,7 @@ use flashsale::payment::{
     signature::{HEADER, TOLERANCE_S, sign},
 };
 use flashsale_protocol::{
-    Code, Command, Done, Order, OrderStatus, Payment, Quantity, Role, SaleId, ServerMessage,
+    Code, Command, Done, Order, OrderStatus, Payment, Quantity, Reason, Role, SaleId, ServerMessage,
 };
 use serde_json::{Value, json};
 use std::{
@@ -191,7 +191,7 @@ impl World {
         }
         for sale in sales {
             assert_eq!(
-                store.unbalanced_orders(*sale).await.expect("Postgres"),
+                store.money_without_units(*sale).await.expect("Postgres"),
                 Vec::<String>::new()
             );
             let mut confirmed = 0;
@@ -462,7 +462,7 @@ async fn a_capture_that_fails_ends_the_order_and_its_unit_is_for_sale_again() {
     let paid = order(shopper.ok(pay(&bought, "capture_fails")).await);
     assert_eq!(paid.status, OrderStatus::Confirmed);
     let ended = order_until(&mut shopper, &bought, is(OrderStatus::Cancelled)).await;
-    assert_eq!(ended.reason.as_deref(), Some("payment_failed"));
+    assert_eq!(ended.reason, Some(Reason::PaymentFailed));
     world.payment_until(&bought, "declined").await;
     let mut other = world.shopper("u2").await;
     let bought = buy(&mut other, sale, 1).await;
@@ -499,7 +499,7 @@ async fn late_money_revives_its_order_while_units_are_free() {
     let pending = order(shopper.ask_as(id, command.clone()).await.expect("an order"));
     assert!(pending.paying);
     let ended = order_until(&mut shopper, &bought, is(OrderStatus::Cancelled)).await;
-    assert_eq!(ended.reason.as_deref(), Some("unpaid"));
+    assert_eq!(ended.reason, Some(Reason::Unpaid));
     let revived = order_until(&mut shopper, &bought, is(OrderStatus::Confirmed)).await;
     assert_eq!(revived.reason, None);
     let answer = world
@@ -833,8 +833,8 @@ async fn partial_refunds_add_up_exactly_and_not_one_unit_more_goes_back() {
     assert_eq!(parts, [1, 332, 333, 333]);
     let back = order_until(&mut shopper, &bought, |order| order.refunded == 999).await;
     assert_eq!(
-        (back.status, back.reason.as_deref()),
-        (OrderStatus::Cancelled, Some("refunded"))
+        (back.status, back.reason),
+        (OrderStatus::Cancelled, Some(Reason::Refunded))
     );
     let mut other = world.shopper("u2").await;
     buy(&mut other, sale, 3).await;
@@ -993,7 +993,7 @@ async fn pay_cancel_and_expiry_at_once_leave_no_money_without_a_unit_and_no_unit
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     world.check_money(&[sale]).await;
-    let mut ends: HashMap<(OrderStatus, Option<String>), usize> = HashMap::new();
+    let mut ends: HashMap<(OrderStatus, Option<Reason>), usize> = HashMap::new();
     for row in store.orders_of_sale(sale).await.expect("Postgres") {
         *ends.entry((row.status, row.reason)).or_default() += 1;
     }

@@ -20,7 +20,7 @@ fn approve() -> Payment {
     }
 }
 
-async fn join_and_reserve(client: &mut Client, sale: SaleId) {
+pub async fn join_and_reserve(client: &mut Client, sale: SaleId) {
     client.watch(sale).await;
     client
         .ok(Command::Join {
@@ -34,7 +34,7 @@ async fn join_and_reserve(client: &mut Client, sale: SaleId) {
     client.ok(reserve(sale)).await;
 }
 
-async fn checkout(client: &mut Client, sale: SaleId) -> Order {
+pub async fn checkout(client: &mut Client, sale: SaleId) -> Order {
     match client.ok(Command::Checkout { sale, payment: None }).await {
         Done::Order(order) => order,
         other => panic!("{other:?}"),

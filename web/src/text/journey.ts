@@ -87,20 +87,20 @@ export function wordsFor(view: View): Words {
 
 /** How the last thing ended, where it should be said. */
 export function noteWords(note: Note): Words | null {
-  const because = note.reason && !/^[a-z_]+$/.test(note.reason) ? ` ${note.reason}` : "";
+  const because = REASONS[note.reason ?? ""] ?? "";
   switch (note.kind) {
     case "hold_expired":
-      return { title: "Your time ran out", text: `The units went back to the sale.${because}`, tone: "warn" };
+      return { title: "Your time ran out", text: "The units went back to the sale.", tone: "warn" };
     case "hold_revoked":
-      return { title: "Your units were taken back", text: `We are sorry: this was our doing.${because}`, tone: "bad" };
+      return { title: "Your units were taken back", text: `We are sorry: this was our doing. ${because}`.trim(), tone: "bad" };
     case "hold_released":
       return { title: "Given back", text: "Your units went to the next in line.", tone: "calm" };
     case "turn_lapsed":
       return { title: "Your turn passed", text: "It was not used in time, so the next in line had it.", tone: "warn" };
     case "removed":
-      return { title: "You were taken out of the line", text: because.trim() || reasonWords(note.reason), tone: "warn" };
+      return { title: "You were taken out of the line", text: because, tone: "warn" };
     case "order_cancelled":
-      return { title: "Your order was cancelled", text: `${note.reason === "refunded" ? "" : "Nothing was charged. "}${because.trim() || reasonWords(note.reason)}`.trim(), tone: "warn" };
+      return { title: "Your order was cancelled", text: `${note.reason === "refunded" ? "" : "Nothing was charged. "}${because}`.trim(), tone: "warn" };
     case "left":
       return null;
   }
@@ -145,19 +145,16 @@ function trouble(view: View): string {
   return refusal ? (REJECTS[refusal.code] ?? refusal.message) : "";
 }
 
-function reasonWords(reason: string | null): string {
-  switch (reason) {
-    case "unpaid":
-    case "payment_too_late":
-      return "It was not paid in time.";
-    case "payment_failed":
-      return "The payment could not be completed.";
-    case "refunded":
-      return "The shop gives your money back.";
-    case "by_shopper":
-    case "cancelled_by_shopper":
-      return "You cancelled it.";
-    default:
-      return "";
-  }
-}
+/** The protocol's reasons, in a shopper's words. */
+export const REASONS: Readonly<Record<string, string>> = {
+  limit_reached: "You have as many units as one person may have.",
+  no_supply: "There were no units left for your order; you were not charged.",
+  stock_lost: "A failure on our side lost your units. You were not charged; we try to get them back for you.",
+  restored: "A failure on our side is mended: you have again what you had.",
+  line_lost: "A failure on our side lost your place in line. Please join again.",
+  checkout_failed: "Your checkout broke off; you were not charged.",
+  by_shopper: "You cancelled it.",
+  unpaid: "It was not paid in time.",
+  payment_failed: "The payment could not be completed.",
+  refunded: "The shop gives your money back.",
+};

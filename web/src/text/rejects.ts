@@ -40,6 +40,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   room_closed: "The waiting room has not opened yet.",
   already_held: "You have units in your cart already.",
   sale_wrong_state: "The sale is not in a state that allows this.",
+  supply_in_use: "More units are sold or in carts than that.",
 
   no_hold: "Your cart is empty.",
   hold_expired: "Your time to check out ran out, and the units went to the next in line.",

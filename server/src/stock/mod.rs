@@ -3,23 +3,29 @@
 //! What shoppers cause (reserve, join, …) goes through a [`Batcher`] per lane or sale; what workers cause is called
 //! directly. Every script may be repeated: a lost reply costs nothing but another call.
 
+mod answer;
+pub mod rebuild;
+mod scripts;
+
 use crate::{
     batcher::{BatchLimits, Batcher, Batchers},
     config::{CHECKOUT_LEASE, COMMAND_DEADLINE},
     error::{Error, Result},
     sale::{LaneRef, Sale, ms, phase_word},
 };
-use chrono::Utc;
-use flashsale_protocol::{CommandId, DeviceId, OrderId, Phase, SaleId, ShopperId, Tick};
+use flashsale_protocol::{DeviceId, OrderId, Phase, SaleId, ShopperId};
 use fred::{
     prelude::*,
-    types::{ClusterHash, CustomCommand, scripts::Script},
+    types::{ClusterHash, CustomCommand},
 };
 use std::{
-    str::FromStr,
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::{Duration, Instant},
 };
+
+pub use answer::*;
+use scripts::*;
+pub use scripts::{Keys, SCRIPTS, ScriptFile};
 
 /// Items in one script call: enough to share the call's cost, few enough that no other script waits long.
 const BATCH: BatchLimits = BatchLimits {
@@ -39,485 +45,6 @@ const RECONNECT_MAX_MS: u32 = 1_000;
 const CLOCK_LIFE: Duration = Duration::from_secs(5);
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
-// ------------------------------------------------------------------------------------------------ keys and scripts
-
-/// Every key's name. `{…}` is the cluster's hash tag: one script, one slot.
-#[derive(Debug, Clone)]
-pub struct Keys {
-    prefix: Arc<str>,
-}
-
-impl Keys {
-    fn lane(&self, name: &str, at: LaneRef) -> String {
-        format!("{}{name}:{{{}.{}}}", self.prefix, at.sale, at.lane)
-    }
-
-    fn sale(&self, name: &str, sale: SaleId) -> String {
-        format!("{}{name}:{{{sale}}}", self.prefix)
-    }
-
-    /// The channel of a sale's ticks and news.
-    pub fn live(&self, sale: SaleId) -> String {
-        self.sale("live", sale)
-    }
-}
-
-/// A script with the names of its keys, in the order of its header. Held to the Lua files by a test.
-pub struct ScriptFile {
-    pub name: &'static str,
-    pub keys: &'static [&'static str],
-    source: &'static str,
-}
-
-macro_rules! script {
-    ($name:ident, $file:literal, [$($lib:literal),*], [$($key:literal),*]) => {
-        static $name: ScriptFile = ScriptFile {
-            name: $file,
-            keys: &[$($key),*],
-            source: concat!(
-                $(include_str!(concat!("../../lua/lib/", $lib, ".lua")),)*
-                include_str!(concat!("../../lua/", $file, ".lua"))
-            ),
-        };
-    };
-}
-
-script!(OPEN_LANE, "open_lane", ["clock"], ["stock"]);
-script!(SET_GATE, "set_gate", ["clock", "lane"], ["stock"]);
-script!(
-    RESERVE,
-    "reserve",
-    ["clock", "lane"],
-    ["stock", "holds", "deadlines", "bought", "device_units"]
-);
-script!(
-    RELEASE,
-    "release",
-    ["clock", "lane"],
-    ["stock", "holds", "deadlines", "device_units"]
-);
-script!(
-    BEGIN_CHECKOUT,
-    "begin_checkout",
-    ["clock", "lane"],
-    ["stock", "holds", "deadlines"]
-);
-script!(
-    FINISH_CHECKOUT,
-    "finish_checkout",
-    ["clock", "lane"],
-    ["stock", "holds", "deadlines", "bought", "device_units"]
-);
-script!(
-    RETURN_UNITS,
-    "return_units",
-    ["clock", "lane"],
-    [
-        "stock",
-        "holds",
-        "deadlines",
-        "bought",
-        "device_units",
-        "returned"
-    ]
-);
-script!(
-    REVIVE,
-    "revive",
-    ["clock", "lane"],
-    ["stock", "bought", "device_units", "returned"]
-);
-script!(
-    EXPIRE,
-    "expire",
-    ["clock", "lane"],
-    ["stock", "holds", "deadlines", "device_units"]
-);
-script!(
-    CLAIM,
-    "claim",
-    ["clock", "lane"],
-    ["stock", "holds", "deadlines", "bought"]
-);
-script!(PERSON, "person", ["clock", "lane"], ["stock", "holds", "bought"]);
-script!(OPEN_SALE, "open_sale", ["clock"], ["sale"]);
-script!(
-    JOIN,
-    "join",
-    ["clock"],
-    ["sale", "queue", "admitting", "devices", "wants"]
-);
-script!(
-    LEAVE,
-    "leave",
-    ["clock"],
-    ["queue", "admitting", "devices", "wants"]
-);
-script!(PLACE, "place", ["clock"], ["sale", "queue", "admitting", "wants"]);
-script!(ADMIT, "admit", ["clock"], ["sale", "queue", "admitting", "wants"]);
-script!(
-    SETTLE_ADMISSION,
-    "settle_admission",
-    ["clock"],
-    ["sale", "queue", "admitting", "wants"]
-);
-script!(NUMBER_TICK, "number_tick", ["clock"], ["sale", "queue", "leader"]);
-script!(LEAD, "lead", ["clock"], ["leader"]);
-
-/// All scripts, for the test that compares them with their files.
-pub static SCRIPTS: &[&ScriptFile] = &[
-    &OPEN_LANE,
-    &SET_GATE,
-    &RESERVE,
-    &RELEASE,
-    &BEGIN_CHECKOUT,
-    &FINISH_CHECKOUT,
-    &RETURN_UNITS,
-    &REVIVE,
-    &EXPIRE,
-    &CLAIM,
-    &PERSON,
-    &OPEN_SALE,
-    &JOIN,
-    &LEAVE,
-    &PLACE,
-    &ADMIT,
-    &SETTLE_ADMISSION,
-    &NUMBER_TICK,
-    &LEAD,
-];
-
-/// Scripts by file, with their SHA computed once.
-#[derive(Clone)]
-struct Runner {
-    client: Client,
-    keys: Keys,
-    scripts: Arc<Vec<Script>>,
-}
-
-impl Runner {
-    fn new(client: Client, keys: Keys) -> Self {
-        let scripts = SCRIPTS.iter().map(|file| Script::from_lua(file.source)).collect();
-        Self {
-            client,
-            keys,
-            scripts: Arc::new(scripts),
-        }
-    }
-
-    async fn call(
-        &self,
-        file: &'static ScriptFile,
-        keys: Vec<String>,
-        args: Vec<String>,
-    ) -> Result<Vec<String>> {
-        let at = SCRIPTS.iter().position(|known| std::ptr::eq(*known, file));
-        let script = at
-            .and_then(|at| self.scripts.get(at))
-            .ok_or_else(|| Error::unexpected("unknown script"))?;
-        Ok(script.evalsha_with_reload(&self.client, keys, args).await?)
-    }
-
-    async fn on_lane(
-        &self,
-        file: &'static ScriptFile,
-        at: LaneRef,
-        args: Vec<String>,
-    ) -> Result<Vec<String>> {
-        let keys = file.keys.iter().map(|name| self.keys.lane(name, at)).collect();
-        self.call(file, keys, args).await
-    }
-
-    async fn on_sale(
-        &self,
-        file: &'static ScriptFile,
-        sale: SaleId,
-        args: Vec<String>,
-    ) -> Result<Vec<String>> {
-        let keys = file.keys.iter().map(|name| self.keys.sale(name, sale)).collect();
-        self.call(file, keys, args).await
-    }
-}
-
-// --------------------------------------------------------------------------------------------------------- answers
-
-/// An answer with the time (ms, Redis' clock) at which it was true.
-#[derive(Debug, Clone, PartialEq)]
-pub struct At<T> {
-    pub now: u64,
-    pub value: T,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Reserved {
-    /// `state` is the record's: "held", or how the same command's hold has ended since.
-    Ok {
-        quantity: u32,
-        until: u64,
-        state: RecordState,
-    },
-    CommandReused,
-    AlreadyHeld {
-        quantity: u32,
-    },
-    CheckoutRunning,
-    Paused,
-    NotOpen {
-        opens_at: u64,
-    },
-    Ended,
-    JoinFirst,
-    Limit {
-        left: u32,
-    },
-    DeviceLimit {
-        left: u32,
-    },
-    Short {
-        available: u32,
-        in_carts: u32,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecordState {
-    Claim,
-    Lapsed,
-    Left,
-    Held,
-    Released,
-    Expired,
-    Ordering,
-    Ordered,
-    Cancelled,
-}
-
-impl FromStr for RecordState {
-    type Err = Error;
-
-    fn from_str(word: &str) -> Result<Self> {
-        Ok(match word {
-            "claim" => Self::Claim,
-            "lapsed" => Self::Lapsed,
-            "left" => Self::Left,
-            "held" => Self::Held,
-            "released" => Self::Released,
-            "expired" => Self::Expired,
-            "ordering" => Self::Ordering,
-            "ordered" => Self::Ordered,
-            "cancelled" => Self::Cancelled,
-            other => return Err(Error::unexpected(format!("a record in the state {other:?}"))),
-        })
-    }
-}
-
-/// A shopper's latest claim or hold.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record {
-    pub state: RecordState,
-    pub quantity: u32,
-    pub until: u64,
-    pub order: Option<OrderId>,
-}
-
-/// What a shopper has on a lane.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Person {
-    pub bought: u32,
-    pub limit: u32,
-    pub record: Option<Record>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Released {
-    Ok {
-        quantity: u32,
-    },
-    /// The record is in another state.
-    Is(RecordState),
-    None,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Begun {
-    /// The units are the order's now; may be repeated with the same order.
-    Ok {
-        quantity: u32,
-        device: DeviceId,
-    },
-    /// This very order is finished already.
-    Ordered {
-        quantity: u32,
-        device: DeviceId,
-    },
-    /// Another order of this shopper is running.
-    CheckoutRunning,
-    Is(RecordState),
-    None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claimed {
-    Ok { quantity: u32, until: u64 },
-    HasHold,
-    Limit,
-    Short,
-    Shut,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Joined {
-    Waiting { position: u64, place: u64 },
-    Admitting,
-    OtherQuantity { quantity: u32 },
-    DeviceInLine,
-    Ended,
-    RoomClosed { room_opens_at: u64 },
-    SaleMissing,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
-    Ok,
-    Admitting,
-    None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stands {
-    Waiting { position: u64, quantity: u32 },
-    Admitting { quantity: u32 },
-    Nowhere,
-}
-
-/// A queue answer, with the number admitted at the same moment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InLine<T> {
-    pub admitted: u64,
-    pub value: T,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Overdue {
-    Lapsed {
-        shopper: ShopperId,
-        quantity: u32,
-    },
-    Expired {
-        shopper: ShopperId,
-        quantity: u32,
-    },
-    /// A checkout whose lease ran out; Postgres knows how it ended.
-    Checkout {
-        shopper: ShopperId,
-        quantity: u32,
-        device: DeviceId,
-        order: OrderId,
-    },
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    pub supply: u64,
-    pub available: u64,
-    pub claimed: u64,
-    pub held: u64,
-    pub ordering: u64,
-    pub sold: u64,
-    pub reservations: u64,
-    pub expired: u64,
-}
-
-impl Counters {
-    pub fn add(&mut self, other: Counters) {
-        self.supply += other.supply;
-        self.available += other.available;
-        self.claimed += other.claimed;
-        self.held += other.held;
-        self.ordering += other.ordering;
-        self.sold += other.sold;
-        self.reservations += other.reservations;
-        self.expired += other.expired;
-    }
-
-    /// The shared state of a sale with these counters.
-    pub fn tick(&self, sale: &Sale, number: TickNumber, unpaid: u64, pace: f64) -> Tick {
-        Tick {
-            sale: sale.id,
-            seq: number.seq,
-            now: number.now,
-            phase: sale.phase_at(number.now),
-            starts_at: ms(sale.start_time),
-            ends_at: ms(sale.end_time),
-            supply: self.supply,
-            available: self.available,
-            claimed: self.claimed,
-            held: self.held,
-            ordering: self.ordering,
-            sold: self.sold,
-            unpaid: unpaid.min(self.sold),
-            waiting: number.waiting,
-            admitted: number.admitted,
-            pace,
-        }
-    }
-
-    /// I1: every unit is in exactly one place.
-    pub fn balanced(&self) -> bool {
-        self.supply == self.available + self.claimed + self.held + self.ordering + self.sold
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TickNumber {
-    pub now: u64,
-    pub seq: u64,
-    pub waiting: u64,
-    pub admitted: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Served,
-    Back,
-}
-
-// ----------------------------------------------------------------------------------------------------- batch items
-
-#[derive(Debug, Clone)]
-pub struct Reserve {
-    pub shopper: ShopperId,
-    pub quantity: u32,
-    pub partial: bool,
-    pub command: CommandId,
-    pub device: DeviceId,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    Held,
-    Claim,
-}
-
-/// How a checkout ends in Redis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
-    /// Postgres has the order.
-    Committed,
-    /// Postgres has no units for it: they are free again.
-    Refused,
-    /// The command was no checkout: the hold is as it was before.
-    Undone,
-}
-
-/// Units of a cancelled order whose money came late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revive {
-    Take,
-    /// What was taken in vain.
-    Give,
-}
-
 /// One verb's batchers, each for one lane (or for one sale: then the lane is 0).
 type LaneBatchers<I, O> = Batchers<LaneRef, I, At<O>>;
 type SaleBatchers<I, O> = Batchers<SaleId, I, At<InLine<O>>>;
@@ -532,7 +59,7 @@ pub struct Stock {
     begin: LaneBatchers<(ShopperId, OrderId), Begun>,
     finish: LaneBatchers<(ShopperId, OrderId, Finish), bool>,
     person: LaneBatchers<ShopperId, Person>,
-    join: SaleBatchers<(ShopperId, DeviceId, u32), Joined>,
+    join: SaleBatchers<Join, Joined>,
     place: SaleBatchers<ShopperId, Stands>,
     close_gate: Batchers<LaneRef, u64, ()>,
 }
@@ -592,16 +119,16 @@ impl Stock {
         let offset = match known {
             Some((offset, measured)) if measured.elapsed() < CLOCK_LIFE => offset,
             _ => {
-                let before = Utc::now().timestamp_millis();
+                let before = crate::clock::now().timestamp_millis();
                 let redis = self.now().await? as i64;
-                let offset = redis - (before + Utc::now().timestamp_millis()) / 2;
+                let offset = redis - (before + crate::clock::now().timestamp_millis()) / 2;
                 if let Ok(mut clock) = self.clock.lock() {
                     *clock = Some((offset, Instant::now()));
                 }
                 offset
             }
         };
-        Ok(u64::try_from(Utc::now().timestamp_millis() + offset).unwrap_or(0))
+        Ok(u64::try_from(crate::clock::now().timestamp_millis() + offset).unwrap_or(0))
     }
 
     /// Forgets the batchers of sales that are over.
@@ -630,7 +157,12 @@ impl Stock {
                         args.extend([
                             item.shopper.to_string(),
                             item.quantity.to_string(),
-                            u8::from(item.partial).to_string(),
+                            match item.how {
+                                How::All => "all",
+                                How::Partial => "partial",
+                                How::Regain => "regain",
+                            }
+                            .to_owned(),
                             item.command.to_string(),
                             item.device.to_string(),
                         ]);
@@ -683,10 +215,12 @@ impl Stock {
                             "ok" => Begun::Ok {
                                 quantity: answer.number(1)?,
                                 device: answer.parse(2)?,
+                                hold: answer.parse(3)?,
                             },
-                            "ordered" if answer.len() == 3 => Begun::Ordered {
+                            "ordered" if answer.len() == 4 => Begun::Ordered {
                                 quantity: answer.number(1)?,
                                 device: answer.parse(2)?,
+                                hold: answer.parse(3)?,
                             },
                             "checkout_running" => Begun::CheckoutRunning,
                             "none" => Begun::None,
@@ -745,6 +279,7 @@ impl Stock {
                                 state: state.parse()?,
                                 quantity: answer.number(3)?,
                                 until: answer.number(4)?,
+                                command: answer.text(6)?.parse().ok(),
                                 order: answer.text(8)?.parse().ok(),
                             }),
                         };
@@ -759,21 +294,20 @@ impl Stock {
             .await
     }
 
-    pub async fn join(
-        &self,
-        sale: SaleId,
-        shopper: ShopperId,
-        device: DeviceId,
-        quantity: u32,
-    ) -> Result<At<InLine<Joined>>> {
+    pub async fn join(&self, sale: SaleId, item: Join) -> Result<At<InLine<Joined>>> {
         self.join
-            .submit(&sale, (shopper, device, quantity), || {
+            .submit(&sale, item, || {
                 self.sale_batcher(
                     "join",
                     &JOIN,
                     sale,
-                    |(shopper, device, quantity): &(ShopperId, DeviceId, u32), args| {
-                        args.extend([shopper.to_string(), device.to_string(), quantity.to_string()]);
+                    |item: &Join, args| {
+                        args.extend([
+                            item.shopper.to_string(),
+                            item.device.to_string(),
+                            item.quantity.to_string(),
+                            item.old_place.unwrap_or(0).to_string(),
+                        ]);
                     },
                     |answer| {
                         Ok(match answer.word() {
@@ -812,6 +346,7 @@ impl Stock {
                             "waiting" => Stands::Waiting {
                                 position: answer.number(1)?,
                                 quantity: answer.number(2)?,
+                                place: answer.number(3)?,
                             },
                             "admitting" => Stands::Admitting {
                                 quantity: answer.number(2)?,
@@ -839,8 +374,8 @@ impl Stock {
 
     // --------------------------------------------------------------------------------------------- what workers cause
 
-    /// Writes a sale and its lanes into Redis. A lane that is not there yet starts with what Postgres has sold.
-    pub async fn open(&self, sale: &Sale) -> Result<()> {
+    /// Writes a sale's settings into Redis; its lanes are opened one by one.
+    pub async fn open_sale(&self, sale: &Sale) -> Result<()> {
         let phase = match sale.status {
             Phase::Scheduled | Phase::Waiting => "open",
             other => phase_word(other),
@@ -853,58 +388,13 @@ impl Stock {
             sale.lanes.len().to_string(),
         ];
         self.runner.on_sale(&OPEN_SALE, sale.id, settings).await?;
-        let over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
-        for (info, at) in sale.lanes.iter().zip(sale.lane_refs()) {
-            let closes_at = if over { 0 } else { ms(sale.end_time) };
-            let args = [
-                u64::from(info.epoch),
-                u64::from(info.supply),
-                u64::from(info.allocated),
-                ms(sale.start_time),
-                closes_at,
-                u64::from(sale.status == Phase::Paused),
-                u64::from(sale.per_shopper_limit),
-                u64::from(sale.per_device_limit),
-                sale.hold_ms,
-                sale.claim_ms,
-            ];
-            self.runner
-                .on_lane(&OPEN_LANE, at, args.iter().map(u64::to_string).collect())
-                .await?;
-        }
         Ok(())
     }
 
-    /// Whether the lane lives in Redis.
-    pub async fn lane_exists(&self, at: LaneRef) -> Result<bool> {
-        Ok(self
-            .runner
-            .client
-            .exists(self.runner.keys.lane("stock", at))
-            .await?)
-    }
-
-    /// Restores what shoppers and devices have bought, before a lost lane opens again.
-    pub async fn restore_bought(&self, at: LaneRef, bought: &[(String, String, u32)]) -> Result<()> {
-        const CHUNK: usize = 500;
-        let (shoppers, devices) = (
-            self.runner.keys.lane("bought", at),
-            self.runner.keys.lane("device_units", at),
-        );
-        let _: () = self
-            .runner
-            .client
-            .del(vec![shoppers.clone(), devices.clone()])
-            .await?;
-        for chunk in bought.chunks(CHUNK) {
-            let pipeline = self.runner.client.pipeline();
-            for (shopper, device, units) in chunk {
-                let _: () = pipeline.hincrby(&shoppers, shopper, i64::from(*units)).await?;
-                let _: () = pipeline.hincrby(&devices, device, i64::from(*units)).await?;
-            }
-            let _: () = pipeline.last().await?;
-        }
-        Ok(())
+    /// Brings a lane's supply to this, as far as units are free to be taken away. The supply that it has now.
+    pub async fn set_supply(&self, at: LaneRef, supply: u64) -> Result<u64> {
+        let args = vec![at.epoch.to_string(), supply.to_string()];
+        first_number(&self.runner.on_lane(&SET_SUPPLY, at, args).await?)
     }
 
     /// From now on nobody reserves past this place without a claim. Many joiners share one call: the last place of them
@@ -1053,12 +543,7 @@ impl Stock {
                 ]
             })
             .collect();
-        let answer = self.runner.on_sale(&SETTLE_ADMISSION, sale, args).await?;
-        answer
-            .first()
-            .map_or(Err(Error::unexpected("a short answer")), |text| {
-                Answer::of(text).number(0)
-            })
+        first_number(&self.runner.on_sale(&SETTLE_ADMISSION, sale, args).await?)
     }
 
     pub async fn expire(&self, at: LaneRef) -> Result<At<Vec<Overdue>>> {
@@ -1274,83 +759,4 @@ pub fn builder(url: &str) -> Result<Builder> {
             2,
         ));
     Ok(builder)
-}
-
-// --------------------------------------------------------------------------------------------------------- parsing
-
-/// Splits the leading number off a script's answer.
-fn timed(answers: &[String]) -> Result<(u64, &[String])> {
-    let (first, rest) = answers
-        .split_first()
-        .ok_or_else(|| Error::unexpected("an empty answer"))?;
-    Ok((Answer::of(first).number(0)?, rest))
-}
-
-/// One item's answer: words separated by spaces.
-struct Answer<'a> {
-    words: Vec<&'a str>,
-}
-
-impl<'a> Answer<'a> {
-    fn of(text: &'a str) -> Self {
-        Self {
-            words: text.split(' ').collect(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.words.len()
-    }
-
-    fn word(&self) -> &'a str {
-        self.words.first().copied().unwrap_or_default()
-    }
-
-    fn text(&self, at: usize) -> Result<&'a str> {
-        self.words.get(at).copied().ok_or_else(|| self.unexpected())
-    }
-
-    fn number<T: FromStr>(&self, at: usize) -> Result<T> {
-        self.parse(at)
-    }
-
-    fn parse<T: FromStr>(&self, at: usize) -> Result<T> {
-        self.text(at)?.parse().map_err(|_| self.unexpected())
-    }
-
-    fn unexpected(&self) -> Error {
-        Error::unexpected(format!("a script answered {:?}", self.words.join(" ")))
-    }
-}
-
-fn read_reserved(answer: &Answer<'_>) -> Result<Reserved> {
-    Ok(match answer.word() {
-        "ok" => Reserved::Ok {
-            quantity: answer.number(1)?,
-            until: answer.number(2)?,
-            state: answer.text(3)?.parse()?,
-        },
-        "reused" => Reserved::CommandReused,
-        "already_held" => Reserved::AlreadyHeld {
-            quantity: answer.number(1)?,
-        },
-        "checkout_running" => Reserved::CheckoutRunning,
-        "paused" => Reserved::Paused,
-        "not_open" => Reserved::NotOpen {
-            opens_at: answer.number(1)?,
-        },
-        "ended" => Reserved::Ended,
-        "join_first" => Reserved::JoinFirst,
-        "limit" => Reserved::Limit {
-            left: answer.number(1)?,
-        },
-        "device_limit" => Reserved::DeviceLimit {
-            left: answer.number(1)?,
-        },
-        "short" => Reserved::Short {
-            available: answer.number(1)?,
-            in_carts: answer.number(2)?,
-        },
-        _ => return Err(answer.unexpected()),
-    })
 }

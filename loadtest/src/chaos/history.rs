@@ -1,0 +1,147 @@
+//! What shoppers saw, in order: the ground on which the checker stands.
+
+use flashsale_protocol::{CommandId, Order, OrderId};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Lines of a violation's trace.
+const TRACE_LINES: usize = 40;
+
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub at: Duration,
+    /// A shopper, or "fault".
+    pub who: String,
+    pub what: String,
+}
+
+/// An order that was acknowledged, with how.
+#[derive(Debug, Clone)]
+pub struct Acknowledged {
+    pub shopper: String,
+    pub command: CommandId,
+    /// The command of the hold that it was made from.
+    pub hold: CommandId,
+    pub order: Order,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    lines: Vec<Line>,
+    orders: Vec<Acknowledged>,
+    violations: Vec<(String, String)>,
+}
+
+/// Shared by all shoppers of a run.
+pub struct History {
+    began: Instant,
+    seen: Mutex<Seen>,
+    commands: AtomicU64,
+    /// When units were last taken, in ms since the beginning: the sign of life that recovery is measured by.
+    last_reserve_ms: AtomicU64,
+}
+
+impl History {
+    pub fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            seen: Mutex::default(),
+            commands: AtomicU64::new(0),
+            last_reserve_ms: AtomicU64::new(0),
+        }
+    }
+
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub fn note(&self, who: &str, what: String) {
+        let line = Line {
+            at: self.began.elapsed(),
+            who: who.to_owned(),
+            what,
+        };
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.lines.push(line);
+        }
+    }
+
+    pub fn acknowledged(&self) {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
+    }
+
+    pub fn reserved(&self) {
+        let now = self.began.elapsed().as_millis() as u64;
+        self.last_reserve_ms.fetch_max(now, Ordering::Relaxed);
+    }
+
+    pub fn last_reserve(&self) -> Duration {
+        Duration::from_millis(self.last_reserve_ms.load(Ordering::Relaxed))
+    }
+
+    pub fn order(&self, acknowledged: Acknowledged) {
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.orders.push(acknowledged);
+        }
+    }
+
+    /// Something that must never be seen: `who` is the shopper whose trace shows it.
+    pub fn violation(&self, who: &str, what: String) {
+        self.note(who, format!("BROKEN {what}"));
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.violations.push((who.to_owned(), what));
+        }
+    }
+
+    pub fn violations(&self) -> Vec<(String, String)> {
+        self.seen
+            .lock()
+            .map(|seen| seen.violations.clone())
+            .unwrap_or_default()
+    }
+
+    pub fn orders(&self) -> Vec<Acknowledged> {
+        self.seen
+            .lock()
+            .map(|seen| seen.orders.clone())
+            .unwrap_or_default()
+    }
+
+    /// The last acknowledged state of each order.
+    pub fn latest(&self) -> BTreeMap<OrderId, Acknowledged> {
+        let mut latest: BTreeMap<OrderId, Acknowledged> = BTreeMap::new();
+        for seen in self.orders() {
+            match latest.get(&seen.order.order) {
+                Some(known) if known.order.at >= seen.order.at => {}
+                _ => drop(latest.insert(seen.order.order, seen)),
+            }
+        }
+        latest
+    }
+
+    /// What one shopper saw, with the faults in between: the shortest trace that shows what went wrong.
+    pub fn trace(&self, who: &str) -> Vec<String> {
+        let Ok(seen) = self.seen.lock() else {
+            return Vec::new();
+        };
+        let mine: Vec<&Line> = seen.lines.iter().filter(|line| line.who == who).collect();
+        let from = mine.first().map(|line| line.at).unwrap_or_default();
+        let lines: Vec<String> = seen
+            .lines
+            .iter()
+            .filter(|line| line.who == who || (line.who == "fault" && line.at >= from))
+            .map(|line| format!("{:8.3} s  {:<12} {}", line.at.as_secs_f64(), line.who, line.what))
+            .collect();
+        lines[lines.len().saturating_sub(TRACE_LINES)..].to_vec()
+    }
+}

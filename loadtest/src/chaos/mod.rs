@@ -1,0 +1,300 @@
+//! The fault harness: real processes, shoppers, and whatever can go wrong, from a seed. Afterwards every invariant is
+//! checked on what shoppers saw and on what Redis and Postgres say.
+
+mod faults;
+mod history;
+mod people;
+mod proxy;
+mod verify;
+mod world;
+
+use crate::target;
+use anyhow::{Context, Result};
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use clap::Args;
+use faults::{Bag, Fault, Operator};
+use flashsale::auth::Authority;
+use flashsale_protocol::{Role, SaleId};
+use history::History;
+use people::{Person, Street};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{sync::watch, task::JoinSet};
+use world::{SECRET, World};
+
+/// After the last fault: how long until every unit must be sold or for sale (I12), beyond the time that holds and unpaid
+/// orders may take to end by themselves.
+const SETTLE: Duration = Duration::from_secs(10);
+const HOLD_MS: u64 = 2_500;
+const CLAIM_MS: u64 = 2_000;
+const PAYMENT_MS: u64 = 4_000;
+/// A fault that is not recovered from in this time counts as that.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
+const SELL_OUT_DEADLINE: Duration = Duration::from_secs(90);
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
+const TOKEN_LIFE: Duration = Duration::from_secs(7200);
+/// Violations of which a trace is printed.
+const TRACES: usize = 3;
+
+#[derive(Args)]
+pub struct Options {
+    /// Makes the same faults in the same order.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[arg(long, default_value_t = 1.0)]
+    minutes: f64,
+    #[arg(long, default_value_t = 120)]
+    shoppers: usize,
+    #[arg(long, default_value_t = 1_500)]
+    stock: u32,
+    #[arg(long, default_value_t = 1)]
+    lanes: u32,
+    /// No faults: everything must be sold.
+    #[arg(long)]
+    calm: bool,
+    /// Only these kinds of faults, by their words.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Writes the figures there as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Keeps the servers' logs there.
+    #[arg(long)]
+    log: Option<PathBuf>,
+}
+
+/// True: no invariant was broken.
+pub async fn run(options: Options) -> Result<bool> {
+    let binary = target::server_binary().await?;
+    println!("seed {}", options.seed);
+    let mut world = World::start(binary).await?;
+    let outcome = chaos(&options, &mut world).await;
+    if let Some(path) = &options.log {
+        std::fs::write(path, world.log())?;
+    }
+    world.stop().await?;
+    outcome
+}
+
+async fn chaos(options: &Options, world: &mut World) -> Result<bool> {
+    let history = Arc::new(History::new());
+    let secret = || {
+        Authority::open(
+            &flashsale::config::Identity {
+                jwt_secret: Some(SECRET.into()),
+                jwt_public_key_file: vec![],
+                jwt_issuer: None,
+                jwt_audience: None,
+            },
+            std::path::Path::new("."),
+        )
+    };
+    let admin = "chaos".parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let token = secret()?.issue(admin, Role::Admin, None, TOKEN_LIFE)?;
+    let http = reqwest::Client::builder()
+        .timeout(Duration::from_secs(8))
+        .build()?;
+    let sale = create_sale(options, world, &http, &token).await?;
+    let operator = Operator {
+        token,
+        sale: sale.to_string(),
+        http,
+    };
+    let street = |stop: watch::Receiver<bool>, sell_out: bool| -> Result<Arc<Street>> {
+        Ok(Arc::new(Street {
+            sale,
+            doors: world.doors.iter().map(|door| door.address).collect(),
+            authority: secret()?,
+            history: history.clone(),
+            stop,
+            sell_out,
+        }))
+    };
+
+    let (stop, stopped) = watch::channel(false);
+    let crowd = street(stopped, false)?;
+    let (last_stop, last_stopped) = watch::channel(false);
+    let last_crowd = street(last_stopped, true)?;
+    let mut people = JoinSet::new();
+    for number in 0..options.shoppers {
+        people.spawn(Person::new(crowd.clone(), options.seed, number).live());
+    }
+    let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut recovery: BTreeMap<&'static str, Duration> = BTreeMap::new();
+    let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
+    let mut rng = StdRng::seed_from_u64(options.seed);
+    let mut bag = Bag::new();
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(300..1_500))).await;
+        if options.calm || Instant::now() >= until {
+            continue;
+        }
+        let fault = loop {
+            let fault = bag.next(&mut rng);
+            if options.only.is_empty() || options.only.iter().any(|word| word == fault.word()) {
+                break fault;
+            }
+        };
+        history.note("fault", format!("{} begins", fault.word()));
+        let done = faults::inject(fault, world, &operator, &mut rng)
+            .await
+            .with_context(|| format!("the harness itself failed at {}", fault.word()))?;
+        history.note("fault", format!("{} healed: {done}", fault.word()));
+        *faults.entry(fault.word()).or_default() += 1;
+        let took = recovered(&history).await;
+        println!(
+            "{:6.1} s  {:<38} {:<60} selling again after {:.2} s",
+            history.now().as_secs_f64(),
+            fault.word(),
+            done.trim(),
+            took.as_secs_f64()
+        );
+        let worst = recovery.entry(fault.word()).or_default();
+        *worst = took.max(*worst);
+        if took >= RECOVERY_DEADLINE && fault != Fault::SupplyChange {
+            history.violation(
+                "fault",
+                format!("nothing was sold for {took:?} after {}", fault.word()),
+            );
+        }
+    }
+
+    stop.send_replace(true);
+    finish(&mut people, STOP_DEADLINE, &history).await;
+    let rest = Duration::from_millis(HOLD_MS.max(CLAIM_MS) + PAYMENT_MS);
+    let settled = verify::settle(&world.database_url, &world.redis_url(), sale, SETTLE + rest).await?;
+    println!(
+        "at rest after {:.1} s: {} units, {} for sale, {} sold, {} leaked",
+        settled.took.as_secs_f64(),
+        settled.total,
+        settled.counters.available,
+        settled.allocated,
+        settled.leaked
+    );
+    if settled.took > SETTLE + rest {
+        history.violation(
+            "redis",
+            format!(
+                "I12: not at rest: {:?}, {} in orders",
+                settled.counters, settled.allocated
+            ),
+        );
+    }
+    let leaked = settled.leaked;
+
+    // The strictest check that no unit is lost: everything that is left can be bought.
+    for number in 0..options.shoppers {
+        people.spawn(Person::new(last_crowd.clone(), options.seed, number).live());
+    }
+    finish(&mut people, SELL_OUT_DEADLINE, &history).await;
+    last_stop.send_replace(true);
+    let end = verify::settle(&world.database_url, &world.redis_url(), sale, SETTLE + rest).await?;
+    if end.allocated != end.total {
+        let text = format!(
+            "I12: {} of {} units could be sold: {:?}",
+            end.allocated, end.total, end.counters
+        );
+        history.violation("redis", text);
+    }
+    verify::check(&world.database_url, &world.redis_url(), sale, &history).await?;
+    report(options, &history, faults, recovery, leaked, &end)
+}
+
+async fn create_sale(
+    options: &Options,
+    world: &World,
+    http: &reqwest::Client,
+    token: &str,
+) -> Result<SaleId> {
+    let start = Utc::now() + TimeDelta::seconds(1);
+    let stamp = |time: chrono::DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let body = json!({
+        "product_name": "chaos", "currency": "EUR", "original_price": 10_000, "sale_price": 5_000,
+        "total_stock": options.stock, "lanes": options.lanes, "per_shopper_limit": 2,
+        "hold_ms": HOLD_MS, "claim_ms": CLAIM_MS, "payment_ms": PAYMENT_MS,
+        "start_time": stamp(start), "end_time": stamp(start + TimeDelta::hours(2)),
+    });
+    let answer = http
+        .post(format!("{}/admin/sales", world.gateway(0)))
+        .bearer_auth(token)
+        .json(&body)
+        .send()
+        .await?;
+    let sale: Value = answer.json().await?;
+    sale["sale_id"]
+        .as_str()
+        .with_context(|| format!("no sale: {sale}"))?
+        .parse()
+        .context("a sale id")
+}
+
+/// How long after now until units are taken again.
+async fn recovered(history: &History) -> Duration {
+    let healed = history.now();
+    while history.last_reserve() <= healed && history.now() - healed < RECOVERY_DEADLINE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    history.now() - healed
+}
+
+async fn finish(people: &mut JoinSet<()>, within: Duration, history: &History) {
+    let all = async { while people.join_next().await.is_some() {} };
+    if tokio::time::timeout(within, all).await.is_err() {
+        history.violation("people", format!("{} shoppers hang", people.len()));
+        people.abort_all();
+        while people.join_next().await.is_some() {}
+    }
+}
+
+fn report(
+    options: &Options,
+    history: &History,
+    faults: BTreeMap<&'static str, u64>,
+    recovery: BTreeMap<&'static str, Duration>,
+    leaked: u64,
+    end: &verify::Settled,
+) -> Result<bool> {
+    let violations = history.violations();
+    let worst = recovery.values().max().copied().unwrap_or_default();
+    println!(
+        "{} commands acknowledged, {} orders seen, {} of {} units sold, {} faults, recovered within {:.2} s",
+        history.commands(),
+        history.latest().len(),
+        end.allocated,
+        end.total,
+        faults.values().sum::<u64>(),
+        worst.as_secs_f64()
+    );
+    for (who, what) in violations.iter().take(TRACES) {
+        println!("\nBROKEN {what}\n  seed {}; what {who} saw:", options.seed);
+        history.trace(who).iter().for_each(|line| println!("  {line}"));
+    }
+    if violations.is_empty() {
+        println!("I1, I2, I3, I4, I5, I6, I7, I11, I12 hold");
+    } else {
+        println!("{} violations, seed {}", violations.len(), options.seed);
+    }
+    if let Some(path) = &options.json {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let millis = |duration: &Duration| duration.as_millis() as u64;
+        let report = json!({
+            "seed": options.seed, "minutes": options.minutes, "faults_injected": faults,
+            "commands_acknowledged": history.commands(),
+            "violations": violations.iter().map(|(_, what)| what).collect::<Vec<_>>(),
+            "leaked_units": leaked, "units_sold": end.allocated, "supply": end.total,
+            "recovery_max_ms": millis(&worst),
+            "recovery_ms": recovery.iter().map(|(word, took)| (*word, millis(took))).collect::<BTreeMap<_, _>>(),
+            "settled_after_ms": millis(&end.took),
+        });
+        std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
+    }
+    Ok(violations.is_empty())
+}

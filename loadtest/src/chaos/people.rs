@@ -1,0 +1,548 @@
+//! Shoppers who buy, dither and cheat a little, for as long as the run lasts. Each notes what it saw; what must never be
+//! seen by one shopper alone is noted as a violation at once.
+
+use super::history::{Acknowledged, History};
+use crate::shopper::{command_id, connect};
+use anyhow::{Context, Result, bail};
+use flashsale::auth::Authority;
+use flashsale_protocol::{
+    Code, Command, CommandId, Done, EntryState, Hold, HoldState, Order, OrderStatus, Outcome, Payment,
+    Quantity, Reject, Request, Role, SaleId, SaleState, ServerMessage,
+};
+use futures_util::{SinkExt, StreamExt};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{net::TcpStream, sync::watch};
+use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
+
+/// An answer that takes longer: the connection is given up, and the command said again on a new one.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
+/// A command that finds no answer for so long is given up; nothing is known of its outcome.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(45);
+const TURN_DEADLINE: Duration = Duration::from_secs(6);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(600);
+/// How much the clocks of one machine may seem to differ.
+const CLOCK_MARGIN_MS: u64 = 60;
+/// How long after a refusal the news of a lost hold may come.
+const NEWS_DEADLINE: Duration = Duration::from_secs(3);
+const TOKEN_LIFE: Duration = Duration::from_secs(7200);
+
+/// What all shoppers of a run share.
+pub struct Street {
+    pub sale: SaleId,
+    pub doors: Vec<SocketAddr>,
+    pub authority: Authority,
+    pub history: Arc<History>,
+    pub stop: watch::Receiver<bool>,
+    /// Only buy, until nothing is left: the last check.
+    pub sell_out: bool,
+}
+
+pub struct Person {
+    street: Arc<Street>,
+    rng: StdRng,
+    number: usize,
+    lives: u32,
+    name: String,
+    stream: Option<WebSocketStream<TcpStream>>,
+    events: VecDeque<ServerMessage>,
+    /// What this shopper believes to hold.
+    hold: Option<(CommandId, Hold)>,
+    sold_out: bool,
+}
+
+impl Person {
+    pub fn new(street: Arc<Street>, seed: u64, number: usize) -> Self {
+        let mut person = Self {
+            street,
+            rng: StdRng::seed_from_u64(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            number,
+            lives: 0,
+            name: String::new(),
+            stream: None,
+            events: VecDeque::new(),
+            hold: None,
+            sold_out: false,
+        };
+        person.begin_anew();
+        person
+    }
+
+    /// Another shopper on another device: the limits are per person.
+    fn begin_anew(&mut self) {
+        self.lives += 1;
+        let run = if self.street.sell_out { "last" } else { "chaos" };
+        self.name = format!("{run}-{}-{}", self.number, self.lives);
+        self.stream = None;
+        self.events.clear();
+        self.hold = None;
+    }
+
+    pub async fn live(mut self) {
+        while !*self.street.stop.borrow() && !self.sold_out {
+            if let Err(error) = self.shop().await {
+                self.note(format!("gives up: {error:#}"));
+                self.begin_anew();
+            }
+        }
+    }
+
+    /// One visit: join, wait, take, decide.
+    async fn shop(&mut self) -> Result<()> {
+        let sale = self.street.sale;
+        let join = Command::Join {
+            sale,
+            quantity: Quantity::ONE,
+        };
+        match self.ask(command_id(), join).await? {
+            Ok(Done::Joined { entry, .. }) if entry.state == EntryState::Admitted => {}
+            Ok(_) => {
+                if !self.my_turn().await? {
+                    return Ok(());
+                }
+            }
+            Err(reject) if reject.code == Code::AlreadyHeld => {}
+            Err(reject) => return self.refused(&reject).await,
+        }
+        let command = command_id();
+        let reserve = Command::Reserve {
+            sale,
+            quantity: Quantity::ONE,
+            partial: false,
+        };
+        match self.ask(command, reserve).await? {
+            Ok(Done::Hold(hold)) if hold.state == HoldState::Held => {
+                self.street.history.reserved();
+                self.hold = Some((command, hold));
+            }
+            Ok(_) => return Ok(()),
+            Err(reject) if reject.code == Code::AlreadyHeld && self.hold.is_some() => {}
+            Err(reject) => return self.refused(&reject).await,
+        }
+        match self.rng.random_range(0..100) {
+            _ if self.street.sell_out => self.buy(true).await,
+            0..15 => self.release().await,
+            15..25 => self.let_expire().await,
+            25..40 => self.buy(false).await,
+            _ => self.buy(true).await,
+        }
+    }
+
+    async fn refused(&mut self, reject: &Reject) -> Result<()> {
+        match reject.code {
+            Code::LimitReached | Code::DeviceLimitReached => self.begin_anew(),
+            Code::SoldOut | Code::SaleEnded => {
+                self.sold_out = self.street.sell_out;
+                self.sleep(300).await;
+            }
+            code if code.retry() => self.sleep(reject.retry_after_ms.unwrap_or(200).min(1_000)).await,
+            _ => self.sleep(100).await,
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self) -> Result<()> {
+        let pause = self.rng.random_range(0..200);
+        self.sleep(pause).await;
+        let sale = self.street.sale;
+        match self.ask(command_id(), Command::Release { sale }).await? {
+            Ok(_) => self.hold = None,
+            Err(reject) => self.hold_is_gone(&reject).await?,
+        }
+        Ok(())
+    }
+
+    async fn let_expire(&mut self) -> Result<()> {
+        let Some((_, hold)) = self.hold.clone() else {
+            return Ok(());
+        };
+        let since = Instant::now();
+        while self.hold.is_some()
+            && since.elapsed() < Duration::from_millis(hold.expires_at.saturating_sub(now_ms()) + 2_000)
+        {
+            if self.next_event(Duration::from_millis(500)).await.is_err() {
+                self.reconnect().await?;
+            }
+        }
+        self.hold = None;
+        Ok(())
+    }
+
+    /// Checks out, and pays, cancels or forgets to.
+    async fn buy(&mut self, pay: bool) -> Result<()> {
+        let Some((hold_command, hold)) = self.hold.clone() else {
+            return Ok(());
+        };
+        let sale = self.street.sale;
+        let checkout = command_id();
+        let command = Command::Checkout { sale, payment: None };
+        let order = match self.ask(checkout, command.clone()).await? {
+            Ok(Done::Order(order)) => order,
+            Ok(other) => bail!("checkout answered {other:?}"),
+            Err(reject) => return self.hold_is_gone(&reject).await,
+        };
+        self.hold = None;
+        self.acknowledge(checkout, hold_command, &order);
+        if order.quantity != hold.quantity {
+            self.violation(format!(
+                "I3: a hold of {} became an order of {}",
+                hold.quantity, order.quantity
+            ));
+        }
+        if self.rng.random_bool(0.3) {
+            // The same command again, perhaps at the other gateway.
+            if self.rng.random_bool(0.5) {
+                self.stream = None;
+            }
+            match self.ask(checkout, command).await? {
+                Ok(Done::Order(again)) if again == order => {}
+                other => self.violation(format!("I4: {order:?} was answered, and then {other:?}")),
+            }
+        }
+        if !pay {
+            return if self.rng.random_bool(0.5) {
+                self.cancel(checkout, hold_command, &order).await
+            } else {
+                Ok(())
+            };
+        }
+        let token = if !self.street.sell_out && self.rng.random_bool(0.1) {
+            "sandbox_decline"
+        } else {
+            "sandbox_approve"
+        };
+        let pay = Command::Pay {
+            order: order.order,
+            payment: Payment { token: token.into() },
+        };
+        let id = command_id();
+        match self.ask(id, pay.clone()).await? {
+            Ok(Done::Order(paid)) => {
+                self.acknowledge(id, hold_command, &paid);
+                if self.rng.random_bool(0.2) {
+                    match self.ask(id, pay).await? {
+                        Ok(Done::Order(again)) if again.status == paid.status => {}
+                        other => self.violation(format!("I4: {paid:?} was answered, and then {other:?}")),
+                    }
+                }
+            }
+            Ok(other) => bail!("pay answered {other:?}"),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn cancel(&mut self, _checkout: CommandId, hold: CommandId, order: &Order) -> Result<()> {
+        let id = command_id();
+        if let Ok(Done::Order(cancelled)) = self.ask(id, Command::Cancel { order: order.order }).await? {
+            self.acknowledge(id, hold, &cancelled);
+            if cancelled.status != OrderStatus::Cancelled {
+                self.violation(format!("a cancelled order is {:?}", cancelled.status));
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, command: CommandId, hold: CommandId, order: &Order) {
+        self.street.history.order(Acknowledged {
+            shopper: self.name.clone(),
+            command,
+            hold,
+            order: order.clone(),
+        });
+    }
+
+    /// A command about the hold was refused. If the hold should stand, its loss must be said openly.
+    async fn hold_is_gone(&mut self, reject: &Reject) -> Result<()> {
+        if !matches!(
+            reject.code,
+            Code::NoHold | Code::HoldExpired | Code::HoldReleased | Code::SoldOut
+        ) {
+            return Ok(());
+        }
+        let Some((_, hold)) = self.hold.clone() else {
+            return Ok(());
+        };
+        let early = now_ms() + CLOCK_MARGIN_MS < hold.expires_at;
+        if reject.code == Code::HoldExpired && early {
+            self.violation(format!(
+                "I11: a hold until {} has expired at {}",
+                hold.expires_at,
+                now_ms()
+            ));
+        }
+        if early && reject.code != Code::SoldOut {
+            // News may be lost with a connection; the state tells it too.
+            let since = Instant::now();
+            while self.hold.is_some() && since.elapsed() < NEWS_DEADLINE {
+                if self.next_event(Duration::from_millis(300)).await.is_err() {
+                    self.reconnect().await?;
+                }
+            }
+            let sale = self.street.sale;
+            if self.hold.is_some()
+                && let Ok(Done::State(state)) = self.ask(command_id(), Command::State { sale }).await?
+            {
+                self.look_at(&state);
+            }
+            if self.hold.is_some() {
+                self.violation(format!(
+                    "I5: a hold until {} was neither honoured nor revoked",
+                    hold.expires_at
+                ));
+            }
+        }
+        self.hold = None;
+        Ok(())
+    }
+
+    async fn my_turn(&mut self) -> Result<bool> {
+        let since = Instant::now();
+        while since.elapsed() < TURN_DEADLINE && !*self.street.stop.borrow() {
+            match self.next_event(Duration::from_millis(500)).await {
+                Ok(Some(ServerMessage::Entry(entry))) if entry.sale == self.street.sale => {
+                    match entry.state {
+                        EntryState::Admitted => return Ok(true),
+                        EntryState::Waiting => {}
+                        _ => return Ok(false),
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    self.reconnect().await?;
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    // ------------------------------------------------------------------------------------------------ the connection
+
+    /// A command with its answer: repeated under the same id, on new connections, until there is one.
+    async fn ask(&mut self, id: CommandId, command: Command) -> Result<Result<Done, Reject>> {
+        let since = Instant::now();
+        let verb = command.verb();
+        loop {
+            if since.elapsed() > COMMAND_DEADLINE {
+                bail!("{verb} {id}: no answer");
+            }
+            if self.stream.is_none() {
+                self.reconnect().await?;
+            }
+            match self.ask_once(id, &command).await {
+                Ok(Err(reject))
+                    if matches!(
+                        reject.code,
+                        Code::Unavailable | Code::Busy | Code::CheckoutRunning
+                    ) =>
+                {
+                    self.sleep(reject.retry_after_ms.unwrap_or(200).min(1_000)).await;
+                }
+                Ok(answer) => {
+                    self.street.history.acknowledged();
+                    match &answer {
+                        Ok(done) => self.note(format!("{verb} {id}: ok {}", short(done))),
+                        Err(reject) => {
+                            self.note(format!("{verb} {id}: {}", reject.code.word()));
+                            if reject.code == Code::Internal {
+                                self.violation(format!("{verb} failed inside: {}", reject.message));
+                            }
+                        }
+                    }
+                    return Ok(answer);
+                }
+                Err(_) => self.stream = None,
+            }
+        }
+    }
+
+    async fn ask_once(&mut self, id: CommandId, command: &Command) -> Result<Result<Done, Reject>> {
+        let text = Request {
+            id,
+            command: command.clone(),
+        }
+        .to_json();
+        let stream = self.stream.as_mut().context("no connection")?;
+        tokio::time::timeout(ANSWER_DEADLINE, stream.send(Message::text(text))).await??;
+        let until = Instant::now() + ANSWER_DEADLINE;
+        loop {
+            match self
+                .receive(until.saturating_duration_since(Instant::now()))
+                .await?
+            {
+                ServerMessage::Reply { id: replied, outcome } if replied == Some(id) => {
+                    return Ok(match outcome {
+                        Outcome::Ok(done) => Ok(done),
+                        Outcome::Error(reject) => Err(reject),
+                    });
+                }
+                ServerMessage::Reply { .. } | ServerMessage::Tick(_) => {}
+                event => {
+                    self.learn(&event);
+                    self.events.push_back(event);
+                }
+            }
+        }
+    }
+
+    async fn receive(&mut self, within: Duration) -> Result<ServerMessage> {
+        let stream = self.stream.as_mut().context("no connection")?;
+        loop {
+            let frame = tokio::time::timeout(within, stream.next())
+                .await
+                .context("no answer")?;
+            match frame.context("closed")?? {
+                Message::Text(text) => return Ok(serde_json::from_str(&text)?),
+                Message::Close(frame) => bail!("closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next event, or none within the time. An error: the connection is lost.
+    async fn next_event(&mut self, within: Duration) -> Result<Option<ServerMessage>> {
+        if let Some(event) = self.events.pop_front() {
+            return Ok(Some(event));
+        }
+        let until = Instant::now() + within;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let stream = self.stream.as_mut().context("no connection")?;
+            let Ok(frame) = tokio::time::timeout(left, stream.next()).await else {
+                return Ok(None);
+            };
+            match frame.context("closed")?? {
+                Message::Text(text) => {
+                    let message: ServerMessage = serde_json::from_str(&text)?;
+                    if !matches!(message, ServerMessage::Tick(_)) {
+                        self.learn(&message);
+                        return Ok(Some(message));
+                    }
+                    if until < Instant::now() {
+                        return Ok(None);
+                    }
+                }
+                Message::Close(frame) => bail!("closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    async fn reconnect(&mut self) -> Result<()> {
+        let since = Instant::now();
+        loop {
+            if since.elapsed() > COMMAND_DEADLINE {
+                bail!("no gateway takes me");
+            }
+            if let Ok(state) = self.enter().await {
+                self.look_at(&state);
+                return Ok(());
+            }
+            self.stream = None;
+            let pause = self.rng.random_range(20..RECONNECT_PAUSE.as_millis() as u64);
+            self.sleep(pause).await;
+        }
+    }
+
+    async fn enter(&mut self) -> Result<Box<SaleState>> {
+        let door = self.street.doors[self.rng.random_range(0..self.street.doors.len())];
+        let from = Ipv4Addr::new(127, 1, (self.number / 200) as u8, (self.number % 200 + 1) as u8);
+        self.events.clear();
+        self.stream = Some(tokio::time::timeout(ANSWER_DEADLINE, connect(door, from)).await??);
+        let who = self.name.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let hello = Command::Hello {
+            token: self
+                .street
+                .authority
+                .issue(who, Role::Shopper, None, TOKEN_LIFE)?,
+            device: Some(
+                format!("device-of-{}", self.name)
+                    .parse()
+                    .map_err(|error| anyhow::anyhow!("{error}"))?,
+            ),
+            resume: vec![self.street.sale],
+        };
+        match self.ask_once(command_id(), &hello).await? {
+            Ok(Done::Welcome(welcome)) => welcome.states.into_iter().next().map(Box::new).context("no sale"),
+            other => bail!("hello: {other:?}"),
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------ what is known
+
+    fn learn(&mut self, message: &ServerMessage) {
+        if let ServerMessage::Hold(hold) = message {
+            self.note(format!("hold {:?} {:?}", hold.state, hold.reason));
+            self.see_hold(hold);
+        }
+    }
+
+    fn look_at(&mut self, state: &SaleState) {
+        self.note(format!(
+            "state: entry {:?}, hold {:?}",
+            state.entry.as_ref().map(|entry| entry.state),
+            state.hold.as_ref().map(|hold| hold.state)
+        ));
+        match &state.hold {
+            Some(hold) => self.see_hold(hold),
+            // Openly gone: the page shows no hold any more.
+            None => self.hold = None,
+        }
+    }
+
+    fn see_hold(&mut self, hold: &Hold) {
+        let Some((_, mine)) = &self.hold else { return };
+        if hold.at < mine.at {
+            return;
+        }
+        match hold.state {
+            HoldState::Held | HoldState::Ordering => {}
+            HoldState::Expired
+                if now_ms() + CLOCK_MARGIN_MS < mine.expires_at && hold.at + CLOCK_MARGIN_MS >= mine.at =>
+            {
+                let text = format!(
+                    "I11: a hold until {} was ended as expired at {}",
+                    mine.expires_at, hold.at
+                );
+                self.violation(text);
+                self.hold = None;
+            }
+            _ => self.hold = None,
+        }
+    }
+
+    fn note(&self, what: String) {
+        self.street.history.note(&self.name, what);
+    }
+
+    fn violation(&self, what: String) {
+        self.street.history.violation(&self.name, what);
+    }
+
+    async fn sleep(&mut self, ms: u64) {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+fn short(done: &Done) -> String {
+    match done {
+        Done::Hold(hold) => format!("hold {:?} until {}", hold.state, hold.expires_at),
+        Done::Order(order) => format!("order {} {:?}", order.order, order.status),
+        Done::Joined { entry, .. } => format!("entry {:?} {}", entry.state, entry.position),
+        Done::State(state) => format!("hold {:?}", state.hold.as_ref().map(|hold| hold.state)),
+        _ => String::new(),
+    }
+}
+
+pub fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64
+}

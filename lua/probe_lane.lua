@@ -1,0 +1,22 @@
+-- probe_lane: whether a lane can be sold from.
+-- KEYS: stock, holds, deadlines
+-- ARGV: epoch
+-- Returns: "open"; "lost" (missing, opened in another life of Redis, or without its records); or the epoch that it
+--   lives in, when that is another one.
+-- Atomic because counters and records must be of one moment.
+local stock, holds, deadlines = KEYS[1], KEYS[2], KEYS[3]
+local epoch = ARGV[1]
+
+local living = redis.call('HGET', stock, 'epoch')
+if living and living ~= epoch then
+  return living
+end
+local lane = read_lane(stock, epoch)
+if not lane then
+  return 'lost'
+end
+local running = lane.claimed + lane.held + lane.ordering
+if running > 0 and (redis.call('EXISTS', holds) == 0 or redis.call('ZCARD', deadlines) == 0) then
+  return 'lost'
+end
+return 'open'

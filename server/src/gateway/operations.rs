@@ -1,0 +1,54 @@
+//! What an operator and a load balancer ask of a process.
+
+use crate::{app::App, telemetry};
+use axum::{extract::State, http::StatusCode};
+use std::sync::Arc;
+
+/// Whether the process runs.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "alive",
+    tag = "operation",
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain")),
+)]
+pub async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the process should be sent requests.
+///
+/// Both stores answer, and the server is not stopping.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "ready",
+    tag = "operation",
+    responses(
+        (status = 200, description = "It should.", body = String, content_type = "text/plain"),
+        (status = 503, description = "It should not; the text says why.", body = String, content_type = "text/plain"),
+    ),
+)]
+pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+    if app.draining.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if app.stock.ping().await.is_err() {
+        (StatusCode::SERVICE_UNAVAILABLE, "redis does not answer\n")
+    } else if app.store.ping().await.is_err() {
+        (StatusCode::SERVICE_UNAVAILABLE, "postgres does not answer\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
+}
+
+/// The process's metrics, in Prometheus' text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "operation",
+    responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain")),
+)]
+pub async fn metrics() -> String {
+    telemetry::metrics_text()
+}

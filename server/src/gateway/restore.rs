@@ -1,0 +1,170 @@
+//! After a lane has begun a new life: whoever has a socket here, and has lost their hold or their place with the old one,
+//! gets it back where that is possible, and is told openly where it is not.
+
+use crate::{
+    app::App,
+    command::command_id_now,
+    error::{Error, Result},
+    sale::{HeldStake, Sale, Stake},
+    stock::{How, Join, Joined, RecordState, Reserve, Reserved, Stands},
+};
+use flashsale_protocol::{
+    DeviceId, Entry, EntryState, Hold, HoldState, Reason, SaleId, ServerMessage, ShopperId,
+};
+use futures_util::{StreamExt, stream};
+use std::sync::Arc;
+
+/// Shoppers that are looked after at the same time: enough to fill the batches.
+const AT_ONCE: usize = 512;
+
+pub async fn run(app: Arc<App>, sale: SaleId) {
+    let sale = match app.find_sale(sale).await {
+        Ok(Some(sale)) => sale,
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(%sale, %error, "cannot look after what was lost"),
+    };
+    let (app, sale) = (&app, &sale);
+    stream::iter(app.hub.stakes(sale.id))
+        .for_each_concurrent(AT_ONCE, |(shopper, stake)| async move {
+            if let Err(error) = restore(app, sale, &shopper, stake).await {
+                tracing::warn!(%shopper, %error, "what a shopper had is not restored");
+            }
+        })
+        .await;
+}
+
+async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> Result<()> {
+    let at = sale.lane_of(shopper);
+    let (person, stands) = tokio::try_join!(
+        app.stock.person(at, shopper.clone()),
+        app.stock.place(sale.id, shopper.clone())
+    )?;
+    let (now, record) = (person.now, person.value.record);
+    let running = record.as_ref().is_some_and(|record| {
+        let runs = [RecordState::Claim, RecordState::Held, RecordState::Ordering];
+        runs.contains(&record.state)
+    });
+    if running || person.value.bought > 0 || stands.value.value != Stands::Nowhere {
+        return Ok(());
+    }
+    match stake {
+        Stake { hold: Some(hold), .. } if hold.until > now => {
+            // Unless it has ended as it should, and Redis knows.
+            if record.is_none_or(|record| record.command != Some(hold.command)) {
+                regain(app, sale, shopper, hold, now).await?;
+            }
+        }
+        Stake {
+            hold: None,
+            place: Some((place, quantity)),
+        } if record.is_none() => stand_again(app, sale, shopper, place, quantity).await?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The hold is gone: said openly, and one attempt to have the units again, before those who wait.
+async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, now: u64) -> Result<()> {
+    let tell = |hold| app.live.tell(sale.id, shopper.clone(), ServerMessage::Hold(hold));
+    tell(Hold {
+        reason: Some(Reason::StockLost),
+        ..Hold::ended(sale.id, HoldState::Revoked, lost.quantity, now)
+    });
+    let Some(device) = app.hub.device_of(shopper) else {
+        return Ok(());
+    };
+    let command = command_id_now();
+    let item = Reserve {
+        shopper: shopper.clone(),
+        quantity: lost.quantity,
+        how: How::Regain,
+        command,
+        device,
+    };
+    let answer = app.stock.reserve(sale.lane_of(shopper), item).await?;
+    if let Reserved::Ok {
+        quantity,
+        until,
+        state: RecordState::Held,
+    } = answer.value
+    {
+        app.hub.stake(shopper, sale.id, |stake| {
+            stake.hold = Some(HeldStake {
+                command,
+                quantity,
+                until,
+            });
+        });
+        tell(Hold {
+            expires_at: until,
+            reason: Some(Reason::Restored),
+            ..Hold::ended(sale.id, HoldState::Held, quantity, answer.now)
+        });
+    } else {
+        app.hub.stake(shopper, sale.id, |stake| *stake = Stake::default());
+    }
+    Ok(())
+}
+
+/// The place is gone: it is given back as it was.
+async fn stand_again(app: &App, sale: &Sale, shopper: &ShopperId, place: u64, quantity: u32) -> Result<()> {
+    let tell = |entry| {
+        app.live
+            .tell(sale.id, shopper.clone(), ServerMessage::Entry(entry))
+    };
+    let joined = match app.hub.device_of(shopper) {
+        Some(device) => join(app, sale, shopper, device, place, quantity).await?,
+        None => false,
+    };
+    let answer = app.stock.place(sale.id, shopper.clone()).await?;
+    let entry = match answer.value.value {
+        Stands::Waiting {
+            position, quantity, ..
+        } if joined => Entry {
+            position,
+            admitted: answer.value.admitted,
+            reason: Some(Reason::Restored),
+            ..Entry::settled(sale.id, EntryState::Waiting, quantity, answer.now)
+        },
+        // Called already: the claim's own event tells it.
+        Stands::Waiting { .. } | Stands::Admitting { .. } => return Ok(()),
+        Stands::Nowhere if joined => return Ok(()),
+        Stands::Nowhere => {
+            app.hub.stake(shopper, sale.id, |stake| *stake = Stake::default());
+            Entry {
+                reason: Some(Reason::LineLost),
+                ..Entry::settled(sale.id, EntryState::Removed, quantity, answer.now)
+            }
+        }
+    };
+    tell(entry);
+    Ok(())
+}
+
+async fn join(
+    app: &App,
+    sale: &Sale,
+    shopper: &ShopperId,
+    device: DeviceId,
+    place: u64,
+    quantity: u32,
+) -> Result<bool> {
+    let item = Join {
+        shopper: shopper.clone(),
+        device,
+        quantity,
+        old_place: Some(place),
+    };
+    match app.stock.join(sale.id, item).await?.value.value {
+        Joined::Waiting { .. } | Joined::Admitting => {
+            for at in sale.lane_refs() {
+                app.stock.close_gate(at, place).await?;
+            }
+            Ok(true)
+        }
+        Joined::SaleMissing => Err(Error::LaneMissing),
+        Joined::OtherQuantity { .. } | Joined::DeviceInLine | Joined::Ended | Joined::RoomClosed { .. } => {
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! What the scripts are asked and what they answer, as types; and the reading of their words.
+
+use crate::{
+    error::{Error, Result},
+    sale::{Sale, ms},
+};
+use flashsale_protocol::{CommandId, DeviceId, OrderId, ShopperId, Tick};
+use std::str::FromStr;
+
+/// An answer with the time (ms, Redis' clock) at which it was true.
+#[derive(Debug, Clone, PartialEq)]
+pub struct At<T> {
+    pub now: u64,
+    pub value: T,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reserved {
+    /// `state` is the record's: "held", or how the same command's hold has ended since.
+    Ok {
+        quantity: u32,
+        until: u64,
+        state: RecordState,
+    },
+    CommandReused,
+    AlreadyHeld {
+        quantity: u32,
+    },
+    CheckoutRunning,
+    Paused,
+    NotOpen {
+        opens_at: u64,
+    },
+    Ended,
+    JoinFirst,
+    Limit {
+        left: u32,
+    },
+    DeviceLimit {
+        left: u32,
+    },
+    Short {
+        available: u32,
+        in_carts: u32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordState {
+    Claim,
+    Lapsed,
+    Left,
+    Held,
+    Released,
+    Expired,
+    Ordering,
+    Ordered,
+    Cancelled,
+}
+
+impl RecordState {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Claim => "claim",
+            Self::Lapsed => "lapsed",
+            Self::Left => "left",
+            Self::Held => "held",
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Ordering => "ordering",
+            Self::Ordered => "ordered",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl FromStr for RecordState {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        Ok(match word {
+            "claim" => Self::Claim,
+            "lapsed" => Self::Lapsed,
+            "left" => Self::Left,
+            "held" => Self::Held,
+            "released" => Self::Released,
+            "expired" => Self::Expired,
+            "ordering" => Self::Ordering,
+            "ordered" => Self::Ordered,
+            "cancelled" => Self::Cancelled,
+            other => return Err(Error::unexpected(format!("a record in the state {other:?}"))),
+        })
+    }
+}
+
+/// A shopper's latest claim or hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    pub state: RecordState,
+    pub quantity: u32,
+    pub until: u64,
+    /// The command that made it; None for a claim.
+    pub command: Option<CommandId>,
+    pub order: Option<OrderId>,
+}
+
+/// What a shopper has on a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Person {
+    pub bought: u32,
+    pub limit: u32,
+    pub record: Option<Record>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Released {
+    Ok {
+        quantity: u32,
+    },
+    /// The record is in another state.
+    Is(RecordState),
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begun {
+    /// The units are the order's now; may be repeated with the same order. `hold` is the command that made the hold.
+    Ok {
+        quantity: u32,
+        device: DeviceId,
+        hold: String,
+    },
+    /// This very order is finished already.
+    Ordered {
+        quantity: u32,
+        device: DeviceId,
+        hold: String,
+    },
+    /// Another order of this shopper is running.
+    CheckoutRunning,
+    Is(RecordState),
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    Ok { quantity: u32, until: u64 },
+    HasHold,
+    Limit,
+    Short,
+    Shut,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Joined {
+    Waiting { position: u64, place: u64 },
+    Admitting,
+    OtherQuantity { quantity: u32 },
+    DeviceInLine,
+    Ended,
+    RoomClosed { room_opens_at: u64 },
+    SaleMissing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Ok,
+    Admitting,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// `place` is the key that the line is ordered by.
+    Waiting {
+        position: u64,
+        quantity: u32,
+        place: u64,
+    },
+    Admitting {
+        quantity: u32,
+    },
+    Nowhere,
+}
+
+/// A queue answer, with the number admitted at the same moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InLine<T> {
+    pub admitted: u64,
+    pub value: T,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Overdue {
+    Lapsed {
+        shopper: ShopperId,
+        quantity: u32,
+    },
+    Expired {
+        shopper: ShopperId,
+        quantity: u32,
+    },
+    /// A checkout whose lease ran out; Postgres knows how it ended.
+    Checkout {
+        shopper: ShopperId,
+        quantity: u32,
+        device: DeviceId,
+        order: OrderId,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub supply: u64,
+    pub available: u64,
+    pub claimed: u64,
+    pub held: u64,
+    pub ordering: u64,
+    pub sold: u64,
+    pub reservations: u64,
+    pub expired: u64,
+}
+
+impl Counters {
+    pub fn add(&mut self, other: Counters) {
+        self.supply += other.supply;
+        self.available += other.available;
+        self.claimed += other.claimed;
+        self.held += other.held;
+        self.ordering += other.ordering;
+        self.sold += other.sold;
+        self.reservations += other.reservations;
+        self.expired += other.expired;
+    }
+
+    /// The shared state of a sale with these counters.
+    pub fn tick(&self, sale: &Sale, number: TickNumber, unpaid: u64, pace: f64) -> Tick {
+        Tick {
+            sale: sale.id,
+            seq: number.seq,
+            now: number.now,
+            phase: sale.phase_at(number.now),
+            starts_at: ms(sale.start_time),
+            ends_at: ms(sale.end_time),
+            supply: self.supply,
+            available: self.available,
+            claimed: self.claimed,
+            held: self.held,
+            ordering: self.ordering,
+            sold: self.sold,
+            unpaid: unpaid.min(self.sold),
+            waiting: number.waiting,
+            admitted: number.admitted,
+            pace,
+        }
+    }
+
+    /// I1: every unit is in exactly one place.
+    pub fn balanced(&self) -> bool {
+        self.unbalanced() == 0
+    }
+
+    /// Units that are in no place, or in two.
+    pub fn unbalanced(&self) -> u64 {
+        let placed = self.available + self.claimed + self.held + self.ordering + self.sold;
+        self.supply.abs_diff(placed)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TickNumber {
+    pub now: u64,
+    pub seq: u64,
+    pub waiting: u64,
+    pub admitted: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Served,
+    Back,
+}
+
+#[derive(Debug, Clone)]
+pub struct Reserve {
+    pub shopper: ShopperId,
+    pub quantity: u32,
+    pub how: How,
+    pub command: CommandId,
+    pub device: DeviceId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// All units, or none.
+    All,
+    /// Fewer, when fewer are free.
+    Partial,
+    /// A hold that was lost with its lane: the gate does not count, its shopper has had their turn.
+    Regain,
+}
+
+#[derive(Debug, Clone)]
+pub struct Join {
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub quantity: u32,
+    /// A place that was given before and that Redis has lost.
+    pub old_place: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Held,
+    Claim,
+}
+
+/// Units of a cancelled order whose money came late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revive {
+    Take,
+    /// What was taken in vain.
+    Give,
+}
+
+/// How a checkout ends in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// Postgres has the order.
+    Committed,
+    /// Postgres has no units for it: they are free again.
+    Refused,
+    /// The command was no checkout: the hold is as it was before.
+    Undone,
+}
+
+pub(super) fn first_number(answers: &[String]) -> Result<u64> {
+    timed(answers).map(|(number, _)| number)
+}
+
+/// Splits the leading number off a script's answer.
+pub(super) fn timed(answers: &[String]) -> Result<(u64, &[String])> {
+    let (first, rest) = answers
+        .split_first()
+        .ok_or_else(|| Error::unexpected("an empty answer"))?;
+    Ok((Answer::of(first).number(0)?, rest))
+}
+
+/// One item's answer: words separated by spaces.
+pub(super) struct Answer<'a> {
+    words: Vec<&'a str>,
+}
+
+impl<'a> Answer<'a> {
+    pub fn of(text: &'a str) -> Self {
+        Self {
+            words: text.split(' ').collect(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    pub fn word(&self) -> &'a str {
+        self.words.first().copied().unwrap_or_default()
+    }
+
+    pub fn text(&self, at: usize) -> Result<&'a str> {
+        self.words.get(at).copied().ok_or_else(|| self.unexpected())
+    }
+
+    pub fn number<T: FromStr>(&self, at: usize) -> Result<T> {
+        self.parse(at)
+    }
+
+    pub fn parse<T: FromStr>(&self, at: usize) -> Result<T> {
+        self.text(at)?.parse().map_err(|_| self.unexpected())
+    }
+
+    pub fn unexpected(&self) -> Error {
+        Error::unexpected(format!("a script answered {:?}", self.words.join(" ")))
+    }
+}
+
+pub(super) fn read_reserved(answer: &Answer<'_>) -> Result<Reserved> {
+    Ok(match answer.word() {
+        "ok" => Reserved::Ok {
+            quantity: answer.number(1)?,
+            until: answer.number(2)?,
+            state: answer.text(3)?.parse()?,
+        },
+        "reused" => Reserved::CommandReused,
+        "already_held" => Reserved::AlreadyHeld {
+            quantity: answer.number(1)?,
+        },
+        "checkout_running" => Reserved::CheckoutRunning,
+        "paused" => Reserved::Paused,
+        "not_open" => Reserved::NotOpen {
+            opens_at: answer.number(1)?,
+        },
+        "ended" => Reserved::Ended,
+        "join_first" => Reserved::JoinFirst,
+        "limit" => Reserved::Limit {
+            left: answer.number(1)?,
+        },
+        "device_limit" => Reserved::DeviceLimit {
+            left: answer.number(1)?,
+        },
+        "short" => Reserved::Short {
+            available: answer.number(1)?,
+            in_carts: answer.number(2)?,
+        },
+        _ => return Err(answer.unexpected()),
+    })
+}

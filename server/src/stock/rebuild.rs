@@ -1,0 +1,277 @@
+//! A lost lane begins a new life: its records are read, settled with what Postgres says, and written back under a new
+//! epoch. The decisions are pure ([`settle`]); the worker that leads the sale carries them out.
+
+use super::{Answer, RecordState, Stock, scripts::*};
+use crate::{
+    error::{Error, Result},
+    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, ms},
+};
+use flashsale_protocol::{OrderStatus, Phase, ShopperId};
+use fred::types::scan::Scanner;
+use futures_util::TryStreamExt;
+use std::{collections::HashMap, pin::pin};
+
+/// Items that one call writes, and records that one call reads.
+const CHUNK: usize = 500;
+
+/// How a lane is doing in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneLife {
+    Open,
+    /// Missing, opened in another life of Redis, or without its records.
+    Lost,
+    /// Redis has it under another epoch.
+    OtherEpoch(u32),
+}
+
+/// A shopper's record as it stands in Redis; see `lua/lib/lane.lua`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptRecord {
+    pub shopper: ShopperId,
+    pub state: RecordState,
+    pub quantity: u32,
+    pub until: u64,
+    pub asked: String,
+    pub command: String,
+    pub device: String,
+    pub order: String,
+    pub held_until: u64,
+}
+
+/// What a lane's new life starts with.
+#[derive(Debug, Default, PartialEq)]
+pub struct Settled {
+    /// Records that have changed, and all those that run.
+    pub records: Vec<KeptRecord>,
+    /// Running claims and holds for which no unit is left.
+    pub revoked: Vec<KeptRecord>,
+    pub claimed: u64,
+    pub held: u64,
+    pub bought: HashMap<ShopperId, u64>,
+    pub devices: HashMap<String, u64>,
+}
+
+/// Settles the records that Redis still has with the orders in Postgres: an order wins over the hold that it came from,
+/// a checkout that left no order is a hold again, and what no unit is left for is revoked, latest first.
+pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot) -> Settled {
+    let mut settled = Settled::default();
+    for order in snapshot
+        .orders
+        .iter()
+        .filter(|o| o.status != OrderStatus::Cancelled)
+    {
+        let units = u64::from(order.quantity);
+        *settled.bought.entry(order.shopper.clone()).or_default() += units;
+        *settled.devices.entry(order.device.to_string()).or_default() += units;
+    }
+    let by_id: HashMap<String, &LaneOrder> = snapshot
+        .orders
+        .iter()
+        .map(|order| (order.order.to_string(), order))
+        .collect();
+    let by_hold: HashMap<(&str, &str), &LaneOrder> = snapshot
+        .orders
+        .iter()
+        .map(|order| ((order.shopper.as_str(), order.hold_command.as_str()), order))
+        .collect();
+
+    let mut running = Vec::new();
+    for mut record in records {
+        let before = record.state;
+        let order = by_id
+            .get(&record.order)
+            .or_else(|| by_hold.get(&(record.shopper.as_str(), record.command.as_str())));
+        match (record.state, order) {
+            (RecordState::Ordering | RecordState::Held | RecordState::Ordered, Some(order)) => {
+                record.order = order.order.to_string();
+                record.state = if order.status == OrderStatus::Cancelled {
+                    RecordState::Cancelled
+                } else {
+                    RecordState::Ordered
+                };
+            }
+            // The old epoch's commits are refused: this order will never be, so the hold stands as before.
+            (RecordState::Ordering, None) => {
+                record.state = RecordState::Held;
+                record.until = record.held_until;
+                record.order = "-".into();
+            }
+            (RecordState::Ordered, None) => record.state = RecordState::Released,
+            _ => {}
+        }
+        match record.state {
+            RecordState::Held | RecordState::Claim => running.push(record),
+            state if state != before => settled.records.push(record),
+            _ => {}
+        }
+    }
+
+    let free = u64::from(snapshot.info.supply.saturating_sub(snapshot.info.allocated));
+    // Holds before claims, and of each the oldest first.
+    running.sort_by_key(|record| (record.state == RecordState::Claim, record.until));
+    let mut used = 0;
+    for mut record in running {
+        let units = u64::from(record.quantity);
+        if used + units > free {
+            record.state = if record.state == RecordState::Claim {
+                RecordState::Lapsed
+            } else {
+                RecordState::Released
+            };
+            settled.records.push(record.clone());
+            settled.revoked.push(record);
+            continue;
+        }
+        used += units;
+        if record.state == RecordState::Claim {
+            settled.claimed += units;
+        } else {
+            settled.held += units;
+            *settled.devices.entry(record.device.clone()).or_default() += units;
+        }
+        settled.records.push(record);
+    }
+    settled
+}
+
+impl KeptRecord {
+    fn parse(shopper: &str, text: &str) -> Result<Self> {
+        let answer = Answer::of(text);
+        Ok(Self {
+            shopper: shopper.parse().map_err(|_| answer.unexpected())?,
+            state: answer.text(0)?.parse()?,
+            quantity: answer.number(1)?,
+            until: answer.number(2)?,
+            asked: answer.text(3)?.to_owned(),
+            command: answer.text(4)?.to_owned(),
+            device: answer.text(5)?.to_owned(),
+            order: answer.text(6)?.to_owned(),
+            held_until: answer.number(7)?,
+        })
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            state,
+            quantity,
+            until,
+            asked,
+            command,
+            device,
+            order,
+            held_until,
+            ..
+        } = self;
+        format!(
+            "{} {quantity} {until} {asked} {command} {device} {order} {held_until}",
+            state.word()
+        )
+    }
+
+    fn runs(&self) -> bool {
+        matches!(
+            self.state,
+            RecordState::Claim | RecordState::Held | RecordState::Ordering
+        )
+    }
+}
+
+impl Stock {
+    pub async fn probe_lane(&self, at: LaneRef) -> Result<LaneLife> {
+        let answer = self
+            .runner
+            .on_lane(&PROBE_LANE, at, vec![at.epoch.to_string()])
+            .await?;
+        Ok(match answer.first().map_or("", String::as_str) {
+            "open" => LaneLife::Open,
+            "lost" => LaneLife::Lost,
+            epoch => LaneLife::OtherEpoch(
+                epoch
+                    .parse()
+                    .map_err(|_| Error::unexpected(format!("a lane in epoch {epoch:?}")))?,
+            ),
+        })
+    }
+
+    /// Closes the lane under its new epoch, and reads the records that are left.
+    pub async fn lock_lane(&self, at: LaneRef) -> Result<Vec<KeptRecord>> {
+        self.runner
+            .on_lane(&LOCK_LANE, at, vec![at.epoch.to_string()])
+            .await?;
+        let key = self.runner.keys.lane("holds", at);
+        let mut records: HashMap<String, KeptRecord> = HashMap::new();
+        let mut pages = pin!(self.runner.client.hscan(key, "*", Some(CHUNK as u32)));
+        while let Some(mut page) = pages.try_next().await? {
+            for (shopper, text) in page.take_results().map(|map| map.inner()).unwrap_or_default() {
+                let (shopper, text) = (
+                    shopper.into_string().unwrap_or_default(),
+                    text.into_string().unwrap_or_default(),
+                );
+                // A scan may give a field twice.
+                records.insert(shopper.clone(), KeptRecord::parse(&shopper, &text)?);
+            }
+            page.next();
+        }
+        Ok(records.into_values().collect())
+    }
+
+    /// Writes what the lane's new life starts with.
+    pub async fn refill_lane(&self, at: LaneRef, settled: &Settled, snapshot: &LaneSnapshot) -> Result<()> {
+        let item = |kind: &str, name: String, value: String, until: u64| {
+            [kind.to_owned(), name, value, until.to_string()]
+        };
+        let records = settled.records.iter().map(|record| {
+            let until = if record.runs() { record.until } else { 0 };
+            item("record", record.shopper.to_string(), record.text(), until)
+        });
+        let bought = settled
+            .bought
+            .iter()
+            .map(|(who, n)| item("bought", who.to_string(), n.to_string(), 0));
+        let devices = settled
+            .devices
+            .iter()
+            .map(|(what, n)| item("device", what.clone(), n.to_string(), 0));
+        // Their units are free with the new life: a late return of them must find that out.
+        let returned = snapshot
+            .orders
+            .iter()
+            .filter(|order| order.status == OrderStatus::Cancelled)
+            .map(|order| item("returned", order.order.to_string(), "0".into(), 0));
+        let items: Vec<[String; 4]> = records.chain(bought).chain(devices).chain(returned).collect();
+        for chunk in items.chunks(CHUNK) {
+            let mut args = vec![at.epoch.to_string()];
+            args.extend(chunk.iter().flatten().cloned());
+            self.runner.on_lane(&REFILL_LANE, at, args).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens a lane, or brings a living one's settings up to date. `claimed` and `held` are what a rebuilt one starts with.
+    pub async fn open_lane(&self, sale: &Sale, info: LaneInfo, claimed: u64, held: u64) -> Result<()> {
+        let over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
+        let args = [
+            u64::from(info.epoch),
+            u64::from(info.supply),
+            u64::from(info.allocated),
+            claimed,
+            held,
+            ms(sale.start_time),
+            if over { 0 } else { ms(sale.end_time) },
+            u64::from(sale.status == Phase::Paused),
+            u64::from(sale.per_shopper_limit),
+            u64::from(sale.per_device_limit),
+            sale.hold_ms,
+            sale.claim_ms,
+        ];
+        let at = LaneRef {
+            sale: sale.id,
+            lane: info.lane,
+            epoch: info.epoch,
+        };
+        self.runner
+            .on_lane(&OPEN_LANE, at, args.iter().map(u64::to_string).collect())
+            .await?;
+        Ok(())
+    }
+}

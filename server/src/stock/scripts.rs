@@ -1,0 +1,242 @@
+//! Keys and scripts: the names of both, and the one function that runs them all.
+
+use crate::{
+    error::{Error, Result},
+    sale::LaneRef,
+};
+use flashsale_protocol::SaleId;
+use fred::{prelude::*, types::scripts::Script};
+use std::sync::Arc;
+
+/// Every key's name. `{…}` is the cluster's hash tag: one script, one slot.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    pub(super) prefix: Arc<str>,
+}
+
+impl Keys {
+    pub fn lane(&self, name: &str, at: LaneRef) -> String {
+        format!("{}{name}:{{{}.{}}}", self.prefix, at.sale, at.lane)
+    }
+
+    pub fn sale(&self, name: &str, sale: SaleId) -> String {
+        format!("{}{name}:{{{sale}}}", self.prefix)
+    }
+
+    /// The channel of a sale's ticks and news.
+    pub fn live(&self, sale: SaleId) -> String {
+        self.sale("live", sale)
+    }
+}
+
+/// A script with the names of its keys, in the order of its header. Held to the Lua files by a test.
+pub struct ScriptFile {
+    pub name: &'static str,
+    pub keys: &'static [&'static str],
+    source: &'static str,
+}
+
+macro_rules! script {
+    ($name:ident, $file:literal, [$($lib:literal),*], [$($key:literal),*]) => {
+        pub(super) static $name: ScriptFile = ScriptFile {
+            name: $file,
+            keys: &[$($key),*],
+            source: concat!(
+                $(include_str!(concat!("../../../lua/lib/", $lib, ".lua")),)*
+                include_str!(concat!("../../../lua/", $file, ".lua"))
+            ),
+        };
+    };
+}
+
+script!(OPEN_LANE, "open_lane", ["clock", "run"], ["stock"]);
+script!(SET_SUPPLY, "set_supply", ["clock", "run", "lane"], ["stock"]);
+script!(
+    PROBE_LANE,
+    "probe_lane",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines"]
+);
+script!(
+    LOCK_LANE,
+    "lock_lane",
+    ["clock"],
+    ["stock", "deadlines", "bought", "device_units"]
+);
+script!(
+    REFILL_LANE,
+    "refill_lane",
+    ["clock"],
+    [
+        "stock",
+        "holds",
+        "deadlines",
+        "bought",
+        "device_units",
+        "returned"
+    ]
+);
+script!(SET_GATE, "set_gate", ["clock", "run", "lane"], ["stock"]);
+script!(
+    RESERVE,
+    "reserve",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines", "bought", "device_units"]
+);
+script!(
+    RELEASE,
+    "release",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines", "device_units"]
+);
+script!(
+    BEGIN_CHECKOUT,
+    "begin_checkout",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines"]
+);
+script!(
+    FINISH_CHECKOUT,
+    "finish_checkout",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines", "bought", "device_units"]
+);
+script!(
+    RETURN_UNITS,
+    "return_units",
+    ["clock", "run", "lane"],
+    [
+        "stock",
+        "holds",
+        "deadlines",
+        "bought",
+        "device_units",
+        "returned"
+    ]
+);
+script!(
+    REVIVE,
+    "revive",
+    ["clock", "run", "lane"],
+    ["stock", "bought", "device_units", "returned"]
+);
+script!(
+    EXPIRE,
+    "expire",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines", "device_units"]
+);
+script!(
+    CLAIM,
+    "claim",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines", "bought"]
+);
+script!(
+    PERSON,
+    "person",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "bought"]
+);
+script!(OPEN_SALE, "open_sale", ["clock"], ["sale"]);
+script!(
+    JOIN,
+    "join",
+    ["clock"],
+    ["sale", "queue", "admitting", "devices", "wants"]
+);
+script!(
+    LEAVE,
+    "leave",
+    ["clock"],
+    ["queue", "admitting", "devices", "wants"]
+);
+script!(PLACE, "place", ["clock"], ["sale", "queue", "admitting", "wants"]);
+script!(ADMIT, "admit", ["clock"], ["sale", "queue", "admitting", "wants"]);
+script!(
+    SETTLE_ADMISSION,
+    "settle_admission",
+    ["clock"],
+    ["sale", "queue", "admitting", "wants"]
+);
+script!(NUMBER_TICK, "number_tick", ["clock"], ["sale", "queue", "leader"]);
+script!(LEAD, "lead", ["clock"], ["leader"]);
+
+/// All scripts, for the test that compares them with their files.
+pub static SCRIPTS: &[&ScriptFile] = &[
+    &OPEN_LANE,
+    &SET_SUPPLY,
+    &PROBE_LANE,
+    &LOCK_LANE,
+    &REFILL_LANE,
+    &SET_GATE,
+    &RESERVE,
+    &RELEASE,
+    &BEGIN_CHECKOUT,
+    &FINISH_CHECKOUT,
+    &RETURN_UNITS,
+    &REVIVE,
+    &EXPIRE,
+    &CLAIM,
+    &PERSON,
+    &OPEN_SALE,
+    &JOIN,
+    &LEAVE,
+    &PLACE,
+    &ADMIT,
+    &SETTLE_ADMISSION,
+    &NUMBER_TICK,
+    &LEAD,
+];
+
+/// Scripts by file, with their SHA computed once.
+#[derive(Clone)]
+pub(super) struct Runner {
+    pub client: Client,
+    pub keys: Keys,
+    scripts: Arc<Vec<Script>>,
+}
+
+impl Runner {
+    pub fn new(client: Client, keys: Keys) -> Self {
+        let scripts = SCRIPTS.iter().map(|file| Script::from_lua(file.source)).collect();
+        Self {
+            client,
+            keys,
+            scripts: Arc::new(scripts),
+        }
+    }
+
+    async fn call(
+        &self,
+        file: &'static ScriptFile,
+        keys: Vec<String>,
+        args: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let at = SCRIPTS.iter().position(|known| std::ptr::eq(*known, file));
+        let script = at
+            .and_then(|at| self.scripts.get(at))
+            .ok_or_else(|| Error::unexpected("unknown script"))?;
+        Ok(script.evalsha_with_reload(&self.client, keys, args).await?)
+    }
+
+    pub async fn on_lane(
+        &self,
+        file: &'static ScriptFile,
+        at: LaneRef,
+        args: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let keys = file.keys.iter().map(|name| self.keys.lane(name, at)).collect();
+        self.call(file, keys, args).await
+    }
+
+    pub async fn on_sale(
+        &self,
+        file: &'static ScriptFile,
+        sale: SaleId,
+        args: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let keys = file.keys.iter().map(|name| self.keys.sale(name, sale)).collect();
+        self.call(file, keys, args).await
+    }
+}

@@ -1,0 +1,447 @@
+//! `/openapi.json` is what the routes really do.
+
+use crate::{
+    harness::{Client, World},
+    schema::Schemas,
+};
+use chrono::{TimeDelta, Utc};
+use flashsale::payment::signature::{HEADER, sign};
+use flashsale_protocol::{EntryState, Role, ServerMessage};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const ULID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+async fn document(world: &World) -> Value {
+    let response = world
+        .http
+        .get(world.url("/openapi.json"))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(response.headers()["content-type"], "application/json");
+    response.json().await.expect("JSON")
+}
+
+/// Method, path and description of every operation.
+fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+    let paths = document["paths"].as_object().expect("paths");
+    let operations = paths.iter().flat_map(|(path, item)| {
+        item.as_object()
+            .expect("a path item")
+            .iter()
+            .map(move |(method, operation)| {
+                let method = method.to_uppercase().parse().expect("a method");
+                (method, path.clone(), operation.clone())
+            })
+    });
+    operations.collect()
+}
+
+/// A shopper's requests, each held to the document.
+struct Rest<'a> {
+    world: &'a World,
+    document: Value,
+    schemas: Schemas,
+    done: BTreeSet<String>,
+}
+
+impl Rest<'_> {
+    async fn call(
+        &mut self,
+        method: Method,
+        template: &str,
+        ids: &[&str],
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let what = format!("{method} {template}");
+        let operation = &self.document["paths"][template][method.as_str().to_lowercase()];
+        assert!(operation.is_object(), "{what} is not in the document");
+        let mut path = template.to_owned();
+        for id in ids {
+            let (from, to) = (path.find('{').expect("a name"), path.find('}').expect("a name"));
+            path.replace_range(from..=to, id);
+        }
+        let mut request = self.world.http.request(method, self.world.url(&path));
+        if let Some(token) = token {
+            request = request.bearer_auth(token).header("x-device-id", "dev");
+        }
+        if let Some(body) = body {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            assert!(schema.is_object(), "{what} takes no body");
+            if !body["unknown"].is_boolean() {
+                self.schemas.check(schema, &body, &what);
+            }
+            if template == "/payments/webhook" {
+                let secret = &self.world.server.app.payments.webhook_secret;
+                let text = body.to_string();
+                request = request.header(
+                    HEADER,
+                    sign(secret, text.as_bytes(), Utc::now().timestamp() as u64),
+                );
+            }
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("an answer");
+        let status = response.status();
+        let responses = &operation["responses"];
+        let told = match &responses[status.as_str()] {
+            Value::Null => &self.document["components"]["responses"]["Problem"],
+            told => told,
+        };
+        let kind = response.headers().get("content-type").map(|kind| {
+            kind.to_str()
+                .expect("readable")
+                .split(';')
+                .next()
+                .expect("a part")
+                .to_owned()
+        });
+        let text = response.text().await.expect("a body");
+        let Some(kind) = kind else {
+            assert!(
+                told["content"].is_null() && text.is_empty(),
+                "{what}: an empty answer"
+            );
+            self.done.insert(what);
+            return (status, Value::Null);
+        };
+        let schema = &told["content"][&kind]["schema"];
+        assert!(
+            schema.is_object(),
+            "{what}: {status} with {kind} is not in the document: {text}"
+        );
+        let value = if kind == "text/plain" {
+            Value::String(text)
+        } else {
+            serde_json::from_str(&text).expect("JSON")
+        };
+        self.schemas.check(schema, &value, &format!("{what}: {status}"));
+        if status.is_success() {
+            self.done.insert(what);
+        }
+        (status, value)
+    }
+
+    async fn ok(
+        &mut self,
+        method: Method,
+        template: &str,
+        ids: &[&str],
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Value {
+        let (status, value) = self.call(method.clone(), template, ids, token, body).await;
+        assert!(status.is_success(), "{method} {template}: {status} {value}");
+        value
+    }
+
+    async fn refused(
+        &mut self,
+        code: &str,
+        method: Method,
+        template: &str,
+        ids: &[&str],
+        token: Option<&str>,
+        body: Option<Value>,
+    ) {
+        let (_, value) = self.call(method.clone(), template, ids, token, body).await;
+        assert_eq!(value["code"], code, "{method} {template}: {value}");
+    }
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("{field} in {value}"))
+}
+
+#[tokio::test]
+async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
+    let world = World::with(&["--dev", "--storefront-listen", "127.0.0.1:0"]).await;
+    let document = document(&world).await;
+    let operations = operations(&document);
+    assert!(operations.len() > 20);
+    let ids: BTreeSet<&str> = operations
+        .iter()
+        .map(|(_, _, operation)| text(operation, "operationId"))
+        .collect();
+    assert_eq!(ids.len(), operations.len(), "an operation's id is its own");
+    for (method, path, operation) in operations {
+        let mut address = path.clone();
+        for name in ["sale_id", "order_id", "user_id"] {
+            address = address.replace(&format!("{{{name}}}"), ULID);
+        }
+        assert!(!address.contains('{'), "{path}");
+        let response = world
+            .http
+            .request(method.clone(), world.url(&address))
+            .send()
+            .await
+            .expect("an answer");
+        let body = response.text().await.expect("a body");
+        let code = serde_json::from_str::<Value>(&body).map_or(Value::Null, |body| body["code"].clone());
+        assert!(
+            code != "not_found" && code != "method_not_allowed",
+            "{method} {path} is no route"
+        );
+        let secured = operation["security"].is_array();
+        assert_eq!(code == "token_missing", secured, "{method} {path}: {body}");
+        // Whatever shoppers change can be repeated.
+        let named = |name: &str| {
+            operation["parameters"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|p| p["name"] == name))
+        };
+        let repeatable =
+            secured && method != Method::GET && (!path.starts_with("/admin") || path.ends_with("/refund"));
+        assert_eq!(named("Idempotency-Key"), repeatable, "{method} {path}");
+        assert_eq!(named("X-Device-Id"), secured, "{method} {path}");
+    }
+    world.server.stop().await;
+}
+
+/// Joins, waits for the turn, reserves.
+async fn take(rest: &mut Rest<'_>, socket: &mut Client, sale: &str, token: &str) {
+    let token = Some(token);
+    socket.events.clear();
+    let join = json!({ "user_id": "u1", "device_id": "dev" });
+    rest.ok(
+        Method::POST,
+        "/flash-sales/{sale_id}/join-queue",
+        &[sale],
+        token,
+        Some(join),
+    )
+    .await;
+    socket
+        .until(|m| matches!(m, ServerMessage::Entry(e) if e.state == EntryState::Admitted).then_some(()))
+        .await;
+    let place = rest
+        .ok(
+            Method::GET,
+            "/flash-sales/{sale_id}/queue-position",
+            &[sale],
+            token,
+            None,
+        )
+        .await;
+    assert_eq!(place["status"], "admitted");
+    let one = json!({ "sale_id": sale, "quantity_requested": 1 });
+    rest.ok(Method::POST, "/carts/{user_id}/items", &["u1"], token, Some(one))
+        .await;
+}
+
+#[tokio::test]
+async fn real_answers_are_what_the_document_says() {
+    let world = World::with(&["--dev", "--storefront-listen", "127.0.0.1:0"]).await;
+    let document = document(&world).await;
+    let mut rest = Rest {
+        world: &world,
+        schemas: Schemas::strict(&document),
+        document,
+        done: BTreeSet::new(),
+    };
+    let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
+
+    for path in ["/healthz", "/readyz", "/metrics", "/dev"] {
+        rest.ok(get.clone(), path, &[], None, None).await;
+    }
+    let admin = rest
+        .ok(
+            post.clone(),
+            "/dev/sign-in",
+            &[],
+            None,
+            Some(json!({ "role": "admin" })),
+        )
+        .await;
+    let admin = Some(text(&admin, "token"));
+    let guest = rest
+        .ok(post.clone(), "/session", &[], None, Some(json!({})))
+        .await;
+    assert!(guest["shopper"].is_string());
+
+    let now = Utc::now();
+    let body = json!({
+        "product_name": "Thing", "currency": "EUR", "original_price": 200, "sale_price": 100, "total_stock": 2,
+        "start_time": (now - TimeDelta::seconds(1)).to_rfc3339(), "end_time": (now + TimeDelta::hours(1)).to_rfc3339(),
+        "room_opens_at": (now - TimeDelta::seconds(2)).to_rfc3339(), "per_device_limit": 2, "per_shopper_limit": 2,
+    });
+    let sale = rest
+        .ok(post.clone(), "/admin/sales", &[], admin, Some(body.clone()))
+        .await;
+    let sale = text(&sale, "sale_id");
+    rest.ok(get.clone(), "/admin/sales", &[], admin, None).await;
+    rest.ok(get.clone(), "/admin/sales/{sale_id}", &[sale], admin, None)
+        .await;
+    rest.ok(get.clone(), "/flash-sales", &[], None, None).await;
+    rest.ok(get.clone(), "/flash-sales/{sale_id}", &[sale], None, None)
+        .await;
+
+    let token = world.token("u1", Role::Shopper);
+    let shopper = Some(token.as_str());
+    let mut socket = world.shopper("u1").await;
+    socket.watch(sale.parse().expect("an id")).await;
+    let position = "/flash-sales/{sale_id}/queue-position";
+    take(&mut rest, &mut socket, sale, &token).await;
+    rest.refused("not_in_line", get.clone(), position, &[sale], shopper, None)
+        .await;
+    rest.ok(
+        delete,
+        "/carts/{user_id}/items/{sale_id}",
+        &["u1", sale],
+        shopper,
+        None,
+    )
+    .await;
+    take(&mut rest, &mut socket, sale, &token).await;
+    let cart = rest
+        .ok(get.clone(), "/carts/{user_id}", &["u1"], shopper, None)
+        .await;
+    assert_eq!(cart["total"], 100);
+    let checkout = json!({ "user_id": "u1", "cart_items": [{ "sale_id": sale, "quantity": 1 }] });
+    let order = rest
+        .ok(post.clone(), "/orders", &[], shopper, Some(checkout.clone()))
+        .await;
+    let order = text(&order, "order_id");
+    rest.ok(get.clone(), "/orders/{order_id}", &[order], shopper, None)
+        .await;
+    rest.ok(post.clone(), "/orders/{order_id}/cancel", &[order], shopper, None)
+        .await;
+    take(&mut rest, &mut socket, sale, &token).await;
+    let mut paid = checkout.clone();
+    paid["payment"] = json!({ "token": "sandbox_decline" });
+    let (status, declined) = rest.call(post.clone(), "/orders", &[], shopper, Some(paid)).await;
+    assert_eq!(
+        (status, &declined["code"]),
+        (StatusCode::PAYMENT_REQUIRED, &json!("payment_declined"))
+    );
+    let payment = json!({ "payment": { "token": "sandbox_approve" } });
+    let order = text(&declined, "order_id");
+    rest.ok(
+        post.clone(),
+        "/orders/{order_id}/pay",
+        &[order],
+        shopper,
+        Some(payment),
+    )
+    .await;
+    let money = rest
+        .ok(get.clone(), "/admin/orders/{order_id}", &[order], admin, None)
+        .await;
+    let paid = money["payments"]
+        .as_array()
+        .expect("payments")
+        .iter()
+        .find(|one| one["pays"] == true);
+    let event = json!({
+        "id": "evt", "type": "payment.authorized", "payment": paid.expect("a payment")["payment_id"], "order": order,
+        "amount": 100, "currency": "EUR",
+    });
+    rest.ok(post.clone(), "/payments/webhook", &[], None, Some(event))
+        .await;
+    let metrics = rest
+        .ok(
+            get.clone(),
+            "/admin/sales/{sale_id}/metrics",
+            &[sale],
+            admin,
+            None,
+        )
+        .await;
+    assert_eq!(metrics["orders_confirmed"], 1);
+    let part = Some(json!({ "amount": 40, "reason": "a scratch" }));
+    let refund = "/admin/orders/{order_id}/refund";
+    rest.ok(post.clone(), refund, &[order], admin, part).await;
+    for action in ["pause", "resume", "end"] {
+        rest.ok(
+            post.clone(),
+            &format!("/admin/sales/{{sale_id}}/{action}"),
+            &[sale],
+            admin,
+            None,
+        )
+        .await;
+    }
+
+    rest.refused(
+        "sale_unknown",
+        get.clone(),
+        "/flash-sales/{sale_id}",
+        &[ULID],
+        None,
+        None,
+    )
+    .await;
+    rest.refused("forbidden", get.clone(), "/admin/sales", &[], shopper, None)
+        .await;
+    rest.refused("no_hold", post.clone(), "/orders", &[], shopper, Some(checkout))
+        .await;
+    rest.refused(
+        "invalid_field",
+        post.clone(),
+        "/orders",
+        &[],
+        shopper,
+        Some(json!({ "unknown": true })),
+    )
+    .await;
+
+    let all: BTreeSet<String> = operations(&rest.document)
+        .into_iter()
+        .map(|(method, path, _)| format!("{method} {path}"))
+        .filter(|operation| operation != "GET /ws")
+        .collect();
+    assert_eq!(rest.done, all, "every operation was called with success");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_sale_s_limits_are_those_of_the_document() {
+    let world = World::start().await;
+    let document = document(&world).await;
+    let fields = document["components"]["schemas"]["SaleBody"]["properties"]
+        .as_object()
+        .expect("fields");
+    let (_, by_default) = world.create_sale(json!({})).await;
+    let mut limits = 0;
+    for (name, schema) in fields {
+        if let Some(default) = schema.get("default") {
+            assert_eq!(*default, by_default[name], "{name}");
+        }
+        for (limit, step) in [("minimum", -1), ("maximum", 1)] {
+            let Some(limit) = schema[limit].as_i64() else {
+                continue;
+            };
+            limits += 1;
+            let (status, body) = world.create_sale(json!({ name: limit + step })).await;
+            assert_eq!(
+                (status, &body["code"]),
+                (422, &json!("invalid_field")),
+                "{name}: {}",
+                limit + step
+            );
+            let detail = text(&body, "detail");
+            // The price must not be above the original price either: both are at the limit together.
+            let extremes = match name.as_str() {
+                "original_price" | "sale_price" if step > 0 => {
+                    json!({ "original_price": limit, "sale_price": limit })
+                }
+                "original_price" => json!({ "original_price": limit, "sale_price": limit }),
+                "lanes" => json!({ "lanes": limit, "total_stock": 100 }),
+                name => json!({ name: limit }),
+            };
+            assert!(
+                detail.starts_with(name.as_str()) || name.ends_with("price"),
+                "{name}: {detail}"
+            );
+            let (status, body) = world.create_sale(extremes).await;
+            assert_eq!(status, 201, "{name}: {limit}: {body}");
+        }
+    }
+    assert!(limits >= 16, "{limits}");
+    world.server.stop().await;
+}
