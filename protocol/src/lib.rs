@@ -3,6 +3,7 @@
 
 pub mod code;
 pub mod id;
+pub mod json;
 pub mod message;
 
 pub use code::{CloseCode, Code, Reason};

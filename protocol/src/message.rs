@@ -3,7 +3,7 @@
 //! Units: times are milliseconds since 1970 by the server's (Redis') clock; money is in minor units of the sale's
 //! currency (cents for EUR, yen for JPY).
 
-use crate::{Code, CommandId, DeviceId, OrderId, Reason, SaleId, ShopperId};
+use crate::{Code, CommandId, DeviceId, OrderId, Reason, SaleId, ShopperId, json};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use std::fmt;
@@ -20,10 +20,11 @@ pub struct Request {
     pub command: Command,
 }
 
-/// What a client can ask for.
+/// What a client can ask for. On the wire `type` names the command ([`Request`]); here it is the key of its fields, which
+/// lets a refusal name the field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Who I am. First on every connection. `resume` names the sales to watch again at once.
     Hello {
@@ -101,11 +102,23 @@ pub const VERBS: &[&str] = &[
 ];
 
 /// How a shopper pays: an opaque token from the payment provider's own form. Never a card number.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Payment {
     pub token: String,
+}
+
+impl<'de> Deserialize<'de> for Payment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            token: String,
+        }
+        let json::Object(Fields { token }) = json::Object::deserialize(deserializer)?;
+        Ok(Payment { token })
+    }
 }
 
 /// A payment token must not reach a log.
@@ -154,11 +167,7 @@ impl<'de> Deserialize<'de> for Quantity {
             .as_u64()
             .and_then(|units| u32::try_from(units).ok())
             .and_then(Quantity::new)
-            .ok_or_else(|| {
-                de::Error::custom(format_args!(
-                    "quantity must be a whole number from 1 to {MAX_QUANTITY}"
-                ))
-            })
+            .ok_or_else(|| de::Error::custom(format_args!("must be a whole number from 1 to {MAX_QUANTITY}")))
     }
 }
 
@@ -173,10 +182,10 @@ pub struct Malformed {
 impl Request {
     /// Reads one text frame.
     pub fn parse(text: &str) -> Result<Request, Malformed> {
-        let value: Value = serde_json::from_str(text).map_err(|error| Malformed {
+        let value = json::parse(text.as_bytes()).map_err(|error| Malformed {
             id: None,
             code: Code::BadJson,
-            message: format!("The message is not JSON: {error}."),
+            message: format!("The message is not JSON: {error}"),
         })?;
         Self::from_value(value)
     }
@@ -200,8 +209,8 @@ impl Request {
                 .map_err(|error| invalid(None, format!("id: {error}."))),
             Some(_) => Err(invalid(None, "id: must be a string (a ULID).".into())),
         };
-        match fields.get("type") {
-            Some(Value::String(verb)) if VERBS.contains(&verb.as_str()) => {}
+        let verb = match fields.remove("type") {
+            Some(Value::String(verb)) if VERBS.contains(&verb.as_str()) => verb,
             Some(Value::String(verb)) => {
                 let verb: String = verb.chars().take(40).collect();
                 return Err(Malformed {
@@ -212,26 +221,24 @@ impl Request {
             }
             Some(_) => return Err(invalid(id.ok(), "type: must be a string.".into())),
             None => return Err(invalid(id.ok(), "type: missing; it names the command.".into())),
-        }
+        };
         let id = id?;
-        let command = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
-            let path = error.path().to_string();
-            let inner = error.into_inner();
-            let message = if path == "." {
-                format!("{inner}.")
-            } else {
-                format!("{path}: {inner}.")
-            };
-            invalid(Some(id), message)
+        let named = Value::Object([(verb.clone(), Value::Object(fields))].into_iter().collect());
+        let command = json::read(named).map_err(|message| {
+            let field = message.strip_prefix(&verb).unwrap_or(&message);
+            invalid(Some(id), field.trim_start_matches(['.', ':', ' ']).into())
         })?;
         Ok(Request { id, command })
     }
 
     /// The request as one text frame.
     pub fn to_json(&self) -> String {
-        let mut value = serde_json::to_value(&self.command).unwrap_or_default();
-        value["id"] = Value::String(self.id.to_string());
-        value.to_string()
+        let verb = self.command.verb();
+        let mut command = serde_json::to_value(&self.command).unwrap_or_default();
+        let mut fields = command[verb].take();
+        fields["type"] = verb.into();
+        fields["id"] = self.id.to_string().into();
+        fields.to_string()
     }
 }
 

@@ -121,6 +121,10 @@ impl Authority {
     /// Checks signature and lifetime. A token that is bound to a device is refused with any other.
     pub fn verify(&self, token: &str, device: Option<DeviceId>) -> Result<Caller, Reject> {
         let claims: Claims = self.decode(token)?;
+        // The library lets a token live through the second in which it ends; a live socket does not.
+        if claims.exp <= seconds_now() {
+            return Err(Code::TokenExpired.into());
+        }
         let device = match (claims.device, device) {
             (Some(bound), Some(named)) if bound != named => return Err(Code::DeviceMismatch.into()),
             (Some(bound), _) => Some(bound),
@@ -151,15 +155,20 @@ impl Authority {
             validation.leeway = 0;
             validation.set_required_spec_claims(&["exp", "sub"]);
             validation.validate_nbf = true;
-            match &self.audience {
-                Some(audience) if !key.own => validation.set_audience(&[audience]),
-                _ => validation.validate_aud = !key.own && self.audience.is_some(),
+            // The server's own tokens name neither; a token that does name one must name ours.
+            validation.validate_aud = self.audience.is_some();
+            if let Some(audience) = &self.audience {
+                validation.set_audience(&[audience]);
             }
-            if let Some(issuer) = &self.issuer
-                && !key.own
-            {
+            if let Some(issuer) = &self.issuer {
                 validation.set_issuer(&[issuer]);
-                validation.required_spec_claims.insert("iss".into());
+            }
+            if !key.own {
+                let named = [(&self.audience, "aud"), (&self.issuer, "iss")];
+                let required = named.iter().filter(|(wanted, _)| wanted.is_some());
+                validation
+                    .required_spec_claims
+                    .extend(required.map(|(_, claim)| (*claim).to_owned()));
             }
             match jsonwebtoken::decode::<serde_json::Value>(token, &key.key, &validation) {
                 // A proof of place is signed with the same secret, but does not sign anybody in.

@@ -154,6 +154,9 @@ pub struct Limits {
     /// Sales that one socket can watch.
     #[arg(long, env = "FLASHSALE_SALES_PER_SOCKET", default_value_t = 8)]
     pub sales_per_socket: usize,
+    /// How long a connection may take for the head of a request, or stay without one, in ms.
+    #[arg(long, env = "FLASHSALE_HEAD_TIMEOUT_MS", default_value_t = 15_000)]
+    pub head_timeout_ms: u64,
     /// How long a new socket may take to say hello, in ms.
     #[arg(long, env = "FLASHSALE_HELLO_TIMEOUT_MS", default_value_t = 10_000)]
     pub hello_timeout_ms: u64,

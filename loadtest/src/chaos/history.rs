@@ -26,8 +26,6 @@ pub struct Line {
 pub struct Acknowledged {
     pub shopper: String,
     pub command: CommandId,
-    /// The command of the hold that it was made from.
-    pub hold: CommandId,
     pub order: Order,
 }
 

@@ -51,7 +51,7 @@ pub struct Options {
     minutes: f64,
     #[arg(long, default_value_t = 120)]
     shoppers: usize,
-    #[arg(long, default_value_t = 1_500)]
+    #[arg(long, default_value_t = 2_500)]
     stock: u32,
     #[arg(long, default_value_t = 1)]
     lanes: u32,
@@ -192,8 +192,9 @@ async fn chaos(options: &Options, world: &mut World) -> Result<bool> {
     for number in 0..options.shoppers {
         people.spawn(Person::new(last_crowd.clone(), options.seed, number).live());
     }
-    finish(&mut people, SELL_OUT_DEADLINE, &history).await;
+    verify::sold_out(&world.database_url, sale, SELL_OUT_DEADLINE).await?;
     last_stop.send_replace(true);
+    finish(&mut people, STOP_DEADLINE, &history).await;
     let end = verify::settle(&world.database_url, &world.redis_url(), sale, SETTLE + rest).await?;
     if end.allocated != end.total {
         let text = format!(

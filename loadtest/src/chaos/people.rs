@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use flashsale::auth::Authority;
 use flashsale_protocol::{
     Code, Command, CommandId, Done, EntryState, Hold, HoldState, Order, OrderStatus, Outcome, Payment,
-    Quantity, Reject, Request, Role, SaleId, SaleState, ServerMessage,
+    Quantity, Reason, Reject, Request, Role, SaleId, SaleState, ServerMessage,
 };
 use futures_util::{SinkExt, StreamExt};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -53,7 +53,6 @@ pub struct Person {
     events: VecDeque<ServerMessage>,
     /// What this shopper believes to hold.
     hold: Option<(CommandId, Hold)>,
-    sold_out: bool,
 }
 
 impl Person {
@@ -67,7 +66,6 @@ impl Person {
             stream: None,
             events: VecDeque::new(),
             hold: None,
-            sold_out: false,
         };
         person.begin_anew();
         person
@@ -84,7 +82,7 @@ impl Person {
     }
 
     pub async fn live(mut self) {
-        while !*self.street.stop.borrow() && !self.sold_out {
+        while !*self.street.stop.borrow() {
             if let Err(error) = self.shop().await {
                 self.note(format!("gives up: {error:#}"));
                 self.begin_anew();
@@ -126,9 +124,9 @@ impl Person {
         }
         match self.rng.random_range(0..100) {
             _ if self.street.sell_out => self.buy(true).await,
-            0..15 => self.release().await,
-            15..25 => self.let_expire().await,
-            25..40 => self.buy(false).await,
+            0..20 => self.release().await,
+            20..35 => self.let_expire().await,
+            35..65 => self.buy(false).await,
             _ => self.buy(true).await,
         }
     }
@@ -136,10 +134,7 @@ impl Person {
     async fn refused(&mut self, reject: &Reject) -> Result<()> {
         match reject.code {
             Code::LimitReached | Code::DeviceLimitReached => self.begin_anew(),
-            Code::SoldOut | Code::SaleEnded => {
-                self.sold_out = self.street.sell_out;
-                self.sleep(300).await;
-            }
+            Code::SoldOut | Code::SaleEnded => self.sleep(300).await,
             code if code.retry() => self.sleep(reject.retry_after_ms.unwrap_or(200).min(1_000)).await,
             _ => self.sleep(100).await,
         }
@@ -175,7 +170,7 @@ impl Person {
 
     /// Checks out, and pays, cancels or forgets to.
     async fn buy(&mut self, pay: bool) -> Result<()> {
-        let Some((hold_command, hold)) = self.hold.clone() else {
+        let Some((_, hold)) = self.hold.clone() else {
             return Ok(());
         };
         let sale = self.street.sale;
@@ -187,7 +182,7 @@ impl Person {
             Err(reject) => return self.hold_is_gone(&reject).await,
         };
         self.hold = None;
-        self.acknowledge(checkout, hold_command, &order);
+        self.acknowledge(checkout, &order);
         if order.quantity != hold.quantity {
             self.violation(format!(
                 "I3: a hold of {} became an order of {}",
@@ -206,7 +201,7 @@ impl Person {
         }
         if !pay {
             return if self.rng.random_bool(0.5) {
-                self.cancel(checkout, hold_command, &order).await
+                self.cancel(&order).await
             } else {
                 Ok(())
             };
@@ -223,7 +218,7 @@ impl Person {
         let id = command_id();
         match self.ask(id, pay.clone()).await? {
             Ok(Done::Order(paid)) => {
-                self.acknowledge(id, hold_command, &paid);
+                self.acknowledge(id, &paid);
                 if self.rng.random_bool(0.2) {
                     match self.ask(id, pay).await? {
                         Ok(Done::Order(again)) if again.status == paid.status => {}
@@ -237,10 +232,10 @@ impl Person {
         Ok(())
     }
 
-    async fn cancel(&mut self, _checkout: CommandId, hold: CommandId, order: &Order) -> Result<()> {
+    async fn cancel(&mut self, order: &Order) -> Result<()> {
         let id = command_id();
         if let Ok(Done::Order(cancelled)) = self.ask(id, Command::Cancel { order: order.order }).await? {
-            self.acknowledge(id, hold, &cancelled);
+            self.acknowledge(id, &cancelled);
             if cancelled.status != OrderStatus::Cancelled {
                 self.violation(format!("a cancelled order is {:?}", cancelled.status));
             }
@@ -248,11 +243,10 @@ impl Person {
         Ok(())
     }
 
-    fn acknowledge(&mut self, command: CommandId, hold: CommandId, order: &Order) {
+    fn acknowledge(&mut self, command: CommandId, order: &Order) {
         self.street.history.order(Acknowledged {
             shopper: self.name.clone(),
             command,
-            hold,
             order: order.clone(),
         });
     }
@@ -497,6 +491,10 @@ impl Person {
     }
 
     fn see_hold(&mut self, hold: &Hold) {
+        if hold.state == HoldState::Held && hold.reason == Some(Reason::Restored) {
+            self.hold = Some((command_id(), hold.clone()));
+            return;
+        }
         let Some((_, mine)) = &self.hold else { return };
         if hold.at < mine.at {
             return;

@@ -57,6 +57,21 @@ pub async fn settle(database_url: &str, redis_url: &str, sale: SaleId, within: D
     Ok(settled)
 }
 
+/// Waits until every unit is in a paid order, or until the time is over.
+pub async fn sold_out(database_url: &str, sale: SaleId, within: Duration) -> Result<()> {
+    let store = Store::connect(database_url, 1).await?;
+    let since = Instant::now();
+    while since.elapsed() < within {
+        let lanes = store.lanes(sale).await?;
+        if lanes.iter().all(|lane| lane.confirmed == lane.supply) {
+            break;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    store.close().await;
+    Ok(())
+}
+
 /// Notes every broken invariant in the history.
 pub async fn check(database_url: &str, redis_url: &str, sale: SaleId, history: &History) -> Result<()> {
     let store = Store::connect(database_url, 2).await?;

@@ -1,6 +1,11 @@
 //! Golden frames: what stands in `golden/` is what other languages' clients were written to.
 
 use super::*;
+use proptest::{
+    collection::vec,
+    prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest},
+    sample::{Index, select},
+};
 
 const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
@@ -12,9 +17,14 @@ fn code(text: &str) -> Code {
     Request::parse(text).expect_err("must be refused").code
 }
 
+/// One frame of each command.
+fn golden_requests() -> Vec<&'static str> {
+    include_str!("../../golden/commands.jsonl").lines().collect()
+}
+
 #[test]
 fn every_command_has_its_golden_frame() {
-    let golden: Vec<&str> = include_str!("../../golden/commands.jsonl").lines().collect();
+    let golden = golden_requests();
     assert_eq!(golden.len(), VERBS.len(), "a verb without a golden frame");
     for (frame, verb) in golden.iter().zip(VERBS) {
         let request = Request::parse(frame).expect("golden frames parse");
@@ -42,17 +52,80 @@ fn malformed_requests_get_one_code_each_and_keep_their_id_where_it_can_be_read()
         (unknown.code, unknown.id.map(|id| id.to_string()).as_deref()),
         (Code::UnknownCommand, Some(ID))
     );
-    for fields in [
-        r#""type":"watch""#.to_owned(),
-        format!(r#""type":"watch","sale":"{ID}","extra":1"#),
-        r#""type":"watch","sale":5"#.to_owned(),
-        r#""type":"watch","sale":"x""#.to_owned(),
+}
+
+#[test]
+fn a_missing_extra_or_wrong_field_is_refused_by_name() {
+    for (fields, field) in [
+        (r#""type":"watch""#, "missing field `sale`"),
+        (r#""type":"watch","sale":"ID","extra":1"#, "extra: unknown field"),
+        (r#""type":"orders","extra":1"#, "extra: unknown field"),
+        (r#""type":"watch","sale":5"#, "sale: "),
+        (r#""type":"watch","sale":"x""#, "sale: "),
+        (r#""type":"watch","sale":null"#, "sale: "),
+        (r#""type":"reserve","sale":"ID","partial":1"#, "partial: "),
+        (r#""type":"ping","t":-1"#, "t: "),
+        (r#""type":"ping","t":1.5"#, "t: "),
+        (r#""type":"ping","t":18446744073709551616"#, "t: "),
+        (r#""type":"hello","token":7"#, "token: "),
+        (r#""type":"hello","token":"t","device":"a b""#, "device: "),
+        (r#""type":"hello","token":"t","resume":["ID",1]"#, "resume[1]: "),
+        (r#""type":"pay","order":"ID""#, "missing field `payment`"),
+        (r#""type":"pay","order":"ID","payment":"x""#, "payment: "),
+        (
+            r#""type":"pay","order":"ID","payment":{}"#,
+            "payment: missing field `token`",
+        ),
+        (r#""type":"pay","order":"ID","payment":["x"]"#, "payment: "),
+        (
+            r#""type":"pay","order":"ID","payment":{"token":"x","card":"4111"}"#,
+            "payment: unknown field `card`",
+        ),
+        (
+            r#""type":"checkout","sale":"ID","payment":{"token":null}"#,
+            "payment: ",
+        ),
     ] {
-        assert_eq!(
-            parse(&fields).expect_err(&fields).code,
-            Code::InvalidField,
-            "{fields}"
+        let refusal = parse(&fields.replace("ID", ID)).expect_err(fields);
+        assert_eq!(refusal.code, Code::InvalidField, "{fields}");
+        assert!(refusal.id.is_some(), "{fields}");
+        assert!(
+            refusal.message.starts_with(field),
+            "{fields}: {}",
+            refusal.message
         );
+    }
+}
+
+#[test]
+fn a_name_that_stands_twice_and_json_without_end_are_no_json() {
+    let deep = "[".repeat(8_000);
+    for text in [
+        format!(r#"{{"id":"{ID}","type":"orders","type":"cancel"}}"#),
+        format!(r#"{{"id":"{ID}","type":"pay","order":"{ID}","payment":{{"token":"a","token":"b"}}}}"#),
+        format!(r#"{{"id":"{ID}","id":"{ID}","type":"orders"}}"#),
+        format!(r#"{{"id":"{ID}","type":"orders"}} {{}}"#),
+        format!(r#"{{"id":"{ID}","type":"ping","t":1e999}}"#),
+        r#"{"type":"\ud800"}"#.to_owned(),
+        "\u{feff}{}".to_owned(),
+        deep,
+        String::new(),
+    ] {
+        assert_eq!(code(&text), Code::BadJson, "{text:.80}");
+    }
+}
+
+#[test]
+fn a_refusal_quotes_no_more_than_a_line() {
+    let long = "x".repeat(10_000);
+    for fields in [
+        format!(r#""type":"{long}""#),
+        format!(r#""type":"orders","{long}":1"#),
+        format!(r#""type":"watch","sale":"{long}""#),
+        format!(r#""type":"orders","{long}":1,"{long}":2"#),
+    ] {
+        let message = parse(&fields).expect_err("refused").message;
+        assert!(message.len() < 500, "{message}");
     }
 }
 
@@ -62,7 +135,7 @@ fn a_quantity_is_a_whole_number_in_range_and_the_refusal_names_the_field() {
         let refusal = parse(&format!(r#""type":"reserve","sale":"{ID}","quantity":{bad}"#)).expect_err(bad);
         assert_eq!(refusal.code, Code::InvalidField);
         assert!(
-            refusal.message.starts_with("quantity must be a whole number"),
+            refusal.message.starts_with("quantity: must be a whole number"),
             "{}",
             refusal.message
         );
@@ -79,4 +152,92 @@ fn a_place_follows_the_tick_and_never_gets_worse() {
     assert_eq!(entry.position_at(0), 10, "an older tick changes nothing");
     assert_eq!(entry.position_at(8), 7);
     assert_eq!(entry.position_at(500), 1, "next, but never nobody");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever comes, the parser neither panics nor stays silent: it is a request, or a refusal with one of three codes.
+    #[test]
+    fn any_mutation_of_a_frame_is_a_request_or_gets_a_code(
+        mut frame in select(golden_requests()).prop_map(|frame| frame.as_bytes().to_vec()),
+        cuts in vec((any::<Index>(), 0..3_u8, select(SPLINTERS)), 1..4),
+    ) {
+        for (at, how, splinter) in cuts {
+            let at = at.index(frame.len() + 1);
+            let end = (at + usize::from(how) * 4).min(frame.len());
+            frame.splice(at..end, splinter.bytes());
+        }
+        let text = String::from_utf8_lossy(&frame);
+        match Request::parse(&text) {
+            Ok(request) => prop_assert_eq!(Request::parse(&request.to_json()), Ok(request)),
+            Err(refusal) => {
+                let codes = [Code::BadJson, Code::UnknownCommand, Code::InvalidField];
+                prop_assert!(codes.contains(&refusal.code), "{:?}", refusal);
+                prop_assert!(!refusal.message.is_empty() && refusal.message.len() < 2_000);
+            }
+        }
+    }
+
+    /// The same with JSON of any shape, which gets past the first check.
+    #[test]
+    fn any_json_is_a_request_or_gets_a_code(
+        frame in select(golden_requests()),
+        name in select(&["id", "type", "sale", "quantity", "partial", "payment", "order", "token", "device", "resume", "t", "x"][..]),
+        put in any_json(),
+    ) {
+        let mut value: Value = serde_json::from_str(frame).expect("JSON");
+        value[name] = put;
+        if let Err(refusal) = Request::parse(&value.to_string()) {
+            prop_assert!(matches!(refusal.code, Code::UnknownCommand | Code::InvalidField), "{:?}", refusal);
+            prop_assert!(name == "id" || refusal.id.is_some(), "the id could be read: {:?}", refusal);
+        }
+    }
+}
+
+const SPLINTERS: &[&str] = &[
+    "",
+    "\"",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\\",
+    "\\u0000",
+    "\\ud800",
+    "0",
+    "-1",
+    "1.5",
+    "2147483648",
+    "1e400",
+    "null",
+    "true",
+    "\u{0}",
+    "\u{feff}",
+    "é",
+    "💥",
+    "\"type\":",
+    "\"id\":",
+    "\"x\":1,",
+];
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,30}".prop_map(Value::from),
+        Just(Value::from(ID)),
+        select(VERBS).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 8, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            vec(("(token|sale|.{0,3})", inner), 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
 }

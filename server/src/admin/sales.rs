@@ -14,10 +14,10 @@ use crate::{
     worker::reconcile,
 };
 use axum::{extract::State, http::StatusCode};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_protocol::{Code, MAX_QUANTITY, Phase, Reject, SaleId};
 use serde::Deserialize;
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 use utoipa::ToSchema;
 
 /// Limits of a sale's settings.
@@ -28,6 +28,8 @@ const MAX_TEXT_CHARS: usize = 5_000;
 const MIN_TIME_MS: u64 = 200;
 const MAX_TIME_MS: u64 = 24 * 3600 * 1000;
 const MAX_INFLOW: u32 = 100_000;
+/// Years that every clock on the way can tell.
+const YEARS: RangeInclusive<i32> = 2000..=2999;
 /// How long before the start the waiting room opens, unless the sale says otherwise.
 const ROOM_BEFORE_START: TimeDelta = TimeDelta::minutes(15);
 
@@ -108,14 +110,15 @@ impl SaleBody {
     /// Checks every setting and makes the sale of it.
     pub fn check(self, merchant: &str) -> Result<Sale, Problem> {
         let text = |name: &str, text: &str, least: usize| {
-            if (least..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
-                Ok(())
-            } else {
-                Err(field(
-                    name,
-                    &format!("must have {least} to {MAX_TEXT_CHARS} characters"),
-                ))
+            if !(least..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
+                let length = format!("must have {least} to {MAX_TEXT_CHARS} characters");
+                return Err(field(name, &length));
             }
+            // Postgres cannot store it.
+            if text.contains('\0') {
+                return Err(field(name, "must not contain the character U+0000"));
+            }
+            Ok(())
         };
         text("product_name", self.product_name.trim(), 1)?;
         text("description", &self.description, 0)?;
@@ -133,6 +136,17 @@ impl SaleBody {
         let sale_price = range("sale_price", self.sale_price, 0, MAX_PRICE)?;
         if sale_price > original_price {
             return Err(field("sale_price", "must not be above original_price"));
+        }
+        let times = [
+            ("start_time", Some(self.start_time)),
+            ("end_time", Some(self.end_time)),
+            ("room_opens_at", self.room_opens_at),
+        ];
+        for (name, time) in times {
+            if time.is_some_and(|time| !YEARS.contains(&time.year())) {
+                let years = format!("must be in the years {} to {}", YEARS.start(), YEARS.end());
+                return Err(field(name, &years));
+            }
         }
         if self.end_time <= self.start_time {
             return Err(field("end_time", "must be after start_time"));

@@ -7,7 +7,7 @@ use axum::{
 };
 use std::{
     convert::Infallible,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -23,9 +23,8 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
-        Ok(Self(
-            forwarded(&parts.headers, app.limits.trusted_proxy_hops).unwrap_or(peer),
-        ))
+        let address = forwarded(&parts.headers, app.limits.trusted_proxy_hops).unwrap_or(peer);
+        Ok(Self(one_subscriber(address)))
     }
 }
 
@@ -44,6 +43,14 @@ fn forwarded(headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
     seen.get(seen.len().checked_sub(hops)?)?.parse().ok()
 }
 
+/// Whoever has one IPv6 address has 2⁶⁴ of them: the network is what counts.
+fn one_subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +65,14 @@ mod tests {
         assert_eq!(at(1).as_deref(), Some("3.3.3.3"));
         assert_eq!(at(2).as_deref(), Some("2.2.2.2"));
         assert_eq!(at(4), None, "fewer hops than there should be");
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address_and_a_mapped_ipv4_address_is_itself() {
+        let one = |text: &str| one_subscriber(text.parse().expect("valid")).to_string();
+        assert_eq!(one("2001:db8:1:2:3:4:5:6"), one("2001:db8:1:2::9"));
+        assert_ne!(one("2001:db8:1:2::1"), one("2001:db8:1:3::1"));
+        assert_eq!(one("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_ne!(one("192.0.2.7"), one("192.0.2.8"));
     }
 }

@@ -1,8 +1,9 @@
-//! The doors: every route in one list, and the listener behind them.
+//! The doors: every route in one list.
 
 mod address;
 mod handshake;
 pub mod hub;
+mod listen;
 mod openapi;
 mod operations;
 mod restore;
@@ -12,27 +13,24 @@ use crate::{admin, app::App, rest};
 pub use address::ClientAddress;
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    serve::ListenerExt,
+    extract::{DefaultBodyLimit, Request},
+    handler::HandlerWithoutStateExt,
+    http::{HeaderName, HeaderValue, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get_service,
 };
-use flashsale_protocol::MAX_FRAME_BYTES;
-use std::{
-    net::{SocketAddr, TcpListener as StdListener},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle};
+use flashsale_protocol::{Code, MAX_FRAME_BYTES};
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{runtime::Runtime, task::JoinHandle};
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
     cors::{AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
-    services::{ServeDir, ServeFile},
+    services::{ServeDir, ServeFile, fs::ServeFileSystemResponseBody},
     set_header::SetResponseHeaderLayer,
-    timeout::TimeoutLayer,
     trace::TraceLayer,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -83,49 +81,58 @@ fn socket() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(handshake::upgrade))
 }
 
-fn routes(app: Arc<App>, web_dir: PathBuf) -> Router {
+fn routes(web_dir: PathBuf) -> Router<Arc<App>> {
     let (api, operations, socket) = (api(), operations(), socket());
     let document = openapi::document([&api, &operations, &socket]);
     let api = Router::from(api)
         .merge(document)
-        .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            REQUEST_TIMEOUT,
-        ));
+        .layer(middleware::from_fn(in_time));
     Router::new()
         .merge(api)
         .merge(socket)
         .merge(operations)
         .merge(pages(web_dir))
-        .layer(common())
-        .with_state(app)
+}
+
+/// A client that sends its body too slowly, and a store that does not answer, end the same way.
+async fn in_time(request: Request, next: Next) -> Response {
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
+        .await
+        .unwrap_or_else(|_| rest::Problem::from(Code::Unavailable).into_response())
 }
 
 /// The built pages.
 fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
-    let page = |name: &str| ServeFile::new(web_dir.join(name));
+    let page =
+        |name: &str| get_service(ServeFile::new(web_dir.join(name))).fallback(rest::method_not_allowed);
+    let files = |dir: PathBuf| {
+        ServeDir::new(dir)
+            .call_fallback_on_method_not_allowed(true)
+            .fallback(rest::not_found.into_service())
+    };
     let revalidate =
         SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // What is not there (yet: gateways are replaced one by one) must not be kept.
     let kept = SetResponseHeaderLayer::overriding(
         header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=31536000, immutable"),
+        |response: &axum::http::Response<ServeFileSystemResponseBody>| {
+            let there = response.status().as_u16() < 400;
+            there.then(|| HeaderValue::from_static("public, max-age=31536000, immutable"))
+        },
     );
     Router::new()
         .nest_service(
             "/assets",
             ServiceBuilder::new()
                 .layer(kept)
-                .service(ServeDir::new(web_dir.join("assets"))),
+                .service(files(web_dir.join("assets"))),
         )
         .route_service("/", page("index.html"))
         .route_service("/sale/{sale}", page("index.html"))
         .route_service("/admin", page("admin.html"))
         .route_service("/widget.js", page("widget.js"))
-        .fallback_service(ServeDir::new(web_dir).fallback(
-            axum::handler::HandlerWithoutStateExt::into_service(rest::not_found),
-        ))
+        .fallback_service(files(web_dir))
         .layer(revalidate)
         .layer(CompressionLayer::new())
 }
@@ -202,43 +209,25 @@ impl Drop for Threads {
 }
 
 /// Serves until the server drains. Without the gateway role: only what operators ask.
-pub async fn serve(app: Arc<App>, listener: StdListener, web_dir: PathBuf, gateway: bool) {
-    let draining = app.draining.clone();
+pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gateway: bool) {
     let router = if gateway {
-        routes(app, web_dir)
+        routes(web_dir)
     } else {
-        Router::from(operations()).layer(common()).with_state(app)
+        Router::from(operations()).fallback(rest::not_found)
     };
-    listen(router, listener, draining).await;
+    let router = router
+        .method_not_allowed_fallback(rest::method_not_allowed)
+        .layer(common())
+        .with_state(app.clone());
+    listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 
 /// Development: the page of a shop that embeds the widget, on an origin of its own.
-pub async fn serve_storefront(app: Arc<App>, listener: StdListener, web_dir: PathBuf) {
+pub async fn serve_storefront(app: Arc<App>, listener: TcpListener, web_dir: PathBuf) {
     let router = Router::new()
         .route_service("/", ServeFile::new(web_dir.join("storefront.html")))
         .nest_service("/assets", ServeDir::new(web_dir.join("assets")));
-    listen(router, listener, app.draining.clone()).await;
-}
-
-async fn listen(router: Router, listener: StdListener, draining: tokio_util::sync::CancellationToken) {
-    // Registered here, with the threads that serve it.
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "cannot serve the listener"),
-    };
-    // Small frames must leave at once.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service)
-        .with_graceful_shutdown(draining.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the listener has failed");
-    }
+    listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 
 /// Waits until every socket has moved away, or the drain window is over.

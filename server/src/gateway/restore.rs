@@ -6,7 +6,7 @@ use crate::{
     command::command_id_now,
     error::{Error, Result},
     sale::{HeldStake, Sale, Stake},
-    stock::{How, Join, Joined, RecordState, Reserve, Reserved, Stands},
+    stock::{How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
 };
 use flashsale_protocol::{
     DeviceId, Entry, EntryState, Hold, HoldState, Reason, SaleId, ServerMessage, ShopperId,
@@ -40,19 +40,28 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         app.stock.place(sale.id, shopper.clone())
     )?;
     let (now, record) = (person.now, person.value.record);
-    let running = record.as_ref().is_some_and(|record| {
-        let runs = [RecordState::Claim, RecordState::Held, RecordState::Ordering];
-        runs.contains(&record.state)
-    });
+    // What Redis has now may be older than what its shopper has seen: an earlier hold of theirs, from before the loss.
+    if let Some(held) = record.as_ref().filter(|record| record.state == RecordState::Held) {
+        if stake.hold.map(|hold| hold.command) != held.command {
+            tell_held_again(app, sale, shopper, stake.hold, held, now);
+        }
+        return Ok(());
+    }
+    let running = record
+        .as_ref()
+        .is_some_and(|record| matches!(record.state, RecordState::Claim | RecordState::Ordering));
     if running || person.value.bought > 0 || stands.value.value != Stands::Nowhere {
         return Ok(());
     }
     match stake {
-        Stake { hold: Some(hold), .. } if hold.until > now => {
-            // Unless it has ended as it should, and Redis knows.
-            if record.is_none_or(|record| record.command != Some(hold.command)) {
-                regain(app, sale, shopper, hold, now).await?;
-            }
+        // Unless it has ended as it should, and Redis knows.
+        Stake { hold: Some(hold), .. }
+            if hold.until > now
+                && record
+                    .as_ref()
+                    .is_none_or(|record| record.command != Some(hold.command)) =>
+        {
+            regain(app, sale, shopper, hold, now).await?;
         }
         Stake {
             hold: None,
@@ -61,6 +70,36 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         _ => {}
     }
     Ok(())
+}
+
+/// The hold that its shopper knows is gone, and another of theirs is there: both are said.
+fn tell_held_again(
+    app: &App,
+    sale: &Sale,
+    shopper: &ShopperId,
+    lost: Option<HeldStake>,
+    held: &Record,
+    now: u64,
+) {
+    let tell = |hold| app.live.tell(sale.id, shopper.clone(), ServerMessage::Hold(hold));
+    if let Some(lost) = lost {
+        tell(Hold {
+            reason: Some(Reason::StockLost),
+            ..Hold::ended(sale.id, HoldState::Revoked, lost.quantity, now)
+        });
+    }
+    app.hub.stake(shopper, sale.id, |stake| {
+        stake.hold = held.command.map(|command| HeldStake {
+            command,
+            quantity: held.quantity,
+            until: held.until,
+        });
+    });
+    tell(Hold {
+        expires_at: held.until,
+        reason: Some(Reason::Restored),
+        ..Hold::ended(sale.id, HoldState::Held, held.quantity, now)
+    });
 }
 
 /// The hold is gone: said openly, and one attempt to have the units again, before those who wait.

@@ -110,6 +110,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 }
                 () = tokio::time::sleep_until(drained.unwrap_or_else(tokio::time::Instant::now)),
                     if drained.is_some() && self.running.is_none() => Err(End::Close(CloseCode::Draining)),
+                // Before what a client sends, which may never end.
+                () = tokio::time::sleep_until(deadline.into()) => self.timed_out(),
                 (id, outcome) = running(&mut self.running) => {
                     self.running = None;
                     self.reply(id, outcome).await
@@ -124,7 +126,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                     Some(tick) if self.is_news(sale, tick.tick.seq) => self.send(tick.frame.clone()).await,
                     _ => Ok(()),
                 },
-                () = tokio::time::sleep_until(deadline.into()) => self.timed_out(),
             };
             if let Err(end) = step {
                 return end;
@@ -139,8 +140,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         match frame {
             Some(Ok(Message::Text(text))) => self.request(&text).await,
             Some(Ok(Message::Binary(_))) => self.offence(None, Code::BinaryFrame.into()).await,
-            // Pings are answered by the protocol engine.
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            // Pings are answered by the protocol engine; they count as commands do.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => match self.rate.check() {
+                Ok(()) => Ok(()),
+                Err(_) => self.count_offence(),
+            },
             Some(Ok(Message::Close(_))) => {
                 // The protocol engine has the answer ready; it leaves with the next flush.
                 let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.stream.flush()).await;
@@ -255,6 +259,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 return close.map_or(Ok(()), |code| Err(End::Close(code)));
             }
         };
+        if resume.len() > self.app.limits.sales_per_socket {
+            return self.offence(Some(id), Code::TooManySales.into()).await;
+        }
         let registration = Hub::register(&self.app, &caller);
         caller.socket = Some(registration.id);
         let caller = Arc::new(caller);
@@ -351,10 +358,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
 
     /// A refusal that a well-behaved client does not cause. Too many of them end the connection.
     async fn offence(&mut self, id: Option<CommandId>, reject: Reject) -> Result<(), End> {
-        self.offences += 1;
         metrics::counter!(name::COMMANDS, "command" => "refused", "outcome" => reject.code.word())
             .increment(1);
         self.reply(id, Err(reject)).await?;
+        self.count_offence()
+    }
+
+    fn count_offence(&mut self) -> Result<(), End> {
+        self.offences += 1;
         if self.offences > self.app.limits.max_offences {
             Err(End::Close(CloseCode::Abuse))
         } else {
@@ -390,9 +401,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             reason: code.word().into(),
         };
         let closing = async {
-            // Then read until the client has answered, or the close might be lost behind unread data.
+            // Then read until the client has answered, or the close might be lost behind unread data; after a frame that
+            // was not read to its end, these are bytes without meaning.
             if self.stream.close(Some(frame)).await.is_ok() {
                 while let Some(Ok(_)) = self.stream.next().await {}
+                let _ = tokio::io::copy(self.stream.get_mut(), &mut tokio::io::sink()).await;
             }
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;

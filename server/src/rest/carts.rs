@@ -1,9 +1,9 @@
 //! Carts: a shopper's holds.
 
-use super::{Bearer, IdempotencyKey, Json, Problem, rfc3339};
+use super::{Bearer, IdempotencyKey, Json, Path, Problem, rfc3339};
 use crate::{app::App, command};
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use flashsale_protocol::{Code, Command, Done, Hold, HoldState, Quantity, SaleId, ShopperId};

@@ -10,13 +10,13 @@ pub mod session;
 
 use crate::{app::App, auth::Caller, command};
 use axum::{
-    body::Body,
-    extract::{FromRequest, FromRequestParts, Path, Request},
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use flashsale_protocol::{
-    Code, Command, CommandId, DeviceId, OrderId, Reject, Request as CommandRequest, ShopperId,
+    Code, Command, CommandId, DeviceId, OrderId, Reject, Request as CommandRequest, ShopperId, json,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{any::Any, str::FromStr, sync::Arc};
@@ -126,7 +126,7 @@ pub async fn method_not_allowed() -> Problem {
 }
 
 /// A defect of ours ends one request, not the process.
-pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
+pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     Problem::from(Code::Internal).into_response()
 }
 
@@ -141,8 +141,10 @@ impl FromRequestParts<Arc<App>> for Bearer {
             .headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .ok_or(Code::TokenMissing)?;
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .ok_or(Code::TokenMissing)?
+            .1;
         let named = match parts.headers.get("x-device-id").map(|value| value.to_str()) {
             Some(Ok(text)) => Some(parse::<DeviceId>("X-Device-Id", text)?),
             Some(Err(_)) => return Err(field("X-Device-Id", "is not readable")),
@@ -178,34 +180,49 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let bytes = axum::body::Bytes::from_request(request, app)
+        Body::from_request(request, app).await?.json().map(Json)
+    }
+}
+
+/// A body, not read yet, that may be empty.
+pub struct Body(Bytes);
+
+impl FromRequest<Arc<App>> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        Bytes::from_request(request, app)
             .await
-            .map_err(|rejection| {
-                let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
-                Problem::from(if too_large {
-                    Code::FrameTooLarge
-                } else {
-                    Code::BadJson
-                })
-            })?;
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem(Reject::because(
-                Code::BadJson,
-                format!("The body is not JSON: {error}."),
-            ))
-        })?;
-        serde_path_to_error::deserialize(value)
-            .map(Json)
-            .map_err(|error| {
-                let path = error.path().to_string();
-                let inner = error.into_inner();
-                let message = if path == "." {
-                    format!("{inner}.")
-                } else {
-                    format!("{path}: {inner}.")
-                };
-                Problem(Reject::because(Code::InvalidField, message))
+            .map(Self)
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Code::FrameTooLarge.into(),
+                _ => Code::BadJson.into(),
             })
+    }
+}
+
+impl Body {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let value = json::parse(&self.0)
+            .map_err(|error| Reject::because(Code::BadJson, format!("The body is not JSON: {error}")))?;
+        Ok(json::read(value).map_err(|error| Reject::because(Code::InvalidField, error))?)
+    }
+}
+
+/// Segments of a path; what is not even text names nothing.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let path = axum::extract::Path::from_request_parts(parts, app).await;
+        path.map(|axum::extract::Path(segments)| Self(segments))
+            .map_err(|_| Code::NotFound.into())
     }
 }
 
@@ -224,9 +241,7 @@ impl FromRequestParts<Arc<App>> for SalePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let Path(sale) = Path::<String>::from_request_parts(parts, app)
-            .await
-            .map_err(|_| Problem::from(Code::NotFound))?;
+        let Path(sale) = Path::<String>::from_request_parts(parts, app).await?;
         sale.parse().map(Self).map_err(|_| Code::SaleUnknown.into())
     }
 }
@@ -249,13 +264,14 @@ pub async fn run(
 /// The command's id of a request: its `Idempotency-Key`, or a new one.
 pub fn command_id(headers: &HeaderMap) -> Result<CommandId, Problem> {
     const MAX_KEY_CHARS: usize = 255;
-    Ok(match headers.get("idempotency-key").map(|value| value.to_str()) {
-        None => CommandId::from_parts(crate::clock::now_ms(), rand::random()),
-        Some(Ok(key)) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
-        Some(_) => {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    Ok(match (keys.next().map(|key| key.to_str()), keys.next()) {
+        (None, _) => CommandId::from_parts(crate::clock::now_ms(), rand::random()),
+        (Some(Ok(key)), None) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
+        _ => {
             return Err(field(
                 "Idempotency-Key",
-                "must be 1 to 255 visible ASCII characters",
+                "must be given once, as 1 to 255 visible ASCII characters",
             ));
         }
     })

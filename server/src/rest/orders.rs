@@ -1,13 +1,14 @@
 //! Orders, over REST.
 
-use super::{Bearer, IdempotencyKey, Json, Problem, field, rfc3339};
+use super::{Bearer, IdempotencyKey, Json, Path, Problem, field, rfc3339};
 use crate::app::App;
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use flashsale_protocol::{
     Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, SaleId, ShopperId,
+    json::Object,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use utoipa::ToSchema;
 pub struct OrderBody {
     user_id: ShopperId,
     /// Exactly one: every sale is an order of its own.
-    #[schema(min_items = 1, max_items = 1)]
-    cart_items: Vec<OrderItem>,
+    #[schema(value_type = Vec<OrderItem>, min_items = 1, max_items = 1)]
+    cart_items: Vec<Object<OrderItem>>,
     #[serde(default)]
     payment: Option<Payment>,
 }
@@ -110,7 +111,7 @@ pub async fn create(
     Json(body): Json<OrderBody>,
 ) -> Result<(StatusCode, axum::Json<OrderView>), Problem> {
     let caller = bearer.acting_for(body.user_id.as_str())?;
-    let [item] = body.cart_items.as_slice() else {
+    let [Object(item)] = body.cart_items.as_slice() else {
         return Err(field(
             "cart_items",
             "must be exactly one item; every sale is an order of its own",

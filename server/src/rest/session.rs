@@ -1,6 +1,6 @@
 //! Guest sessions: a signed token bound to a device; and the development sign-in.
 
-use super::{Json, Problem, rfc3339};
+use super::{Body, Json, Problem, rfc3339};
 use crate::{
     app::App,
     auth::{Authority, GUEST_LIFE, ISSUED_LIFE},
@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{AppendHeaders, IntoResponse},
 };
-use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
+use flashsale_protocol::{Code, DeviceId, Role, ShopperId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -58,20 +58,13 @@ pub async fn create(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,
     headers: HeaderMap,
-    body: axum::body::Bytes,
+    body: Body,
 ) -> Result<impl IntoResponse, Problem> {
     app.hub.allow_guest(address).map_err(Problem)?;
     let body: SessionBody = if body.is_empty() {
         SessionBody::default()
     } else {
-        serde_json::from_slice(&body).map_err(|error| {
-            let code = if error.is_data() {
-                Code::InvalidField
-            } else {
-                Code::BadJson
-            };
-            Problem(Reject::because(code, format!("{error}.")))
-        })?
+        body.json()?
     };
     let failed = |error: anyhow::Error| Problem::from(Error::unexpected(error.to_string()));
     let known = body

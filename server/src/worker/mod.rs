@@ -187,12 +187,21 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Duration>>,
 {
+    // While a store is away, every step fails alike: that is said once.
+    let mut failing = None;
     loop {
         let wait = match step().await {
-            Ok(wait) => wait,
+            Ok(wait) => {
+                failing = None;
+                wait
+            }
             Err(Error::NotLeader) => return,
             Err(error) => {
-                tracing::warn!(%sale, worker = name, %error, "a step has failed");
+                let text = error.to_string();
+                if failing.as_ref() != Some(&text) {
+                    tracing::warn!(%sale, worker = name, %error, "a step has failed; it is tried again");
+                }
+                failing = Some(text);
                 AFTER_FAILURE
             }
         };

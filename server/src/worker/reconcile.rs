@@ -49,6 +49,11 @@ async fn count_devices(led: &Led) -> Result<Duration> {
 
 async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
     let app = &led.app;
+    // First: a lost lane refuses all that comes below.
+    if compared.is_none_or(|at| at.elapsed() >= COMPARE) {
+        compare(led).await?;
+        *compared = Some(Instant::now());
+    }
     let lanes = app.store.lanes(led.id).await?;
     let unpaid: u64 = lanes
         .iter()
@@ -57,17 +62,17 @@ async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
     led.set_unpaid(unpaid);
     if unpaid > 0 {
         let cancelled = app.store.cancel_unpaid(led.id).await?;
-        if !cancelled.is_empty() {
-            return_units(app, &*led.sale().await?, &cancelled).await?;
-            for row in &cancelled {
-                app.live
-                    .tell(row.sale, row.shopper.clone(), ServerMessage::Order(row.view()));
-            }
+        for row in &cancelled {
+            app.live
+                .tell(row.sale, row.shopper.clone(), ServerMessage::Order(row.view()));
         }
-    }
-    if compared.is_none_or(|at| at.elapsed() >= COMPARE) {
-        compare(led).await?;
-        *compared = Some(Instant::now());
+        if !cancelled.is_empty()
+            && let Err(error) = return_units(app, &*led.sale().await?, &cancelled).await
+        {
+            // The next comparison finds them, and what is wrong.
+            *compared = None;
+            return Err(error);
+        }
     }
     Ok(STEP)
 }

@@ -4,13 +4,21 @@ use chrono::{TimeDelta, Utc};
 use clap::Parser;
 use flashsale::{app::Server, auth::GUEST_LIFE, config::Serve};
 use flashsale_protocol::{
-    Command, CommandId, Done, Outcome, Reject, Request, Role, SaleId, SaleState, ServerMessage,
+    CloseCode, Code, Command, CommandId, Done, Outcome, Reject, Request, Role, SaleId, SaleState,
+    ServerMessage,
 };
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, Stream, StreamExt};
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, HeaderMap},
+};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message},
+};
 
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -77,44 +85,78 @@ impl World {
         format!("http://{}{path}", self.server.address)
     }
 
-    /// A live sale; `fields` replace the defaults.
+    /// A live sale; `fields` replace the defaults, null leaves one out.
     pub async fn sale(&self, fields: Value) -> SaleId {
-        let (status, body) = self.create_sale(fields).await;
-        assert_eq!(status, 201, "{body}");
-        body["sale_id"].as_str().expect("an id").parse().expect("a ULID")
+        let answer = self.create_sale(fields).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.body["sale_id"]
+            .as_str()
+            .expect("an id")
+            .parse()
+            .expect("a ULID")
     }
 
-    pub async fn create_sale(&self, fields: Value) -> (u16, Value) {
+    pub async fn create_sale(&self, fields: Value) -> Answer {
         let now = Utc::now();
         let mut sale = json!({
             "product_name": "Thing", "currency": "EUR", "original_price": 200, "sale_price": 100, "total_stock": 1,
             "start_time": (now - TimeDelta::seconds(1)).to_rfc3339(), "end_time": (now + TimeDelta::hours(1)).to_rfc3339(),
         });
-        for (name, value) in fields.as_object().expect("an object") {
-            sale[name] = value.clone();
-        }
-        self.post(
-            "/admin/sales",
-            Some(&self.token("boss", Role::Admin)),
-            &sale.to_string(),
-        )
-        .await
+        let sale = sale.as_object_mut().expect("an object");
+        sale.extend(fields.as_object().expect("an object").clone());
+        sale.retain(|_, value| !value.is_null());
+        let body = serde_json::to_string(sale).expect("JSON");
+        let boss = self.token("boss", Role::Admin);
+        self.rest(Method::POST, "/admin/sales", Some(&boss), &[], body)
+            .await
     }
 
-    pub async fn post(&self, path: &str, token: Option<&str>, body: &str) -> (u16, Value) {
+    /// A request on the device `dev`.
+    pub async fn rest(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
         let mut request = self
             .http
-            .post(self.url(path))
-            .body(body.to_owned())
+            .request(method, self.url(path))
+            .body(body)
             .header("x-device-id", "dev");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
         let response = request.send().await.expect("an answer");
-        (
-            response.status().as_u16(),
-            response.json().await.unwrap_or(Value::Null),
-        )
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.json().await.unwrap_or(Value::Null),
+        }
+    }
+
+    /// All that a refused command must leave as it is: the counters, and the orders.
+    pub async fn facts(&self, sale: SaleId) -> Value {
+        let path = format!("/admin/sales/{sale}/metrics");
+        let boss = self.token("boss", Role::Admin);
+        let mut facts = self.rest(Method::GET, &path, Some(&boss), &[], "").await.body;
+        assert_eq!(facts["sale_id"], sale.to_string(), "{facts}");
+        for moving in ["active_users", "pace"] {
+            facts.as_object_mut().expect("an object").remove(moving);
+        }
+        let orders = self
+            .server
+            .app
+            .store
+            .orders_of_sale(sale)
+            .await
+            .expect("Postgres");
+        facts["orders"] = format!("{orders:?}").into();
+        facts
     }
 
     /// A socket that has said hello, on a device of its own.
@@ -144,6 +186,30 @@ impl World {
     }
 }
 
+/// What REST has answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The code of a refusal, which is problem+json with the code's own status.
+    pub fn refusal(&self) -> Code {
+        let kind = self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        assert_eq!(kind, Some("application/problem+json"), "{self:?}");
+        let code: Code = serde_json::from_value(self.body["code"].clone()).expect("a code");
+        assert_eq!(self.status, code.http_status(), "{self:?}");
+        assert_eq!(self.body["status"], self.status, "{self:?}");
+        code
+    }
+
+    pub fn detail(&self) -> &str {
+        self.body["detail"].as_str().expect("a text")
+    }
+}
+
 pub struct Client {
     pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub events: Vec<ServerMessage>,
@@ -163,6 +229,25 @@ impl Client {
                 Message::Text(text) => return serde_json::from_str(&text).expect("a message"),
                 Message::Close(frame) => panic!("closed: {frame:?}"),
                 _ => {}
+            }
+        }
+    }
+
+    /// Waits for the close, whatever comes before it.
+    pub async fn closed(&mut self) -> CloseCode {
+        close_code(&mut self.stream).await
+    }
+
+    /// Repeats a command while it is refused with "try again".
+    pub async fn insist(&mut self, command: Command) -> Done {
+        let started = Instant::now();
+        loop {
+            match self.ask(command.clone()).await {
+                Ok(done) => return done,
+                Err(reject) if reject.retry && started.elapsed() < DEADLINE => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(reject) => panic!("{}: {reject:?}", command.verb()),
             }
         }
     }
@@ -218,6 +303,21 @@ impl Client {
             if let Some(found) = find(&message) {
                 return found;
             }
+        }
+    }
+}
+
+/// Waits for the close of a socket.
+pub async fn close_code(frames: &mut (impl Stream<Item = Result<Message, Error>> + Unpin)) -> CloseCode {
+    loop {
+        let frame = tokio::time::timeout(DEADLINE, frames.next())
+            .await
+            .expect("in time");
+        if let Message::Close(frame) = frame.expect("a close first").expect("a frame") {
+            let frame = frame.expect("a close with its code");
+            let code = CloseCode::from_number(frame.code.into()).expect("a close code of ours");
+            assert_eq!(frame.reason.as_str(), code.word());
+            return code;
         }
     }
 }

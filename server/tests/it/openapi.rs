@@ -6,7 +6,7 @@ use crate::{
 };
 use chrono::{TimeDelta, Utc};
 use flashsale::payment::signature::{HEADER, sign};
-use flashsale_protocol::{EntryState, Role, ServerMessage};
+use flashsale_protocol::{Code, EntryState, MAX_FRAME_BYTES, Role, ServerMessage};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -356,6 +356,10 @@ async fn real_answers_are_what_the_document_says() {
     let part = Some(json!({ "amount": 40, "reason": "a scratch" }));
     let refund = "/admin/orders/{order_id}/refund";
     rest.ok(post.clone(), refund, &[order], admin, part).await;
+    let supply = "/admin/sales/{sale_id}/supply";
+    let more = json!({ "total_stock": 3 });
+    let sale_now = rest.ok(post.clone(), supply, &[sale], admin, Some(more)).await;
+    assert_eq!(sale_now["total_stock"], 3);
     for action in ["pause", "resume", "end"] {
         rest.ok(
             post.clone(),
@@ -389,6 +393,9 @@ async fn real_answers_are_what_the_document_says() {
         Some(json!({ "unknown": true })),
     )
     .await;
+    let large = json!({ "unknown": true, "text": " ".repeat(MAX_FRAME_BYTES) });
+    rest.refused("frame_too_large", post, "/orders", &[], shopper, Some(large))
+        .await;
 
     let all: BTreeSet<String> = operations(&rest.document)
         .into_iter()
@@ -406,7 +413,7 @@ async fn a_new_sale_s_limits_are_those_of_the_document() {
     let fields = document["components"]["schemas"]["SaleBody"]["properties"]
         .as_object()
         .expect("fields");
-    let (_, by_default) = world.create_sale(json!({})).await;
+    let by_default = world.create_sale(json!({})).await.body;
     let mut limits = 0;
     for (name, schema) in fields {
         if let Some(default) = schema.get("default") {
@@ -417,14 +424,9 @@ async fn a_new_sale_s_limits_are_those_of_the_document() {
                 continue;
             };
             limits += 1;
-            let (status, body) = world.create_sale(json!({ name: limit + step })).await;
-            assert_eq!(
-                (status, &body["code"]),
-                (422, &json!("invalid_field")),
-                "{name}: {}",
-                limit + step
-            );
-            let detail = text(&body, "detail");
+            let beyond = world.create_sale(json!({ name: limit + step })).await;
+            assert_eq!(beyond.refusal(), Code::InvalidField, "{name}: {}", limit + step);
+            let detail = beyond.detail();
             // The price must not be above the original price either: both are at the limit together.
             let extremes = match name.as_str() {
                 "original_price" | "sale_price" if step > 0 => {
@@ -438,8 +440,8 @@ async fn a_new_sale_s_limits_are_those_of_the_document() {
                 detail.starts_with(name.as_str()) || name.ends_with("price"),
                 "{name}: {detail}"
             );
-            let (status, body) = world.create_sale(extremes).await;
-            assert_eq!(status, 201, "{name}: {limit}: {body}");
+            let answer = world.create_sale(extremes).await;
+            assert_eq!(answer.status, 201, "{name}: {limit}: {answer:?}");
         }
     }
     assert!(limits >= 16, "{limits}");

@@ -1030,13 +1030,14 @@ async fn pay_cancel_and_expiry_at_once_leave_no_money_without_a_unit_and_no_unit
 #[tokio::test]
 async fn a_sale_whose_money_cannot_be_counted_is_refused() {
     let world = world(SLOW).await;
-    let (status, body) = world
+    let answer = world
         .create_sale(json!({ "sale_price": 1_000_000_000_000_i64, "original_price": 1_000_000_000_000_i64, "total_stock": 100_000_000 }))
         .await;
     assert_eq!(
-        (status, body["code"].as_str()),
+        (answer.status, answer.body["code"].as_str()),
         (422, Some("invalid_field")),
-        "{body}"
+        "{}",
+        answer.body
     );
     for (currency, status) in [
         ("KWD", 201),
@@ -1046,7 +1047,7 @@ async fn a_sale_whose_money_cannot_be_counted_is_refused() {
         ("eur", 422),
     ] {
         assert_eq!(
-            world.create_sale(json!({ "currency": currency })).await.0,
+            world.create_sale(json!({ "currency": currency })).await.status,
             status,
             "{currency}"
         );
