@@ -1,7 +1,7 @@
 //! The running server: what every part shares, and how it starts and stops.
 
 use crate::{
-    auth::Authority,
+    auth::{self, Authority},
     clock,
     config::{Limits, Serve, ServerRole},
     demo, embedded,
@@ -9,6 +9,7 @@ use crate::{
     gateway,
     gateway::hub::Hub,
     live::Live,
+    payment::{PaymentProvider, Provider, sandbox},
     sale::Sale,
     showcase::Showcase,
     stock::Stock,
@@ -34,6 +35,7 @@ pub struct App {
     pub hub: Hub,
     pub showcase: Showcase,
     pub authority: Authority,
+    pub payments: PaymentProvider,
     pub limits: Limits,
     pub dev: bool,
     /// Cancelled when the server begins to stop: no new connections, sockets are told to move.
@@ -103,6 +105,8 @@ impl Server {
             )
         })?;
         let authority = Authority::open(&config.identity, &config.data.data_dir)?;
+        let webhook_secret =
+            auth::webhook_secret(config.payments.webhook_secret.as_deref(), &config.data.data_dir)?;
         let services = match (&config.database_url, &config.redis_url) {
             (Some(_), Some(_)) => None,
             _ => Some(embedded::Services::start(&config.data.data_dir).await?),
@@ -123,7 +127,9 @@ impl Server {
             .await
             .context("cannot use Redis")?;
         let hub = Hub::connect(&redis_url, stock.keys().clone(), &config.limits).await?;
+        let sandbox = sandbox::Sandbox::new(store.sandbox_books(), config.payments.sandbox_slow_ms);
         let app = Arc::new(App {
+            payments: PaymentProvider::new(Provider::Sandbox(sandbox), &config.payments, webhook_secret),
             live: Live::new(stock.client().clone(), stock.keys().clone()),
             store,
             stock,
@@ -169,6 +175,14 @@ impl Server {
         }
         if config.is(ServerRole::Worker) {
             tasks.push(tokio::spawn(worker::run(app.clone(), stopping.clone())));
+            tasks.push(tokio::spawn(worker::pay::run(app.clone(), stopping.clone())));
+        }
+        if gateway {
+            tasks.push(tokio::spawn(sandbox::deliver(
+                app.clone(),
+                address,
+                stopping.clone(),
+            )));
         }
         if config.demo {
             demo::create(&app).await?;

@@ -58,6 +58,20 @@ pub struct Identity {
     pub jwt_audience: Option<String>,
 }
 
+/// How payments are made.
+#[derive(Clone, Args)]
+pub struct Payments {
+    /// Secret of the payment provider's webhooks, at least 32 characters. Without it one is made and kept in the data folder.
+    #[arg(long, env = "FLASHSALE_WEBHOOK_SECRET", hide_env_values = true)]
+    pub webhook_secret: Option<String>,
+    /// How long the payment provider may take to answer, in ms; after that the outcome is unknown and asked for again.
+    #[arg(long, env = "FLASHSALE_PAYMENT_TIMEOUT_MS", default_value_t = 1_500)]
+    pub payment_timeout_ms: u64,
+    /// How slow the sandbox's slow test cards are, in ms.
+    #[arg(long, env = "FLASHSALE_SANDBOX_SLOW_MS", default_value_t = 8_000)]
+    pub sandbox_slow_ms: u64,
+}
+
 #[derive(Clone, Args)]
 pub struct Serve {
     /// Address to listen on. Port 0 takes a free one; the ready line says which.
@@ -91,6 +105,8 @@ pub struct Serve {
     pub database_connections: u32,
     #[command(flatten)]
     pub identity: Identity,
+    #[command(flatten)]
+    pub payments: Payments,
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]

@@ -156,6 +156,13 @@ impl SaleBody {
             return Err(field("room_opens_at", "must not be after start_time"));
         }
         let total_stock = range("total_stock", self.total_stock, 1, i64::from(MAX_STOCK))? as u32;
+        // What the whole sale may bring must be countable, and with it every order of it.
+        if sale_price.checked_mul(i64::from(total_stock)).is_none() {
+            return Err(field(
+                "sale_price",
+                "times total_stock is more than can be counted",
+            ));
+        }
         let lanes = range(
             "lanes",
             self.lanes,

@@ -595,6 +595,25 @@ impl Stock {
         Ok(())
     }
 
+    /// Takes units again for a cancelled order, or gives them back. False: there are none for it. May be repeated.
+    pub async fn revive(
+        &self,
+        at: LaneRef,
+        verb: Revive,
+        (shopper, order, quantity, device): &(ShopperId, OrderId, u32, DeviceId),
+    ) -> Result<bool> {
+        let args = vec![
+            at.epoch.to_string(),
+            if verb == Revive::Take { "take" } else { "give" }.to_owned(),
+            shopper.to_string(),
+            order.to_string(),
+            quantity.to_string(),
+            device.to_string(),
+        ];
+        let answers = self.runner.on_lane(&REVIVE, at, args).await?;
+        Ok(answers.get(1).is_some_and(|word| word == "ok"))
+    }
+
     pub async fn number_tick(&self, sale: SaleId, token: &str) -> Result<TickNumber> {
         let answer = self
             .runner

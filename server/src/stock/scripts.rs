@@ -121,6 +121,12 @@ script!(
     ]
 );
 script!(
+    REVIVE,
+    "revive",
+    ["clock", "run", "lane"],
+    ["stock", "bought", "device_units", "returned"]
+);
+script!(
     EXPIRE,
     "expire",
     ["clock", "run", "lane"],
@@ -175,6 +181,7 @@ pub static SCRIPTS: &[&ScriptFile] = &[
     &BEGIN_CHECKOUT,
     &FINISH_CHECKOUT,
     &RETURN_UNITS,
+    &REVIVE,
     &EXPIRE,
     &CLAIM,
     &PERSON,

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod orders;
 pub mod payments;
 pub mod sales;
+pub mod sandbox;
 
 use crate::{
     batcher::{BatchLimits, Batchers},
@@ -18,7 +19,7 @@ use sqlx::{
 use std::{str::FromStr, time::Duration};
 
 pub use orders::{NewOrder, OrderRow, Placed};
-pub use payments::{Paid, PayItem};
+use payments::{Begun, NewPayment, Report, Reported};
 
 /// Orders, payments and cancellations that one transaction settles.
 const COMMIT: BatchLimits = BatchLimits {
@@ -37,7 +38,8 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 pub struct Store {
     pub(crate) pool: PgPool,
     place: Batchers<LaneRef, NewOrder, Placed>,
-    pay: Batchers<LaneRef, PayItem, Paid>,
+    begin_payment: Batchers<(), NewPayment, Begun>,
+    report: Batchers<LaneRef, Report, Reported>,
 }
 
 impl Store {
@@ -58,13 +60,19 @@ impl Store {
         Ok(Self {
             pool,
             place: Batchers::default(),
-            pay: Batchers::default(),
+            begin_payment: Batchers::default(),
+            report: Batchers::default(),
         })
     }
 
     pub async fn ping(&self) -> Result<()> {
         sqlx::query_scalar!("SELECT 1").fetch_one(&self.pool).await?;
         Ok(())
+    }
+
+    /// The sandbox provider's books, which happen to be in the same database.
+    pub fn sandbox_books(&self) -> sandbox::Books {
+        sandbox::Books::new(self.pool.clone())
     }
 
     pub async fn close(&self) {
@@ -74,6 +82,6 @@ impl Store {
     /// Forgets the batchers of sales that are over.
     pub fn retain(&self, keep: impl Fn(flashsale_protocol::SaleId) -> bool) {
         self.place.retain(|at| keep(at.sale));
-        self.pay.retain(|at| keep(at.sale));
+        self.report.retain(|at| keep(at.sale));
     }
 }

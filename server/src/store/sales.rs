@@ -406,7 +406,7 @@ impl Store {
             r#"SELECT count(*) FILTER (WHERE status = 'pending') AS "pending!",
                 count(*) FILTER (WHERE status = 'confirmed') AS "confirmed!",
                 count(*) FILTER (WHERE status = 'cancelled' AND quantity_allocated > 0) AS "cancelled!",
-                coalesce(sum(amount) FILTER (WHERE status = 'confirmed'), 0)::bigint AS "revenue!"
+                coalesce(sum(amount - refunded) FILTER (WHERE status = 'confirmed'), 0)::bigint AS "revenue!"
              FROM flash_sale_orders WHERE sale_id = $1"#,
             sale.to_string(),
         )

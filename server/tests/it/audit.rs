@@ -63,6 +63,7 @@ fn order(at: LaneRef, shopper: &str) -> NewOrder {
         digest: vec![0; 32],
         quantity: 1,
         unit_price: 100,
+        amount: 100,
         currency: "EUR".into(),
         payment_ms: 300_000,
     }

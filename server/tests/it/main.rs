@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod harness;
 mod openapi;
+mod payments;
 mod purchase;
 mod reads;
 mod schema;
