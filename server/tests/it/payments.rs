@@ -376,13 +376,14 @@ async fn a_webhook_that_comes_twice_has_one_effect() {
         Some(2),
         "authorized and captured, once each: {seen}"
     );
-    let log = world.server.app.store.audit_rows(sale, 0, 1_000).await.expect("Postgres");
-    assert_eq!(
-        log.iter()
-            .filter(|row| row.kind == "order_confirmed")
-            .count(),
-        1
-    );
+    let log = world
+        .server
+        .app
+        .store
+        .audit_rows(sale, 0, 1_000)
+        .await
+        .expect("Postgres");
+    assert_eq!(log.iter().filter(|row| row.kind == "order_confirmed").count(), 1);
     world.check_money(&[sale]).await;
     world.server.stop().await;
 }
@@ -664,13 +665,14 @@ async fn a_bad_webhook_gets_a_clear_refusal_and_changes_nothing() {
         (&after["order"], &after["payments"]),
         (&before["order"], &before["payments"])
     );
-    let log = world.server.app.store.audit_rows(sale, 0, 1_000).await.expect("Postgres");
-    assert_eq!(
-        log.iter()
-            .filter(|row| row.kind == "payment_mismatch")
-            .count(),
-        3
-    );
+    let log = world
+        .server
+        .app
+        .store
+        .audit_rows(sale, 0, 1_000)
+        .await
+        .expect("Postgres");
+    assert_eq!(log.iter().filter(|row| row.kind == "payment_mismatch").count(), 3);
 
     let (status, answer) = world.webhook(&good).await;
     assert_eq!(
