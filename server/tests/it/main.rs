@@ -9,5 +9,6 @@ mod openapi;
 mod payments;
 mod purchase;
 mod reads;
+mod recovery;
 mod schema;
 mod tidy;
