@@ -4,6 +4,7 @@ mod alerts;
 mod asyncapi;
 mod bad_input;
 mod harness;
+mod model;
 mod openapi;
 mod purchase;
 mod schema;
