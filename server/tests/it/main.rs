@@ -5,6 +5,7 @@ mod asyncapi;
 mod audit;
 mod bad_input;
 mod harness;
+mod model;
 mod openapi;
 mod payments;
 mod purchase;
