@@ -3,8 +3,8 @@
 use crate::report::Timings;
 use anyhow::{Context, Result, bail};
 use flashsale_protocol::{
-    Code, Command, CommandId, Done, EntryState, Order, Outcome, Outlook, Payment, Phase, Quantity, Reject,
-    Request, SUBPROTOCOL, SaleId, ServerMessage,
+    Code, Command, CommandId, Done, EntryState, Order, OrderStatus, Outcome, Outlook, Payment, Phase,
+    Quantity, Reject, Request, SUBPROTOCOL, SaleId, ServerMessage,
 };
 use futures_util::{SinkExt, StreamExt};
 use std::{
@@ -232,19 +232,26 @@ impl Shopper {
                 )));
             }
         }
-        let pay = Command::Pay {
-            order: order.order,
-            payment: Payment {
-                token: "sandbox_approve".into(),
-            },
-        };
-        match timed(timings, "pay", self.ask(command_id(), pay)).await? {
-            Ok(Done::Order(order)) => {
-                self.acknowledged.push(order);
-                Ok(Ending::Bought)
+        // A payment that was under way when the server died may not have reached the provider: it is declined, and made anew.
+        for _ in 0..MAX_TRIES {
+            let pay = Command::Pay {
+                order: order.order,
+                payment: Payment {
+                    token: "sandbox_approve".into(),
+                },
+            };
+            match timed(timings, "pay", self.ask(command_id(), pay)).await? {
+                Ok(Done::Order(order)) if order.status == OrderStatus::Confirmed => {
+                    self.acknowledged.push(order);
+                    return Ok(Ending::Bought);
+                }
+                Ok(Done::Order(_)) => tokio::time::sleep(RECONNECT_PAUSE).await,
+                Err(reject) if reject.code == Code::OrderConfirmed => return Ok(Ending::Bought),
+                Err(reject) if reject.code == Code::PaymentDeclined || reject.retry => pause(&reject).await,
+                other => return Ok(Ending::GaveUp(format!("pay: {other:?}"))),
             }
-            other => Ok(Ending::GaveUp(format!("pay: {other:?}"))),
         }
+        Ok(Ending::GaveUp("the payment does not succeed".into()))
     }
 
     /// Waits for the turn.

@@ -1,7 +1,11 @@
 //! Our own failures. Outcomes such as "sold out" are not errors: they are [`flashsale_protocol::Reject`]s.
 
 use flashsale_protocol::{Code, Reject};
-use std::sync::Arc;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, LazyLock},
+};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -49,8 +53,12 @@ impl Error {
     }
 }
 
-/// What a client may be told to wait before it tries again.
+/// What a client may be told to wait before it tries again, on average.
 const RETRY_AFTER_MS: u64 = 500;
+/// Failed commands that are logged as errors in a second.
+const LOGGED_PER_S: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
+static LOGGED: LazyLock<DefaultDirectRateLimiter> =
+    LazyLock::new(|| RateLimiter::direct(Quota::per_second(LOGGED_PER_S)));
 
 impl From<Error> for Reject {
     /// Logs the failure (here, once) under an id, and tells the client the id only.
@@ -60,10 +68,16 @@ impl From<Error> for Reject {
             return Reject::new(code).after_ms(RETRY_AFTER_MS);
         }
         let request: u32 = rand::random();
-        tracing::error!(request = format_args!("{request:08x}"), %error, "a command failed");
+        // While a store is away every command fails: the log has enough of them, not all.
+        if LOGGED.check().is_ok() {
+            tracing::error!(request = format_args!("{request:08x}"), %error, "a command failed");
+        } else {
+            tracing::debug!(request = format_args!("{request:08x}"), %error, "a command failed");
+        }
         let reject = Reject::because(code, format!("{} (request {request:08x})", code.text()));
         if code.retry() {
-            reject.after_ms(RETRY_AFTER_MS)
+            // Spread, so that they do not all come back at the same moment.
+            reject.after_ms(RETRY_AFTER_MS / 2 + u64::from(request) % RETRY_AFTER_MS)
         } else {
             reject
         }

@@ -10,8 +10,9 @@ use crate::{
     batcher::{BatchLimits, Batchers},
     config::COMMAND_DEADLINE,
     error::Result,
-    sale::LaneRef,
+    sale::{LaneInfo, LaneRef},
 };
+use flashsale_protocol::{SaleId, ShopperId};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -27,6 +28,12 @@ const COMMIT: BatchLimits = BatchLimits {
     waiting: 20_000,
     deadline: COMMAND_DEADLINE,
 };
+/// Askers that one query answers.
+const LOOK: BatchLimits = BatchLimits {
+    items: 256,
+    waiting: 50_000,
+    deadline: COMMAND_DEADLINE,
+};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// No statement of ours runs longer, unless something is wrong.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
@@ -37,6 +44,8 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 pub struct Store {
     pub(crate) pool: PgPool,
+    lanes: Batchers<SaleId, (), Vec<LaneInfo>>,
+    orders: Batchers<Option<SaleId>, ShopperId, Vec<OrderRow>>,
     place: Batchers<LaneRef, NewOrder, Placed>,
     begin_payment: Batchers<(), NewPayment, Begun>,
     report: Batchers<LaneRef, Report, Reported>,
@@ -53,12 +62,16 @@ impl Store {
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
+            // Kept open: who has to wait for a connection must not have to wait for its making as well.
+            .min_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options)
             .await?;
         MIGRATOR.run(&pool).await?;
         Ok(Self {
             pool,
+            lanes: Batchers::default(),
+            orders: Batchers::default(),
             place: Batchers::default(),
             begin_payment: Batchers::default(),
             report: Batchers::default(),
@@ -80,7 +93,9 @@ impl Store {
     }
 
     /// Forgets the batchers of sales that are over.
-    pub fn retain(&self, keep: impl Fn(flashsale_protocol::SaleId) -> bool) {
+    pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
+        self.lanes.retain(|sale| keep(*sale));
+        self.orders.retain(|sale| sale.is_none_or(&keep));
         self.place.retain(|at| keep(at.sale));
         self.report.retain(|at| keep(at.sale));
     }

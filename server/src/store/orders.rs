@@ -1,6 +1,6 @@
 //! Orders. An order is placed in a group commit: one transaction for all that have come in while the last one ran.
 
-use super::{COMMIT, Store, audit, payments::code_of};
+use super::{COMMIT, LOOK, Store, audit, payments::code_of};
 use crate::{
     batcher::Batcher,
     error::{Error, Result},
@@ -155,26 +155,18 @@ impl Store {
             .next())
     }
 
-    /// A shopper's orders, newest first; of one sale or of all. Abandoned ones never were.
+    /// A shopper's orders, newest first; of one sale or of all. Abandoned ones never were. When everybody reconnects at
+    /// once, everybody asks for this: it is one query for all who wait.
     pub async fn orders_of(&self, shopper: &ShopperId, sale: Option<SaleId>) -> Result<Vec<OrderRow>> {
-        sqlx::query_as!(
-            RawOrder,
-            "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-                status, reason, created_at, expires_at, changed_at, refunded,
-                CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
-                    WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
-             FROM flash_sale_orders
-             WHERE user_id = $1 AND ($2::text IS NULL OR sale_id = $2) AND quantity_allocated > 0
-             ORDER BY created_at DESC LIMIT $3",
-            shopper.as_str(),
-            sale.map(|sale| sale.to_string()),
-            LIST_LIMIT,
-        )
-        .fetch_all(&self.pool)
-        .await?
-        .into_iter()
-        .map(RawOrder::read)
-        .collect()
+        self.orders
+            .submit(&sale, shopper.clone(), || {
+                let pool = self.pool.clone();
+                Batcher::new("orders_of", LOOK, move |shoppers: Vec<ShopperId>| {
+                    let pool = pool.clone();
+                    async move { orders_of_all(&pool, sale, &shoppers).await }
+                })
+            })
+            .await
     }
 
     /// All orders of a sale, for checks and exports; abandoned ones never were.
@@ -408,6 +400,46 @@ pub(super) fn order_status(word: &str) -> Result<OrderStatus> {
         "cancelled" => OrderStatus::Cancelled,
         other => return Err(Error::unexpected(format!("an order in the state {other:?}"))),
     })
+}
+
+async fn orders_of_all(
+    pool: &PgPool,
+    sale: Option<SaleId>,
+    shoppers: &[ShopperId],
+) -> Result<Vec<Vec<OrderRow>>> {
+    let names: Vec<String> = shoppers.iter().map(ShopperId::to_string).collect();
+    let rows = sqlx::query_as!(
+        RawOrder,
+        r#"SELECT o.order_id AS "order_id!", o.sale_id AS "sale_id!", o.lane AS "lane!", o.user_id AS "user_id!",
+            o.device_id AS "device_id!", o.quantity_allocated AS "quantity_allocated!", o.unit_price AS "unit_price!",
+            o.amount AS "amount!", o.currency AS "currency!", o.status AS "status!", o.reason,
+            o.created_at AS "created_at!", o.expires_at AS "expires_at!", o.changed_at AS "changed_at!",
+            o.refunded AS "refunded!",
+            CASE o.status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
+                WHERE p.order_id = o.order_id AND p.answer IS NULL) END AS paying_since
+         FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) who
+         CROSS JOIN LATERAL (
+            SELECT * FROM flash_sale_orders
+            WHERE user_id = who.user_id AND ($2::text IS NULL OR sale_id = $2) AND quantity_allocated > 0
+            ORDER BY created_at DESC LIMIT $3) o"#,
+        &names,
+        sale.map(|sale| sale.to_string()),
+        LIST_LIMIT,
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut by_shopper: HashMap<ShopperId, Vec<OrderRow>> = HashMap::new();
+    for row in rows {
+        let row = row.read()?;
+        by_shopper.entry(row.shopper.clone()).or_default().push(row);
+    }
+    by_shopper
+        .values_mut()
+        .for_each(|rows| rows.sort_by_key(|row| std::cmp::Reverse(row.created_at)));
+    Ok(shoppers
+        .iter()
+        .map(|shopper| by_shopper.get(shopper).cloned().unwrap_or_default())
+        .collect())
 }
 
 /// Orders by id.

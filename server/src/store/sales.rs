@@ -1,14 +1,16 @@
 //! Sales and their lanes.
 
 use super::orders::order_status;
-use super::{Store, audit};
+use super::{LOOK, Store, audit};
 use crate::{
+    batcher::Batcher,
     error::{Error, Result},
     sale::{LaneInfo, LaneOrder, LaneSnapshot, Sale, phase_word},
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{Phase, SaleId};
 use serde_json::json;
+use sqlx::PgPool;
 use std::collections::HashMap;
 
 /// How many sales a list shows.
@@ -183,24 +185,18 @@ impl Store {
             .collect()
     }
 
-    /// The lanes as they are now.
+    /// The lanes as they are now. One query for all who ask at once, in a task of its own: an asker who leaves does not
+    /// break off a connection that is being made.
     pub async fn lanes(&self, sale: SaleId) -> Result<Vec<LaneInfo>> {
-        let rows = sqlx::query!(
-            "SELECT lane, epoch, supply, allocated, confirmed FROM sale_lanes WHERE sale_id = $1 ORDER BY lane",
-            sale.to_string(),
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| LaneInfo {
-                lane: row.lane as u16,
-                epoch: row.epoch as u32,
-                supply: row.supply as u32,
-                allocated: row.allocated as u32,
-                confirmed: row.confirmed as u32,
+        self.lanes
+            .submit(&sale, (), || {
+                let pool = self.pool.clone();
+                Batcher::new("lanes", LOOK, move |askers: Vec<()>| {
+                    let pool = pool.clone();
+                    async move { Ok(vec![lanes_of(&pool, sale).await?; askers.len()]) }
+                })
             })
-            .collect())
+            .await
     }
 
     /// Begins a new life of a lane, in an epoch above its own and above `above`: orders that name an old epoch are
@@ -419,6 +415,25 @@ impl Store {
             revenue: row.revenue,
         })
     }
+}
+
+async fn lanes_of(pool: &PgPool, sale: SaleId) -> Result<Vec<LaneInfo>> {
+    let rows = sqlx::query!(
+        "SELECT lane, epoch, supply, allocated, confirmed FROM sale_lanes WHERE sale_id = $1 ORDER BY lane",
+        sale.to_string(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| LaneInfo {
+            lane: row.lane as u16,
+            epoch: row.epoch as u32,
+            supply: row.supply as u32,
+            allocated: row.allocated as u32,
+            confirmed: row.confirmed as u32,
+        })
+        .collect())
 }
 
 fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {

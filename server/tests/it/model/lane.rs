@@ -5,8 +5,8 @@ use flashsale::{
     config::CHECKOUT_LEASE,
     sale::{LaneOrder, LaneSnapshot, Sale, ms},
     stock::{
-        Begun, Claimed, Counters, Finish, How, Overdue, Person, Record, RecordState, Released, Reserve, Reserved,
-        What,
+        Begun, Claimed, Counters, Finish, How, Overdue, Person, Record, RecordState, Released, Reserve,
+        Reserved, What,
         rebuild::{KeptRecord, LaneLife, Settled},
     },
 };
@@ -189,7 +189,9 @@ impl Lane {
                     in_carts: 1,
                 };
             }
-            Some(record) if record.state == RecordState::Held && record.asked == asked => return same(record),
+            Some(record) if record.state == RecordState::Held && record.asked == asked => {
+                return same(record);
+            }
             Some(record) if record.state == RecordState::Held => {
                 return Reserved::AlreadyHeld {
                     quantity: record.quantity,
@@ -501,7 +503,8 @@ impl Lane {
             .orders
             .iter()
             .filter(|order| order.status == OrderStatus::Cancelled);
-        self.returned.extend(cancelled.map(|order| order.order.to_string()));
+        self.returned
+            .extend(cancelled.map(|order| order.order.to_string()));
         Ok(())
     }
 

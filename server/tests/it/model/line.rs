@@ -137,7 +137,8 @@ impl Line {
                 }
             }
         }
-        let mut called: Vec<(u64, &String)> = self.admitting.iter().map(|(who, place)| (*place, who)).collect();
+        let mut called: Vec<(u64, &String)> =
+            self.admitting.iter().map(|(who, place)| (*place, who)).collect();
         called.sort();
         let called = called
             .into_iter()

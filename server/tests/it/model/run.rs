@@ -15,7 +15,7 @@ use flashsale::{
     },
 };
 use flashsale_protocol::{CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, ShopperId};
-use fred::{prelude::*, types::CustomCommand, types::ClusterHash};
+use fred::{prelude::*, types::ClusterHash, types::CustomCommand};
 use futures_util::future::join_all;
 use proptest::{
     prelude::{TestCaseError, prop_assert, prop_assert_eq},
@@ -33,7 +33,14 @@ const LONG_MS: u64 = 3_600_000;
 const SHORT_MS: u64 = 100;
 const LONG_AGO: u64 = 1_000;
 const OTHER_RUN: &str = "0000feed";
-const LANE_KEYS: [&str; 6] = ["stock", "holds", "deadlines", "bought", "device_units", "returned"];
+const LANE_KEYS: [&str; 6] = [
+    "stock",
+    "holds",
+    "deadlines",
+    "bought",
+    "device_units",
+    "returned",
+];
 const SALE_KEYS: [&str; 6] = ["sale", "queue", "admitting", "devices", "wants", "leader"];
 const LOOKS: usize = 3;
 
@@ -85,7 +92,10 @@ struct Books {
 
 impl Books {
     fn allocated(&self) -> u32 {
-        let alive = self.orders.values().filter(|o| o.status != OrderStatus::Cancelled);
+        let alive = self
+            .orders
+            .values()
+            .filter(|o| o.status != OrderStatus::Cancelled);
         alive.map(|order| order.quantity).sum()
     }
 
@@ -180,37 +190,13 @@ fn raw<T>(result: Result<T, fred::error::Error>) -> Checked<T> {
 
 /// Refused for the reason that the model gives (then there is nothing more to say), or not at all.
 fn told<T: fmt::Debug>(result: Answered<T>, refusal: Option<Refusal>) -> Checked<Option<T>> {
-    let as_said = match (&result, refusal) {
-        (Ok(_), None) => true,
-        (Err(Error::LaneMissing), Some(Refusal::Missing)) => true,
-        (Err(Error::LaneFenced(_)), Some(Refusal::Fenced)) => true,
-        (Err(Error::LaneLost), Some(Refusal::Lost)) => true,
-        _ => false,
-    };
-    prop_assert!(as_said, "refusal: {refusal:?}, answer: {result:?}");
-    Ok(result.ok())
-}
-
-fn all_told<T: fmt::Debug>(results: Vec<Answered<T>>, refusal: Option<Refusal>) -> Checked<Option<Vec<T>>> {
-    let mut answers = Vec::new();
-    for result in results {
-        match told(result, refusal)? {
-            Some(answer) => answers.push(answer),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(answers))
-}
-
-impl<'a> Run<'a> {
-    pub async fn start(stock: &'a Stock, terms: &Terms) -> Checked<Run<'a>> {
-        let now = Utc::now();
-        let hours = TimeDelta::hours;
-        let books = Books {
-            epoch: 1,
-            supply: terms.supply,
-            orders: BTreeMap::new(),
-        };
+    let as_said = matches!(
+            (&result, refusal),
+            (Ok(_), None)
+                | (Err(Error::LaneMissing), Some(Refusal::Missing))
+                | (Err(Error::LaneFenced(_)), Some(Refusal::Fenced))
+                | (Err(Error::LaneLost), Some(Refusal::Lost))
+        );
         let sale = Sale {
             id: SaleId::from_parts(1, rand::random()),
             merchant: "m".into(),
@@ -357,9 +343,12 @@ impl<'a> Run<'a> {
                 return Ok(complete);
             }
             Step::Release(items) => {
-                let calls = items.iter().map(|(n, what)| self.stock.release(at, shopper(*n), *what));
-                for ((n, what), answer) in
-                    items.iter().zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default())
+                let calls = items
+                    .iter()
+                    .map(|(n, what)| self.stock.release(at, shopper(*n), *what));
+                for ((n, what), answer) in items
+                    .iter()
+                    .zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default())
                 {
                     prop_assert_eq!(&answer.value, &self.lane.release(&shopper(*n), *what), "s{}", n);
                     self.seen.answer("release", &answer.value);
@@ -369,14 +358,20 @@ impl<'a> Run<'a> {
                 let calls = items
                     .iter()
                     .map(|(n, order)| self.stock.begin_checkout(at, shopper(*n), order_id(*n, *order)));
-                for ((n, order), answer) in
-                    items.iter().zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default())
+                for ((n, order), answer) in items
+                    .iter()
+                    .zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default())
                 {
                     let (who, order) = (shopper(*n), order_id(*n, *order));
                     let expected = self.lane.begin_checkout(answer.now, &who, order);
                     prop_assert_eq!(&answer.value, &expected, "{} {}", who, order);
                     self.seen.answer("begin_checkout", &answer.value);
-                    if let Begun::Ok { quantity, device, hold } = answer.value {
+                    if let Begun::Ok {
+                        quantity,
+                        device,
+                        hold,
+                    } = answer.value
+                    {
                         let order = LaneOrder {
                             order,
                             shopper: who,
@@ -386,7 +381,8 @@ impl<'a> Run<'a> {
                             hold_command: hold,
                         };
                         let epoch = at.epoch;
-                        self.begun.insert(order.order.to_string(), Beginning { order, epoch });
+                        self.begun
+                            .insert(order.order.to_string(), Beginning { order, epoch });
                     }
                 }
             }
@@ -395,21 +391,24 @@ impl<'a> Run<'a> {
                     .iter()
                     .map(|(n, order, undone)| self.outcome(*n, order_id(*n, *order), *undone))
                     .collect();
-                let calls = items
-                    .iter()
-                    .map(|(who, order, outcome)| self.stock.finish_checkout(at, who.clone(), *order, *outcome));
+                let calls = items.iter().map(|(who, order, outcome)| {
+                    self.stock.finish_checkout(at, who.clone(), *order, *outcome)
+                });
                 let answers = join_all(calls).await;
                 for ((who, order, outcome), answer) in
                     items.iter().zip(all_told(answers, refusal)?.unwrap_or_default())
                 {
                     let expected = self.lane.finish_checkout(who, *order, *outcome);
                     prop_assert_eq!(answer, expected, "{} {} {:?}", who, order, outcome);
-                    self.seen.answer("finish_checkout", &(*outcome));
+                    self.seen.answer("finish_checkout", outcome);
                 }
             }
             Step::Person(items) => {
                 let calls = items.iter().map(|n| self.stock.person(at, shopper(*n)));
-                for (n, answer) in items.iter().zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default()) {
+                for (n, answer) in items
+                    .iter()
+                    .zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default())
+                {
                     prop_assert_eq!(answer.value, self.lane.person(&shopper(*n)));
                     self.seen.answer("person", &"ok");
                 }
@@ -447,7 +446,10 @@ impl<'a> Run<'a> {
                 return Ok(false);
             }
             Step::Claim(items) => {
-                let wanted: Vec<_> = items.iter().map(|(n, quantity)| (shopper(*n), *quantity)).collect();
+                let wanted: Vec<_> = items
+                    .iter()
+                    .map(|(n, quantity)| (shopper(*n), *quantity))
+                    .collect();
                 let Some(answers) = told(self.stock.claim(at, &wanted).await, refusal)? else {
                     return Ok(true);
                 };
@@ -466,8 +468,10 @@ impl<'a> Run<'a> {
                     .filter(|order| order.status == OrderStatus::Cancelled && order.quantity > 0)
                     .cloned()
                     .collect();
-                let orders: Vec<LaneOrder> =
-                    items.iter().filter_map(|n| pick(&cancelled, *n).cloned()).collect();
+                let orders: Vec<LaneOrder> = items
+                    .iter()
+                    .filter_map(|n| pick(&cancelled, *n).cloned())
+                    .collect();
                 self.return_units(at, &orders).await?;
             }
             Step::Supply(supply) => self.set_supply(*supply).await?,
@@ -597,7 +601,8 @@ impl<'a> Run<'a> {
         if told(self.stock.return_units(at, &items).await, refusal)?.is_some() {
             for order in orders {
                 let known = self.lane.returned.contains(&order.order.to_string());
-                self.seen.answer("return_units", &if known { "again" } else { "ok" });
+                self.seen
+                    .answer("return_units", &if known { "again" } else { "ok" });
                 self.lane.return_units(&order.shopper, order.order);
             }
         }
@@ -617,7 +622,10 @@ impl<'a> Run<'a> {
             if less {
                 self.books.supply = now as u32;
             }
-            self.seen.answer("set_supply", &if now == u64::from(supply) { "all" } else { "in use" });
+            self.seen.answer(
+                "set_supply",
+                &if now == u64::from(supply) { "all" } else { "in use" },
+            );
         }
         Ok(())
     }
@@ -632,7 +640,12 @@ impl<'a> Run<'a> {
                 old_place: self.lost_places.get(shopper(item.shopper).as_str()).copied(),
             })
             .collect();
-        let answers = join_all(items.iter().map(|item| self.stock.join(self.sale.id, item.clone()))).await;
+        let answers = join_all(
+            items
+                .iter()
+                .map(|item| self.stock.join(self.sale.id, item.clone())),
+        )
+        .await;
         for (item, answer) in items.iter().zip(answers) {
             let answer = sound(answer)?;
             let (now, answer) = (answer.now, answer.value);
@@ -654,7 +667,12 @@ impl<'a> Run<'a> {
             prop_assert_eq!(&answer.value, &expected, "{:?}", item);
             let Some(place) = place else { continue };
             if !stood && item.old_place.is_none() {
-                prop_assert!(place > self.greatest_place, "{} is given after {}", place, self.greatest_place);
+                prop_assert!(
+                    place > self.greatest_place,
+                    "{} is given after {}",
+                    place,
+                    self.greatest_place
+                );
                 prop_assert!(
                     place / 1000 == now || place == self.greatest_place + 1,
                     "{place} is given at {now}"
@@ -662,7 +680,10 @@ impl<'a> Run<'a> {
                 self.greatest_place = place;
             }
             if self.sale.lanes.len() > 1 && !stood {
-                let owner = self.bound.entry(item.device.to_string()).or_insert_with(|| who.to_owned());
+                let owner = self
+                    .bound
+                    .entry(item.device.to_string())
+                    .or_insert_with(|| who.to_owned());
                 prop_assert_eq!(owner, who, "a device has changed hands");
             }
             if close {
@@ -681,7 +702,8 @@ impl<'a> Run<'a> {
         let refusal = self.lane.refuses(at.epoch);
         if told(self.stock.open_gate(at, place).await, refusal)?.is_some() {
             self.lane.open_gate(place);
-            self.seen.answer("set_gate", &if self.lane.gate_open { "open" } else { "line" });
+            self.seen
+                .answer("set_gate", &if self.lane.gate_open { "open" } else { "line" });
         }
         Ok(())
     }
@@ -767,7 +789,9 @@ impl<'a> Run<'a> {
         }
         let (until, text) = (record.until, text(record));
         let (keys, at, client) = (self.stock.keys(), self.at(false), self.stock.client());
-        raw(client.hset::<(), _, _>(keys.lane("holds", at), (who.as_str(), text)).await)?;
+        raw(client
+            .hset::<(), _, _>(keys.lane("holds", at), (who.as_str(), text))
+            .await)?;
         let deadline = (until as f64, who.as_str());
         raw(client
             .zadd::<(), _, _>(keys.lane("deadlines", at), None, None, false, false, deadline)
@@ -803,7 +827,9 @@ impl<'a> Run<'a> {
         match loss {
             Loss::Restart => {}
             Loss::OlderFile => {
-                let Some(saved) = self.saved.clone() else { return Ok(()) };
+                let Some(saved) = self.saved.clone() else {
+                    return Ok(());
+                };
                 self.copy(":saved", "").await?;
                 self.lose_places(&saved.line);
                 (self.lane, self.line, self.promised) = (saved.lane, saved.line, saved.promised);
@@ -837,7 +863,11 @@ impl<'a> Run<'a> {
     /// Who stands in the line now, and not in the one that is left, may ask for the old place.
     fn lose_places(&mut self, left: &Line) {
         let queue = self.line.queue.iter().map(|(place, who)| (who.clone(), *place));
-        let admitting = self.line.admitting.iter().map(|(who, place)| (who.clone(), *place));
+        let admitting = self
+            .line
+            .admitting
+            .iter()
+            .map(|(who, place)| (who.clone(), *place));
         self.lost_places.extend(queue.chain(admitting));
         self.lost_places.retain(|who, _| !left.stands(who));
         // In a line from before, devices are bound as they were then.
@@ -861,7 +891,10 @@ impl<'a> Run<'a> {
 
     async fn carry_on(&mut self, mut rebuild: Rebuild, stages: u8) -> Checked {
         let epoch = rebuild.snapshot.info.epoch;
-        let at = LaneRef { epoch, ..self.at(false) };
+        let at = LaneRef {
+            epoch,
+            ..self.at(false)
+        };
         for _ in 0..stages {
             let (answer, expected) = match &rebuild {
                 Rebuild { settled: None, .. } => {
@@ -879,18 +912,32 @@ impl<'a> Run<'a> {
                     };
                     (answer, expected)
                 }
-                Rebuild { settled: Some(settled), refilled: false, .. } => {
+                Rebuild {
+                    settled: Some(settled),
+                    refilled: false,
+                    ..
+                } => {
                     let expected = self.lane.refill(epoch, settled, &rebuild.snapshot);
                     let answer = self.stock.refill_lane(at, settled, &rebuild.snapshot).await;
                     // With nothing to write there is nothing to be refused.
-                    let expected = if answer.is_ok() && nothing(settled, &rebuild.snapshot) { Ok(()) } else { expected };
+                    let expected = if answer.is_ok() && nothing(settled, &rebuild.snapshot) {
+                        Ok(())
+                    } else {
+                        expected
+                    };
                     rebuild.refilled = true;
                     (answer, expected)
                 }
-                Rebuild { settled: Some(settled), snapshot, .. } => {
+                Rebuild {
+                    settled: Some(settled),
+                    snapshot,
+                    ..
+                } => {
                     let expected = self.lane.open(&self.sale, snapshot);
-                    let answer =
-                        self.stock.open_lane(&self.sale, snapshot.info, settled.claimed, settled.held).await;
+                    let answer = self
+                        .stock
+                        .open_lane(&self.sale, snapshot.info, settled.claimed, settled.held)
+                        .await;
                     if answer.is_ok() {
                         self.seen.answer("rebuild", &"ok");
                         for revoked in &settled.revoked {
@@ -928,13 +975,20 @@ impl<'a> Run<'a> {
         prop_assert!(self.lane.balance() >= 0, "I1: oversold");
         let settings = &self.lane.settings;
         for (device, units) in self.lane.devices() {
-            prop_assert!(units <= settings.device_limit, "I7: {} units of {}", units, device);
+            prop_assert!(
+                units <= settings.device_limit,
+                "I7: {} units of {}",
+                units,
+                device
+            );
         }
         let bought = self.lane.bought();
         for n in 0..SHOPPERS {
             let who = shopper(n);
             let record = self.lane.records.get(who.as_str());
-            let in_cart = record.filter(|record| running(record)).map_or(0, |record| record.quantity);
+            let in_cart = record
+                .filter(|record| running(record))
+                .map_or(0, |record| record.quantity);
             let units = bought.get(who.as_str()).copied().unwrap_or(0) + in_cart;
             prop_assert!(units <= settings.shopper_limit, "I7: {} units of {}", units, who);
         }
@@ -985,7 +1039,9 @@ impl<'a> Run<'a> {
         ))?;
         let open = stock.contains_key("epoch");
         let mut stock = stock;
-        stock.retain(|field, _| field != "fetched_at" && field != "version" && (open || field == "rebuilding"));
+        stock.retain(|field, _| {
+            field != "fetched_at" && field != "version" && (open || field == "rebuilding")
+        });
         if let Some(run) = stock.get_mut("run") {
             *run = (run == OTHER_RUN).to_string();
         }
@@ -994,11 +1050,21 @@ impl<'a> Run<'a> {
                 stock.entry(counted.into()).or_insert_with(|| "0".into());
             }
         }
-        let deadlines = deadlines.into_iter().map(|(who, until)| (who, (until as u64).to_string()));
+        let deadlines = deadlines
+            .into_iter()
+            .map(|(who, until)| (who, (until as u64).to_string()));
         let returned = returned.into_iter().map(|order| (order, String::new()));
-        let mut lane = BTreeMap::from([("stock", stock), ("holds", holds), ("returned", returned.collect())]);
+        let mut lane = BTreeMap::from([
+            ("stock", stock),
+            ("holds", holds),
+            ("returned", returned.collect()),
+        ]);
         if open {
-            lane.extend([("deadlines", deadlines.collect()), ("bought", bought), ("devices", devices)]);
+            lane.extend([
+                ("deadlines", deadlines.collect()),
+                ("bought", bought),
+                ("devices", devices),
+            ]);
         }
         Ok(lane)
     }
@@ -1006,7 +1072,10 @@ impl<'a> Run<'a> {
     fn lane_in_model(&self) -> BTreeMap<&'static str, Map> {
         let lane = &self.lane;
         let words = |units: BTreeMap<String, u32>| -> Map {
-            units.into_iter().map(|(name, units)| (name, units.to_string())).collect()
+            units
+                .into_iter()
+                .map(|(name, units)| (name, units.to_string()))
+                .collect()
         };
         let mut stock = Map::new();
         let mut field = |name: &str, value: String| stock.insert(name.into(), value);
@@ -1040,13 +1109,25 @@ impl<'a> Run<'a> {
             field("run", lane.other_life.to_string());
             field("gate", if lane.gate_open { "open" } else { "line" }.into());
             let deadlines = lane.deadlines().into_iter();
-            view.insert("deadlines", deadlines.map(|(who, until)| (who, until.to_string())).collect());
+            view.insert(
+                "deadlines",
+                deadlines.map(|(who, until)| (who, until.to_string())).collect(),
+            );
             view.insert("bought", words(lane.bought()));
             view.insert("devices", words(lane.devices()));
         }
-        let records = lane.records.iter().map(|(who, record)| (who.clone(), text(record)));
+        let records = lane
+            .records
+            .iter()
+            .map(|(who, record)| (who.clone(), text(record)));
         view.insert("holds", records.collect());
-        view.insert("returned", lane.returned.iter().map(|order| (order.clone(), String::new())).collect());
+        view.insert(
+            "returned",
+            lane.returned
+                .iter()
+                .map(|order| (order.clone(), String::new()))
+                .collect(),
+        );
         view.insert("stock", stock);
         view
     }
@@ -1076,8 +1157,14 @@ impl<'a> Run<'a> {
                 ends_at: number("ends_at"),
                 lanes: number("lanes") as usize,
             }),
-            queue: queue.into_iter().map(|(who, place)| (place as u64, who)).collect(),
-            admitting: admitting.into_iter().map(|(who, place)| (who, place as u64)).collect(),
+            queue: queue
+                .into_iter()
+                .map(|(who, place)| (place as u64, who))
+                .collect(),
+            admitting: admitting
+                .into_iter()
+                .map(|(who, place)| (who, place as u64))
+                .collect(),
             devices,
             wants,
             last_place: number("last_place"),
@@ -1118,7 +1205,13 @@ impl<'a> Run<'a> {
         for order in self.books.orders.values_mut() {
             order.status = OrderStatus::Cancelled;
         }
-        let orders: Vec<_> = self.books.orders.values().filter(|o| o.quantity > 0).cloned().collect();
+        let orders: Vec<_> = self
+            .books
+            .orders
+            .values()
+            .filter(|o| o.quantity > 0)
+            .cloned()
+            .collect();
         self.return_units(at, &orders).await?;
         self.check().await?;
         let counters = sound(self.stock.counters(at).await)?;
@@ -1130,8 +1223,21 @@ impl<'a> Run<'a> {
 
 /// A record as Redis has it; see lua/lib/lane.lua.
 fn text(record: &KeptRecord) -> String {
-    let KeptRecord { state, quantity, until, asked, command, device, order, held_until, .. } = record;
-    format!("{} {quantity} {until} {asked} {command} {device} {order} {held_until}", state.word())
+    let KeptRecord {
+        state,
+        quantity,
+        until,
+        asked,
+        command,
+        device,
+        order,
+        held_until,
+        ..
+    } = record;
+    format!(
+        "{} {quantity} {until} {asked} {command} {device} {order} {held_until}",
+        state.word()
+    )
 }
 
 fn nothing(settled: &Settled, snapshot: &LaneSnapshot) -> bool {

@@ -203,12 +203,14 @@ fn several<T: std::fmt::Debug>(item: impl Strategy<Value = T>) -> impl Strategy<
 
 fn reserve_item() -> impl Strategy<Value = ReserveItem> {
     let how = prop_oneof![4 => Just(How::All), 2 => Just(How::Partial), 1 => Just(How::Regain)];
-    (shopper(), 1u32..=3, how, 0..IDS, 0..DEVICES).prop_map(|(shopper, quantity, how, command, device)| ReserveItem {
-        shopper,
-        quantity,
-        how,
-        command,
-        device,
+    (shopper(), 1u32..=3, how, 0..IDS, 0..DEVICES).prop_map(|(shopper, quantity, how, command, device)| {
+        ReserveItem {
+            shopper,
+            quantity,
+            how,
+            command,
+            device,
+        }
     })
 }
 
