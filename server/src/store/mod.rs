@@ -62,8 +62,6 @@ impl Store {
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            // Kept open: who has to wait for a connection must not have to wait for its making as well.
-            .min_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options)
             .await?;

@@ -191,12 +191,36 @@ fn raw<T>(result: Result<T, fred::error::Error>) -> Checked<T> {
 /// Refused for the reason that the model gives (then there is nothing more to say), or not at all.
 fn told<T: fmt::Debug>(result: Answered<T>, refusal: Option<Refusal>) -> Checked<Option<T>> {
     let as_said = matches!(
-            (&result, refusal),
-            (Ok(_), None)
-                | (Err(Error::LaneMissing), Some(Refusal::Missing))
-                | (Err(Error::LaneFenced(_)), Some(Refusal::Fenced))
-                | (Err(Error::LaneLost), Some(Refusal::Lost))
-        );
+        (&result, refusal),
+        (Ok(_), None)
+            | (Err(Error::LaneMissing), Some(Refusal::Missing))
+            | (Err(Error::LaneFenced(_)), Some(Refusal::Fenced))
+            | (Err(Error::LaneLost), Some(Refusal::Lost))
+    );
+    prop_assert!(as_said, "refusal: {refusal:?}, answer: {result:?}");
+    Ok(result.ok())
+}
+
+fn all_told<T: fmt::Debug>(results: Vec<Answered<T>>, refusal: Option<Refusal>) -> Checked<Option<Vec<T>>> {
+    let mut answers = Vec::new();
+    for result in results {
+        match told(result, refusal)? {
+            Some(answer) => answers.push(answer),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(answers))
+}
+
+impl<'a> Run<'a> {
+    pub async fn start(stock: &'a Stock, terms: &Terms) -> Checked<Run<'a>> {
+        let now = Utc::now();
+        let hours = TimeDelta::hours;
+        let books = Books {
+            epoch: 1,
+            supply: terms.supply,
+            orders: BTreeMap::new(),
+        };
         let sale = Sale {
             id: SaleId::from_parts(1, rand::random()),
             merchant: "m".into(),
