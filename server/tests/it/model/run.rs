@@ -10,7 +10,7 @@ use flashsale::{
     error::{Error, Result as Answered},
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale},
     stock::{
-        Begun, Finish, Join, Joined, RecordState, Reserve, Reserved, Stock, Verdict,
+        Begun, Claimed, Finish, Join, Joined, RecordState, Reserve, Reserved, Stock, Verdict, What,
         rebuild::{KeptRecord, LaneLife, Settled, settle},
     },
 };
@@ -165,6 +165,10 @@ fn order_id(shopper: u8, n: u8) -> OrderId {
     OrderId::from_parts(2, id(shopper, n))
 }
 
+fn order_number(order: OrderId) -> u8 {
+    (order.0.random() % 100) as u8
+}
+
 fn pick<T>(from: &[T], n: u8) -> Option<&T> {
     from.get(usize::from(n) % from.len().max(1))
 }
@@ -286,10 +290,11 @@ impl<'a> Run<'a> {
     async fn turn(&mut self, turn: &Turn) -> Checked {
         self.seen.steps += 1;
         let at = self.at(turn.old_epoch);
+        let step = self.resolve(&turn.step);
         let mut before = None;
         for _ in 0..=turn.repeats {
             self.seen.calls += 1;
-            let complete = self.step(&turn.step, at).await?;
+            let complete = self.step(&step, at).await?;
             self.check().await?;
             // A call that has done all it was asked for does nothing when it is repeated.
             let counters = self.lane.counters();
@@ -328,6 +333,41 @@ impl<'a> Run<'a> {
     }
 
     // ---------------------------------------------------------------------------------------------------------- steps
+
+    /// The step with those whom its numbers aim at: a repetition must mean the same.
+    fn resolve(&self, step: &Step) -> Step {
+        let aim = |n: u8, fits: &dyn Fn(&str) -> bool| {
+            let fitting: Vec<u8> = (0..SHOPPERS).filter(|n| fits(shopper(*n).as_str())).collect();
+            let aimed = pick(&fitting, n).filter(|_| n >= SHOPPERS);
+            aimed.copied().unwrap_or(n % SHOPPERS)
+        };
+        let record = |who: &str| self.lane.records.get(who);
+        let with = |n, state| aim(n, &|who| record(who).is_some_and(|record| record.state == state));
+        match step {
+            Step::Release(items) => {
+                let state = |what| if what == What::Held { RecordState::Held } else { RecordState::Claim };
+                Step::Release(items.iter().map(|(n, what)| (with(*n, state(*what)), *what)).collect())
+            }
+            Step::Begin(items) => {
+                Step::Begin(items.iter().map(|(n, order)| (with(*n, RecordState::Held), *order)).collect())
+            }
+            Step::Finish(items) => {
+                let items = items.iter().map(|(aimed, order, undone)| {
+                    let n = with(*aimed, RecordState::Ordering);
+                    let own = record(shopper(n).as_str()).filter(|_| *aimed >= SHOPPERS);
+                    let own = own.and_then(|record| record.order.parse().ok()).map(order_number);
+                    (n, own.unwrap_or(*order), *undone)
+                });
+                Step::Finish(items.collect())
+            }
+            Step::Leave(n) => Step::Leave(aim(*n, &|who| self.line.stands(who))),
+            Step::Settle(items) => {
+                let called = |n| aim(n, &|who| self.line.admitting.contains_key(who));
+                Step::Settle(items.iter().map(|(n, verdict)| (called(*n), *verdict)).collect())
+            }
+            other => other.clone(),
+        }
+    }
 
     /// True: all that was asked for is done, and a repetition must change no counter.
     async fn step(&mut self, step: &Step, at: LaneRef) -> Checked<bool> {
@@ -425,10 +465,11 @@ impl<'a> Run<'a> {
                 }
             }
             Step::Leave(n) => {
-                let left = sound(self.stock.leave(self.sale.id, &shopper(*n)).await)?;
-                prop_assert_eq!(left, self.line.leave(shopper(*n).as_str()));
+                let who = shopper(*n);
+                let left = sound(self.stock.leave(self.sale.id, &who).await)?;
+                prop_assert_eq!(left, self.line.leave(who.as_str()));
                 self.promised.retain(|who| self.line.stands(who));
-                self.lost_places.remove(shopper(*n).as_str());
+                self.lost_places.remove(who.as_str());
                 self.seen.answer("leave", &left);
             }
             Step::Commit(n) => self.commit(*n)?,
@@ -448,14 +489,7 @@ impl<'a> Run<'a> {
             }
             Step::Claim(items) => {
                 let wanted: Vec<_> = items.iter().map(|(n, quantity)| (shopper(*n), *quantity)).collect();
-                let Some(answers) = told(self.stock.claim(at, &wanted).await, refusal)? else {
-                    return Ok(true);
-                };
-                prop_assert_eq!(answers.value.len(), wanted.len());
-                for ((who, quantity), answer) in wanted.iter().zip(answers.value) {
-                    prop_assert_eq!(answer, self.lane.claim(answers.now, who, *quantity), "{}", who);
-                    self.seen.answer("claim", &answer);
-                }
+                self.claim(at, &wanted).await?;
             }
             Step::Expire => self.expire(at).await?,
             Step::Return(items) => {
@@ -472,27 +506,24 @@ impl<'a> Run<'a> {
             }
             Step::Supply(supply) => self.set_supply(*supply).await?,
             Step::Admit(most) => {
-                let (last_place, waiting, called) = sound(self.stock.admit(self.sale.id, *most).await)?;
-                let expected = self.line.admit(*most);
-                prop_assert_eq!((last_place, waiting, called.clone()), expected);
-                if waiting == 0 && called.is_empty() {
-                    self.looks.push((self.books.epoch, last_place));
-                    let old = self.looks.len().saturating_sub(LOOKS);
-                    self.looks.drain(..old);
+                self.admit(*most).await?;
+            }
+            Step::Admission(most) => {
+                let called = self.admit(*most).await?;
+                let served = if called.is_empty() { Vec::new() } else { self.claim(at, &called).await? };
+                let verdicts: Vec<_> = called
+                    .into_iter()
+                    .zip(served)
+                    .map(|((who, _), served)| (who, if served { Verdict::Served } else { Verdict::Back }))
+                    .collect();
+                if !verdicts.is_empty() {
+                    self.settle(&verdicts).await?;
                 }
-                self.seen.answer("admit", &called.len());
+                return Ok(false);
             }
             Step::Settle(items) => {
                 let verdicts: Vec<_> = items.iter().map(|(n, verdict)| (shopper(*n), *verdict)).collect();
-                let admitted = sound(self.stock.settle_admission(self.sale.id, &verdicts).await)?;
-                for (who, verdict) in &verdicts {
-                    if *verdict == Verdict::Served && self.line.admitting.contains_key(who.as_str()) {
-                        self.seen.answer("settle_admission", verdict);
-                    }
-                    self.line.settle(who.as_str(), *verdict);
-                }
-                prop_assert_eq!(admitted, self.line.admitted);
-                self.promised.retain(|who| self.line.stands(who));
+                self.settle(&verdicts).await?;
             }
             Step::OpenGate(n) => {
                 if let Some((epoch, place)) = pick(&self.looks, *n).copied()
@@ -532,7 +563,7 @@ impl<'a> Run<'a> {
         let outcome = match self.books.orders.get(&key) {
             Some(order) if order.quantity > 0 => Finish::Committed,
             Some(_) => Finish::Refused,
-            None if undone => Finish::Undone,
+            None if undone || !self.begun.contains_key(&key) => Finish::Undone,
             None => {
                 let abandoned = LaneOrder {
                     order,
@@ -571,6 +602,46 @@ impl<'a> Run<'a> {
             self.books.allocated() <= self.books.supply,
             "Redis has let more into a checkout than Postgres has"
         );
+        Ok(())
+    }
+
+    async fn admit(&mut self, most: usize) -> Checked<Vec<(ShopperId, u32)>> {
+        let (last_place, waiting, called) = sound(self.stock.admit(self.sale.id, most).await)?;
+        prop_assert_eq!((last_place, waiting, called.clone()), self.line.admit(most));
+        if waiting == 0 && called.is_empty() {
+            self.looks.push((self.books.epoch, last_place));
+            let old = self.looks.len().saturating_sub(LOOKS);
+            self.looks.drain(..old);
+        }
+        self.seen.answer("admit", &called.len());
+        Ok(called)
+    }
+
+    /// Whom that serves.
+    async fn claim(&mut self, at: LaneRef, wanted: &[(ShopperId, u32)]) -> Checked<Vec<bool>> {
+        let refusal = self.lane.refuses(at.epoch);
+        let Some(answers) = told(self.stock.claim(at, wanted).await, refusal)? else {
+            return Ok(Vec::new());
+        };
+        prop_assert_eq!(answers.value.len(), wanted.len());
+        for ((who, quantity), answer) in wanted.iter().zip(&answers.value) {
+            prop_assert_eq!(*answer, self.lane.claim(answers.now, who, *quantity), "{}", who);
+            self.seen.answer("claim", &answer);
+        }
+        let served = |answer: &Claimed| !matches!(answer, Claimed::Short | Claimed::Shut);
+        Ok(answers.value.iter().map(served).collect())
+    }
+
+    async fn settle(&mut self, verdicts: &[(ShopperId, Verdict)]) -> Checked {
+        let admitted = sound(self.stock.settle_admission(self.sale.id, verdicts).await)?;
+        for (who, verdict) in verdicts {
+            if self.line.admitting.contains_key(who.as_str()) {
+                self.seen.answer("settle_admission", verdict);
+            }
+            self.line.settle(who.as_str(), *verdict);
+        }
+        prop_assert_eq!(admitted, self.line.admitted);
+        self.promised.retain(|who| self.line.stands(who));
         Ok(())
     }
 
