@@ -12,7 +12,7 @@ local newest = math.max(tonumber(living or 0), tonumber(rebuilding or 0))
 if newest >= tonumber(epoch) and rebuilding ~= epoch then
   return redis.error_reply('LANE_FENCED the lane lives in epoch ' .. whole(newest))
 end
-redis.call('HSET', stock, 'rebuilding', epoch)
-redis.call('HDEL', stock, 'epoch', 'run')
+redis.call('HSET', stock, 'rebuilding', epoch, 'run', this_run())
+redis.call('HDEL', stock, 'epoch')
 redis.call('UNLINK', deadlines, bought, device_units)
 return whole(now_ms())

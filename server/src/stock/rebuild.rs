@@ -247,7 +247,24 @@ impl Stock {
         Ok(())
     }
 
-    /// Opens a lane, or brings a living one's settings up to date. `claimed` and `held` are what a rebuilt one starts with.
+    /// A new sale's lane. A worker may have been faster, and have opened it under a later epoch.
+    pub async fn new_lane(&self, sale: &Sale, info: LaneInfo) -> Result<()> {
+        let at = LaneRef {
+            sale: sale.id,
+            lane: info.lane,
+            epoch: info.epoch,
+        };
+        let opened = async {
+            self.lock_lane(at).await?;
+            self.open_lane(sale, info, 0, 0).await
+        };
+        match opened.await {
+            Err(Error::LaneFenced(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Opens a lane that was locked, or brings a living one's settings up to date. `claimed` and `held` are what a rebuilt one starts with.
     pub async fn open_lane(&self, sale: &Sale, info: LaneInfo, claimed: u64, held: u64) -> Result<()> {
         let over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
         let args = [

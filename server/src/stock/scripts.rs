@@ -60,13 +60,13 @@ script!(
 script!(
     LOCK_LANE,
     "lock_lane",
-    ["clock"],
+    ["clock", "run"],
     ["stock", "deadlines", "bought", "device_units"]
 );
 script!(
     REFILL_LANE,
     "refill_lane",
-    ["clock"],
+    ["clock", "run"],
     [
         "stock",
         "holds",

@@ -60,7 +60,7 @@ pub struct Lane {
     /// None: missing, or locked for its rebuild.
     pub epoch: Option<u32>,
     pub rebuilding: Option<u32>,
-    /// Opened in another life of Redis.
+    /// Opened, or locked, in another life of Redis.
     pub other_life: bool,
     pub supply: u32,
     pub settings: Settings,
@@ -494,6 +494,9 @@ impl Lane {
         if self.rebuilding != Some(epoch) {
             return Err(Refusal::Fenced);
         }
+        if self.other_life {
+            return Err(Refusal::Lost);
+        }
         for record in &settled.records {
             self.records.insert(record.shopper.to_string(), record.clone());
         }
@@ -508,14 +511,17 @@ impl Lane {
     /// A rebuilt lane's first moment, or a new lane's.
     pub fn open(&mut self, sale: &Sale, snapshot: &LaneSnapshot) -> Result<(), Refusal> {
         let epoch = snapshot.info.epoch;
-        if self.epoch.or(self.rebuilding).is_some_and(|own| own != epoch) {
-            return Err(Refusal::Fenced);
+        match self.epoch.or(self.rebuilding) {
+            None => return Err(Refusal::Missing),
+            Some(own) if own != epoch => return Err(Refusal::Fenced),
+            Some(_) if self.other_life => return Err(Refusal::Lost),
+            Some(_) => {}
         }
         self.update(sale);
         if self.epoch.is_some() {
             return Ok(());
         }
-        (self.epoch, self.rebuilding, self.other_life) = (Some(epoch), None, false);
+        (self.epoch, self.rebuilding) = (Some(epoch), None);
         self.supply = snapshot.info.supply;
         self.gate_open = false;
         self.sold = snapshot

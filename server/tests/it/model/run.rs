@@ -3,7 +3,7 @@
 use super::{
     lane::{Lane, Refusal, running},
     line::Line,
-    step::{Loss, NewSettings, SHOPPERS, Step, Terms, Turn},
+    step::{JoinItem, Loss, NewSettings, ReserveItem, SHOPPERS, Step, Terms, Turn},
 };
 use chrono::{TimeDelta, Utc};
 use flashsale::{
@@ -257,7 +257,8 @@ impl<'a> Run<'a> {
             seen: Seen::default(),
         };
         run.open_sale().await?;
-        sound(stock.open_lane(&run.sale, run.books.info(), 0, 0).await)?;
+        sound(stock.new_lane(&run.sale, run.books.info()).await)?;
+        prop_assert_eq!(run.lane.lock(run.books.epoch), Ok(()));
         let opened = run.lane.open(&run.sale, &run.books.snapshot());
         prop_assert_eq!(opened, Ok(()));
         if terms.gate_open {
@@ -344,6 +345,13 @@ impl<'a> Run<'a> {
         let record = |who: &str| self.lane.records.get(who);
         let with = |n, state| aim(n, &|who| record(who).is_some_and(|record| record.state == state));
         match step {
+            Step::Reserve(items) => {
+                let items = items.iter().map(|item| ReserveItem {
+                    shopper: with(item.shopper, RecordState::Claim),
+                    ..item.clone()
+                });
+                Step::Reserve(items.collect())
+            }
             Step::Release(items) => {
                 let state = |what| if what == What::Held { RecordState::Held } else { RecordState::Claim };
                 Step::Release(items.iter().map(|(n, what)| (with(*n, state(*what)), *what)).collect())
@@ -693,7 +701,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn join(&mut self, items: &[super::step::JoinItem], close: bool, at: LaneRef) -> Checked {
+    async fn join(&mut self, items: &[JoinItem], close: bool, at: LaneRef) -> Checked {
         let items: Vec<Join> = items
             .iter()
             .map(|item| Join {
@@ -898,7 +906,7 @@ impl<'a> Run<'a> {
             prop_assert_eq!(life, LaneLife::Lost);
             return self.rebuild(3).await;
         }
-        if self.lane.epoch.is_some() {
+        if self.lane.epoch.or(self.lane.rebuilding).is_some() {
             raw(client.hset::<(), _, _>(key("stock"), ("run", OTHER_RUN)).await)?;
             self.lane.other_life = true;
         }
@@ -1056,7 +1064,9 @@ impl<'a> Run<'a> {
         ))?;
         let open = stock.contains_key("epoch");
         let mut stock = stock;
-        stock.retain(|field, _| field != "fetched_at" && field != "version" && (open || field == "rebuilding"));
+        stock.retain(|field, _| {
+            field != "fetched_at" && field != "version" && (open || field == "rebuilding" || field == "run")
+        });
         if let Some(run) = stock.get_mut("run") {
             *run = (run == OTHER_RUN).to_string();
         }
@@ -1084,6 +1094,9 @@ impl<'a> Run<'a> {
         if let Some(rebuilding) = lane.rebuilding {
             field("rebuilding", rebuilding.to_string());
         }
+        if lane.epoch.or(lane.rebuilding).is_some() {
+            field("run", lane.other_life.to_string());
+        }
         let mut view = BTreeMap::new();
         if let Some(epoch) = lane.epoch {
             let (counters, settings) = (lane.counters(), &lane.settings);
@@ -1108,7 +1121,6 @@ impl<'a> Run<'a> {
             ] {
                 field(name, value.to_string());
             }
-            field("run", lane.other_life.to_string());
             field("gate", if lane.gate_open { "open" } else { "line" }.into());
             let deadlines = lane.deadlines().into_iter();
             view.insert("deadlines", deadlines.map(|(who, until)| (who, until.to_string())).collect());

@@ -128,13 +128,13 @@ pub enum Loss {
 
 pub fn terms() -> impl Strategy<Value = Terms> {
     (
-        0..=MOST_UNITS,
+        prop_oneof![1 => Just(0), 9 => 1..=MOST_UNITS],
         1u32..=3,
         1u32..=4,
         prop_oneof![3 => Just(1u16), 1 => Just(2)],
         rarely(),
         rarely(),
-        any::<bool>(),
+        proptest::bool::weighted(0.7),
     )
         .prop_map(
             |(supply, shopper_limit, device_limit, lanes, short_holds, short_claims, gate_open)| Terms {
@@ -165,7 +165,7 @@ pub fn turns(most: usize) -> impl Strategy<Value = Vec<Turn>> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        14 => several(reserve_item()).prop_map(Step::Reserve),
+        18 => several(reserve_item()).prop_map(Step::Reserve),
         5 => several((aimed(), what())).prop_map(Step::Release),
         14 => several((aimed(), 0..ORDERS)).prop_map(Step::Begin),
         12 => several((aimed(), 0..ORDERS, proptest::bool::weighted(0.3))).prop_map(Step::Finish),
@@ -173,8 +173,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (several(join_item()), proptest::bool::weighted(0.9)).prop_map(|(items, close)| Step::Join { items, close }),
         2 => several(shopper()).prop_map(Step::Place),
         4 => aimed().prop_map(Step::Leave),
-        14 => any::<u8>().prop_map(Step::Commit),
-        4 => any::<u8>().prop_map(Step::Cancel),
+        20 => any::<u8>().prop_map(Step::Commit),
+        6 => any::<u8>().prop_map(Step::Cancel),
         7 => several((shopper(), 1u32..=3)).prop_map(Step::Claim),
         6 => Just(Step::Expire),
         5 => several(any::<u8>()).prop_map(Step::Return),
@@ -217,7 +217,7 @@ fn several<T: std::fmt::Debug>(item: impl Strategy<Value = T>) -> impl Strategy<
 
 fn reserve_item() -> impl Strategy<Value = ReserveItem> {
     let how = prop_oneof![4 => Just(How::All), 2 => Just(How::Partial), 1 => Just(How::Regain)];
-    (shopper(), 1u32..=3, how, 0..COMMANDS, 0..DEVICES).prop_map(|(shopper, quantity, how, command, device)| ReserveItem {
+    (aimed(), 1u32..=3, how, 0..COMMANDS, 0..DEVICES).prop_map(|(shopper, quantity, how, command, device)| ReserveItem {
         shopper,
         quantity,
         how,
