@@ -23,6 +23,8 @@ enum Scenario {
     Rush(rush::Options),
     /// Everything goes wrong: processes die, stores forget, links break; then every invariant is checked.
     Chaos(chaos::Options),
+    /// Servers with one deliberate defect each: the check of the invariants must notice every one (debug builds only).
+    Mutants(chaos::mutants::MutantOptions),
 }
 
 #[tokio::main]
@@ -30,6 +32,7 @@ async fn main() -> ExitCode {
     let passed = match Cli::parse().scenario {
         Scenario::Rush(options) => rush::run(options).await,
         Scenario::Chaos(options) => chaos::run(options).await,
+        Scenario::Mutants(options) => chaos::mutants::run(options).await,
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

@@ -45,7 +45,8 @@ pub async fn settle(database_url: &str, redis_url: &str, sale: SaleId, within: D
             allocated,
             took: since.elapsed(),
         };
-        let at_rest = counters.claimed + counters.held + counters.ordering + unpaid == 0;
+        let payments = store.unsettled().await?.len() as u64;
+        let at_rest = counters.claimed + counters.held + counters.ordering + unpaid + payments == 0;
         let agrees = counters.balanced() && counters.sold == allocated && counters.supply == total;
         if (at_rest && agrees && settled.leaked == 0) || since.elapsed() > within {
             break settled;
@@ -73,7 +74,13 @@ pub async fn sold_out(database_url: &str, sale: SaleId, within: Duration) -> Res
 }
 
 /// Notes every broken invariant in the history.
-pub async fn check(database_url: &str, redis_url: &str, sale: SaleId, history: &History) -> Result<()> {
+pub async fn check(
+    database_url: &str,
+    redis_url: &str,
+    sale: SaleId,
+    lost_lanes: bool,
+    history: &History,
+) -> Result<()> {
     let store = Store::connect(database_url, 2).await?;
     let stock = Stock::connect(redis_url, "").await?;
     let row = store.sale(sale).await?.context("the sale has vanished")?;
@@ -181,9 +188,26 @@ pub async fn check(database_url: &str, redis_url: &str, sale: SaleId, history: &
         broken(who, format!("I4: the command {command} has made {orders:?}"));
     }
 
+    // Without a cause, it would be our own mistakes that are being made good.
+    let rebuilds = store.rebuilds(sale).await?;
+    if rebuilds > 0 && !lost_lanes {
+        broken(
+            "redis",
+            format!("a lane was rebuilt {rebuilds} times, though Redis had lost nothing"),
+        );
+    }
     for line in store.money_without_units(sale).await? {
         broken("postgres", format!("I6: {line}"));
     }
+    flashsale::store::audit::verify(database_url, Some(sale), |_, found| {
+        if let Err(bad) = found {
+            broken(
+                "postgres",
+                format!("the audit log: row {:?}: {}", bad.at, bad.what),
+            );
+        }
+    })
+    .await?;
     stock.quit().await;
     store.close().await;
     Ok(())

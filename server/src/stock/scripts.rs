@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result},
+    mutation::Mutation,
     sale::LaneRef,
 };
 use flashsale_protocol::SaleId;
@@ -23,6 +24,11 @@ impl Keys {
         format!("{}{name}:{{{sale}}}", self.prefix)
     }
 
+    /// About all sales together.
+    pub fn all_sales(&self, name: &str) -> String {
+        format!("{}{name}:{{all}}", self.prefix)
+    }
+
     /// The channel of a sale's ticks and news.
     pub fn live(&self, sale: SaleId) -> String {
         self.sale("live", sale)
@@ -33,7 +39,7 @@ impl Keys {
 pub struct ScriptFile {
     pub name: &'static str,
     pub keys: &'static [&'static str],
-    source: &'static str,
+    pub source: &'static str,
 }
 
 macro_rules! script {
@@ -115,6 +121,12 @@ script!(
     ]
 );
 script!(
+    REVIVE,
+    "revive",
+    ["clock", "run", "lane"],
+    ["stock", "bought", "device_units", "returned"]
+);
+script!(
     EXPIRE,
     "expire",
     ["clock", "run", "lane"],
@@ -164,6 +176,7 @@ pub static SCRIPTS: &[&ScriptFile] = &[
     &BEGIN_CHECKOUT,
     &FINISH_CHECKOUT,
     &RETURN_UNITS,
+    &REVIVE,
     &EXPIRE,
     &CLAIM,
     &PERSON,
@@ -187,7 +200,10 @@ pub(super) struct Runner {
 
 impl Runner {
     pub fn new(client: Client, keys: Keys) -> Self {
-        let scripts = SCRIPTS.iter().map(|file| Script::from_lua(file.source)).collect();
+        let scripts = SCRIPTS
+            .iter()
+            .map(|file| Script::from_lua(Mutation::change(file.source)))
+            .collect();
         Self {
             client,
             keys,

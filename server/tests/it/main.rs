@@ -2,10 +2,14 @@
 
 mod alerts;
 mod asyncapi;
+mod audit;
 mod bad_input;
 mod harness;
 mod model;
 mod openapi;
+mod payments;
 mod purchase;
+mod reads;
+mod recovery;
 mod schema;
 mod tidy;
