@@ -67,7 +67,7 @@ script!(
     LOCK_LANE,
     "lock_lane",
     ["clock", "run"],
-    ["stock", "deadlines", "bought", "device_units"]
+    ["stock", "deadlines", "bought", "device_units", "returned"]
 );
 script!(
     REFILL_LANE,
@@ -124,7 +124,7 @@ script!(
     REVIVE,
     "revive",
     ["clock", "run", "lane"],
-    ["stock", "bought", "device_units", "returned"]
+    ["stock", "holds", "bought", "device_units", "returned"]
 );
 script!(
     EXPIRE,

@@ -158,12 +158,11 @@ pub async fn open(app: &App, sale: &Sale) -> Result<bool> {
 async fn rebuild(app: &App, sale: &Sale, at: LaneRef, above: u32) -> Result<()> {
     let began = Instant::now();
     // The epoch first: commits that are on their way under an old one are refused from here on.
-    let snapshot = app.store.raise_epoch(sale.id, at.lane, above).await?;
-    let at = LaneRef {
-        epoch: snapshot.info.epoch,
-        ..at
-    };
+    let epoch = app.store.raise_epoch(sale.id, at.lane, above).await?;
+    let at = LaneRef { epoch, ..at };
     let records = app.stock.lock_lane(at).await?;
+    // Now that nothing moves: units that came back between these two would be counted as sold, and never come again.
+    let snapshot = app.store.lane_snapshot(at).await?;
     let settled = settle(records, &snapshot);
     app.stock.refill_lane(at, &settled, &snapshot).await?;
     app.stock

@@ -67,6 +67,8 @@ pub struct Lane {
     pub records: BTreeMap<String, KeptRecord>,
     pub sold: BTreeMap<String, Sold>,
     pub returned: BTreeSet<String>,
+    /// Cancelled orders whose units were taken again, with the epoch of that.
+    pub revived: BTreeSet<(String, u32)>,
     pub gate_open: bool,
     pub gate_place: u64,
     pub reservations: u64,
@@ -154,6 +156,13 @@ impl Lane {
             Some(_) if self.other_life => Some(Refusal::Lost),
             Some(_) => None,
         }
+    }
+
+    /// Units in the shopper's cart. A claim is none yet: its reserve looks at the limit again.
+    pub fn in_cart(&self, shopper: &str) -> u32 {
+        let record = self.records.get(shopper);
+        let held = record.filter(|record| matches!(record.state, RecordState::Held | RecordState::Ordering));
+        held.map_or(0, |record| record.quantity)
     }
 
     fn device_left(&self, device: &str) -> u32 {
@@ -451,6 +460,32 @@ impl Lane {
         }
     }
 
+    /// Whether its units are the order's now.
+    pub fn take_again(&mut self, order: &LaneOrder) -> bool {
+        let id = order.order.to_string();
+        let note = (id.clone(), self.epoch.unwrap_or(0));
+        if self.revived.contains(&note) {
+            return true;
+        }
+        let (shopper, device) = (order.shopper.as_str(), order.device.as_str());
+        let left = self.shopper_left(shopper).saturating_sub(self.in_cart(shopper));
+        if order.quantity > self.available().min(left).min(self.device_left(device)) {
+            return false;
+        }
+        self.returned.remove(&id);
+        self.revived.insert(note);
+        self.sold.insert(id, Sold::of(order));
+        true
+    }
+
+    pub fn give_back(&mut self, order: &LaneOrder) {
+        let id = order.order.to_string();
+        if self.revived.remove(&(id.clone(), self.epoch.unwrap_or(0))) {
+            self.sold.remove(&id);
+            self.returned.insert(id);
+        }
+    }
+
     pub fn set_supply(&mut self, supply: u32) -> u32 {
         let least = self.supply - self.available();
         self.supply = supply.max(least);
@@ -487,6 +522,9 @@ impl Lane {
             return Err(Refusal::Fenced);
         }
         (self.rebuilding, self.epoch, self.other_life) = (Some(epoch), None, false);
+        // What comes of them is Postgres' to say.
+        self.returned.clear();
+        self.revived.clear();
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use flashsale::{
     error::{Error, Result as Answered},
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale},
     stock::{
-        Begun, Claimed, Finish, Join, Joined, RecordState, Reserve, Reserved, Stock, Verdict, What,
+        Begun, Claimed, Finish, Join, Joined, RecordState, Reserve, Reserved, Revive, Stock, Verdict, What,
         rebuild::{KeptRecord, LaneLife, Settled, settle},
     },
 };
@@ -81,6 +81,8 @@ struct Books {
     supply: u32,
     /// Without units: abandoned, and never to be.
     orders: BTreeMap<String, LaneOrder>,
+    /// Cancelled orders whose units are known to be back.
+    returned: BTreeSet<String>,
 }
 
 impl Books {
@@ -99,12 +101,26 @@ impl Books {
         }
     }
 
-    fn snapshot(&self) -> LaneSnapshot {
-        let orders = self.orders.values().filter(|order| order.quantity > 0);
+    /// Cancelled units are free with the new life.
+    fn snapshot(&mut self, epoch: u32) -> LaneSnapshot {
+        let orders: Vec<LaneOrder> = self.orders.values().filter(|o| o.quantity > 0).cloned().collect();
+        let back: Vec<String> = self.cancelled().map(|order| order.order.to_string()).collect();
+        self.returned.extend(back);
         LaneSnapshot {
-            info: self.info(),
-            orders: orders.cloned().collect(),
+            info: LaneInfo { epoch, ..self.info() },
+            orders,
         }
+    }
+
+    /// Cancelled orders whose units are not back as far as is known.
+    fn to_return(&self) -> Vec<LaneOrder> {
+        let waiting = self.cancelled().filter(|order| !self.returned.contains(&order.order.to_string()));
+        waiting.cloned().collect()
+    }
+
+    fn cancelled(&self) -> impl Iterator<Item = &LaneOrder> {
+        let orders = self.orders.values();
+        orders.filter(|order| order.status == OrderStatus::Cancelled && order.quantity > 0)
     }
 }
 
@@ -117,9 +133,9 @@ struct Beginning {
 
 /// A rebuild that has come so far.
 struct Rebuild {
-    snapshot: LaneSnapshot,
-    settled: Option<Settled>,
-    refilled: bool,
+    epoch: u32,
+    locked: Option<Vec<KeptRecord>>,
+    refilled: Option<(Settled, LaneSnapshot)>,
 }
 
 #[derive(Clone)]
@@ -214,6 +230,7 @@ impl<'a> Run<'a> {
             epoch: 1,
             supply: terms.supply,
             orders: BTreeMap::new(),
+            returned: BTreeSet::new(),
         };
         let sale = Sale {
             id: SaleId::from_parts(1, rand::random()),
@@ -259,7 +276,7 @@ impl<'a> Run<'a> {
         run.open_sale().await?;
         sound(stock.new_lane(&run.sale, run.books.info()).await)?;
         prop_assert_eq!(run.lane.lock(run.books.epoch), Ok(()));
-        let opened = run.lane.open(&run.sale, &run.books.snapshot());
+        let opened = run.lane.open(&run.sale, &run.books.snapshot(1));
         prop_assert_eq!(opened, Ok(()));
         if terms.gate_open {
             run.open_gate(run.at(false), 0).await?;
@@ -292,10 +309,11 @@ impl<'a> Run<'a> {
         self.seen.steps += 1;
         let at = self.at(turn.old_epoch);
         let step = self.resolve(&turn.step);
+        let waiting = self.books.to_return();
         let mut before = None;
         for _ in 0..=turn.repeats {
             self.seen.calls += 1;
-            let complete = self.step(&step, at).await?;
+            let complete = self.step(&step, at, &waiting).await?;
             self.check().await?;
             // A call that has done all it was asked for does nothing when it is repeated.
             let counters = self.lane.counters();
@@ -378,7 +396,7 @@ impl<'a> Run<'a> {
     }
 
     /// True: all that was asked for is done, and a repetition must change no counter.
-    async fn step(&mut self, step: &Step, at: LaneRef) -> Checked<bool> {
+    async fn step(&mut self, step: &Step, at: LaneRef, waiting: &[LaneOrder]) -> Checked<bool> {
         let refusal = self.lane.refuses(at.epoch);
         match step {
             Step::Reserve(items) => {
@@ -491,6 +509,7 @@ impl<'a> Run<'a> {
                 let among = pending.len().max(1);
                 if let Some(order) = pending.get_mut(usize::from(*n) % among) {
                     order.status = OrderStatus::Cancelled;
+                    self.books.returned.remove(&order.order.to_string());
                     self.seen.answer("cancel", &"Ok");
                 }
                 return Ok(false);
@@ -501,16 +520,13 @@ impl<'a> Run<'a> {
             }
             Step::Expire => self.expire(at).await?,
             Step::Return(items) => {
-                let cancelled: Vec<LaneOrder> = self
-                    .books
-                    .orders
-                    .values()
-                    .filter(|order| order.status == OrderStatus::Cancelled && order.quantity > 0)
-                    .cloned()
-                    .collect();
                 let orders: Vec<LaneOrder> =
-                    items.iter().filter_map(|n| pick(&cancelled, *n).cloned()).collect();
+                    items.iter().filter_map(|n| pick(waiting, *n).cloned()).collect();
                 self.return_units(at, &orders).await?;
+            }
+            Step::Revive(n, dies) => {
+                self.revive(at, *n, *dies).await?;
+                return Ok(false);
             }
             Step::Supply(supply) => self.set_supply(*supply).await?,
             Step::Admit(most) => {
@@ -678,8 +694,39 @@ impl<'a> Run<'a> {
                 let known = self.lane.returned.contains(&order.order.to_string());
                 self.seen.answer("return_units", &if known { "again" } else { "ok" });
                 self.lane.return_units(&order.shopper, order.order);
+                self.books.returned.insert(order.order.to_string());
             }
         }
+        Ok(())
+    }
+
+    /// Redis first, then Postgres, both under one epoch; what was taken in vain is given back.
+    async fn revive(&mut self, at: LaneRef, n: u8, dies: bool) -> Checked {
+        let back: Vec<LaneOrder> = self
+            .books
+            .cancelled()
+            .filter(|order| self.books.returned.contains(&order.order.to_string()))
+            .cloned()
+            .collect();
+        let Some(order) = pick(&back, n) else { return Ok(()) };
+        let units = (order.shopper.clone(), order.order, order.quantity, order.device.clone());
+        let refusal = self.lane.refuses(at.epoch);
+        let Some(taken) = told(self.stock.revive(at, Revive::Take, &units).await, refusal)? else {
+            return Ok(());
+        };
+        prop_assert_eq!(taken, self.lane.take_again(order));
+        self.seen.answer("revive", &taken);
+        if !taken || dies {
+            return Ok(());
+        }
+        if at.epoch == self.books.epoch {
+            let order = self.books.orders.get_mut(&order.order.to_string()).expect("picked from them");
+            order.status = OrderStatus::Confirmed;
+            prop_assert!(self.books.allocated() <= self.books.supply, "revived beyond the supply");
+            return Ok(());
+        }
+        prop_assert!(sound(self.stock.revive(at, Revive::Give, &units).await)?);
+        self.lane.give_back(order);
         Ok(())
     }
 
@@ -931,56 +978,57 @@ impl<'a> Run<'a> {
         };
         self.books.epoch = self.books.epoch.max(above) + 1;
         let rebuild = Rebuild {
-            snapshot: self.books.snapshot(),
-            settled: None,
-            refilled: false,
+            epoch: self.books.epoch,
+            locked: None,
+            refilled: None,
         };
         self.carry_on(rebuild, stages).await
     }
 
     async fn carry_on(&mut self, mut rebuild: Rebuild, stages: u8) -> Checked {
-        let epoch = rebuild.snapshot.info.epoch;
+        let epoch = rebuild.epoch;
         let at = LaneRef { epoch, ..self.at(false) };
         for _ in 0..stages {
-            let (answer, expected) = match &rebuild {
-                Rebuild { settled: None, .. } => {
+            let told = match rebuild {
+                Rebuild { locked: None, .. } => {
                     let expected = self.lane.lock(epoch);
-                    let answer = self.stock.lock_lane(at).await;
-                    let answer = match answer {
-                        Ok(mut records) => {
-                            records.sort_by_key(|record| record.shopper.to_string());
-                            let known: Vec<_> = self.lane.records.values().cloned().collect();
-                            prop_assert_eq!(&records, &known);
-                            rebuild.settled = Some(settle(records, &rebuild.snapshot));
-                            Ok(())
-                        }
-                        Err(error) => Err(error),
-                    };
-                    (answer, expected)
+                    let records = told(self.stock.lock_lane(at).await, expected.err())?;
+                    rebuild.locked = records.map(|mut records| {
+                        records.sort_by_key(|record| record.shopper.to_string());
+                        records
+                    });
+                    if let Some(records) = &rebuild.locked {
+                        let known: Vec<_> = self.lane.records.values().cloned().collect();
+                        prop_assert_eq!(records, &known);
+                    }
+                    rebuild.locked.is_some()
                 }
-                Rebuild { settled: Some(settled), refilled: false, .. } => {
-                    let expected = self.lane.refill(epoch, settled, &rebuild.snapshot);
-                    let answer = self.stock.refill_lane(at, settled, &rebuild.snapshot).await;
+                // Postgres refuses one that was overtaken.
+                Rebuild { refilled: None, .. } if epoch != self.books.epoch => false,
+                Rebuild { locked: Some(ref records), refilled: None, .. } => {
+                    let snapshot = self.books.snapshot(epoch);
+                    let settled = settle(records.clone(), &snapshot);
+                    let answer = self.stock.refill_lane(at, &settled, &snapshot).await;
                     // With nothing to write there is nothing to be refused.
-                    let expected = if answer.is_ok() && nothing(settled, &rebuild.snapshot) { Ok(()) } else { expected };
-                    rebuild.refilled = true;
-                    (answer, expected)
+                    let idle = settled.records.is_empty() && snapshot.orders.is_empty();
+                    let expected = if idle { Ok(()) } else { self.lane.refill(epoch, &settled, &snapshot) };
+                    rebuild.refilled = Some((settled, snapshot));
+                    told(answer, expected.err())?.is_some()
                 }
-                Rebuild { settled: Some(settled), snapshot, .. } => {
-                    let expected = self.lane.open(&self.sale, snapshot);
-                    let answer =
-                        self.stock.open_lane(&self.sale, snapshot.info, settled.claimed, settled.held).await;
-                    if answer.is_ok() {
+                Rebuild { refilled: Some((settled, snapshot)), .. } => {
+                    let expected = self.lane.open(&self.sale, &snapshot);
+                    let (claimed, held) = (settled.claimed, settled.held);
+                    let answer = self.stock.open_lane(&self.sale, snapshot.info, claimed, held).await;
+                    if told(answer, expected.err())?.is_some() {
                         self.seen.answer("rebuild", &"ok");
                         for revoked in &settled.revoked {
                             self.seen.answer("revoked", &revoked.state);
                         }
                     }
-                    told(answer, expected.err())?;
                     return Ok(());
                 }
             };
-            if told(answer, expected.err())?.is_none() {
+            if !told {
                 self.seen.answer("rebuild", &"overtaken");
                 return Ok(());
             }
@@ -1012,9 +1060,7 @@ impl<'a> Run<'a> {
         let bought = self.lane.bought();
         for n in 0..SHOPPERS {
             let who = shopper(n);
-            let record = self.lane.records.get(who.as_str());
-            let in_cart = record.filter(|record| running(record)).map_or(0, |record| record.quantity);
-            let units = bought.get(who.as_str()).copied().unwrap_or(0) + in_cart;
+            let units = bought.get(who.as_str()).copied().unwrap_or(0) + self.lane.in_cart(who.as_str());
             prop_assert!(units <= settings.shopper_limit, "I7: {} units of {}", units, who);
         }
         prop_assert!(
@@ -1129,7 +1175,9 @@ impl<'a> Run<'a> {
         }
         let records = lane.records.iter().map(|(who, record)| (who.clone(), text(record)));
         view.insert("holds", records.collect());
-        view.insert("returned", lane.returned.iter().map(|order| (order.clone(), String::new())).collect());
+        let notes = lane.revived.iter().map(|(order, epoch)| format!("{order}:revived:{epoch}"));
+        let returned = lane.returned.iter().cloned().chain(notes);
+        view.insert("returned", returned.map(|note| (note, String::new())).collect());
         view.insert("stock", stock);
         view
     }
@@ -1199,9 +1247,18 @@ impl<'a> Run<'a> {
             prop_assert_eq!(answer, self.lane.finish_checkout(&who, order, outcome));
         }
         for order in self.books.orders.values_mut() {
-            order.status = OrderStatus::Cancelled;
+            let taken = self.lane.revived.iter().any(|(id, _)| *id == order.order.to_string());
+            if taken && order.status == OrderStatus::Cancelled {
+                let units = (order.shopper.clone(), order.order, order.quantity, order.device.clone());
+                sound(self.stock.revive(at, Revive::Give, &units).await)?;
+                self.lane.give_back(order);
+            }
+            if order.status != OrderStatus::Cancelled {
+                order.status = OrderStatus::Cancelled;
+                self.books.returned.remove(&order.order.to_string());
+            }
         }
-        let orders: Vec<_> = self.books.orders.values().filter(|o| o.quantity > 0).cloned().collect();
+        let orders = self.books.to_return();
         self.return_units(at, &orders).await?;
         self.check().await?;
         let counters = sound(self.stock.counters(at).await)?;
@@ -1215,8 +1272,4 @@ impl<'a> Run<'a> {
 fn text(record: &KeptRecord) -> String {
     let KeptRecord { state, quantity, until, asked, command, device, order, held_until, .. } = record;
     format!("{} {quantity} {until} {asked} {command} {device} {order} {held_until}", state.word())
-}
-
-fn nothing(settled: &Settled, snapshot: &LaneSnapshot) -> bool {
-    settled.records.is_empty() && snapshot.orders.is_empty()
 }

@@ -61,6 +61,8 @@ pub enum Step {
     Expire,
     Return(Vec<u8>),
     Supply(u32),
+    /// Money has come for a cancelled order. True: the worker dies once it has the units.
+    Revive(u8, bool),
     Admit(usize),
     /// The worker's whole step: called, claimed for, settled.
     Admission(usize),
@@ -178,6 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
         7 => several((shopper(), 1u32..=3)).prop_map(Step::Claim),
         6 => Just(Step::Expire),
         5 => several(any::<u8>()).prop_map(Step::Return),
+        5 => (any::<u8>(), rarely()).prop_map(|(order, dies)| Step::Revive(order, dies)),
         4 => (0..=MOST_UNITS + 2).prop_map(Step::Supply),
         5 => (0usize..=4).prop_map(Step::Admit),
         4 => (0usize..=4).prop_map(Step::Admission),
