@@ -80,6 +80,7 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot) -> Settled {
         let before = record.state;
         let order = by_id
             .get(&record.order)
+            .filter(|order| order.hold_command == "-" || order.hold_command == record.command)
             .or_else(|| by_hold.get(&(record.shopper.as_str(), record.command.as_str())));
         match (record.state, order) {
             (RecordState::Ordering | RecordState::Held | RecordState::Ordered, Some(order)) => {

@@ -5,7 +5,7 @@ use crate::{
     batcher::Batcher,
     error::{Error, Result},
     mutation::Mutation,
-    sale::{LaneRef, ms},
+    sale::{LaneOrder, LaneRef, ms},
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{Code, CommandId, DeviceId, Order, OrderId, OrderStatus, Reason, SaleId, ShopperId};
@@ -66,9 +66,22 @@ pub struct OrderRow {
     /// Since when a payment's outcome is awaited.
     pub paying_since: Option<DateTime<Utc>>,
     pub refunded: i64,
+    /// The command of the hold that it was made from.
+    pub hold_command: String,
 }
 
 impl OrderRow {
+    pub fn on_lane(&self) -> LaneOrder {
+        LaneOrder {
+            order: self.order,
+            shopper: self.shopper.clone(),
+            device: self.device.clone(),
+            quantity: self.quantity,
+            status: self.status,
+            hold_command: self.hold_command.clone(),
+        }
+    }
+
     pub fn view(&self) -> Order {
         Order {
             order: self.order,
@@ -107,6 +120,7 @@ pub(super) struct RawOrder {
     pub changed_at: DateTime<Utc>,
     pub paying_since: Option<DateTime<Utc>>,
     pub refunded: i64,
+    pub hold_command: String,
 }
 
 impl RawOrder {
@@ -127,6 +141,7 @@ impl RawOrder {
             created_at: self.created_at,
             expires_at: self.expires_at,
             changed_at: self.changed_at,
+            hold_command: self.hold_command,
             paying_since: self.paying_since,
             refunded: self.refunded,
         })
@@ -160,7 +175,7 @@ impl Store {
         sqlx::query_as!(
             RawOrder,
             "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-                status, reason, created_at, expires_at, changed_at, refunded,
+                status, reason, created_at, expires_at, changed_at, refunded, hold_command,
                 CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                     WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
              FROM flash_sale_orders
@@ -182,7 +197,7 @@ impl Store {
         sqlx::query_as!(
             RawOrder,
             "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-                status, reason, created_at, expires_at, changed_at, refunded,
+                status, reason, created_at, expires_at, changed_at, refunded, hold_command,
                 CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                     WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
              FROM flash_sale_orders WHERE sale_id = $1 AND quantity_allocated > 0",
@@ -359,7 +374,7 @@ impl Store {
         sqlx::query_as!(
             RawOrder,
             "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-                status, reason, created_at, expires_at, changed_at, refunded,
+                status, reason, created_at, expires_at, changed_at, refunded, hold_command,
                 CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                     WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
              FROM flash_sale_orders WHERE sale_id = $1 AND NOT units_returned LIMIT $2",
@@ -415,7 +430,7 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
     sqlx::query_as!(
         RawOrder,
         "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-            status, reason, created_at, expires_at, changed_at, refunded,
+            status, reason, created_at, expires_at, changed_at, refunded, hold_command,
             CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                 WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
          FROM flash_sale_orders WHERE order_id = ANY($1)",

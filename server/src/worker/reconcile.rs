@@ -202,10 +202,7 @@ pub async fn return_units(app: &App, sale: &Sale, cancelled: &[OrderRow]) -> Res
         let Some(at) = sale.lane_refs().find(|at| at.lane == lane) else {
             continue;
         };
-        let items: Vec<_> = rows
-            .iter()
-            .map(|row| (row.shopper.clone(), row.order, row.quantity, row.device.clone()))
-            .collect();
+        let items: Vec<_> = rows.iter().map(|row| row.on_lane()).collect();
         app.stock.return_units(at, &items).await?;
         if Mutation::ReturnTwice.is_on() {
             app.stock.return_units(at, &items).await?;
@@ -239,8 +236,9 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
     let now = app.stock.clock().await?;
     let outcome = match (row.status, row.quantity) {
         (OrderStatus::Pending | OrderStatus::Confirmed, _) => {
+            let hold = row.hold_command.clone();
             app.stock
-                .finish_checkout(at, shopper.clone(), order, Finish::Committed)
+                .finish_checkout(at, shopper.clone(), order, Finish::Committed { hold })
                 .await?;
             app.live.tell(sale.id, shopper, ServerMessage::Order(row.view()));
             "committed"

@@ -82,6 +82,13 @@ pub fn running(record: &KeptRecord) -> bool {
     )
 }
 
+/// The hold is as it was before its checkout.
+fn undo(record: &mut KeptRecord) {
+    record.state = RecordState::Held;
+    record.order = "-".into();
+    record.until = record.held_until;
+}
+
 impl Lane {
     // ------------------------------------------------------------------------------------------------- what follows
 
@@ -330,7 +337,7 @@ impl Lane {
             return true;
         }
         match outcome {
-            Finish::Committed => {
+            Finish::Committed { hold } if record.command == hold => {
                 record.state = RecordState::Ordered;
                 let sold = Sold {
                     shopper: shopper.to_string(),
@@ -340,11 +347,8 @@ impl Lane {
                 self.sold.insert(order, sold);
             }
             Finish::Refused => record.state = RecordState::Released,
-            Finish::Undone => {
-                record.state = RecordState::Held;
-                record.order = "-".into();
-                record.until = record.held_until;
-            }
+            // Or the order was made from another hold.
+            Finish::Undone | Finish::Committed { .. } => undo(record),
         }
         true
     }
@@ -447,15 +451,20 @@ impl Lane {
         ended
     }
 
-    pub fn return_units(&mut self, shopper: &ShopperId, order: OrderId) {
-        let order = order.to_string();
-        if !self.returned.insert(order.clone()) {
+    pub fn return_units(&mut self, order: &LaneOrder) {
+        let id = order.order.to_string();
+        let record = self.records.get_mut(order.shopper.as_str());
+        let mut record = record.filter(|record| record.order == id);
+        if let Some(other) =
+            record.take_if(|record| record.state == RecordState::Ordering && record.command != order.hold_command)
+        {
+            undo(other);
+        }
+        if !self.returned.insert(id.clone()) {
             return;
         }
-        self.sold.remove(&order);
-        if let Some(record) = self.records.get_mut(shopper.as_str())
-            && record.order == order
-        {
+        self.sold.remove(&id);
+        if let Some(record) = record {
             record.state = RecordState::Cancelled;
         }
     }

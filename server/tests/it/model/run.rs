@@ -463,14 +463,14 @@ impl<'a> Run<'a> {
                     .collect();
                 let calls = items
                     .iter()
-                    .map(|(who, order, outcome)| self.stock.finish_checkout(at, who.clone(), *order, *outcome));
+                    .map(|(who, order, outcome)| self.stock.finish_checkout(at, who.clone(), *order, outcome.clone()));
                 let answers = join_all(calls).await;
                 for ((who, order, outcome), answer) in
                     items.iter().zip(all_told(answers, refusal)?.unwrap_or_default())
                 {
-                    let expected = self.lane.finish_checkout(who, *order, *outcome);
+                    let expected = self.lane.finish_checkout(who, *order, outcome.clone());
                     prop_assert_eq!(answer, expected, "{} {} {:?}", who, order, outcome);
-                    self.seen.answer("finish_checkout", &(*outcome));
+                    self.seen.answer("finish_checkout", outcome);
                 }
             }
             Step::Person(items) => {
@@ -585,7 +585,9 @@ impl<'a> Run<'a> {
     fn outcome(&mut self, n: u8, order: OrderId, undone: bool) -> (ShopperId, OrderId, Finish) {
         let (who, key) = (shopper(n), order.to_string());
         let outcome = match self.books.orders.get(&key) {
-            Some(order) if order.quantity > 0 => Finish::Committed,
+            Some(order) if order.quantity > 0 => Finish::Committed {
+                hold: order.hold_command.clone(),
+            },
             Some(_) => Finish::Refused,
             None if undone || !self.begun.contains_key(&key) => Finish::Undone,
             None => {
@@ -601,7 +603,7 @@ impl<'a> Run<'a> {
                 Finish::Refused
             }
         };
-        if outcome != Finish::Committed {
+        if !matches!(outcome, Finish::Committed { .. }) {
             self.begun.remove(&key);
         }
         (who, order, outcome)
@@ -684,16 +686,12 @@ impl<'a> Run<'a> {
         if orders.is_empty() {
             return Ok(());
         }
-        let items: Vec<_> = orders
-            .iter()
-            .map(|o| (o.shopper.clone(), o.order, o.quantity, o.device.clone()))
-            .collect();
         let refusal = self.lane.refuses(at.epoch);
-        if told(self.stock.return_units(at, &items).await, refusal)?.is_some() {
+        if told(self.stock.return_units(at, orders).await, refusal)?.is_some() {
             for order in orders {
                 let known = self.lane.returned.contains(&order.order.to_string());
                 self.seen.answer("return_units", &if known { "again" } else { "ok" });
-                self.lane.return_units(&order.shopper, order.order);
+                self.lane.return_units(order);
                 self.books.returned.insert(order.order.to_string());
             }
         }
@@ -1245,9 +1243,11 @@ impl<'a> Run<'a> {
             let order: OrderId = record.order.parse().expect("an order");
             let n = record.shopper.as_str()[1..].parse().expect("a number");
             let (who, order, outcome) = self.outcome(n, order, false);
-            let answer = sound(self.stock.finish_checkout(at, who.clone(), order, outcome).await)?;
+            let answer = sound(self.stock.finish_checkout(at, who.clone(), order, outcome.clone()).await)?;
             prop_assert_eq!(answer, self.lane.finish_checkout(&who, order, outcome));
         }
+        // Of holds whose checkout was none.
+        self.expire(at).await?;
         for order in self.books.orders.values_mut() {
             let taken = self.lane.revived.iter().any(|(id, _)| *id == order.order.to_string());
             if taken && order.status == OrderStatus::Cancelled {
