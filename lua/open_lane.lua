@@ -1,16 +1,24 @@
--- open_lane: start a lane's life in Redis from what Postgres says, or bring a living lane's settings up to date.
+-- open_lane: start the life of a lane that was locked for it from what Postgres says, or bring a living lane's settings up
+-- to date.
 -- KEYS: stock
 -- ARGV: epoch, supply, sold, claimed, held, opens_at, closes_at, paused, shopper_limit, device_limit, hold_ms, claim_ms
--- Returns: "opened", "updated", or an error LANE_FENCED if the lane lives, or is being rebuilt, under another epoch.
+-- Returns: "opened", "updated", or an error: LANE_FENCED if the lane lives, or is being rebuilt, under another epoch;
+--   LANE_MISSING or LANE_LOST if Redis has lost it since it was locked or opened, and with it what the rebuild has written.
 -- Atomic because a lane must never be seen with some of its counters.
 local stock = KEYS[1]
 local epoch, supply, sold, claimed, held = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local opens_at, closes_at, paused = ARGV[6], ARGV[7], ARGV[8]
 local shopper_limit, device_limit, hold_ms, claim_ms = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 
-local living, rebuilding = unpack(redis.call('HMGET', stock, 'epoch', 'rebuilding'))
-if (living or rebuilding or epoch) ~= epoch then
+local living, rebuilding, run = unpack(redis.call('HMGET', stock, 'epoch', 'rebuilding', 'run'))
+if not (living or rebuilding) then
+  return redis.error_reply('LANE_MISSING the lane is neither open nor being rebuilt')
+end
+if (living or rebuilding) ~= epoch then
   return redis.error_reply('LANE_FENCED the lane lives in epoch ' .. (living or rebuilding))
+end
+if run ~= this_run() then
+  return redis.error_reply('LANE_LOST the lane was locked or opened in another life of Redis')
 end
 
 redis.call('HSET', stock, 'opens_at', opens_at, 'closes_at', closes_at, 'paused', paused,
@@ -18,7 +26,7 @@ redis.call('HSET', stock, 'opens_at', opens_at, 'closes_at', closes_at, 'paused'
 if living then
   return 'updated'
 end
-redis.call('HSET', stock, 'epoch', epoch, 'run', this_run(), 'supply', whole(supply),
+redis.call('HSET', stock, 'epoch', epoch, 'supply', whole(supply),
   'available', whole(supply - sold - claimed - held), 'claimed', whole(claimed), 'held', whole(held), 'ordering', 0,
   'sold', whole(sold), 'version', 1, 'gate', 'line', 'fetched_at', whole(now_ms()))
 redis.call('HDEL', stock, 'rebuilding')

@@ -80,12 +80,11 @@ local function reserve(shopper, quantity, how, command, device)
     return 'short ' .. whole(free) .. ' ' .. whole(in_carts)
   end
 
-  if claim then
-    lane.claimed = lane.claimed - claim.quantity
-    lane.available = lane.available + claim.quantity - granted
-  else
-    lane.available = lane.available - granted
+  if record and record.state == 'claim' then -- also an overdue one: its record ends here
+    lane.claimed = lane.claimed - record.quantity
+    lane.available = lane.available + record.quantity
   end
+  lane.available = lane.available - granted
   lane.held = lane.held + granted
   devices[device] = (devices[device] or 0) + granted
   count(device_change, device, granted)

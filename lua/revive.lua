@@ -1,11 +1,11 @@
 -- revive: take units again for a cancelled order whose money came late, or give back what was taken so in vain.
--- KEYS: stock, bought, device_units, returned
+-- KEYS: stock, holds, bought, device_units, returned
 -- ARGV: epoch, verb ("take" | "give"), shopper, order, quantity, device
 -- Returns: now_ms, then "ok" (also when it was done before), "short" (not so many units are free) or "limit" (the shopper or
---   the device has bought others meanwhile).
+--   the device has others meanwhile, in orders or in the cart).
 -- Atomic because free units, limits and the note of what was taken must change together. May be repeated: what was taken is
 -- noted under the lane's epoch, because a lane that opens anew counts from Postgres and knows nothing of it.
-local stock, bought_key, devices_key, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local stock, holds, bought_key, devices_key, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch, verb, shopper, order, quantity, device = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
 local lane, failure = read_lane(stock, epoch)
@@ -24,8 +24,10 @@ if verb == 'take' then
     return { now, 'short' }
   end
   local bought = tonumber(redis.call('HGET', bought_key, shopper)) or 0
+  local record = read_many(holds, { shopper }, parse_record)[shopper]
+  local in_cart = record and (record.state == 'held' or record.state == 'ordering') and record.quantity or 0
   local device_units = tonumber(redis.call('HGET', devices_key, device)) or 0
-  if bought + quantity > lane.shopper_limit or device_units + quantity > lane.device_limit then
+  if bought + in_cart + quantity > lane.shopper_limit or device_units + quantity > lane.device_limit then
     return { now, 'limit' }
   end
   -- The order's units may come back once more now: a later cancellation is another one.

@@ -103,6 +103,19 @@ local function write_records(holds_key, deadlines_key, records, changed)
   end
 end
 
+-- Whether a running checkout is the one that its order was made in. Another one under the same order's id is a command that
+-- came again when its shopper had a later hold.
+local function is_from(record, hold)
+  return hold == '-' or record.command == hold
+end
+
+-- The checkout was none: the hold is as it was before. Overdue by now? Then the next expiry step ends it as any hold.
+local function undo_checkout(lane, record)
+  lane.ordering = lane.ordering - record.quantity
+  lane.held = lane.held + record.quantity
+  record.state, record.order, record.till = 'held', '-', record.held_till
+end
+
 -- Adds `units[name]` to each name's number in a hash; a number that comes to 0 is dropped.
 local function add_units(key, units)
   for name, delta in pairs(units) do

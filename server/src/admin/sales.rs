@@ -235,7 +235,7 @@ pub async fn open(app: &App, sale: &Sale) -> Result<(), Error> {
     // Workers would do it within a second; so it can be joined at once.
     app.stock.open_sale(sale).await?;
     for info in &sale.lanes {
-        app.stock.open_lane(sale, *info, 0, 0).await?;
+        app.stock.new_lane(sale, *info).await?;
     }
     app.sale_changed(sale.id).await
 }

@@ -81,6 +81,7 @@ async fn place(
     let amount = sale.line_total(quantity).ok_or_else(|| {
         Error::unexpected("an order's amount cannot be counted, though its sale was checked for that")
     })?;
+    let hold = hold_command.clone();
     let new = NewOrder {
         at,
         order,
@@ -98,11 +99,19 @@ async fn place(
     // If this fails, the outcome is unknown: nothing is guessed, the reconciler asks Postgres by the order's id.
     let placed = app.store.place(new).await?;
     match placed {
+        // A late repetition: the order is from an earlier hold, and this one stands.
+        Placed::Ok(row) if row.hold_command != hold => {
+            app.stock
+                .finish_checkout(at, caller.shopper.clone(), order, Finish::Undone)
+                .await?;
+            Ok(*row)
+        }
         Placed::Ok(row) => {
             // Committed: the order stands. Should this step fail, the reconciler repeats it.
+            let committed = Finish::Committed { hold };
             if let Err(error) = app
                 .stock
-                .finish_checkout(at, caller.shopper.clone(), order, Finish::Committed)
+                .finish_checkout(at, caller.shopper.clone(), order, committed)
                 .await
             {
                 tracing::warn!(%order, %error, "an order is committed, its checkout is left to the reconciler");

@@ -324,10 +324,10 @@ pub enum Revive {
 }
 
 /// How a checkout ends in Redis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finish {
-    /// Postgres has the order.
-    Committed,
+    /// Postgres has the order, made from the hold of this command. A checkout of any other hold is undone.
+    Committed { hold: String },
     /// Postgres has no units for it: they are free again.
     Refused,
     /// The command was no checkout: the hold is as it was before.

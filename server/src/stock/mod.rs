@@ -12,7 +12,7 @@ use crate::{
     batcher::{BatchLimits, Batcher, Batchers},
     config::{CHECKOUT_LEASE, COMMAND_DEADLINE},
     error::{Error, Result},
-    sale::{LaneRef, Sale, ms, phase_word},
+    sale::{LaneOrder, LaneRef, Sale, ms, phase_word},
 };
 use flashsale_protocol::{DeviceId, OrderId, Phase, SaleId, ShopperId};
 use fred::{
@@ -250,12 +250,17 @@ impl Stock {
                     at,
                     vec![],
                     |(shopper, order, outcome): &(ShopperId, OrderId, Finish), args| {
-                        let outcome = match outcome {
-                            Finish::Committed => "committed",
-                            Finish::Refused => "refused",
-                            Finish::Undone => "undone",
+                        let (outcome, hold) = match outcome {
+                            Finish::Committed { hold } => ("committed", hold.as_str()),
+                            Finish::Refused => ("refused", "-"),
+                            Finish::Undone => ("undone", "-"),
                         };
-                        args.extend([shopper.to_string(), order.to_string(), outcome.to_owned()]);
+                        args.extend([
+                            shopper.to_string(),
+                            order.to_string(),
+                            outcome.to_owned(),
+                            hold.to_owned(),
+                        ]);
                     },
                     |answer| Ok(answer.word() == "ok"),
                 )
@@ -577,18 +582,15 @@ impl Stock {
     }
 
     /// Units of cancelled orders. Exactly once each, however often this is repeated.
-    pub async fn return_units(
-        &self,
-        at: LaneRef,
-        orders: &[(ShopperId, OrderId, u32, DeviceId)],
-    ) -> Result<()> {
+    pub async fn return_units(&self, at: LaneRef, orders: &[LaneOrder]) -> Result<()> {
         let mut args = vec![at.epoch.to_string()];
-        args.extend(orders.iter().flat_map(|(shopper, order, quantity, device)| {
+        args.extend(orders.iter().flat_map(|order| {
             [
-                shopper.to_string(),
-                order.to_string(),
-                quantity.to_string(),
-                device.to_string(),
+                order.shopper.to_string(),
+                order.order.to_string(),
+                order.quantity.to_string(),
+                order.device.to_string(),
+                order.hold_command.clone(),
             ]
         }));
         self.runner.on_lane(&RETURN_UNITS, at, args).await?;

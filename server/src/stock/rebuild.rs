@@ -80,6 +80,7 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot) -> Settled {
         let before = record.state;
         let order = by_id
             .get(&record.order)
+            .filter(|order| order.hold_command == "-" || order.hold_command == record.command)
             .or_else(|| by_hold.get(&(record.shopper.as_str(), record.command.as_str())));
         match (record.state, order) {
             (RecordState::Ordering | RecordState::Held | RecordState::Ordered, Some(order)) => {
@@ -247,7 +248,24 @@ impl Stock {
         Ok(())
     }
 
-    /// Opens a lane, or brings a living one's settings up to date. `claimed` and `held` are what a rebuilt one starts with.
+    /// A new sale's lane. A worker may have been faster, and have opened it under a later epoch.
+    pub async fn new_lane(&self, sale: &Sale, info: LaneInfo) -> Result<()> {
+        let at = LaneRef {
+            sale: sale.id,
+            lane: info.lane,
+            epoch: info.epoch,
+        };
+        let opened = async {
+            self.lock_lane(at).await?;
+            self.open_lane(sale, info, 0, 0).await
+        };
+        match opened.await {
+            Err(Error::LaneFenced(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Opens a lane that was locked, or brings a living one's settings up to date. `claimed` and `held` are what a rebuilt one starts with.
     pub async fn open_lane(&self, sale: &Sale, info: LaneInfo, claimed: u64, held: u64) -> Result<()> {
         let over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
         let args = [

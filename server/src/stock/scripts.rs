@@ -66,13 +66,13 @@ script!(
 script!(
     LOCK_LANE,
     "lock_lane",
-    ["clock"],
-    ["stock", "deadlines", "bought", "device_units"]
+    ["clock", "run"],
+    ["stock", "deadlines", "bought", "device_units", "returned"]
 );
 script!(
     REFILL_LANE,
     "refill_lane",
-    ["clock"],
+    ["clock", "run"],
     [
         "stock",
         "holds",
@@ -124,7 +124,7 @@ script!(
     REVIVE,
     "revive",
     ["clock", "run", "lane"],
-    ["stock", "bought", "device_units", "returned"]
+    ["stock", "holds", "bought", "device_units", "returned"]
 );
 script!(
     EXPIRE,

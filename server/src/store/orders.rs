@@ -5,7 +5,7 @@ use crate::{
     batcher::Batcher,
     error::{Error, Result},
     mutation::Mutation,
-    sale::{LaneRef, ms},
+    sale::{LaneOrder, LaneRef, ms},
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{Code, CommandId, DeviceId, Order, OrderId, OrderStatus, Reason, SaleId, ShopperId};
@@ -66,9 +66,22 @@ pub struct OrderRow {
     /// Since when a payment's outcome is awaited.
     pub paying_since: Option<DateTime<Utc>>,
     pub refunded: i64,
+    /// The command of the hold that it was made from.
+    pub hold_command: String,
 }
 
 impl OrderRow {
+    pub fn on_lane(&self) -> LaneOrder {
+        LaneOrder {
+            order: self.order,
+            shopper: self.shopper.clone(),
+            device: self.device.clone(),
+            quantity: self.quantity,
+            status: self.status,
+            hold_command: self.hold_command.clone(),
+        }
+    }
+
     pub fn view(&self) -> Order {
         Order {
             order: self.order,
@@ -107,6 +120,7 @@ pub(super) struct RawOrder {
     pub changed_at: DateTime<Utc>,
     pub paying_since: Option<DateTime<Utc>>,
     pub refunded: i64,
+    pub hold_command: String,
 }
 
 impl RawOrder {
@@ -127,6 +141,7 @@ impl RawOrder {
             created_at: self.created_at,
             expires_at: self.expires_at,
             changed_at: self.changed_at,
+            hold_command: self.hold_command,
             paying_since: self.paying_since,
             refunded: self.refunded,
         })
@@ -174,7 +189,7 @@ impl Store {
         sqlx::query_as!(
             RawOrder,
             "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-                status, reason, created_at, expires_at, changed_at, refunded,
+                status, reason, created_at, expires_at, changed_at, refunded, hold_command,
                 CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                     WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
              FROM flash_sale_orders WHERE sale_id = $1 AND quantity_allocated > 0",
@@ -351,7 +366,7 @@ impl Store {
         sqlx::query_as!(
             RawOrder,
             "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-                status, reason, created_at, expires_at, changed_at, refunded,
+                status, reason, created_at, expires_at, changed_at, refunded, hold_command,
                 CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                     WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
              FROM flash_sale_orders WHERE sale_id = $1 AND NOT units_returned LIMIT $2",
@@ -414,7 +429,7 @@ async fn orders_of_all(
             o.device_id AS "device_id!", o.quantity_allocated AS "quantity_allocated!", o.unit_price AS "unit_price!",
             o.amount AS "amount!", o.currency AS "currency!", o.status AS "status!", o.reason,
             o.created_at AS "created_at!", o.expires_at AS "expires_at!", o.changed_at AS "changed_at!",
-            o.refunded AS "refunded!",
+            o.refunded AS "refunded!", o.hold_command AS "hold_command!",
             CASE o.status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                 WHERE p.order_id = o.order_id AND p.answer IS NULL) END AS paying_since
          FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) who
@@ -447,7 +462,7 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
     sqlx::query_as!(
         RawOrder,
         "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-            status, reason, created_at, expires_at, changed_at, refunded,
+            status, reason, created_at, expires_at, changed_at, refunded, hold_command,
             CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                 WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
          FROM flash_sale_orders WHERE order_id = ANY($1)",

@@ -5,7 +5,7 @@ use super::{LOOK, Store, audit};
 use crate::{
     batcher::Batcher,
     error::{Error, Result},
-    sale::{LaneInfo, LaneOrder, LaneSnapshot, Sale, phase_word},
+    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, phase_word},
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{Phase, SaleId};
@@ -199,11 +199,36 @@ impl Store {
             .await
     }
 
-    /// Begins a new life of a lane, in an epoch above its own and above `above`: orders that name an old epoch are
-    /// refused from now on. What the lane has sold by then, and which cancelled units are free with the new life.
-    pub async fn raise_epoch(&self, sale: SaleId, lane: u16, above: u32) -> Result<LaneSnapshot> {
+    /// Begins a new life of a lane, in an epoch above its own and above `above`, which is returned: orders that name an
+    /// old epoch are refused from now on.
+    pub async fn raise_epoch(&self, sale: SaleId, lane: u16, above: u32) -> Result<u32> {
         let mut tx = self.pool.begin().await?;
-        let (sale, lane_number) = (sale.to_string(), lane as i16);
+        let sale = sale.to_string();
+        let row = sqlx::query!(
+            "UPDATE sale_lanes SET epoch = greatest(epoch, $3) + 1 WHERE sale_id = $1 AND lane = $2
+             RETURNING epoch, supply, allocated",
+            sale,
+            lane as i16,
+            above as i32,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let entry = audit::Entry {
+            sale,
+            actor: "worker".into(),
+            kind: "lane_reopened",
+            data: json!({ "lane": lane, "epoch": row.epoch, "supply": row.supply, "allocated": row.allocated }),
+        };
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        Ok(row.epoch as u32)
+    }
+
+    /// What a lane has sold by now, for its new life in Redis: its cancelled units are free with that. To be asked while
+    /// the lane is locked there, so that no units come back on the old way in between. An error if a later life has begun.
+    pub async fn lane_snapshot(&self, at: LaneRef) -> Result<LaneSnapshot> {
+        let mut tx = self.pool.begin().await?;
+        let (sale, lane_number) = (at.sale.to_string(), at.lane as i16);
         // Orders before lanes, as everywhere.
         sqlx::query!(
             "SELECT order_id FROM flash_sale_orders
@@ -213,15 +238,17 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await?;
+        // Locked, so that the totals and the orders below are of one moment.
         let row = sqlx::query!(
-            "UPDATE sale_lanes SET epoch = greatest(epoch, $3) + 1 WHERE sale_id = $1 AND lane = $2
-             RETURNING epoch, supply, allocated, confirmed",
+            "SELECT supply, allocated, confirmed FROM sale_lanes
+             WHERE sale_id = $1 AND lane = $2 AND epoch = $3 FOR UPDATE",
             sale,
             lane_number,
-            above as i32,
+            at.epoch as i32,
         )
-        .fetch_one(&mut *tx)
-        .await?;
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or_else(|| Error::LaneFenced("the lane begins a later one".into()))?;
         // Cancelled units that were still to come back are free with the new life.
         sqlx::query!(
             "UPDATE flash_sale_orders SET units_returned = TRUE
@@ -239,19 +266,12 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await?;
-        let entry = audit::Entry {
-            sale,
-            actor: "worker".into(),
-            kind: "lane_reopened",
-            data: json!({ "lane": lane, "epoch": row.epoch, "supply": row.supply, "allocated": row.allocated }),
-        };
-        audit::write(&mut tx, &[entry]).await?;
         tx.commit().await?;
         let bad = |what: &str| Error::unexpected(format!("an order with a bad {what}"));
         Ok(LaneSnapshot {
             info: LaneInfo {
-                lane,
-                epoch: row.epoch as u32,
+                lane: at.lane,
+                epoch: at.epoch,
                 supply: row.supply as u32,
                 allocated: row.allocated as u32,
                 confirmed: row.confirmed as u32,

@@ -158,12 +158,11 @@ pub async fn open(app: &App, sale: &Sale) -> Result<bool> {
 async fn rebuild(app: &App, sale: &Sale, at: LaneRef, above: u32) -> Result<()> {
     let began = Instant::now();
     // The epoch first: commits that are on their way under an old one are refused from here on.
-    let snapshot = app.store.raise_epoch(sale.id, at.lane, above).await?;
-    let at = LaneRef {
-        epoch: snapshot.info.epoch,
-        ..at
-    };
+    let epoch = app.store.raise_epoch(sale.id, at.lane, above).await?;
+    let at = LaneRef { epoch, ..at };
     let records = app.stock.lock_lane(at).await?;
+    // Now that nothing moves: units that came back between these two would be counted as sold, and never come again.
+    let snapshot = app.store.lane_snapshot(at).await?;
     let settled = settle(records, &snapshot);
     app.stock.refill_lane(at, &settled, &snapshot).await?;
     app.stock
@@ -203,10 +202,7 @@ pub async fn return_units(app: &App, sale: &Sale, cancelled: &[OrderRow]) -> Res
         let Some(at) = sale.lane_refs().find(|at| at.lane == lane) else {
             continue;
         };
-        let items: Vec<_> = rows
-            .iter()
-            .map(|row| (row.shopper.clone(), row.order, row.quantity, row.device.clone()))
-            .collect();
+        let items: Vec<_> = rows.iter().map(|row| row.on_lane()).collect();
         app.stock.return_units(at, &items).await?;
         if Mutation::ReturnTwice.is_on() {
             app.stock.return_units(at, &items).await?;
@@ -240,8 +236,9 @@ pub async fn settle_checkout(app: &App, sale: &Sale, checkout: Checkout) -> Resu
     let now = app.stock.clock().await?;
     let outcome = match (row.status, row.quantity) {
         (OrderStatus::Pending | OrderStatus::Confirmed, _) => {
+            let hold = row.hold_command.clone();
             app.stock
-                .finish_checkout(at, shopper.clone(), order, Finish::Committed)
+                .finish_checkout(at, shopper.clone(), order, Finish::Committed { hold })
                 .await?;
             app.live.tell(sale.id, shopper, ServerMessage::Order(row.view()));
             "committed"

@@ -60,13 +60,15 @@ pub struct Lane {
     /// None: missing, or locked for its rebuild.
     pub epoch: Option<u32>,
     pub rebuilding: Option<u32>,
-    /// Opened in another life of Redis.
+    /// Opened, or locked, in another life of Redis.
     pub other_life: bool,
     pub supply: u32,
     pub settings: Settings,
     pub records: BTreeMap<String, KeptRecord>,
     pub sold: BTreeMap<String, Sold>,
     pub returned: BTreeSet<String>,
+    /// Cancelled orders whose units were taken again, with the epoch of that.
+    pub revived: BTreeSet<(String, u32)>,
     pub gate_open: bool,
     pub gate_place: u64,
     pub reservations: u64,
@@ -78,6 +80,13 @@ pub fn running(record: &KeptRecord) -> bool {
         record.state,
         RecordState::Claim | RecordState::Held | RecordState::Ordering
     )
+}
+
+/// The hold is as it was before its checkout.
+fn undo(record: &mut KeptRecord) {
+    record.state = RecordState::Held;
+    record.order = "-".into();
+    record.until = record.held_until;
 }
 
 impl Lane {
@@ -154,6 +163,13 @@ impl Lane {
             Some(_) if self.other_life => Some(Refusal::Lost),
             Some(_) => None,
         }
+    }
+
+    /// Units in the shopper's cart. A claim is none yet: its reserve looks at the limit again.
+    pub fn in_cart(&self, shopper: &str) -> u32 {
+        let record = self.records.get(shopper);
+        let held = record.filter(|record| matches!(record.state, RecordState::Held | RecordState::Ordering));
+        held.map_or(0, |record| record.quantity)
     }
 
     fn device_left(&self, device: &str) -> u32 {
@@ -323,7 +339,7 @@ impl Lane {
             return true;
         }
         match outcome {
-            Finish::Committed => {
+            Finish::Committed { hold } if record.command == hold => {
                 record.state = RecordState::Ordered;
                 let sold = Sold {
                     shopper: shopper.to_string(),
@@ -333,11 +349,8 @@ impl Lane {
                 self.sold.insert(order, sold);
             }
             Finish::Refused => record.state = RecordState::Released,
-            Finish::Undone => {
-                record.state = RecordState::Held;
-                record.order = "-".into();
-                record.until = record.held_until;
-            }
+            // Or the order was made from another hold.
+            Finish::Undone | Finish::Committed { .. } => undo(record),
         }
         true
     }
@@ -440,16 +453,47 @@ impl Lane {
         ended
     }
 
-    pub fn return_units(&mut self, shopper: &ShopperId, order: OrderId) {
-        let order = order.to_string();
-        if !self.returned.insert(order.clone()) {
+    pub fn return_units(&mut self, order: &LaneOrder) {
+        let id = order.order.to_string();
+        let record = self.records.get_mut(order.shopper.as_str());
+        let mut record = record.filter(|record| record.order == id);
+        if let Some(other) = record
+            .take_if(|record| record.state == RecordState::Ordering && record.command != order.hold_command)
+        {
+            undo(other);
+        }
+        if !self.returned.insert(id.clone()) {
             return;
         }
-        self.sold.remove(&order);
-        if let Some(record) = self.records.get_mut(shopper.as_str())
-            && record.order == order
-        {
+        self.sold.remove(&id);
+        if let Some(record) = record {
             record.state = RecordState::Cancelled;
+        }
+    }
+
+    /// Whether its units are the order's now.
+    pub fn take_again(&mut self, order: &LaneOrder) -> bool {
+        let id = order.order.to_string();
+        let note = (id.clone(), self.epoch.unwrap_or(0));
+        if self.revived.contains(&note) {
+            return true;
+        }
+        let (shopper, device) = (order.shopper.as_str(), order.device.as_str());
+        let left = self.shopper_left(shopper).saturating_sub(self.in_cart(shopper));
+        if order.quantity > self.available().min(left).min(self.device_left(device)) {
+            return false;
+        }
+        self.returned.remove(&id);
+        self.revived.insert(note);
+        self.sold.insert(id, Sold::of(order));
+        true
+    }
+
+    pub fn give_back(&mut self, order: &LaneOrder) {
+        let id = order.order.to_string();
+        if self.revived.remove(&(id.clone(), self.epoch.unwrap_or(0))) {
+            self.sold.remove(&id);
+            self.returned.insert(id);
         }
     }
 
@@ -489,12 +533,18 @@ impl Lane {
             return Err(Refusal::Fenced);
         }
         (self.rebuilding, self.epoch, self.other_life) = (Some(epoch), None, false);
+        // What comes of them is Postgres' to say.
+        self.returned.clear();
+        self.revived.clear();
         Ok(())
     }
 
     pub fn refill(&mut self, epoch: u32, settled: &Settled, snapshot: &LaneSnapshot) -> Result<(), Refusal> {
         if self.rebuilding != Some(epoch) {
             return Err(Refusal::Fenced);
+        }
+        if self.other_life {
+            return Err(Refusal::Lost);
         }
         for record in &settled.records {
             self.records.insert(record.shopper.to_string(), record.clone());
@@ -511,14 +561,17 @@ impl Lane {
     /// A rebuilt lane's first moment, or a new lane's.
     pub fn open(&mut self, sale: &Sale, snapshot: &LaneSnapshot) -> Result<(), Refusal> {
         let epoch = snapshot.info.epoch;
-        if self.epoch.or(self.rebuilding).is_some_and(|own| own != epoch) {
-            return Err(Refusal::Fenced);
+        match self.epoch.or(self.rebuilding) {
+            None => return Err(Refusal::Missing),
+            Some(own) if own != epoch => return Err(Refusal::Fenced),
+            Some(_) if self.other_life => return Err(Refusal::Lost),
+            Some(_) => {}
         }
         self.update(sale);
         if self.epoch.is_some() {
             return Ok(());
         }
-        (self.epoch, self.rebuilding, self.other_life) = (Some(epoch), None, false);
+        (self.epoch, self.rebuilding) = (Some(epoch), None);
         self.supply = snapshot.info.supply;
         self.gate_open = false;
         self.sold = snapshot

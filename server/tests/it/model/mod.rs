@@ -19,7 +19,7 @@ use run::{Run, Seen};
 use std::sync::Mutex;
 
 const CASES: u32 = 100;
-const STEPS: usize = 60;
+const STEPS: usize = 100;
 const SHRINKING_MS: u32 = 120_000;
 
 #[test]

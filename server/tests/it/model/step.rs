@@ -1,4 +1,5 @@
-//! What may happen to a sale, drawn at random. Shoppers, devices, commands and orders are small numbers, so that they meet.
+//! What may happen to a sale, drawn at random. Shoppers, devices, commands and orders are small numbers, so that they meet;
+//! a shopper's number beyond the last one aims at those to whom the step can happen.
 
 use flashsale::stock::{How, Verdict, What};
 use flashsale_protocol::Phase;
@@ -9,8 +10,9 @@ use proptest::{
 
 pub const SHOPPERS: u8 = 5;
 pub const DEVICES: u8 = 3;
-/// Commands and orders of one shopper.
-const IDS: u8 = 5;
+/// Of one shopper.
+const COMMANDS: u8 = 5;
+const ORDERS: u8 = 9;
 const MOST_UNITS: u32 = 8;
 const MOST_ITEMS: usize = 4;
 
@@ -59,7 +61,11 @@ pub enum Step {
     Expire,
     Return(Vec<u8>),
     Supply(u32),
+    /// Money has come for a cancelled order. True: the worker dies once it has the units.
+    Revive(u8, bool),
     Admit(usize),
+    /// The worker's whole step: called, claimed for, settled.
+    Admission(usize),
     Settle(Vec<(u8, Verdict)>),
     /// By what was seen of the line at one of the last looks.
     OpenGate(u8),
@@ -124,13 +130,13 @@ pub enum Loss {
 
 pub fn terms() -> impl Strategy<Value = Terms> {
     (
-        0..=MOST_UNITS,
+        prop_oneof![1 => Just(0), 9 => 1..=MOST_UNITS],
         1u32..=3,
         1u32..=4,
         prop_oneof![3 => Just(1u16), 1 => Just(2)],
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
+        rarely(),
+        rarely(),
+        proptest::bool::weighted(0.7),
     )
         .prop_map(
             |(supply, shopper_limit, device_limit, lanes, short_holds, short_claims, gate_open)| Terms {
@@ -161,27 +167,29 @@ pub fn turns(most: usize) -> impl Strategy<Value = Vec<Turn>> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        14 => several(reserve_item()).prop_map(Step::Reserve),
-        4 => several((shopper(), what())).prop_map(Step::Release),
-        12 => several((shopper(), 0..IDS)).prop_map(Step::Begin),
-        10 => several((shopper(), 0..IDS, proptest::bool::weighted(0.3))).prop_map(Step::Finish),
+        18 => several(reserve_item()).prop_map(Step::Reserve),
+        5 => several((aimed(), what())).prop_map(Step::Release),
+        14 => several((aimed(), 0..ORDERS)).prop_map(Step::Begin),
+        12 => several((aimed(), 0..ORDERS, proptest::bool::weighted(0.3))).prop_map(Step::Finish),
         2 => several(shopper()).prop_map(Step::Person),
         8 => (several(join_item()), proptest::bool::weighted(0.9)).prop_map(|(items, close)| Step::Join { items, close }),
         2 => several(shopper()).prop_map(Step::Place),
-        4 => shopper().prop_map(Step::Leave),
-        10 => any::<u8>().prop_map(Step::Commit),
-        4 => any::<u8>().prop_map(Step::Cancel),
+        4 => aimed().prop_map(Step::Leave),
+        20 => any::<u8>().prop_map(Step::Commit),
+        6 => any::<u8>().prop_map(Step::Cancel),
         7 => several((shopper(), 1u32..=3)).prop_map(Step::Claim),
         6 => Just(Step::Expire),
         5 => several(any::<u8>()).prop_map(Step::Return),
+        5 => (any::<u8>(), rarely()).prop_map(|(order, dies)| Step::Revive(order, dies)),
         4 => (0..=MOST_UNITS + 2).prop_map(Step::Supply),
-        7 => (0usize..=4).prop_map(Step::Admit),
-        7 => several((shopper(), prop_oneof![Just(Verdict::Served), Just(Verdict::Back)])).prop_map(Step::Settle),
-        7 => any::<u8>().prop_map(Step::OpenGate),
+        5 => (0usize..=4).prop_map(Step::Admit),
+        4 => (0usize..=4).prop_map(Step::Admission),
+        7 => several((aimed(), prop_oneof![Just(Verdict::Served), Just(Verdict::Back)])).prop_map(Step::Settle),
+        10 => any::<u8>().prop_map(Step::OpenGate),
         3 => (0..3u8, prop_oneof![Just(0u64), Just(1), Just(3_600_000)])
             .prop_map(|(token, lease_ms)| Step::Lead { token, lease_ms }),
         2 => (0..3u8).prop_map(Step::Tick),
-        5 => settings().prop_map(Step::Settings),
+        3 => settings().prop_map(Step::Settings),
         5 => (shopper(), any::<bool>(), any::<bool>())
             .prop_map(|(shopper, lease, hold)| Step::Pass { shopper, lease, hold }),
         2 => Just(Step::Save),
@@ -193,8 +201,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn rarely() -> proptest::bool::Weighted {
+    proptest::bool::weighted(0.2)
+}
+
 fn shopper() -> std::ops::Range<u8> {
     0..SHOPPERS
+}
+
+/// Any shopper, or (more often) one of those to whom the step can happen.
+fn aimed() -> std::ops::Range<u8> {
+    0..3 * SHOPPERS
 }
 
 fn several<T: std::fmt::Debug>(item: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
@@ -203,7 +220,7 @@ fn several<T: std::fmt::Debug>(item: impl Strategy<Value = T>) -> impl Strategy<
 
 fn reserve_item() -> impl Strategy<Value = ReserveItem> {
     let how = prop_oneof![4 => Just(How::All), 2 => Just(How::Partial), 1 => Just(How::Regain)];
-    (shopper(), 1u32..=3, how, 0..IDS, 0..DEVICES).prop_map(|(shopper, quantity, how, command, device)| {
+    (aimed(), 1u32..=3, how, 0..COMMANDS, 0..DEVICES).prop_map(|(shopper, quantity, how, command, device)| {
         ReserveItem {
             shopper,
             quantity,
@@ -228,15 +245,15 @@ fn what() -> impl Strategy<Value = What> {
 
 fn settings() -> impl Strategy<Value = NewSettings> {
     let status = prop_oneof![
-        8 => Just(Phase::Live), 1 => Just(Phase::Paused), 1 => Just(Phase::Ended), 1 => Just(Phase::Cancelled),
+        20 => Just(Phase::Live), 1 => Just(Phase::Paused), 1 => Just(Phase::Ended), 1 => Just(Phase::Cancelled),
     ];
     (
-        any::<bool>(),
-        any::<bool>(),
+        rarely(),
+        rarely(),
         status,
-        prop_oneof![8 => Just(-1i64), 1 => Just(1)],
-        prop_oneof![8 => Just(2i64), 1 => Just(-1)],
-        prop_oneof![8 => Just(-2i64), 1 => Just(1)],
+        prop_oneof![30 => Just(-1i64), 1 => Just(1)],
+        prop_oneof![30 => Just(2i64), 1 => Just(-1)],
+        prop_oneof![30 => Just(-2i64), 1 => Just(1)],
     )
         .prop_map(
             |(short_holds, short_claims, status, starts, ends, room_opens)| NewSettings {
