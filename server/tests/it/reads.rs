@@ -131,12 +131,16 @@ impl Process {
 async fn scans(database: &str) -> i64 {
     let pool = PgPool::connect(database).await.expect("Postgres");
     // New ones may come at once: the sandbox looks into its books. They do not read sales.
-    let pids: Vec<i32> = sqlx::query_scalar(
-        "SELECT pid FROM pg_stat_activity WHERE application_name = 'flashsale' AND pg_terminate_backend(pid)",
-    )
-    .fetch_all(&pool)
-    .await
-    .expect("Postgres");
+    let pids: Vec<i32> =
+        sqlx::query_scalar("SELECT pid FROM pg_stat_activity WHERE application_name = 'flashsale'")
+            .fetch_all(&pool)
+            .await
+            .expect("Postgres");
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid")
+        .bind(&pids)
+        .execute(&pool)
+        .await
+        .expect("Postgres");
     let left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1)";
     let ended = async {
         while sqlx::query_scalar::<_, i64>(left)
@@ -253,14 +257,16 @@ async fn while_redis_or_postgres_is_away_the_last_known_sale_is_shown_and_marked
     let elsewhere = database.replacen("/flashsale?", "/postgres?", 1);
     let pool = PgPool::connect(&elsewhere).await.expect("Postgres");
     let allow = async |allowed: bool| {
-        let sql = format!(
-            "ALTER DATABASE flashsale ALLOW_CONNECTIONS {allowed};
-             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'flashsale'"
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-            .execute(&pool)
-            .await
-            .expect("Postgres");
+        // One after the other: who is cut off before the change is committed would be let in again.
+        for sql in [
+            format!("ALTER DATABASE flashsale ALLOW_CONNECTIONS {allowed}"),
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'flashsale'".to_owned(),
+        ] {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+                .execute(&pool)
+                .await
+                .expect("Postgres");
+        }
     };
     allow(false).await;
     until_stale(&process, &path, true).await;
