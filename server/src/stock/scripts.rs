@@ -33,7 +33,7 @@ impl Keys {
 pub struct ScriptFile {
     pub name: &'static str,
     pub keys: &'static [&'static str],
-    source: &'static str,
+    pub source: &'static str,
 }
 
 macro_rules! script {
