@@ -298,10 +298,11 @@ impl Used {
         let scripts = commands
             .lines()
             .find_map(|line| line.strip_prefix("cmdstat_evalsha:"))
-            .unwrap_or("calls=0,usec=0");
+            .unwrap_or("calls=0,usec=0,failed_calls=0");
         Ok(Self {
             cpu_us: (seconds("used_cpu_sys:")? + seconds("used_cpu_user:")?) * 1e6,
-            calls: field(scripts, ',', "calls=")? as u64,
+            // A script that is not loaded yet is called twice, the first time in vain.
+            calls: (field(scripts, ',', "calls=")? - field(scripts, ',', "failed_calls=")?) as u64,
             script_us: field(scripts, ',', "usec=")?,
         })
     }
