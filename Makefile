@@ -16,13 +16,13 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test lint bench queries docs up down clean
+.PHONY: help setup run build web wasm test lint chaos mutants bench queries docs up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run LISTEN=127.0.0.1:9000 STOREFRONT_LISTEN=127.0.0.1:9001 DATA_DIR=/tmp/sale"
-	@echo "  make test PARTS=\"rust web browser\" FILTER=reserve"
+	@echo "  make test PARTS=\"rust web browser chaos\" FILTER=reserve"
 	@echo "  make bench SHOPPERS=5000 STOCK=500"
 
 run: setup web ## Set up, build, and serve demo sales with a private Redis and Postgres; Ctrl-C stops it all
@@ -36,6 +36,15 @@ test: ## Set up, and run every test: Rust, web, browser
 
 lint: setup wasm ## Formatting, clippy, types, shell scripts, licences
 	@scripts/lint
+
+chaos: setup ## Break everything for MINUTES from SEED, and check every invariant; target/bench/chaos-SEED.json
+	@mkdir -p target/bench
+	cargo run --release --locked --package loadtest -- chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1) \
+		--json target/bench/chaos-$(or $(SEED),1).json $(ARGS)
+
+mutants: setup ## Servers with one deliberate defect each: the check must notice every one
+	@cargo build --locked --package flashsale --package loadtest
+	@$(target)/debug/loadtest mutants $(ARGS)
 
 bench: setup ## Rush: SHOPPERS shoppers for STOCK units; the numbers go to target/bench/rush.json
 	@mkdir -p target/bench

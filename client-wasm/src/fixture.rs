@@ -118,6 +118,8 @@ pub fn order(status: OrderStatus, at: u64) -> Order {
         reason: None,
         created_at: 1,
         expires_at: 300_001,
+        paying: false,
+        refunded: 0,
         at,
     }
 }

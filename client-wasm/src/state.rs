@@ -770,6 +770,7 @@ impl State {
                 | Code::OrderCancelled
                 | Code::OrderConfirmed
                 | Code::PaymentTooLate
+                | Code::PaymentPending
         ) || reject
             .order
             .is_some_and(|order| !self.orders.contains_key(&order))

@@ -40,6 +40,8 @@ pub enum Journey {
     CheckingOut,
     /// An order waits for its payment.
     Pay,
+    /// The payment is under way; its outcome comes by itself.
+    Paying,
     Confirmed,
     SoldOut,
     Paused,
@@ -145,6 +147,10 @@ pub struct OrderView {
     pub currency: String,
     pub status: OrderStatus,
     pub reason: Option<Reason>,
+    /// A payment is under way: no other is taken until its outcome is known.
+    pub paying: bool,
+    /// What of `amount` has gone back.
+    pub refunded: i64,
     pub created_at: u64,
     pub until: u64,
     pub left_ms: u64,
@@ -295,11 +301,12 @@ fn journey(known: &Known, mine: &Mine<'_>, under_way: &[&str]) -> Journey {
             Journey::Holding
         };
     }
-    if mine
-        .order
-        .is_some_and(|order| order.status == OrderStatus::Pending)
-    {
-        return Journey::Pay;
+    if let Some(order) = mine.order.filter(|order| order.status == OrderStatus::Pending) {
+        return if order.paying {
+            Journey::Paying
+        } else {
+            Journey::Pay
+        };
     }
     let is_over = matches!(tick.phase, Phase::Ended | Phase::Cancelled);
     let is_sold_out = tick.supply > 0 && tick.outlook() == Outlook::SoldOut;
@@ -473,6 +480,8 @@ impl OrderView {
             currency: order.currency.clone(),
             status: order.status,
             reason: order.reason,
+            paying: order.paying,
+            refunded: order.refunded,
             created_at: order.created_at,
             until: order.expires_at,
             left_ms: order.expires_at.saturating_sub(now),

@@ -75,6 +75,14 @@ pub async fn check(
         ));
     }
 
+    violations.extend(
+        store
+            .money_without_units(sale.id)
+            .await?
+            .into_iter()
+            .map(|what| format!("I6: {what}")),
+    );
+
     let mut units: HashMap<&str, u32> = HashMap::new();
     let mut device_units: HashMap<&str, u32> = HashMap::new();
     for order in orders

@@ -26,6 +26,8 @@ enum Scenario {
     Chaos(chaos::Options),
     /// The figures: orders per second, and what each script costs Redis; with a page that shows them.
     Bench(bench::Options),
+    /// Servers with one deliberate defect each: the check of the invariants must notice every one (debug builds only).
+    Mutants(chaos::mutants::MutantOptions),
 }
 
 #[tokio::main]
@@ -34,6 +36,7 @@ async fn main() -> ExitCode {
         Scenario::Rush(options) => rush::run(options).await,
         Scenario::Chaos(options) => chaos::run(options).await,
         Scenario::Bench(options) => bench::run(options).await,
+        Scenario::Mutants(options) => chaos::mutants::run(options).await,
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

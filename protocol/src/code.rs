@@ -64,6 +64,9 @@ codes! {
     Forbidden = 205, "forbidden", 403, false, "You may not do this.";
     DeviceMissing = 206, "device_missing", 422, false, "A device id is needed.";
     DeviceMismatch = 207, "device_mismatch", 403, false, "This token belongs to another device.";
+    /// The webhook's body was not signed with our secret.
+    SignatureInvalid = 208, "signature_invalid", 401, false, "The signature is not valid.";
+    SignatureExpired = 209, "signature_expired", 401, false, "The signature's time is too far from now.";
 
     SaleUnknown = 300, "sale_unknown", 404, false, "There is no such sale.";
     SaleNotOpen = 301, "sale_not_open", 409, true, "The sale has not started yet.";
@@ -94,6 +97,14 @@ codes! {
     OrderConfirmed = 406, "order_confirmed", 409, false, "The order is confirmed already.";
     PaymentDeclined = 407, "payment_declined", 402, false, "The payment was declined.";
     PaymentTooLate = 408, "payment_too_late", 409, false, "The time to pay has run out.";
+    /// One payment at a time: the earlier one's result comes by itself, as an `order` event.
+    PaymentPending = 409, "payment_pending", 409, true, "A payment of this order is being processed; its result comes by itself.";
+    NotPaid = 410, "not_paid", 409, false, "The order is not paid.";
+    AlreadyRefunded = 411, "already_refunded", 409, false, "The order's money has been given back already.";
+    RefundTooMuch = 412, "refund_too_much", 422, false, "That is more than is left of what was paid.";
+    PaymentUnknown = 413, "payment_unknown", 404, false, "There is no such payment.";
+    /// A webhook whose amount or currency is not the payment's.
+    PaymentMismatch = 414, "payment_mismatch", 422, false, "The amount or currency is not the payment's.";
 
     TooManyCommands = 500, "too_many_commands", 429, true, "Too many commands: slow down.";
     TooManySockets = 501, "too_many_sockets", 429, true, "Too many connections for one shopper.";
@@ -192,6 +203,8 @@ reasons! {
     LineLost = "line_lost", "entry removed", "The store of the line has failed, and this place could not be kept: join again.";
     ByShopper = "by_shopper", "order cancelled", "The shopper has cancelled it.";
     Unpaid = "unpaid", "order cancelled", "It was not paid in time.";
+    PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be had; nothing was charged.";
+    Refunded = "refunded", "order cancelled", "The shop has given all of its money back.";
 }
 
 impl Serialize for Reason {

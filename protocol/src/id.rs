@@ -132,6 +132,10 @@ ulid_id!(
     /// A command. Made and stored by the client before it sends, so that a repetition has one effect.
     CommandId
 );
+ulid_id!(
+    /// One attempt to pay an order. Made from the shopper and the command id; the payment provider knows it by this id.
+    PaymentId
+);
 word_id!(
     /// A person, as the token's `sub` names them.
     ShopperId

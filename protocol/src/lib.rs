@@ -7,7 +7,7 @@ pub mod json;
 pub mod message;
 
 pub use code::{CloseCode, Code, Reason};
-pub use id::{CommandId, DeviceId, OrderId, SaleId, ShopperId};
+pub use id::{CommandId, DeviceId, OrderId, PaymentId, SaleId, ShopperId};
 pub use message::*;
 
 /// The WebSocket subprotocol that a client offers and the server selects.

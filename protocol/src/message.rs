@@ -634,8 +634,18 @@ pub struct Order {
     pub created_at: u64,
     /// When an unpaid order is cancelled.
     pub expires_at: u64,
+    /// A payment's outcome is not known yet; it comes as the next `order` event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paying: bool,
+    /// What of `amount` has gone back to the shopper.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refunded: i64,
     /// When this was so. Of two views of one order the later is true.
     pub at: u64,
+}
+
+fn is_zero(amount: &i64) -> bool {
+    *amount == 0
 }
 
 #[cfg(test)]

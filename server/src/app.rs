@@ -1,7 +1,7 @@
 //! The running server: what every part shares, and how it starts and stops.
 
 use crate::{
-    auth::Authority,
+    auth::{self, Authority},
     clock,
     config::{Limits, Serve, ServerRole},
     demo, embedded,
@@ -9,7 +9,9 @@ use crate::{
     gateway,
     gateway::hub::Hub,
     live::Live,
+    payment::{PaymentProvider, Provider, sandbox},
     sale::Sale,
+    showcase::Showcase,
     stock::Stock,
     store::Store,
     telemetry, worker,
@@ -31,7 +33,9 @@ pub struct App {
     pub stock: Stock,
     pub live: Live,
     pub hub: Hub,
+    pub showcase: Showcase,
     pub authority: Authority,
+    pub payments: PaymentProvider,
     pub limits: Limits,
     pub dev: bool,
     /// Cancelled when the server begins to stop: no new connections, sockets are told to move.
@@ -63,6 +67,14 @@ impl App {
     /// The sale has changed in Postgres.
     pub async fn forget_sale(&self, id: SaleId) {
         self.sales.invalidate(&id).await;
+        self.showcase.forget(id).await;
+    }
+
+    /// This process has changed the sale in Postgres: all processes look anew.
+    pub async fn sale_changed(&self, id: SaleId) -> Result<()> {
+        self.stock.forget_looks(id).await?;
+        self.forget_sale(id).await;
+        self.live.changed(id).await
     }
 }
 
@@ -93,6 +105,8 @@ impl Server {
             )
         })?;
         let authority = Authority::open(&config.identity, &config.data.data_dir)?;
+        let webhook_secret =
+            auth::webhook_secret(config.payments.webhook_secret.as_deref(), &config.data.data_dir)?;
         let services = match (&config.database_url, &config.redis_url) {
             (Some(_), Some(_)) => None,
             _ => Some(embedded::Services::start(&config.data.data_dir).await?),
@@ -113,11 +127,14 @@ impl Server {
             .await
             .context("cannot use Redis")?;
         let hub = Hub::connect(&redis_url, stock.keys().clone(), &config.limits).await?;
+        let sandbox = sandbox::Sandbox::new(store.sandbox_books(), config.payments.sandbox_slow_ms);
         let app = Arc::new(App {
+            payments: PaymentProvider::new(Provider::Sandbox(sandbox), &config.payments, webhook_secret),
             live: Live::new(stock.client().clone(), stock.keys().clone()),
             store,
             stock,
             hub,
+            showcase: Showcase::default(),
             authority,
             limits: config.limits.clone(),
             dev: config.dev,
@@ -158,6 +175,14 @@ impl Server {
         }
         if config.is(ServerRole::Worker) {
             tasks.push(tokio::spawn(worker::run(app.clone(), stopping.clone())));
+            tasks.push(tokio::spawn(worker::pay::run(app.clone(), stopping.clone())));
+        }
+        if gateway {
+            tasks.push(tokio::spawn(sandbox::deliver(
+                app.clone(),
+                address,
+                stopping.clone(),
+            )));
         }
         if config.demo {
             demo::create(&app).await?;

@@ -94,7 +94,7 @@ impl Authority {
     pub fn open(identity: &Identity, data_dir: &Path) -> anyhow::Result<Self> {
         let secret = match &identity.jwt_secret {
             Some(secret) => secret.clone(),
-            None => stored_secret(data_dir)?,
+            None => stored_secret(data_dir, "secret")?,
         };
         if secret.chars().count() < MIN_SECRET_CHARS {
             bail!("the JWT secret is too short: at least {MIN_SECRET_CHARS} characters");
@@ -313,8 +313,20 @@ fn seconds_now() -> u64 {
         .as_secs()
 }
 
-fn stored_secret(data_dir: &Path) -> anyhow::Result<String> {
-    let path = prepare_data_dir(data_dir)?.join("secret");
+/// The secret of the payment provider's webhooks: the given one, or `{data}/webhook_secret`, made on first use.
+pub fn webhook_secret(given: Option<&str>, data_dir: &Path) -> anyhow::Result<String> {
+    let secret = match given {
+        Some(secret) if !secret.is_empty() => secret.to_owned(),
+        _ => stored_secret(data_dir, "webhook_secret")?,
+    };
+    if secret.chars().count() < MIN_SECRET_CHARS {
+        bail!("the webhook secret is too short: at least {MIN_SECRET_CHARS} characters");
+    }
+    Ok(secret)
+}
+
+fn stored_secret(data_dir: &Path, name: &str) -> anyhow::Result<String> {
+    let path = prepare_data_dir(data_dir)?.join(name);
     if let Ok(secret) = fs::read_to_string(&path) {
         return Ok(secret.trim().to_owned());
     }

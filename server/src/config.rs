@@ -1,6 +1,7 @@
 //! Every setting, as a flag and as an environment variable. Nothing else reads the environment.
 
 use clap::{Args, ValueEnum};
+use flashsale_protocol::SaleId;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// What a process does.
@@ -57,6 +58,20 @@ pub struct Identity {
     pub jwt_audience: Option<String>,
 }
 
+/// How payments are made.
+#[derive(Clone, Args)]
+pub struct Payments {
+    /// Secret of the payment provider's webhooks, at least 32 characters. Without it one is made and kept in the data folder.
+    #[arg(long, env = "FLASHSALE_WEBHOOK_SECRET", hide_env_values = true)]
+    pub webhook_secret: Option<String>,
+    /// How long the payment provider may take to answer, in ms; after that the outcome is unknown and asked for again.
+    #[arg(long, env = "FLASHSALE_PAYMENT_TIMEOUT_MS", default_value_t = 1_500)]
+    pub payment_timeout_ms: u64,
+    /// How slow the sandbox's slow test cards are, in ms.
+    #[arg(long, env = "FLASHSALE_SANDBOX_SLOW_MS", default_value_t = 8_000)]
+    pub sandbox_slow_ms: u64,
+}
+
 #[derive(Clone, Args)]
 pub struct Serve {
     /// Address to listen on. Port 0 takes a free one; the ready line says which.
@@ -91,6 +106,8 @@ pub struct Serve {
     #[command(flatten)]
     pub identity: Identity,
     #[command(flatten)]
+    pub payments: Payments,
+    #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
     pub logging: Logging,
@@ -106,6 +123,19 @@ pub struct Serve {
     /// Where the development storefront listens (another origin than the shop).
     #[arg(long, env = "FLASHSALE_STOREFRONT_LISTEN", default_value = "127.0.0.1:8081")]
     pub storefront_listen: SocketAddr,
+}
+
+/// `flashsale audit verify`
+#[derive(Clone, Args)]
+pub struct VerifyAudit {
+    /// Only this sale; without it, all.
+    #[arg(long)]
+    pub sale: Option<SaleId>,
+    #[command(flatten)]
+    pub data: DataDir,
+    /// Postgres to look at instead of the private one.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
 }
 
 impl Serve {

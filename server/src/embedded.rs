@@ -23,7 +23,7 @@ use std::{
 
 /// How long a service may take to answer after its start, and to end after it was told to.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Running private services. Call [`Services::stop`]; if the process dies instead, the kernel tells them to stop.
@@ -51,6 +51,22 @@ pub fn urls(data_dir: &Path) -> Result<(String, String)> {
         database_url(&sockets, "flashsale"),
         format!("redis+unix://{}", sockets.join("redis.sock").display()),
     ))
+}
+
+/// The private Postgres of a data folder: that of the server which runs there, or else one that is started for the caller,
+/// who stops it.
+pub async fn database(data_dir: &Path) -> Result<(String, Option<Services>)> {
+    if !data_dir.join("lock").exists() {
+        bail!(
+            "there is no server's data in {}: choose another --data-dir, or give a --database-url",
+            data_dir.display()
+        );
+    }
+    if lock(data_dir).is_err() {
+        return Ok((urls(data_dir)?.0, None));
+    }
+    let services = Services::start(data_dir).await?;
+    Ok((services.database_url.clone(), Some(services)))
 }
 
 fn database_url(sockets: &Path, database: &str) -> String {

@@ -1,12 +1,13 @@
-//! The command line: `flashsale serve`, `flashsale token`, `flashsale services`.
+//! The command line: `flashsale serve`, `flashsale token`, `flashsale audit`, `flashsale services`.
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use flashsale::{
     app::Server,
     auth::{Authority, ISSUED_LIFE},
-    config::{DataDir, Identity, Serve},
-    embedded::Services,
+    config::{DataDir, Identity, Serve, VerifyAudit},
+    embedded::{self, Services},
+    store::audit,
     telemetry,
 };
 use flashsale_protocol::{Role, ShopperId};
@@ -45,6 +46,9 @@ enum Command {
         #[command(flatten)]
         identity: Identity,
     },
+    /// What the audit log says.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Run a command beside a private Postgres and Redis (TEST_DATABASE_URL, TEST_REDIS_URL); for tests.
     Services {
         #[command(flatten)]
@@ -53,6 +57,14 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Check each sale's chain of audit rows, and hold what they come to against the orders and the stock.
+    ///
+    /// Prints a line per sale, and the first row that is wrong; then the exit code is 1.
+    Verify(VerifyAudit),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -100,6 +112,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             );
             Ok(ExitCode::SUCCESS)
         }
+        Command::Audit(AuditCommand::Verify(config)) => verify_audit(config).await,
         Command::Services { data, command } => services(data, command).await,
     }
 }
@@ -153,6 +166,31 @@ async fn print_links(server: &Server) -> anyhow::Result<()> {
     println!();
     println!("  Ctrl-C stops everything; the data stays.");
     Ok(())
+}
+
+async fn verify_audit(config: VerifyAudit) -> anyhow::Result<ExitCode> {
+    let (url, services) = match config.database_url {
+        Some(url) => (url, None),
+        None => embedded::database(&config.data.data_dir).await?,
+    };
+    let mut sound = true;
+    let verified = audit::verify(&url, config.sale, |sale, found| match found {
+        Ok(audit::Verified { rows, head }) => println!("ok sale={sale} rows={rows} head={head}"),
+        Err(audit::Bad { at, what }) => {
+            sound = false;
+            println!("bad sale={sale} {at}: {what}");
+        }
+    })
+    .await;
+    if let Some(services) = services {
+        services.stop().await;
+    }
+    verified.context("cannot verify the audit log")?;
+    Ok(if sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn services(data: DataDir, command: Vec<String>) -> anyhow::Result<ExitCode> {

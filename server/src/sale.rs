@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, SaleInfo, ShopperId};
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sale {
     pub id: SaleId,
     /// Who created it; a merchant sees and steers their own sales.
@@ -31,13 +32,23 @@ pub struct Sale {
 }
 
 /// An independent share of a sale's stock, as Postgres has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneInfo {
     pub lane: u16,
     pub epoch: u32,
     pub supply: u32,
     pub allocated: u32,
     pub confirmed: u32,
+}
+
+/// A sale with its numbers in Redis, for those who only look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    pub sale: Sale,
+    /// Units that are free.
+    pub free: u64,
+    /// People in line.
+    pub waiting: u64,
 }
 
 /// Names one life of one lane.
@@ -116,6 +127,11 @@ impl Sale {
         })
     }
 
+    /// What so many units cost, in minor units. None: more than can be counted.
+    pub fn line_total(&self, quantity: u32) -> Option<i64> {
+        self.sale_price.checked_mul(i64::from(quantity))
+    }
+
     pub fn info(&self) -> SaleInfo {
         SaleInfo {
             sale: self.id,
@@ -155,24 +171,31 @@ pub const fn phase_word(phase: Phase) -> &'static str {
     }
 }
 
-/// Digits behind the decimal point (ISO 4217), for the currencies that a sale can have; None for any other.
+/// Digits behind the decimal point, by ISO 4217's list one of 2026-01-01 (SIX, the standard's maintenance agency). None for
+/// any other code, and for what has no minor unit there (gold, test codes, drawing rights): no price is in those.
 pub fn currency_exponent(currency: &str) -> Option<u32> {
-    const TWO: &[&str] = &[
-        "AED", "AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "IDR",
-        "ILS", "INR", "MXN", "MYR", "NOK", "NZD", "PHP", "PLN", "RON", "SAR", "SEK", "SGD", "THB", "TRY",
-        "TWD", "UAH", "USD", "ZAR",
+    const NONE: &[&str] = &[
+        "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV",
+        "XAF", "XOF", "XPF",
     ];
-    const NONE: &[&str] = &["CLP", "ISK", "JPY", "KRW", "VND"];
-    const THREE: &[&str] = &["BHD", "JOD", "KWD", "OMR", "TND"];
-    if TWO.contains(&currency) {
-        Some(2)
-    } else if NONE.contains(&currency) {
-        Some(0)
-    } else if THREE.contains(&currency) {
-        Some(3)
-    } else {
-        None
-    }
+    const TWO: &[&str] = &[
+        "AED", "AFN", "ALL", "AMD", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BMD", "BND",
+        "BOB", "BOV", "BRL", "BSD", "BTN", "BWP", "BYN", "BZD", "CAD", "CDF", "CHE", "CHF", "CHW", "CNY",
+        "COP", "COU", "CRC", "CUP", "CVE", "CZK", "DKK", "DOP", "DZD", "EGP", "ERN", "ETB", "EUR", "FJD",
+        "FKP", "GBP", "GEL", "GHS", "GIP", "GMD", "GTQ", "GYD", "HKD", "HNL", "HTG", "HUF", "IDR", "ILS",
+        "INR", "IRR", "JMD", "KES", "KGS", "KHR", "KPW", "KYD", "KZT", "LAK", "LBP", "LKR", "LRD", "LSL",
+        "MAD", "MDL", "MGA", "MKD", "MMK", "MNT", "MOP", "MRU", "MUR", "MVR", "MWK", "MXN", "MXV", "MYR",
+        "MZN", "NAD", "NGN", "NIO", "NOK", "NPR", "NZD", "PAB", "PEN", "PGK", "PHP", "PKR", "PLN", "QAR",
+        "RON", "RSD", "RUB", "SAR", "SBD", "SCR", "SDG", "SEK", "SGD", "SHP", "SLE", "SOS", "SRD", "SSP",
+        "STN", "SVC", "SYP", "SZL", "THB", "TJS", "TMT", "TOP", "TRY", "TTD", "TWD", "TZS", "UAH", "USD",
+        "USN", "UYU", "UZS", "VED", "VES", "WST", "XAD", "XCD", "XCG", "YER", "ZAR", "ZMW", "ZWG",
+    ];
+    const THREE: &[&str] = &["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
+    const FOUR: &[&str] = &["CLF", "UYW"];
+    [(0, NONE), (2, TWO), (3, THREE), (4, FOUR)]
+        .into_iter()
+        .find(|(_, codes)| codes.contains(&currency))
+        .map(|(exponent, _)| exponent)
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): the same on every gateway and in every release, unlike std's hashers.
@@ -185,6 +208,7 @@ fn fnv1a(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn sale() -> Sale {
         let time = |s| DateTime::from_timestamp(s, 0).expect("in range");
@@ -234,6 +258,47 @@ mod tests {
         assert_eq!(at(&sale, 300), Phase::Ended);
         sale.status = Phase::Ended;
         assert_eq!(at(&sale, 250), Phase::Ended, "ended early stays ended");
+    }
+
+    #[test]
+    fn currencies_have_the_digits_that_iso_4217_gives_them() {
+        for (currency, exponent) in [
+            ("EUR", Some(2)),
+            ("JPY", Some(0)),
+            ("ISK", Some(0)),
+            ("HUF", Some(2)),
+            ("KWD", Some(3)),
+            ("CLF", Some(4)),
+            ("UYW", Some(4)),
+            ("ZWG", Some(2)),
+            ("XAU", None),
+            ("XXX", None),
+            ("BGN", None),
+            ("eur", None),
+            ("", None),
+        ] {
+            assert_eq!(currency_exponent(currency), exponent, "{currency}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn line_totals_add_up_exactly_or_are_refused(
+            price in 0..=i64::MAX,
+            parts in proptest::collection::vec(1..100_u32, 1..20),
+        ) {
+            let sale = Sale { sale_price: price, ..sale() };
+            let exact: i128 = parts.iter().map(|part| i128::from(price) * i128::from(*part)).sum();
+            match sale.line_total(parts.iter().sum()) {
+                // What is countable as a whole is so in parts, and the parts are the whole.
+                Some(total) => {
+                    let sum: Option<i64> = parts.iter().map(|part| sale.line_total(*part)).sum();
+                    prop_assert_eq!(sum, Some(total));
+                    prop_assert_eq!(i128::from(total), exact);
+                }
+                None => prop_assert!(exact > i128::from(i64::MAX)),
+            }
+        }
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub mod name {
     /// Orders of devices that have ordered more often than one device may hold units of the sale.
     pub const SAME_DEVICE_ORDERS: &str = "flashsale_same_device_orders";
     pub const SETTLED: &str = "flashsale_checkouts_settled_total";
+    /// Sales shown over REST, by where they came from; and looks that this process has taken in Postgres, or found in Redis.
+    pub const SALE_READS: &str = "flashsale_sale_reads_total";
+    /// Payments and refunds with something left to do, by what, and of those the ones that many tries have not settled.
+    pub const PAYMENTS_UNSETTLED: &str = "flashsale_payments_unsettled";
+    pub const PAYMENTS_STUCK: &str = "flashsale_payments_stuck";
+    pub const PAYMENT_CALLS: &str = "flashsale_payment_calls_total";
     pub const LEADING: &str = "flashsale_sales_led";
 }
 

@@ -371,6 +371,27 @@ fn the_countdown_is_told_by_the_servers_clock() {
     assert_eq!(view(in_phase(Phase::Ended)).countdown, None);
 }
 
+#[test]
+fn a_payment_under_way_is_shown_until_its_outcome_comes() {
+    let in_order = |order| {
+        let mut sale_state = state(tick(1, NOW));
+        sale_state.orders = vec![order];
+        view(sale_state).journey
+    };
+    let pending = order(OrderStatus::Pending, NOW);
+    let paying = Order {
+        paying: true,
+        ..pending.clone()
+    };
+    assert_eq!(in_order(paying), Journey::Paying);
+    assert_eq!(
+        in_order(pending),
+        Journey::Pay,
+        "declined: another card may be tried"
+    );
+    assert_eq!(in_order(order(OrderStatus::Confirmed, NOW)), Journey::Confirmed);
+}
+
 /// `web/src/client/view.ts` describes the same object by hand: no field and no phase may be missing there.
 #[test]
 fn the_pages_know_every_field_of_the_view() {
@@ -403,6 +424,7 @@ fn the_pages_know_every_field_of_the_view() {
         Journey::Holding,
         Journey::CheckingOut,
         Journey::Pay,
+        Journey::Paying,
         Journey::Confirmed,
         Journey::SoldOut,
         Journey::Paused,

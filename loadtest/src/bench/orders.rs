@@ -4,9 +4,10 @@ use super::{Buyer, Figure, Target, buyer, cpu, median, sale};
 use anyhow::{Result, bail};
 use flashsale::{
     sale::{LaneRef, Sale},
-    store::{NewOrder, Placed, Store},
+    store::{NewOrder, Placed, Store, audit},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::{PgPool, Row, postgres::PgPoolOptions};
 use std::{
     sync::Arc,
@@ -240,6 +241,7 @@ fn new_order(at: LaneRef, buyer: &Buyer) -> NewOrder {
         digest: vec![7; 32],
         quantity: 1,
         unit_price: PRICE,
+        amount: PRICE,
         currency: "EUR".into(),
         payment_ms: 300_000,
     }
@@ -266,7 +268,7 @@ async fn place_alone(pool: &PgPool, order: NewOrder) -> Result<()> {
     sqlx::query(
         "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
             quantity_allocated, unit_price, amount, currency, status, expires_at, hold_command)
-         VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $7 * $6, $8, 'pending', now() + $9 * interval '1 millisecond', $10)
+         VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, 'pending', now() + $10 * interval '1 millisecond', $11)
          RETURNING created_at, expires_at",
     )
     .bind(&id)
@@ -276,6 +278,7 @@ async fn place_alone(pool: &PgPool, order: NewOrder) -> Result<()> {
     .bind(order.device.as_str())
     .bind(order.quantity as i32)
     .bind(order.unit_price)
+    .bind(order.amount)
     .bind(&order.currency)
     .bind(order.payment_ms as i64)
     .bind(&order.hold_command)
@@ -295,12 +298,15 @@ async fn place_alone(pool: &PgPool, order: NewOrder) -> Result<()> {
     if (new, guarded) != (1, 1) {
         bail!("an order was refused");
     }
-    sqlx::query("INSERT INTO audit_log (sale_id, actor, kind, data) VALUES ($1, $2, 'order_placed', $3)")
-        .bind(&sale)
-        .bind(&shopper)
-        .bind(serde_json::json!({ "order": id, "units": order.quantity, "lane": order.at.lane }))
-        .execute(&mut *tx)
-        .await?;
+    let entry = audit::Entry {
+        sale,
+        actor: shopper,
+        kind: "order_placed",
+        data: json!({
+            "order": id, "lane": order.at.lane, "units": order.quantity, "amount": order.amount, "hold": order.hold_command,
+        }),
+    };
+    audit::write(&mut tx, &[entry]).await?;
     tx.commit().await?;
     Ok(())
 }

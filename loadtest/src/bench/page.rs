@@ -92,7 +92,13 @@ fn orders(orders: &Orders) -> String {
         ),
     ];
     let groups = orders.group_with_fewer.iter().chain([&orders.group]);
-    rates.extend(groups.map(|rate| (format!("group commit, {} checkouts", rate.at_once), rate, false)));
+    rates.extend(groups.map(|rate| {
+        (
+            format!("group commit, {} checkouts", number(rate.at_once as f64)),
+            rate,
+            false,
+        )
+    }));
     let bars = |value: fn(&super::orders::Rate) -> f64| -> Vec<Bar> {
         rates
             .iter()
@@ -166,15 +172,11 @@ fn scripts(scripts: &Scripts) -> String {
         .map(|name| bar(name.to_owned(), scripts.cpu(name, 64), false))
         .collect();
     let rows: Vec<Vec<String>> = scripts
-        .costs
-        .iter()
-        .map(|cost| {
-            vec![
-                format!("{}, {} in a batch", escape(&cost.script), cost.batch),
-                number(cost.redis_cpu_us_per_item),
-                number(cost.script_us_per_item),
-                number(cost.script_us_per_call),
-            ]
+        .names()
+        .into_iter()
+        .map(|name| {
+            let costs = BATCHES.iter().map(|batch| number(scripts.cpu(name, *batch)));
+            [escape(name)].into_iter().chain(costs).collect()
         })
         .collect();
     let fences: Vec<Vec<String>> = scripts
@@ -194,12 +196,7 @@ fn scripts(scripts: &Scripts) -> String {
     ) + &plot("Redis CPU per reservation", "µs", &reserve, Some(5.0))
         + &plot("Redis CPU per item, 64 in a batch", "µs", &in_64, None)
         + &table(
-            &[
-                "",
-                "Redis CPU µs per item",
-                "script wall µs per item",
-                "script wall µs per call",
-            ],
+            &["Redis CPU, µs per item", "1 in a batch", "16", "64", "256"],
             &rows,
         )
         + &format!(

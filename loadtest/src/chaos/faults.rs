@@ -52,6 +52,20 @@ faults! {
     PauseResume = "sale_paused";
 }
 
+impl Fault {
+    /// Whether a lane is lost by it, so that it is rebuilt.
+    pub const fn loses_lanes(self) -> bool {
+        matches!(
+            self,
+            Fault::RedisRestart
+                | Fault::RedisEmpty
+                | Fault::RedisOlder
+                | Fault::RedisPromote
+                | Fault::FlushAll
+        )
+    }
+}
+
 /// Every kind once in a random order, then again: a long run has them all.
 pub struct Bag {
     rest: Vec<Fault>,

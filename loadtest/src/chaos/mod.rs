@@ -3,6 +3,7 @@
 
 mod faults;
 mod history;
+pub mod mutants;
 mod people;
 mod proxy;
 mod verify;
@@ -42,7 +43,7 @@ const TOKEN_LIFE: Duration = Duration::from_secs(7200);
 /// Violations of which a trace is printed.
 const TRACES: usize = 3;
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Options {
     /// Makes the same faults in the same order.
     #[arg(long, default_value_t = 1)]
@@ -67,14 +68,23 @@ pub struct Options {
     /// Keeps the servers' logs there.
     #[arg(long)]
     log: Option<PathBuf>,
+    /// Ends as soon as something is broken.
+    #[arg(long)]
+    until_broken: bool,
 }
 
 /// True: no invariant was broken.
 pub async fn run(options: Options) -> Result<bool> {
-    let binary = target::server_binary().await?;
     println!("seed {}", options.seed);
-    let mut world = World::start(binary).await?;
-    let outcome = chaos(&options, &mut world).await;
+    let history = Arc::new(History::new());
+    let figures = world(&options, None, &history).await?;
+    report(&options, &history, &figures)
+}
+
+/// One run in a world of its own; what it showed is in the history.
+async fn world(options: &Options, mutation: Option<&'static str>, history: &Arc<History>) -> Result<Figures> {
+    let mut world = World::start(target::server_binary().await?, mutation).await?;
+    let outcome = chaos(options, &mut world, history).await;
     if let Some(path) = &options.log {
         std::fs::write(path, world.log())?;
     }
@@ -82,8 +92,18 @@ pub async fn run(options: Options) -> Result<bool> {
     outcome
 }
 
-async fn chaos(options: &Options, world: &mut World) -> Result<bool> {
-    let history = Arc::new(History::new());
+/// What a run measured.
+#[derive(Default)]
+struct Figures {
+    faults: BTreeMap<&'static str, u64>,
+    recovery: BTreeMap<&'static str, Duration>,
+    leaked: u64,
+    sold: u64,
+    total: u64,
+    settled_after: Duration,
+}
+
+async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> Result<Figures> {
     let secret = || {
         Authority::open(
             &flashsale::config::Identity {
@@ -125,12 +145,13 @@ async fn chaos(options: &Options, world: &mut World) -> Result<bool> {
     for number in 0..options.shoppers {
         people.spawn(Person::new(crowd.clone(), options.seed, number).live());
     }
-    let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let mut recovery: BTreeMap<&'static str, Duration> = BTreeMap::new();
+    let mut figures = Figures::default();
+    let mut lost_lanes = false;
     let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
     let mut rng = StdRng::seed_from_u64(options.seed);
     let mut bag = Bag::new();
-    while Instant::now() < until {
+    let broken = || options.until_broken && !history.violations().is_empty();
+    while Instant::now() < until && !broken() {
         tokio::time::sleep(Duration::from_millis(rng.random_range(300..1_500))).await;
         if options.calm || Instant::now() >= until {
             continue;
@@ -146,16 +167,19 @@ async fn chaos(options: &Options, world: &mut World) -> Result<bool> {
             .await
             .with_context(|| format!("the harness itself failed at {}", fault.word()))?;
         history.note("fault", format!("{} healed: {done}", fault.word()));
-        *faults.entry(fault.word()).or_default() += 1;
-        let took = recovered(&history).await;
-        println!(
-            "{:6.1} s  {:<38} {:<60} selling again after {:.2} s",
-            history.now().as_secs_f64(),
-            fault.word(),
-            done.trim(),
-            took.as_secs_f64()
-        );
-        let worst = recovery.entry(fault.word()).or_default();
+        lost_lanes |= fault.loses_lanes();
+        *figures.faults.entry(fault.word()).or_default() += 1;
+        let took = recovered(history).await;
+        if !options.until_broken {
+            println!(
+                "{:6.1} s  {:<38} {:<60} selling again after {:.2} s",
+                history.now().as_secs_f64(),
+                fault.word(),
+                done.trim(),
+                took.as_secs_f64()
+            );
+        }
+        let worst = figures.recovery.entry(fault.word()).or_default();
         *worst = took.max(*worst);
         if took >= RECOVERY_DEADLINE && fault != Fault::SupplyChange {
             history.violation(
@@ -166,27 +190,35 @@ async fn chaos(options: &Options, world: &mut World) -> Result<bool> {
     }
 
     stop.send_replace(true);
-    finish(&mut people, STOP_DEADLINE, &history).await;
-    let rest = Duration::from_millis(HOLD_MS.max(CLAIM_MS) + PAYMENT_MS);
-    let settled = verify::settle(&world.database_url, &world.redis_url(), sale, SETTLE + rest).await?;
-    println!(
-        "at rest after {:.1} s: {} units, {} for sale, {} sold, {} leaked",
-        settled.took.as_secs_f64(),
-        settled.total,
-        settled.counters.available,
-        settled.allocated,
-        settled.leaked
-    );
-    if settled.took > SETTLE + rest {
-        history.violation(
-            "redis",
-            format!(
-                "I12: not at rest: {:?}, {} in orders",
-                settled.counters, settled.allocated
-            ),
+    finish(&mut people, STOP_DEADLINE, history).await;
+    if broken() {
+        return Ok(figures);
+    }
+    let rest = SETTLE + Duration::from_millis(HOLD_MS.max(CLAIM_MS) + PAYMENT_MS);
+    let settled = verify::settle(&world.database_url, &world.redis_url(), sale, rest).await?;
+    if !options.until_broken {
+        println!(
+            "at rest after {:.1} s: {} units, {} for sale, {} sold, {} leaked",
+            settled.took.as_secs_f64(),
+            settled.total,
+            settled.counters.available,
+            settled.allocated,
+            settled.leaked
         );
     }
-    let leaked = settled.leaked;
+    if settled.took > rest {
+        let text = format!(
+            "I12: not at rest: {:?}, {} in orders",
+            settled.counters, settled.allocated
+        );
+        history.violation("redis", text);
+    }
+    figures.leaked = settled.leaked;
+    figures.settled_after = settled.took;
+    verify::check(&world.database_url, &world.redis_url(), sale, lost_lanes, history).await?;
+    if broken() {
+        return Ok(figures);
+    }
 
     // The strictest check that no unit is lost: everything that is left can be bought.
     for number in 0..options.shoppers {
@@ -194,8 +226,9 @@ async fn chaos(options: &Options, world: &mut World) -> Result<bool> {
     }
     verify::sold_out(&world.database_url, sale, SELL_OUT_DEADLINE).await?;
     last_stop.send_replace(true);
-    finish(&mut people, STOP_DEADLINE, &history).await;
-    let end = verify::settle(&world.database_url, &world.redis_url(), sale, SETTLE + rest).await?;
+    finish(&mut people, STOP_DEADLINE, history).await;
+    let end = verify::settle(&world.database_url, &world.redis_url(), sale, rest).await?;
+    (figures.sold, figures.total) = (end.allocated, end.total);
     if end.allocated != end.total {
         let text = format!(
             "I12: {} of {} units could be sold: {:?}",
@@ -203,8 +236,8 @@ async fn chaos(options: &Options, world: &mut World) -> Result<bool> {
         );
         history.violation("redis", text);
     }
-    verify::check(&world.database_url, &world.redis_url(), sale, &history).await?;
-    report(options, &history, faults, recovery, leaked, &end)
+    verify::check(&world.database_url, &world.redis_url(), sale, lost_lanes, history).await?;
+    Ok(figures)
 }
 
 async fn create_sale(
@@ -217,7 +250,7 @@ async fn create_sale(
     let stamp = |time: chrono::DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let body = json!({
         "product_name": "chaos", "currency": "EUR", "original_price": 10_000, "sale_price": 5_000,
-        "total_stock": options.stock, "lanes": options.lanes, "per_shopper_limit": 2,
+        "total_stock": options.stock, "lanes": options.lanes, "per_shopper_limit": 2, "per_device_limit": 4,
         "hold_ms": HOLD_MS, "claim_ms": CLAIM_MS, "payment_ms": PAYMENT_MS,
         "start_time": stamp(start), "end_time": stamp(start + TimeDelta::hours(2)),
     });
@@ -253,23 +286,17 @@ async fn finish(people: &mut JoinSet<()>, within: Duration, history: &History) {
     }
 }
 
-fn report(
-    options: &Options,
-    history: &History,
-    faults: BTreeMap<&'static str, u64>,
-    recovery: BTreeMap<&'static str, Duration>,
-    leaked: u64,
-    end: &verify::Settled,
-) -> Result<bool> {
-    let violations = history.violations();
-    let worst = recovery.values().max().copied().unwrap_or_default();
+fn report(options: &Options, history: &History, figures: &Figures) -> Result<bool> {
+    let mut violations = history.violations();
+    violations.dedup();
+    let worst = figures.recovery.values().max().copied().unwrap_or_default();
     println!(
         "{} commands acknowledged, {} orders seen, {} of {} units sold, {} faults, recovered within {:.2} s",
         history.commands(),
         history.latest().len(),
-        end.allocated,
-        end.total,
-        faults.values().sum::<u64>(),
+        figures.sold,
+        figures.total,
+        figures.faults.values().sum::<u64>(),
         worst.as_secs_f64()
     );
     for (who, what) in violations.iter().take(TRACES) {
@@ -286,14 +313,18 @@ fn report(
             std::fs::create_dir_all(folder)?;
         }
         let millis = |duration: &Duration| duration.as_millis() as u64;
+        let recovery: BTreeMap<_, _> = figures
+            .recovery
+            .iter()
+            .map(|(word, took)| (*word, millis(took)))
+            .collect();
         let report = json!({
-            "seed": options.seed, "minutes": options.minutes, "faults_injected": faults,
+            "seed": options.seed, "minutes": options.minutes, "faults_injected": figures.faults,
             "commands_acknowledged": history.commands(),
             "violations": violations.iter().map(|(_, what)| what).collect::<Vec<_>>(),
-            "leaked_units": leaked, "units_sold": end.allocated, "supply": end.total,
-            "recovery_max_ms": millis(&worst),
-            "recovery_ms": recovery.iter().map(|(word, took)| (*word, millis(took))).collect::<BTreeMap<_, _>>(),
-            "settled_after_ms": millis(&end.took),
+            "leaked_units": figures.leaked, "units_sold": figures.sold, "supply": figures.total,
+            "recovery_max_ms": millis(&worst), "recovery_ms": recovery,
+            "settled_after_ms": millis(&figures.settled_after),
         });
         std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
     }

@@ -124,7 +124,8 @@ impl Person {
         }
         match self.rng.random_range(0..100) {
             _ if self.street.sell_out => self.buy(true).await,
-            0..20 => self.release().await,
+            0..4 => self.close_the_page().await,
+            4..20 => self.release().await,
             20..35 => self.let_expire().await,
             35..65 => self.buy(false).await,
             _ => self.buy(true).await,
@@ -149,6 +150,25 @@ impl Person {
             Ok(_) => self.hold = None,
             Err(reject) => self.hold_is_gone(&reject).await?,
         }
+        Ok(())
+    }
+
+    /// Asks to check out, and is gone before there is an answer: nobody will ask again.
+    async fn close_the_page(&mut self) -> Result<()> {
+        let command = Command::Checkout {
+            sale: self.street.sale,
+            payment: None,
+        };
+        let id = command_id();
+        if let Some(stream) = &mut self.stream {
+            let _ = stream
+                .send(Message::text(Request { id, command }.to_json()))
+                .await;
+        }
+        let pause = self.rng.random_range(0..8);
+        self.sleep(pause).await;
+        self.note(format!("closes the page in mid-checkout {id}"));
+        self.begin_anew();
         Ok(())
     }
 

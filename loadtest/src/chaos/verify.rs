@@ -73,7 +73,13 @@ pub async fn sold_out(database_url: &str, sale: SaleId, within: Duration) -> Res
 }
 
 /// Notes every broken invariant in the history.
-pub async fn check(database_url: &str, redis_url: &str, sale: SaleId, history: &History) -> Result<()> {
+pub async fn check(
+    database_url: &str,
+    redis_url: &str,
+    sale: SaleId,
+    lost_lanes: bool,
+    history: &History,
+) -> Result<()> {
     let store = Store::connect(database_url, 2).await?;
     let stock = Stock::connect(redis_url, "").await?;
     let row = store.sale(sale).await?.context("the sale has vanished")?;
@@ -181,6 +187,14 @@ pub async fn check(database_url: &str, redis_url: &str, sale: SaleId, history: &
         broken(who, format!("I4: the command {command} has made {orders:?}"));
     }
 
+    // Without a cause, it would be our own mistakes that are being made good.
+    let rebuilds = store.rebuilds(sale).await?;
+    if rebuilds > 0 && !lost_lanes {
+        broken(
+            "redis",
+            format!("a lane was rebuilt {rebuilds} times, though Redis had lost nothing"),
+        );
+    }
     for line in store.money_without_units(sale).await? {
         broken("postgres", format!("I6: {line}"));
     }

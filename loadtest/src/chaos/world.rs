@@ -52,6 +52,8 @@ pub struct World {
     postgres: std::process::Child,
     postgres_target: Target,
     pub database_url: String,
+    /// A deliberate defect of the servers (debug builds only).
+    mutation: Option<&'static str>,
 }
 
 fn free_port() -> Result<SocketAddr> {
@@ -59,7 +61,7 @@ fn free_port() -> Result<SocketAddr> {
 }
 
 impl World {
-    pub async fn start(binary: PathBuf) -> Result<Self> {
+    pub async fn start(binary: PathBuf, mutation: Option<&'static str>) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let dir = scratch.path();
         // Postgres' own user must be able to enter.
@@ -103,6 +105,7 @@ impl World {
             postgres,
             postgres_target,
             database_url,
+            mutation,
         };
         world.redis[0].start(None).await?;
         let primary = world.redis[0].address;
@@ -150,6 +153,7 @@ impl World {
             )
             .env("REDIS_URL", format!("redis://{}", server.to_redis.address))
             .env("FLASHSALE_JWT_SECRET", SECRET)
+            .env("FLASHSALE_MUTATION", self.mutation.unwrap_or_default())
             .stdout(Stdio::piped())
             .stderr(log)
             .kill_on_drop(true)

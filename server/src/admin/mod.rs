@@ -1,6 +1,8 @@
 //! What merchants and admins can do: a door of its own, over the same store and stock.
 
+pub mod audit;
 pub mod metrics;
+pub mod orders;
 pub mod sales;
 
 use crate::{

@@ -3,11 +3,11 @@
 use super::Operator;
 use crate::{
     app::App,
-    clock, command,
+    clock,
     error::Error,
     rest::{
         Json, Problem, SalePath, field,
-        sales::{SaleList, SaleView, views},
+        sales::{SaleList, SaleView, view, views},
     },
     sale::{LaneInfo, Sale, currency_exponent},
     supply::{self, Changed},
@@ -156,6 +156,13 @@ impl SaleBody {
             return Err(field("room_opens_at", "must not be after start_time"));
         }
         let total_stock = range("total_stock", self.total_stock, 1, i64::from(MAX_STOCK))? as u32;
+        // What the whole sale may bring must be countable, and with it every order of it.
+        if sale_price.checked_mul(i64::from(total_stock)).is_none() {
+            return Err(field(
+                "sale_price",
+                "times total_stock is more than can be counted",
+            ));
+        }
         let lanes = range(
             "lanes",
             self.lanes,
@@ -230,7 +237,7 @@ pub async fn open(app: &App, sale: &Sale) -> Result<(), Error> {
     for info in &sale.lanes {
         app.stock.open_lane(sale, *info, 0, 0).await?;
     }
-    Ok(())
+    app.sale_changed(sale.id).await
 }
 
 /// Create a sale.
@@ -252,7 +259,7 @@ pub async fn create(
         return Err(field("end_time", "must be in the future"));
     }
     open(&app, &sale).await?;
-    Ok((StatusCode::CREATED, view(&app, &sale).await?))
+    Ok((StatusCode::CREATED, axum::Json(view(&app, sale).await?)))
 }
 
 /// The sales that one may steer.
@@ -286,7 +293,7 @@ pub async fn show(
     SalePath(id): SalePath,
 ) -> Result<axum::Json<SaleView>, Problem> {
     let sale = operator.sale(&app, id).await?;
-    view(&app, &sale).await
+    Ok(axum::Json(view(&app, sale).await?))
 }
 
 /// Pause a sale.
@@ -389,10 +396,9 @@ pub async fn change_supply(
         return Err(Code::SaleEnded.into());
     }
     let changed = supply::change(&app, &sale, total, operator.0.shopper.as_str()).await?;
-    app.forget_sale(id).await;
-    app.live.changed(id).await?;
+    app.sale_changed(id).await?;
     match changed {
-        Changed::Ok => view(&app, &operator.sale(&app, id).await?).await,
+        Changed::Ok => Ok(axum::Json(view(&app, operator.sale(&app, id).await?).await?)),
         Changed::InUse { least } => Err(Problem(Reject::because(
             Code::SupplyInUse,
             format!("total_stock can be {least} at the least now: the other units are sold or in carts."),
@@ -423,12 +429,6 @@ async fn change(
     }
     let sale = operator.sale(&app, id).await?;
     reconcile::open(&app, &sale).await?;
-    app.forget_sale(id).await;
-    app.live.changed(id).await?;
-    view(&app, &sale).await
-}
-
-async fn view(app: &App, sale: &Sale) -> Result<axum::Json<SaleView>, Problem> {
-    let tick = command::tick_now(app, sale).await?;
-    Ok(axum::Json(SaleView::new(sale, &tick)))
+    app.sale_changed(id).await?;
+    Ok(axum::Json(view(&app, sale).await?))
 }

@@ -5,6 +5,8 @@ use super::{Answer, digest, pay};
 use crate::{
     app::App,
     auth::Caller,
+    error::Error,
+    mutation::Mutation,
     sale::{Sale, Stake},
     stock::{Begun, Finish, RecordState},
     store::{NewOrder, OrderRow, Placed},
@@ -23,19 +25,18 @@ pub async fn run(
     let sale = app.sale(sale).await?;
     let token = payment.as_ref().map_or("", |payment| payment.token.as_str());
     let digest = digest("checkout", &[&sale.id.to_string(), token]);
+    let command = if Mutation::ForgetCommand.is_on() {
+        super::command_id_now()
+    } else {
+        command
+    };
     let order = order_id(app, caller, command, &digest);
     let row = place(app, caller, &sale, command, order, digest).await?;
     match payment {
         None => Ok(Done::Order(as_placed(&row))),
         Some(payment) => {
-            pay::settle(
-                app,
-                caller,
-                pay::command_of_checkout(app, caller, command),
-                &row,
-                payment,
-            )
-            .await
+            let command = pay::command_of_checkout(app, caller, command);
+            pay::run(app, caller, command, row.order, payment).await
         }
     }
 }
@@ -77,6 +78,9 @@ async fn place(
         } => (quantity, device, hold),
         other => return done_before(app, caller, command, order, &digest, other).await,
     };
+    let amount = sale.line_total(quantity).ok_or_else(|| {
+        Error::unexpected("an order's amount cannot be counted, though its sale was checked for that")
+    })?;
     let new = NewOrder {
         at,
         order,
@@ -87,6 +91,7 @@ async fn place(
         digest,
         quantity,
         unit_price: sale.sale_price,
+        amount,
         currency: sale.currency.clone(),
         payment_ms: sale.payment_ms,
     };
@@ -112,7 +117,7 @@ async fn place(
                 .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold));
             app.live
                 .tell_others(sale.id, caller, ServerMessage::Order(row.view()));
-            Ok(row)
+            Ok(*row)
         }
         Placed::CommandReused => {
             app.stock
@@ -168,6 +173,8 @@ fn as_placed(row: &OrderRow) -> flashsale_protocol::Order {
     flashsale_protocol::Order {
         status: flashsale_protocol::OrderStatus::Pending,
         reason: None,
+        paying: false,
+        refunded: 0,
         at: crate::sale::ms(row.created_at),
         ..row.view()
     }

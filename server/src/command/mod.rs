@@ -13,6 +13,7 @@ mod release;
 mod reserve;
 mod state;
 
+pub use pay::tell_paid;
 pub use reserve::hold_state;
 pub use state::{sale_state, tick_now};
 
@@ -61,7 +62,7 @@ fn dispatch<'a>(
 }
 
 /// SHA-256 of what a command asks for: the same id with another digest is another command.
-fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
+pub fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
     let mut hasher = Sha256::new();
     for part in std::iter::once(&verb).chain(parts) {
         hasher.update((part.len() as u64).to_le_bytes());

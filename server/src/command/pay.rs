@@ -1,26 +1,22 @@
-//! `pay`: the provider authorizes, Postgres confirms. The same command again gets the same answer.
+//! `pay`: the payment is written down, the provider is asked, and its answer settled with the order. The same command again
+//! gets the same answer; while that is not known, the order with `paying`.
 
 use super::{Answer, digest};
 use crate::{
     app::App,
     auth::Caller,
-    payment,
-    sale::LaneRef,
-    store::{OrderRow, Paid, PayItem},
+    payment::{Charge, Fact, Standing, state::Outcome},
+    store::{
+        OrderRow,
+        payments::{NewPayment, PaymentRow, Report, Reported},
+    },
 };
-use flashsale_protocol::{Code, CommandId, Done, OrderId, OrderStatus, Payment, Reject, ServerMessage};
+use flashsale_protocol::{
+    Code, CommandId, Done, Order, OrderId, OrderStatus, Payment, PaymentId, Reject, ServerMessage,
+};
 
-pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId, payment: Payment) -> Answer {
-    let row = app
-        .store
-        .order(order)
-        .await?
-        .filter(|row| row.shopper == caller.shopper && row.quantity > 0);
-    let Some(row) = row else {
-        return Err(Code::OrderUnknown.into());
-    };
-    settle(app, caller, command, &row, payment).await
-}
+/// The worker asks for an outcome that nobody has brought, so long after the provider should have answered.
+const ASK_AFTER_MS: i64 = 1_000;
 
 /// The payment of a checkout that pays at once has an id of its own, made from the checkout's.
 pub fn command_of_checkout(app: &App, caller: &Caller, checkout: CommandId) -> CommandId {
@@ -32,34 +28,100 @@ pub fn command_of_checkout(app: &App, caller: &Caller, checkout: CommandId) -> C
     CommandId::from_parts(checkout.0.timestamp_ms(), bits)
 }
 
-pub async fn settle(
-    app: &App,
-    caller: &Caller,
-    command: CommandId,
-    row: &OrderRow,
-    payment: Payment,
-) -> Answer {
-    let item = PayItem {
-        order: row.order,
+pub async fn run(app: &App, caller: &Caller, command: CommandId, order: OrderId, payment: Payment) -> Answer {
+    let digest = digest("pay", &[&order.to_string(), &payment.token]);
+    let new = NewPayment {
+        payment: payment_id(app, caller, command, &digest),
+        order,
         shopper: caller.shopper.clone(),
         command,
-        digest: digest("pay", &[&row.order.to_string(), &payment.token]),
-        authorization: payment::authorize(&payment),
+        digest,
+        provider: app.payments.name(),
+        ask_after_ms: app.payments.timeout.as_millis() as i64 + ASK_AFTER_MS,
     };
-    // Payments of one lane share a transaction; the lane's epoch does not matter to them.
-    let at = LaneRef {
-        sale: row.sale,
-        lane: row.lane,
-        epoch: 0,
+    let (row, begun) = match app.store.begin_payment(new).await? {
+        Ok(begun) => begun,
+        Err(code @ Code::OrderUnknown) => return Err(code.into()),
+        Err(code) => return Err(Reject::new(code).about(order)),
     };
-    match app.store.pay(at, item).await? {
-        Paid::Ok(row) => {
-            if row.status == OrderStatus::Confirmed {
-                app.live
-                    .tell_others(row.sale, caller, ServerMessage::Order(row.view()));
-            }
-            Ok(Done::Order(row.view()))
+    if begun.state.answer.is_some() {
+        return answer(&row, &begun);
+    }
+    let charge = Charge {
+        payment: begun.payment,
+        order,
+        amount: begun.state.amount,
+        currency: begun.currency.clone(),
+        token: payment.token,
+    };
+    match app.payments.authorize(charge).await {
+        // Not decided, or not heard of in time: nothing is guessed. A webhook or the worker brings the outcome.
+        Ok(Standing::Processing | Standing::Unknown) | Err(_) => {
+            // It may have come while we waited; of two views the later is true.
+            app.live
+                .tell_others(row.sale, caller, ServerMessage::Order(row.view()));
+            answer(&row, &begun)
         }
-        Paid::Refused(code) => Err(Reject::new(code).about(row.order)),
+        Ok(standing) => {
+            let report = Report {
+                payment: begun.payment,
+                order,
+                fact: Fact::Payment(standing),
+                event: None,
+            };
+            let reported = app.store.report(row.sale, row.lane, report).await?;
+            if reported.changed && reported.order.status == OrderStatus::Confirmed {
+                app.live
+                    .tell_others(row.sale, caller, ServerMessage::Order(reported.order.view()));
+            }
+            answer(&reported.order, &reported.payment)
+        }
+    }
+}
+
+/// Tells the shopper what the provider's news has changed.
+pub fn tell_paid(app: &App, reported: &Reported) {
+    if reported.changed {
+        let order = &reported.order;
+        app.live.tell(
+            order.sale,
+            order.shopper.clone(),
+            ServerMessage::Order(order.view()),
+        );
+    }
+}
+
+/// A payment's id is made from the command, so that its repetition names the same payment, and from the payload.
+fn payment_id(app: &App, caller: &Caller, command: CommandId, digest: &[u8]) -> PaymentId {
+    let bits = app.authority.order_bits(&[
+        caller.shopper.as_str().as_bytes(),
+        command.to_string().as_bytes(),
+        digest,
+        b"payment",
+    ]);
+    PaymentId::from_parts(command.0.timestamp_ms(), bits)
+}
+
+/// What a command is told is told again at every repetition, whatever became of the order since.
+fn answer(row: &OrderRow, payment: &PaymentRow) -> Answer {
+    match payment.state.answer {
+        None => Ok(Done::Order(row.view())),
+        Some(Outcome::Confirmed) => Ok(Done::Order(Order {
+            status: OrderStatus::Confirmed,
+            reason: None,
+            paying: false,
+            refunded: 0,
+            at: crate::sale::ms(payment.answered_at.unwrap_or(row.changed_at)),
+            ..row.view()
+        })),
+        Some(Outcome::Refused(code)) => {
+            let reject = match &payment.state.reason {
+                Some(reason) if code == Code::PaymentDeclined => {
+                    Reject::because(code, format!("The payment was declined: {reason}."))
+                }
+                _ => Reject::new(code),
+            };
+            Err(reject.about(row.order))
+        }
     }
 }

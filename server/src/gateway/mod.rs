@@ -62,6 +62,10 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::sales::end))
         .routes(routes!(admin::sales::change_supply))
         .routes(routes!(admin::metrics::show))
+        .routes(routes!(admin::audit::list))
+        .routes(routes!(admin::orders::show))
+        .routes(routes!(admin::orders::refund))
+        .routes(routes!(rest::payments::webhook))
         .routes(routes!(rest::session::dev))
         .routes(routes!(rest::session::dev_sign_in))
 }

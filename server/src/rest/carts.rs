@@ -135,6 +135,7 @@ pub async fn show(
     let now = app.stock.clock().await?;
     let mut items = Vec::new();
     let mut first = None;
+    let mut total: i64 = 0;
     for sale in app.store.sales_to_lead().await? {
         let person = app
             .stock
@@ -149,6 +150,10 @@ pub async fn show(
             continue;
         }
         first = Some(first.map_or(record.until, |first: u64| first.min(record.until)));
+        total = sale
+            .line_total(record.quantity)
+            .and_then(|line| total.checked_add(line))
+            .ok_or(Code::Internal)?;
         items.push(CartItem {
             sale_id: sale.id,
             quantity: record.quantity,
@@ -159,10 +164,7 @@ pub async fn show(
         });
     }
     Ok(axum::Json(CartView {
-        total: items
-            .iter()
-            .map(|item| item.unit_price * i64::from(item.quantity))
-            .sum(),
+        total,
         currency: items.first().map(|item| item.currency.clone()),
         expires_in_seconds: first.map(|at| at.saturating_sub(now).div_ceil(1000)),
         items,

@@ -3,6 +3,7 @@
 
 pub mod carts;
 pub mod orders;
+pub mod payments;
 pub mod queue;
 pub mod sales;
 pub mod session;
@@ -256,9 +257,15 @@ pub async fn run(
     headers: &HeaderMap,
     command: Command,
 ) -> Result<flashsale_protocol::Done, Problem> {
+    let id = command_id(headers)?;
+    Ok(command::run(app, caller, CommandRequest { id, command }).await?)
+}
+
+/// The command's id of a request: its `Idempotency-Key`, or a new one.
+pub fn command_id(headers: &HeaderMap) -> Result<CommandId, Problem> {
     const MAX_KEY_CHARS: usize = 255;
     let mut keys = headers.get_all("idempotency-key").iter();
-    let id = match (keys.next().map(|key| key.to_str()), keys.next()) {
+    Ok(match (keys.next().map(|key| key.to_str()), keys.next()) {
         (None, _) => CommandId::from_parts(crate::clock::now_ms(), rand::random()),
         (Some(Ok(key)), None) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
         _ => {
@@ -267,8 +274,7 @@ pub async fn run(
                 "must be given once, as 1 to 255 visible ASCII characters",
             ));
         }
-    };
-    Ok(command::run(app, caller, CommandRequest { id, command }).await?)
+    })
 }
 
 /// A time of the wire (ms since 1970) as RFC 3339.

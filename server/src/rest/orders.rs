@@ -58,6 +58,12 @@ pub struct OrderView {
     /// When an unpaid order is cancelled.
     #[schema(format = DateTime)]
     expires_at: String,
+    /// A payment's outcome is not known yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    paying: bool,
+    /// What of `amount` has gone back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refunded: Option<i64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -80,6 +86,8 @@ impl From<Order> for OrderView {
             reason: order.reason,
             created_at: rfc3339(order.created_at),
             expires_at: rfc3339(order.expires_at),
+            paying: order.paying,
+            refunded: (order.refunded > 0).then_some(order.refunded),
         }
     }
 }
@@ -207,6 +215,6 @@ fn order(done: Done) -> Result<axum::Json<OrderView>, Problem> {
     }
 }
 
-fn order_id(text: &str) -> Result<OrderId, Problem> {
+pub fn order_id(text: &str) -> Result<OrderId, Problem> {
     text.parse().map_err(|_| Code::OrderUnknown.into())
 }

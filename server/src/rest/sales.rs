@@ -3,11 +3,13 @@
 use super::{Problem, SalePath, rfc3339};
 use crate::{
     app::App,
-    command,
-    sale::{Sale, currency_exponent, ms, phase_word},
+    error::Result,
+    sale::{Sale, Shown, currency_exponent, ms},
+    showcase,
+    stock::shown::Showing,
 };
 use axum::extract::State;
-use flashsale_protocol::{Phase, SaleId, Tick};
+use flashsale_protocol::{Code, Phase, SaleId};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -17,7 +19,7 @@ use utoipa::ToSchema;
 pub struct SaleView {
     pub sale_id: SaleId,
     pub product_name: String,
-    /// Units that are free now.
+    /// Units that are free, as of a second ago at most.
     pub stock: u64,
     /// Seconds to the start, or once started to the end; 0 when over.
     pub remaining_time: u64,
@@ -46,22 +48,26 @@ pub struct SaleView {
     pub queue_length: u64,
     #[schema(format = DateTime)]
     pub created_at: String,
+    /// Only when true: the server cannot look at its stores now, and this is what it knew last, five minutes ago at most.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 impl SaleView {
-    pub fn new(sale: &Sale, tick: &Tick) -> Self {
+    /// As it stands at a time (ms since 1970).
+    pub fn new(Shown { sale, free, waiting }: &Shown, now: u64, stale: bool) -> Self {
         let (start, end) = (ms(sale.start_time), ms(sale.end_time));
-        let status = sale.phase_at(tick.now);
+        let status = sale.phase_at(now);
         let next = match status {
             Phase::Ended | Phase::Cancelled => 0,
-            _ if tick.now < start => start,
+            _ if now < start => start,
             _ => end,
         };
         Self {
             sale_id: sale.id,
             product_name: sale.product_name.clone(),
-            stock: tick.available,
-            remaining_time: next.saturating_sub(tick.now).div_ceil(1000),
+            stock: *free,
+            remaining_time: next.saturating_sub(now).div_ceil(1000),
             sale_price: sale.sale_price,
             original_price: sale.original_price,
             product_id: sale.product_id.clone(),
@@ -80,8 +86,9 @@ impl SaleView {
             payment_ms: sale.payment_ms,
             inflow: sale.inflow,
             lanes: sale.lanes.len(),
-            queue_length: tick.waiting,
+            queue_length: *waiting,
             created_at: rfc3339(ms(sale.created_at)),
+            stale,
         }
     }
 }
@@ -102,7 +109,7 @@ pub struct SaleList {
     responses((status = 200, description = "The sales.", body = SaleList)),
 )]
 pub async fn list(State(app): State<Arc<App>>) -> Result<axum::Json<SaleList>, Problem> {
-    Ok(axum::Json(views(&app, None).await?))
+    Ok(axum::Json(all(&app).await?))
 }
 
 /// One sale, with its stock now.
@@ -118,46 +125,56 @@ pub async fn show(
     State(app): State<Arc<App>>,
     SalePath(id): SalePath,
 ) -> Result<axum::Json<SaleView>, Problem> {
-    let sale = app.sale(id).await?;
-    Ok(axum::Json(SaleView::new(
-        &sale,
-        &command::tick_now(&app, &sale).await?,
-    )))
+    let view = showcase::view(&app, Showing::Sale(id)).await?;
+    let shown = view.look.sales.first().ok_or(Code::SaleUnknown)?;
+    Ok(axum::Json(SaleView::new(shown, view.now, view.stale)))
 }
 
 /// What is on or coming, for the command line's list of links.
-pub async fn current(app: &App) -> anyhow::Result<Vec<SaleView>> {
-    let list = views(app, None)
-        .await
-        .map_err(|problem| anyhow::anyhow!("{}", problem.0.message))?;
-    Ok(list
-        .sales
-        .into_iter()
-        .filter(|view| !matches!(view.status, Phase::Ended | Phase::Cancelled))
-        .collect())
+pub async fn current(app: &Arc<App>) -> Result<Vec<SaleView>> {
+    let mut sales = all(app).await?.sales;
+    sales.retain(|view| !is_over(view));
+    Ok(sales)
 }
 
-/// The latest sales, of one merchant or of all.
-pub async fn views(app: &App, merchant: Option<&str>) -> Result<SaleList, Problem> {
-    let mut sales = Vec::new();
-    for sale in app.store.list_sales(merchant).await? {
-        match command::tick_now(app, &sale).await {
-            Ok(tick) => sales.push(SaleView::new(&sale, &tick)),
-            // One sale that Redis does not know yet must not hide the others.
-            Err(error) => {
-                tracing::warn!(sale = %sale.id, status = phase_word(sale.status), %error, "a sale is left out")
-            }
-        }
+async fn all(app: &Arc<App>) -> Result<SaleList> {
+    let view = showcase::view(app, Showing::All).await?;
+    Ok(SaleList::new(&view.look.sales, view.now, view.stale))
+}
+
+/// A merchant's latest sales, or everybody's: as they are in the stores now.
+pub async fn views(app: &App, merchant: Option<&str>) -> Result<SaleList> {
+    let sales = app.store.list_sales(merchant).await?;
+    let (now, sales) = showcase::with_numbers(app, sales, true).await?;
+    Ok(SaleList::new(&sales, now, false))
+}
+
+/// One sale as it is in the stores now.
+pub async fn view(app: &App, sale: Sale) -> Result<SaleView> {
+    let (now, mut sales) = showcase::with_numbers(app, vec![sale], false).await?;
+    let shown = sales.pop().ok_or(crate::error::Error::LaneMissing)?;
+    Ok(SaleView::new(&shown, now, false))
+}
+
+fn is_over(view: &SaleView) -> bool {
+    matches!(view.status, Phase::Ended | Phase::Cancelled)
+}
+
+impl SaleList {
+    fn new(sales: &[Shown], now: u64, stale: bool) -> Self {
+        let mut sales: Vec<SaleView> = sales
+            .iter()
+            .map(|shown| SaleView::new(shown, now, stale))
+            .collect();
+        sales.sort_by(|a, b| {
+            is_over(a).cmp(&is_over(b)).then_with(|| {
+                if is_over(a) {
+                    b.start_time.cmp(&a.start_time)
+                } else {
+                    a.start_time.cmp(&b.start_time)
+                }
+            })
+        });
+        Self { sales }
     }
-    let over = |view: &SaleView| matches!(view.status, Phase::Ended | Phase::Cancelled);
-    sales.sort_by(|a, b| {
-        over(a).cmp(&over(b)).then_with(|| {
-            if over(a) {
-                b.start_time.cmp(&a.start_time)
-            } else {
-                a.start_time.cmp(&b.start_time)
-            }
-        })
-    });
-    Ok(SaleList { sales })
 }

@@ -315,6 +315,14 @@ pub enum What {
     Claim,
 }
 
+/// Units of a cancelled order whose money came late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revive {
+    Take,
+    /// What was taken in vain.
+    Give,
+}
+
 /// How a checkout ends in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {

@@ -6,6 +6,7 @@
 mod answer;
 pub mod rebuild;
 mod scripts;
+pub mod shown;
 
 use crate::{
     batcher::{BatchLimits, Batcher, Batchers},
@@ -592,6 +593,25 @@ impl Stock {
         }));
         self.runner.on_lane(&RETURN_UNITS, at, args).await?;
         Ok(())
+    }
+
+    /// Takes units again for a cancelled order, or gives them back. False: there are none for it. May be repeated.
+    pub async fn revive(
+        &self,
+        at: LaneRef,
+        verb: Revive,
+        (shopper, order, quantity, device): &(ShopperId, OrderId, u32, DeviceId),
+    ) -> Result<bool> {
+        let args = vec![
+            at.epoch.to_string(),
+            if verb == Revive::Take { "take" } else { "give" }.to_owned(),
+            shopper.to_string(),
+            order.to_string(),
+            quantity.to_string(),
+            device.to_string(),
+        ];
+        let answers = self.runner.on_lane(&REVIVE, at, args).await?;
+        Ok(answers.get(1).is_some_and(|word| word == "ok"))
     }
 
     pub async fn number_tick(&self, sale: SaleId, token: &str) -> Result<TickNumber> {

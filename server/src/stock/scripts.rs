@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result},
+    mutation::Mutation,
     sale::LaneRef,
 };
 use flashsale_protocol::SaleId;
@@ -21,6 +22,11 @@ impl Keys {
 
     pub fn sale(&self, name: &str, sale: SaleId) -> String {
         format!("{}{name}:{{{sale}}}", self.prefix)
+    }
+
+    /// About all sales together.
+    pub fn all_sales(&self, name: &str) -> String {
+        format!("{}{name}:{{all}}", self.prefix)
     }
 
     /// The channel of a sale's ticks and news.
@@ -115,6 +121,12 @@ script!(
     ]
 );
 script!(
+    REVIVE,
+    "revive",
+    ["clock", "run", "lane"],
+    ["stock", "bought", "device_units", "returned"]
+);
+script!(
     EXPIRE,
     "expire",
     ["clock", "run", "lane"],
@@ -169,6 +181,7 @@ pub static SCRIPTS: &[&ScriptFile] = &[
     &BEGIN_CHECKOUT,
     &FINISH_CHECKOUT,
     &RETURN_UNITS,
+    &REVIVE,
     &EXPIRE,
     &CLAIM,
     &PERSON,
@@ -192,7 +205,10 @@ pub(super) struct Runner {
 
 impl Runner {
     pub fn new(client: Client, keys: Keys) -> Self {
-        let scripts = SCRIPTS.iter().map(|file| Script::from_lua(file.source)).collect();
+        let scripts = SCRIPTS
+            .iter()
+            .map(|file| Script::from_lua(Mutation::change(file.source)))
+            .collect();
         Self {
             client,
             keys,

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod orders;
 pub mod payments;
 pub mod sales;
+pub mod sandbox;
 
 use crate::{
     batcher::{BatchLimits, Batchers},
@@ -18,7 +19,7 @@ use sqlx::{
 use std::{str::FromStr, time::Duration};
 
 pub use orders::{NewOrder, OrderRow, Placed};
-pub use payments::{Paid, PayItem};
+use payments::{Begun, NewPayment, Report, Reported};
 
 /// Orders, payments and cancellations that one transaction settles.
 const COMMIT: BatchLimits = BatchLimits {
@@ -29,13 +30,16 @@ const COMMIT: BatchLimits = BatchLimits {
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// No statement of ours runs longer, unless something is wrong.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
+/// A process that stands still within a transaction holds its lanes' and its sale's locks: Postgres ends it for the others.
+const IDLE_IN_TRANSACTION_MS: &str = "2000";
 
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 pub struct Store {
     pub(crate) pool: PgPool,
     place: Batchers<LaneRef, NewOrder, Placed>,
-    pay: Batchers<LaneRef, PayItem, Paid>,
+    begin_payment: Batchers<(), NewPayment, Begun>,
+    report: Batchers<LaneRef, Report, Reported>,
 }
 
 impl Store {
@@ -43,7 +47,10 @@ impl Store {
     pub async fn connect(url: &str, connections: u32) -> anyhow::Result<Self> {
         let options = PgConnectOptions::from_str(url)?
             .application_name("flashsale")
-            .options([("statement_timeout", STATEMENT_TIMEOUT_MS)]);
+            .options([
+                ("statement_timeout", STATEMENT_TIMEOUT_MS),
+                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS),
+            ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -53,13 +60,19 @@ impl Store {
         Ok(Self {
             pool,
             place: Batchers::default(),
-            pay: Batchers::default(),
+            begin_payment: Batchers::default(),
+            report: Batchers::default(),
         })
     }
 
     pub async fn ping(&self) -> Result<()> {
         sqlx::query_scalar!("SELECT 1").fetch_one(&self.pool).await?;
         Ok(())
+    }
+
+    /// The sandbox provider's books, which happen to be in the same database.
+    pub fn sandbox_books(&self) -> sandbox::Books {
+        sandbox::Books::new(self.pool.clone())
     }
 
     pub async fn close(&self) {
@@ -69,6 +82,6 @@ impl Store {
     /// Forgets the batchers of sales that are over.
     pub fn retain(&self, keep: impl Fn(flashsale_protocol::SaleId) -> bool) {
         self.place.retain(|at| keep(at.sale));
-        self.pay.retain(|at| keep(at.sale));
+        self.report.retain(|at| keep(at.sale));
     }
 }

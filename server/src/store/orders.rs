@@ -1,13 +1,14 @@
 //! Orders. An order is placed in a group commit: one transaction for all that have come in while the last one ran.
 
-use super::{COMMIT, Store, audit};
+use super::{COMMIT, Store, audit, payments::code_of};
 use crate::{
     batcher::Batcher,
     error::{Error, Result},
+    mutation::Mutation,
     sale::{LaneRef, ms},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{CommandId, DeviceId, Order, OrderId, OrderStatus, Reason, SaleId, ShopperId};
+use flashsale_protocol::{Code, CommandId, DeviceId, Order, OrderId, OrderStatus, Reason, SaleId, ShopperId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
@@ -31,6 +32,7 @@ pub struct NewOrder {
     pub digest: Vec<u8>,
     pub quantity: u32,
     pub unit_price: i64,
+    pub amount: i64,
     pub currency: String,
     pub payment_ms: u64,
 }
@@ -38,7 +40,7 @@ pub struct NewOrder {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Placed {
     /// The order is there, now or since an earlier try.
-    Ok(OrderRow),
+    Ok(Box<OrderRow>),
     /// Postgres has no supply left for it, or the lane has begun another life.
     Refused,
     /// The command id belongs to another command.
@@ -61,6 +63,9 @@ pub struct OrderRow {
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub changed_at: DateTime<Utc>,
+    /// Since when a payment's outcome is awaited.
+    pub paying_since: Option<DateTime<Utc>>,
+    pub refunded: i64,
 }
 
 impl OrderRow {
@@ -76,7 +81,11 @@ impl OrderRow {
             reason: self.reason,
             created_at: ms(self.created_at),
             expires_at: ms(self.expires_at),
-            at: ms(self.changed_at),
+            paying: self.paying_since.is_some(),
+            refunded: self.refunded,
+            at: ms(self
+                .paying_since
+                .map_or(self.changed_at, |since| since.max(self.changed_at))),
         }
     }
 }
@@ -96,6 +105,8 @@ pub(super) struct RawOrder {
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub changed_at: DateTime<Utc>,
+    pub paying_since: Option<DateTime<Utc>>,
+    pub refunded: i64,
 }
 
 impl RawOrder {
@@ -116,6 +127,8 @@ impl RawOrder {
             created_at: self.created_at,
             expires_at: self.expires_at,
             changed_at: self.changed_at,
+            paying_since: self.paying_since,
+            refunded: self.refunded,
         })
     }
 }
@@ -147,7 +160,9 @@ impl Store {
         sqlx::query_as!(
             RawOrder,
             "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-                status, reason, created_at, expires_at, changed_at
+                status, reason, created_at, expires_at, changed_at, refunded,
+                CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
+                    WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
              FROM flash_sale_orders
              WHERE user_id = $1 AND ($2::text IS NULL OR sale_id = $2) AND quantity_allocated > 0
              ORDER BY created_at DESC LIMIT $3",
@@ -167,7 +182,9 @@ impl Store {
         sqlx::query_as!(
             RawOrder,
             "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-                status, reason, created_at, expires_at, changed_at
+                status, reason, created_at, expires_at, changed_at, refunded,
+                CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
+                    WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
              FROM flash_sale_orders WHERE sale_id = $1 AND quantity_allocated > 0",
             sale.to_string(),
         )
@@ -215,7 +232,7 @@ impl Store {
     ) -> Result<OrderRow> {
         let mut tx = self.pool.begin().await?;
         // The row takes the order's id: a late commit of the same order finds it and adds nothing.
-        sqlx::query!(
+        let settled = sqlx::query!(
             "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
                 quantity_allocated, unit_price, amount, currency, status, reason, expires_at)
              VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', $6, now())
@@ -228,60 +245,91 @@ impl Store {
             Reason::CheckoutFailed.word(),
         )
         .execute(&mut *tx)
-        .await?;
+        .await?
+        .rows_affected();
         let row = load(&mut tx, &[order.to_string()])
             .await?
-            .remove(&order.to_string());
+            .remove(&order.to_string())
+            .ok_or_else(|| Error::unexpected("an order has vanished"))?;
+        if settled > 0 {
+            let entry = audit::Entry::of_order("order_abandoned", "worker", &row, json!({}));
+            audit::write(&mut tx, &[entry]).await?;
+        }
         tx.commit().await?;
-        row.ok_or_else(|| Error::unexpected("an order has vanished"))
+        Ok(row)
     }
 
-    /// Cancels a shopper's pending order. The order as it is afterwards: cancelled, or not pending before.
+    /// Cancels a shopper's pending order. The same command gets the same answer for ever.
     pub async fn cancel_by_shopper(
         &self,
         order: OrderId,
         shopper: &ShopperId,
         command: CommandId,
         digest: &[u8],
-    ) -> Result<Option<OrderRow>> {
+    ) -> Result<Result<OrderRow, Code>> {
         let mut tx = self.pool.begin().await?;
         let ids = [order.to_string()];
-        sqlx::query!(
-            "SELECT order_id FROM flash_sale_orders WHERE order_id = ANY($1) FOR UPDATE",
-            &ids
+        let row = lock(&mut tx, &ids).await?.remove(&ids[0]);
+        let known = sqlx::query!(
+            "SELECT digest, refusal FROM commands WHERE user_id = $1 AND command_id = $2",
+            shopper.as_str(),
+            command.to_string(),
         )
-        .fetch_all(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await?;
-        let Some(row) = load(&mut tx, &ids)
-            .await?
-            .remove(&ids[0])
-            .filter(|row| row.shopper == *shopper)
-        else {
-            return Ok(None);
-        };
-        if row.status != OrderStatus::Pending {
-            return Ok(Some(row));
+        if known.as_ref().is_some_and(|known| known.digest != digest) {
+            return Ok(Err(Code::CommandIdReused));
         }
-        sqlx::query!(
-            "INSERT INTO commands (user_id, command_id, digest, order_id) VALUES ($1, $2, $3, $4)
+        let Some(row) = row.filter(|row| row.shopper == *shopper && row.quantity > 0) else {
+            return Ok(Err(Code::OrderUnknown));
+        };
+        if let Some(known) = known {
+            return Ok(match known.refusal {
+                Some(word) => Err(code_of(&word)),
+                None => Ok(row),
+            });
+        }
+        let refusal = match row.status {
+            OrderStatus::Pending => None,
+            OrderStatus::Confirmed => Some(Code::OrderConfirmed),
+            // The shopper's wish has come true before, by another command of theirs.
+            OrderStatus::Cancelled if row.reason == Some(Reason::ByShopper) => None,
+            // Cancelled by something else: to cancel it again is no success of this command.
+            OrderStatus::Cancelled => Some(Code::OrderCancelled),
+        };
+        let inserted = sqlx::query!(
+            "INSERT INTO commands (user_id, command_id, digest, order_id, refusal) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
             shopper.as_str(),
             command.to_string(),
             digest,
             &ids[0],
+            refusal.map(Code::word),
         )
         .execute(&mut *tx)
-        .await?;
-        cancel_rows(
-            &mut tx,
-            std::slice::from_ref(&row),
-            Reason::ByShopper,
-            shopper.as_str(),
-        )
-        .await?;
+        .await?
+        .rows_affected();
+        if inserted == 0 {
+            // Another command has taken this id in this very moment; the same one would have waited for the order's lock.
+            return Ok(Err(Code::CommandIdReused));
+        }
+        if let Some(code) = refusal {
+            tx.commit().await?;
+            return Ok(Err(code));
+        }
+        if row.status == OrderStatus::Pending {
+            cancel_rows(
+                &mut tx,
+                std::slice::from_ref(&row),
+                Reason::ByShopper,
+                shopper.as_str(),
+            )
+            .await?;
+        }
         let row = load(&mut tx, &ids).await?.remove(&ids[0]);
         tx.commit().await?;
-        Ok(row)
+        row.map(Ok)
+            .ok_or_else(|| Error::unexpected("an order has vanished"))
     }
 
     /// Cancels what should have been paid by now.
@@ -290,7 +338,7 @@ impl Store {
         let ids: Vec<String> = sqlx::query_scalar!(
             "SELECT order_id FROM flash_sale_orders
              WHERE sale_id = $1 AND status = 'pending' AND expires_at <= now()
-             ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+             ORDER BY expires_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
             sale.to_string(),
             CANCEL_BATCH,
         )
@@ -311,7 +359,9 @@ impl Store {
         sqlx::query_as!(
             RawOrder,
             "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-                status, reason, created_at, expires_at, changed_at
+                status, reason, created_at, expires_at, changed_at, refunded,
+                CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
+                    WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
              FROM flash_sale_orders WHERE sale_id = $1 AND NOT units_returned LIMIT $2",
             sale.to_string(),
             CANCEL_BATCH,
@@ -365,7 +415,9 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
     sqlx::query_as!(
         RawOrder,
         "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
-            status, reason, created_at, expires_at, changed_at
+            status, reason, created_at, expires_at, changed_at, refunded,
+            CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
+                WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since
          FROM flash_sale_orders WHERE order_id = ANY($1)",
         ids,
     )
@@ -376,14 +428,48 @@ pub(super) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
     .collect()
 }
 
-/// Cancels locked, pending orders: their units leave the lane's allocation, and are to be returned in Redis.
-async fn cancel_rows(
+/// Locks orders, everywhere in the same order: nobody else changes them from here on. Those whose time to pay is over. That is
+/// Postgres' to say: it is also Postgres that cancels unpaid orders. Not a full lock, so that a payment may be written down for
+/// the order meanwhile.
+pub(super) async fn late(connection: &mut PgConnection, ids: &[String]) -> Result<HashSet<String>> {
+    Ok(sqlx::query!(
+        r#"SELECT order_id, expires_at <= clock_timestamp() AS "late!" FROM flash_sale_orders
+           WHERE order_id = ANY($1) ORDER BY order_id FOR NO KEY UPDATE"#,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .filter_map(|row| row.late.then_some(row.order_id))
+    .collect())
+}
+
+pub(super) async fn lock(connection: &mut PgConnection, ids: &[String]) -> Result<HashMap<String, OrderRow>> {
+    late(connection, ids).await?;
+    load(connection, ids).await
+}
+
+/// Cancels locked orders: their units leave the lane's allocation, and are to be returned in Redis.
+pub(super) async fn cancel_rows(
     connection: &mut PgConnection,
     rows: &[OrderRow],
     reason: Reason,
     actor: &str,
 ) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let ids: Vec<String> = rows.iter().map(|row| row.order.to_string()).collect();
+    sqlx::query!(
+        "UPDATE sale_lanes l SET allocated = l.allocated - c.units, confirmed = l.confirmed - c.confirmed
+         FROM (SELECT sale_id, lane, sum(quantity_allocated)::int AS units,
+                  coalesce(sum(quantity_allocated) FILTER (WHERE status = 'confirmed'), 0)::int AS confirmed
+               FROM flash_sale_orders WHERE order_id = ANY($1) GROUP BY 1, 2) c
+         WHERE l.sale_id = c.sale_id AND l.lane = c.lane",
+        &ids,
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "UPDATE flash_sale_orders
          SET status = 'cancelled', reason = $2, changed_at = clock_timestamp(), units_returned = FALSE
@@ -393,22 +479,11 @@ async fn cancel_rows(
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query!(
-        "UPDATE sale_lanes l SET allocated = l.allocated - c.units
-         FROM (SELECT sale_id, lane, sum(quantity_allocated)::int AS units FROM flash_sale_orders
-               WHERE order_id = ANY($1) GROUP BY 1, 2) c
-         WHERE l.sale_id = c.sale_id AND l.lane = c.lane",
-        &ids,
-    )
-    .execute(&mut *connection)
-    .await?;
     let entries: Vec<audit::Entry> = rows
         .iter()
-        .map(|row| audit::Entry {
-            sale: row.sale.to_string(),
-            actor: actor.to_owned(),
-            kind: "order_cancelled",
-            data: json!({ "order": row.order, "units": row.quantity, "reason": reason }),
+        .map(|row| {
+            let more = json!({ "was": row.status, "reason": reason });
+            audit::Entry::of_order("order_cancelled", actor, row, more)
         })
         .collect();
     audit::write(connection, &entries).await
@@ -450,6 +525,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
     let currencies = column(|o| o.currency.clone());
     let digests: Vec<Vec<u8>> = sorted.iter().map(|order| order.digest.clone()).collect();
     let quantities: Vec<i32> = sorted.iter().map(|order| order.quantity as i32).collect();
+    let amounts: Vec<i64> = sorted.iter().map(|order| order.amount).collect();
     let prices: Vec<i64> = sorted.iter().map(|order| order.unit_price).collect();
     let payment_ms: Vec<i64> = sorted.iter().map(|order| order.payment_ms as i64).collect();
 
@@ -483,11 +559,11 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
         "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
             quantity_allocated, unit_price, amount, currency, status, expires_at, hold_command)
          SELECT i.order_id, $1, $2, i.user_id, i.device_id, i.quantity, i.quantity, i.unit_price,
-            i.unit_price * i.quantity, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond',
+            i.amount, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond',
             i.hold_command
          FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::text[], $9::bigint[], $10::bool[],
-            $11::text[])
-            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits, hold_command)
+            $11::text[], $12::bigint[])
+            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits, hold_command, amount)
          WHERE i.fits
          ON CONFLICT (order_id) DO NOTHING
          RETURNING order_id",
@@ -502,6 +578,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
         &payment_ms,
         &fits,
         &holds,
+        &amounts,
     )
     .fetch_all(&mut *tx)
     .await?
@@ -513,7 +590,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
         .filter(|order| fresh.contains(&order.order.to_string()))
         .map(|order| order.quantity as i32)
         .sum();
-    if new_units > 0 {
+    if new_units > 0 && !Mutation::DropGuard.is_on() {
         let guarded = sqlx::query!(
             "UPDATE sale_lanes SET allocated = allocated + $4
              WHERE sale_id = $1 AND lane = $2 AND epoch = $3 AND allocated + $4 <= supply",
@@ -537,12 +614,22 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
             sale: at.sale.to_string(),
             actor: order.shopper.to_string(),
             kind: "order_placed",
-            data: json!({ "order": order.order, "units": order.quantity, "lane": at.lane }),
+            data: json!({
+                "order": order.order, "lane": at.lane, "units": order.quantity,
+                "amount": order.unit_price * i64::from(order.quantity), "hold": order.hold_command,
+            }),
         })
         .collect();
     audit::write(&mut tx, &entries).await?;
     let mut rows = load(&mut tx, &ids).await?;
-    tx.commit().await?;
+    if Mutation::AcknowledgeEarly.is_on() {
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            tx.commit().await
+        });
+    } else {
+        tx.commit().await?;
+    }
 
     Ok(Some(
         orders
@@ -551,7 +638,7 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
                 _ if !mine(order) => Placed::CommandReused,
                 // An abandoned order: the reconciler has given its units back.
                 Some(row) if row.quantity == 0 => Placed::Refused,
-                Some(row) => Placed::Ok(row),
+                Some(row) => Placed::Ok(Box::new(row)),
                 None => Placed::CommandReused,
             })
             .collect(),

@@ -90,12 +90,17 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
+        let supply: Vec<u32> = sale.lanes.iter().map(|lane| lane.supply).collect();
         let entry = audit::Entry {
             sale: sale.id.to_string(),
             actor: sale.merchant.clone(),
             kind: "sale_created",
-            data: json!({ "stock": sale.total_stock, "lanes": sale.lanes.len(), "price": sale.sale_price }),
+            data: json!({
+                "stock": sale.total_stock, "supply": supply, "price": sale.sale_price, "currency": sale.currency,
+                "status": phase_word(sale.status),
+            }),
         };
+        audit::begin(&mut tx, sale.id).await?;
         audit::write(&mut tx, &[entry]).await?;
         tx.commit().await?;
         Ok(())
@@ -203,6 +208,15 @@ impl Store {
     pub async fn raise_epoch(&self, sale: SaleId, lane: u16, above: u32) -> Result<LaneSnapshot> {
         let mut tx = self.pool.begin().await?;
         let (sale, lane_number) = (sale.to_string(), lane as i16);
+        // Orders before lanes, as everywhere.
+        sqlx::query!(
+            "SELECT order_id FROM flash_sale_orders
+             WHERE sale_id = $1 AND lane = $2 AND NOT units_returned ORDER BY order_id FOR UPDATE",
+            sale,
+            lane_number,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
         let row = sqlx::query!(
             "UPDATE sale_lanes SET epoch = greatest(epoch, $3) + 1 WHERE sale_id = $1 AND lane = $2
              RETURNING epoch, supply, allocated, confirmed",
@@ -260,6 +274,16 @@ impl Store {
                 })
                 .collect::<Result<_>>()?,
         })
+    }
+
+    /// How often lanes of a sale have begun a new life.
+    pub async fn rebuilds(&self, sale: SaleId) -> Result<i64> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT count(*) AS "rebuilds!" FROM audit_log WHERE sale_id = $1 AND kind = 'lane_reopened'"#,
+            sale.to_string(),
+        )
+        .fetch_one(&self.pool)
+        .await?)
     }
 
     /// Moves free units from one lane to another. False: the giving lane has sold them meanwhile, nothing was changed.
@@ -382,7 +406,7 @@ impl Store {
             r#"SELECT count(*) FILTER (WHERE status = 'pending') AS "pending!",
                 count(*) FILTER (WHERE status = 'confirmed') AS "confirmed!",
                 count(*) FILTER (WHERE status = 'cancelled' AND quantity_allocated > 0) AS "cancelled!",
-                coalesce(sum(amount) FILTER (WHERE status = 'confirmed'), 0)::bigint AS "revenue!"
+                coalesce(sum(amount - refunded) FILTER (WHERE status = 'confirmed'), 0)::bigint AS "revenue!"
              FROM flash_sale_orders WHERE sale_id = $1"#,
             sale.to_string(),
         )

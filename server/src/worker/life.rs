@@ -34,7 +34,7 @@ async fn step(led: &Led) -> Result<Duration> {
         app.forget_sale(led.id).await;
         let sale = led.sale().await?;
         reconcile::open(app, &sale).await?;
-        app.live.changed(led.id).await?;
+        app.sale_changed(led.id).await?;
         return Ok(Duration::ZERO);
     }
     let next = [sale.room_opens_at, sale.start_time, sale.end_time]

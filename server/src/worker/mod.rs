@@ -1,9 +1,11 @@
 //! What happens without a shopper's command. One worker process leads each sale, by a lease in Redis; two at once do
-//! no harm, because every step may be repeated. The list of a sale's workers is [`lead`].
+//! no harm, because every step may be repeated. The list of a sale's workers is [`lead`]. Payments are nobody's lead: every
+//! worker process takes of them what is due ([`pay`]).
 
 pub mod admit;
 pub mod expire;
 pub mod life;
+pub mod pay;
 pub mod reconcile;
 pub mod tick;
 

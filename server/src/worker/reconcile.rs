@@ -5,6 +5,7 @@ use super::{Led, repeat};
 use crate::{
     app::App,
     error::{Error, Result},
+    mutation::Mutation,
     sale::{LaneRef, Sale},
     stock::{
         Counters, Finish, RecordState,
@@ -207,6 +208,9 @@ pub async fn return_units(app: &App, sale: &Sale, cancelled: &[OrderRow]) -> Res
             .map(|row| (row.shopper.clone(), row.order, row.quantity, row.device.clone()))
             .collect();
         app.stock.return_units(at, &items).await?;
+        if Mutation::ReturnTwice.is_on() {
+            app.stock.return_units(at, &items).await?;
+        }
         app.store
             .mark_returned(&rows.iter().map(|row| row.order).collect::<Vec<_>>())
             .await?;

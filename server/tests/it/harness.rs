@@ -31,6 +31,7 @@ struct Cli {
 pub struct World {
     pub server: Server,
     pub http: reqwest::Client,
+    pub database_url: String,
     _scratch: tempfile::TempDir,
 }
 
@@ -55,20 +56,24 @@ impl World {
         let stores = std::env::var("TEST_DATABASE_URL")
             .ok()
             .zip(std::env::var("TEST_REDIS_URL").ok());
-        if let Some((database, redis)) = stores {
+        let database_url = if let Some((database, redis)) = stores {
             let pool = sqlx::PgPool::connect(&database).await.expect("Postgres answers");
             sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
                 .execute(&pool)
                 .await
                 .expect("a database");
             let own = database.replacen("/flashsale?", &format!("/{name}?"), 1);
-            args.extend(["--database-url".into(), own, "--redis-url".into(), redis]);
-        }
+            args.extend(["--database-url".into(), own.clone(), "--redis-url".into(), redis]);
+            own
+        } else {
+            flashsale::embedded::urls(scratch.path()).expect("a folder").0
+        };
         let serve = Cli::parse_from(args).serve;
         let server = Server::start(serve).await.expect("the server starts");
         Self {
             server,
             http: reqwest::Client::new(),
+            database_url,
             _scratch: scratch,
         }
     }

@@ -2,9 +2,12 @@
 
 mod alerts;
 mod asyncapi;
+mod audit;
 mod bad_input;
 mod harness;
 mod openapi;
+mod payments;
 mod purchase;
+mod reads;
 mod schema;
 mod tidy;

@@ -5,6 +5,7 @@ use crate::{
     schema::Schemas,
 };
 use chrono::{TimeDelta, Utc};
+use flashsale::payment::signature::{HEADER, sign};
 use flashsale_protocol::{Code, EntryState, MAX_FRAME_BYTES, Role, ServerMessage};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -72,6 +73,14 @@ impl Rest<'_> {
             assert!(schema.is_object(), "{what} takes no body");
             if !body["unknown"].is_boolean() {
                 self.schemas.check(schema, &body, &what);
+            }
+            if template == "/payments/webhook" {
+                let secret = &self.world.server.app.payments.webhook_secret;
+                let text = body.to_string();
+                request = request.header(
+                    HEADER,
+                    sign(secret, text.as_bytes(), Utc::now().timestamp() as u64),
+                );
             }
             request = request.json(&body);
         }
@@ -186,7 +195,8 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
                 .as_array()
                 .is_some_and(|all| all.iter().any(|p| p["name"] == name))
         };
-        let repeatable = secured && method != Method::GET && !path.starts_with("/admin");
+        let repeatable =
+            secured && method != Method::GET && (!path.starts_with("/admin") || path.ends_with("/refund"));
         assert_eq!(named("Idempotency-Key"), repeatable, "{method} {path}");
         assert_eq!(named("X-Device-Id"), secured, "{method} {path}");
     }
@@ -319,6 +329,20 @@ async fn real_answers_are_what_the_document_says() {
         Some(payment),
     )
     .await;
+    let money = rest
+        .ok(get.clone(), "/admin/orders/{order_id}", &[order], admin, None)
+        .await;
+    let paid = money["payments"]
+        .as_array()
+        .expect("payments")
+        .iter()
+        .find(|one| one["pays"] == true);
+    let event = json!({
+        "id": "evt", "type": "payment.authorized", "payment": paid.expect("a payment")["payment_id"], "order": order,
+        "amount": 100, "currency": "EUR",
+    });
+    rest.ok(post.clone(), "/payments/webhook", &[], None, Some(event))
+        .await;
     let metrics = rest
         .ok(
             get.clone(),
@@ -329,6 +353,13 @@ async fn real_answers_are_what_the_document_says() {
         )
         .await;
     assert_eq!(metrics["orders_confirmed"], 1);
+    let audit = rest
+        .ok(get.clone(), "/admin/sales/{sale_id}/audit", &[sale], admin, None)
+        .await;
+    assert_eq!(audit["rows"][0]["kind"], "sale_created");
+    let part = Some(json!({ "amount": 40, "reason": "a scratch" }));
+    let refund = "/admin/orders/{order_id}/refund";
+    rest.ok(post.clone(), refund, &[order], admin, part).await;
     let supply = "/admin/sales/{sale_id}/supply";
     let more = json!({ "total_stock": 3 });
     let sale_now = rest.ok(post.clone(), supply, &[sale], admin, Some(more)).await;

@@ -14,7 +14,7 @@ fn reserve(sale: SaleId) -> Command {
     }
 }
 
-fn approve() -> Payment {
+pub fn approve() -> Payment {
     Payment {
         token: "sandbox_approve".into(),
     }

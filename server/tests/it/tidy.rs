@@ -340,6 +340,7 @@ fn links_and_paths_in_the_pages_lead_somewhere() {
         "ARCHITECTURE.md",
         "STYLE.md",
         "CHANGELOG.md",
+        "docs/audit.md",
         "docs/protocol.md",
     ] {
         let text = read(page);

@@ -14,6 +14,7 @@ export type Journey =
   | "holding"
   | "checking_out"
   | "pay"
+  | "paying"
   | "confirmed"
   | "sold_out"
   | "paused"
@@ -114,6 +115,10 @@ export interface Order {
   currency: string;
   status: "pending" | "confirmed" | "cancelled";
   reason: string | null;
+  /** A payment is under way; its outcome comes by itself. */
+  paying: boolean;
+  /** What of `amount` has gone back. */
+  refunded: number;
   created_at: number;
   until: number;
   left_ms: number;

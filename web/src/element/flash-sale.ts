@@ -271,6 +271,8 @@ export class FlashSaleElement extends LitElement {
         return view.hold ? claimClock(view.hold, "left to check out") : nothing;
       case "checking_out":
         return html`<div class="running" role="progressbar" aria-label="Checking out"></div>`;
+      case "paying":
+        return html`<div class="running" role="progressbar" aria-label="Checking the payment"></div>`;
       case "pay":
         return view.order ? html`${claimClock(view.order, "left to pay")} ${this.cards(view.order)}` : nothing;
       case "confirmed":
@@ -306,6 +308,7 @@ export class FlashSaleElement extends LitElement {
           <legend class="unseen">Card</legend>
           ${card("sandbox_approve", "Test card •••• 4242", "Is approved")}
           ${card("sandbox_decline", "Test card •••• 0002", "Is declined")}
+          ${card("sandbox_slow", "Test card •••• 0077", "Takes some seconds")}
         </fieldset>
       </form>
     `;
@@ -348,6 +351,8 @@ export class FlashSaleElement extends LitElement {
               </button>
               ${quiet(isBusy("cancel") ? "Cancelling…" : "Cancel order", () => this.cancel(order))}`
           : nothing;
+      case "paying":
+        return order ? quiet(isBusy("cancel") ? "Cancelling…" : "Cancel order", () => this.cancel(order)) : nothing;
       case "confirmed":
         return view.may_take > 0 && view.phase === "live" && view.outlook === "free" ? buy("Buy another") : nothing;
       default:

@@ -14,6 +14,12 @@ const STATUS: Readonly<Record<Order["status"], { label: string; tone: Tone }>> =
   cancelled: { label: "Cancelled", tone: "calm" },
 };
 
+function badge(order: Order): { label: string; tone: Tone } {
+  if (order.paying) return { label: "Checking payment", tone: "calm" };
+  if (order.refunded > 0) return { label: order.refunded === order.amount ? "Refunded" : "Partly refunded", tone: "calm" };
+  return STATUS[order.status];
+}
+
 export class OrderList extends LitElement {
   private readonly client = clientFor(location.origin);
   private stop: (() => void)[] = [];
@@ -63,7 +69,7 @@ export class OrderList extends LitElement {
   }
 
   private line(order: Order): TemplateResult {
-    const { label, tone } = STATUS[order.status];
+    const { label, tone } = badge(order);
     const exponent = order.currency_exponent ?? currencyExponent(order.currency);
     const time = order.status === "pending" ? `${clock(order.left_ms)} left` : when(order.created_at, this.client.now);
     return html`

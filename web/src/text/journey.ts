@@ -62,6 +62,8 @@ export function wordsFor(view: View): Words {
       return order?.left_ms === 0
         ? calm("Time is up", "The order is being cancelled.")
         : { title: "Pay to finish", text: "Your order is placed. It is yours when it is paid.", tone: "turn" };
+    case "paying":
+      return calm("Your payment is being checked", "The result comes by itself; there is nothing to do.");
     case "confirmed":
       return { title: "It is yours", text: "Paid and confirmed. Thank you.", tone: "good" };
     case "sold_out":
@@ -98,7 +100,7 @@ export function noteWords(note: Note): Words | null {
     case "removed":
       return { title: "You were taken out of the line", text: because, tone: "warn" };
     case "order_cancelled":
-      return { title: "Your order was cancelled", text: `Nothing was charged. ${because}`.trim(), tone: "warn" };
+      return { title: "Your order was cancelled", text: `${note.reason === "refunded" ? "" : "Nothing was charged. "}${because}`.trim(), tone: "warn" };
     case "left":
       return null;
   }
@@ -153,4 +155,6 @@ export const REASONS: Readonly<Record<string, string>> = {
   checkout_failed: "Your checkout broke off; you were not charged.",
   by_shopper: "You cancelled it.",
   unpaid: "It was not paid in time.",
+  payment_failed: "The payment could not be completed.",
+  refunded: "The shop gives your money back.",
 };

@@ -21,6 +21,8 @@ export const REJECTS: Readonly<Record<string, string>> = {
   forbidden: "You may not do this.",
   device_missing: "Your browser did not say which device it is. Allow this site to store data, please.",
   device_mismatch: "This sign-in belongs to another device. Sign in here, please.",
+  signature_invalid: "The message's signature is not valid.",
+  signature_expired: "The message's signature is too old.",
 
   sale_unknown: "There is no such sale.",
   sale_not_open: "The sale has not started yet. This page will tell you when it does.",
@@ -49,6 +51,12 @@ export const REJECTS: Readonly<Record<string, string>> = {
   order_confirmed: "This order is confirmed already.",
   payment_declined: "The card was declined. Nothing was charged. Try again or use another card.",
   payment_too_late: "The time to pay ran out, and the order was cancelled. Nothing was charged.",
+  payment_pending: "Your payment is being checked. The result comes by itself; there is nothing to do.",
+  not_paid: "This order is not paid.",
+  already_refunded: "The money of this order has gone back already.",
+  refund_too_much: "That is more than is left of what was paid.",
+  payment_unknown: "There is no such payment.",
+  payment_mismatch: "The amount is not the payment's.",
 
   too_many_commands: "That was too fast. Wait a moment and try again.",
   too_many_sockets: "You have this shop open in too many places. Close another tab, then reconnect here.",

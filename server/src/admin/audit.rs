@@ -1,0 +1,114 @@
+//! A sale's audit log, page by page. `docs/audit.md` says how its hashes are made.
+
+use super::Operator;
+use crate::{
+    app::App,
+    rest::{Problem, SalePath, field},
+    store::audit::{Row, hex},
+};
+use axum::extract::{Query, State, rejection::QueryRejection};
+use chrono::SecondsFormat;
+use flashsale_protocol::SaleId;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+
+const DEFAULT_LIMIT: i64 = 100;
+const MAX_LIMIT: i64 = 1_000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// The rows after this number; 0 is the beginning.
+    #[serde(default)]
+    #[param(minimum = 0, default = 0)]
+    after: i64,
+    /// Rows in one answer, at most.
+    #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 1_000, default = 100)]
+    limit: i64,
+}
+
+fn default_limit() -> i64 {
+    DEFAULT_LIMIT
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditLog {
+    sale_id: SaleId,
+    rows: Vec<AuditRow>,
+}
+
+/// Something that happened. Rows are never changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditRow {
+    /// 1, 2, … without a gap.
+    number: i64,
+    #[schema(format = DateTime)]
+    at: String,
+    /// The same, in µs since 1970: this is what goes into the hash.
+    at_us: i64,
+    /// Who: a token's subject, or `worker`.
+    actor: String,
+    kind: String,
+    #[schema(value_type = Object)]
+    data: serde_json::Value,
+    /// The hash of the row before, in hex; zeros in the first.
+    #[schema(min_length = 64, max_length = 64)]
+    previous: String,
+    #[schema(min_length = 64, max_length = 64)]
+    hash: String,
+}
+
+impl From<Row> for AuditRow {
+    fn from(row: Row) -> Self {
+        Self {
+            number: row.number,
+            at: row.at.to_rfc3339_opts(SecondsFormat::Micros, true),
+            at_us: row.at.timestamp_micros(),
+            actor: row.actor,
+            kind: row.kind,
+            data: row.data,
+            previous: hex(&row.previous),
+            hash: hex(&row.hash),
+        }
+    }
+}
+
+/// What happened in a sale.
+///
+/// Every change of supply, order and state, in order, each with the hash of the one before. Ask again with the last number
+/// that came; an answer without rows is the end.
+#[utoipa::path(
+    get,
+    path = "/admin/sales/{sale_id}/audit",
+    operation_id = "listAudit",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path), Page),
+    responses((status = 200, description = "The rows.", body = AuditLog)),
+    security(("token" = [])),
+)]
+pub async fn list(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    SalePath(id): SalePath,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<axum::Json<AuditLog>, Problem> {
+    let Query(page) = page.map_err(|rejection| field("query", &rejection.body_text()))?;
+    if page.after < 0 {
+        return Err(field("after", "must be a whole number from 0"));
+    }
+    if !(1..=MAX_LIMIT).contains(&page.limit) {
+        return Err(field(
+            "limit",
+            &format!("must be a whole number from 1 to {MAX_LIMIT}"),
+        ));
+    }
+    operator.sale(&app, id).await?;
+    let rows = app.store.audit_rows(id, page.after, page.limit).await?;
+    Ok(axum::Json(AuditLog {
+        sale_id: id,
+        rows: rows.into_iter().map(AuditRow::from).collect(),
+    }))
+}

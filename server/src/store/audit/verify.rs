@@ -1,0 +1,265 @@
+//! `flashsale audit verify`: follows the chains, and holds what they come to against what Postgres has.
+
+use super::{
+    Row, canonical, hash, hex,
+    replay::{Lane, Totals},
+};
+use crate::error::{Error, Result};
+use flashsale_protocol::SaleId;
+use futures_util::TryStreamExt;
+use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
+use std::{collections::BTreeMap, fmt::Debug};
+
+/// A sale whose log is whole, and comes to what is in the tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    pub rows: i64,
+    /// The hash of the last row, in hex: keep it elsewhere, and nobody can rewrite the log up to it.
+    pub head: String,
+}
+
+/// The first thing that is wrong: where, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bad {
+    /// `row=7`, or the row of another table.
+    pub at: String,
+    pub what: String,
+}
+
+impl Bad {
+    fn row(number: i64, what: impl Into<String>) -> Self {
+        Self {
+            at: format!("row={number}"),
+            what: what.into(),
+        }
+    }
+}
+
+type Found<T> = Result<Result<T, Bad>>;
+
+/// One sale or all, one after the other; `tell` hears of each. Changes nothing, so it asks for no schema but its own.
+pub async fn verify(
+    url: &str,
+    sale: Option<SaleId>,
+    mut tell: impl FnMut(&str, Result<Verified, Bad>),
+) -> Result<()> {
+    let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
+    let sales: Vec<String> = sqlx::query_scalar!(
+        r#"SELECT sale_id AS "sale_id!" FROM (
+               SELECT sale_id FROM flash_sales UNION SELECT sale_id FROM audit_log
+           ) AS all_sales WHERE $1::text IS NULL OR sale_id = $1 ORDER BY 1"#,
+        sale.map(|sale| sale.to_string()),
+    )
+    .fetch_all(&pool)
+    .await?;
+    if let (Some(sale), true) = (sale, sales.is_empty()) {
+        return Err(Error::unexpected(format!("there is no sale {sale}")));
+    }
+    for sale in sales {
+        let found = verify_sale(&pool, &sale).await?;
+        tell(&sale, found);
+    }
+    pool.close().await;
+    Ok(())
+}
+
+/// One sale at one moment: rows that are written meanwhile belong to the next time.
+pub async fn verify_sale(pool: &PgPool, sale: &str) -> Found<Verified> {
+    let mut tx = pool
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
+    let (verified, totals) = match follow(&mut tx, sale).await? {
+        Ok(found) => found,
+        Err(bad) => return Ok(Err(bad)),
+    };
+    let mut bad = compare_sale(&mut tx, sale, &totals).await?;
+    if bad.is_none() {
+        bad = compare_orders(&mut tx, sale).await?;
+    }
+    if bad.is_none() {
+        bad = count_orders(&mut tx, sale, &totals).await?;
+    }
+    Ok(bad.map_or(Ok(verified), Err))
+}
+
+/// Follows the chain to its head, row by row: a log of any length takes no more memory than a short one.
+async fn follow(connection: &mut PgConnection, sale: &str) -> Found<(Verified, Totals)> {
+    let head = sqlx::query!("SELECT number, hash FROM audit_heads WHERE sale_id = $1", sale)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let mut rows = sqlx::query_as!(
+        Row,
+        "SELECT number, at, actor, kind, data, previous, hash FROM audit_log WHERE sale_id = $1 ORDER BY number",
+        sale,
+    )
+    .fetch(&mut *connection);
+    let (mut number, mut last, mut totals) = (0, vec![0; 32], Totals::default());
+    while let Some(row) = rows.try_next().await? {
+        number += 1;
+        if let Err(what) = check_row(sale, number, &last, &row, &mut totals) {
+            // A gap is named by the row that is missing.
+            return Ok(Err(Bad::row(number.min(row.number), what)));
+        }
+        last = row.hash;
+    }
+    let Some(head) = head else {
+        return Ok(Err(Bad::row(number, "the sale has no head in audit_heads")));
+    };
+    if head.number > number {
+        return Ok(Err(Bad::row(
+            number + 1,
+            format!("it is missing: the head is row {}", head.number),
+        )));
+    }
+    if head.number < number {
+        return Ok(Err(Bad::row(
+            head.number + 1,
+            format!("it stands behind the head, which is row {}", head.number),
+        )));
+    }
+    if head.hash != last {
+        return Ok(Err(Bad::row(number, "its hash is not the head's in audit_heads")));
+    }
+    let head = hex(&last);
+    Ok(Ok((Verified { rows: number, head }, totals)))
+}
+
+fn check_row(sale: &str, number: i64, last: &[u8], row: &Row, totals: &mut Totals) -> Result<(), String> {
+    if row.number != number {
+        return Err(format!("it is missing: row {} comes next", row.number));
+    }
+    if row.previous != last {
+        return Err("its `previous` is not the hash of the row before it".into());
+    }
+    let (at_us, data) = (row.at.timestamp_micros(), canonical(&row.data));
+    if row.hash != hash(sale, number, at_us, &row.actor, &row.kind, &data, last) {
+        return Err("its hash is not that of what it says".into());
+    }
+    totals.apply(&row.kind, &row.data)
+}
+
+fn differs(at: String, what: &str, table: impl Debug, log: impl Debug) -> Option<Bad> {
+    let what = format!("{what} is {table:?}, the log comes to {log:?}");
+    Some(Bad { at, what })
+}
+
+/// The sale and its lanes against the log's totals.
+async fn compare_sale(connection: &mut PgConnection, sale: &str, totals: &Totals) -> Result<Option<Bad>> {
+    let Some(row) = sqlx::query!(
+        "SELECT status, total_stock, sale_price FROM flash_sales WHERE sale_id = $1",
+        sale
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    else {
+        return Ok(differs(
+            format!("flash_sales={sale}"),
+            "the sale",
+            "not there",
+            "one",
+        ));
+    };
+    let table = (row.status, i64::from(row.total_stock), row.sale_price);
+    let log = (totals.status.clone(), totals.stock, totals.price);
+    if table != log {
+        let what = "(status, total_stock, sale_price)";
+        return Ok(differs(format!("flash_sales={sale}"), what, table, log));
+    }
+
+    let mut lanes: BTreeMap<i64, Lane> = BTreeMap::new();
+    let rows = sqlx::query!(
+        "SELECT lane, epoch, supply, allocated, confirmed FROM sale_lanes WHERE sale_id = $1",
+        sale
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in rows {
+        let lane = Lane {
+            epoch: row.epoch.into(),
+            supply: row.supply.into(),
+            allocated: row.allocated.into(),
+            confirmed: row.confirmed.into(),
+        };
+        lanes.insert(row.lane.into(), lane);
+    }
+    for number in totals.lanes.keys().chain(lanes.keys()) {
+        let (table, log) = (lanes.get(number), totals.lanes.get(number));
+        if table != log {
+            return Ok(differs(
+                format!("sale_lanes={sale}/{number}"),
+                "the lane",
+                table,
+                log,
+            ));
+        }
+    }
+    Ok(None)
+}
+
+/// Also what the log's first row tells of in numbers only.
+async fn count_orders(connection: &mut PgConnection, sale: &str, totals: &Totals) -> Result<Option<Bad>> {
+    let row = sqlx::query!(
+        r#"SELECT count(*) FILTER (WHERE status = 'pending') AS "pending!",
+            count(*) FILTER (WHERE status = 'confirmed') AS "confirmed!",
+            count(*) FILTER (WHERE status = 'cancelled' AND quantity_allocated > 0) AS "cancelled!",
+            count(*) FILTER (WHERE quantity_allocated = 0) AS "abandoned!",
+            coalesce(sum(amount) FILTER (WHERE status = 'confirmed'), 0)::bigint AS "revenue!"
+         FROM flash_sale_orders WHERE sale_id = $1"#,
+        sale
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let table = [
+        row.pending,
+        row.confirmed,
+        row.cancelled,
+        row.abandoned,
+        row.revenue,
+    ];
+    let log = [
+        totals.pending,
+        totals.confirmed,
+        totals.cancelled,
+        totals.abandoned,
+        totals.revenue,
+    ];
+    let what = "[pending, confirmed, cancelled, abandoned, revenue]";
+    Ok((table != log)
+        .then(|| differs(format!("flash_sale_orders={sale}"), what, table, log))
+        .flatten())
+}
+
+/// Every order against the last row that tells of it. Orders that are older than the log may have none.
+async fn compare_orders(connection: &mut PgConnection, sale: &str) -> Result<Option<Bad>> {
+    let odd = sqlx::query!(
+        r#"WITH told AS (
+               SELECT DISTINCT ON (data->>'order') data->>'order' AS order_id, number, kind, data FROM audit_log
+               WHERE sale_id = $1 AND kind LIKE 'order\_%'
+               ORDER BY data->>'order', number DESC
+           )
+           SELECT coalesce(o.order_id, t.order_id) AS "order!", o.status AS "status?", t.number AS "number?",
+               t.kind AS "kind?"
+           FROM (SELECT * FROM flash_sale_orders WHERE sale_id = $1) o FULL JOIN told t USING (order_id)
+           WHERE o.order_id IS NULL
+              OR t.order_id IS NULL AND o.created_at >= (SELECT at FROM audit_log WHERE sale_id = $1 AND number = 1)
+              OR o.status <> CASE t.kind WHEN 'order_placed' THEN 'pending' WHEN 'order_confirmed' THEN 'confirmed'
+                     WHEN 'order_revived' THEN 'confirmed' ELSE 'cancelled' END
+              OR (t.data->>'lane')::bigint <> o.lane OR (t.data->>'units')::bigint <> o.quantity_allocated
+              OR (t.data->>'amount')::bigint <> o.amount
+           ORDER BY t.number LIMIT 1"#,
+        sale
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(odd.map(|odd| {
+        let table = odd.status.unwrap_or_else(|| "not there".into());
+        let log = match (odd.number, odd.kind) {
+            (Some(number), Some(kind)) => format!("row {number} of the log ({kind}) says otherwise"),
+            _ => "no row of the log tells of it".into(),
+        };
+        Bad {
+            at: format!("flash_sale_orders={}", odd.order),
+            what: format!("the order is {table}; {log}"),
+        }
+    }))
+}
