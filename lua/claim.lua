@@ -20,6 +20,9 @@ local changed = {}
 
 local function claim(shopper, wanted)
   local record = records[shopper]
+  if record and (record.state == 'claim' or record.state == 'held') and record.till <= now then
+    return 'short' -- overdue: its units come back within one expiry step
+  end
   if record and record.state == 'claim' then
     return 'ok ' .. whole(record.quantity) .. ' ' .. whole(record.till)
   end

@@ -1,12 +1,12 @@
 -- leave: give up places in line.
--- KEYS: queue, admitting, devices, wants
--- ARGV: per item: shopper, device
+-- KEYS: queue, admitting, wants
+-- ARGV: per item: shopper
 -- Returns: now_ms, then per item "ok", "admitting" (being called at this moment) or "none".
--- Atomic because the place and the device's mark must go together.
-local queue, admitting, devices, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local ITEM = 2
+-- The device's mark stays: it counts only while its shopper stands in line, or, with several lanes, for the whole sale.
+-- Atomic because nobody may be called who has left.
+local queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3]
 
-local function leave(shopper, device)
+local function leave(shopper)
   if redis.call('ZSCORE', admitting, shopper) then
     return 'admitting'
   end
@@ -14,14 +14,11 @@ local function leave(shopper, device)
     return 'none'
   end
   redis.call('HDEL', wants, shopper)
-  if redis.call('HGET', devices, device) == shopper then
-    redis.call('HDEL', devices, device)
-  end
   return 'ok'
 end
 
 local answers = { whole(now_ms()) }
-for i = 1, #ARGV, ITEM do
-  answers[#answers + 1] = leave(ARGV[i], ARGV[i + 1])
+for _, shopper in ipairs(ARGV) do
+  answers[#answers + 1] = leave(shopper)
 end
 return answers

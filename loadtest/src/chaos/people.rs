@@ -32,6 +32,19 @@ const CLOCK_MARGIN_MS: u64 = 60;
 const NEWS_DEADLINE: Duration = Duration::from_secs(3);
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
 
+/// Cards, by how often they are used: webhooks come twice, early, late; the provider is slow, down, or changes its mind.
+const CARDS: &[(&str, u32)] = &[
+    ("sandbox_approve", 60),
+    ("sandbox_webhook_twice", 8),
+    ("sandbox_webhook_first", 8),
+    ("sandbox_slow", 5),
+    ("sandbox_decline", 5),
+    ("sandbox_capture_fails", 4),
+    ("sandbox_capture_retry", 4),
+    ("sandbox_late", 4),
+    ("sandbox_down", 2),
+];
+
 /// What all shoppers of a run share.
 pub struct Street {
     pub sale: SaleId,
@@ -226,10 +239,20 @@ impl Person {
                 Ok(())
             };
         }
-        let token = if !self.street.sell_out && self.rng.random_bool(0.1) {
-            "sandbox_decline"
+        let token = if self.street.sell_out {
+            CARDS[0].0
         } else {
-            "sandbox_approve"
+            let mut at = self
+                .rng
+                .random_range(0..CARDS.iter().map(|(_, weight)| weight).sum());
+            CARDS
+                .iter()
+                .find(|(_, weight)| {
+                    let found = at < *weight;
+                    at = at.saturating_sub(*weight);
+                    found
+                })
+                .map_or(CARDS[0].0, |(token, _)| token)
         };
         let pay = Command::Pay {
             order: order.order,
@@ -238,9 +261,14 @@ impl Person {
         let id = command_id();
         match self.ask(id, pay.clone()).await? {
             Ok(Done::Order(paid)) => {
-                self.acknowledge(id, &paid);
+                // With this card a confirmed order ends later: the money cannot be taken.
+                if token != "sandbox_capture_fails" {
+                    self.acknowledge(id, &paid);
+                }
                 if self.rng.random_bool(0.2) {
                     match self.ask(id, pay).await? {
+                        // While its outcome is unknown, the order as it is.
+                        _ if paid.paying || token == "sandbox_capture_fails" => {}
                         Ok(Done::Order(again)) if again.status == paid.status => {}
                         other => self.violation(format!("I4: {paid:?} was answered, and then {other:?}")),
                     }

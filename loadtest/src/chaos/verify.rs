@@ -45,7 +45,8 @@ pub async fn settle(database_url: &str, redis_url: &str, sale: SaleId, within: D
             allocated,
             took: since.elapsed(),
         };
-        let at_rest = counters.claimed + counters.held + counters.ordering + unpaid == 0;
+        let payments = store.unsettled().await?.len() as u64;
+        let at_rest = counters.claimed + counters.held + counters.ordering + unpaid + payments == 0;
         let agrees = counters.balanced() && counters.sold == allocated && counters.supply == total;
         if (at_rest && agrees && settled.leaked == 0) || since.elapsed() > within {
             break settled;
@@ -198,6 +199,15 @@ pub async fn check(
     for line in store.money_without_units(sale).await? {
         broken("postgres", format!("I6: {line}"));
     }
+    flashsale::store::audit::verify(database_url, Some(sale), |_, found| {
+        if let Err(bad) = found {
+            broken(
+                "postgres",
+                format!("the audit log: row {:?}: {}", bad.at, bad.what),
+            );
+        }
+    })
+    .await?;
     stock.quit().await;
     store.close().await;
     Ok(())

@@ -144,6 +144,7 @@ impl World {
             .arg(self.scratch.path().join("data"))
             .arg("--clock-offset-ms")
             .arg(server.clock_offset_ms.to_string())
+            .args(["--payment-timeout-ms", "500", "--sandbox-slow-ms", "1500"])
             .env(
                 "DATABASE_URL",
                 format!(

@@ -12,10 +12,7 @@ use flashsale_protocol::{Code, Done, Entry, EntryState, Reject, SaleId, ServerMe
 pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
     let sale = app.sale(sale).await?;
     let at = sale.lane_of(&caller.shopper);
-    let left = app
-        .stock
-        .leave(sale.id, &caller.shopper, caller.device()?)
-        .await?;
+    let left = app.stock.leave(sale.id, &caller.shopper).await?;
     let now = match left {
         Left::Ok => app.stock.now().await?,
         // Being called in this very moment: the next try finds the claim.

@@ -361,10 +361,10 @@ impl Stock {
             .await
     }
 
-    pub async fn leave(&self, sale: SaleId, shopper: &ShopperId, device: &DeviceId) -> Result<Left> {
+    pub async fn leave(&self, sale: SaleId, shopper: &ShopperId) -> Result<Left> {
         let answer = self
             .runner
-            .on_sale(&LEAVE, sale, vec![shopper.to_string(), device.to_string()])
+            .on_sale(&LEAVE, sale, vec![shopper.to_string()])
             .await?;
         Ok(match answer.get(1).map(String::as_str) {
             Some("ok") => Left::Ok,

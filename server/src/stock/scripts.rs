@@ -151,12 +151,7 @@ script!(
     ["clock"],
     ["sale", "queue", "admitting", "devices", "wants"]
 );
-script!(
-    LEAVE,
-    "leave",
-    ["clock"],
-    ["queue", "admitting", "devices", "wants"]
-);
+script!(LEAVE, "leave", ["clock"], ["queue", "admitting", "wants"]);
 script!(PLACE, "place", ["clock"], ["sale", "queue", "admitting", "wants"]);
 script!(ADMIT, "admit", ["clock"], ["sale", "queue", "admitting", "wants"]);
 script!(

@@ -1,0 +1,539 @@
+//! What a lane is: its supply, one record per shopper, and the orders that it knows. Everything else follows from these,
+//! the counters too, so that a unit cannot be in two places here.
+
+use flashsale::{
+    config::CHECKOUT_LEASE,
+    sale::{LaneOrder, LaneSnapshot, Sale, ms},
+    stock::{
+        Begun, Claimed, Counters, Finish, How, Overdue, Person, Record, RecordState, Released, Reserve, Reserved,
+        What,
+        rebuild::{KeptRecord, LaneLife, Settled},
+    },
+};
+use flashsale_protocol::{DeviceId, OrderId, OrderStatus, Phase, ShopperId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a lane takes no call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    Missing,
+    Fenced,
+    Lost,
+}
+
+/// An order whose units this lane counts as sold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sold {
+    pub shopper: String,
+    pub device: String,
+    pub quantity: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Settings {
+    pub opens_at: u64,
+    pub closes_at: u64,
+    pub paused: bool,
+    pub shopper_limit: u32,
+    pub device_limit: u32,
+    pub hold_ms: u64,
+    pub claim_ms: u64,
+}
+
+impl Settings {
+    fn of(sale: &Sale) -> Self {
+        let over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
+        Self {
+            opens_at: ms(sale.start_time),
+            closes_at: if over { 0 } else { ms(sale.end_time) },
+            paused: sale.status == Phase::Paused,
+            shopper_limit: sale.per_shopper_limit,
+            device_limit: sale.per_device_limit,
+            hold_ms: sale.hold_ms,
+            claim_ms: sale.claim_ms,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lane {
+    /// None: missing, or locked for its rebuild.
+    pub epoch: Option<u32>,
+    pub rebuilding: Option<u32>,
+    /// Opened in another life of Redis.
+    pub other_life: bool,
+    pub supply: u32,
+    pub settings: Settings,
+    pub records: BTreeMap<String, KeptRecord>,
+    pub sold: BTreeMap<String, Sold>,
+    pub returned: BTreeSet<String>,
+    pub gate_open: bool,
+    pub gate_place: u64,
+    pub reservations: u64,
+    pub expired: u64,
+}
+
+pub fn running(record: &KeptRecord) -> bool {
+    matches!(
+        record.state,
+        RecordState::Claim | RecordState::Held | RecordState::Ordering
+    )
+}
+
+impl Lane {
+    // ------------------------------------------------------------------------------------------------- what follows
+
+    fn units(&self, state: RecordState) -> u32 {
+        let records = self.records.values().filter(|record| record.state == state);
+        records.map(|record| record.quantity).sum()
+    }
+
+    fn in_carts(&self) -> u32 {
+        self.units(RecordState::Claim) + self.units(RecordState::Held) + self.units(RecordState::Ordering)
+    }
+
+    fn units_sold(&self) -> u32 {
+        self.sold.values().map(|order| order.quantity).sum()
+    }
+
+    /// Below 0 it has oversold.
+    pub fn balance(&self) -> i64 {
+        i64::from(self.supply) - i64::from(self.in_carts()) - i64::from(self.units_sold())
+    }
+
+    pub fn available(&self) -> u32 {
+        self.balance().max(0) as u32
+    }
+
+    pub fn counters(&self) -> Counters {
+        Counters {
+            supply: self.supply.into(),
+            available: self.available().into(),
+            claimed: self.units(RecordState::Claim).into(),
+            held: self.units(RecordState::Held).into(),
+            ordering: self.units(RecordState::Ordering).into(),
+            sold: self.units_sold().into(),
+            reservations: self.reservations,
+            expired: self.expired,
+        }
+    }
+
+    pub fn deadlines(&self) -> BTreeMap<String, u64> {
+        let running = self.records.iter().filter(|(_, record)| running(record));
+        running
+            .map(|(shopper, record)| (shopper.clone(), record.until))
+            .collect()
+    }
+
+    pub fn bought(&self) -> BTreeMap<String, u32> {
+        let mut bought = BTreeMap::new();
+        for order in self.sold.values() {
+            *bought.entry(order.shopper.clone()).or_default() += order.quantity;
+        }
+        bought
+    }
+
+    /// Units in carts and in orders, by device.
+    pub fn devices(&self) -> BTreeMap<String, u32> {
+        let mut devices = BTreeMap::new();
+        for order in self.sold.values() {
+            *devices.entry(order.device.clone()).or_default() += order.quantity;
+        }
+        for record in self.records.values() {
+            if matches!(record.state, RecordState::Held | RecordState::Ordering) {
+                *devices.entry(record.device.clone()).or_default() += record.quantity;
+            }
+        }
+        devices
+    }
+
+    pub fn refuses(&self, epoch: u32) -> Option<Refusal> {
+        match self.epoch {
+            None => Some(Refusal::Missing),
+            Some(own) if own != epoch => Some(Refusal::Fenced),
+            Some(_) if self.other_life => Some(Refusal::Lost),
+            Some(_) => None,
+        }
+    }
+
+    fn device_left(&self, device: &str) -> u32 {
+        let used = self.devices().get(device).copied().unwrap_or(0);
+        self.settings.device_limit.saturating_sub(used)
+    }
+
+    fn shopper_left(&self, shopper: &str) -> u32 {
+        let bought = self.bought().get(shopper).copied().unwrap_or(0);
+        self.settings.shopper_limit.saturating_sub(bought)
+    }
+
+    // ------------------------------------------------------------------------------------------------------ shoppers
+
+    pub fn reserve(&mut self, now: u64, item: &Reserve) -> Reserved {
+        let shopper = item.shopper.as_str();
+        let partial = item.how == How::Partial;
+        let asked = format!("{}{}", item.quantity, if partial { "p" } else { "" });
+        let command = item.command.to_string();
+        let record = self.records.get(shopper);
+        let same = |record: &KeptRecord| Reserved::Ok {
+            quantity: record.quantity,
+            until: record.until,
+            state: record.state,
+        };
+        match record {
+            Some(record) if record.command == command && record.asked == asked => return same(record),
+            Some(record) if record.command == command => return Reserved::CommandReused,
+            Some(record) if record.state == RecordState::Ordering => return Reserved::CheckoutRunning,
+            Some(record) if record.state == RecordState::Held && record.until <= now => {
+                return Reserved::Short {
+                    available: self.available(),
+                    in_carts: 1,
+                };
+            }
+            Some(record) if record.state == RecordState::Held && record.asked == asked => return same(record),
+            Some(record) if record.state == RecordState::Held => {
+                return Reserved::AlreadyHeld {
+                    quantity: record.quantity,
+                };
+            }
+            _ => {}
+        }
+        if now < self.settings.opens_at {
+            return Reserved::NotOpen {
+                opens_at: self.settings.opens_at,
+            };
+        }
+        if now >= self.settings.closes_at {
+            return Reserved::Ended;
+        }
+        if self.settings.paused {
+            return Reserved::Paused;
+        }
+        let claim = record.filter(|record| record.state == RecordState::Claim && record.until > now);
+        let (available, in_carts) = (self.available(), self.in_carts());
+        if claim.is_none() && item.how != How::Regain && !self.gate_open {
+            return if available + in_carts == 0 {
+                Reserved::Short { available, in_carts }
+            } else {
+                Reserved::JoinFirst
+            };
+        }
+        let free = claim.map_or(available, |claim| claim.quantity);
+        let (left, device_left) = (self.shopper_left(shopper), self.device_left(item.device.as_str()));
+        let quantity = if partial {
+            item.quantity.min(left).min(device_left).min(free)
+        } else {
+            item.quantity
+        };
+        if left == 0 || quantity > left {
+            return Reserved::Limit { left };
+        }
+        if device_left == 0 || quantity > device_left {
+            return Reserved::DeviceLimit { left: device_left };
+        }
+        if free == 0 || quantity > free {
+            return Reserved::Short {
+                available: free,
+                in_carts,
+            };
+        }
+        let until = now + self.settings.hold_ms;
+        self.records.insert(
+            shopper.to_owned(),
+            KeptRecord {
+                shopper: item.shopper.clone(),
+                state: RecordState::Held,
+                quantity,
+                until,
+                asked,
+                command,
+                device: item.device.to_string(),
+                order: "-".into(),
+                held_until: until,
+            },
+        );
+        self.reservations += 1;
+        Reserved::Ok {
+            quantity,
+            until,
+            state: RecordState::Held,
+        }
+    }
+
+    pub fn release(&mut self, shopper: &ShopperId, what: What) -> Released {
+        let Some(record) = self.records.get_mut(shopper.as_str()) else {
+            return Released::None;
+        };
+        let (from, to) = match what {
+            What::Held => (RecordState::Held, RecordState::Released),
+            What::Claim => (RecordState::Claim, RecordState::Left),
+        };
+        if record.state != from && record.state != to {
+            return Released::Is(record.state);
+        }
+        record.state = to;
+        Released::Ok {
+            quantity: record.quantity,
+        }
+    }
+
+    pub fn begin_checkout(&mut self, now: u64, shopper: &ShopperId, order: OrderId) -> Begun {
+        let Some(record) = self.records.get_mut(shopper.as_str()) else {
+            return Begun::None;
+        };
+        let mine = record.order == order.to_string();
+        let (quantity, hold) = (record.quantity, record.command.clone());
+        let device = || record.device.parse().expect("a device");
+        match record.state {
+            RecordState::Ordered if mine => Begun::Ordered {
+                quantity,
+                device: device(),
+                hold,
+            },
+            RecordState::Ordering if mine => Begun::Ok {
+                quantity,
+                device: device(),
+                hold,
+            },
+            RecordState::Ordering => Begun::CheckoutRunning,
+            RecordState::Held if record.until <= now => Begun::Is(RecordState::Expired),
+            RecordState::Held => {
+                let device = device();
+                record.state = RecordState::Ordering;
+                record.order = order.to_string();
+                record.until = now + CHECKOUT_LEASE.as_millis() as u64;
+                Begun::Ok {
+                    quantity,
+                    device,
+                    hold,
+                }
+            }
+            other => Begun::Is(other),
+        }
+    }
+
+    pub fn finish_checkout(&mut self, shopper: &ShopperId, order: OrderId, outcome: Finish) -> bool {
+        let order = order.to_string();
+        let record = self.records.get_mut(shopper.as_str());
+        let Some(record) = record.filter(|record| record.order == order) else {
+            return false;
+        };
+        if record.state != RecordState::Ordering {
+            return true;
+        }
+        match outcome {
+            Finish::Committed => {
+                record.state = RecordState::Ordered;
+                let sold = Sold {
+                    shopper: shopper.to_string(),
+                    device: record.device.clone(),
+                    quantity: record.quantity,
+                };
+                self.sold.insert(order, sold);
+            }
+            Finish::Refused => record.state = RecordState::Released,
+            Finish::Undone => {
+                record.state = RecordState::Held;
+                record.order = "-".into();
+                record.until = record.held_until;
+            }
+        }
+        true
+    }
+
+    pub fn person(&self, shopper: &ShopperId) -> Person {
+        let record = self.records.get(shopper.as_str()).map(|record| Record {
+            state: record.state,
+            quantity: record.quantity,
+            until: record.until,
+            command: record.command.parse().ok(),
+            order: record.order.parse().ok(),
+        });
+        Person {
+            bought: self.bought().get(shopper.as_str()).copied().unwrap_or(0),
+            limit: self.settings.shopper_limit,
+            record,
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------- workers
+
+    pub fn claim(&mut self, now: u64, shopper: &ShopperId, wanted: u32) -> Claimed {
+        match self.records.get(shopper.as_str()) {
+            Some(record) if record.state == RecordState::Ordering => return Claimed::HasHold,
+            Some(record) if running(record) && record.until <= now => return Claimed::Short,
+            Some(record) if record.state == RecordState::Claim => {
+                return Claimed::Ok {
+                    quantity: record.quantity,
+                    until: record.until,
+                };
+            }
+            Some(record) if record.state == RecordState::Held => return Claimed::HasHold,
+            _ => {}
+        }
+        if self.settings.paused || now < self.settings.opens_at || now >= self.settings.closes_at {
+            return Claimed::Shut;
+        }
+        let left = self.shopper_left(shopper.as_str());
+        if left == 0 {
+            return Claimed::Limit;
+        }
+        let quantity = wanted.min(left).min(self.available());
+        if quantity == 0 {
+            return Claimed::Short;
+        }
+        let until = now + self.settings.claim_ms;
+        self.records.insert(
+            shopper.to_string(),
+            KeptRecord {
+                shopper: shopper.clone(),
+                state: RecordState::Claim,
+                quantity,
+                until,
+                asked: "-".into(),
+                command: "-".into(),
+                device: "-".into(),
+                order: "-".into(),
+                held_until: 0,
+            },
+        );
+        Claimed::Ok { quantity, until }
+    }
+
+    /// In the order of their deadlines.
+    pub fn expire(&mut self, now: u64) -> Vec<Overdue> {
+        let mut overdue: Vec<(u64, String)> = self
+            .deadlines()
+            .into_iter()
+            .filter(|(_, until)| *until <= now)
+            .map(|(shopper, until)| (until, shopper))
+            .collect();
+        overdue.sort();
+        let mut ended = Vec::new();
+        for (_, shopper) in overdue {
+            let Some(record) = self.records.get_mut(&shopper) else {
+                continue;
+            };
+            let (shopper, quantity) = (record.shopper.clone(), record.quantity);
+            ended.push(match record.state {
+                RecordState::Ordering => {
+                    record.until = now + CHECKOUT_LEASE.as_millis() as u64;
+                    Overdue::Checkout {
+                        shopper,
+                        quantity,
+                        device: record.device.parse().expect("a device"),
+                        order: record.order.parse().expect("an order"),
+                    }
+                }
+                RecordState::Claim => {
+                    record.state = RecordState::Lapsed;
+                    Overdue::Lapsed { shopper, quantity }
+                }
+                _ => {
+                    record.state = RecordState::Expired;
+                    self.expired += 1;
+                    Overdue::Expired { shopper, quantity }
+                }
+            });
+        }
+        ended
+    }
+
+    pub fn return_units(&mut self, shopper: &ShopperId, order: OrderId) {
+        let order = order.to_string();
+        if !self.returned.insert(order.clone()) {
+            return;
+        }
+        self.sold.remove(&order);
+        if let Some(record) = self.records.get_mut(shopper.as_str())
+            && record.order == order
+        {
+            record.state = RecordState::Cancelled;
+        }
+    }
+
+    pub fn set_supply(&mut self, supply: u32) -> u32 {
+        let least = self.supply - self.available();
+        self.supply = supply.max(least);
+        self.supply
+    }
+
+    pub fn close_gate(&mut self, place: u64) {
+        self.gate_open = false;
+        self.gate_place = self.gate_place.max(place);
+    }
+
+    pub fn open_gate(&mut self, place: u64) {
+        self.gate_open |= self.gate_place <= place;
+    }
+
+    // -------------------------------------------------------------------------------------------------------- its life
+
+    pub fn probe(&self, epoch: u32) -> LaneLife {
+        match (self.epoch, self.refuses(epoch)) {
+            (_, None) => LaneLife::Open,
+            (Some(own), Some(Refusal::Fenced)) => LaneLife::OtherEpoch(own),
+            (_, Some(_)) => LaneLife::Lost,
+        }
+    }
+
+    /// For a lane that lives under this epoch already, or is there for the first time.
+    pub fn update(&mut self, sale: &Sale) {
+        self.settings = Settings::of(sale);
+    }
+
+    pub fn lock(&mut self, epoch: u32) -> Result<(), Refusal> {
+        let newest = self.epoch.max(self.rebuilding).unwrap_or(0);
+        if newest >= epoch && self.rebuilding != Some(epoch) {
+            return Err(Refusal::Fenced);
+        }
+        (self.rebuilding, self.epoch, self.other_life) = (Some(epoch), None, false);
+        Ok(())
+    }
+
+    pub fn refill(&mut self, epoch: u32, settled: &Settled, snapshot: &LaneSnapshot) -> Result<(), Refusal> {
+        if self.rebuilding != Some(epoch) {
+            return Err(Refusal::Fenced);
+        }
+        for record in &settled.records {
+            self.records.insert(record.shopper.to_string(), record.clone());
+        }
+        let cancelled = snapshot
+            .orders
+            .iter()
+            .filter(|order| order.status == OrderStatus::Cancelled);
+        self.returned.extend(cancelled.map(|order| order.order.to_string()));
+        Ok(())
+    }
+
+    /// A rebuilt lane's first moment, or a new lane's.
+    pub fn open(&mut self, sale: &Sale, snapshot: &LaneSnapshot) -> Result<(), Refusal> {
+        let epoch = snapshot.info.epoch;
+        if self.epoch.or(self.rebuilding).is_some_and(|own| own != epoch) {
+            return Err(Refusal::Fenced);
+        }
+        self.update(sale);
+        if self.epoch.is_some() {
+            return Ok(());
+        }
+        (self.epoch, self.rebuilding, self.other_life) = (Some(epoch), None, false);
+        self.supply = snapshot.info.supply;
+        self.gate_open = false;
+        self.sold = snapshot
+            .orders
+            .iter()
+            .filter(|order| order.status != OrderStatus::Cancelled)
+            .map(|order| (order.order.to_string(), Sold::of(order)))
+            .collect();
+        Ok(())
+    }
+}
+
+impl Sold {
+    fn of(order: &LaneOrder) -> Self {
+        Self {
+            shopper: order.shopper.to_string(),
+            device: DeviceId::to_string(&order.device),
+            quantity: order.quantity,
+        }
+    }
+}

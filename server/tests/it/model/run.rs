@@ -1,0 +1,1139 @@
+//! Runs a case: each step against Redis and against the model, then all that must hold.
+
+use super::{
+    lane::{Lane, Refusal, running},
+    line::Line,
+    step::{Loss, NewSettings, SHOPPERS, Step, Terms, Turn},
+};
+use chrono::{TimeDelta, Utc};
+use flashsale::{
+    error::{Error, Result as Answered},
+    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale},
+    stock::{
+        Begun, Finish, Join, Joined, RecordState, Reserve, Reserved, Stock, Verdict,
+        rebuild::{KeptRecord, LaneLife, Settled, settle},
+    },
+};
+use flashsale_protocol::{CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, ShopperId};
+use fred::{prelude::*, types::CustomCommand, types::ClusterHash};
+use futures_util::future::join_all;
+use proptest::{
+    prelude::{TestCaseError, prop_assert, prop_assert_eq},
+    test_runner::TestCaseResult,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    time::Duration,
+};
+
+const LANE: u16 = 0;
+const LONG_MS: u64 = 3_600_000;
+/// Deadlines that are nearer than this are waited for after the step, so that the next one finds them overdue.
+const SHORT_MS: u64 = 100;
+const LONG_AGO: u64 = 1_000;
+const OTHER_RUN: &str = "0000feed";
+const LANE_KEYS: [&str; 6] = ["stock", "holds", "deadlines", "bought", "device_units", "returned"];
+const SALE_KEYS: [&str; 6] = ["sale", "queue", "admitting", "devices", "wants", "leader"];
+const LOOKS: usize = 3;
+
+type Checked<T = ()> = Result<T, TestCaseError>;
+type Map = BTreeMap<String, String>;
+
+/// How often what happened, over all cases: a model test that never gets anywhere proves nothing.
+#[derive(Debug, Default)]
+pub struct Seen {
+    steps: u64,
+    calls: u64,
+    answers: BTreeMap<String, u64>,
+}
+
+impl Seen {
+    pub fn add(&mut self, other: &Seen) {
+        self.steps += other.steps;
+        self.calls += other.calls;
+        for (answer, count) in &other.answers {
+            *self.answers.entry(answer.clone()).or_default() += count;
+        }
+    }
+
+    /// Counts an answer by its variant's name.
+    fn answer(&mut self, verb: &str, answer: &impl fmt::Debug) {
+        let text = format!("{answer:?}");
+        let word = text.split([' ', '{']).next().unwrap_or_default();
+        *self.answers.entry(format!("{verb} {word}")).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} steps, {} calls", self.steps, self.calls)?;
+        for (answer, count) in &self.answers {
+            writeln!(f, "{count:>8} {answer}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What Postgres would have.
+struct Books {
+    epoch: u32,
+    supply: u32,
+    /// Without units: abandoned, and never to be.
+    orders: BTreeMap<String, LaneOrder>,
+}
+
+impl Books {
+    fn allocated(&self) -> u32 {
+        let alive = self.orders.values().filter(|o| o.status != OrderStatus::Cancelled);
+        alive.map(|order| order.quantity).sum()
+    }
+
+    fn info(&self) -> LaneInfo {
+        LaneInfo {
+            lane: LANE,
+            epoch: self.epoch,
+            supply: self.supply,
+            allocated: self.allocated(),
+            confirmed: 0,
+        }
+    }
+
+    fn snapshot(&self) -> LaneSnapshot {
+        let orders = self.orders.values().filter(|order| order.quantity > 0);
+        LaneSnapshot {
+            info: self.info(),
+            orders: orders.cloned().collect(),
+        }
+    }
+}
+
+/// A checkout that some gateway knows to have begun.
+#[derive(Clone)]
+struct Beginning {
+    order: LaneOrder,
+    epoch: u32,
+}
+
+/// A rebuild that has come so far.
+struct Rebuild {
+    snapshot: LaneSnapshot,
+    settled: Option<Settled>,
+    refilled: bool,
+}
+
+#[derive(Clone)]
+struct Saved {
+    lane: Lane,
+    line: Line,
+    promised: BTreeSet<String>,
+}
+
+pub struct Run<'a> {
+    stock: &'a Stock,
+    sale: Sale,
+    books: Books,
+    lane: Lane,
+    line: Line,
+    saved: Option<Saved>,
+    begun: BTreeMap<String, Beginning>,
+    stopped: Vec<Rebuild>,
+    /// Epoch and last place at looks that found the line empty.
+    looks: Vec<(u32, u64)>,
+    /// Shoppers whose place has closed the gate.
+    promised: BTreeSet<String>,
+    lost_places: BTreeMap<String, u64>,
+    greatest_place: u64,
+    /// Device → its shopper, with several lanes.
+    bound: BTreeMap<String, String>,
+    seen: Seen,
+}
+
+fn shopper(n: u8) -> ShopperId {
+    format!("s{n}").parse().expect("an id")
+}
+
+fn device(n: u8) -> DeviceId {
+    format!("d{n}").parse().expect("an id")
+}
+
+fn id(shopper: u8, n: u8) -> u128 {
+    u128::from(shopper) * 100 + u128::from(n)
+}
+
+fn order_id(shopper: u8, n: u8) -> OrderId {
+    OrderId::from_parts(2, id(shopper, n))
+}
+
+fn pick<T>(from: &[T], n: u8) -> Option<&T> {
+    from.get(usize::from(n) % from.len().max(1))
+}
+
+/// Redis' own failure is the test's.
+fn sound<T>(result: Answered<T>) -> Checked<T> {
+    result.map_err(|error| TestCaseError::fail(format!("Redis: {error}")))
+}
+
+fn raw<T>(result: Result<T, fred::error::Error>) -> Checked<T> {
+    sound(result.map_err(Error::from))
+}
+
+/// Refused for the reason that the model gives (then there is nothing more to say), or not at all.
+fn told<T: fmt::Debug>(result: Answered<T>, refusal: Option<Refusal>) -> Checked<Option<T>> {
+    let as_said = match (&result, refusal) {
+        (Ok(_), None) => true,
+        (Err(Error::LaneMissing), Some(Refusal::Missing)) => true,
+        (Err(Error::LaneFenced(_)), Some(Refusal::Fenced)) => true,
+        (Err(Error::LaneLost), Some(Refusal::Lost)) => true,
+        _ => false,
+    };
+    prop_assert!(as_said, "refusal: {refusal:?}, answer: {result:?}");
+    Ok(result.ok())
+}
+
+fn all_told<T: fmt::Debug>(results: Vec<Answered<T>>, refusal: Option<Refusal>) -> Checked<Option<Vec<T>>> {
+    let mut answers = Vec::new();
+    for result in results {
+        match told(result, refusal)? {
+            Some(answer) => answers.push(answer),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(answers))
+}
+
+impl<'a> Run<'a> {
+    pub async fn start(stock: &'a Stock, terms: &Terms) -> Checked<Run<'a>> {
+        let now = Utc::now();
+        let hours = TimeDelta::hours;
+        let books = Books {
+            epoch: 1,
+            supply: terms.supply,
+            orders: BTreeMap::new(),
+        };
+        let sale = Sale {
+            id: SaleId::from_parts(1, rand::random()),
+            merchant: "m".into(),
+            product_id: "p".into(),
+            product_name: "Thing".into(),
+            description: String::new(),
+            currency: "EUR".into(),
+            original_price: 2,
+            sale_price: 1,
+            total_stock: terms.supply,
+            room_opens_at: now - hours(2),
+            start_time: now - hours(1),
+            end_time: now + hours(1),
+            per_shopper_limit: terms.shopper_limit,
+            per_device_limit: terms.device_limit,
+            hold_ms: if terms.short_holds { 1 } else { LONG_MS },
+            claim_ms: if terms.short_claims { 1 } else { LONG_MS },
+            payment_ms: LONG_MS,
+            inflow: 10,
+            status: Phase::Live,
+            created_at: now,
+            lanes: (0..terms.lanes)
+                .map(|lane| LaneInfo { lane, ..books.info() })
+                .collect(),
+        };
+        let mut run = Self {
+            stock,
+            sale,
+            books,
+            lane: Lane::default(),
+            line: Line::default(),
+            saved: None,
+            begun: BTreeMap::new(),
+            stopped: Vec::new(),
+            looks: vec![(1, 0)],
+            promised: BTreeSet::new(),
+            lost_places: BTreeMap::new(),
+            greatest_place: 0,
+            bound: BTreeMap::new(),
+            seen: Seen::default(),
+        };
+        run.open_sale().await?;
+        sound(stock.open_lane(&run.sale, run.books.info(), 0, 0).await)?;
+        let opened = run.lane.open(&run.sale, &run.books.snapshot());
+        prop_assert_eq!(opened, Ok(()));
+        if terms.gate_open {
+            run.open_gate(run.at(false), 0).await?;
+        }
+        run.check().await?;
+        Ok(run)
+    }
+
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// All turns; at last everything ends, and every unit is for sale.
+    pub async fn all(&mut self, turns: &[Turn]) -> TestCaseResult {
+        for (i, turn) in turns.iter().enumerate() {
+            let turned = self.turn(turn).await;
+            turned.map_err(|error| TestCaseError::fail(format!("step {}, {turn:?}: {error}", i + 1)))?;
+        }
+        self.finish_all()
+            .await
+            .map_err(|error| TestCaseError::fail(format!("at the end: {error}")))
+    }
+
+    pub async fn clean_up(&self) {
+        let _: Result<(), _> = self.stock.client().unlink(self.keys()).await;
+        self.stock.retain(|_| false);
+    }
+
+    async fn turn(&mut self, turn: &Turn) -> Checked {
+        self.seen.steps += 1;
+        let at = self.at(turn.old_epoch);
+        let mut before = None;
+        for _ in 0..=turn.repeats {
+            self.seen.calls += 1;
+            let complete = self.step(&turn.step, at).await?;
+            self.check().await?;
+            // A call that has done all it was asked for does nothing when it is repeated.
+            let counters = self.lane.counters();
+            if let Some(before) = before {
+                prop_assert_eq!(counters, before, "the second of two calls has had an effect");
+            }
+            before = complete.then_some(counters);
+            self.wait().await?;
+        }
+        Ok(())
+    }
+
+    fn at(&self, old_epoch: bool) -> LaneRef {
+        LaneRef {
+            sale: self.sale.id,
+            lane: LANE,
+            epoch: self.books.epoch - u32::from(old_epoch),
+        }
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let (keys, at) = (self.stock.keys(), self.at(false));
+        let lane = LANE_KEYS.iter().map(|name| keys.lane(name, at));
+        lane.chain(SALE_KEYS.iter().map(|name| keys.sale(name, at.sale)))
+            .collect()
+    }
+
+    /// Until Redis' clock has passed every short deadline: whatever ends soon is overdue in the next step.
+    async fn wait(&self) -> Checked {
+        let now = sound(self.stock.now().await)?;
+        let deadlines = self.lane.deadlines();
+        let short = deadlines.values().filter(|until| **until < now + SHORT_MS).max();
+        let until = short.copied().unwrap_or(0);
+        while sound(self.stock.now().await)? < until {}
+        Ok(())
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- steps
+
+    /// True: all that was asked for is done, and a repetition must change no counter.
+    async fn step(&mut self, step: &Step, at: LaneRef) -> Checked<bool> {
+        let refusal = self.lane.refuses(at.epoch);
+        match step {
+            Step::Reserve(items) => {
+                let items: Vec<Reserve> = items
+                    .iter()
+                    .map(|item| Reserve {
+                        shopper: shopper(item.shopper),
+                        quantity: item.quantity,
+                        how: item.how,
+                        command: CommandId::from_parts(1, id(item.shopper, item.command)),
+                        device: device(item.device),
+                    })
+                    .collect();
+                let answers = join_all(items.iter().map(|item| self.stock.reserve(at, item.clone()))).await;
+                let Some(answers) = all_told(answers, refusal)? else {
+                    return Ok(true);
+                };
+                let mut complete = true;
+                for (item, answer) in items.iter().zip(answers) {
+                    prop_assert_eq!(&answer.value, &self.lane.reserve(answer.now, item), "{:?}", item);
+                    self.seen.answer("reserve", &answer.value);
+                    complete &= matches!(answer.value, Reserved::Ok { .. });
+                }
+                return Ok(complete);
+            }
+            Step::Release(items) => {
+                let calls = items.iter().map(|(n, what)| self.stock.release(at, shopper(*n), *what));
+                for ((n, what), answer) in
+                    items.iter().zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default())
+                {
+                    prop_assert_eq!(&answer.value, &self.lane.release(&shopper(*n), *what), "s{}", n);
+                    self.seen.answer("release", &answer.value);
+                }
+            }
+            Step::Begin(items) => {
+                let calls = items
+                    .iter()
+                    .map(|(n, order)| self.stock.begin_checkout(at, shopper(*n), order_id(*n, *order)));
+                for ((n, order), answer) in
+                    items.iter().zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default())
+                {
+                    let (who, order) = (shopper(*n), order_id(*n, *order));
+                    let expected = self.lane.begin_checkout(answer.now, &who, order);
+                    prop_assert_eq!(&answer.value, &expected, "{} {}", who, order);
+                    self.seen.answer("begin_checkout", &answer.value);
+                    if let Begun::Ok { quantity, device, hold } = answer.value {
+                        let order = LaneOrder {
+                            order,
+                            shopper: who,
+                            device,
+                            quantity,
+                            status: OrderStatus::Pending,
+                            hold_command: hold,
+                        };
+                        let epoch = at.epoch;
+                        self.begun.insert(order.order.to_string(), Beginning { order, epoch });
+                    }
+                }
+            }
+            Step::Finish(items) => {
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|(n, order, undone)| self.outcome(*n, order_id(*n, *order), *undone))
+                    .collect();
+                let calls = items
+                    .iter()
+                    .map(|(who, order, outcome)| self.stock.finish_checkout(at, who.clone(), *order, *outcome));
+                let answers = join_all(calls).await;
+                for ((who, order, outcome), answer) in
+                    items.iter().zip(all_told(answers, refusal)?.unwrap_or_default())
+                {
+                    let expected = self.lane.finish_checkout(who, *order, *outcome);
+                    prop_assert_eq!(answer, expected, "{} {} {:?}", who, order, outcome);
+                    self.seen.answer("finish_checkout", &(*outcome));
+                }
+            }
+            Step::Person(items) => {
+                let calls = items.iter().map(|n| self.stock.person(at, shopper(*n)));
+                for (n, answer) in items.iter().zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default()) {
+                    prop_assert_eq!(answer.value, self.lane.person(&shopper(*n)));
+                    self.seen.answer("person", &"ok");
+                }
+            }
+            Step::Join { items, close } => self.join(items, *close, at).await?,
+            Step::Place(items) => {
+                let calls = items.iter().map(|n| self.stock.place(self.sale.id, shopper(*n)));
+                for (n, answer) in items.iter().zip(join_all(calls).await) {
+                    let answer = sound(answer)?.value;
+                    prop_assert_eq!(answer.admitted, self.line.admitted);
+                    prop_assert_eq!(answer.value, self.line.stands_where(shopper(*n).as_str()));
+                    self.seen.answer("place", &answer.value);
+                }
+            }
+            Step::Leave(n) => {
+                let left = sound(self.stock.leave(self.sale.id, &shopper(*n)).await)?;
+                prop_assert_eq!(left, self.line.leave(shopper(*n).as_str()));
+                self.promised.retain(|who| self.line.stands(who));
+                self.lost_places.remove(shopper(*n).as_str());
+                self.seen.answer("leave", &left);
+            }
+            Step::Commit(n) => self.commit(*n)?,
+            Step::Cancel(n) => {
+                let mut pending: Vec<_> = self
+                    .books
+                    .orders
+                    .values_mut()
+                    .filter(|order| order.status == OrderStatus::Pending)
+                    .collect();
+                let among = pending.len().max(1);
+                if let Some(order) = pending.get_mut(usize::from(*n) % among) {
+                    order.status = OrderStatus::Cancelled;
+                    self.seen.answer("cancel", &"Ok");
+                }
+                return Ok(false);
+            }
+            Step::Claim(items) => {
+                let wanted: Vec<_> = items.iter().map(|(n, quantity)| (shopper(*n), *quantity)).collect();
+                let Some(answers) = told(self.stock.claim(at, &wanted).await, refusal)? else {
+                    return Ok(true);
+                };
+                prop_assert_eq!(answers.value.len(), wanted.len());
+                for ((who, quantity), answer) in wanted.iter().zip(answers.value) {
+                    prop_assert_eq!(answer, self.lane.claim(answers.now, who, *quantity), "{}", who);
+                    self.seen.answer("claim", &answer);
+                }
+            }
+            Step::Expire => self.expire(at).await?,
+            Step::Return(items) => {
+                let cancelled: Vec<LaneOrder> = self
+                    .books
+                    .orders
+                    .values()
+                    .filter(|order| order.status == OrderStatus::Cancelled && order.quantity > 0)
+                    .cloned()
+                    .collect();
+                let orders: Vec<LaneOrder> =
+                    items.iter().filter_map(|n| pick(&cancelled, *n).cloned()).collect();
+                self.return_units(at, &orders).await?;
+            }
+            Step::Supply(supply) => self.set_supply(*supply).await?,
+            Step::Admit(most) => {
+                let (last_place, waiting, called) = sound(self.stock.admit(self.sale.id, *most).await)?;
+                let expected = self.line.admit(*most);
+                prop_assert_eq!((last_place, waiting, called.clone()), expected);
+                if waiting == 0 && called.is_empty() {
+                    self.looks.push((self.books.epoch, last_place));
+                    let old = self.looks.len().saturating_sub(LOOKS);
+                    self.looks.drain(..old);
+                }
+                self.seen.answer("admit", &called.len());
+            }
+            Step::Settle(items) => {
+                let verdicts: Vec<_> = items.iter().map(|(n, verdict)| (shopper(*n), *verdict)).collect();
+                let admitted = sound(self.stock.settle_admission(self.sale.id, &verdicts).await)?;
+                for (who, verdict) in &verdicts {
+                    if *verdict == Verdict::Served && self.line.admitting.contains_key(who.as_str()) {
+                        self.seen.answer("settle_admission", verdict);
+                    }
+                    self.line.settle(who.as_str(), *verdict);
+                }
+                prop_assert_eq!(admitted, self.line.admitted);
+                self.promised.retain(|who| self.line.stands(who));
+            }
+            Step::OpenGate(n) => {
+                if let Some((epoch, place)) = pick(&self.looks, *n).copied()
+                    // With several lanes everybody goes through the line.
+                    && self.sale.lanes.len() == 1
+                {
+                    self.open_gate(LaneRef { epoch, ..at }, place).await?;
+                }
+            }
+            Step::Lead { token, lease_ms } => self.lead(&token.to_string(), *lease_ms).await?,
+            Step::Tick(token) => self.tick(&token.to_string()).await?,
+            Step::Settings(settings) => self.change(settings).await?,
+            Step::Pass { shopper, lease, hold } => self.pass(*shopper, *lease, *hold).await?,
+            Step::Save => self.save().await?,
+            Step::Lose(loss) => {
+                self.lose(*loss).await?;
+                return Ok(false);
+            }
+            Step::Rebuild(stages) => {
+                self.rebuild(*stages).await?;
+                return Ok(false);
+            }
+            Step::Resume(n) => {
+                if !self.stopped.is_empty() {
+                    let rebuild = self.stopped.remove(usize::from(*n) % self.stopped.len());
+                    self.carry_on(rebuild, 3).await?;
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Postgres has the order: committed. It has not: it never will, or the command was no checkout.
+    fn outcome(&mut self, n: u8, order: OrderId, undone: bool) -> (ShopperId, OrderId, Finish) {
+        let (who, key) = (shopper(n), order.to_string());
+        let outcome = match self.books.orders.get(&key) {
+            Some(order) if order.quantity > 0 => Finish::Committed,
+            Some(_) => Finish::Refused,
+            None if undone => Finish::Undone,
+            None => {
+                let abandoned = LaneOrder {
+                    order,
+                    shopper: who.clone(),
+                    device: device(0),
+                    quantity: 0,
+                    status: OrderStatus::Cancelled,
+                    hold_command: "-".into(),
+                };
+                self.books.orders.insert(key.clone(), abandoned);
+                Finish::Refused
+            }
+        };
+        if outcome != Finish::Committed {
+            self.begun.remove(&key);
+        }
+        (who, order, outcome)
+    }
+
+    /// As Postgres does it: once, in this epoch only, and never more than there is.
+    fn commit(&mut self, n: u8) -> Checked {
+        let begun: Vec<&Beginning> = self.begun.values().collect();
+        let Some(beginning) = pick(&begun, n).copied().cloned() else {
+            return Ok(());
+        };
+        let Beginning { order, epoch } = beginning;
+        let key = order.order.to_string();
+        self.begun.remove(&key);
+        if epoch != self.books.epoch || self.books.orders.contains_key(&key) {
+            self.seen.answer("commit", &"Refused");
+            return Ok(());
+        }
+        self.seen.answer("commit", &"Ok");
+        self.books.orders.insert(key, order);
+        prop_assert!(
+            self.books.allocated() <= self.books.supply,
+            "Redis has let more into a checkout than Postgres has"
+        );
+        Ok(())
+    }
+
+    async fn expire(&mut self, at: LaneRef) -> Checked {
+        let refusal = self.lane.refuses(at.epoch);
+        if let Some(answer) = told(self.stock.expire(at).await, refusal)? {
+            prop_assert_eq!(&answer.value, &self.lane.expire(answer.now));
+            for overdue in &answer.value {
+                self.seen.answer("expire", overdue);
+            }
+        }
+        Ok(())
+    }
+
+    async fn return_units(&mut self, at: LaneRef, orders: &[LaneOrder]) -> Checked {
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let items: Vec<_> = orders
+            .iter()
+            .map(|o| (o.shopper.clone(), o.order, o.quantity, o.device.clone()))
+            .collect();
+        let refusal = self.lane.refuses(at.epoch);
+        if told(self.stock.return_units(at, &items).await, refusal)?.is_some() {
+            for order in orders {
+                let known = self.lane.returned.contains(&order.order.to_string());
+                self.seen.answer("return_units", &if known { "again" } else { "ok" });
+                self.lane.return_units(&order.shopper, order.order);
+            }
+        }
+        Ok(())
+    }
+
+    /// More begins in Postgres, less in Redis.
+    async fn set_supply(&mut self, supply: u32) -> Checked {
+        let less = supply < self.books.supply;
+        if !less {
+            self.books.supply = supply;
+        }
+        let at = self.at(false);
+        let refusal = self.lane.refuses(at.epoch);
+        if let Some(now) = told(self.stock.set_supply(at, supply.into()).await, refusal)? {
+            prop_assert_eq!(now, u64::from(self.lane.set_supply(supply)));
+            if less {
+                self.books.supply = now as u32;
+            }
+            self.seen.answer("set_supply", &if now == u64::from(supply) { "all" } else { "in use" });
+        }
+        Ok(())
+    }
+
+    async fn join(&mut self, items: &[super::step::JoinItem], close: bool, at: LaneRef) -> Checked {
+        let items: Vec<Join> = items
+            .iter()
+            .map(|item| Join {
+                shopper: shopper(item.shopper),
+                device: device(item.device),
+                quantity: item.quantity,
+                old_place: self.lost_places.get(shopper(item.shopper).as_str()).copied(),
+            })
+            .collect();
+        let answers = join_all(items.iter().map(|item| self.stock.join(self.sale.id, item.clone()))).await;
+        for (item, answer) in items.iter().zip(answers) {
+            let answer = sound(answer)?;
+            let (now, answer) = (answer.now, answer.value);
+            prop_assert_eq!(answer.admitted, self.line.admitted);
+            let who = item.shopper.as_str();
+            let place = match answer.value {
+                Joined::Waiting { place, .. } => Some(place),
+                _ => None,
+            };
+            let stood = self.line.stands(who);
+            let mut expected = self.line.join(now, item, place);
+            self.seen.answer("join", &answer.value);
+            if let (Joined::Waiting { position, .. }, Joined::Waiting { position: about, .. }) =
+                (&mut expected, &answer.value)
+                && item.old_place.is_some()
+            {
+                *position = *about;
+            }
+            prop_assert_eq!(&answer.value, &expected, "{:?}", item);
+            let Some(place) = place else { continue };
+            if !stood && item.old_place.is_none() {
+                prop_assert!(place > self.greatest_place, "{} is given after {}", place, self.greatest_place);
+                prop_assert!(
+                    place / 1000 == now || place == self.greatest_place + 1,
+                    "{place} is given at {now}"
+                );
+                self.greatest_place = place;
+            }
+            if self.sale.lanes.len() > 1 && !stood {
+                let owner = self.bound.entry(item.device.to_string()).or_insert_with(|| who.to_owned());
+                prop_assert_eq!(owner, who, "a device has changed hands");
+            }
+            if close {
+                let refusal = self.lane.refuses(at.epoch);
+                if told(self.stock.close_gate(at, place).await, refusal)?.is_some() {
+                    self.lane.close_gate(place);
+                    self.promised.insert(who.to_owned());
+                }
+            }
+        }
+        self.lost_places.retain(|who, _| !self.line.stands(who));
+        Ok(())
+    }
+
+    async fn open_gate(&mut self, at: LaneRef, place: u64) -> Checked {
+        let refusal = self.lane.refuses(at.epoch);
+        if told(self.stock.open_gate(at, place).await, refusal)?.is_some() {
+            self.lane.open_gate(place);
+            self.seen.answer("set_gate", &if self.lane.gate_open { "open" } else { "line" });
+        }
+        Ok(())
+    }
+
+    async fn lead(&mut self, token: &str, lease_ms: u64) -> Checked {
+        let lease = Duration::from_millis(lease_ms);
+        let leads = sound(self.stock.lead(self.sale.id, token, lease).await)?;
+        prop_assert_eq!(leads, self.line.lead(token, lease_ms));
+        self.seen.answer("lead", &leads);
+        if leads && lease_ms < LONG_MS {
+            let key = self.stock.keys().sale("leader", self.sale.id);
+            while raw(self.stock.client().exists::<u64, _>(&key).await)? > 0 {}
+            self.line.leader = None;
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self, token: &str) -> Checked {
+        let leads = self.line.leader.as_deref() == Some(token);
+        match self.stock.number_tick(self.sale.id, token).await {
+            Err(Error::NotLeader) => prop_assert!(!leads),
+            answer => {
+                let number = sound(answer)?;
+                prop_assert!(leads);
+                self.line.tick = number.now.max(self.line.tick + 1);
+                let waiting = self.line.queue.len() as u64;
+                let told = (number.seq, number.waiting, number.admitted);
+                prop_assert_eq!(told, (self.line.tick, waiting, self.line.admitted));
+                self.seen.answer("number_tick", &"Ok");
+            }
+        }
+        Ok(())
+    }
+
+    // -------------------------------------------------------------------------------------------- settings, and time
+
+    async fn open_sale(&mut self) -> Checked {
+        sound(self.stock.open_sale(&self.sale).await)?;
+        self.line.open(&self.sale);
+        Ok(())
+    }
+
+    /// As the reconciler brings a living lane up to date.
+    async fn change(&mut self, new: &NewSettings) -> Checked {
+        let now = Utc::now();
+        let ms = |short| if short { 1 } else { LONG_MS };
+        (self.sale.hold_ms, self.sale.claim_ms) = (ms(new.short_holds), ms(new.short_claims));
+        self.sale.status = new.status;
+        self.sale.start_time = now + TimeDelta::hours(new.starts);
+        self.sale.end_time = now + TimeDelta::hours(new.ends);
+        self.sale.room_opens_at = now + TimeDelta::hours(new.room_opens);
+        self.open_sale().await?;
+        if self.probe().await? == LaneLife::Open {
+            sound(self.stock.open_lane(&self.sale, self.books.info(), 0, 0).await)?;
+            self.lane.update(&self.sale);
+        }
+        Ok(())
+    }
+
+    async fn probe(&mut self) -> Checked<LaneLife> {
+        let at = self.at(false);
+        let life = sound(self.stock.probe_lane(at).await)?;
+        prop_assert_eq!(life, self.lane.probe(at.epoch));
+        self.seen.answer("probe_lane", &life);
+        Ok(life)
+    }
+
+    /// Time passes for one shopper: of a checkout its lease, its hold, or both; of the rest the deadline.
+    async fn pass(&mut self, n: u8, lease: bool, hold: bool) -> Checked {
+        let who = shopper(n);
+        let Some(record) = self.lane.records.get_mut(who.as_str()) else {
+            return Ok(());
+        };
+        if self.lane.epoch.is_none() || !running(record) {
+            return Ok(());
+        }
+        let ordering = record.state == RecordState::Ordering;
+        if lease || !ordering {
+            record.until = LONG_AGO;
+        }
+        if record.state == RecordState::Held || hold && ordering {
+            record.held_until = LONG_AGO;
+        }
+        let (until, text) = (record.until, text(record));
+        let (keys, at, client) = (self.stock.keys(), self.at(false), self.stock.client());
+        raw(client.hset::<(), _, _>(keys.lane("holds", at), (who.as_str(), text)).await)?;
+        let deadline = (until as f64, who.as_str());
+        raw(client
+            .zadd::<(), _, _>(keys.lane("deadlines", at), None, None, false, false, deadline)
+            .await)
+    }
+
+    // ----------------------------------------------------------------------------------------------- loss and rebuild
+
+    async fn copy(&self, from: &str, to: &str) -> Checked {
+        for key in self.keys() {
+            let copy = CustomCommand::new_static("COPY", ClusterHash::FirstKey, false);
+            let args = vec![format!("{key}{from}"), format!("{key}{to}"), "REPLACE".into()];
+            raw(self.stock.client().unlink::<(), _>(&args[1]).await)?;
+            raw(self.stock.client().custom::<u64, _>(copy, args).await)?;
+        }
+        Ok(())
+    }
+
+    async fn save(&mut self) -> Checked {
+        self.copy("", ":saved").await?;
+        self.saved = Some(Saved {
+            lane: self.lane.clone(),
+            line: self.line.clone(),
+            promised: self.promised.clone(),
+        });
+        Ok(())
+    }
+
+    async fn lose(&mut self, loss: Loss) -> Checked {
+        let (at, client) = (self.at(false), self.stock.client().clone());
+        let key = |name| self.stock.keys().lane(name, at);
+        let runs = self.lane.refuses(at.epoch).is_none() && !self.lane.deadlines().is_empty();
+        match loss {
+            Loss::Restart => {}
+            Loss::OlderFile => {
+                let Some(saved) = self.saved.clone() else { return Ok(()) };
+                self.copy(":saved", "").await?;
+                self.lose_places(&saved.line);
+                (self.lane, self.line, self.promised) = (saved.lane, saved.line, saved.promised);
+            }
+            Loss::Everything => {
+                raw(client.unlink::<(), _>(self.keys()).await)?;
+                self.lose_places(&Line::default());
+                (self.lane, self.line) = (Lane::default(), Line::default());
+                self.promised.clear();
+            }
+            Loss::Records | Loss::Deadlines if !runs => return Ok(()),
+            Loss::Records => {
+                raw(client.unlink::<(), _>(key("holds")).await)?;
+                self.lane.records.clear();
+            }
+            Loss::Deadlines => raw(client.unlink::<(), _>(key("deadlines")).await)?,
+        }
+        self.seen.answer("lose", &loss);
+        if matches!(loss, Loss::Records | Loss::Deadlines) {
+            let life = sound(self.stock.probe_lane(at).await)?;
+            prop_assert_eq!(life, LaneLife::Lost);
+            return self.rebuild(3).await;
+        }
+        if self.lane.epoch.is_some() {
+            raw(client.hset::<(), _, _>(key("stock"), ("run", OTHER_RUN)).await)?;
+            self.lane.other_life = true;
+        }
+        Ok(())
+    }
+
+    /// Who stands in the line now, and not in the one that is left, may ask for the old place.
+    fn lose_places(&mut self, left: &Line) {
+        let queue = self.line.queue.iter().map(|(place, who)| (who.clone(), *place));
+        let admitting = self.line.admitting.iter().map(|(who, place)| (who.clone(), *place));
+        self.lost_places.extend(queue.chain(admitting));
+        self.lost_places.retain(|who, _| !left.stands(who));
+        // In a line from before, devices are bound as they were then.
+        self.bound.clear();
+    }
+
+    async fn rebuild(&mut self, stages: u8) -> Checked {
+        self.open_sale().await?;
+        let above = match self.stock.probe_lane(self.at(false)).await {
+            Ok(LaneLife::OtherEpoch(epoch)) => epoch,
+            other => sound(other).map(|_| 0)?,
+        };
+        self.books.epoch = self.books.epoch.max(above) + 1;
+        let rebuild = Rebuild {
+            snapshot: self.books.snapshot(),
+            settled: None,
+            refilled: false,
+        };
+        self.carry_on(rebuild, stages).await
+    }
+
+    async fn carry_on(&mut self, mut rebuild: Rebuild, stages: u8) -> Checked {
+        let epoch = rebuild.snapshot.info.epoch;
+        let at = LaneRef { epoch, ..self.at(false) };
+        for _ in 0..stages {
+            let (answer, expected) = match &rebuild {
+                Rebuild { settled: None, .. } => {
+                    let expected = self.lane.lock(epoch);
+                    let answer = self.stock.lock_lane(at).await;
+                    let answer = match answer {
+                        Ok(mut records) => {
+                            records.sort_by_key(|record| record.shopper.to_string());
+                            let known: Vec<_> = self.lane.records.values().cloned().collect();
+                            prop_assert_eq!(&records, &known);
+                            rebuild.settled = Some(settle(records, &rebuild.snapshot));
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    };
+                    (answer, expected)
+                }
+                Rebuild { settled: Some(settled), refilled: false, .. } => {
+                    let expected = self.lane.refill(epoch, settled, &rebuild.snapshot);
+                    let answer = self.stock.refill_lane(at, settled, &rebuild.snapshot).await;
+                    // With nothing to write there is nothing to be refused.
+                    let expected = if answer.is_ok() && nothing(settled, &rebuild.snapshot) { Ok(()) } else { expected };
+                    rebuild.refilled = true;
+                    (answer, expected)
+                }
+                Rebuild { settled: Some(settled), snapshot, .. } => {
+                    let expected = self.lane.open(&self.sale, snapshot);
+                    let answer =
+                        self.stock.open_lane(&self.sale, snapshot.info, settled.claimed, settled.held).await;
+                    if answer.is_ok() {
+                        self.seen.answer("rebuild", &"ok");
+                        for revoked in &settled.revoked {
+                            self.seen.answer("revoked", &revoked.state);
+                        }
+                    }
+                    told(answer, expected.err())?;
+                    return Ok(());
+                }
+            };
+            if told(answer, expected.err())?.is_none() {
+                self.seen.answer("rebuild", &"overtaken");
+                return Ok(());
+            }
+        }
+        self.stopped.push(rebuild);
+        Ok(())
+    }
+
+    // ---------------------------------------------------------------------------------------------- what must hold
+
+    async fn check(&self) -> Checked {
+        let (redis, model) = (self.lane_in_redis().await?, self.lane_in_model());
+        prop_assert_eq!(redis, model, "the lane in Redis, and in the model");
+        let (redis, model) = (self.line_in_redis().await?, self.line_in_model());
+        prop_assert_eq!(redis, model, "the line in Redis, and in the model");
+        prop_assert!(self.books.allocated() <= self.books.supply, "I2: oversold");
+        if self.lane.epoch.is_none() {
+            return Ok(());
+        }
+
+        let counters = sound(self.stock.counters(self.at(false)).await)?;
+        prop_assert!(counters.balanced(), "I1: {:?}", counters);
+        prop_assert_eq!(counters, self.lane.counters());
+        prop_assert!(self.lane.balance() >= 0, "I1: oversold");
+        let settings = &self.lane.settings;
+        for (device, units) in self.lane.devices() {
+            prop_assert!(units <= settings.device_limit, "I7: {} units of {}", units, device);
+        }
+        let bought = self.lane.bought();
+        for n in 0..SHOPPERS {
+            let who = shopper(n);
+            let record = self.lane.records.get(who.as_str());
+            let in_cart = record.filter(|record| running(record)).map_or(0, |record| record.quantity);
+            let units = bought.get(who.as_str()).copied().unwrap_or(0) + in_cart;
+            prop_assert!(units <= settings.shopper_limit, "I7: {} units of {}", units, who);
+        }
+        prop_assert!(
+            !self.lane.gate_open || self.promised.is_empty(),
+            "I8: the gate is open, and {:?} wait",
+            self.promised
+        );
+        if self.lane.refuses(self.books.epoch).is_none() {
+            self.agree()?;
+        }
+        Ok(())
+    }
+
+    /// Every order in Postgres has its units in Redis, and none has them that is not there.
+    fn agree(&self) -> Checked {
+        let ordering: HashMap<&str, u32> = self
+            .lane
+            .records
+            .values()
+            .filter(|record| record.state == RecordState::Ordering)
+            .map(|record| (record.order.as_str(), record.quantity))
+            .collect();
+        for (id, order) in &self.books.orders {
+            if order.status != OrderStatus::Cancelled {
+                let sold = self.lane.sold.get(id).map(|sold| sold.quantity);
+                let units = sold.or(ordering.get(id.as_str()).copied());
+                prop_assert_eq!(units, Some(order.quantity), "the units of {}", id);
+            }
+        }
+        for id in self.lane.sold.keys() {
+            prop_assert!(self.books.orders.contains_key(id), "{} is sold to nobody", id);
+        }
+        Ok(())
+    }
+
+    async fn lane_in_redis(&self) -> Checked<BTreeMap<&'static str, Map>> {
+        let (client, at) = (self.stock.client(), self.at(false));
+        let [stock, holds, deadlines, bought, devices, returned] =
+            LANE_KEYS.map(|name| self.stock.keys().lane(name, at));
+        let (stock, holds, deadlines, bought, devices, returned) = raw(tokio::try_join!(
+            client.hgetall::<Map, _>(stock),
+            client.hgetall::<Map, _>(holds),
+            client.zrange::<Vec<(String, f64)>, _, _, _>(deadlines, 0, -1, None, false, None, true),
+            client.hgetall::<Map, _>(bought),
+            client.hgetall::<Map, _>(devices),
+            client.smembers::<BTreeSet<String>, _>(returned),
+        ))?;
+        let open = stock.contains_key("epoch");
+        let mut stock = stock;
+        stock.retain(|field, _| field != "fetched_at" && field != "version" && (open || field == "rebuilding"));
+        if let Some(run) = stock.get_mut("run") {
+            *run = (run == OTHER_RUN).to_string();
+        }
+        for counted in ["reservations", "expired", "gate_place"] {
+            if open {
+                stock.entry(counted.into()).or_insert_with(|| "0".into());
+            }
+        }
+        let deadlines = deadlines.into_iter().map(|(who, until)| (who, (until as u64).to_string()));
+        let returned = returned.into_iter().map(|order| (order, String::new()));
+        let mut lane = BTreeMap::from([("stock", stock), ("holds", holds), ("returned", returned.collect())]);
+        if open {
+            lane.extend([("deadlines", deadlines.collect()), ("bought", bought), ("devices", devices)]);
+        }
+        Ok(lane)
+    }
+
+    fn lane_in_model(&self) -> BTreeMap<&'static str, Map> {
+        let lane = &self.lane;
+        let words = |units: BTreeMap<String, u32>| -> Map {
+            units.into_iter().map(|(name, units)| (name, units.to_string())).collect()
+        };
+        let mut stock = Map::new();
+        let mut field = |name: &str, value: String| stock.insert(name.into(), value);
+        if let Some(rebuilding) = lane.rebuilding {
+            field("rebuilding", rebuilding.to_string());
+        }
+        let mut view = BTreeMap::new();
+        if let Some(epoch) = lane.epoch {
+            let (counters, settings) = (lane.counters(), &lane.settings);
+            for (name, value) in [
+                ("epoch", u64::from(epoch)),
+                ("supply", counters.supply),
+                ("available", counters.available),
+                ("claimed", counters.claimed),
+                ("held", counters.held),
+                ("ordering", counters.ordering),
+                ("sold", counters.sold),
+                ("reservations", counters.reservations),
+                ("expired", counters.expired),
+                ("gate_place", lane.gate_place),
+                ("opens_at", settings.opens_at),
+                ("closes_at", settings.closes_at),
+                ("paused", settings.paused.into()),
+                ("shopper_limit", settings.shopper_limit.into()),
+                ("device_limit", settings.device_limit.into()),
+                ("hold_ms", settings.hold_ms),
+                ("claim_ms", settings.claim_ms),
+            ] {
+                field(name, value.to_string());
+            }
+            field("run", lane.other_life.to_string());
+            field("gate", if lane.gate_open { "open" } else { "line" }.into());
+            let deadlines = lane.deadlines().into_iter();
+            view.insert("deadlines", deadlines.map(|(who, until)| (who, until.to_string())).collect());
+            view.insert("bought", words(lane.bought()));
+            view.insert("devices", words(lane.devices()));
+        }
+        let records = lane.records.iter().map(|(who, record)| (who.clone(), text(record)));
+        view.insert("holds", records.collect());
+        view.insert("returned", lane.returned.iter().map(|order| (order.clone(), String::new())).collect());
+        view.insert("stock", stock);
+        view
+    }
+
+    async fn line_in_redis(&self) -> Checked<Line> {
+        let client = self.stock.client();
+        let [sale, queue, admitting, devices, wants, leader] =
+            SALE_KEYS.map(|name| self.stock.keys().sale(name, self.sale.id));
+        let (sale, queue, admitting, devices, wants, leader) = raw(tokio::try_join!(
+            client.hgetall::<Map, _>(sale),
+            client.zrange::<Vec<(String, f64)>, _, _, _>(queue, 0, -1, None, false, None, true),
+            client.zrange::<Vec<(String, f64)>, _, _, _>(admitting, 0, -1, None, false, None, true),
+            client.hgetall::<Map, _>(devices),
+            client.hgetall::<BTreeMap<String, u32>, _>(wants),
+            client.get::<Option<String>, _>(leader),
+        ))?;
+        let number = |field: &str| sale.get(field).and_then(|text| text.parse().ok()).unwrap_or(0);
+        // The phase is one of the model's own words, or the comparison fails.
+        let phase = sale.get("phase").map(|phase| {
+            let words = ["open", "live", "paused", "ended", "cancelled"];
+            words.into_iter().find(|word| word == phase).unwrap_or("?")
+        });
+        Ok(Line {
+            settings: phase.map(|phase| super::line::Settings {
+                phase,
+                room_opens_at: number("room_opens_at"),
+                ends_at: number("ends_at"),
+                lanes: number("lanes") as usize,
+            }),
+            queue: queue.into_iter().map(|(who, place)| (place as u64, who)).collect(),
+            admitting: admitting.into_iter().map(|(who, place)| (who, place as u64)).collect(),
+            devices,
+            wants,
+            last_place: number("last_place"),
+            admitted: number("admitted"),
+            tick: number("tick"),
+            leader,
+        })
+    }
+
+    fn line_in_model(&self) -> Line {
+        self.line.clone()
+    }
+
+    /// Everything ends, and every unit is for sale again: none has leaked (I12).
+    async fn finish_all(&mut self) -> Checked {
+        if self.lane.refuses(self.books.epoch).is_some() {
+            self.rebuild(3).await?;
+        }
+        let at = self.at(false);
+        for n in 0..SHOPPERS {
+            self.pass(n, true, true).await?;
+        }
+        self.expire(at).await?;
+        let ordering: Vec<KeptRecord> = self
+            .lane
+            .records
+            .values()
+            .filter(|record| record.state == RecordState::Ordering)
+            .cloned()
+            .collect();
+        for record in ordering {
+            let order: OrderId = record.order.parse().expect("an order");
+            let n = record.shopper.as_str()[1..].parse().expect("a number");
+            let (who, order, outcome) = self.outcome(n, order, false);
+            let answer = sound(self.stock.finish_checkout(at, who.clone(), order, outcome).await)?;
+            prop_assert_eq!(answer, self.lane.finish_checkout(&who, order, outcome));
+        }
+        for order in self.books.orders.values_mut() {
+            order.status = OrderStatus::Cancelled;
+        }
+        let orders: Vec<_> = self.books.orders.values().filter(|o| o.quantity > 0).cloned().collect();
+        self.return_units(at, &orders).await?;
+        self.check().await?;
+        let counters = sound(self.stock.counters(at).await)?;
+        prop_assert_eq!(counters.available, counters.supply, "I12: {:?}", counters);
+        prop_assert!(self.lane.devices().is_empty() && self.lane.bought().is_empty());
+        Ok(())
+    }
+}
+
+/// A record as Redis has it; see lua/lib/lane.lua.
+fn text(record: &KeptRecord) -> String {
+    let KeptRecord { state, quantity, until, asked, command, device, order, held_until, .. } = record;
+    format!("{} {quantity} {until} {asked} {command} {device} {order} {held_until}", state.word())
+}
+
+fn nothing(settled: &Settled, snapshot: &LaneSnapshot) -> bool {
+    settled.records.is_empty() && snapshot.orders.is_empty()
+}

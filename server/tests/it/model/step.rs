@@ -1,0 +1,249 @@
+//! What may happen to a sale, drawn at random. Shoppers, devices, commands and orders are small numbers, so that they meet.
+
+use flashsale::stock::{How, Verdict, What};
+use flashsale_protocol::Phase;
+use proptest::{
+    collection::vec,
+    prelude::{Just, Strategy, any, prop_oneof},
+};
+
+pub const SHOPPERS: u8 = 5;
+pub const DEVICES: u8 = 3;
+/// Commands and orders of one shopper.
+const IDS: u8 = 5;
+const MOST_UNITS: u32 = 8;
+const MOST_ITEMS: usize = 4;
+
+/// What stays the same in one case.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub supply: u32,
+    pub shopper_limit: u32,
+    pub device_limit: u32,
+    pub lanes: u16,
+    pub short_holds: bool,
+    pub short_claims: bool,
+    pub gate_open: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Turn {
+    pub step: Step,
+    /// Further calls with the same contents: the reply to the one before was lost.
+    pub repeats: u8,
+    /// By a gateway that does not know of the lane's last epoch yet.
+    pub old_epoch: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum Step {
+    // Shoppers, several at once.
+    Reserve(Vec<ReserveItem>),
+    Release(Vec<(u8, What)>),
+    Begin(Vec<(u8, u8)>),
+    /// How it ends is for Postgres to say; true: the command was no checkout, unless Postgres has the order.
+    Finish(Vec<(u8, u8, bool)>),
+    Person(Vec<u8>),
+    Join {
+        items: Vec<JoinItem>,
+        /// False: the gateway has died before it closed the gate, and has promised nothing.
+        close: bool,
+    },
+    Place(Vec<u8>),
+    Leave(u8),
+    // Postgres. A number picks one of those that there are.
+    Commit(u8),
+    Cancel(u8),
+    // Workers.
+    Claim(Vec<(u8, u32)>),
+    Expire,
+    Return(Vec<u8>),
+    Supply(u32),
+    Admit(usize),
+    Settle(Vec<(u8, Verdict)>),
+    /// By what was seen of the line at one of the last looks.
+    OpenGate(u8),
+    Lead {
+        token: u8,
+        lease_ms: u64,
+    },
+    Tick(u8),
+    Settings(NewSettings),
+    // Time.
+    Pass {
+        shopper: u8,
+        lease: bool,
+        hold: bool,
+    },
+    // Loss and rebuild.
+    Save,
+    Lose(Loss),
+    /// The worker stops after so many of lock, refill, open.
+    Rebuild(u8),
+    /// A worker that had stopped goes on.
+    Resume(u8),
+}
+
+#[derive(Debug, Clone)]
+pub struct ReserveItem {
+    pub shopper: u8,
+    pub quantity: u32,
+    pub how: How,
+    pub command: u8,
+    pub device: u8,
+}
+
+#[derive(Debug, Clone)]
+pub struct JoinItem {
+    pub shopper: u8,
+    pub device: u8,
+    pub quantity: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewSettings {
+    pub short_holds: bool,
+    pub short_claims: bool,
+    pub status: Phase,
+    /// Hours from now.
+    pub starts: i64,
+    pub ends: i64,
+    pub room_opens: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Loss {
+    /// Redis was started anew, and has its data.
+    Restart,
+    /// … and has the data of the last `Save`.
+    OlderFile,
+    Everything,
+    Records,
+    Deadlines,
+}
+
+pub fn terms() -> impl Strategy<Value = Terms> {
+    (
+        0..=MOST_UNITS,
+        1u32..=3,
+        1u32..=4,
+        prop_oneof![3 => Just(1u16), 1 => Just(2)],
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(supply, shopper_limit, device_limit, lanes, short_holds, short_claims, gate_open)| Terms {
+                supply,
+                shopper_limit,
+                device_limit,
+                lanes,
+                short_holds,
+                short_claims,
+                gate_open,
+            },
+        )
+}
+
+pub fn turns(most: usize) -> impl Strategy<Value = Vec<Turn>> {
+    let turn = (
+        step(),
+        prop_oneof![6 => Just(0u8), 2 => Just(1), 1 => Just(2)],
+        proptest::bool::weighted(0.05),
+    )
+        .prop_map(|(step, repeats, old_epoch)| Turn {
+            step,
+            repeats,
+            old_epoch,
+        });
+    vec(turn, 1..=most)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        14 => several(reserve_item()).prop_map(Step::Reserve),
+        4 => several((shopper(), what())).prop_map(Step::Release),
+        12 => several((shopper(), 0..IDS)).prop_map(Step::Begin),
+        10 => several((shopper(), 0..IDS, proptest::bool::weighted(0.3))).prop_map(Step::Finish),
+        2 => several(shopper()).prop_map(Step::Person),
+        8 => (several(join_item()), proptest::bool::weighted(0.9)).prop_map(|(items, close)| Step::Join { items, close }),
+        2 => several(shopper()).prop_map(Step::Place),
+        4 => shopper().prop_map(Step::Leave),
+        10 => any::<u8>().prop_map(Step::Commit),
+        4 => any::<u8>().prop_map(Step::Cancel),
+        7 => several((shopper(), 1u32..=3)).prop_map(Step::Claim),
+        6 => Just(Step::Expire),
+        5 => several(any::<u8>()).prop_map(Step::Return),
+        4 => (0..=MOST_UNITS + 2).prop_map(Step::Supply),
+        7 => (0usize..=4).prop_map(Step::Admit),
+        7 => several((shopper(), prop_oneof![Just(Verdict::Served), Just(Verdict::Back)])).prop_map(Step::Settle),
+        7 => any::<u8>().prop_map(Step::OpenGate),
+        3 => (0..3u8, prop_oneof![Just(0u64), Just(1), Just(3_600_000)])
+            .prop_map(|(token, lease_ms)| Step::Lead { token, lease_ms }),
+        2 => (0..3u8).prop_map(Step::Tick),
+        5 => settings().prop_map(Step::Settings),
+        5 => (shopper(), any::<bool>(), any::<bool>())
+            .prop_map(|(shopper, lease, hold)| Step::Pass { shopper, lease, hold }),
+        2 => Just(Step::Save),
+        3 => prop_oneof![
+            Just(Loss::Restart), Just(Loss::OlderFile), Just(Loss::Everything), Just(Loss::Records), Just(Loss::Deadlines),
+        ].prop_map(Step::Lose),
+        7 => prop_oneof![1 => 0..=2u8, 4 => Just(3)].prop_map(Step::Rebuild),
+        2 => any::<u8>().prop_map(Step::Resume),
+    ]
+}
+
+fn shopper() -> std::ops::Range<u8> {
+    0..SHOPPERS
+}
+
+fn several<T: std::fmt::Debug>(item: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
+    vec(item, 1..=MOST_ITEMS)
+}
+
+fn reserve_item() -> impl Strategy<Value = ReserveItem> {
+    let how = prop_oneof![4 => Just(How::All), 2 => Just(How::Partial), 1 => Just(How::Regain)];
+    (shopper(), 1u32..=3, how, 0..IDS, 0..DEVICES).prop_map(|(shopper, quantity, how, command, device)| ReserveItem {
+        shopper,
+        quantity,
+        how,
+        command,
+        device,
+    })
+}
+
+fn join_item() -> impl Strategy<Value = JoinItem> {
+    (shopper(), 0..DEVICES, 1u32..=2).prop_map(|(shopper, device, quantity)| JoinItem {
+        shopper,
+        device,
+        quantity,
+    })
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![Just(What::Held), Just(What::Claim)]
+}
+
+fn settings() -> impl Strategy<Value = NewSettings> {
+    let status = prop_oneof![
+        8 => Just(Phase::Live), 1 => Just(Phase::Paused), 1 => Just(Phase::Ended), 1 => Just(Phase::Cancelled),
+    ];
+    (
+        any::<bool>(),
+        any::<bool>(),
+        status,
+        prop_oneof![8 => Just(-1i64), 1 => Just(1)],
+        prop_oneof![8 => Just(2i64), 1 => Just(-1)],
+        prop_oneof![8 => Just(-2i64), 1 => Just(1)],
+    )
+        .prop_map(
+            |(short_holds, short_claims, status, starts, ends, room_opens)| NewSettings {
+                short_holds,
+                short_claims,
+                status,
+                starts,
+                ends,
+                room_opens,
+            },
+        )
+}

@@ -1,0 +1,201 @@
+//! Redis loses what it has: nothing sold is lost, nothing is sold twice, and everybody is told where they stand. The fault
+//! harness (`loadtest chaos`) does this to whole processes; here it is done to one sale, step by step.
+
+use crate::harness::{Client, World};
+use crate::purchase::{checkout, join_and_reserve};
+use flashsale::stock::rebuild::LaneLife;
+use flashsale_protocol::{
+    Code, Command, Done, EntryState, Hold, HoldState, Quantity, Reason, Role, SaleId, ServerMessage,
+};
+use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
+use fred::types::{ClusterHash, CustomCommand};
+use reqwest::Method;
+use serde_json::json;
+
+/// Everything that this world has in Redis.
+async fn forget_everything(world: &World) {
+    let stock = &world.server.app.stock;
+    let prefix = stock.keys().live(SaleId::from_parts(0, 0));
+    let (prefix, _) = prefix.split_once("live:").expect("a prefix");
+    assert!(prefix.starts_with("t_"), "only our own keys");
+    let keys = CustomCommand::new_static("KEYS", ClusterHash::Random, false);
+    let keys: Vec<String> = stock
+        .client()
+        .custom(keys, vec![format!("{prefix}*")])
+        .await
+        .expect("Redis");
+    let _: () = stock.client().del(keys).await.expect("Redis");
+}
+
+async fn hold(client: &mut Client, find: impl Fn(&Hold) -> bool) -> Hold {
+    client
+        .until(|message| match message {
+            ServerMessage::Hold(hold) if find(hold) => Some(hold.clone()),
+            _ => None,
+        })
+        .await
+}
+
+async fn join(client: &mut Client, sale: SaleId) {
+    client.watch(sale).await;
+    client
+        .ok(Command::Join {
+            sale,
+            quantity: Quantity::ONE,
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_has_forgotten_everything_is_rebuilt_and_shoppers_have_again_what_they_had() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "total_stock": 2 })).await;
+    let mut holder = world.shopper("holder").await;
+    join_and_reserve(&mut holder, sale).await;
+    let mut buyer = world.shopper("buyer").await;
+    join_and_reserve(&mut buyer, sale).await;
+    let order = checkout(&mut buyer, sale).await;
+    let mut waiters = Vec::new();
+    for name in ["first", "second"] {
+        let mut waiter = world.shopper(name).await;
+        join(&mut waiter, sale).await;
+        waiters.push(waiter);
+    }
+
+    forget_everything(&world).await;
+
+    let lost = hold(&mut holder, |hold| hold.state == HoldState::Revoked).await;
+    assert_eq!(lost.reason, Some(Reason::StockLost));
+    let again = hold(&mut holder, |hold| hold.reason == Some(Reason::Restored)).await;
+    assert_eq!(again.state, HoldState::Held);
+    for (position, waiter) in (1..).zip(&mut waiters) {
+        let entry = waiter
+            .until(|message| match message {
+                ServerMessage::Entry(entry) if entry.reason == Some(Reason::Restored) => Some(entry.clone()),
+                _ => None,
+            })
+            .await;
+        assert_eq!(entry.state, EntryState::Waiting);
+        // The first may be told before the second stands behind them, never the other way round.
+        assert!(entry.position <= position, "{entry:?}");
+    }
+    let facts = world.facts(sale).await;
+    assert_eq!(
+        (&facts["sold"], &facts["held"], &facts["available"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+
+    // What was sold stays sold, what is held can be bought, and what comes back goes to the first in line.
+    checkout(&mut holder, sale).await;
+    buyer.ok(Command::Cancel { order: order.order }).await;
+    waiters[0]
+        .until(|message| {
+            matches!(message, ServerMessage::Entry(e) if e.state == EntryState::Admitted).then_some(())
+        })
+        .await;
+    assert!(world.server.app.store.rebuilds(sale).await.expect("Postgres") >= 1);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_lane_of_another_life_of_redis_is_refused_at_once_and_comes_back_with_its_holds() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "total_stock": 2 })).await;
+    let mut holder = world.shopper("holder").await;
+    join_and_reserve(&mut holder, sale).await;
+    let app = &world.server.app;
+    let before = app.sale(sale).await.expect("the sale");
+    let at = before.lane_refs().next().expect("a lane");
+    let key = app
+        .stock
+        .keys()
+        .live(sale)
+        .replace("live:{", "stock:{")
+        .replace('}', ".0}");
+    let set: i64 = app
+        .stock
+        .client()
+        .hset(key, ("run", "another"))
+        .await
+        .expect("Redis");
+    assert_eq!(set, 0, "the field was there");
+    assert_eq!(app.stock.probe_lane(at).await.expect("Redis"), LaneLife::Lost);
+    let refused = app.stock.expire(at).await.expect_err("lost");
+    assert!(matches!(refused, flashsale::error::Error::LaneLost), "{refused}");
+
+    // The very checkout that is refused meanwhile goes through with the same id: the hold was kept.
+    let order = holder.insist(Command::Checkout { sale, payment: None }).await;
+    assert!(matches!(order, Done::Order(_)), "{order:?}");
+    let after = app.store.sale(sale).await.expect("Postgres").expect("the sale");
+    assert!(after.lanes[0].epoch > at.epoch);
+    let old = app.stock.expire(at).await.expect_err("fenced");
+    assert!(matches!(old, flashsale::error::Error::LaneFenced(_)), "{old}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_supply_can_be_raised_for_those_who_wait_and_lowered_as_far_as_units_are_free() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "total_stock": 1 })).await;
+    let mut first = world.shopper("first").await;
+    join_and_reserve(&mut first, sale).await;
+    let mut second = world.shopper("second").await;
+    join(&mut second, sale).await;
+    let boss = world.token("boss", Role::Admin);
+    let path = format!("/admin/sales/{sale}/supply");
+    let set = async |total: i64| {
+        let body = json!({ "total_stock": total }).to_string();
+        world.rest(Method::POST, &path, Some(&boss), &[], body).await
+    };
+    let answer = set(5).await;
+    assert_eq!(
+        (answer.status, &answer.body["total_stock"]),
+        (200, &json!(5)),
+        "{answer:?}"
+    );
+    second
+        .until(|message| {
+            matches!(message, ServerMessage::Entry(e) if e.state == EntryState::Admitted).then_some(())
+        })
+        .await;
+    // One in a cart, one set aside: two is the least.
+    let before = world.facts(sale).await;
+    let refusal = set(1).await;
+    assert_eq!(refusal.refusal(), Code::SupplyInUse);
+    assert!(refusal.detail().contains("can be 2"), "{refusal:?}");
+    assert_eq!(world.facts(sale).await, before);
+    assert_eq!(set(2).await.status, 200);
+    let facts = world.facts(sale).await;
+    assert_eq!((&facts["supply"], &facts["available"]), (&json!(2), &json!(0)));
+    for wrong in [0, -1, 2_147_483_648] {
+        assert_eq!(set(wrong).await.refusal(), Code::InvalidField);
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn units_move_to_the_lane_whose_shoppers_wait() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "total_stock": 2, "lanes": 2 })).await;
+    let info = world.server.app.sale(sale).await.expect("the sale");
+    // Two shoppers of one lane: the other lane's unit is for them too.
+    let mut names = (0..).map(|i| format!("u{i}"));
+    let mine = names
+        .by_ref()
+        .find(|name| info.lane_of(&name.parse().expect("an id")).lane == 0);
+    let other = names.find(|name| info.lane_of(&name.parse().expect("an id")).lane == 0);
+    for name in [mine, other].into_iter().flatten() {
+        let mut shopper = world.shopper(&name).await;
+        join_and_reserve(&mut shopper, sale).await;
+        checkout(&mut shopper, sale).await;
+    }
+    let lanes = world.server.app.store.lanes(sale).await.expect("Postgres");
+    assert_eq!(
+        lanes
+            .iter()
+            .map(|lane| (lane.supply, lane.allocated))
+            .collect::<Vec<_>>(),
+        [(2, 2), (0, 0)]
+    );
+    world.server.stop().await;
+}
