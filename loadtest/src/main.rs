@@ -1,5 +1,6 @@
 //! The load generator: shoppers by the thousand over real WebSockets, and a check of the invariants afterwards.
 
+mod bench;
 mod chaos;
 mod check;
 mod report;
@@ -23,6 +24,8 @@ enum Scenario {
     Rush(rush::Options),
     /// Everything goes wrong: processes die, stores forget, links break; then every invariant is checked.
     Chaos(chaos::Options),
+    /// The figures: orders per second, and what each script costs Redis; with a page that shows them.
+    Bench(bench::Options),
     /// Servers with one deliberate defect each: the check of the invariants must notice every one (debug builds only).
     Mutants(chaos::mutants::MutantOptions),
 }
@@ -32,6 +35,7 @@ async fn main() -> ExitCode {
     let passed = match Cli::parse().scenario {
         Scenario::Rush(options) => rush::run(options).await,
         Scenario::Chaos(options) => chaos::run(options).await,
+        Scenario::Bench(options) => bench::run(options).await,
         Scenario::Mutants(options) => chaos::mutants::run(options).await,
     };
     match passed {

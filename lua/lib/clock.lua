@@ -10,5 +10,5 @@ end
 
 -- Lua prints large numbers as 1.7e+12; Redis stores what Lua prints.
 local function whole(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end

@@ -37,9 +37,10 @@ local function write_counters(stock_key, lane)
   redis.call('HINCRBY', stock_key, 'version', 1)
 end
 
+-- Once per item each, so they count: sets match in half the time that classes take, and one format beats a concat.
+local RECORD = '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$'
 local function parse_record(text)
-  local state, quantity, till, asked, command, device, order, held_till =
-    string.match(text, '^(%S+) (%d+) (%d+) (%S+) (%S+) (%S+) (%S+) (%d+)$')
+  local state, quantity, till, asked, command, device, order, held_till = string.match(text, RECORD)
   return {
     state = state, quantity = tonumber(quantity), till = tonumber(till), asked = asked, command = command,
     device = device, order = order, held_till = tonumber(held_till),
@@ -47,10 +48,8 @@ local function parse_record(text)
 end
 
 local function format_record(record)
-  return table.concat({
-    record.state, whole(record.quantity), whole(record.till), record.asked, record.command, record.device, record.order,
-    whole(record.held_till),
-  }, ' ')
+  return string.format('%s %d %d %s %s %s %s %d', record.state, record.quantity, record.till, record.asked, record.command,
+    record.device, record.order, record.held_till)
 end
 
 -- One HMGET for a whole batch; fields without a value are left out. A name may stand in the batch twice.
@@ -116,12 +115,28 @@ local function undo_checkout(lane, record)
   record.state, record.order, record.till = 'held', '-', record.held_till
 end
 
--- Adds `units[name]` to each name's number in a hash; a number that comes to 0 is dropped.
+-- Adds `units[name]` to each name's number in a hash, in one HMGET, HSET and HDEL each; a number that comes to 0 is
+-- dropped.
 local function add_units(key, units)
-  for name, delta in pairs(units) do
-    if delta ~= 0 and redis.call('HINCRBY', key, name, delta) <= 0 then
-      redis.call('HDEL', key, name)
+  local names, numbers, zero = {}, {}, {}
+  for name in pairs(units) do
+    names[#names + 1] = name
+  end
+  local known = read_many(key, names, tonumber)
+  for _, name in ipairs(names) do
+    local number = (known[name] or 0) + units[name]
+    if number > 0 then
+      numbers[#numbers + 1] = name
+      numbers[#numbers + 1] = whole(number)
+    else
+      zero[#zero + 1] = name
     end
+  end
+  if #numbers > 0 then
+    redis.call('HSET', key, unpack(numbers))
+  end
+  if #zero > 0 then
+    redis.call('HDEL', key, unpack(zero))
   end
 end
 

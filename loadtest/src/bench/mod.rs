@@ -1,0 +1,302 @@
+//! The figures that we stand for, measured on a private Redis and Postgres, as JSON and as one page with plots. A missed
+//! target is shown, not failed on: how fast a machine is, is no property of the code.
+
+mod cpu;
+mod machine;
+mod orders;
+mod page;
+mod scripts;
+
+use anyhow::{Context, Result};
+use chrono::{TimeDelta, Utc};
+use clap::Args;
+use flashsale::{
+    embedded::Services,
+    sale::{LaneInfo, Sale},
+};
+use flashsale_protocol::{CommandId, DeviceId, OrderId, Phase, SaleId, ShopperId};
+use machine::Machine;
+use serde::Serialize;
+use serde_json::Value;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, path::PathBuf, time::Duration};
+
+/// Holds, claims and orders of a measurement end with it, never before.
+const LONG_MS: u64 = 86_400_000;
+
+#[derive(Args)]
+pub struct Options {
+    /// Where the figures go (orders.json, scripts.json, figures.json, index.html), and where those of other scenarios
+    /// (rush.json, chaos-*.json) are looked for.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// Rounds of each measurement; the median counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long one round of orders takes.
+    #[arg(long, default_value_t = 3_000)]
+    round_ms: u64,
+    /// Measures nothing: makes the page anew from the JSON files that are there.
+    #[arg(long)]
+    page_only: bool,
+}
+
+/// What was measured, beside what it should be.
+#[derive(Serialize)]
+pub struct Figure {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    target: Target,
+    met: bool,
+}
+
+#[derive(Serialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Figure {
+    pub fn new(name: impl Into<String>, value: f64, unit: &'static str, target: Target) -> Self {
+        let met = match target {
+            Target::AtLeast(least) => value >= least,
+            Target::AtMost(most) => value <= most,
+        };
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            target,
+            met,
+        }
+    }
+
+    fn line(&self) -> String {
+        let (sign, bound) = match self.target {
+            Target::AtLeast(least) => ("≥", least),
+            Target::AtMost(most) => ("≤", most),
+        };
+        let met = if self.met { "met" } else { "MISSED" };
+        format!(
+            "{:<62} {:>10} {:<3} {sign} {bound:<6} {met}",
+            self.name,
+            page::number(self.value),
+            self.unit
+        )
+    }
+}
+
+/// True: everything could be measured.
+pub async fn run(options: Options) -> Result<bool> {
+    let out = &options.out;
+    fs::create_dir_all(out)?;
+    if !options.page_only {
+        measure(&options).await?;
+    }
+    let machine = read(&out.join("machine.json")).context("nothing was measured yet")?;
+    let parts = Parts {
+        machine: serde_json::from_value(machine)?,
+        orders: read(&out.join("orders.json")).and_then(|v| serde_json::from_value(v).ok()),
+        scripts: read(&out.join("scripts.json")).and_then(|v| serde_json::from_value(v).ok()),
+        rush: read(&out.join("rush.json")),
+        chaos: chaos_runs(out)?,
+    };
+    let figures = figures(&parts);
+    figures.iter().for_each(|figure| println!("{}", figure.line()));
+    write(&out.join("figures.json"), &figures)?;
+    let page = out.join("index.html");
+    fs::write(&page, page::page(&parts, &figures))?;
+    println!("the page: {}", page.display());
+    Ok(true)
+}
+
+async fn measure(options: &Options) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    // Postgres' own user must be able to enter.
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
+    let services = Services::start(scratch.path()).await?;
+    let measured = async {
+        let out = &options.out;
+        let mut machine = Machine::look(&services.database_url, &services.redis_url).await?;
+        println!("{}", machine.line());
+        let round = Duration::from_millis(options.round_ms);
+        let orders = orders::measure(&services.database_url, options.rounds, round).await?;
+        write(&out.join("orders.json"), &orders)?;
+        // On a runtime with one thread a batch is exactly what was asked for at once.
+        let (redis_url, rounds) = (services.redis_url.clone(), options.rounds);
+        let scripts = tokio::task::spawn_blocking(move || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(scripts::measure(&redis_url, rounds))
+        })
+        .await??;
+        write(&out.join("scripts.json"), &scripts)?;
+        machine.finished();
+        write(&out.join("machine.json"), &machine)
+    };
+    let measured = measured.await;
+    services.stop().await;
+    measured
+}
+
+/// All that the page shows.
+pub struct Parts {
+    machine: Machine,
+    orders: Option<orders::Orders>,
+    scripts: Option<scripts::Scripts>,
+    rush: Option<Value>,
+    /// Name of the file, and what is in it.
+    chaos: Vec<(String, Value)>,
+}
+
+fn figures(parts: &Parts) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    if let Some(orders) = &parts.orders {
+        figures.extend(orders.figures());
+    }
+    if let Some(scripts) = &parts.scripts {
+        figures.extend(scripts.figures());
+    }
+    if let Some(rush) = &parts.rush {
+        for (key, name) in [
+            ("oversold", "Rush: units oversold"),
+            ("lost_orders", "Rush: orders lost"),
+        ] {
+            if let Some(count) = rush[key].as_f64() {
+                figures.push(Figure::new(name, count, "", Target::AtMost(0.0)));
+            }
+        }
+    }
+    if !parts.chaos.is_empty() {
+        let violations: usize = parts
+            .chaos
+            .iter()
+            .map(|(_, run)| run["violations"].as_array().map_or(0, Vec::len))
+            .sum();
+        let name = format!("Faults: violations in {} runs", parts.chaos.len());
+        figures.push(Figure::new(name, violations as f64, "", Target::AtMost(0.0)));
+    }
+    for (fault, took) in recovery_ms(&parts.chaos) {
+        if let Some(most) = recovery_target_ms(&fault) {
+            let name = format!("Faults: selling again after {}", fault.replace('_', " "));
+            figures.push(Figure::new(name, took, "ms", Target::AtMost(most)));
+        }
+    }
+    figures
+}
+
+/// The slowest recovery from each kind of fault, over all runs.
+fn recovery_ms(chaos: &[(String, Value)]) -> Vec<(String, f64)> {
+    let mut worst = std::collections::BTreeMap::<String, f64>::new();
+    for (_, run) in chaos {
+        for (fault, took) in run["recovery_ms"].as_object().into_iter().flatten() {
+            let slowest = worst.entry(fault.clone()).or_default();
+            *slowest = slowest.max(took.as_f64().unwrap_or(0.0));
+        }
+    }
+    worst.into_iter().collect()
+}
+
+fn recovery_target_ms(fault: &str) -> Option<f64> {
+    match fault {
+        "kill_gateway" => Some(5_000.0),
+        "postgres_killed" => Some(3_000.0),
+        fault if fault.starts_with("redis_restarted") => Some(3_000.0),
+        _ => None,
+    }
+}
+
+fn chaos_runs(out: &Path) -> Result<Vec<(String, Value)>> {
+    let mut runs = Vec::new();
+    for entry in fs::read_dir(out)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("chaos-")
+            && name.ends_with(".json")
+            && let Some(run) = read(&entry.path())
+        {
+            runs.push((name, run));
+        }
+    }
+    runs.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(runs)
+}
+
+/// None: the file is not there, or no JSON.
+fn read(path: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn write(path: &Path, what: &impl Serialize) -> Result<()> {
+    fs::write(path, serde_json::to_string_pretty(what)?).with_context(|| format!("{}", path.display()))
+}
+
+/// The middle one; of an even number the higher of the two.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+// ------------------------------------------------------------------------------------------------ sales and their people
+
+/// A sale with one lane that is live now.
+fn sale(stock: u32) -> Sale {
+    let now = Utc::now();
+    Sale {
+        id: ulid(SaleId::from_parts),
+        merchant: "bench".into(),
+        product_id: "bench".into(),
+        product_name: "bench".into(),
+        description: String::new(),
+        currency: "EUR".into(),
+        original_price: 10_000,
+        sale_price: 5_000,
+        total_stock: stock,
+        room_opens_at: now - TimeDelta::hours(2),
+        start_time: now - TimeDelta::hours(1),
+        end_time: now + TimeDelta::hours(24),
+        per_shopper_limit: 1,
+        per_device_limit: 1,
+        hold_ms: LONG_MS,
+        claim_ms: LONG_MS,
+        payment_ms: LONG_MS,
+        inflow: 1_000,
+        status: Phase::Live,
+        created_at: now,
+        lanes: vec![LaneInfo {
+            lane: 0,
+            epoch: 1,
+            supply: stock,
+            allocated: 0,
+            confirmed: 0,
+        }],
+    }
+}
+
+/// Somebody who buys, under names as long as real guests'.
+#[derive(Clone)]
+struct Buyer {
+    shopper: ShopperId,
+    device: DeviceId,
+    command: CommandId,
+    order: OrderId,
+}
+
+fn buyer() -> Result<Buyer> {
+    let random: u64 = rand::random();
+    let name = |text: String| text.parse().map_err(|error| anyhow::anyhow!("{error}"));
+    Ok(Buyer {
+        shopper: name(format!("g_{random:022}"))?,
+        device: format!("d_{random:022}.{random:022}")
+            .parse()
+            .map_err(|error| anyhow::anyhow!("{error}"))?,
+        command: ulid(CommandId::from_parts),
+        order: ulid(OrderId::from_parts),
+    })
+}
+
+fn ulid<T>(from_parts: fn(u64, u128) -> T) -> T {
+    from_parts(Utc::now().timestamp_millis() as u64, rand::random())
+}

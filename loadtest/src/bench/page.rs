@@ -1,0 +1,402 @@
+//! The figures as one page that needs nothing but itself. Pure: from what was measured to text.
+
+use super::{
+    Figure, Parts, Target, machine::Machine, orders::Orders, recovery_ms, scripts::BATCHES, scripts::Scripts,
+};
+use serde_json::Value;
+
+const STYLE: &str = include_str!("page.css");
+/// Of a plot, in its own units: one row, and where names end, bars begin and values have room.
+const WIDTH: f64 = 820.0;
+const ROW: f64 = 26.0;
+const NAMES: f64 = 250.0;
+const VALUES: f64 = 110.0;
+const BARS: f64 = WIDTH - NAMES - VALUES;
+
+pub fn page(parts: &Parts, figures: &[Figure]) -> String {
+    let mut body = String::from("<h1>What was measured</h1>\n");
+    body += &facts(&parts.machine);
+    body += &figures_table(figures);
+    body += &parts.orders.as_ref().map(orders).unwrap_or_default();
+    body += &parts.scripts.as_ref().map(scripts).unwrap_or_default();
+    body += &parts.rush.as_ref().map(rush).unwrap_or_default();
+    body += &chaos(&parts.chaos);
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>flashsale: what was measured</title>\n<style>\n{STYLE}</style>\n<main>\n{body}</main>\n</html>\n"
+    )
+}
+
+fn facts(machine: &Machine) -> String {
+    let load = format!(
+        "{} at the start, {} at the end, on {} cores",
+        machine.load_at_start, machine.load_at_end, machine.cores
+    );
+    let warning = if machine.build == "release" {
+        ""
+    } else {
+        " (not optimised: these figures say little)"
+    };
+    let rows = [
+        ("When", machine.date.clone()),
+        ("Commit", machine.commit.clone()),
+        ("Build", format!("{}{warning}", machine.build)),
+        (
+            "Machine",
+            format!("{} × {}, {} GiB", machine.cores, machine.cpu, machine.memory_gib),
+        ),
+        ("Kernel", machine.kernel.clone()),
+        ("Load", load),
+        ("Redis", machine.redis.clone()),
+        ("Postgres", machine.postgres.clone()),
+    ];
+    let rows: String = rows
+        .iter()
+        .map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(value)))
+        .collect();
+    format!("<dl>\n{rows}</dl>\n")
+}
+
+fn figures_table(figures: &[Figure]) -> String {
+    let rows: Vec<Vec<String>> = figures
+        .iter()
+        .map(|figure| {
+            let (sign, bound) = match figure.target {
+                Target::AtLeast(least) => ("≥", least),
+                Target::AtMost(most) => ("≤", most),
+            };
+            let (class, word) = if figure.met {
+                ("met", "met")
+            } else {
+                ("missed", "missed")
+            };
+            vec![
+                escape(&figure.name),
+                format!("{} {}", number(figure.value), figure.unit),
+                format!("{sign} {} {}", number(bound), figure.unit),
+                format!("<span class=\"{class}\">{word}</span>"),
+            ]
+        })
+        .collect();
+    table(&["Figure", "Measured", "Target", ""], &rows)
+}
+
+fn orders(orders: &Orders) -> String {
+    let mut rates = vec![
+        ("row by row, 1 connection".to_owned(), &orders.row_by_row_1, true),
+        (
+            "row by row, 16 connections".to_owned(),
+            &orders.row_by_row_16,
+            true,
+        ),
+    ];
+    let groups = orders.group_with_fewer.iter().chain([&orders.group]);
+    rates.extend(groups.map(|rate| {
+        (
+            format!("group commit, {} checkouts", number(rate.at_once as f64)),
+            rate,
+            false,
+        )
+    }));
+    let bars = |value: fn(&super::orders::Rate) -> f64| -> Vec<Bar> {
+        rates
+            .iter()
+            .map(|(name, rate, pale)| Bar {
+                name: name.clone(),
+                value: value(rate),
+                pale: *pale,
+            })
+            .collect()
+    };
+    let rows: Vec<Vec<String>> = rates
+        .iter()
+        .map(|(name, rate, _)| {
+            let mut row = vec![name.clone()];
+            row.extend(
+                [
+                    rate.orders_per_s,
+                    rate.orders_per_commit,
+                    1e6 / rate.orders_per_s,
+                    rate.postgres_cpu_us_per_order,
+                    rate.client_cpu_us_per_order,
+                ]
+                .map(number),
+            );
+            row
+        })
+        .collect();
+    String::from(
+        "<h2>Durable orders</h2>\n<p>An order is told to its shopper when Postgres has it on disk. The group commit \
+        settles all checkouts that came in while the last transaction ran in one more; row by row does the same work \
+        (command, order, the lane under its guard, audit row) in a transaction of its own. In turns, on one lane, in one \
+        run.</p>\n",
+    ) + &plot(
+        "Durable orders per second",
+        "/s",
+        &bars(|rate| rate.orders_per_s),
+        None,
+    ) + &plot(
+        "Postgres CPU per order",
+        "µs",
+        &bars(|rate| rate.postgres_cpu_us_per_order),
+        None,
+    ) + &table(
+        &[
+            "",
+            "orders/s",
+            "orders per commit",
+            "wall µs each",
+            "Postgres CPU µs each",
+            "client CPU µs each",
+        ],
+        &rows,
+    )
+}
+
+fn scripts(scripts: &Scripts) -> String {
+    let bar = |name: String, value: f64, pale: bool| Bar { name, value, pale };
+    let reserve: Vec<Bar> = BATCHES
+        .iter()
+        .map(|batch| {
+            bar(
+                format!("{batch} in a batch"),
+                scripts.cpu("reserve", *batch),
+                *batch < 64,
+            )
+        })
+        .collect();
+    let in_64: Vec<Bar> = scripts
+        .names()
+        .into_iter()
+        .map(|name| bar(name.to_owned(), scripts.cpu(name, 64), false))
+        .collect();
+    let rows: Vec<Vec<String>> = scripts
+        .names()
+        .into_iter()
+        .map(|name| {
+            let costs = BATCHES.iter().map(|batch| number(scripts.cpu(name, *batch)));
+            [escape(name)].into_iter().chain(costs).collect()
+        })
+        .collect();
+    let fences: Vec<Vec<String>> = scripts
+        .fence
+        .iter()
+        .map(|fence| {
+            vec![
+                format!("{} in a batch", fence.batch),
+                number(fence.with_us_per_item),
+                number(fence.without_us_per_item),
+            ]
+        })
+        .collect();
+    String::from(
+        "<h2>Scripts</h2>\n<p>CPU of the whole Redis process per item, as it runs in production: reading and parsing \
+        requests, the script, answers, the append-only file.</p>\n",
+    ) + &plot("Redis CPU per reservation", "µs", &reserve, Some(5.0))
+        + &plot("Redis CPU per item, 64 in a batch", "µs", &in_64, None)
+        + &table(
+            &["Redis CPU, µs per item", "1 in a batch", "16", "64", "256"],
+            &rows,
+        )
+        + &format!(
+            "<p>Every lane script asks once per call whether Redis still lives the life in which the lane was opened (its run \
+             id): that check alone takes {} µs. reserve with and without it:</p>\n",
+            number(scripts.fence_us)
+        )
+        + &table(&["", "with, µs per item", "without, µs per item"], &fences)
+}
+
+fn rush(rush: &Value) -> String {
+    let of = |key: &str| rush[key].as_f64().unwrap_or(0.0);
+    let bars: Vec<Bar> = [
+        ("reserve, half of them", "reserve_p50_ms", false),
+        ("reserve, 99 of 100", "reserve_p99_ms", true),
+        ("checkout, half of them", "checkout_p50_ms", false),
+        ("checkout, 99 of 100", "checkout_p99_ms", true),
+        ("join, 99 of 100", "join_p99_ms", true),
+        ("pay, 99 of 100", "pay_p99_ms", true),
+    ]
+    .into_iter()
+    .map(|(name, key, pale)| Bar {
+        name: name.into(),
+        value: of(key),
+        pale,
+    })
+    .collect();
+    format!(
+        "<h2>Rush</h2>\n<p>{} shoppers at once for {} units, over real sockets, server and shoppers on this one machine: {} units \
+         sold, {} oversold, {} orders lost, {} purchases per second.</p>\n",
+        number(of("shoppers")),
+        number(of("stock")),
+        number(of("units_sold")),
+        number(of("oversold")),
+        number(of("lost_orders")),
+        number(of("purchases_per_s"))
+    ) + &plot("How long a command took", "ms", &bars, None)
+}
+
+fn chaos(runs: &[(String, Value)]) -> String {
+    if runs.is_empty() {
+        return String::new();
+    }
+    let bars: Vec<Bar> = recovery_ms(runs)
+        .into_iter()
+        .map(|(fault, took)| Bar {
+            name: fault.replace('_', " "),
+            value: took,
+            pale: super::recovery_target_ms(&fault).is_none(),
+        })
+        .collect();
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|(file, run)| {
+            let faults = run["faults_injected"].as_object();
+            let injected: f64 = faults.into_iter().flatten().filter_map(|(_, n)| n.as_f64()).sum();
+            vec![
+                format!("{} (seed {})", escape(file), escape(&run["seed"].to_string())),
+                number(injected),
+                number(run["commands_acknowledged"].as_f64().unwrap_or(0.0)),
+                number(run["violations"].as_array().map_or(0, Vec::len) as f64),
+                number(run["leaked_units"].as_f64().unwrap_or(0.0)),
+            ]
+        })
+        .collect();
+    String::from(
+        "<h2>Faults</h2>\n<p>How long after a fault was healed until units were taken again; the slowest of all runs.</p>\n",
+    ) + &plot("Selling again", "ms", &bars, Some(3_000.0))
+        + &table(
+            &[
+                "Run",
+                "faults",
+                "commands acknowledged",
+                "violations",
+                "units leaked",
+            ],
+            &rows,
+        )
+}
+
+// ----------------------------------------------------------------------------------------------------------------- parts
+
+struct Bar {
+    name: String,
+    value: f64,
+    /// What the others are compared with.
+    pale: bool,
+}
+
+/// Bars to the right, one under the other; the target as a dashed line.
+fn plot(title: &str, unit: &str, bars: &[Bar], target: Option<f64>) -> String {
+    let most = bars
+        .iter()
+        .map(|bar| bar.value)
+        .chain(target)
+        .fold(f64::MIN_POSITIVE, f64::max);
+    let height = ROW * (bars.len() as f64 + if target.is_some() { 1.0 } else { 0.0 });
+    let mut svg = String::new();
+    for (i, bar) in bars.iter().enumerate() {
+        let (top, length) = (ROW * i as f64, BARS * bar.value / most);
+        let (middle, behind) = (top + ROW * 0.68, NAMES + length + 8.0);
+        svg += &format!(
+            "<text x=\"{:.0}\" y=\"{middle:.1}\" text-anchor=\"end\">{}</text>\
+             <rect class=\"{}\" x=\"{NAMES}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"3\"/>\
+             <text class=\"value\" x=\"{behind:.1}\" y=\"{middle:.1}\">{} {unit}</text>\n",
+            NAMES - 10.0,
+            escape(&bar.name),
+            if bar.pale { "pale" } else { "bar" },
+            top + 4.0,
+            length.max(1.0),
+            ROW - 8.0,
+            number(bar.value),
+        );
+    }
+    if let Some(target) = target {
+        let x = NAMES + BARS * target / most;
+        let (end, below) = (height - ROW + 4.0, height - 7.0);
+        svg += &format!(
+            "<line class=\"target\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{end:.1}\"/>\
+             <text class=\"target\" x=\"{x:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">target {} {unit}</text>\n",
+            number(target)
+        );
+    }
+    format!(
+        "<figure><figcaption>{title}</figcaption>\n<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">\n\
+         {svg}</svg></figure>\n"
+    )
+}
+
+/// The first column is text, the others are numbers. Cells are HTML.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let class = |i: usize| if i == 0 { "" } else { " class=\"n\"" };
+    let line = |tag: &str, cells: &mut dyn Iterator<Item = &str>| -> String {
+        let cells: String = cells
+            .enumerate()
+            .map(|(i, cell)| format!("<{tag}{}>{cell}</{tag}>", class(i)))
+            .collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let head = line("th", &mut head.iter().copied());
+    let rows: String = rows
+        .iter()
+        .map(|row| line("td", &mut row.iter().map(String::as_str)))
+        .collect();
+    format!("<div class=\"wide\"><table>\n{head}{rows}</table></div>\n")
+}
+
+/// Three digits that count, and groups of thousands.
+pub fn number(value: f64) -> String {
+    if value.is_nan() {
+        return "–".into();
+    }
+    let decimals = match value.abs() {
+        0.0 => 0,
+        small if small < 10.0 => 2,
+        small if small < 100.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{value:.decimals$}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let mut grouped = String::new();
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && digit.is_ascii_digit() && (whole.len() - i) % 3 == 0 && !grouped.ends_with('-') {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    if fraction.trim_end_matches('0').is_empty() {
+        grouped
+    } else {
+        format!("{grouped}.{fraction}")
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits_and_group_thousands() {
+        let shown = [0.0, 0.456, 3.0, 4.567, 45.67, 456.7, 4_567.8, 1_234_567.0].map(number);
+        assert_eq!(
+            shown,
+            ["0", "0.46", "3", "4.57", "45.7", "457", "4,568", "1,234,567"]
+        );
+    }
+
+    #[test]
+    fn what_comes_from_a_file_cannot_add_markup_to_the_page() {
+        let run = serde_json::json!({ "seed": "<b>", "recovery_ms": { "<script>": 1 }, "faults_injected": { "x": 2 } });
+        let html = chaos(&[("chaos-<i>.json".into(), run)]);
+        assert!(html.contains("chaos-&lt;i&gt;.json"), "{html}");
+        for tag in ["<b>", "<script>", "<i>"] {
+            assert!(!html.contains(tag), "{html}");
+        }
+    }
+}
