@@ -203,7 +203,7 @@ async fn open(stock: &Stock, supply: u32) -> Result<(Sale, LaneRef)> {
         epoch: lane.epoch,
     };
     stock.open_sale(&sale).await?;
-    stock.open_lane(&sale, lane, 0, 0).await?;
+    stock.new_lane(&sale, lane).await?;
     stock.open_gate(at, 0).await?;
     Ok((sale, at))
 }
