@@ -145,7 +145,10 @@ impl Server {
                 .build(),
         });
 
-        app.hub.shards.start(&app).context("cannot start the threads of the sockets")?;
+        app.hub
+            .shards
+            .start(&app)
+            .context("cannot start the threads of the sockets")?;
         let stopping = CancellationToken::new();
         let mut tasks = vec![tokio::spawn(gateway::hub::run(app.clone(), stopping.clone()))];
         let address = listener.local_addr()?;

@@ -72,7 +72,11 @@ fn socket_of(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), String> {
     let parts = upgraded
         .downcast::<TokioIo<tokio::net::TcpStream>>()
         .map_err(|_| "not a TCP connection".to_owned())?;
-    let stream = parts.io.into_inner().into_std().map_err(|error| error.to_string())?;
+    let stream = parts
+        .io
+        .into_inner()
+        .into_std()
+        .map_err(|error| error.to_string())?;
     Ok((stream, parts.read_buf.to_vec()))
 }
 

@@ -290,8 +290,13 @@ impl Hub {
             tick: Arc::new(tick),
             frame: text_frame(frame),
         });
-        let Ok(mut newest) = channel.newest.lock() else { return };
-        if newest.as_ref().is_none_or(|newest| newest.tick.seq < live.tick.seq) {
+        let Ok(mut newest) = channel.newest.lock() else {
+            return;
+        };
+        if newest
+            .as_ref()
+            .is_none_or(|newest| newest.tick.seq < live.tick.seq)
+        {
             *newest = Some(live.clone());
             self.shards.tick(&live);
         }
@@ -302,7 +307,11 @@ impl Hub {
             return;
         };
         let frame = text_frame(news.frame.get().to_owned());
-        for socket in present.sockets.iter().filter(|socket| news.origin != Some(socket.id)) {
+        for socket in present
+            .sockets
+            .iter()
+            .filter(|socket| news.origin != Some(socket.id))
+        {
             self.shards.event(*socket, frame.clone());
         }
     }

@@ -340,7 +340,10 @@ impl Connection {
         let blocked = self.blocked.map(|since| since + limits.write_timeout_ms);
         let unfinished = self.unfinished.map(|since| since + limits.message_timeout_ms);
         let leaves = self.leaves_at.filter(|_| !self.running);
-        [blocked, unfinished, leaves].into_iter().flatten().fold(first, u64::min)
+        [blocked, unfinished, leaves]
+            .into_iter()
+            .flatten()
+            .fold(first, u64::min)
     }
 
     /// Whether a deadline has passed.
@@ -353,8 +356,16 @@ impl Connection {
             None if over(self.opened, limits.hello_timeout_ms) => Some(CloseCode::HelloTimeout),
             Some(session) if session.caller.expires_at <= wall => Some(CloseCode::TokenExpired),
             Some(_) if over(self.heard, limits.idle_timeout_ms) => Some(CloseCode::Idle),
-            _ if self.blocked.is_some_and(|since| over(since, limits.write_timeout_ms)) => Some(CloseCode::TooSlow),
-            _ if self.unfinished.is_some_and(|since| over(since, limits.message_timeout_ms)) => {
+            _ if self
+                .blocked
+                .is_some_and(|since| over(since, limits.write_timeout_ms)) =>
+            {
+                Some(CloseCode::TooSlow)
+            }
+            _ if self
+                .unfinished
+                .is_some_and(|since| over(since, limits.message_timeout_ms)) =>
+            {
                 Some(CloseCode::MessageTimeout)
             }
             _ if self.leaves_at.is_some_and(|at| now >= at) && !self.running => Some(CloseCode::Draining),
@@ -368,7 +379,9 @@ fn end_of(error: &WsError) -> End {
     match error {
         WsError::Capacity(CapacityError::MessageTooLong { .. }) => End::Close(CloseCode::FrameTooLarge),
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
-        WsError::Protocol(_) | WsError::Utf8(_) | WsError::Capacity(_) => End::Close(CloseCode::ProtocolError),
+        WsError::Protocol(_) | WsError::Utf8(_) | WsError::Capacity(_) => {
+            End::Close(CloseCode::ProtocolError)
+        }
         _ => End::Gone,
     }
 }

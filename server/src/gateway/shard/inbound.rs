@@ -181,7 +181,11 @@ fn payload_of(head: &[u8]) -> Option<u64> {
     if head.len() < 2 + length_bytes + mask {
         return None;
     }
-    Some(short.unwrap_or_else(|| head[2..2 + length_bytes].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))))
+    Some(short.unwrap_or_else(|| {
+        head[2..2 + length_bytes]
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    }))
 }
 
 #[cfg(test)]
@@ -190,7 +194,7 @@ mod tests {
     use proptest::prelude::*;
     use tokio_tungstenite::tungstenite::protocol::frame::{
         Frame,
-        coding::{Control, Data, OpCode},
+        coding::{Data, OpCode},
     };
 
     /// Gives the pieces one by one, and "not now" after each.
@@ -212,8 +216,7 @@ mod tests {
         }
     }
 
-    fn masked(payload: &[u8], code: OpCode, fin: bool) -> Vec<u8> {
-        let mut frame = Frame::message(payload.to_vec(), code, fin);
+    fn masked(mut frame: Frame) -> Vec<u8> {
         frame.header_mut().mask = Some([7, 1, 200, 9]);
         let mut bytes = Vec::new();
         frame.format(&mut bytes).expect("memory takes everything");
@@ -235,8 +238,8 @@ mod tests {
                 let parts: Vec<&[u8]> = if text.is_empty() { vec![b""] } else { text.as_bytes().chunks(size).collect() };
                 for (i, part) in parts.iter().enumerate() {
                     let code = OpCode::Data(if i == 0 { Data::Text } else { Data::Continue });
-                    bytes.extend(masked(part, code, i + 1 == parts.len()));
-                    bytes.extend(masked(b"x", OpCode::Control(Control::Ping), true));
+                    bytes.extend(masked(Frame::message(part.to_vec(), code, i + 1 == parts.len())));
+                    bytes.extend(masked(Frame::ping("x")));
                 }
             }
             let mut pieces = Vec::new();
@@ -254,7 +257,7 @@ mod tests {
                 match inbound.read(&mut socket, &mut Turn::begin(), &mut answers) {
                     Heard::Message(Message::Text(text)) => got.push(text.as_str().to_owned()),
                     Heard::Message(_) | Heard::Nothing | Heard::Later => {}
-                    Heard::Failed(error) => panic!("{error}"),
+                    Heard::Failed(error) => prop_assert!(false, "{error}"),
                 }
             }
             prop_assert!(!inbound.is_busy(), "nothing is kept for an idle socket");
@@ -265,7 +268,9 @@ mod tests {
 
     #[test]
     fn a_turn_ends_and_goes_on() {
-        let mut socket = Pieces(vec![masked(&vec![b'a'; 4_000], OpCode::Data(Data::Text), true).repeat(10)]);
+        let mut socket = Pieces(vec![
+            masked(Frame::message(vec![b'a'; 4_000], OpCode::Data(Data::Text), true)).repeat(10),
+        ]);
         let mut inbound = Inbound::default();
         let (mut messages, mut later) = (0, 0);
         let mut turn = Turn::begin();

@@ -123,7 +123,9 @@ pub struct Shards {
 
 impl Shards {
     pub fn open(count: usize) -> nix::Result<Self> {
-        let inboxes: Vec<Inbox> = (0..count.max(1)).map(|_| Inbox::open()).collect::<nix::Result<_>>()?;
+        let inboxes: Vec<Inbox> = (0..count.max(1))
+            .map(|_| Inbox::open())
+            .collect::<nix::Result<_>>()?;
         Ok(Self {
             inboxes: inboxes.into(),
             next_shard: AtomicUsize::new(0),
@@ -331,7 +333,11 @@ impl Shard {
                     return;
                 };
                 // The hub's own, taken when the channel was opened, may be newer.
-                if channel.newest.as_ref().is_none_or(|newest| newest.tick.seq < tick.tick.seq) {
+                if channel
+                    .newest
+                    .as_ref()
+                    .is_none_or(|newest| newest.tick.seq < tick.tick.seq)
+                {
                     channel.left = channel.watchers.len();
                     channel.newest = Some(tick);
                 }
@@ -359,7 +365,14 @@ impl Shard {
         if let Err(error) = self.epoll.add(&stream, EpollEvent::new(edges, u64::from(key))) {
             return tracing::warn!(%error, "cannot watch a socket");
         }
-        entry.insert(Connection::new(next_id(), stream, read, place, &self.app.limits, self.now));
+        entry.insert(Connection::new(
+            next_id(),
+            stream,
+            read,
+            place,
+            &self.app.limits,
+            self.now,
+        ));
         if self.leaves_at.is_some() {
             self.send_bye(key);
         }
@@ -439,9 +452,14 @@ impl Shard {
         let (app, inboxes, index) = (self.app.clone(), self.inboxes.clone(), self.index);
         self.runtime.spawn(async move {
             let answer = match (caller, request.command) {
-                (None, Command::Hello { token, device, resume }) => {
-                    task::hello(&app, socket, id, &token, device, resume).await
-                }
+                (
+                    None,
+                    Command::Hello {
+                        token,
+                        device,
+                        resume,
+                    },
+                ) => task::hello(&app, socket, id, &token, device, resume).await,
                 (Some(caller), command) => task::run(&app, &caller, Request { id, command }).await,
                 (None, _) => return,
             };
@@ -513,7 +531,11 @@ impl Shard {
         };
         for tick in states.iter().map(|state| &state.tick) {
             // A state may overtake the ticks before it.
-            if let Some(watched) = connection.watched.iter_mut().find(|watched| watched.sale == tick.sale) {
+            if let Some(watched) = connection
+                .watched
+                .iter_mut()
+                .find(|watched| watched.sale == tick.sale)
+            {
                 watched.seen = watched.seen.max(tick.seq);
             }
         }
@@ -521,7 +543,10 @@ impl Shard {
             Ok(done) => Outcome::Ok(done),
             Err(reject) => Outcome::Error(reject),
         };
-        let reply = connection::frame_of(&ServerMessage::Reply { id: Some(id), outcome });
+        let reply = connection::frame_of(&ServerMessage::Reply {
+            id: Some(id),
+            outcome,
+        });
         self.send_ticks(key, &[reply]);
     }
 
@@ -684,7 +709,10 @@ impl Shard {
                     skipped += 1;
                     continue;
                 }
-                let watched = connection.watched.iter_mut().find(|watched| watched.sale == *sale);
+                let watched = connection
+                    .watched
+                    .iter_mut()
+                    .find(|watched| watched.sale == *sale);
                 let Some(watched) = watched.filter(|watched| watched.seen < live.tick.seq) else {
                     continue;
                 };
@@ -715,7 +743,10 @@ impl Shard {
         let mut due: Vec<Bytes> = frames.to_vec();
         if connection.keeps_up() {
             for watched in &mut connection.watched {
-                let newest = self.channels.get(&watched.sale).and_then(|channel| channel.newest.as_ref());
+                let newest = self
+                    .channels
+                    .get(&watched.sale)
+                    .and_then(|channel| channel.newest.as_ref());
                 if let Some(live) = newest.filter(|live| live.tick.seq > watched.seen) {
                     watched.seen = live.tick.seq;
                     due.push(live.frame.clone());
@@ -742,9 +773,12 @@ impl Shard {
                 let connection = self.connections.get(*key as usize)?;
                 connection.session.as_ref()
             });
-            let shoppers = sessions.map(|session| session.caller.shopper.to_string()).collect();
+            let shoppers = sessions
+                .map(|session| session.caller.shopper.to_string())
+                .collect();
             let (app, sale) = (self.app.clone(), *sale);
-            self.runtime.spawn(async move { mark_active(&app, sale, shoppers).await });
+            self.runtime
+                .spawn(async move { mark_active(&app, sale, shoppers).await });
         }
     }
 }

@@ -34,7 +34,9 @@ impl Wheel {
     /// Where a deadline would stand.
     pub fn slot_of(&self, at_ms: u64) -> u64 {
         // Rounded up: nobody is called before their time.
-        at_ms.div_ceil(SLOT_MS).clamp(self.next, self.next + SLOTS as u64 - 1)
+        at_ms
+            .div_ceil(SLOT_MS)
+            .clamp(self.next, self.next + SLOTS as u64 - 1)
     }
 
     /// Takes out the keys of a slot that has passed, with its number; None when there is none.
@@ -56,7 +58,8 @@ impl Wheel {
         if self.armed == 0 {
             return None;
         }
-        let slot = (self.next..self.next + SLOTS as u64).find(|slot| !self.slots[*slot as usize % SLOTS].is_empty())?;
+        let slot = (self.next..self.next + SLOTS as u64)
+            .find(|slot| !self.slots[*slot as usize % SLOTS].is_empty())?;
         Some((slot * SLOT_MS).saturating_sub(now_ms))
     }
 }
