@@ -330,11 +330,7 @@ impl Client {
         while let Some((code, payload, size)) = frame(bytes) {
             bytes = &bytes[size..];
             match code {
-                1 => {
-                    if !self.text(socket, payload, size)? {
-                        return Ok(false);
-                    }
-                }
+                1 if !self.text(socket, payload, size)? => return Ok(false),
                 8 => return Ok(false),
                 _ => {}
             }
