@@ -248,25 +248,33 @@ impl Stock {
         Ok(())
     }
 
-    /// A new sale's lane. A worker may have been faster, and have opened it under a later epoch.
+    /// The lane of a sale that nobody knows of yet: nobody can stand in its line, so everybody may reserve until somebody
+    /// does. With several lanes everybody goes through the line, where a device is counted across them.
     pub async fn new_lane(&self, sale: &Sale, info: LaneInfo) -> Result<()> {
         let at = LaneRef {
             sale: sale.id,
             lane: info.lane,
             epoch: info.epoch,
         };
-        let opened = async {
-            self.lock_lane(at).await?;
-            self.open_lane(sale, info, 0, 0).await
-        };
-        match opened.await {
-            Err(Error::LaneFenced(_)) => Ok(()),
-            other => other,
-        }
+        self.lock_lane(at).await?;
+        let gate = if sale.lanes.len() == 1 { "open" } else { "line" };
+        self.write_lane(sale, info, 0, 0, gate).await
     }
 
-    /// Opens a lane that was locked, or brings a living one's settings up to date. `claimed` and `held` are what a rebuilt one starts with.
+    /// Opens a lane that was locked for its rebuild, or brings a living one's settings up to date. `claimed` and `held` are
+    /// what a rebuilt one starts with. Its gate is the line's: those who waited may be on their way back to their places.
     pub async fn open_lane(&self, sale: &Sale, info: LaneInfo, claimed: u64, held: u64) -> Result<()> {
+        self.write_lane(sale, info, claimed, held, "line").await
+    }
+
+    async fn write_lane(
+        &self,
+        sale: &Sale,
+        info: LaneInfo,
+        claimed: u64,
+        held: u64,
+        gate: &str,
+    ) -> Result<()> {
         let over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
         let args = [
             u64::from(info.epoch),
@@ -287,9 +295,9 @@ impl Stock {
             lane: info.lane,
             epoch: info.epoch,
         };
-        self.runner
-            .on_lane(&OPEN_LANE, at, args.iter().map(u64::to_string).collect())
-            .await?;
+        let mut args: Vec<String> = args.iter().map(u64::to_string).collect();
+        args.push(gate.to_owned());
+        self.runner.on_lane(&OPEN_LANE, at, args).await?;
         Ok(())
     }
 }

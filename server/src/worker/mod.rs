@@ -106,6 +106,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => break,
             _ = look.tick() => {}
+            () = app.sale_made.notified() => {}
         }
         led.retain(|_, (task, _)| !task.is_finished());
         let sales = match app.store.sales_to_lead().await {
