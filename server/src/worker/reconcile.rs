@@ -86,7 +86,6 @@ async fn compare(led: &Led) -> Result<()> {
         .await?
         .ok_or_else(|| Error::unexpected("a sale has vanished"))?;
     if open(app, &sale).await? {
-        led.hold_off();
         return Ok(());
     }
     let waiting = app.store.units_to_return(led.id).await?;
@@ -114,7 +113,6 @@ async fn compare(led: &Led) -> Result<()> {
             rebuild(app, &sale, at, at.epoch).await?;
             app.forget_sale(led.id).await;
             app.live.reopened(led.id).await?;
-            led.hold_off();
         }
     }
     let gauges = [

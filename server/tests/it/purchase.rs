@@ -6,7 +6,7 @@ use flashsale_protocol::{
 };
 use serde_json::json;
 
-fn reserve(sale: SaleId) -> Command {
+pub fn reserve(sale: SaleId) -> Command {
     Command::Reserve {
         sale,
         quantity: Quantity::ONE,

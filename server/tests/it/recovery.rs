@@ -2,7 +2,7 @@
 //! harness (`loadtest chaos`) does this to whole processes; here it is done to one sale, step by step.
 
 use crate::harness::{Client, World};
-use crate::purchase::{checkout, join_and_reserve};
+use crate::purchase::{checkout, join_and_reserve, reserve};
 use flashsale::stock::rebuild::LaneLife;
 use flashsale_protocol::{
     Code, Command, Done, EntryState, Hold, HoldState, Quantity, Reason, Role, SaleId, ServerMessage,
@@ -130,6 +130,36 @@ async fn a_lane_of_another_life_of_redis_is_refused_at_once_and_comes_back_with_
     assert!(after.lanes[0].epoch > at.epoch);
     let old = app.stock.expire(at).await.expect_err("fenced");
     assert!(matches!(old, flashsale::error::Error::LaneFenced(_)), "{old}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_of_an_earlier_hold_is_not_told_as_the_end_of_a_hold_that_was_lost() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "hold_ms": 1_000 })).await;
+    let mut holder = world.shopper("holder").await;
+    holder.watch(sale).await;
+    holder.insist(reserve(sale)).await;
+    hold(&mut holder, |hold| hold.state == HoldState::Expired).await;
+    let stock = &world.server.app.stock;
+    let key = stock.keys().live(sale);
+    let key = key.replace("live:{", "holds:{").replace('}', ".0}");
+    let earlier: String = stock.client().hget(&key, "holder").await.expect("Redis");
+    assert!(earlier.starts_with("expired "), "{earlier}");
+    assert_eq!(
+        holder.ask(Command::Release { sale }).await.expect_err("over").code,
+        Code::HoldExpired
+    );
+
+    holder.insist(reserve(sale)).await;
+    // A replica that has not got the last moment takes over.
+    let _: i64 = stock.client().hset(&key, ("holder", earlier)).await.expect("Redis");
+    for command in [
+        Command::Release { sale },
+        Command::Checkout { sale, payment: None },
+    ] {
+        assert_eq!(holder.ask(command).await.expect_err("lost").code, Code::NoHold);
+    }
     world.server.stop().await;
 }
 
