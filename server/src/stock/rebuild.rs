@@ -52,8 +52,9 @@ pub struct Settled {
 }
 
 /// Settles the records that Redis still has with the orders in Postgres: an order wins over the hold that it came from,
-/// a checkout that left no order is a hold again, and what no unit is left for is revoked, latest first.
-pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot) -> Settled {
+/// a checkout that left no order is a hold again, and what no unit is left for is revoked, latest first. So is a hold that
+/// its shopper, or their device, has reached the limit without: it had ended, and Redis has forgotten that.
+pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) -> Settled {
     let mut settled = Settled::default();
     for order in snapshot
         .orders
@@ -113,22 +114,27 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot) -> Settled {
     let mut used = 0;
     for mut record in running {
         let units = u64::from(record.quantity);
-        if used + units > free {
-            record.state = if record.state == RecordState::Claim {
-                RecordState::Lapsed
-            } else {
+        let is_hold = record.state == RecordState::Held;
+        let bought = settled.bought.get(&record.shopper).copied().unwrap_or(0);
+        let on_device = settled.devices.get(&record.device).copied().unwrap_or(0);
+        let beyond_limits = bought + units > u64::from(sale.per_shopper_limit)
+            || on_device + units > u64::from(sale.per_device_limit);
+        if used + units > free || (is_hold && beyond_limits) {
+            record.state = if is_hold {
                 RecordState::Released
+            } else {
+                RecordState::Lapsed
             };
             settled.records.push(record.clone());
             settled.revoked.push(record);
             continue;
         }
         used += units;
-        if record.state == RecordState::Claim {
-            settled.claimed += units;
-        } else {
+        if is_hold {
             settled.held += units;
             *settled.devices.entry(record.device.clone()).or_default() += units;
+        } else {
+            settled.claimed += units;
         }
         settled.records.push(record);
     }

@@ -161,7 +161,7 @@ async fn rebuild(app: &App, sale: &Sale, at: LaneRef, above: u32) -> Result<()> 
     let records = app.stock.lock_lane(at).await?;
     // Now that nothing moves: units that came back between these two would be counted as sold, and never come again.
     let snapshot = app.store.lane_snapshot(at).await?;
-    let settled = settle(records, &snapshot);
+    let settled = settle(records, &snapshot, sale);
     app.stock.refill_lane(at, &settled, &snapshot).await?;
     app.stock
         .open_lane(sale, snapshot.info, settled.claimed, settled.held)

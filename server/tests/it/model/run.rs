@@ -1102,7 +1102,7 @@ impl<'a> Run<'a> {
                     ..
                 } => {
                     let snapshot = self.books.snapshot(epoch);
-                    let settled = settle(records.clone(), &snapshot);
+                    let settled = settle(records.clone(), &snapshot, &self.sale);
                     let answer = self.stock.refill_lane(at, &settled, &snapshot).await;
                     // With nothing to write there is nothing to be refused.
                     let idle = settled.records.is_empty() && snapshot.orders.is_empty();
