@@ -268,6 +268,15 @@ impl Hub {
         }
     }
 
+    /// Whether a shopper with a socket here was given a hold that runs still. If Redis knows another end, that is an earlier
+    /// hold's: this one was lost, which its shopper is told openly.
+    pub fn is_holding(&self, shopper: &ShopperId, sale: SaleId, now: u64) -> bool {
+        self.shoppers.get(shopper).is_some_and(|present| {
+            let mut stakes = present.stakes.iter();
+            stakes.any(|(of, stake)| *of == sale && stake.hold.is_some_and(|hold| hold.until > now))
+        })
+    }
+
     /// Who has what in a sale, the first in line first.
     pub fn stakes(&self, sale: SaleId) -> Vec<(ShopperId, Stake)> {
         let mut found: Vec<_> = self
