@@ -91,7 +91,6 @@ fn routes(web_dir: PathBuf) -> Router<Arc<App>> {
         .layer(middleware::from_fn(in_time));
     Router::new()
         .merge(api)
-        .merge(socket)
         .merge(operations)
         .merge(pages(web_dir))
 }
@@ -138,7 +137,7 @@ fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
         .layer(CompressionLayer::new())
 }
 
-/// Around every route: a request id, a log line per failure, and the browser's rules.
+/// Around every route but the socket's: a request id, a log line per failure, and the browser's rules.
 fn common() -> impl tower::Layer<
     axum::routing::Route,
     Service: tower::Service<
@@ -216,10 +215,13 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gatew
     } else {
         Router::from(operations()).fallback(rest::not_found)
     };
-    let router = router
-        .method_not_allowed_fallback(rest::method_not_allowed)
-        .layer(common())
-        .with_state(app.clone());
+    let finished = |router: Router<Arc<App>>| router.method_not_allowed_fallback(rest::method_not_allowed);
+    let mut router = finished(router).layer(common());
+    if gateway {
+        // A crowd's arrivals are handshakes: nothing around them that they do not need.
+        router = router.merge(finished(Router::from(socket())));
+    }
+    let router = router.with_state(app.clone());
     listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 
