@@ -630,6 +630,7 @@ impl Person {
     fn see_hold(&mut self, hold: &Hold) {
         if hold.state == HoldState::Held && hold.reason == Some(Reason::Restored) {
             self.hold = Some((command_id(), hold.clone()));
+            self.in_line = false;
             return;
         }
         let Some((_, mine)) = &self.hold else { return };

@@ -12,7 +12,9 @@ use crate::{
     telemetry::name,
 };
 use dashmap::DashMap;
-use flashsale_protocol::{CloseCode, Code, DeviceId, Reject, SaleId, ShopperId, Tick};
+use flashsale_protocol::{
+    CloseCode, Code, DeviceId, EntryState, HoldState, Reject, SaleId, ServerMessage, ShopperId, Tick,
+};
 use fred::{clients::SubscriberClient, prelude::*};
 use governor::{
     DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
@@ -280,6 +282,15 @@ impl Hub {
         })
     }
 
+    fn note_end_of_place(&self, news: &News) {
+        let Some((sale, at)) = end_of_place(news.frame.get()) else {
+            return;
+        };
+        self.stake(&news.shopper, sale, |stake| {
+            stake.place = stake.place.filter(|place| place.at > at);
+        });
+    }
+
     /// Who has what in a sale, the first in line first.
     pub fn stakes(&self, sale: SaleId) -> Vec<(ShopperId, Stake)> {
         let mut found: Vec<_> = self
@@ -315,6 +326,7 @@ impl Hub {
     }
 
     fn deliver_news(&self, news: &News) {
+        self.note_end_of_place(news);
         let Some(present) = self.shoppers.get(&news.shopper) else {
             return;
         };
@@ -326,6 +338,22 @@ impl Hub {
         {
             self.shards.event(*socket, frame.clone());
         }
+    }
+}
+
+/// The sale in which this news, of this time, ends its shopper's place in line: by a turn that was used or not, or by the
+/// hold that they have taken with it.
+fn end_of_place(frame: &str) -> Option<(SaleId, u64)> {
+    // Most news needs no second look.
+    if !frame.starts_with(r#"{"type":"entry""#) && !frame.starts_with(r#"{"type":"hold""#) {
+        return None;
+    }
+    match serde_json::from_str(frame).ok()? {
+        ServerMessage::Entry(entry) if !matches!(entry.state, EntryState::Waiting | EntryState::Admitted) => {
+            Some((entry.sale, entry.at))
+        }
+        ServerMessage::Hold(hold) if hold.state == HoldState::Held => Some((hold.sale, hold.at)),
+        _ => None,
     }
 }
 

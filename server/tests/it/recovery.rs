@@ -187,6 +187,25 @@ async fn the_end_of_an_earlier_hold_is_not_told_as_the_end_of_a_hold_that_was_lo
 }
 
 #[tokio::test]
+async fn whoever_has_bought_before_has_their_place_in_line_again_too() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "per_shopper_limit": 2 })).await;
+    let mut buyer = world.shopper("buyer").await;
+    buyer.watch(sale).await;
+    buyer.insist(reserve(sale)).await;
+    checkout(&mut buyer, sale).await;
+    join(&mut buyer, sale).await;
+    forget_everything(&world).await;
+    buyer
+        .until(|message| match message {
+            ServerMessage::Entry(entry) if entry.reason == Some(Reason::Restored) => Some(()),
+            _ => None,
+        })
+        .await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_hold_that_comes_back_is_revoked_where_its_shopper_has_bought_up_to_the_limit() {
     let world = World::start().await;
     let sale = world
