@@ -91,11 +91,7 @@ async fn settle(app: &App, due: &Due) -> Result<()> {
     let payment = due.payment.payment;
     let standing = match due.payment.state.todo {
         None => return Ok(()),
-        Some(Todo::Ask) => match answered(app.payments.standing(payment).await)? {
-            // It never got there, and must not get there later.
-            Standing::Unknown => answered(app.payments.void(payment).await)?,
-            standing => standing,
-        },
+        Some(Todo::Ask) => answered(app.payments.standing(payment).await)?,
         Some(Todo::Capture) => match answered(app.payments.capture(payment).await)? {
             Standing::Unknown => Standing::Declined {
                 reason: "the provider does not know it any more".into(),
