@@ -65,6 +65,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::audit::list))
         .routes(routes!(admin::orders::show))
         .routes(routes!(admin::orders::refund))
+        .routes(routes!(admin::orders::retry_refund))
         .routes(routes!(rest::payments::webhook))
         .routes(routes!(rest::session::dev))
         .routes(routes!(rest::session::dev_sign_in))

@@ -114,6 +114,9 @@ async fn settle(app: &App, due: &Due) -> Result<()> {
 async fn refund(app: &App, due: &DueRefund) -> Result<()> {
     match answered(app.payments.refund(due.payment, &due.refund, due.amount).await)? {
         Refunded::Refused { reason } => {
+            if app.store.refund_refused(due, &reason).await? {
+                tracing::error!(refund = %due.refund, order = %due.order, reason, "a refund is refused and waits for an operator");
+            }
             return Err(Error::unexpected(format!(
                 "the provider refuses a refund: {reason}"
             )));
@@ -182,6 +185,8 @@ fn answered<T>(answer: Answer<T>) -> Result<T> {
 }
 
 async fn count(app: &App) -> Result<()> {
+    let refused = app.store.refused_refunds().await?;
+    metrics::gauge!(name::REFUNDS_REFUSED).set(refused as f64);
     let left = app.store.unsettled().await?;
     for what in Todo::ALL.iter().map(|todo| todo.word()).chain(["refund"]) {
         let (count, stuck) = left
