@@ -187,6 +187,14 @@ fn figures(parts: &Parts) -> Vec<Figure> {
             figures.push(Figure::new(name, took, "ms", Target::AtMost(most)));
         }
     }
+    let reconnected = parts
+        .chaos
+        .iter()
+        .filter_map(|(_, run)| run["reconnected_max_ms"].as_f64());
+    if let Some(slowest) = reconnected.reduce(f64::max) {
+        let name = "Faults: shoppers of a killed gateway are back with place and hold";
+        figures.push(Figure::new(name, slowest, "ms", Target::AtMost(RECONNECTED_MS)));
+    }
     figures
 }
 
@@ -238,9 +246,11 @@ fn recovery_ms(chaos: &[(String, Value)]) -> Vec<(String, f64)> {
     worst.into_iter().collect()
 }
 
+/// From kill -9 of a gateway until the last of its shoppers is back; the client's jitter is in it.
+const RECONNECTED_MS: f64 = 5_000.0;
+
 fn recovery_target_ms(fault: &str) -> Option<f64> {
     match fault {
-        "kill_gateway" => Some(5_000.0),
         "postgres_killed" => Some(3_000.0),
         fault if fault.starts_with("redis_restarted") => Some(3_000.0),
         _ => None,

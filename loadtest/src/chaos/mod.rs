@@ -118,11 +118,15 @@ impl Figures {
                 .max()
                 .copied()
         };
-        let shoppers = reconnected.shoppers;
+        let Reconnected {
+            shoppers, compared, ..
+        } = reconnected;
         [
             (
                 "reconnected_max_ms",
-                format!("a gateway: its shoppers are back, with their place and hold ({shoppers} were)"),
+                format!(
+                    "a gateway: its shoppers are back ({shoppers}), with their place or hold ({compared})"
+                ),
                 (shoppers > 0).then_some(reconnected.within),
                 RECONNECT_TARGET,
             ),

@@ -65,6 +65,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::audit::list))
         .routes(routes!(admin::orders::show))
         .routes(routes!(admin::orders::refund))
+        .routes(routes!(admin::orders::retry_refund))
         .routes(routes!(rest::payments::webhook))
         .routes(routes!(rest::session::dev))
         .routes(routes!(rest::session::dev_sign_in))
@@ -89,10 +90,7 @@ fn routes(web_dir: PathBuf) -> Router<Arc<App>> {
         .merge(document)
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
         .layer(middleware::from_fn(in_time));
-    Router::new()
-        .merge(api)
-        .merge(operations)
-        .merge(pages(web_dir))
+    Router::new().merge(api).merge(operations).merge(pages(web_dir))
 }
 
 /// A client that sends its body too slowly, and a store that does not answer, end the same way.
