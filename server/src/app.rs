@@ -148,6 +148,10 @@ impl Server {
                 .build(),
         });
 
+        app.hub
+            .shards
+            .start(&app)
+            .context("cannot start the threads of the sockets")?;
         let stopping = CancellationToken::new();
         let mut tasks = vec![tokio::spawn(gateway::hub::run(app.clone(), stopping.clone()))];
         let address = listener.local_addr()?;
@@ -204,11 +208,12 @@ impl Server {
     /// Stops in order: sockets move away and commands in flight are answered, workers step down, services end.
     pub async fn stop(self) {
         self.app.draining.cancel();
-        gateway::drained(&self.app).await;
+        gateway::drain(&self.app).await;
         self.stopping.cancel();
         for task in self.tasks {
             let _ = task.await;
         }
+        self.app.hub.shards.stop();
         self.app.hub.quit().await;
         self.app.stock.quit().await;
         self.app.store.close().await;
