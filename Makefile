@@ -42,14 +42,14 @@ chaos: setup ## Break everything for MINUTES from SEED, and check every invarian
 	cargo run --release --locked --package loadtest -- chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1) \
 		--json target/bench/chaos-$(or $(SEED),1).json $(ARGS)
 
-mutants: setup ## Servers with one deliberate defect each: the check must notice every one
-	@cargo build --locked --package flashsale --package loadtest
-	@$(target)/debug/loadtest mutants $(ARGS)
+mutants: setup ## Servers with one deliberate defect each: the checks must notice every one
+	@scripts/mutants $(ARGS)
 
-bench: setup ## Rush (SHOPPERS for STOCK units), orders, scripts; the figures go to target/bench/index.html and *.json
+bench: setup ## Rush (SHOPPERS for STOCK units), watching (SOCKETS), orders, scripts; the figures go to target/bench/index.html and *.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush \
 		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
+	cargo run --release --locked --package loadtest -- watch --sockets $(or $(SOCKETS),10000) --json target/bench/watch.json
 	cargo run --release --locked --package loadtest -- bench --out target/bench
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx

@@ -1,38 +1,37 @@
 -- claim: set units aside for shoppers whose turn it is.
--- KEYS: stock, holds, deadlines, bought
+-- KEYS: stock, holds, deadlines
 -- ARGV: epoch, then per item: shopper, wanted
 -- Returns: now_ms, then per item "ok quantity until" (fewer than wanted when fewer are left; again: the same claim),
 --   "has_hold", "limit", "short", or "shut" (paused, not open, over).
 -- Atomic because a unit must not be set aside twice. May be repeated.
-local stock, holds, deadlines, bought_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local stock, holds, deadlines = KEYS[1], KEYS[2], KEYS[3]
 local epoch = ARGV[1]
 local ITEM = 2
 
-local lane, failure = read_lane(stock, epoch)
+local lane, failure = read_lane(stock, epoch, 'opens_at', 'closes_at', 'paused', 'shopper_limit', 'claim_ms')
 if not lane then
   return failure
 end
 local now = now_ms()
-local records = read_many(holds, column(2, ITEM), parse_record)
-local bought = read_many(bought_key, column(2, ITEM), tonumber)
+local claim_till = whole(now + lane.claim_ms)
 local shut = lane.paused == 1 or now < lane.opens_at or now >= lane.closes_at
-local changed = {}
+read_records(holds, column(2, ITEM))
 
 local function claim(shopper, wanted)
-  local record = records[shopper]
-  if record and (record.state == 'claim' or record.state == 'held') and record.till <= now then
+  local state, quantity, till, bought = parse_record(records[shopper])
+  if (state == 'claim' or state == 'held') and tonumber(till) <= now then
     return 'short' -- overdue: its units come back within one expiry step
   end
-  if record and record.state == 'claim' then
-    return 'ok ' .. whole(record.quantity) .. ' ' .. whole(record.till)
+  if state == 'claim' then
+    return 'ok ' .. quantity .. ' ' .. till
   end
-  if record and RUNNING[record.state] then
+  if RUNNING[state] then
     return 'has_hold'
   end
   if shut then
     return 'shut'
   end
-  local left = lane.shopper_limit - (bought[shopper] or 0)
+  local left = lane.shopper_limit - bought
   if left < 1 then
     return 'limit'
   end
@@ -42,20 +41,15 @@ local function claim(shopper, wanted)
   end
   lane.available = lane.available - granted
   lane.claimed = lane.claimed + granted
-  records[shopper] = {
-    state = 'claim', quantity = granted, till = now + lane.claim_ms, asked = '-', command = '-', device = '-',
-    order = '-', held_till = 0,
-  }
-  changed[shopper] = true
-  return 'ok ' .. whole(granted) .. ' ' .. whole(now + lane.claim_ms)
+  set_record(shopper, 'claim', whole(granted), claim_till, bought, '-', NOTHING)
+  return 'ok ' .. whole(granted) .. ' ' .. claim_till
 end
 
 local answers = { whole(now) }
 for i = 2, #ARGV, ITEM do
   answers[#answers + 1] = claim(ARGV[i], tonumber(ARGV[i + 1]))
 end
-if next(changed) then
-  write_records(holds, deadlines, records, changed)
+if write_records(holds, deadlines) then
   write_counters(stock, lane)
 end
 return answers

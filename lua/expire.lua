@@ -1,49 +1,71 @@
 -- expire: end what is overdue. Claims lapse, holds expire, and both become free; a checkout past its lease is only
 -- reported, because Postgres alone knows how it ended.
 -- KEYS: stock, holds, deadlines, device_units
--- ARGV: epoch, most (items a call), lease_ms (an overdue checkout is reported again after that)
--- Returns: now_ms, then per item "lapsed shopper quantity", "expired shopper quantity" or
---   "overdue shopper quantity device order".
+-- ARGV: epoch, most (items a call, and up to a few buckets more), lease_ms (an overdue checkout is reported again after
+--   that)
+-- Returns: now_ms, "more" (there may be others, call again) or "all", then per item "lapsed shopper quantity",
+--   "expired shopper quantity" or "overdue shopper quantity device order".
 -- Atomic because an overdue hold must not be checked out at the same time.
 local stock, holds, deadlines, devices_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local epoch, most, lease_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local PAGE = 8
 
 local lane, failure = read_lane(stock, epoch)
 if not lane then
   return failure
 end
 local now = now_ms()
-local answers = { whole(now) }
-local overdue = redis.call('ZRANGEBYSCORE', deadlines, '-inf', whole(now), 'LIMIT', 0, most)
-if #overdue == 0 then
+local lease_till = whole(now + lease_ms)
+
+local due, shoppers = {}, {}
+local page
+repeat
+  page = redis.call('ZRANGEBYSCORE', deadlines, '-inf', whole(now), 'LIMIT', #due, PAGE)
+  for _, bucket in ipairs(page) do
+    due[#due + 1] = bucket
+    for shopper in string.gmatch(bucket, '[^ ]+') do
+      shoppers[#shoppers + 1] = shopper
+    end
+  end
+until #page < PAGE or #shoppers >= most
+local answers = { whole(now), #page < PAGE and 'all' or 'more' }
+if #due == 0 then
   return answers
 end
-local records = read_many(holds, overdue, parse_record)
-local changed, device_change, expired = {}, {}, 0
+read_records(holds, shoppers)
+local device_change = {}
 
-for _, shopper in ipairs(overdue) do
-  local record = records[shopper]
-  if record.state == 'ordering' then
-    record.till = now + lease_ms
-    answers[#answers + 1] =
-      table.concat({ 'overdue', shopper, whole(record.quantity), record.device, record.order }, ' ')
-  else
-    lane.available = lane.available + record.quantity
-    if record.state == 'claim' then
-      lane.claimed = lane.claimed - record.quantity
-      record.state = 'lapsed'
-    else
-      lane.held = lane.held - record.quantity
-      count(device_change, record.device, -record.quantity)
-      record.state = 'expired'
-      expired = expired + 1
-    end
-    answers[#answers + 1] = table.concat({ record.state, shopper, whole(record.quantity) }, ' ')
+local function end_overdue(shopper)
+  local state, quantity, till, bought, order, origin = parse_record(records[shopper])
+  if not RUNNING[state] or tonumber(till) > now then
+    return nil -- it has ended, or stands in a later bucket as well
   end
-  changed[shopper] = true
+  local _, device = parse_origin(origin)
+  if state == 'ordering' then
+    set_record(shopper, state, quantity, lease_till, bought, order, origin)
+    return 'overdue ' .. shopper .. ' ' .. quantity .. ' ' .. device .. ' ' .. order
+  end
+  lane.available = lane.available + quantity
+  if state == 'claim' then
+    lane.claimed = lane.claimed - quantity
+    state = 'lapsed'
+  else
+    lane.held = lane.held - quantity
+    lane.expired = lane.expired + 1
+    count(device_change, device, -quantity)
+    state = 'expired'
+  end
+  set_record(shopper, state, quantity, till, bought, order, origin)
+  return state .. ' ' .. shopper .. ' ' .. quantity
 end
-write_records(holds, deadlines, records, changed)
-add_units(devices_key, device_change)
-write_counters(stock, lane)
-redis.call('HINCRBY', stock, 'expired', expired)
+
+for _, shopper in ipairs(shoppers) do
+  answers[#answers + 1] = end_overdue(shopper)
+end
+-- First, because a checkout's new bucket may have the name of its old one.
+redis.call('ZREM', deadlines, unpack(due))
+if write_records(holds, deadlines) then
+  add_units(devices_key, device_change)
+  write_counters(stock, lane)
+end
 return answers

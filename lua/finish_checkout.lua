@@ -1,11 +1,11 @@
 -- finish_checkout: ordering → sold where Postgres has the order; back to available where it has refused; back to the
 -- hold, with its old end, where the command was no checkout at all, or one that Postgres has made from another hold.
--- KEYS: stock, holds, deadlines, bought, device_units
+-- KEYS: stock, holds, deadlines, device_units
 -- ARGV: epoch, then per item: shopper, order, outcome ("committed" | "refused" | "undone"), hold (the command of the
 --   hold that a committed order was made from; "-": not known)
 -- Returns: now_ms, then per item "ok" (also when it was finished before) or "gone" (the record is about something else).
 -- Atomic because counters, limit and record must change together. May be repeated.
-local stock, holds, deadlines, bought_key, devices_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local stock, holds, deadlines, devices_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local epoch = ARGV[1]
 local ITEM = 4
 
@@ -13,33 +13,31 @@ local lane, failure = read_lane(stock, epoch)
 if not lane then
   return failure
 end
-local records = read_many(holds, column(2, ITEM), parse_record)
-local changed, bought_change, device_change = {}, {}, {}
+read_records(holds, column(2, ITEM))
+local device_change = {}
 
 local function finish(shopper, order, outcome, hold)
-  local record = records[shopper]
-  if not record or record.order ~= order then
+  local state, quantity, till, bought, its_order, origin = parse_record(records[shopper])
+  if its_order ~= order then
     return 'gone'
   end
-  if record.state ~= 'ordering' then
+  if state ~= 'ordering' then
     return 'ok'
   end
-  if outcome == 'undone' or (outcome == 'committed' and not is_from(record, hold)) then
-    undo_checkout(lane, record)
-    changed[shopper] = true
+  if outcome == 'undone' or (outcome == 'committed' and not is_from(origin, hold)) then
+    undo_checkout(lane, shopper, quantity, bought, origin)
     return 'ok'
   end
-  lane.ordering = lane.ordering - record.quantity
+  lane.ordering = lane.ordering - quantity
   if outcome == 'committed' then
-    lane.sold = lane.sold + record.quantity
-    record.state = 'ordered'
-    count(bought_change, shopper, record.quantity)
+    lane.sold = lane.sold + quantity
+    set_record(shopper, 'ordered', quantity, till, whole(bought + quantity), order, origin)
   else
-    lane.available = lane.available + record.quantity
-    record.state = 'released'
-    count(device_change, record.device, -record.quantity)
+    local _, device = parse_origin(origin)
+    lane.available = lane.available + quantity
+    count(device_change, device, -quantity)
+    set_record(shopper, 'released', quantity, till, bought, order, origin)
   end
-  changed[shopper] = true
   return 'ok'
 end
 
@@ -47,9 +45,7 @@ local answers = { whole(now_ms()) }
 for i = 2, #ARGV, ITEM do
   answers[#answers + 1] = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
-if next(changed) then
-  write_records(holds, deadlines, records, changed)
-  add_units(bought_key, bought_change)
+if write_records(holds, deadlines) then
   add_units(devices_key, device_change)
   write_counters(stock, lane)
 end

@@ -29,6 +29,6 @@ if living then
 end
 redis.call('HSET', stock, 'epoch', epoch, 'supply', whole(supply),
   'available', whole(supply - sold - claimed - held), 'claimed', whole(claimed), 'held', whole(held), 'ordering', 0,
-  'sold', whole(sold), 'version', 1, 'gate', gate, 'fetched_at', whole(now_ms()))
+  'sold', whole(sold), 'gate', gate, 'fetched_at', whole(now_ms()))
 redis.call('HDEL', stock, 'rebuilding')
 return 'opened'

@@ -1,21 +1,19 @@
 -- person: what shoppers have on a lane.
--- KEYS: stock, holds, bought
+-- KEYS: stock, holds
 -- ARGV: epoch, then per item: shopper
--- Returns: now_ms, then per item "bought limit record…", where record is as in lib/lane.lua or "-".
+-- Returns: now_ms, then per item "limit record…", where record is as in lib/lane.lua.
 -- Atomic because a page must not be told of a hold and of the order made from it at once.
-local stock, holds, bought_key = KEYS[1], KEYS[2], KEYS[3]
+local stock, holds = KEYS[1], KEYS[2]
 local epoch = ARGV[1]
 
-local lane, failure = read_lane(stock, epoch)
+local lane, failure = read_lane(stock, epoch, 'shopper_limit')
 if not lane then
   return failure
 end
 local shoppers = column(2, 1)
-local bought = read_many(bought_key, shoppers, tonumber)
-local records = read_many(holds, shoppers, tostring)
+read_records(holds, shoppers)
 local answers = { whole(now_ms()) }
 for _, shopper in ipairs(shoppers) do
-  answers[#answers + 1] =
-    table.concat({ whole(bought[shopper] or 0), whole(lane.shopper_limit), records[shopper] or '-' }, ' ')
+  answers[#answers + 1] = whole(lane.shopper_limit) .. ' ' .. records[shopper]
 end
 return answers

@@ -16,7 +16,7 @@ if not lane then
   return 'lost'
 end
 local running = lane.claimed + lane.held + lane.ordering
-if running > 0 and (redis.call('EXISTS', holds) == 0 or redis.call('ZCARD', deadlines) == 0) then
+if running + lane.sold > 0 and redis.call('EXISTS', holds) == 0 or running > 0 and redis.call('ZCARD', deadlines) == 0 then
   return 'lost'
 end
 return 'open'

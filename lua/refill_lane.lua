@@ -1,13 +1,11 @@
 -- refill_lane: write a part of what a lane that is being rebuilt knows of its shoppers.
--- KEYS: stock, holds, deadlines, bought, device_units, returned
+-- KEYS: stock, holds, deadlines, device_units, returned
 -- ARGV: epoch (of the rebuild), then per item: kind, name, value, deadline
---   "record" shopper record until (0: it does not run)   "bought" shopper units 0   "device" device units 0
---   "returned" order 0 0
+--   "record" shopper record until (0: it does not run)   "device" device units 0   "returned" order 0 0
 -- Returns: how many items were written, or an error: LANE_FENCED if another rebuild has begun, LANE_LOST
 --   if Redis has begun another life.
 -- Atomic because a rebuild that was overtaken must not write any more. May be repeated.
-local stock, holds, deadlines = KEYS[1], KEYS[2], KEYS[3]
-local bought, device_units, returned = KEYS[4], KEYS[5], KEYS[6]
+local stock, holds, deadlines, device_units, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch = ARGV[1]
 local ITEM = 4
 
@@ -23,10 +21,8 @@ for i = 2, #ARGV, ITEM do
   if kind == 'record' then
     redis.call('HSET', holds, name, value)
     if deadline ~= '0' then
-      redis.call('ZADD', deadlines, deadline, name)
+      redis.call('ZADD', deadlines, deadline, name) -- a bucket of one
     end
-  elseif kind == 'bought' then
-    redis.call('HSET', bought, name, value)
   elseif kind == 'device' then
     redis.call('HSET', device_units, name, value)
   else

@@ -12,38 +12,34 @@ local lane, failure = read_lane(stock, epoch)
 if not lane then
   return failure
 end
-local records = read_many(holds, column(2, ITEM), parse_record)
-local changed, device_change = {}, {}
+read_records(holds, column(2, ITEM))
+local device_change = {}
 
 local function release(shopper, what)
-  local record = records[shopper]
-  if not record then
-    return 'none'
+  local state, quantity, till, bought, order, origin = parse_record(records[shopper])
+  if state == ENDED[what] then
+    return 'ok ' .. quantity
   end
-  if record.state == ENDED[what] then
-    return 'ok ' .. whole(record.quantity)
+  if state ~= what then
+    return state
   end
-  if record.state ~= what then
-    return record.state
-  end
-  lane.available = lane.available + record.quantity
+  lane.available = lane.available + quantity
   if what == 'held' then
-    lane.held = lane.held - record.quantity
-    count(device_change, record.device, -record.quantity)
+    local _, device = parse_origin(origin)
+    lane.held = lane.held - quantity
+    count(device_change, device, -quantity)
   else
-    lane.claimed = lane.claimed - record.quantity
+    lane.claimed = lane.claimed - quantity
   end
-  record.state = ENDED[what]
-  changed[shopper] = true
-  return 'ok ' .. whole(record.quantity)
+  set_record(shopper, ENDED[what], quantity, till, bought, order, origin)
+  return 'ok ' .. quantity
 end
 
 local answers = { whole(now_ms()) }
 for i = 2, #ARGV, ITEM do
   answers[#answers + 1] = release(ARGV[i], ARGV[i + 1])
 end
-if next(changed) then
-  write_records(holds, deadlines, records, changed)
+if write_records(holds, deadlines) then
   add_units(devices_key, device_change)
   write_counters(stock, lane)
 end

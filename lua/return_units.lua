@@ -1,10 +1,10 @@
 -- return_units: the units of cancelled orders are for sale again. Postgres has cancelled them before.
--- KEYS: stock, holds, deadlines, bought, device_units, returned
+-- KEYS: stock, holds, deadlines, device_units, returned
 -- ARGV: epoch, then per item: shopper, order, quantity, device, hold (the command of the hold that the order was made
 --   from; "-": not known)
 -- Returns: now_ms, then per item "ok" or "again" (they were returned before).
 -- Atomic because a unit must come back exactly once, however often this is repeated.
-local stock, holds, deadlines, bought_key, devices_key, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local stock, holds, deadlines, devices_key, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch = ARGV[1]
 local ITEM = 5
 
@@ -12,44 +12,36 @@ local lane, failure = read_lane(stock, epoch)
 if not lane then
   return failure
 end
-local records = read_many(holds, column(2, ITEM), parse_record)
-local changed, bought_change, device_change = {}, {}, {}
+read_records(holds, column(2, ITEM))
+local device_change = {}
 
 local function return_one(shopper, order, quantity, device, hold)
-  local record = records[shopper]
-  if record and record.order == order and record.state == 'ordering' and not is_from(record, hold) then
-    undo_checkout(lane, record)
-    changed[shopper] = true
+  local state, units, till, bought, its_order, origin = parse_record(records[shopper])
+  if its_order == order and state == 'ordering' and not is_from(origin, hold) then
+    undo_checkout(lane, shopper, units, bought, origin)
+    state, units, till, bought, its_order, origin = parse_record(records[shopper])
   end
   if redis.call('SADD', returned, order) == 0 then
     return 'again'
   end
-  local mine = record and record.order == order
-  if mine and record.state == 'ordering' then
+  if its_order == order and state == 'ordering' then
     -- The order was committed and cancelled before its checkout was finished here.
     lane.ordering = lane.ordering - quantity
   else
     lane.sold = lane.sold - quantity
-    count(bought_change, shopper, -quantity)
+    bought = whole(math.max(bought - quantity, 0))
   end
   lane.available = lane.available + quantity
   count(device_change, device, -quantity)
-  if mine then
-    record.state = 'cancelled'
-    changed[shopper] = true
-  end
+  set_record(shopper, its_order == order and 'cancelled' or state, units, till, bought, its_order, origin)
   return 'ok'
 end
 
-local answers, returned_any = { whole(now_ms()) }, false
+local answers = { whole(now_ms()) }
 for i = 2, #ARGV, ITEM do
-  local answer = return_one(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4])
-  returned_any = returned_any or answer == 'ok'
-  answers[#answers + 1] = answer
+  answers[#answers + 1] = return_one(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4])
 end
-if returned_any or next(changed) then
-  write_records(holds, deadlines, records, changed)
-  add_units(bought_key, bought_change)
+if write_records(holds, deadlines) then
   add_units(devices_key, device_change)
   write_counters(stock, lane)
 end

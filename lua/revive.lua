@@ -1,19 +1,21 @@
 -- revive: take units again for a cancelled order whose money came late, or give back what was taken so in vain.
--- KEYS: stock, holds, bought, device_units, returned
+-- KEYS: stock, holds, deadlines, device_units, returned
 -- ARGV: epoch, verb ("take" | "give"), shopper, order, quantity, device
 -- Returns: now_ms, then "ok" (also when it was done before), "short" (not so many units are free) or "limit" (the shopper or
 --   the device has others meanwhile, in orders or in the cart).
 -- Atomic because free units, limits and the note of what was taken must change together. May be repeated: what was taken is
 -- noted under the lane's epoch, because a lane that opens anew counts from Postgres and knows nothing of it.
-local stock, holds, bought_key, devices_key, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local stock, holds, deadlines, devices_key, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch, verb, shopper, order, quantity, device = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
-local lane, failure = read_lane(stock, epoch)
+local lane, failure = read_lane(stock, epoch, 'shopper_limit', 'device_limit')
 if not lane then
   return failure
 end
 local now = whole(now_ms())
 local note = order .. ':revived:' .. epoch
+read_records(holds, { shopper })
+local state, units, till, bought, its_order, origin = parse_record(records[shopper])
 local is_taken = redis.call('SISMEMBER', returned, note) == 1
 
 if verb == 'take' then
@@ -23,10 +25,8 @@ if verb == 'take' then
   if lane.available < quantity then
     return { now, 'short' }
   end
-  local bought = tonumber(redis.call('HGET', bought_key, shopper)) or 0
-  local record = read_many(holds, { shopper }, parse_record)[shopper]
-  local in_cart = record and (record.state == 'held' or record.state == 'ordering') and record.quantity or 0
-  local device_units = tonumber(redis.call('HGET', devices_key, device)) or 0
+  local in_cart = (state == 'held' or state == 'ordering') and units or 0
+  local device_units = read_units(devices_key, { device })[device]
   if bought + in_cart + quantity > lane.shopper_limit or device_units + quantity > lane.device_limit then
     return { now, 'limit' }
   end
@@ -43,7 +43,8 @@ else
   lane.available, lane.sold = lane.available + quantity, lane.sold - quantity
   quantity = -quantity
 end
-add_units(bought_key, { [shopper] = quantity })
+set_record(shopper, state, units, till, whole(math.max(bought + quantity, 0)), its_order, origin)
+write_records(holds, deadlines)
 add_units(devices_key, { [device] = quantity })
 write_counters(stock, lane)
 return { now, 'ok' }

@@ -7,7 +7,7 @@
 local stock = KEYS[1]
 local epoch, gate, place = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
-local lane, failure = read_lane(stock, epoch)
+local lane, failure = read_lane(stock, epoch, 'gate', 'gate_place')
 if not lane then
   return failure
 end

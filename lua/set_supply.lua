@@ -7,7 +7,7 @@
 local stock = KEYS[1]
 local epoch, supply = ARGV[1], tonumber(ARGV[2])
 
-local lane, failure = read_lane(stock, epoch)
+local lane, failure = read_lane(stock, epoch, 'supply')
 if not lane then
   return failure
 end

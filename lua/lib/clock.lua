@@ -8,7 +8,13 @@ local function now_ms()
   return math.floor(now_us() / 1000)
 end
 
--- Lua prints large numbers as 1.7e+12; Redis stores what Lua prints.
+-- Lua prints large numbers as 1.7e+12; Redis stores what Lua prints. A batch has the same few numbers over and over.
+local printed = {}
 local function whole(number)
-  return string.format('%d', number)
+  local text = printed[number]
+  if not text then
+    text = string.format('%d', number)
+    printed[number] = text
+  end
+  return text
 end

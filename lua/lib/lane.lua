@@ -1,20 +1,27 @@
 -- What the lane scripts share: reading a lane, its shoppers' records, and writing both back at the end.
 --
--- A record is one shopper's latest claim or hold, kept after it ended so that a late command gets the true answer:
---   "state quantity until asked command device order held_until", with - for what is not there, and 0 for no time.
+-- A record is what the lane knows of one shopper: their units in orders, and their latest claim or hold, kept after it
+-- ended so that a late command gets the true answer:
+--   "state quantity until bought order", and then what the hold was made from, as it stays until its end,
+--   "command device asked held_until"; with - for what is not there, and 0 for no time.
 --   held_until is the hold's own end, kept while a checkout's lease stands in `until`.
 --   claim → lapsed | left | held;   held → ordering | released | expired;   ordering → ordered | released | held;
---   ordered → cancelled.
+--   ordered → cancelled;   none: no claim or hold that the lane knows of. A shopper without a record is the same.
+--
+-- The deadlines are a set of buckets: the names of shoppers whose records got the same deadline in one call. A record that
+-- runs stands in a bucket of its deadline; one that has ended, or has another deadline by now, is not taken out but passed
+-- over when the bucket is due.
 
-local LANE_FIELDS = {
-  'epoch', 'run', 'supply', 'available', 'claimed', 'held', 'ordering', 'sold', 'gate', 'gate_place', 'opens_at', 'closes_at',
-  'paused', 'shopper_limit', 'device_limit', 'hold_ms', 'claim_ms',
-}
+local COUNTERS = { 'available', 'claimed', 'held', 'ordering', 'sold', 'reservations', 'expired' }
 
--- Reads the lane's hash; nil and an error reply if the lane is not open, in this life of Redis, under the epoch that
--- the caller believes in.
-local function read_lane(stock_key, epoch)
-  local values = redis.call('HMGET', stock_key, unpack(LANE_FIELDS))
+-- Reads the lane's counters and those of its settings that are named; nil and an error reply if the lane is not open, in
+-- this life of Redis, under the epoch that the caller believes in.
+local function read_lane(stock_key, epoch, ...)
+  local fields = { 'epoch', 'run', unpack(COUNTERS) }
+  for _, setting in ipairs({ ... }) do
+    fields[#fields + 1] = setting
+  end
+  local values = redis.call('HMGET', stock_key, unpack(fields))
   if not values[1] then
     return nil, redis.error_reply('LANE_MISSING the lane is not open')
   end
@@ -25,45 +32,18 @@ local function read_lane(stock_key, epoch)
     return nil, redis.error_reply('LANE_LOST the lane was opened in another life of Redis')
   end
   local lane = {}
-  for i, field in ipairs(LANE_FIELDS) do
-    lane[field] = tonumber(values[i]) or values[i] or 0
+  for i = 3, #fields do
+    lane[fields[i]] = tonumber(values[i]) or values[i] or 0
   end
   return lane
 end
 
 local function write_counters(stock_key, lane)
-  redis.call('HSET', stock_key, 'available', whole(lane.available), 'claimed', whole(lane.claimed),
-    'held', whole(lane.held), 'ordering', whole(lane.ordering), 'sold', whole(lane.sold))
-  redis.call('HINCRBY', stock_key, 'version', 1)
-end
-
--- Once per item each, so they count: sets match in half the time that classes take, and one format beats a concat.
-local RECORD = '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$'
-local function parse_record(text)
-  local state, quantity, till, asked, command, device, order, held_till = string.match(text, RECORD)
-  return {
-    state = state, quantity = tonumber(quantity), till = tonumber(till), asked = asked, command = command,
-    device = device, order = order, held_till = tonumber(held_till),
-  }
-end
-
-local function format_record(record)
-  return string.format('%s %d %d %s %s %s %s %d', record.state, record.quantity, record.till, record.asked, record.command,
-    record.device, record.order, record.held_till)
-end
-
--- One HMGET for a whole batch; fields without a value are left out. A name may stand in the batch twice.
-local function read_many(key, names, parse)
-  local found = {}
-  if #names > 0 then
-    local values = redis.call('HMGET', key, unpack(names))
-    for i, name in ipairs(names) do
-      if values[i] then
-        found[name] = parse(values[i])
-      end
-    end
+  local fields = {}
+  for i, counter in ipairs(COUNTERS) do
+    fields[2 * i - 1], fields[2 * i] = counter, whole(lane[counter])
   end
-  return found
+  redis.call('HSET', stock_key, unpack(fields))
 end
 
 -- Every `width`-th argument from `first` on: the batch's column.
@@ -75,68 +55,118 @@ local function column(first, width)
   return names
 end
 
--- Writes what a batch changed: one HSET and one ZADD / ZREM each, however many items there were.
--- `changed` is a set of shoppers; a record whose deadline still runs stands in the deadlines, any other does not.
+-- Takes a record apart: state, quantity, until, bought, order, and in one piece what the hold was made from. All are texts:
+-- what is only written back need not become a number. Sets match in half the time that classes take.
+local RECORD = '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) (.+)$'
+local NOTHING = '- - - 0'
+local NO_RECORD = 'none 0 0 0 - ' .. NOTHING
+local function parse_record(record)
+  if record == NO_RECORD then
+    return 'none', '0', '0', '0', '-', NOTHING
+  end
+  return string.match(record, RECORD)
+end
+
+-- The command, the device, what was asked for, and the hold's own end.
+local function parse_origin(origin)
+  return string.match(origin, '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$')
+end
+
+local function append(list, name, value)
+  local count = #list
+  list[count + 1], list[count + 2] = name, value
+end
+
+-- The batch's records, by shopper, and for the end: what was written to them, and the deadlines of those that run. A
+-- shopper may stand in a batch twice; the last record counts.
+local records, written, deadline_of = {}, {}, {}
+
+local function read_records(holds_key, shoppers)
+  local values = redis.call('HMGET', holds_key, unpack(shoppers))
+  for i = 1, #shoppers do
+    records[shoppers[i]] = values[i] or NO_RECORD
+  end
+end
+
 local RUNNING = { claim = true, held = true, ordering = true }
-local function write_records(holds_key, deadlines_key, records, changed)
-  local fields, deadlines, ended = {}, {}, {}
-  for shopper in pairs(changed) do
-    local record = records[shopper]
-    fields[#fields + 1] = shopper
-    fields[#fields + 1] = format_record(record)
-    if RUNNING[record.state] then
-      deadlines[#deadlines + 1] = whole(record.till)
-      deadlines[#deadlines + 1] = shopper
-    else
-      ended[#ended + 1] = shopper
+local function set_record(shopper, state, quantity, till, bought, order, origin)
+  local record = state .. ' ' .. quantity .. ' ' .. till .. ' ' .. bought .. ' ' .. order .. ' ' .. origin
+  records[shopper] = record
+  append(written, shopper, record)
+  deadline_of[shopper] = RUNNING[state] and till or nil
+end
+
+-- One HSET and one ZADD, however many items there were. False: nothing has changed.
+local BUCKET = 64
+local function write_records(holds_key, deadlines_key)
+  if #written == 0 then
+    return false
+  end
+  redis.call('HSET', holds_key, unpack(written))
+  local due, buckets = {}, {}
+  for shopper, till in pairs(deadline_of) do
+    due[till] = due[till] or {}
+    table.insert(due[till], shopper)
+  end
+  for till, shoppers in pairs(due) do
+    for first = 1, #shoppers, BUCKET do
+      append(buckets, till, table.concat(shoppers, ' ', first, math.min(first + BUCKET - 1, #shoppers)))
     end
   end
-  if #fields > 0 then
-    redis.call('HSET', holds_key, unpack(fields))
+  if #buckets > 0 then
+    redis.call('ZADD', deadlines_key, unpack(buckets))
   end
-  if #deadlines > 0 then
-    redis.call('ZADD', deadlines_key, unpack(deadlines))
-  end
-  if #ended > 0 then
-    redis.call('ZREM', deadlines_key, unpack(ended))
-  end
+  return true
 end
 
 -- Whether a running checkout is the one that its order was made in. Another one under the same order's id is a command that
 -- came again when its shopper had a later hold.
-local function is_from(record, hold)
-  return hold == '-' or record.command == hold
+local function is_from(origin, hold)
+  return hold == '-' or string.match(origin, '^[^ ]+') == hold
 end
 
 -- The checkout was none: the hold is as it was before. Overdue by now? Then the next expiry step ends it as any hold.
-local function undo_checkout(lane, record)
-  lane.ordering = lane.ordering - record.quantity
-  lane.held = lane.held + record.quantity
-  record.state, record.order, record.till = 'held', '-', record.held_till
+local function undo_checkout(lane, shopper, quantity, bought, origin)
+  local _, _, _, held_till = parse_origin(origin)
+  lane.ordering = lane.ordering - quantity
+  lane.held = lane.held + quantity
+  set_record(shopper, 'held', quantity, held_till, bought, '-', origin)
 end
 
--- Adds `units[name]` to each name's number in a hash, in one HMGET, HSET and HDEL each; a number that comes to 0 is
--- dropped.
-local function add_units(key, units)
-  local names, numbers, zero = {}, {}, {}
-  for name in pairs(units) do
-    names[#names + 1] = name
+-- Units by device, with one HMGET.
+local function read_units(key, devices)
+  local values = redis.call('HMGET', key, unpack(devices))
+  local units = {}
+  for i = 1, #devices do
+    units[devices[i]] = tonumber(values[i] or 0)
   end
-  local known = read_many(key, names, tonumber)
-  for _, name in ipairs(names) do
-    local number = (known[name] or 0) + units[name]
-    if number > 0 then
-      numbers[#numbers + 1] = name
-      numbers[#numbers + 1] = whole(number)
+  return units
+end
+
+-- Adds `changes[device]` to each device's units; a device that has none left is not kept.
+local function add_units(key, changes)
+  local devices = {}
+  for device in pairs(changes) do
+    devices[#devices + 1] = device
+  end
+  if #devices == 0 then
+    return
+  end
+  local units = read_units(key, devices)
+  local written, without = {}, {}
+  for device, change in pairs(changes) do
+    local left = units[device] + change
+    if left > 0 then
+      append(written, device, whole(left))
     else
-      zero[#zero + 1] = name
+      without[#without + 1] = device
     end
   end
-  if #numbers > 0 then
-    redis.call('HSET', key, unpack(numbers))
+  if #written > 0 then
+    redis.call('HSET', key, unpack(written))
   end
-  if #zero > 0 then
-    redis.call('HDEL', key, unpack(zero))
+  if #without > 0 then
+    redis.call('HDEL', key, unpack(without))
   end
 end
 

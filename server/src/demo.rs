@@ -3,6 +3,7 @@
 use crate::{
     admin::sales::{SaleBody, open},
     app::App,
+    clock,
     error::Error,
     sale::Sale,
     stock::Join,
@@ -21,7 +22,7 @@ const CROWD_AT_ONCE: usize = 200;
 
 /// Makes what is missing: the one that opens soon is made anew when the last one is over or sold out.
 pub async fn create(app: &App) -> anyhow::Result<()> {
-    let now = Utc::now();
+    let now = clock::now();
     let existing = app.store.list_sales(Some(MERCHANT)).await?;
     let running = |product: &str| {
         existing.iter().any(|sale| {

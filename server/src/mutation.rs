@@ -62,34 +62,40 @@ impl Mutation {
         false
     }
 
-    /// The place in a script that this defect changes: what stands there, and what stands there instead.
-    const fn in_lua(self) -> Option<(&'static str, &'static str)> {
-        Some(match self {
-            Mutation::ForgetRun => ("if values[2] ~= this_run() then", "if false then"),
-            Mutation::ReturnTwice => (
+    /// The places in scripts that this defect changes: what stands there, and what stands there instead.
+    const fn in_lua(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Mutation::ForgetRun => &[("if values[2] ~= this_run() then", "if false then")],
+            Mutation::ReturnTwice => &[(
                 "if redis.call('SADD', returned, order) == 0 then",
                 "if false then",
-            ),
-            Mutation::SkipLease => (
-                "if RUNNING[record.state] then",
-                "if RUNNING[record.state] and record.state ~= 'ordering' then",
-            ),
-            Mutation::ExpireEarly => ("'-inf', whole(now), 'LIMIT'", "'-inf', whole(now + 700), 'LIMIT'"),
-            Mutation::SkipLimit => (
-                "local left = lane.shopper_limit - (bought[shopper] or 0)",
+            )],
+            Mutation::SkipLease => &[(
+                "deadline_of[shopper] = RUNNING[state] and till",
+                "deadline_of[shopper] = RUNNING[state] and state ~= 'ordering' and till",
+            )],
+            Mutation::ExpireEarly => &[
+                ("'-inf', whole(now), 'LIMIT'", "'-inf', whole(now + 700), 'LIMIT'"),
+                (
+                    "if not RUNNING[state] or tonumber(till) > now then",
+                    "if not RUNNING[state] or tonumber(till) > now + 700 then",
+                ),
+            ],
+            Mutation::SkipLimit => &[(
+                "local left = lane.shopper_limit - bought",
                 "local left = lane.shopper_limit",
-            ),
-            _ => return None,
-        })
+            )],
+            _ => &[],
+        }
     }
 
     /// A script with the chosen defect.
     pub fn change(source: &str) -> String {
         let chosen = Self::ALL.iter().find(|mutation| mutation.is_on());
-        match chosen.and_then(|mutation| mutation.in_lua()) {
-            Some((good, bad)) => source.replace(good, bad),
-            None => source.to_owned(),
-        }
+        let places = chosen.map_or(&[][..], |mutation| mutation.in_lua());
+        places
+            .iter()
+            .fold(source.to_owned(), |source, (good, bad)| source.replace(good, bad))
     }
 }
 
@@ -101,7 +107,7 @@ mod tests {
     #[test]
     fn every_change_of_a_script_finds_its_place() {
         for mutation in Mutation::ALL {
-            if let Some((good, _)) = mutation.in_lua() {
+            for (good, _) in mutation.in_lua() {
                 assert!(
                     SCRIPTS.iter().any(|script| script.source.contains(good)),
                     "{}",

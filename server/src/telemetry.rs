@@ -37,6 +37,8 @@ pub mod name {
     /// Payments and refunds with something left to do, by what, and of those the ones that many tries have not settled.
     pub const PAYMENTS_UNSETTLED: &str = "flashsale_payments_unsettled";
     pub const PAYMENTS_STUCK: &str = "flashsale_payments_stuck";
+    /// Refunds that the provider refuses and that wait for an operator.
+    pub const REFUNDS_REFUSED: &str = "flashsale_refunds_refused";
     pub const PAYMENT_CALLS: &str = "flashsale_payment_calls_total";
     pub const LEADING: &str = "flashsale_sales_led";
 }

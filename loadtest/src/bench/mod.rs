@@ -26,7 +26,7 @@ const LONG_MS: u64 = 86_400_000;
 #[derive(Args)]
 pub struct Options {
     /// Where the figures go (orders.json, scripts.json, figures.json, index.html), and where those of other scenarios
-    /// (rush.json, chaos-*.json) are looked for.
+    /// (rush.json, watch.json, chaos-*.json) are looked for.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
     /// Rounds of each measurement; the median counts.
@@ -100,6 +100,7 @@ pub async fn run(options: Options) -> Result<bool> {
         orders: read(&out.join("orders.json")).and_then(|v| serde_json::from_value(v).ok()),
         scripts: read(&out.join("scripts.json")).and_then(|v| serde_json::from_value(v).ok()),
         rush: read(&out.join("rush.json")),
+        watch: read(&out.join("watch.json")),
         chaos: chaos_runs(out)?,
     };
     let figures = figures(&parts);
@@ -147,6 +148,7 @@ pub struct Parts {
     orders: Option<orders::Orders>,
     scripts: Option<scripts::Scripts>,
     rush: Option<Value>,
+    watch: Option<Value>,
     /// Name of the file, and what is in it.
     chaos: Vec<(String, Value)>,
 }
@@ -169,6 +171,7 @@ fn figures(parts: &Parts) -> Vec<Figure> {
             }
         }
     }
+    figures.extend(parts.watch.iter().flat_map(watch_figures));
     if !parts.chaos.is_empty() {
         let violations: usize = parts
             .chaos
@@ -184,6 +187,50 @@ fn figures(parts: &Parts) -> Vec<Figure> {
             figures.push(Figure::new(name, took, "ms", Target::AtMost(most)));
         }
     }
+    let reconnected = parts
+        .chaos
+        .iter()
+        .filter_map(|(_, run)| run["reconnected_max_ms"].as_f64());
+    if let Some(slowest) = reconnected.reduce(f64::max) {
+        let name = "Faults: shoppers of a killed gateway are back with place and hold";
+        figures.push(Figure::new(name, slowest, "ms", Target::AtMost(RECONNECTED_MS)));
+    }
+    figures
+}
+
+fn watch_figures(watch: &Value) -> Vec<Figure> {
+    let number = |row: &Value, key: &str| row[key].as_f64().unwrap_or(0.0);
+    let rows = watch["rows"].as_array().into_iter().flatten();
+    let mut figures = Vec::new();
+    for row in rows.filter(|row| row["server"] == "gateway") {
+        let rate = number(row, "rate");
+        if let Some(floor) = row["floor_us_per_frame"].as_f64() {
+            let name = format!("Watching: CPU per frame against a bare loop's, {rate}/s");
+            let ratio = number(row, "us_per_frame") / floor;
+            figures.push(Figure::new(name, ratio, "×", Target::AtMost(1.15)));
+        }
+        let name = format!("Watching: delivery p99, {rate}/s");
+        figures.push(Figure::new(
+            name,
+            number(row, "delivery_p99_ms"),
+            "ms",
+            Target::AtMost(100.0),
+        ));
+    }
+    let memory = number(watch, "rss_bytes_per_socket");
+    figures.push(Figure::new(
+        "Watching: user memory per shopper",
+        memory,
+        "B",
+        Target::AtMost(2_000.0),
+    ));
+    let handshakes = 1e6 / number(watch, "connect_cpu_us");
+    figures.push(Figure::new(
+        "Watching: signed-in arrivals per s of CPU",
+        handshakes,
+        "/s",
+        Target::AtLeast(6_000.0),
+    ));
     figures
 }
 
@@ -199,9 +246,11 @@ fn recovery_ms(chaos: &[(String, Value)]) -> Vec<(String, f64)> {
     worst.into_iter().collect()
 }
 
+/// From kill -9 of a gateway until the last of its shoppers is back; the client's jitter is in it.
+const RECONNECTED_MS: f64 = 5_000.0;
+
 fn recovery_target_ms(fault: &str) -> Option<f64> {
     match fault {
-        "kill_gateway" => Some(5_000.0),
         "postgres_killed" => Some(3_000.0),
         fault if fault.starts_with("redis_restarted") => Some(3_000.0),
         _ => None,

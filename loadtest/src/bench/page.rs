@@ -20,6 +20,7 @@ pub fn page(parts: &Parts, figures: &[Figure]) -> String {
     body += &parts.orders.as_ref().map(orders).unwrap_or_default();
     body += &parts.scripts.as_ref().map(scripts).unwrap_or_default();
     body += &parts.rush.as_ref().map(rush).unwrap_or_default();
+    body += &parts.watch.as_ref().map(watch).unwrap_or_default();
     body += &chaos(&parts.chaos);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
@@ -234,6 +235,61 @@ fn rush(rush: &Value) -> String {
         number(of("lost_orders")),
         number(of("purchases_per_s"))
     ) + &plot("How long a command took", "ms", &bars, None)
+}
+
+fn watch(watch: &Value) -> String {
+    let rows: Vec<&Value> = watch["rows"].as_array().into_iter().flatten().collect();
+    let of = |row: &Value, key: &str| row[key].as_f64().unwrap_or(0.0);
+    let name = |row: &Value| format!("{}, {}/s", row["server"].as_str().unwrap_or("?"), of(row, "rate"));
+    let bars: Vec<Bar> = rows
+        .iter()
+        .map(|row| Bar {
+            name: name(row),
+            value: of(row, "us_per_frame"),
+            pale: row["server"] != "gateway",
+        })
+        .collect();
+    let lines: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let columns = [
+                "sockets",
+                "connects_per_s",
+                "connect_cpu_us",
+                "rss_bytes_per_socket",
+                "kernel_bytes_per_socket",
+                "delivery_p50_ms",
+                "delivery_p99_ms",
+                "delivery_p999_ms",
+                "ticks_skipped",
+                "wire_bytes_per_socket_s",
+            ];
+            let numbers = columns.iter().map(|key| number(of(row, key)));
+            std::iter::once(escape(&name(row))).chain(numbers).collect()
+        })
+        .collect();
+    format!(
+        "<h2>Watching</h2>\n<p>{} shoppers who are signed in, watch one sale and stand in its line, server on one core and \
+         shoppers on another; beside the gateway a bare loop that only writes (floor) and axum's own broadcast, which know \
+         nothing of shoppers.</p>\n",
+        number(of(watch, "sockets"))
+    ) + &plot("Server CPU per delivered tick", "µs", &bars, None)
+        + &table(
+            &[
+                "",
+                "sockets",
+                "connects/s",
+                "CPU µs each",
+                "user B each",
+                "kernel B each",
+                "p50 ms",
+                "p99 ms",
+                "p99.9 ms",
+                "ticks skipped",
+                "B/s each",
+            ],
+            &lines,
+        )
 }
 
 fn chaos(runs: &[(String, Value)]) -> String {

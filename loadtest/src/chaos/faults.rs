@@ -10,6 +10,10 @@ use rand::{RngExt, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
 use std::time::Duration;
 
+/// Units for sale below which more are put on sale, and how many.
+const LITTLE_STOCK: i64 = 400;
+const MORE_STOCK: i64 = 600;
+
 macro_rules! faults {
     ($($variant:ident = $word:literal;)+) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -298,11 +302,24 @@ async fn sqlx_pool(world: &World, connections: u32) -> Result<sqlx::PgPool> {
         .await?)
 }
 
-async fn change_supply(world: &World, operator: &Operator, gateway: usize, change: i64) -> String {
+/// While little is left, more is put on sale: without units to sell no recovery could be seen.
+pub async fn restock(world: &World, operator: &Operator) -> Option<String> {
+    let sale = sale(world, operator, 0).await.ok()?;
+    if sale["stock"].as_i64()? >= LITTLE_STOCK {
+        return None;
+    }
+    Some(change_supply(world, operator, 0, MORE_STOCK).await)
+}
+
+async fn sale(world: &World, operator: &Operator, gateway: usize) -> reqwest::Result<serde_json::Value> {
     let url = format!("{}/admin/sales/{}", world.gateway(gateway), operator.sale);
-    let sale = operator.http.get(url).bearer_auth(&operator.token).send().await;
-    let sale: serde_json::Value = match sale {
-        Ok(answer) => answer.json().await.unwrap_or_default(),
+    let sale = operator.http.get(url).bearer_auth(&operator.token).send();
+    sale.await?.json().await
+}
+
+async fn change_supply(world: &World, operator: &Operator, gateway: usize, change: i64) -> String {
+    let sale = match sale(world, operator, gateway).await {
+        Ok(sale) => sale,
         Err(error) => return error.to_string(),
     };
     let Some(total) = sale["total_stock"].as_i64() else {

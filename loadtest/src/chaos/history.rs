@@ -43,6 +43,8 @@ struct Seen {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Reconnected {
     pub shoppers: u64,
+    /// Those of them whose place or hold was compared with what they had.
+    pub compared: u64,
     /// From the kill to the last of them.
     pub within: Duration,
 }
@@ -119,6 +121,12 @@ impl History {
         seen.reconnected.shoppers += 1;
         seen.reconnected.within = seen.reconnected.within.max(took);
         true
+    }
+
+    pub fn compared(&self) {
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.reconnected.compared += 1;
+        }
     }
 
     pub fn reconnected(&self) -> Reconnected {

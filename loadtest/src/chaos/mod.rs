@@ -40,7 +40,7 @@ const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
 /// What is promised after kill -9 of a gateway, and of a store.
 const RECONNECT_TARGET: Duration = Duration::from_secs(5);
 const STORE_TARGET: Duration = Duration::from_secs(3);
-const SELL_OUT_DEADLINE: Duration = Duration::from_secs(90);
+const SELL_OUT_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
 /// Violations of which a trace is printed.
@@ -118,11 +118,15 @@ impl Figures {
                 .max()
                 .copied()
         };
-        let shoppers = reconnected.shoppers;
+        let Reconnected {
+            shoppers, compared, ..
+        } = reconnected;
         [
             (
                 "reconnected_max_ms",
-                format!("a gateway: its shoppers are back, with their place and hold ({shoppers} were)"),
+                format!(
+                    "a gateway: its shoppers are back ({shoppers}), with their place or hold ({compared})"
+                ),
                 (shoppers > 0).then_some(reconnected.within),
                 RECONNECT_TARGET,
             ),
@@ -194,6 +198,9 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
         tokio::time::sleep(Duration::from_millis(rng.random_range(300..1_500))).await;
         if options.calm || Instant::now() >= until {
             continue;
+        }
+        if let Some(answer) = faults::restock(world, &operator).await {
+            history.note("fault", format!("more units are put on sale: {answer}"));
         }
         let fault = loop {
             let fault = bag.next(&mut rng);

@@ -555,7 +555,9 @@ impl Person {
         if let Some((lost, stood_since)) = self.gateway.replace((gateway, since))
             && self.street.history.came_back(lost, stood_since)
             && !self.asking
+            && (self.in_line || self.hold.is_some())
         {
+            self.street.history.compared();
             self.compare(&state);
         }
         Ok(state)

@@ -58,12 +58,16 @@ pub async fn settle(database_url: &str, redis_url: &str, sale: SaleId, within: D
     Ok(settled)
 }
 
-/// Waits until every unit is in a paid order, or until the time is over.
+/// Waits until every unit is in a paid order, or until none was paid for in this time.
 pub async fn sold_out(database_url: &str, sale: SaleId, within: Duration) -> Result<()> {
     let store = Store::connect(database_url, 1).await?;
-    let since = Instant::now();
+    let (mut since, mut paid) = (Instant::now(), 0);
     while since.elapsed() < within {
         let lanes = store.lanes(sale).await?;
+        let now: u64 = lanes.iter().map(|lane| u64::from(lane.confirmed)).sum();
+        if now > paid {
+            (since, paid) = (Instant::now(), now);
+        }
         if lanes.iter().all(|lane| lane.confirmed == lane.supply) {
             break;
         }

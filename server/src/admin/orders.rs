@@ -41,12 +41,15 @@ pub struct RefundBody {
 pub struct RefundView {
     refund_id: String,
     amount: i64,
-    /// wanted: on its way; done: the provider has it; dropped: the money never came.
+    /// wanted: on its way; done: the provider has it; dropped: the money never came; refused: the provider refuses it, and an
+    /// operator has to see to it.
     status: String,
     actor: String,
     reason: String,
     #[schema(format = DateTime)]
     created_at: String,
+    /// Why the provider has last refused it.
+    refusal: Option<String>,
 }
 
 impl From<RefundRow> for RefundView {
@@ -58,6 +61,7 @@ impl From<RefundRow> for RefundView {
             actor: row.actor,
             reason: row.reason,
             created_at: time(row.created_at),
+            refusal: row.refusal,
         }
     }
 }
@@ -224,6 +228,32 @@ pub async fn refund(
             }))
         }
     }
+}
+
+/// Try a refused refund again.
+///
+/// One that is under way, or done, stays as it is.
+#[utoipa::path(
+    post,
+    path = "/admin/orders/{order_id}/refunds/{refund_id}/retry",
+    operation_id = "retryRefund",
+    tag = "admin",
+    params(("order_id" = OrderId, Path), ("refund_id" = String, Path)),
+    responses((status = 200, description = "The refund, on its way again.", body = RefundView)),
+    security(("token" = [])),
+)]
+pub async fn retry_refund(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Path((id, refund)): Path<(String, String)>,
+) -> Result<axum::Json<RefundView>, Problem> {
+    let order = find(&app, &operator, &id).await?;
+    let actor = operator.0.shopper.as_str();
+    let row = app
+        .store
+        .retry_refund(order.sale, order.order, &refund, actor)
+        .await?;
+    Ok(axum::Json(row.ok_or(Code::PaymentUnknown)?.into()))
 }
 
 /// The order, if this operator may see its sale.

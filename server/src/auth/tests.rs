@@ -91,3 +91,21 @@ fn a_queue_token_proves_one_place_and_signs_nobody_in() {
     );
     assert_eq!(refusal(ours.verify(&token, None)), Code::TokenInvalid);
 }
+
+#[test]
+fn a_token_is_good_from_its_first_to_before_its_last_moment_by_the_clock_that_all_of_us_use() {
+    let claims = serde_json::json!({ "exp": 100, "nbf": 50 });
+    let at = |now_ms| within_its_time(&claims, now_ms).map_err(|reject| reject.code);
+    assert_eq!(
+        [at(49_999), at(50_000), at(99_999), at(100_000)],
+        [Err(Code::TokenInvalid), Ok(()), Ok(()), Err(Code::TokenExpired)]
+    );
+    for wrong in [
+        serde_json::json!({}),
+        serde_json::json!({ "exp": "100" }),
+        serde_json::json!({ "exp": 100, "nbf": "soon" }),
+    ] {
+        let refused = within_its_time(&wrong, 60_000).expect_err("no time");
+        assert_eq!(refused.code, Code::TokenInvalid, "{wrong}");
+    }
+}

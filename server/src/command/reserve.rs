@@ -110,6 +110,6 @@ pub fn hold_state(state: RecordState) -> Option<HoldState> {
         RecordState::Expired => Some(HoldState::Expired),
         // Its order was cancelled: the units are gone, the hold ended as an order.
         RecordState::Cancelled => Some(HoldState::Ordered),
-        RecordState::Claim | RecordState::Lapsed | RecordState::Left => None,
+        RecordState::Claim | RecordState::Lapsed | RecordState::Left | RecordState::None => None,
     }
 }

@@ -217,6 +217,7 @@ impl Hub {
         let hub = &app.hub;
         let mut present = hub.shoppers.entry(caller.shopper.clone()).or_default();
         present.device = caller.device.clone().or(present.device.take());
+        present.sockets.reserve_exact(1);
         present.sockets.push(socket);
         while present.sockets.len() > hub.per_shopper {
             let oldest = present.sockets.remove(0);
@@ -261,6 +262,8 @@ impl Hub {
         let stakes = &mut present.stakes;
         let at = stakes.iter().position(|(of, _)| *of == sale);
         let at = at.unwrap_or_else(|| {
+            // Nearly everybody has one: a vector that grows by itself would begin with room for four.
+            stakes.reserve_exact(1);
             stakes.push((sale, Stake::default()));
             stakes.len() - 1
         });

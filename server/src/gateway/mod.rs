@@ -65,6 +65,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::audit::list))
         .routes(routes!(admin::orders::show))
         .routes(routes!(admin::orders::refund))
+        .routes(routes!(admin::orders::retry_refund))
         .routes(routes!(rest::payments::webhook))
         .routes(routes!(rest::session::dev))
         .routes(routes!(rest::session::dev_sign_in))
@@ -89,11 +90,7 @@ fn routes(web_dir: PathBuf) -> Router<Arc<App>> {
         .merge(document)
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
         .layer(middleware::from_fn(in_time));
-    Router::new()
-        .merge(api)
-        .merge(socket)
-        .merge(operations)
-        .merge(pages(web_dir))
+    Router::new().merge(api).merge(operations).merge(pages(web_dir))
 }
 
 /// A client that sends its body too slowly, and a store that does not answer, end the same way.
@@ -138,7 +135,7 @@ fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
         .layer(CompressionLayer::new())
 }
 
-/// Around every route: a request id, a log line per failure, and the browser's rules.
+/// Around every route but the socket's: a request id, a log line per failure, and the browser's rules.
 fn common() -> impl tower::Layer<
     axum::routing::Route,
     Service: tower::Service<
@@ -216,10 +213,13 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gatew
     } else {
         Router::from(operations()).fallback(rest::not_found)
     };
-    let router = router
-        .method_not_allowed_fallback(rest::method_not_allowed)
-        .layer(common())
-        .with_state(app.clone());
+    let finished = |router: Router<Arc<App>>| router.method_not_allowed_fallback(rest::method_not_allowed);
+    let mut router = finished(router).layer(common());
+    if gateway {
+        // A crowd's arrivals are handshakes: nothing around them that they do not need.
+        router = router.merge(finished(Router::from(socket())));
+    }
+    let router = router.with_state(app.clone());
     listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 

@@ -31,6 +31,7 @@ pub struct Card {
     reply: Reply,
     /// The capture call that succeeds; 0: the capture is refused.
     capture_at: i16,
+    /// The refund call that succeeds; 0: refunds are refused.
     refund_at: i16,
     /// How often each event is sent.
     webhooks: i16,
@@ -124,6 +125,11 @@ pub const CARDS: &[Card] = &[
         token: "sandbox_capture_retry",
         capture_at: 3,
         refund_at: 3,
+        ..APPROVE
+    },
+    Card {
+        token: "sandbox_refund_refused",
+        refund_at: 0,
         ..APPROVE
     },
     Card {

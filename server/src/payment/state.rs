@@ -137,6 +137,13 @@ impl State {
     pub fn learn(&mut self, order: OrderNow, standing: &Standing) -> Step {
         use PaymentStatus::*;
         match (standing, self.status) {
+            // The provider has not got it; it may be on its way. That it is given up is written down before it is voided: a
+            // confirmed order must not lose its money to that.
+            (Standing::Unknown, Created) => self.set_todo(Todo::Void),
+            (Standing::Authorized { reference }, Created) if self.todo == Some(Todo::Void) => {
+                (self.status, self.reference) = (Authorized, Some(reference.clone()));
+                self.refuse(Code::PaymentDeclined, Some(Todo::Void))
+            }
             (Standing::Authorized { reference }, Created) => {
                 (self.status, self.reference) = (Authorized, Some(reference.clone()));
                 match refusal(order) {
@@ -322,6 +329,27 @@ mod tests {
             Step::None
         );
         assert_eq!((payment.status, payment.todo), (PaymentStatus::Captured, None));
+    }
+
+    #[test]
+    fn an_authorization_that_comes_after_it_was_given_up_confirms_nothing() {
+        let mut payment = State::created(100);
+        let pending = order(OrderStatus::Pending);
+        assert_eq!(payment.learn(pending, &Standing::Unknown), Step::None);
+        assert_eq!((payment.answer, payment.todo), (None, Some(Todo::Void)));
+        assert_eq!(payment.learn(pending, &authorized()), Step::None);
+        let given_up = Some(Outcome::Refused(Code::PaymentDeclined));
+        assert_eq!((payment.answer, payment.todo), (given_up, Some(Todo::Void)));
+        assert_eq!(payment.learn(pending, &Standing::Voided), Step::None);
+        assert_eq!((payment.status, payment.todo), (PaymentStatus::Voided, None));
+    }
+
+    #[test]
+    fn an_authorization_that_is_known_is_not_given_up_by_an_older_look() {
+        let mut payment = State::created(100);
+        payment.learn(order(OrderStatus::Pending), &authorized());
+        payment.learn(order(OrderStatus::Confirmed), &Standing::Unknown);
+        assert_eq!((payment.pays, payment.todo), (true, Some(Todo::Capture)));
     }
 
     #[test]

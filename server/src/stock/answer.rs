@@ -56,6 +56,8 @@ pub enum RecordState {
     Ordering,
     Ordered,
     Cancelled,
+    /// No claim or hold that the lane knows of; units in orders perhaps.
+    None,
 }
 
 impl RecordState {
@@ -70,6 +72,7 @@ impl RecordState {
             Self::Ordering => "ordering",
             Self::Ordered => "ordered",
             Self::Cancelled => "cancelled",
+            Self::None => "none",
         }
     }
 }
@@ -88,6 +91,7 @@ impl FromStr for RecordState {
             "ordering" => Self::Ordering,
             "ordered" => Self::Ordered,
             "cancelled" => Self::Cancelled,
+            "none" => Self::None,
             other => return Err(Error::unexpected(format!("a record in the state {other:?}"))),
         })
     }
@@ -207,6 +211,16 @@ pub enum Overdue {
         device: DeviceId,
         order: OrderId,
     },
+}
+
+impl Overdue {
+    pub fn shopper(&self) -> &ShopperId {
+        match self {
+            Self::Lapsed { shopper, .. } | Self::Expired { shopper, .. } | Self::Checkout { shopper, .. } => {
+                shopper
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

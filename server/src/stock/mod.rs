@@ -35,8 +35,8 @@ const BATCH: BatchLimits = BatchLimits {
     deadline: COMMAND_DEADLINE,
 };
 
-/// Overdue claims and holds that one call ends.
-pub const EXPIRE_BATCH: usize = 500;
+/// Overdue claims and holds that one call ends, but for the last ones of its last buckets.
+const EXPIRE_BATCH: usize = 500;
 /// Entries that one admission step calls, at most.
 pub const ADMIT_BATCH: usize = 1000;
 
@@ -213,15 +213,15 @@ impl Stock {
                     },
                     |answer| {
                         Ok(match answer.word() {
-                            "ok" => Begun::Ok {
+                            "ordered" if answer.len() > 1 => Begun::Ordered {
                                 quantity: answer.number(1)?,
-                                device: answer.parse(2)?,
-                                hold: answer.parse(3)?,
+                                device: answer.parse(6)?,
+                                hold: answer.parse(5)?,
                             },
-                            "ordered" if answer.len() == 4 => Begun::Ordered {
+                            _ if answer.len() > 1 => Begun::Ok {
                                 quantity: answer.number(1)?,
-                                device: answer.parse(2)?,
-                                hold: answer.parse(3)?,
+                                device: answer.parse(6)?,
+                                hold: answer.parse(5)?,
                             },
                             "checkout_running" => Begun::CheckoutRunning,
                             "none" => Begun::None,
@@ -279,19 +279,19 @@ impl Stock {
                     vec![],
                     |shopper: &ShopperId, args| args.push(shopper.to_string()),
                     |answer| {
-                        let record = match answer.text(2)? {
-                            "-" => None,
+                        let record = match answer.text(1)? {
+                            "none" => None,
                             state => Some(Record {
                                 state: state.parse()?,
-                                quantity: answer.number(3)?,
-                                until: answer.number(4)?,
+                                quantity: answer.number(2)?,
+                                until: answer.number(3)?,
+                                order: answer.text(5)?.parse().ok(),
                                 command: answer.text(6)?.parse().ok(),
-                                order: answer.text(8)?.parse().ok(),
                             }),
                         };
                         Ok(Person {
-                            bought: answer.number(0)?,
-                            limit: answer.number(1)?,
+                            bought: answer.number(4)?,
+                            limit: answer.number(0)?,
                             record,
                         })
                     },
@@ -552,7 +552,8 @@ impl Stock {
         first_number(&self.runner.on_sale(&SETTLE_ADMISSION, sale, args).await?)
     }
 
-    pub async fn expire(&self, at: LaneRef) -> Result<At<Vec<Overdue>>> {
+    /// Ends what is overdue, some hundreds of items at most; true: there may be more.
+    pub async fn expire(&self, at: LaneRef) -> Result<At<(Vec<Overdue>, bool)>> {
         let args = vec![
             at.epoch.to_string(),
             EXPIRE_BATCH.to_string(),
@@ -560,7 +561,10 @@ impl Stock {
         ];
         let answers = self.runner.on_lane(&EXPIRE, at, args).await?;
         let (now, answers) = timed(&answers)?;
-        let value = answers
+        let (more, answers) = answers
+            .split_first()
+            .ok_or_else(|| Error::unexpected("a short answer"))?;
+        let ended = answers
             .iter()
             .map(|text| {
                 let answer = Answer::of(text);
@@ -578,7 +582,10 @@ impl Stock {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(At { now, value })
+        Ok(At {
+            now,
+            value: (ended, more == "more"),
+        })
     }
 
     /// Units of cancelled orders. Exactly once each, however often this is repeated.

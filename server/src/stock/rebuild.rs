@@ -31,10 +31,12 @@ pub struct KeptRecord {
     pub state: RecordState,
     pub quantity: u32,
     pub until: u64,
-    pub asked: String,
+    /// Units in orders.
+    pub bought: u64,
+    pub order: String,
     pub command: String,
     pub device: String,
-    pub order: String,
+    pub asked: String,
     pub held_until: u64,
 }
 
@@ -47,7 +49,6 @@ pub struct Settled {
     pub revoked: Vec<KeptRecord>,
     pub claimed: u64,
     pub held: u64,
-    pub bought: HashMap<ShopperId, u64>,
     pub devices: HashMap<String, u64>,
 }
 
@@ -56,13 +57,14 @@ pub struct Settled {
 /// its shopper, or their device, has reached the limit without: it had ended, and Redis has forgotten that.
 pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) -> Settled {
     let mut settled = Settled::default();
+    let mut bought: HashMap<ShopperId, u64> = HashMap::new();
     for order in snapshot
         .orders
         .iter()
         .filter(|o| o.status != OrderStatus::Cancelled)
     {
         let units = u64::from(order.quantity);
-        *settled.bought.entry(order.shopper.clone()).or_default() += units;
+        *bought.entry(order.shopper.clone()).or_default() += units;
         *settled.devices.entry(order.device.to_string()).or_default() += units;
     }
     let by_id: HashMap<String, &LaneOrder> = snapshot
@@ -78,7 +80,8 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) ->
 
     let mut running = Vec::new();
     for mut record in records {
-        let before = record.state;
+        let before = record.clone();
+        record.bought = bought.remove(&record.shopper).unwrap_or(0);
         let order = by_id
             .get(&record.order)
             .filter(|order| order.hold_command == "-" || order.hold_command == record.command)
@@ -103,10 +106,23 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) ->
         }
         match record.state {
             RecordState::Held | RecordState::Claim => running.push(record),
-            state if state != before => settled.records.push(record),
+            _ if record != before => settled.records.push(record),
             _ => {}
         }
     }
+    let without_record = bought.into_iter().map(|(shopper, units)| KeptRecord {
+        shopper,
+        state: RecordState::None,
+        quantity: 0,
+        until: 0,
+        bought: units,
+        order: "-".into(),
+        command: "-".into(),
+        device: "-".into(),
+        asked: "-".into(),
+        held_until: 0,
+    });
+    settled.records.extend(without_record);
 
     let free = u64::from(snapshot.info.supply.saturating_sub(snapshot.info.allocated));
     // Holds before claims, and of each the oldest first.
@@ -115,9 +131,8 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) ->
     for mut record in running {
         let units = u64::from(record.quantity);
         let is_hold = record.state == RecordState::Held;
-        let bought = settled.bought.get(&record.shopper).copied().unwrap_or(0);
         let on_device = settled.devices.get(&record.device).copied().unwrap_or(0);
-        let beyond_limits = bought + units > u64::from(sale.per_shopper_limit)
+        let beyond_limits = record.bought + units > u64::from(sale.per_shopper_limit)
             || on_device + units > u64::from(sale.per_device_limit);
         if used + units > free || (is_hold && beyond_limits) {
             record.state = if is_hold {
@@ -142,35 +157,37 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) ->
 }
 
 impl KeptRecord {
-    fn parse(shopper: &str, text: &str) -> Result<Self> {
+    pub fn parse(shopper: &str, text: &str) -> Result<Self> {
         let answer = Answer::of(text);
         Ok(Self {
             shopper: shopper.parse().map_err(|_| answer.unexpected())?,
             state: answer.text(0)?.parse()?,
             quantity: answer.number(1)?,
             until: answer.number(2)?,
-            asked: answer.text(3)?.to_owned(),
-            command: answer.text(4)?.to_owned(),
-            device: answer.text(5)?.to_owned(),
-            order: answer.text(6)?.to_owned(),
-            held_until: answer.number(7)?,
+            bought: answer.number(3)?,
+            order: answer.text(4)?.to_owned(),
+            command: answer.text(5)?.to_owned(),
+            device: answer.text(6)?.to_owned(),
+            asked: answer.text(7)?.to_owned(),
+            held_until: answer.number(8)?,
         })
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let Self {
             state,
             quantity,
             until,
-            asked,
+            bought,
+            order,
             command,
             device,
-            order,
+            asked,
             held_until,
             ..
         } = self;
         format!(
-            "{} {quantity} {until} {asked} {command} {device} {order} {held_until}",
+            "{} {quantity} {until} {bought} {order} {command} {device} {asked} {held_until}",
             state.word()
         )
     }
@@ -231,10 +248,6 @@ impl Stock {
             let until = if record.runs() { record.until } else { 0 };
             item("record", record.shopper.to_string(), record.text(), until)
         });
-        let bought = settled
-            .bought
-            .iter()
-            .map(|(who, n)| item("bought", who.to_string(), n.to_string(), 0));
         let devices = settled
             .devices
             .iter()
@@ -245,7 +258,7 @@ impl Stock {
             .iter()
             .filter(|order| order.status == OrderStatus::Cancelled)
             .map(|order| item("returned", order.order.to_string(), "0".into(), 0));
-        let items: Vec<[String; 4]> = records.chain(bought).chain(devices).chain(returned).collect();
+        let items: Vec<[String; 4]> = records.chain(devices).chain(returned).collect();
         for chunk in items.chunks(CHUNK) {
             let mut args = vec![at.epoch.to_string()];
             args.extend(chunk.iter().flatten().cloned());

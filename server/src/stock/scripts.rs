@@ -67,27 +67,20 @@ script!(
     LOCK_LANE,
     "lock_lane",
     ["clock", "run"],
-    ["stock", "deadlines", "bought", "device_units", "returned"]
+    ["stock", "deadlines", "device_units", "returned"]
 );
 script!(
     REFILL_LANE,
     "refill_lane",
     ["clock", "run"],
-    [
-        "stock",
-        "holds",
-        "deadlines",
-        "bought",
-        "device_units",
-        "returned"
-    ]
+    ["stock", "holds", "deadlines", "device_units", "returned"]
 );
 script!(SET_GATE, "set_gate", ["clock", "run", "lane"], ["stock"]);
 script!(
     RESERVE,
     "reserve",
     ["clock", "run", "lane"],
-    ["stock", "holds", "deadlines", "bought", "device_units"]
+    ["stock", "holds", "deadlines", "device_units"]
 );
 script!(
     RELEASE,
@@ -105,26 +98,19 @@ script!(
     FINISH_CHECKOUT,
     "finish_checkout",
     ["clock", "run", "lane"],
-    ["stock", "holds", "deadlines", "bought", "device_units"]
+    ["stock", "holds", "deadlines", "device_units"]
 );
 script!(
     RETURN_UNITS,
     "return_units",
     ["clock", "run", "lane"],
-    [
-        "stock",
-        "holds",
-        "deadlines",
-        "bought",
-        "device_units",
-        "returned"
-    ]
+    ["stock", "holds", "deadlines", "device_units", "returned"]
 );
 script!(
     REVIVE,
     "revive",
     ["clock", "run", "lane"],
-    ["stock", "holds", "bought", "device_units", "returned"]
+    ["stock", "holds", "deadlines", "device_units", "returned"]
 );
 script!(
     EXPIRE,
@@ -136,14 +122,9 @@ script!(
     CLAIM,
     "claim",
     ["clock", "run", "lane"],
-    ["stock", "holds", "deadlines", "bought"]
+    ["stock", "holds", "deadlines"]
 );
-script!(
-    PERSON,
-    "person",
-    ["clock", "run", "lane"],
-    ["stock", "holds", "bought"]
-);
+script!(PERSON, "person", ["clock", "run", "lane"], ["stock", "holds"]);
 script!(OPEN_SALE, "open_sale", ["clock"], ["sale"]);
 script!(
     JOIN,

@@ -22,6 +22,9 @@ const CONFLICT_TRIES: usize = 3;
 /// After a try: the next one 0.5 s later, then 1 s, 2 s … and at last every minute. Nothing is given up.
 const AGAIN_MS: f64 = 500.0;
 const AGAIN_AT_MOST_MS: f64 = 60_000.0;
+/// Refusals of a refund by the provider after which it waits for an operator: about two minutes of tries. A provider that does
+/// not answer is asked on and on.
+const REFUND_REFUSALS: i32 = 8;
 /// Tries after which something is wrong, and an operator should look.
 const STUCK_TRIES: i32 = 8;
 
@@ -105,6 +108,8 @@ pub struct RefundRow {
     pub actor: String,
     pub reason: String,
     pub created_at: DateTime<Utc>,
+    /// Why the provider has last refused it.
+    pub refusal: Option<String>,
 }
 
 /// A refund that an operator asks for.
@@ -223,7 +228,7 @@ impl Store {
     async fn refunds_of(&self, payment: &str) -> Result<Vec<RefundRow>> {
         Ok(sqlx::query_as!(
             RefundRow,
-            "SELECT refund_id, amount, status, actor, reason, created_at FROM refunds
+            "SELECT refund_id, amount, status, actor, reason, created_at, refusal FROM refunds
              WHERE payment_id = $1 ORDER BY created_at",
             payment,
         )
@@ -310,6 +315,85 @@ impl Store {
         .await?)
     }
 
+    /// Refunds that wait for an operator.
+    pub async fn refused_refunds(&self) -> Result<i64> {
+        Ok(
+            sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM refunds WHERE status = 'refused'"#)
+                .fetch_one(&self.pool)
+                .await?,
+        )
+    }
+
+    /// The provider has refused a refund. True: once too often, so that it waits for an operator now.
+    pub async fn refund_refused(&self, due: &DueRefund, reason: &str) -> Result<bool> {
+        let mut tx = self.pool.begin().await?;
+        let status = sqlx::query_scalar!(
+            "UPDATE refunds
+             SET refusals = refusals + 1, refusal = $2,
+                 status = CASE WHEN refusals + 1 >= $3 THEN 'refused' ELSE status END
+             WHERE refund_id = $1 AND status = 'wanted' RETURNING status",
+            &due.refund,
+            reason,
+            REFUND_REFUSALS,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let waits = status.as_deref() == Some("refused");
+        if waits {
+            let entry = audit::Entry {
+                sale: due.sale.to_string(),
+                actor: "worker".into(),
+                kind: "refund_refused",
+                data: json!({ "order": due.order, "refund": due.refund, "amount": due.amount, "reason": reason }),
+            };
+            audit::write(&mut tx, &[entry]).await?;
+        }
+        tx.commit().await?;
+        Ok(waits)
+    }
+
+    /// An operator lets a refused refund be tried again. One that is under way, or done, is left as it is. None: the order has
+    /// no such refund.
+    pub async fn retry_refund(
+        &self,
+        sale: SaleId,
+        order: OrderId,
+        refund: &str,
+        actor: &str,
+    ) -> Result<Option<RefundRow>> {
+        let mut tx = self.pool.begin().await?;
+        let retried = sqlx::query!(
+            "UPDATE refunds r SET status = 'wanted', refusals = 0, tries = 0, todo_at = clock_timestamp()
+             FROM payments p
+             WHERE r.refund_id = $1 AND r.status = 'refused' AND p.payment_id = r.payment_id AND p.order_id = $2",
+            refund,
+            order.to_string(),
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        let row = sqlx::query_as!(
+            RefundRow,
+            "SELECT r.refund_id, r.amount, r.status, r.actor, r.reason, r.created_at, r.refusal
+             FROM refunds r JOIN payments p USING (payment_id) WHERE r.refund_id = $1 AND p.order_id = $2",
+            refund,
+            order.to_string(),
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        if let Some(row) = row.as_ref().filter(|_| retried > 0) {
+            let entry = audit::Entry {
+                sale: sale.to_string(),
+                actor: actor.to_owned(),
+                kind: "refund_retried",
+                data: json!({ "order": order, "refund": refund, "amount": row.amount }),
+            };
+            audit::write(&mut tx, &[entry]).await?;
+        }
+        tx.commit().await?;
+        Ok(row)
+    }
+
     /// Where money and units of a sale do not belong together, though nothing is left to do about them: one line each. None,
     /// ever (I6).
     pub async fn money_without_units(&self, sale: SaleId) -> Result<Vec<String>> {
@@ -322,7 +406,7 @@ impl Store {
                GROUP BY o.order_id
                HAVING count(p.todo) = 0
                   AND NOT EXISTS (SELECT 1 FROM refunds r JOIN payments q USING (payment_id)
-                                  WHERE q.order_id = o.order_id AND r.status = 'wanted')
+                                  WHERE q.order_id = o.order_id AND r.status IN ('wanted', 'refused'))
                   AND CASE o.status WHEN 'confirmed'
                       THEN count(*) FILTER (WHERE p.pays) <> 1
                         OR coalesce(sum(p.amount - p.refunded) FILTER (WHERE p.status IN ('captured', 'refunding', 'refunded')), 0)
@@ -378,7 +462,7 @@ impl Store {
             }
             let refund = sqlx::query_as!(
                 RefundRow,
-                "SELECT refund_id, amount, status, actor, reason, created_at FROM refunds
+                "SELECT refund_id, amount, status, actor, reason, created_at, refusal FROM refunds
                  WHERE actor = $1 AND command_id = $2",
                 &ask.actor,
                 &command,
@@ -426,7 +510,7 @@ impl Store {
                 RefundRow,
                 "INSERT INTO refunds (refund_id, payment_id, amount, actor, command_id, reason)
                  SELECT $1 || '-' || (count(*) + 1), $1, $2, $3, $4, $5 FROM refunds WHERE payment_id = $1
-                 RETURNING refund_id, amount, status, actor, reason, created_at",
+                 RETURNING refund_id, amount, status, actor, reason, created_at, refusal",
                 payment.payment.to_string(),
                 amount,
                 &ask.actor,
@@ -918,7 +1002,7 @@ async fn load_refunds(
     .fetch_all(connection)
     .await?
     .into_iter()
-    .map(|row| (row.refund_id, (row.amount, row.status == "wanted")))
+    .map(|row| (row.refund_id, (row.amount, row.status == "wanted" || row.status == "refused")))
     .collect())
 }
 
@@ -973,7 +1057,7 @@ async fn finish_refunds(
         .collect();
     if !lost.is_empty() {
         sqlx::query!(
-            "UPDATE refunds SET status = 'dropped' WHERE payment_id = ANY($1) AND status = 'wanted'",
+            "UPDATE refunds SET status = 'dropped' WHERE payment_id = ANY($1) AND status IN ('wanted', 'refused')",
             &lost,
         )
         .execute(connection)

@@ -202,6 +202,9 @@ impl Books {
             tx.commit().await?;
             return Ok(None);
         }
+        if row.refund_at == 0 {
+            return refused("the card's account is closed");
+        }
         if row.status != "captured" {
             return refused("it was not captured");
         }

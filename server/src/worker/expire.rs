@@ -3,7 +3,7 @@
 use super::{Led, reconcile, repeat};
 use crate::{
     error::Result,
-    stock::{At, EXPIRE_BATCH, Overdue},
+    stock::{At, Overdue},
     telemetry::name,
 };
 use flashsale_protocol::{Entry, EntryState, Hold, HoldState, ServerMessage};
@@ -23,8 +23,11 @@ async fn step(led: &Led) -> Result<Duration> {
     }
     let mut more = false;
     for at in sale.lane_refs() {
-        let At { now, value: overdue } = app.stock.expire(at).await?;
-        more |= overdue.len() == EXPIRE_BATCH;
+        let At {
+            now,
+            value: (overdue, there_is_more),
+        } = app.stock.expire(at).await?;
+        more |= there_is_more;
         for item in overdue {
             match item {
                 Overdue::Lapsed { shopper, quantity } => {

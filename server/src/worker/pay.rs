@@ -91,11 +91,7 @@ async fn settle(app: &App, due: &Due) -> Result<()> {
     let payment = due.payment.payment;
     let standing = match due.payment.state.todo {
         None => return Ok(()),
-        Some(Todo::Ask) => match answered(app.payments.standing(payment).await)? {
-            // It never got there, and must not get there later.
-            Standing::Unknown => answered(app.payments.void(payment).await)?,
-            standing => standing,
-        },
+        Some(Todo::Ask) => answered(app.payments.standing(payment).await)?,
         Some(Todo::Capture) => match answered(app.payments.capture(payment).await)? {
             Standing::Unknown => Standing::Declined {
                 reason: "the provider does not know it any more".into(),
@@ -118,6 +114,9 @@ async fn settle(app: &App, due: &Due) -> Result<()> {
 async fn refund(app: &App, due: &DueRefund) -> Result<()> {
     match answered(app.payments.refund(due.payment, &due.refund, due.amount).await)? {
         Refunded::Refused { reason } => {
+            if app.store.refund_refused(due, &reason).await? {
+                tracing::error!(refund = %due.refund, order = %due.order, reason, "a refund is refused and waits for an operator");
+            }
             return Err(Error::unexpected(format!(
                 "the provider refuses a refund: {reason}"
             )));
@@ -186,6 +185,8 @@ fn answered<T>(answer: Answer<T>) -> Result<T> {
 }
 
 async fn count(app: &App) -> Result<()> {
+    let refused = app.store.refused_refunds().await?;
+    metrics::gauge!(name::REFUNDS_REFUSED).set(refused as f64);
     let left = app.store.unsettled().await?;
     for what in Todo::ALL.iter().map(|todo| todo.word()).chain(["refund"]) {
         let (count, stuck) = left

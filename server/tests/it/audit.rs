@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::process::Stdio;
 
-async fn verify(world: &World, sale: SaleId) -> Result<Verified, Bad> {
+pub async fn verify(world: &World, sale: SaleId) -> Result<Verified, Bad> {
     let mut found = None;
     audit::verify(&world.database_url, Some(sale), |_, result| found = Some(result))
         .await

@@ -12,4 +12,5 @@ mod purchase;
 mod reads;
 mod recovery;
 mod schema;
+mod settle;
 mod tidy;

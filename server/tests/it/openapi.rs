@@ -171,7 +171,7 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
     assert_eq!(ids.len(), operations.len(), "an operation's id is its own");
     for (method, path, operation) in operations {
         let mut address = path.clone();
-        for name in ["sale_id", "order_id", "user_id"] {
+        for name in ["sale_id", "order_id", "user_id", "refund_id"] {
             address = address.replace(&format!("{{{name}}}"), ULID);
         }
         assert!(!address.contains('{'), "{path}");
@@ -359,7 +359,10 @@ async fn real_answers_are_what_the_document_says() {
     assert_eq!(audit["rows"][0]["kind"], "sale_created");
     let part = Some(json!({ "amount": 40, "reason": "a scratch" }));
     let refund = "/admin/orders/{order_id}/refund";
-    rest.ok(post.clone(), refund, &[order], admin, part).await;
+    let asked = rest.ok(post.clone(), refund, &[order], admin, part).await;
+    let retry = "/admin/orders/{order_id}/refunds/{refund_id}/retry";
+    let ids = [order, text(&asked["refund"], "refund_id")];
+    rest.ok(post.clone(), retry, &ids, admin, None).await;
     let supply = "/admin/sales/{sale_id}/supply";
     let more = json!({ "total_stock": 3 });
     let sale_now = rest.ok(post.clone(), supply, &[sale], admin, Some(more)).await;

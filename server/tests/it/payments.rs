@@ -9,6 +9,7 @@ use flashsale::payment::{
 use flashsale_protocol::{
     Code, Command, Done, Order, OrderStatus, Payment, Quantity, Reason, Role, SaleId, ServerMessage,
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -484,6 +485,79 @@ async fn captures_and_refunds_without_an_answer_are_tried_again() {
     world.payment_until(&bought, "refunded").await;
     let back = order_until(&mut shopper, &bought, |order| order.refunded > 0).await;
     assert_eq!((back.status, back.refunded), (OrderStatus::Cancelled, 100));
+    world.check_money(&[sale]).await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_refund_that_is_refused_for_good_waits_for_an_operator_who_lets_it_be_tried_again() {
+    let world = world(SLOW).await;
+    let sale = world.sale(json!({})).await;
+    let mut shopper = world.shopper("u1").await;
+    let bought = buy(&mut shopper, sale, 1).await;
+    shopper.ok(pay(&bought, "refund_refused")).await;
+    world.payment_until(&bought, "captured").await;
+    assert_eq!(world.refund(&bought, json!({})).await.0, 200);
+    let pool = sqlx::PgPool::connect(&world.database_url)
+        .await
+        .expect("Postgres");
+    let refund_of = |seen: &Value| seen["payments"][0]["refunds"][0].clone();
+    let refused = |seen: &Value| refund_of(seen)["status"] == "refused";
+    // The tries that back-off spreads over minutes.
+    let hurry = async {
+        loop {
+            sqlx::query("UPDATE refunds SET todo_at = now() WHERE status = 'wanted'")
+                .execute(&pool)
+                .await
+                .expect("Postgres");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let seen = tokio::select! {
+        seen = world.seen_until(&bought, refused) => seen,
+        () = hurry => unreachable!("it has no end"),
+    };
+    let refund = refund_of(&seen);
+    assert_eq!(refund["refusal"], "the card's account is closed");
+    let tries: i32 = sqlx::query_scalar("SELECT tries FROM refunds")
+        .fetch_one(&pool)
+        .await
+        .expect("Postgres");
+    assert_eq!(tries, 8, "and no more");
+    assert_eq!(
+        world.server.app.store.refused_refunds().await.expect("Postgres"),
+        1
+    );
+
+    let retry = async |id: &str, who: &str, role: Role| {
+        let path = format!("/admin/orders/{}/refunds/{id}/retry", bought.order);
+        let token = world.token(who, role);
+        world.rest(Method::POST, &path, Some(&token), &[], "").await
+    };
+    let id = refund["refund_id"].as_str().expect("an id").to_owned();
+    assert_eq!(
+        retry("nobody's", "boss", Role::Admin).await.refusal(),
+        Code::PaymentUnknown
+    );
+    assert_eq!(retry(&id, "u1", Role::Shopper).await.status, 403);
+    // The account is open again.
+    sqlx::query("UPDATE sandbox_payments SET refund_at = 1")
+        .execute(&pool)
+        .await
+        .expect("Postgres");
+    assert_eq!(retry(&id, "boss", Role::Admin).await.body["status"], "wanted");
+    world.payment_until(&bought, "refunded").await;
+    // Once more changes nothing.
+    assert_eq!(retry(&id, "boss", Role::Admin).await.body["status"], "done");
+    let kinds: Vec<String> =
+        sqlx::query_scalar("SELECT kind FROM audit_log WHERE kind LIKE 'refund%' ORDER BY number")
+            .fetch_all(&pool)
+            .await
+            .expect("Postgres");
+    assert_eq!(
+        kinds,
+        ["refund_asked", "refund_refused", "refund_retried", "refund_done"]
+    );
     world.check_money(&[sale]).await;
     world.server.stop().await;
 }

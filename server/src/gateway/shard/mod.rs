@@ -651,6 +651,7 @@ impl Shard {
                 _interest: interest,
             }),
         };
+        connection.watched.reserve_exact(1);
         connection.watched.push(Watched {
             sale,
             at: channel.watchers.len(),

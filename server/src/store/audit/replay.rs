@@ -115,7 +115,7 @@ impl Totals {
                 self.order_lane(data, 1, 1)?;
             }
             // About money on its way: no total here changes by it.
-            "refund_asked" | "refund_done" | "payment_mismatch" => {}
+            "refund_asked" | "refund_done" | "refund_refused" | "refund_retried" | "payment_mismatch" => {}
             other => return Err(format!("rows of the kind {other:?} cannot be replayed")),
         }
         self.check()

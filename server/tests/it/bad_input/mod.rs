@@ -5,6 +5,7 @@ mod raw;
 mod repeated;
 mod requests;
 mod sales;
+mod slow;
 mod socket;
 mod tokens;
 

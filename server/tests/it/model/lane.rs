@@ -262,10 +262,11 @@ impl Lane {
                 state: RecordState::Held,
                 quantity,
                 until,
-                asked,
+                bought: 0,
+                order: "-".into(),
                 command,
                 device: item.device.to_string(),
-                order: "-".into(),
+                asked,
                 held_until: until,
             },
         );
@@ -404,27 +405,24 @@ impl Lane {
                 state: RecordState::Claim,
                 quantity,
                 until,
-                asked: "-".into(),
+                bought: 0,
+                order: "-".into(),
                 command: "-".into(),
                 device: "-".into(),
-                order: "-".into(),
+                asked: "-".into(),
                 held_until: 0,
             },
         );
         Claimed::Ok { quantity, until }
     }
 
-    /// In the order of their deadlines.
+    /// In the order of their names.
     pub fn expire(&mut self, now: u64) -> Vec<Overdue> {
-        let mut overdue: Vec<(u64, String)> = self
-            .deadlines()
-            .into_iter()
-            .filter(|(_, until)| *until <= now)
-            .map(|(shopper, until)| (until, shopper))
-            .collect();
-        overdue.sort();
         let mut ended = Vec::new();
-        for (_, shopper) in overdue {
+        for (shopper, until) in self.deadlines() {
+            if until > now {
+                continue;
+            }
             let Some(record) = self.records.get_mut(&shopper) else {
                 continue;
             };
@@ -546,8 +544,8 @@ impl Lane {
         if self.other_life {
             return Err(Refusal::Lost);
         }
-        for record in &settled.records {
-            self.records.insert(record.shopper.to_string(), record.clone());
+        for record in settled.records.iter().filter_map(as_in_model) {
+            self.records.insert(record.shopper.to_string(), record);
         }
         let cancelled = snapshot
             .orders
@@ -582,6 +580,14 @@ impl Lane {
             .collect();
         Ok(())
     }
+}
+
+/// Units in orders are counted by the orders here, and who has nothing else has no record.
+pub fn as_in_model(record: &KeptRecord) -> Option<KeptRecord> {
+    (record.state != RecordState::None).then(|| KeptRecord {
+        bought: 0,
+        ..record.clone()
+    })
 }
 
 impl Sold {
