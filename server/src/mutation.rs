@@ -77,8 +77,8 @@ impl Mutation {
             Mutation::ExpireEarly => &[
                 ("'-inf', whole(now), 'LIMIT'", "'-inf', whole(now + 700), 'LIMIT'"),
                 (
-                    "if not RUNNING[state] or tonumber(till) > now then",
-                    "if not RUNNING[state] or tonumber(till) > now + 700 then",
+                    "if tonumber(till) > now then",
+                    "if tonumber(till) > now + 700 then",
                 ),
             ],
             Mutation::SkipLimit => &[(
