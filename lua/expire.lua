@@ -36,9 +36,13 @@ read_records(holds, shoppers)
 local device_change = {}
 
 local function end_overdue(shopper)
-  local state, quantity, till, bought, order, origin = parse_record(records[shopper])
-  if not RUNNING[state] or tonumber(till) > now then
-    return nil -- it has ended, or stands in a later bucket as well
+  local record = records[shopper]
+  if not RUNNING[string.match(record, '^[^ ]+')] then
+    return nil -- it has ended, as most have by now: looked at no further
+  end
+  local state, quantity, till, bought, order, origin = parse_record(record)
+  if tonumber(till) > now then
+    return nil -- it stands in a later bucket as well
   end
   local _, device = parse_origin(origin)
   if state == 'ordering' then

@@ -91,7 +91,7 @@ local function reserve(shopper, quantity, how, command, device)
   devices[device] = devices[device] + granted
   append(devices_written, device, whole(devices[device]))
   granted = whole(granted)
-  set_record(shopper, 'held', granted, hold_till, bought, '-', command .. ' ' .. device .. ' ' .. asked .. ' ' .. hold_till)
+  set_hold(shopper, granted, hold_till, bought, command, device, asked)
   return ok(granted, hold_till, 'held')
 end
 

@@ -10,7 +10,8 @@
 --
 -- The deadlines are a set of buckets: the names of shoppers whose records got the same deadline in one call. A record that
 -- runs stands in a bucket of its deadline; one that has ended, or has another deadline by now, is not taken out but passed
--- over when the bucket is due.
+-- over when the bucket is due. So the set has as many names as there were reservations, claims and checkouts within the
+-- longest deadline, however short-lived they were.
 
 local COUNTERS = { 'available', 'claimed', 'held', 'ordering', 'sold', 'reservations', 'expired' }
 
@@ -96,6 +97,15 @@ local function set_record(shopper, state, quantity, till, bought, order, origin)
   deadline_of[shopper] = RUNNING[state] and till or nil
 end
 
+-- A new hold's record, in one concat.
+local function set_hold(shopper, quantity, till, bought, command, device, asked)
+  local record = 'held ' .. quantity .. ' ' .. till .. ' ' .. bought .. ' - '
+    .. command .. ' ' .. device .. ' ' .. asked .. ' ' .. till
+  records[shopper] = record
+  append(written, shopper, record)
+  deadline_of[shopper] = till
+end
+
 -- One HSET and one ZADD, however many items there were. False: nothing has changed.
 local BUCKET = 64
 local function write_records(holds_key, deadlines_key)
@@ -105,8 +115,12 @@ local function write_records(holds_key, deadlines_key)
   redis.call('HSET', holds_key, unpack(written))
   local due, buckets = {}, {}
   for shopper, till in pairs(deadline_of) do
-    due[till] = due[till] or {}
-    table.insert(due[till], shopper)
+    local shoppers = due[till]
+    if shoppers then
+      shoppers[#shoppers + 1] = shopper
+    else
+      due[till] = { shopper }
+    end
   end
   for till, shoppers in pairs(due) do
     for first = 1, #shoppers, BUCKET do

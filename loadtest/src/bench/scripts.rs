@@ -144,7 +144,9 @@ async fn scripts(stock: &Stock, batch: usize, items: usize) -> Result<Vec<Cost>>
                 at,
                 b.shopper.clone(),
                 b.order,
-                Finish::Committed { hold: "-".into() },
+                Finish::Committed {
+                    hold: b.command.to_string(),
+                },
             )
         };
         all_are(buyers, "finished", call, |done| *done).await

@@ -12,10 +12,9 @@ fn faults(mutation: Mutation) -> &'static [&'static str] {
             "redis_restarted_with_an_older_file",
             "replica_promoted_with_a_lost_tail",
         ],
-        Mutation::AcknowledgeEarly => &["kill_gateway"],
+        Mutation::AcknowledgeEarly | Mutation::SkipLease => &["kill_gateway"],
         Mutation::DropGuard
         | Mutation::ReturnTwice
-        | Mutation::SkipLease
         | Mutation::ExpireEarly
         | Mutation::SkipLimit
         | Mutation::ForgetCommand => &[],

@@ -1241,13 +1241,8 @@ impl<'a> Run<'a> {
                 bought.insert(who.clone(), record.bought.to_string());
             }
             // A record that runs must stand in a bucket of its deadline; in which others it stands does not count.
-            let due = buckets.iter().filter(|(_, until)| *until as u64 == record.until);
-            if running(&record)
-                && due
-                    .map(|(names, _)| names.split(' '))
-                    .flatten()
-                    .any(|name| name == who)
-            {
+            let mut due = buckets.iter().filter(|(_, until)| *until as u64 == record.until);
+            if running(&record) && due.any(|(names, _)| names.split(' ').any(|name| name == who)) {
                 deadlines.insert(who.clone(), record.until.to_string());
             }
             if let Some(record) = as_in_model(&record) {
