@@ -118,6 +118,8 @@ def published(draw):
     seed, beacon = bytes.fromhex(draw["seed"]), draw.get("beacon")
     if sha256(seed).hex() != draw["commitment"]:
         raise Wrong(f"seed: SHA-256(seed) is {sha256(seed).hex()}, but {draw['commitment']} was committed to")
+    if (beacon is None) != (draw.get("awaits") is None):
+        raise Wrong("beacon: a draw that awaits one has its value, and no other draw has")
     if beacon is not None and not 0 < len(beacon.encode()) <= MAX_BEACON:
         raise Wrong("beacon: its value is empty or too long")
     return mixed(seed, beacon)

@@ -41,10 +41,12 @@ const KEY_DIGITS: usize = 26;
 
 /// A SHA-256, written as 64 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
 pub struct Hash(pub [u8; 32]);
 
 /// What a draw's chance comes from: 32 random bytes, secret until everything else is fixed.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
 pub struct Seed(pub [u8; 32]);
 
 /// Why a text is not what it should be.
@@ -159,6 +161,7 @@ read_as_text!(Seed, Hash, Key);
 /// One chance in the draw. Written as one line, `name weight quantity`: that line is what the tree's leaf is of, and what
 /// stands in a draw's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = DrawEntry))]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// Who, by a pseudonym that the shopper can compute ([`entry_name`]).
@@ -234,6 +237,7 @@ pub fn entry_name(sale: SaleId, shopper: &ShopperId) -> String {
 
 /// −ln(u) / weight in units of 2^-96, written as 26 hex digits: texts sort as numbers do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{26}$"))]
 pub struct Key(pub u128);
 
 impl fmt::Display for Key {
@@ -262,6 +266,7 @@ impl FromStr for Key {
 
 /// Where an entry stands in the order of a draw. Total: names are different.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Rank {
     pub key: Key,
@@ -334,6 +339,7 @@ fn first_64_bits(digest: &[u8; 32]) -> u64 {
 pub struct Winner {
     pub rank: Rank,
     pub units: u32,
+    pub quantity: u32,
 }
 
 /// Finds the smallest keys of a stream of entries, in memory of those that win.
@@ -393,6 +399,7 @@ impl Pick {
                 Winner {
                     rank,
                     units: units as u32,
+                    quantity,
                 }
             })
             .collect()

@@ -23,7 +23,7 @@ pub struct Noted {
 /// What was checked, and what came of it.
 #[derive(Debug)]
 pub enum Checked {
-    Draw(Draw, Result<Verdict, Wrong>),
+    Draw(Box<Draw>, Result<Verdict, Wrong>),
     Proof(Box<Proof>, Result<Verdict, Wrong>),
     /// The file is another draw's than the one that was noted: the name of the part.
     NotNoted {
@@ -43,7 +43,7 @@ pub fn check(path: &Path, noted: &Noted) -> anyhow::Result<Checked> {
             return Ok(other);
         }
         let verdict = check_entries(&draw, lines)?;
-        return Ok(Checked::Draw(draw, verdict));
+        return Ok(Checked::Draw(Box::new(draw), verdict));
     }
     let mut rest = String::new();
     (&mut lines).take(MAX_BYTES).read_to_string(&mut rest)?;

@@ -36,6 +36,9 @@ pub mod name {
     pub const PAYMENTS_UNSETTLED: &str = "flashsale_payments_unsettled";
     pub const PAYMENTS_STUCK: &str = "flashsale_payments_stuck";
     pub const PAYMENT_CALLS: &str = "flashsale_payment_calls_total";
+    /// How long a draw's passes over its entries take, and turns that came of draws.
+    pub const DRAW_SECONDS: &str = "flashsale_draw_seconds";
+    pub const DRAW_TURNS: &str = "flashsale_draw_turns_total";
     pub const LEADING: &str = "flashsale_sales_led";
 }
 

@@ -285,6 +285,7 @@ fn sale(stock: u32) -> Sale {
         claim_ms: LONG_MS,
         payment_ms: LONG_MS,
         inflow: 1_000,
+        allocation: flashsale_protocol::Allocation::Queue,
         status: Phase::Live,
         created_at: now,
         lanes: vec![LaneInfo {

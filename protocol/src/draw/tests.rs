@@ -38,6 +38,7 @@ fn draw(entries: &[Entry], units: u64, seed: Seed, beacon: Option<&str>) -> (Dra
     }
     let winners = pick.winners();
     let draw = Draw {
+        awaits: beacon.map(|_| "a beacon".to_owned()),
         beacon: beacon.map(str::to_owned),
         units: Some(units),
         count: Some(tree.count()),
@@ -203,8 +204,12 @@ fn what_was_changed_in_a_draw_is_named() {
     assert_eq!(changed(&|draw, _| draw.count = Some(49)), "count");
     assert_eq!(changed(&|draw, _| draw.units = Some(20)), "cut_off");
     assert_eq!(changed(&|draw, _| draw.winners = Some(1)), "winners");
-    assert_eq!(changed(&|draw, _| draw.beacon = Some("late".into())), "cut_off");
-    assert_eq!(changed(&|draw, _| draw.beacon = Some(String::new())), "beacon");
+    assert_eq!(changed(&|draw, _| draw.beacon = Some("late".into())), "beacon");
+    let late =
+        |draw: &mut Draw, value: &str| (draw.awaits, draw.beacon) = (Some("x".into()), Some(value.into()));
+    assert_eq!(changed(&|draw, _| late(draw, "late")), "cut_off");
+    assert_eq!(changed(&|draw, _| late(draw, "")), "beacon");
+    assert_eq!(changed(&|draw, _| draw.awaits = Some("x".into())), "beacon");
     assert_eq!(
         changed(&|draw, _| draw.cut_off.as_mut().expect("won").key.0 += 1),
         "cut_off"
@@ -253,7 +258,10 @@ fn what_was_changed_in_a_proof_is_named() {
     assert_eq!(changed(&|proof| proof.draw.seed = None), "seed");
     assert_eq!(changed(&|proof| proof.draw.root = None), "root");
     assert_eq!(changed(&|proof| proof.won = !proof.won), "won");
-    assert_eq!(changed(&|proof| proof.draw.beacon = Some("late".into())), "key");
+    assert_eq!(
+        changed(&|proof| proof.draw.beacon = Some("late".into())),
+        "beacon"
+    );
 }
 
 #[test]
@@ -362,7 +370,7 @@ proptest! {
             }
             let given = u64::from(quantity).min(left);
             left -= given;
-            expected.push(Winner { rank, units: given as u32 });
+            expected.push(Winner { rank, units: given as u32, quantity });
         }
         let mut pick = Pick::new(units, after);
         entries.iter().for_each(|entry| pick.add(&drum, entry));

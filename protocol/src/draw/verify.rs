@@ -10,34 +10,39 @@ pub const FORMAT: &str = "flashsale draw 1";
 
 /// What is published of a draw: the commitment with the sale, root, count and units when its entries close, then the rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Draw {
     pub format: String,
     pub sale: SaleId,
     /// SHA-256 of the seed.
     pub commitment: Hash,
+    /// Where the beacon's value comes from, if the draw has one: said before the entries close.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits: Option<String>,
     /// What was mixed into the seed: a value that nobody could know before the entries closed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beacon: Option<String>,
     /// The units that were drawn for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<u64>,
     /// The entries, and the root of their tree.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Hash>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<Seed>,
     /// How many have won, and the last of them. Nobody after the draw: there was no entry, or no unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub winners: Option<u64>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_off: Option<Rank>,
 }
 
 /// One entry's part of a draw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     pub draw: Draw,
@@ -164,7 +169,7 @@ impl fmt::Display for Wrong {
             Wrong::NotDrawn(_) => write!(f, "not published yet; the draw is not over"),
             Wrong::Beacon => write!(
                 f,
-                "the beacon's value is empty or longer than {MAX_BEACON_BYTES} bytes"
+                "a draw that awaits a beacon has its value, of 1 to {MAX_BEACON_BYTES} bytes, and no other draw has"
             ),
             Wrong::Seed { commitment, computed } => {
                 write!(
@@ -257,6 +262,7 @@ impl Draw {
             format: FORMAT.into(),
             sale,
             commitment,
+            awaits: None,
             beacon: None,
             units: None,
             count: None,
@@ -284,7 +290,8 @@ impl Draw {
             });
         }
         let beacon = self.beacon.as_deref();
-        if beacon.is_some_and(|value| value.is_empty() || value.len() > MAX_BEACON_BYTES) {
+        let misplaced = self.awaits.is_some() != beacon.is_some();
+        if misplaced || beacon.is_some_and(|value| value.is_empty() || value.len() > MAX_BEACON_BYTES) {
             return Err(Wrong::Beacon);
         }
         Ok(Published {
@@ -417,6 +424,7 @@ impl Proof {
             vec![Winner {
                 rank,
                 units: entry.quantity,
+                quantity: entry.quantity,
             }]
         } else {
             Vec::new()

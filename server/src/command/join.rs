@@ -1,6 +1,6 @@
 //! `join`: a place in line. Again by the same person: the same place.
 
-use super::Answer;
+use super::{Answer, draw};
 use crate::{
     app::App,
     auth::Caller,
@@ -8,7 +8,9 @@ use crate::{
     mutation::Mutation,
     stock::{At, InLine, Join, Joined, RecordState},
 };
-use flashsale_protocol::{Code, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage};
+use flashsale_protocol::{
+    Allocation, Code, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage,
+};
 
 pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -> Answer {
     let sale = app.sale(sale).await?;
@@ -41,6 +43,10 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         return Err(limit(person.limit));
     }
 
+    if sale.allocation == Allocation::Draw {
+        let entry = draw::enter(app, caller, &sale, quantity).await?;
+        return joined(app, caller, entry);
+    }
     let answer = app
         .stock
         .join(

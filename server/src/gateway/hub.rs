@@ -367,6 +367,22 @@ impl Hub {
         });
     }
 
+    /// A frame for everybody who watches a sale. A socket whose events are full goes without: the state has the same.
+    fn deliver_to_all(&self, sale: SaleId, frame: &str) {
+        let frame = Utf8Bytes::from(frame);
+        for present in &self.shoppers {
+            for socket in &present.sockets {
+                if socket
+                    .watching
+                    .lock()
+                    .is_ok_and(|watching| watching.contains(&sale))
+                {
+                    let _ = socket.events.try_send(Event::Frame(frame.clone()));
+                }
+            }
+        }
+    }
+
     fn deliver_news(&self, news: &News) {
         let Some(present) = self.shoppers.get(&news.shopper) else {
             return;
@@ -437,6 +453,7 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
                 app.hub.deliver_news(&item);
             }
         }
+        Some(LiveMessage::Draw(sale, frame)) => app.hub.deliver_to_all(sale, &frame),
         Some(LiveMessage::Changed(sale)) => app.forget_sale(sale).await,
         Some(LiveMessage::Reopened(sale)) => {
             app.forget_sale(sale).await;

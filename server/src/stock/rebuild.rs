@@ -6,13 +6,16 @@ use crate::{
     error::{Error, Result},
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, ms},
 };
-use flashsale_protocol::{OrderStatus, Phase, ShopperId};
+use flashsale_protocol::{Allocation, OrderStatus, Phase, ShopperId};
 use fred::types::scan::Scanner;
 use futures_util::TryStreamExt;
 use std::{collections::HashMap, pin::pin};
 
 /// Items that one call writes, and records that one call reads.
 const CHUNK: usize = 500;
+
+/// A closing time that does not come: a double holds it exactly.
+const NEVER: u64 = 1 << 52;
 
 /// How a lane is doing in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,7 +278,12 @@ impl Stock {
             claimed,
             held,
             ms(sale.start_time),
-            if over { 0 } else { ms(sale.end_time) },
+            match (over, sale.allocation) {
+                (true, _) => 0,
+                (false, Allocation::Queue) => ms(sale.end_time),
+                // Claims only, and those come when the entries have closed; the draw ends by itself.
+                (false, Allocation::Draw) => NEVER,
+            },
             u64::from(sale.status == Phase::Paused),
             u64::from(sale.per_shopper_limit),
             u64::from(sale.per_device_limit),

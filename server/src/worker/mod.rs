@@ -3,6 +3,7 @@
 //! worker process takes of them what is due ([`pay`]).
 
 pub mod admit;
+pub mod draw;
 pub mod expire;
 pub mod life;
 pub mod pay;
@@ -47,6 +48,8 @@ pub struct Led {
     pub token: String,
     /// Units in unpaid orders, by Postgres' last word.
     unpaid: AtomicU64,
+    /// Entries in the sale's draw.
+    entries: AtomicU64,
     /// Until then nobody is called: gateways bring back places in line that were lost with a lane.
     held_off: Mutex<Option<Instant>>,
     /// How often in a row each lane was found to disagree with Postgres.
@@ -63,6 +66,14 @@ impl Led {
 
     pub fn unpaid(&self) -> u64 {
         self.unpaid.load(Ordering::Relaxed)
+    }
+
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    fn set_entries(&self, entries: u64) {
+        self.entries.store(entries, Ordering::Relaxed);
     }
 
     /// Calls nobody for a moment, after a lane has begun a new life.
@@ -136,6 +147,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
                         id: sale.id,
                         token: token.clone(),
                         unpaid: AtomicU64::new(0),
+                        entries: AtomicU64::new(0),
                         held_off: Mutex::default(),
                         apart: Mutex::default(),
                     };
@@ -161,6 +173,7 @@ async fn lead(led: Arc<Led>, stop: CancellationToken) {
         () = life::run(&led) => {}
         () = tick::run(&led) => {}
         () = admit::run(&led) => {}
+        () = draw::run(&led) => {}
         () = expire::run(&led) => {}
         () = reconcile::run(&led) => {}
     }

@@ -37,6 +37,7 @@ fn drawn() -> Drawn {
     }
     let winners = pick.winners();
     let draw = Draw {
+        awaits: Some("a beacon".into()),
         beacon: Some(beacon.into()),
         units: Some(UNITS),
         count: Some(tree.count()),
@@ -141,7 +142,8 @@ fn both_name_what_was_changed_in_a_draw() {
     changed(&|_, entries| entries[5].quantity = 1000, "quantity");
     changed(&|_, entries| drop(entries.pop()), "count");
     changed(&|_, entries| entries[5].name += " 1", "line");
-    changed(&|draw, _| draw.beacon = None, "cut_off");
+    changed(&|draw, _| draw.beacon = None, "beacon");
+    changed(&|draw, _| draw.beacon = Some("another".into()), "cut_off");
     let earlier = |rank: &Option<Rank>| {
         rank.clone().map(|rank| Rank {
             entry: "a".into(),
