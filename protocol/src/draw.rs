@@ -162,7 +162,6 @@ read_as_text!(Seed, Hash, Key);
 /// stands in a draw's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = DrawEntry))]
-#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// Who, by a pseudonym that the shopper can compute ([`entry_name`]).
     pub name: String,
@@ -267,7 +266,6 @@ impl FromStr for Key {
 /// Where an entry stands in the order of a draw. Total: names are different.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
 pub struct Rank {
     pub key: Key,
     pub entry: String,

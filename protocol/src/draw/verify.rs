@@ -11,7 +11,6 @@ pub const FORMAT: &str = "flashsale draw 1";
 /// What is published of a draw: the commitment with the sale, root, count and units when its entries close, then the rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
 pub struct Draw {
     pub format: String,
     pub sale: SaleId,
@@ -43,7 +42,6 @@ pub struct Draw {
 /// One entry's part of a draw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
 pub struct Proof {
     pub draw: Draw,
     pub entry: Entry,

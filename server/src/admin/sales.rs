@@ -94,7 +94,6 @@ pub struct SaleBody {
     pub inflow: i64,
     /// `draw`: everybody who enters until the end has the same chance.
     #[serde(default)]
-    #[schema(inline, default = "queue")]
     pub allocation: Allocation,
     /// Only for a draw: where a value will come from that nobody knows before the entries close, to be mixed in. The draw waits
     /// for it.

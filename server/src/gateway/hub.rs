@@ -453,7 +453,10 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
                 app.hub.deliver_news(&item);
             }
         }
-        Some(LiveMessage::Draw(sale, frame)) => app.hub.deliver_to_all(sale, &frame),
+        Some(LiveMessage::Draw(sale, frame)) => {
+            app.store.forget_draw(sale).await;
+            app.hub.deliver_to_all(sale, &frame);
+        }
         Some(LiveMessage::Changed(sale)) => app.forget_sale(sale).await,
         Some(LiveMessage::Reopened(sale)) => {
             app.forget_sale(sale).await;

@@ -51,7 +51,8 @@ pub async fn show(
     responses((status = 200, description = "The draw's file.", content_type = "text/plain", body = String)),
 )]
 pub async fn file(State(app): State<Arc<App>>, SalePath(sale): SalePath) -> Result<Response, Problem> {
-    let draw = published(&app, sale).await?;
+    app.sale(sale).await?;
+    let draw = app.store.draw(sale).await?.ok_or(Code::NoDraw)?.public;
     if draw.seed.is_none() {
         return Err(Code::NotDrawnYet.into());
     }

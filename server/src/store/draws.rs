@@ -172,6 +172,11 @@ impl Store {
             .map_err(|error: Arc<Error>| (*error).clone())
     }
 
+    /// The draw has gone on: the next look is a new one.
+    pub async fn forget_draw(&self, sale: SaleId) {
+        self.recent_draws.invalidate(&sale).await;
+    }
+
     /// None: the sale has no draw.
     pub async fn draw(&self, sale: SaleId) -> Result<Option<DrawRow>> {
         draw_row(&self.pool, sale).await
@@ -401,7 +406,12 @@ impl Store {
 
     /// A shopper's proof.
     pub async fn draw_proof(&self, sale: SaleId, shopper: &ShopperId) -> Result<ProofOf> {
-        let Some(row) = self.draw(sale).await? else {
+        let mut row = self.recent_draw(sale).await?;
+        if row.as_ref().is_some_and(|row| !row.is_drawn) {
+            self.forget_draw(sale).await;
+            row = self.recent_draw(sale).await?;
+        }
+        let Some(row) = row else {
             return Ok(ProofOf::NoDraw);
         };
         if !row.is_drawn {
@@ -436,7 +446,7 @@ impl Store {
         let rank = Drum::new(&row.seed, row.public.beacon.as_deref()).rank(&entry);
         Ok(ProofOf::Entry(Box::new(Proof {
             won: row.public.cut_off.as_ref().is_some_and(|last| rank <= *last),
-            draw: row.public,
+            draw: row.public.clone(),
             entry,
             index: (chunk.chunk as usize * CHUNK + at) as u64,
             path,

@@ -21,7 +21,12 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+const POLL: Duration = Duration::from_millis(20);
 
 async fn enter(client: &mut Client, sale: SaleId, quantity: u32) -> Result<Entry, Code> {
     let quantity = Quantity::new(quantity).expect("a quantity");
@@ -60,26 +65,38 @@ async fn act(world: &World, sale: SaleId, action: &str, body: Value) -> Answer {
         .await
 }
 
+/// Waits for an event. The others are kept: which of two comes first is not fixed.
+async fn until<T>(client: &mut Client, find: impl Fn(&ServerMessage) -> Option<T>) -> T {
+    if let Some(found) = client.events.iter().find_map(&find) {
+        return found;
+    }
+    loop {
+        let message = client.next().await;
+        if let Some(found) = find(&message) {
+            return found;
+        }
+        client.events.push(message);
+    }
+}
+
 async fn draw_where(client: &mut Client, is: impl Fn(&Draw) -> bool) -> Draw {
-    client
-        .until(|message| match message {
-            ServerMessage::Draw(draw) if is(draw) => Some(draw.clone()),
-            _ => None,
-        })
-        .await
+    until(client, |message| match message {
+        ServerMessage::Draw(draw) if is(draw) => Some(draw.clone()),
+        _ => None,
+    })
+    .await
 }
 
 async fn admitted(client: &mut Client) -> Entry {
-    client
-        .until(|message| match message {
-            ServerMessage::Entry(entry) if entry.state == EntryState::Admitted => Some(entry.clone()),
-            _ => None,
-        })
-        .await
+    until(client, |message| match message {
+        ServerMessage::Entry(entry) if entry.state == EntryState::Admitted => Some(entry.clone()),
+        _ => None,
+    })
+    .await
 }
 
 /// Waits until the sale's published draw is so far.
-async fn published(world: &World, sale: SaleId, is: impl Fn(&Draw) -> bool) -> Draw {
+pub async fn published(world: &World, sale: SaleId, is: impl Fn(&Draw) -> bool) -> Draw {
     let started = Instant::now();
     loop {
         let row = world
@@ -94,7 +111,7 @@ async fn published(world: &World, sale: SaleId, is: impl Fn(&Draw) -> bool) -> D
             return row.public;
         }
         assert!(started.elapsed() < DEADLINE, "{row:?}");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -114,7 +131,7 @@ async fn phase(world: &World, sale: SaleId, phase: Phase) {
             return;
         }
         assert!(started.elapsed() < DEADLINE, "{found:?}");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -668,7 +685,7 @@ async fn a_winner_whose_claim_was_lost_with_redis_has_it_again_and_it_passes_to_
             Ok(_) => break,
             Err(reject) => assert!(started.elapsed() < DEADLINE, "{reject:?}"),
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(POLL * 5).await;
     }
     assert_eq!(
         state(other, sale).await.entry.map(|entry| entry.state),
