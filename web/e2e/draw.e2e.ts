@@ -32,8 +32,8 @@ test("two enter a draw, one is drawn, both are told, and both can check it", asy
   await said(winner, "You were drawn");
 
   for (const [page, outcome] of [
-    [winner, "It is among the 1 smallest, and those win: you were drawn."],
-    [other, "The 1 smallest numbers win, and yours is not among them."],
+    [winner, "It is the smallest, which wins: you were drawn."],
+    [other, "The smallest number wins, and yours is not the smallest."],
   ] as const) {
     await button(page, "Check the draw").click();
     await said(page, outcome);

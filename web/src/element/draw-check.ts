@@ -41,12 +41,13 @@ export class DrawCheck {
     const file = `${api}/flash-sales/${sale}/draw/file`;
     return html`
       <div class="check">
-        ${this.said
-          ? html`<ul role="status">
-              ${this.said.map(({ ok, text }) => html`<li data-ok=${ok}><span aria-hidden="true">${ok ? "✓" : "✗"}</span> <span>${text}</span></li>`)}
-            </ul>`
-          : nothing}
-        ${this.problem ? html`<p class="small" role="status">${this.problem}</p>` : nothing}
+        <div role="status">
+          ${this.said
+            ? html`<ul>
+                ${this.said.map(({ ok, text }) => html`<li data-ok=${ok}><span aria-hidden="true">${ok ? "✓" : "✗"}</span> <span>${text}</span></li>`)}
+              </ul>`
+            : this.problem}
+        </div>
         <p class="row">
           <button ?disabled=${this.isBusy} @click=${() => this.run(client, sale)}>${this.isBusy ? "Checking…" : this.said ? "Check again" : "Check the draw"}</button>
           <a class="small" href=${file} download>All entries, to check yourself</a>

@@ -17,8 +17,10 @@ export function checkWords(checked: Checked): Said[] {
     `Your entry is one of the ${formatCount(count)} that were counted at the close.${checked.knew_root ? " This page had seen their fingerprint before the draw." : ""}`,
     `Your number was computed again on this device, and it is the one that the shop used.`,
     checked.won
-      ? `It is among the ${formatCount(winners)} smallest, and those win: you were drawn.`
-      : `The ${formatCount(winners)} smallest numbers win, and yours is not among them.`,
+      ? `${winners === 1 ? "It is the smallest, which wins" : `It is among the ${formatCount(winners)} smallest, which win`}: you were drawn.`
+      : winners === 1
+        ? "The smallest number wins, and yours is not the smallest."
+        : `The ${formatCount(winners)} smallest numbers win, and yours is not among them.`,
   ];
   return said.map((text) => ({ ok: true, text }));
 }
