@@ -254,12 +254,13 @@ pub async fn open(app: &App, sale: &Sale, beacon: Option<String>) -> Result<(), 
         seed: Seed(rand::random()),
         beacon_source: beacon,
     });
-    app.store.create_sale(sale, draw.as_ref()).await?;
-    // Workers would do it within a second; so it can be joined at once.
+    // Redis first: whoever finds the sale in Postgres finds its lanes open. Without the sale nobody knows of them.
     app.stock.open_sale(sale).await?;
     for info in &sale.lanes {
         app.stock.new_lane(sale, *info).await?;
     }
+    app.store.create_sale(sale, draw.as_ref()).await?;
+    app.sale_made.notify_one();
     app.sale_changed(sale.id).await
 }
 

@@ -6,6 +6,7 @@ use crate::{
     auth::Caller,
     error::Error,
     mutation::Mutation,
+    sale::PlaceStake,
     stock::{At, InLine, Join, Joined, RecordState},
 };
 use flashsale_protocol::{
@@ -104,7 +105,11 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         at: now,
     };
     app.hub.stake(&caller.shopper, sale.id, |stake| {
-        stake.place = Some((place, quantity.get()));
+        stake.place = Some(PlaceStake {
+            place,
+            quantity: quantity.get(),
+            at: now,
+        });
     });
     app.live
         .tell_others(sale.id, caller, ServerMessage::Entry(entry.clone()));

@@ -5,7 +5,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::Result,
-    sale::{HeldStake, Sale},
+    sale::{HeldStake, PlaceStake, Sale},
     stock::{At, InLine, RecordState, Stands, TickNumber},
     store::OrderRow,
 };
@@ -46,7 +46,11 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
     let record = person.value.record;
     app.hub.stake(shopper, sale.id, |stake| {
         if let Stands::Waiting { quantity, place, .. } = stands {
-            stake.place = Some((place, quantity));
+            stake.place = Some(PlaceStake {
+                place,
+                quantity,
+                at: now,
+            });
         }
         stake.hold = record
             .as_ref()

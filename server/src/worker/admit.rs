@@ -41,7 +41,7 @@ async fn step(led: &Led, opened: &mut Option<(Vec<u32>, u64)>) -> Result<Duratio
             NOT_LIVE
         });
     }
-    if led.is_held_off() {
+    if led.is_held_off(&sale) {
         return Ok(STEP);
     }
     let free = app.stock.sale_counters(&sale).await?.available;

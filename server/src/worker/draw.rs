@@ -82,7 +82,7 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
         metrics::histogram!(name::DRAW_SECONDS, "step" => "draw").record(began.elapsed().as_secs_f64());
         tracing::info!(sale = %led.id, winners = row.public.winners, "the draw is held");
     }
-    if led.is_held_off() {
+    if led.is_held_off(sale) {
         return Ok(STEP);
     }
     look_after_claims(led, sale, memory).await?;

@@ -18,6 +18,9 @@ pub async fn run(led: &Led) {
 async fn step(led: &Led) -> Result<Duration> {
     let app = &led.app;
     let sale = led.sale().await?;
+    if led.is_held_off(&sale) {
+        return Ok(STEP);
+    }
     let mut more = false;
     for at in sale.lane_refs() {
         let At { now, value: overdue } = app.stock.expire(at).await?;
