@@ -1,8 +1,8 @@
 //! Messages for tests: whole and valid, so that each test names only what it is about.
 
 use flashsale_protocol::{
-    Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Phase, Role, SaleId, SaleInfo,
-    SaleState, Tick, Welcome,
+    Allocation, Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Phase, Role, SaleId,
+    SaleInfo, SaleState, Tick, Welcome,
 };
 
 pub const SALE: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -67,6 +67,7 @@ pub fn info() -> SaleInfo {
         hold_ms: 300_000,
         claim_ms: 120_000,
         payment_ms: 300_000,
+        allocation: Allocation::Queue,
     }
 }
 
@@ -77,6 +78,7 @@ pub fn state(tick: Tick) -> SaleState {
         entry: None,
         hold: None,
         orders: Vec::new(),
+        draw: None,
     }
 }
 

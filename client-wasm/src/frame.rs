@@ -25,6 +25,7 @@ pub fn read(text: &str) -> Option<ServerMessage> {
         }
         "tick" => ServerMessage::Tick(whole(fields.into())?),
         "entry" => ServerMessage::Entry(whole(fields.into())?),
+        "draw" => ServerMessage::Draw(whole(fields.into())?),
         "hold" => ServerMessage::Hold(whole(fields.into())?),
         "order" => ServerMessage::Order(whole(fields.into())?),
         "notice" => ServerMessage::Notice {

@@ -1,6 +1,7 @@
 //! The browser client of the flash-sale platform: this file is its surface for JavaScript and nothing else. `state`
 //! decides, `view` says what a page draws, `socket` does the I/O.
 
+mod check;
 mod clock;
 #[cfg(test)]
 mod fixture;
@@ -130,6 +131,12 @@ impl FlashSaleClient {
     pub fn view(&self, sale: &str) -> Result<JsValue, JsError> {
         let sale: SaleId = id(sale)?;
         Ok(self.driver.read(|state, at_ms| to_js(state.view(sale, at_ms))))
+    }
+
+    /// Checks a proof of this shopper's in the sale's draw against what this page has heard of it.
+    pub fn check_draw(&self, sale: &str, proof: &str) -> Result<JsValue, JsError> {
+        let sale: SaleId = id(sale)?;
+        Ok(self.driver.read(|state, _| to_js(state.check_draw(sale, proof))))
     }
 
     pub fn known_orders(&self) -> JsValue {

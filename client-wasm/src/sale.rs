@@ -1,8 +1,11 @@
 //! What is known about one sale: the shared tick, and this shopper's entry and hold. Owns the rule that news never
 //! goes back, in whatever order it arrives. Knows nothing of connections.
 
-use crate::state::Refusal;
-use flashsale_protocol::{Entry, EntryState, Hold, HoldState, Order, OrderStatus, SaleInfo, SaleState, Tick};
+use crate::{check::Noted, state::Refusal};
+use flashsale_protocol::{
+    Entry, EntryState, Hold, HoldState, Order, OrderStatus, SaleInfo, SaleState, Tick, draw::Draw,
+};
+use serde::Serialize;
 
 #[derive(Debug, Default)]
 pub struct Known {
@@ -10,6 +13,9 @@ pub struct Known {
     pub tick: Option<Tick>,
     pub entry: Option<Entry>,
     pub hold: Option<Hold>,
+    /// What is published of the sale's draw by now, and what was heard of it first.
+    pub draw: Option<Draw>,
+    pub noted: Option<Noted>,
     /// The best position shown so far for the present stay in line.
     best_position: Option<u64>,
     /// Why the shopper's last command on this sale was refused, until the next one.
@@ -28,6 +34,7 @@ impl Known {
             entry,
             hold,
             orders: _,
+            draw,
         } = state;
         let as_of = tick.now;
         let gone = |at: u64| fresh || at <= as_of;
@@ -41,6 +48,9 @@ impl Known {
                 self.best_position = None;
             }
             None => {}
+        }
+        if let Some(draw) = draw {
+            self.note_draw(draw);
         }
         match hold {
             Some(hold) => self.apply_hold(hold),
@@ -76,6 +86,35 @@ impl Known {
         self.note_position();
     }
 
+    /// News of the draw. Those who won have heard of it before: whoever is only entered now was not drawn.
+    pub fn apply_draw(&mut self, draw: Draw) {
+        if draw.seed.is_some()
+            && let Some(entry) = &mut self.entry
+            && entry.state == EntryState::Entered
+        {
+            entry.state = EntryState::NotDrawn;
+        }
+        self.note_draw(draw);
+    }
+
+    /// Keeps what was heard first: what comes later is held against it.
+    fn note_draw(&mut self, draw: Draw) {
+        let noted = self.noted.get_or_insert(Noted {
+            commitment: draw.commitment,
+            root: None,
+        });
+        if noted.root.is_none() && draw.seed.is_none() {
+            noted.root = draw.root;
+        }
+        if self
+            .draw
+            .as_ref()
+            .is_none_or(|known| stage(known) <= stage(&draw))
+        {
+            self.draw = Some(draw);
+        }
+    }
+
     pub fn apply_hold(&mut self, hold: Hold) {
         let newer = self.hold.as_ref().is_none_or(|known| {
             !is_older(
@@ -104,7 +143,10 @@ impl Known {
     pub fn left(&mut self) {
         self.best_position = None;
         if let Some(entry) = &mut self.entry
-            && matches!(entry.state, EntryState::Waiting | EntryState::Admitted)
+            && matches!(
+                entry.state,
+                EntryState::Waiting | EntryState::Admitted | EntryState::Entered
+            )
         {
             entry.state = EntryState::Left;
             entry.position = 0;
@@ -154,9 +196,28 @@ fn is_older(news: (u64, u8), known: (u64, u8)) -> bool {
 
 fn entry_rank(state: EntryState) -> u8 {
     match state {
-        EntryState::Waiting => 0,
+        EntryState::Waiting | EntryState::Entered | EntryState::NotDrawn => 0,
         EntryState::Admitted => 1,
         EntryState::Served | EntryState::Lapsed | EntryState::Left | EntryState::Removed => 2,
+    }
+}
+
+/// How far a draw is. The later the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Entries come and go.
+    Open,
+    /// The entries are fixed.
+    Closed,
+    Drawn,
+}
+
+pub fn stage(draw: &Draw) -> Stage {
+    match (draw.root, draw.seed) {
+        (_, Some(_)) => Stage::Drawn,
+        (Some(_), None) => Stage::Closed,
+        (None, None) => Stage::Open,
     }
 }
 
@@ -178,8 +239,11 @@ fn order_rank(status: OrderStatus) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{entry, hold, state, tick};
-    use flashsale_protocol::Reason;
+    use crate::fixture::{entry, hold, sale, state, tick};
+    use flashsale_protocol::{
+        Reason,
+        draw::{Hash, Seed},
+    };
     use proptest::prelude::*;
 
     #[test]
@@ -267,6 +331,59 @@ mod tests {
         known.apply_hold(hold(HoldState::Held, 900));
         known.apply_state(state(tick(1, 500)), false);
         assert!(known.hold.is_some());
+    }
+
+    #[test]
+    fn what_was_heard_of_a_draw_before_it_was_held_is_kept_and_the_draw_does_not_go_back() {
+        let draw = |root: Option<u8>, seed: Option<u8>| Draw {
+            root: root.map(|byte| Hash([byte; 32])),
+            seed: seed.map(|byte| Seed([byte; 32])),
+            ..Draw::committed(sale(), Hash([1; 32]))
+        };
+        let mut known = Known::default();
+        known.apply_entry(entry(EntryState::Entered, 0, 5));
+        known.apply_draw(draw(None, None));
+        known.apply_draw(draw(Some(2), None));
+        known.apply_draw(draw(None, None));
+        let noted = known.noted.expect("heard");
+        assert_eq!(noted.root, Some(Hash([2; 32])));
+        assert_eq!(
+            known.entry.as_ref().map(|entry| entry.state),
+            Some(EntryState::Entered)
+        );
+        known.apply_draw(draw(Some(3), Some(4)));
+        assert_eq!(known.noted.and_then(|noted| noted.root), Some(Hash([2; 32])));
+        assert_eq!(known.draw.as_ref().map(stage), Some(Stage::Drawn));
+        assert_eq!(known.entry.map(|entry| entry.state), Some(EntryState::NotDrawn));
+
+        let mut late = Known::default();
+        late.apply_draw(draw(Some(3), Some(4)));
+        assert_eq!(
+            late.noted.and_then(|noted| noted.root),
+            None,
+            "heard too late to count"
+        );
+    }
+
+    #[test]
+    fn a_winner_is_not_told_that_they_were_not_drawn() {
+        let won = entry(EntryState::Admitted, 0, 9);
+        let drawn = Draw {
+            seed: Some(Seed([4; 32])),
+            ..Draw::committed(sale(), Hash([1; 32]))
+        };
+        for order in [[true, false], [false, true]] {
+            let mut known = Known::default();
+            known.apply_entry(entry(EntryState::Entered, 0, 5));
+            for is_entry in order {
+                if is_entry {
+                    known.apply_entry(won.clone());
+                } else {
+                    known.apply_draw(drawn.clone());
+                }
+            }
+            assert_eq!(known.entry.map(|entry| entry.state), Some(EntryState::Admitted));
+        }
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 //! no clock and rolls no dice, so that every one of its promises can be tested natively.
 
 use crate::{
+    check::{Checked, check},
     clock::Clock,
     frame,
     sale::{self, Known},
@@ -386,6 +387,12 @@ impl State {
 
     pub fn known(&self, sale: SaleId) -> Option<&Known> {
         self.sales.get(&sale)
+    }
+
+    /// Checks a proof of this shopper's in a sale's draw.
+    pub fn check_draw(&self, sale: SaleId, proof: &str) -> Checked {
+        let noted = self.known(sale).and_then(|known| known.noted);
+        check(proof, sale, self.shopper.as_ref(), noted)
     }
 
     /// This shopper's orders, newest first.
@@ -852,6 +859,12 @@ impl State {
                 if let Some(known) = self.sales.get_mut(&entry.sale) {
                     turn.changed(Change::Sale(entry.sale));
                     known.apply_entry(entry);
+                }
+            }
+            ServerMessage::Draw(draw) => {
+                if let Some(known) = self.sales.get_mut(&draw.sale) {
+                    turn.changed(Change::Sale(draw.sale));
+                    known.apply_draw(draw);
                 }
             }
             ServerMessage::Hold(hold) => {

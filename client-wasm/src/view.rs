@@ -2,12 +2,13 @@
 //! the state and the time. Pages decide nothing; they draw this.
 
 use crate::{
-    sale::Known,
+    sale::{Known, Stage, stage},
     state::{ConnectionView, Refusal, State},
 };
 use flashsale_protocol::{
     Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId,
     SaleInfo, Tick,
+    draw::{Draw, Hash},
 };
 use serde::Serialize;
 
@@ -33,6 +34,12 @@ pub enum Journey {
     Open,
     /// In line.
     Waiting,
+    /// In the draw, which is held when the entries have closed.
+    Entered,
+    /// Not drawn; while the sale is drawing, what others leave may still come.
+    NotDrawn,
+    /// The entries have closed, and this shopper has none.
+    Drawing,
     /// It is this shopper's turn.
     Admitted,
     /// Units are in the cart.
@@ -62,6 +69,7 @@ pub struct View {
     pub countdown: Option<Countdown>,
     pub stock: Option<Stock>,
     pub line: Option<Line>,
+    pub draw: Option<DrawView>,
     pub turn: Option<Turn>,
     pub hold: Option<HoldView>,
     pub order: Option<OrderView>,
@@ -120,6 +128,23 @@ pub enum Chance {
     Possible,
     /// More people are ahead than units can come.
     Slim,
+}
+
+/// A sale's draw.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DrawView {
+    pub stage: Stage,
+    pub commitment: Hash,
+    /// Where the beacon's value comes from, if there is one.
+    pub awaits: Option<String>,
+    /// Units of the shopper's entry; 0 without one.
+    pub entered: u32,
+    pub count: Option<u64>,
+    pub root: Option<Hash>,
+    pub units: Option<u64>,
+    pub winners: Option<u64>,
+    /// Why it is this shopper's turn: drawn, or passed on.
+    pub reason: Option<Reason>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -198,6 +223,7 @@ impl State {
                 .entry
                 .filter(|entry| entry.state == EntryState::Waiting)
                 .and_then(|entry| line(known, entry)),
+            draw: known.draw.as_ref().map(|draw| DrawView::of(draw, mine.entry)),
             turn: mine.entry.and_then(|entry| turn(known, entry, now)),
             hold: mine.hold.map(|hold| HoldView {
                 quantity: hold.quantity,
@@ -248,7 +274,7 @@ impl<'a> Mine<'a> {
                 && under_way.is_empty()
         });
         let entry = entry.filter(|entry| match entry.state {
-            EntryState::Waiting => true,
+            EntryState::Waiting | EntryState::Entered | EntryState::NotDrawn => true,
             EntryState::Admitted => !is_turn_overdue,
             EntryState::Served | EntryState::Lapsed | EntryState::Left | EntryState::Removed => false,
         });
@@ -313,6 +339,10 @@ fn journey(known: &Known, mine: &Mine<'_>, under_way: &[&str]) -> Journey {
     if let Some(entry) = mine.entry {
         match (entry.state, tick.phase) {
             (EntryState::Admitted, _) => return Journey::Admitted,
+            (EntryState::NotDrawn, _) => return Journey::NotDrawn,
+            (EntryState::Entered, Phase::Cancelled) => {}
+            (EntryState::Entered, Phase::Ended) => return Journey::NotDrawn,
+            (EntryState::Entered, _) => return Journey::Entered,
             (_, Phase::Scheduled | Phase::Waiting) => return Journey::Lobby,
             (_, Phase::Live) if !is_sold_out => return Journey::Waiting,
             _ => {}
@@ -329,6 +359,7 @@ fn journey(known: &Known, mine: &Mine<'_>, under_way: &[&str]) -> Journey {
         Phase::Scheduled => Journey::Countdown,
         Phase::Waiting => Journey::Lobby,
         Phase::Cancelled => Journey::Cancelled,
+        Phase::Drawing => Journey::Drawing,
         Phase::Live | Phase::Paused | Phase::Ended if is_sold_out => Journey::SoldOut,
         Phase::Live => Journey::Open,
         Phase::Paused => Journey::Paused,
@@ -343,7 +374,7 @@ fn countdown(tick: &Tick, info: Option<&SaleInfo>, now: u64) -> Option<Countdown
         }
         (Phase::Scheduled | Phase::Waiting, _) => ("start", tick.starts_at),
         (Phase::Live | Phase::Paused, _) => ("end", tick.ends_at),
-        (Phase::Ended | Phase::Cancelled, _) => return None,
+        (Phase::Drawing | Phase::Ended | Phase::Cancelled, _) => return None,
     };
     Some(Countdown {
         to,
@@ -415,7 +446,11 @@ fn note(known: &Known, mine: &Mine<'_>) -> Option<Note> {
             EntryState::Admitted if mine.is_turn_overdue => "turn_lapsed",
             EntryState::Left => "left",
             EntryState::Removed => "removed",
-            EntryState::Waiting | EntryState::Admitted | EntryState::Served => return None,
+            EntryState::Waiting
+            | EntryState::Admitted
+            | EntryState::Served
+            | EntryState::Entered
+            | EntryState::NotDrawn => return None,
         };
         Some(Note {
             kind,
@@ -454,6 +489,22 @@ fn note(known: &Known, mine: &Mine<'_>) -> Option<Note> {
     };
     let says_most = mine.entry.is_none() && mine.hold.is_none() && mine.order.is_none_or(is_past);
     says_most.then_some(newest)
+}
+
+impl DrawView {
+    fn of(draw: &Draw, entry: Option<&Entry>) -> Self {
+        Self {
+            stage: stage(draw),
+            commitment: draw.commitment,
+            awaits: draw.awaits.clone(),
+            entered: entry.map_or(0, |entry| entry.quantity),
+            count: draw.count,
+            root: draw.root,
+            units: draw.units,
+            winners: draw.winners,
+            reason: entry.and_then(|entry| entry.reason),
+        }
+    }
 }
 
 impl Stock {

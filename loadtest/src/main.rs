@@ -3,6 +3,7 @@
 mod bench;
 mod chaos;
 mod check;
+mod draw;
 mod report;
 mod rush;
 mod shopper;
@@ -33,6 +34,8 @@ enum Scenario {
     WatchServer(watch::floor::Options),
     /// The figures: orders per second, and what each script costs Redis; with a page that shows them.
     Bench(bench::Options),
+    /// A draw over ten million entries, and small ones with many seeds.
+    Draw(draw::Options),
     /// Servers with one deliberate defect each: the check of the invariants must notice every one (debug builds only).
     Mutants(chaos::mutants::MutantOptions),
 }
@@ -46,6 +49,7 @@ async fn main() -> ExitCode {
         Scenario::WatchClient(options) => tokio::task::block_in_place(|| watch::client::run(options)),
         Scenario::WatchServer(options) => watch::floor::run(options).await,
         Scenario::Bench(options) => bench::run(options).await,
+        Scenario::Draw(options) => draw::run(&options),
         Scenario::Mutants(options) => chaos::mutants::run(options).await,
     };
     match passed {

@@ -87,6 +87,11 @@ codes! {
     AlreadyHeld = 314, "already_held", 409, false, "You hold units of this sale already.";
     SaleWrongState = 315, "sale_wrong_state", 409, false, "The sale is not in a state that allows this.";
     SupplyInUse = 316, "supply_in_use", 409, false, "More units are sold or in carts than that.";
+    NoDraw = 317, "no_draw", 404, false, "This sale has no draw.";
+    NotDrawnYet = 318, "not_drawn_yet", 409, true, "The draw has not been held yet.";
+    NotInDraw = 319, "not_in_draw", 404, false, "You are not in this draw.";
+    /// Joined, left or changed after the entries of a draw have closed.
+    EntriesClosed = 320, "entries_closed", 409, false, "The entries of this draw have closed.";
 
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
     HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";
@@ -202,6 +207,8 @@ reasons! {
     StockLost = "stock_lost", "hold revoked, entry lapsed", "The store of holds has failed, and this one could not be kept; nothing was charged.";
     Restored = "restored", "hold held, entry waiting", "The store of holds has failed; this was lost and is there again.";
     LineLost = "line_lost", "entry removed", "The store of the line has failed, and this place could not be kept: join again.";
+    Drawn = "drawn", "entry admitted", "You were drawn.";
+    PassedOn = "passed_on", "entry admitted", "Somebody who was drawn before you did not take their units: they are yours now.";
     ByShopper = "by_shopper", "order cancelled", "The shopper has cancelled it.";
     Unpaid = "unpaid", "order cancelled", "It was not paid in time.";
     PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be had; nothing was charged.";

@@ -3,7 +3,7 @@
 //! Units: times are milliseconds since 1970 by the server's (Redis') clock; money is in minor units of the sale's
 //! currency (cents for EUR, yen for JPY).
 
-use crate::{Code, CommandId, DeviceId, OrderId, Reason, SaleId, ShopperId, json};
+use crate::{Code, CommandId, DeviceId, OrderId, Reason, SaleId, ShopperId, draw::Draw, json};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use std::fmt;
@@ -263,6 +263,8 @@ pub enum ServerMessage {
     Hold(Hold),
     /// Your order has changed its state.
     Order(Order),
+    /// A draw has gone on: its entries have closed, or it is over and can be checked. The same for every watcher.
+    Draw(Draw),
     /// Something a person should read.
     Notice {
         code: Reason,
@@ -402,6 +404,21 @@ pub struct SaleState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
     pub orders: Vec<Order>,
+    /// What is published of the sale's draw by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draw: Option<Draw>,
+}
+
+/// How a sale's units come to people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Allocation {
+    /// First come, first served.
+    #[default]
+    Queue,
+    /// Everybody who enters until the end has the same chance; then it is drawn.
+    Draw,
 }
 
 /// What does not change from second to second.
@@ -426,6 +443,8 @@ pub struct SaleInfo {
     pub hold_ms: u64,
     pub claim_ms: u64,
     pub payment_ms: u64,
+    #[serde(default)]
+    pub allocation: Allocation,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -438,6 +457,8 @@ pub enum Phase {
     Waiting,
     Live,
     Paused,
+    /// The entries of a draw have closed: units go to those drawn, and what they leave to the next ones.
+    Drawing,
     Ended,
     Cancelled,
 }
@@ -515,6 +536,10 @@ pub enum EntryState {
     Left,
     /// Taken out by the system; `reason` says why.
     Removed,
+    /// In the draw, which is held when the entries have closed.
+    Entered,
+    /// Not drawn. While the phase is `drawing`, what others leave may still come.
+    NotDrawn,
 }
 
 /// A shopper's place in line.

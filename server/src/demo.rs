@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use chrono::{DateTime, TimeDelta, Utc};
-use flashsale_protocol::{Phase, ShopperId};
+use flashsale_protocol::{Allocation, Phase, ShopperId};
 use futures_util::{StreamExt, stream};
 
 const MERCHANT: &str = "demo";
@@ -120,6 +120,8 @@ fn body(
         claim_ms: 120_000,
         payment_ms: 300_000,
         inflow: 1_000,
+        allocation: Allocation::Queue,
+        beacon: None,
     }
 }
 
@@ -127,7 +129,7 @@ async fn make(app: &App, body: SaleBody) -> anyhow::Result<Sale> {
     let sale = body
         .check(MERCHANT)
         .map_err(|problem| anyhow!("the demo sale is wrong: {}", problem.0.message))?;
-    open(app, &sale).await?;
+    open(app, &sale, None).await?;
     Ok(sale)
 }
 

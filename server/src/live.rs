@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     stock::Keys,
 };
-use flashsale_protocol::{SaleId, ServerMessage, ShopperId, Tick};
+use flashsale_protocol::{SaleId, ServerMessage, ShopperId, Tick, draw::Draw};
 use fred::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -38,6 +38,8 @@ pub enum LiveMessage {
     /// The tick, and the very frame that sockets get.
     Tick(Tick, String),
     News(Vec<News>),
+    /// A draw has gone on: the frame for everybody who watches the sale.
+    Draw(SaleId, String),
     /// A sale's settings have changed: whoever keeps a copy forgets it.
     Changed(SaleId),
     /// A lane has begun a new life: as above, and what shoppers had in it is looked after.
@@ -46,6 +48,7 @@ pub enum LiveMessage {
 
 const TICK: char = 'T';
 const NEWS_LETTER: char = 'N';
+const DRAW: char = 'D';
 const CHANGED: char = 'C';
 const REOPENED: char = 'R';
 
@@ -60,6 +63,10 @@ impl LiveMessage {
                 _ => None,
             },
             NEWS_LETTER => Some(LiveMessage::News(serde_json::from_str(json).ok()?)),
+            DRAW => match serde_json::from_str(json).ok()? {
+                ServerMessage::Draw(draw) => Some(LiveMessage::Draw(draw.sale, json.to_owned())),
+                _ => None,
+            },
             CHANGED => Some(LiveMessage::Changed(json.parse().ok()?)),
             REOPENED => Some(LiveMessage::Reopened(json.parse().ok()?)),
             _ => None,
@@ -91,6 +98,13 @@ impl Live {
         let sale = tick.sale;
         let payload = format!("{TICK}{}", ServerMessage::Tick(tick).to_json());
         Ok(self.client.publish(self.keys.live(sale), payload).await?)
+    }
+
+    /// Tells everybody who watches the sale what is published of its draw now.
+    pub async fn draw(&self, draw: &Draw) -> Result<()> {
+        let payload = format!("{DRAW}{}", ServerMessage::Draw(draw.clone()).to_json());
+        let _: u64 = self.client.publish(self.keys.live(draw.sale), payload).await?;
+        Ok(())
     }
 
     pub async fn changed(&self, sale: SaleId) -> Result<()> {

@@ -1,7 +1,9 @@
 //! A sale as the server knows it: what Postgres holds, and what follows from it by the clock. Pure.
 
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, SaleInfo, ShopperId};
+use flashsale_protocol::{
+    Allocation, CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, SaleInfo, ShopperId,
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,7 @@ pub struct Sale {
     pub claim_ms: u64,
     pub payment_ms: u64,
     pub inflow: u32,
+    pub allocation: Allocation,
     /// What was last written to Postgres. By the clock it may be past already: see [`Sale::phase_at`].
     pub status: Phase,
     pub created_at: DateTime<Utc>,
@@ -107,12 +110,20 @@ impl Sale {
     /// Where the sale stands at a time (ms since 1970).
     pub fn phase_at(&self, now: u64) -> Phase {
         match self.status {
-            Phase::Ended | Phase::Cancelled => self.status,
-            _ if now >= ms(self.end_time) => Phase::Ended,
+            Phase::Drawing | Phase::Ended | Phase::Cancelled => self.status,
+            _ if now >= ms(self.end_time) => self.last_phase(),
             Phase::Paused => Phase::Paused,
             _ if now >= ms(self.start_time) => Phase::Live,
             _ if now >= ms(self.room_opens_at) => Phase::Waiting,
             _ => Phase::Scheduled,
+        }
+    }
+
+    /// What its end brings.
+    pub fn last_phase(&self) -> Phase {
+        match self.allocation {
+            Allocation::Queue => Phase::Ended,
+            Allocation::Draw => Phase::Drawing,
         }
     }
 
@@ -158,6 +169,7 @@ impl Sale {
             hold_ms: self.hold_ms,
             claim_ms: self.claim_ms,
             payment_ms: self.payment_ms,
+            allocation: self.allocation,
         }
     }
 }
@@ -174,8 +186,16 @@ pub const fn phase_word(phase: Phase) -> &'static str {
         Phase::Waiting => "waiting",
         Phase::Live => "live",
         Phase::Paused => "paused",
+        Phase::Drawing => "drawing",
         Phase::Ended => "ended",
         Phase::Cancelled => "cancelled",
+    }
+}
+
+pub const fn allocation_word(allocation: Allocation) -> &'static str {
+    match allocation {
+        Allocation::Queue => "queue",
+        Allocation::Draw => "draw",
     }
 }
 
@@ -239,6 +259,7 @@ mod tests {
             claim_ms: 1,
             payment_ms: 1,
             inflow: 1,
+            allocation: Allocation::Queue,
             status: Phase::Scheduled,
             created_at: time(0),
             lanes: (0..4)
@@ -266,6 +287,13 @@ mod tests {
         assert_eq!(at(&sale, 300), Phase::Ended);
         sale.status = Phase::Ended;
         assert_eq!(at(&sale, 250), Phase::Ended, "ended early stays ended");
+        sale.allocation = Allocation::Draw;
+        for status in [Phase::Live, Phase::Paused, Phase::Scheduled] {
+            sale.status = status;
+            assert_eq!(at(&sale, 300), Phase::Drawing);
+        }
+        sale.status = Phase::Drawing;
+        assert_eq!(at(&sale, 250), Phase::Drawing, "closed early stays closed");
     }
 
     #[test]

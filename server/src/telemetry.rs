@@ -40,6 +40,9 @@ pub mod name {
     /// Refunds that the provider refuses and that wait for an operator.
     pub const REFUNDS_REFUSED: &str = "flashsale_refunds_refused";
     pub const PAYMENT_CALLS: &str = "flashsale_payment_calls_total";
+    /// How long a draw's passes over its entries take, and turns that came of draws.
+    pub const DRAW_SECONDS: &str = "flashsale_draw_seconds";
+    pub const DRAW_TURNS: &str = "flashsale_draw_turns_total";
     pub const LEADING: &str = "flashsale_sales_led";
 }
 

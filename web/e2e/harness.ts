@@ -90,6 +90,7 @@ export interface SaleWish {
   hold_ms?: number;
   claim_ms?: number;
   payment_ms?: number;
+  allocation?: "queue" | "draw";
 }
 
 /** Creates a sale through the REST door; live at once unless the wish says otherwise. */
@@ -109,6 +110,7 @@ export async function createSale(wish: SaleWish = {}): Promise<string> {
     hold_ms: wish.hold_ms ?? 300_000,
     claim_ms: wish.claim_ms ?? 120_000,
     payment_ms: wish.payment_ms ?? 300_000,
+    allocation: wish.allocation ?? "queue",
   };
   const response = await fetch(`${api}/admin/sales`, {
     method: "POST",
@@ -117,6 +119,15 @@ export async function createSale(wish: SaleWish = {}): Promise<string> {
   });
   if (response.status !== 201) throw new Error(`no sale: ${response.status} ${await response.text()}`);
   return ((await response.json()) as { sale_id: string }).sale_id;
+}
+
+/** Ends a sale, as an operator does. */
+export async function endSale(sale: string): Promise<void> {
+  const response = await fetch(`${api}/admin/sales/${sale}/end`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${inject("adminToken")}` },
+  });
+  if (!response.ok) throw new Error(`not ended: ${response.status} ${await response.text()}`);
 }
 
 /** A sale's numbers as the operator sees them. */

@@ -30,6 +30,7 @@ describe("the form for a new sale", () => {
         payment_ms: 300_000,
         lanes: 1,
         inflow: 1_000,
+        allocation: "queue",
       },
     });
   });

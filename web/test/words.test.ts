@@ -71,6 +71,7 @@ const BARE: View = {
   countdown: null,
   stock: { supply: 10, free: 2, in_carts: 3, sold: 5, waiting: 0, admitted: 0, pace: 0 },
   line: null,
+  draw: null,
   turn: null,
   hold: null,
   order: null,
@@ -85,7 +86,7 @@ describe("the journey", () => {
   const phases = [...(/type Journey =([^;]*);/.exec(VIEW)?.[1] ?? "").matchAll(/"(\w+)"/g)].map((match) => match[1] as Journey);
 
   test("every phase has a title", () => {
-    expect(phases.length).toBe(16);
+    expect(phases.length).toBe(19);
     for (const journey of phases) expect(wordsFor({ ...BARE, journey }).title).not.toBe("");
   });
 

@@ -1,7 +1,7 @@
 //! The figures that we stand for, measured on a private Redis and Postgres, as JSON and as one page with plots. A missed
 //! target is shown, not failed on: how fast a machine is, is no property of the code.
 
-mod cpu;
+pub mod cpu;
 mod machine;
 mod orders;
 mod page;
@@ -101,6 +101,7 @@ pub async fn run(options: Options) -> Result<bool> {
         scripts: read(&out.join("scripts.json")).and_then(|v| serde_json::from_value(v).ok()),
         rush: read(&out.join("rush.json")),
         watch: read(&out.join("watch.json")),
+        draw: read(&out.join("draw.json")),
         chaos: chaos_runs(out)?,
     };
     let figures = figures(&parts);
@@ -149,6 +150,7 @@ pub struct Parts {
     scripts: Option<scripts::Scripts>,
     rush: Option<Value>,
     watch: Option<Value>,
+    draw: Option<Value>,
     /// Name of the file, and what is in it.
     chaos: Vec<(String, Value)>,
 }
@@ -172,6 +174,26 @@ fn figures(parts: &Parts) -> Vec<Figure> {
         }
     }
     figures.extend(parts.watch.iter().flat_map(watch_figures));
+    if let Some(draw) = &parts.draw {
+        let of = |key: &str| draw[key].as_f64().unwrap_or(f64::NAN);
+        let entries = page::number(of("entries"));
+        let most = Target::AtMost;
+        figures.extend([
+            Figure::new(
+                format!("Draw: one pass over {entries} entries"),
+                of("seconds"),
+                "s",
+                most(30.0),
+            ),
+            Figure::new("Draw: peak memory", of("peak_rss_bytes") / 1e6, "MB", most(500.0)),
+            Figure::new(
+                "Draw: chi-square p, 20 seeds",
+                of("chi_square_p"),
+                "",
+                Target::AtLeast(0.001),
+            ),
+        ]);
+    }
     if !parts.chaos.is_empty() {
         let violations: usize = parts
             .chaos
@@ -312,6 +334,7 @@ fn sale(stock: u32) -> Sale {
         claim_ms: LONG_MS,
         payment_ms: LONG_MS,
         inflow: 1_000,
+        allocation: flashsale_protocol::Allocation::Queue,
         status: Phase::Live,
         created_at: now,
         lanes: vec![LaneInfo {

@@ -164,7 +164,7 @@ impl Bench {
         Fut: Future<Output = Result<()>> + Send,
     {
         let sale: Sale = sale(STOCK);
-        self.store.create_sale(&sale).await?;
+        self.store.create_sale(&sale, None).await?;
         let at = LaneRef {
             sale: sale.id,
             lane: 0,

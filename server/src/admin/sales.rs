@@ -10,12 +10,16 @@ use crate::{
         sales::{SaleList, SaleView, view, views},
     },
     sale::{LaneInfo, Sale, currency_exponent},
+    store::draws::NewDraw,
     supply::{self, Changed},
     worker::reconcile,
 };
 use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
-use flashsale_protocol::{Code, MAX_QUANTITY, Phase, Reject, SaleId};
+use flashsale_protocol::{
+    Allocation, Code, MAX_QUANTITY, Phase, Reject, SaleId,
+    draw::{Draw, MAX_BEACON_BYTES, Seed},
+};
 use serde::Deserialize;
 use std::{ops::RangeInclusive, sync::Arc};
 use utoipa::ToSchema;
@@ -88,6 +92,14 @@ pub struct SaleBody {
     #[serde(default = "thousand")]
     #[schema(minimum = 1, maximum = 100_000, default = 1_000)]
     pub inflow: i64,
+    /// `draw`: everybody who enters until the end has the same chance.
+    #[serde(default)]
+    pub allocation: Allocation,
+    /// Only for a draw: where a value will come from that nobody knows before the entries close, to be mixed in. The draw waits
+    /// for it.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 5_000)]
+    pub beacon: Option<String>,
 }
 
 fn one() -> i64 {
@@ -175,6 +187,12 @@ impl SaleBody {
             Some(limit) => range("per_device_limit", limit, 1, most_units)?,
             None => per_shopper_limit,
         };
+        if let Some(beacon) = &self.beacon {
+            text("beacon", beacon.trim(), 1)?;
+            if self.allocation != Allocation::Draw {
+                return Err(field("beacon", "is for sales with the allocation draw"));
+            }
+        }
         let time = |name: &str, ms: i64| {
             Ok::<u64, Problem>(range(name, ms, MIN_TIME_MS as i64, MAX_TIME_MS as i64)? as u64)
         };
@@ -198,6 +216,7 @@ impl SaleBody {
             claim_ms: time("claim_ms", self.claim_ms)?,
             payment_ms: time("payment_ms", self.payment_ms)?,
             inflow: range("inflow", self.inflow, 1, i64::from(MAX_INFLOW))? as u32,
+            allocation: self.allocation,
             status: Phase::Scheduled,
             created_at: now,
             lanes: split(total_stock, lanes),
@@ -229,14 +248,18 @@ fn split(stock: u32, lanes: u32) -> Vec<LaneInfo> {
         .collect()
 }
 
-/// Writes a checked sale and opens its lanes.
-pub async fn open(app: &App, sale: &Sale) -> Result<(), Error> {
+/// Writes a checked sale and opens its lanes. A draw's seed is made here: nothing that came before can depend on it.
+pub async fn open(app: &App, sale: &Sale, beacon: Option<String>) -> Result<(), Error> {
+    let draw = (sale.allocation == Allocation::Draw).then(|| NewDraw {
+        seed: Seed(rand::random()),
+        beacon_source: beacon,
+    });
     // Redis first: whoever finds the sale in Postgres finds its lanes open. Without the sale nobody knows of them.
     app.stock.open_sale(sale).await?;
     for info in &sale.lanes {
         app.stock.new_lane(sale, *info).await?;
     }
-    app.store.create_sale(sale).await?;
+    app.store.create_sale(sale, draw.as_ref()).await?;
     app.sale_made.notify_one();
     app.sale_changed(sale.id).await
 }
@@ -255,11 +278,12 @@ pub async fn create(
     operator: Operator,
     Json(body): Json<SaleBody>,
 ) -> Result<(StatusCode, axum::Json<SaleView>), Problem> {
+    let beacon = body.beacon.clone();
     let sale = body.check(operator.0.shopper.as_str())?;
     if sale.end_time <= clock::now() {
         return Err(field("end_time", "must be in the future"));
     }
-    open(&app, &sale).await?;
+    open(&app, &sale, beacon).await?;
     Ok((StatusCode::CREATED, axum::Json(view(&app, sale).await?)))
 }
 
@@ -345,7 +369,7 @@ pub async fn resume(
 
 /// End a sale now.
 ///
-/// What is in carts and checkouts may still be bought.
+/// What is in carts and checkouts may still be bought. A draw's entries close, and it is held.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/end",
@@ -361,7 +385,8 @@ pub async fn end(
     sale: SalePath,
 ) -> Result<axum::Json<SaleView>, Problem> {
     let from = [Phase::Scheduled, Phase::Waiting, Phase::Live, Phase::Paused];
-    change(state.0, operator, sale.0, &from, Phase::Ended).await
+    let to = operator.sale(&state.0, sale.0).await?.last_phase();
+    change(state.0, operator, sale.0, &from, to).await
 }
 
 /// How many units a sale is to have in all.
@@ -393,8 +418,11 @@ pub async fn change_supply(
 ) -> Result<axum::Json<SaleView>, Problem> {
     let total = range("total_stock", body.total_stock, 1, i64::from(MAX_STOCK))? as u32;
     let sale = operator.sale(&app, id).await?;
-    if sale.phase_at(app.stock.clock().await?) == Phase::Ended {
-        return Err(Code::SaleEnded.into());
+    match sale.phase_at(app.stock.clock().await?) {
+        Phase::Ended => return Err(Code::SaleEnded.into()),
+        // The units that are drawn for are published.
+        Phase::Drawing => return Err(Code::SaleWrongState.into()),
+        _ => {}
     }
     let changed = supply::change(&app, &sale, total, operator.0.shopper.as_str()).await?;
     app.sale_changed(id).await?;
@@ -407,6 +435,54 @@ pub async fn change_supply(
     }
 }
 
+/// The value that nobody knew when the entries closed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BeaconBody {
+    #[schema(min_length = 1, max_length = 1_024, pattern = "^[ -~]*$")]
+    pub value: String,
+}
+
+/// Give a draw the value of its beacon.
+///
+/// When the root of the entries is published, and once: the draw is held with it.
+#[utoipa::path(
+    post,
+    path = "/admin/sales/{sale_id}/beacon",
+    operation_id = "setBeacon",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    request_body = BeaconBody,
+    responses((status = 200, description = "What is published of the draw.", body = Draw)),
+    security(("token" = [])),
+)]
+pub async fn set_beacon(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    SalePath(id): SalePath,
+    Json(body): Json<BeaconBody>,
+) -> Result<axum::Json<Draw>, Problem> {
+    let value = body.value.trim();
+    let printable = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if value.is_empty() || value.len() > MAX_BEACON_BYTES || !printable {
+        return Err(field("value", "must be 1 to 1024 printable ASCII characters"));
+    }
+    operator.sale(&app, id).await?;
+    app.store.draw(id).await?.ok_or(Code::NoDraw)?;
+    if !app
+        .store
+        .set_beacon(id, value, operator.0.shopper.as_str())
+        .await?
+    {
+        return Err(Problem(Reject::because(
+            Code::SaleWrongState,
+            "This draw takes no beacon now: it has one, or awaits none, or its entries have not closed.",
+        )));
+    }
+    let row = app.store.draw(id).await?.ok_or(Code::NoDraw)?;
+    Ok(axum::Json(row.public))
+}
+
 async fn change(
     app: Arc<App>,
     operator: Operator,
@@ -415,14 +491,15 @@ async fn change(
     to: Phase,
 ) -> Result<axum::Json<SaleView>, Problem> {
     let sale = operator.sale(&app, id).await?;
-    let over = sale.phase_at(app.stock.clock().await?) == Phase::Ended;
+    let phase = sale.phase_at(app.stock.clock().await?);
+    let over = matches!(phase, Phase::Drawing | Phase::Ended);
     if over
         || !app
             .store
             .set_status(id, from, to, operator.0.shopper.as_str())
             .await?
     {
-        let now = crate::sale::phase_word(if over { Phase::Ended } else { sale.status });
+        let now = crate::sale::phase_word(if over { phase } else { sale.status });
         return Err(Problem(Reject::because(
             Code::SaleWrongState,
             format!("The sale is {now}."),

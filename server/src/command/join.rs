@@ -1,6 +1,6 @@
 //! `join`: a place in line. Again by the same person: the same place.
 
-use super::Answer;
+use super::{Answer, draw};
 use crate::{
     app::App,
     auth::Caller,
@@ -9,7 +9,9 @@ use crate::{
     sale::PlaceStake,
     stock::{At, InLine, Join, Joined, RecordState},
 };
-use flashsale_protocol::{Code, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage};
+use flashsale_protocol::{
+    Allocation, Code, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage,
+};
 
 pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -> Answer {
     let sale = app.sale(sale).await?;
@@ -42,6 +44,10 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         return Err(limit(person.limit));
     }
 
+    if sale.allocation == Allocation::Draw {
+        let entry = draw::enter(app, caller, &sale, quantity).await?;
+        return joined(app, caller, entry);
+    }
     let answer = app
         .stock
         .join(

@@ -1,17 +1,21 @@
 //! `leave`: give up a place in line, or the turn that came of it.
 
-use super::Answer;
+use super::{Answer, draw};
 use crate::{
     app::App,
     auth::Caller,
     sale::Stake,
     stock::{Left, RecordState, Released, What},
 };
-use flashsale_protocol::{Code, Done, Entry, EntryState, Reject, SaleId, ServerMessage};
+use flashsale_protocol::{Allocation, Code, Done, Entry, EntryState, Reject, SaleId, ServerMessage};
 
 pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
     let sale = app.sale(sale).await?;
     let at = sale.lane_of(&caller.shopper);
+    if sale.allocation == Allocation::Draw && draw::leave(app, &sale, &caller.shopper).await? {
+        let now = app.stock.now().await?;
+        return Ok(told(app, caller, sale.id, now));
+    }
     let left = app.stock.leave(sale.id, &caller.shopper).await?;
     let now = match left {
         Left::Ok => app.stock.now().await?,
@@ -28,8 +32,12 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
     };
     app.hub
         .stake(&caller.shopper, sale.id, |stake| *stake = Stake::default());
-    let entry = Entry::settled(sale.id, EntryState::Left, 0, now);
+    Ok(told(app, caller, sale.id, now))
+}
+
+fn told(app: &App, caller: &Caller, sale: SaleId, now: u64) -> Done {
+    let entry = Entry::settled(sale, EntryState::Left, 0, now);
     app.live
-        .tell(sale.id, caller.shopper.clone(), ServerMessage::Entry(entry));
-    Ok(Done::Left { sale: sale.id })
+        .tell(sale, caller.shopper.clone(), ServerMessage::Entry(entry));
+    Done::Left { sale }
 }

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod checkout;
+mod draw;
 mod join;
 mod leave;
 mod orders;

@@ -1,6 +1,6 @@
 //! `state`: all that a page needs to draw one sale for one shopper.
 
-use super::{Answer, reserve::hold_state};
+use super::{Answer, draw, reserve::hold_state};
 use crate::{
     app::App,
     auth::Caller,
@@ -9,7 +9,7 @@ use crate::{
     stock::{At, InLine, RecordState, Stands, TickNumber},
     store::OrderRow,
 };
-use flashsale_protocol::{Done, Entry, EntryState, Hold, Reject, SaleId, SaleState, Tick};
+use flashsale_protocol::{Allocation, Done, Entry, EntryState, Hold, Reject, SaleId, SaleState, Tick};
 
 pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
     let sale = app.sale(sale).await?;
@@ -80,6 +80,12 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
         }
         (Stands::Nowhere, _) => None,
     };
+    let (entry, draw) = match sale.allocation {
+        Allocation::Queue => (entry, None),
+        Allocation::Draw => {
+            draw::in_state(app, sale, shopper, entry.filter(|_| record.is_some()), now).await?
+        }
+    };
     let hold = record.and_then(|record| {
         Some(Hold {
             sale: sale.id,
@@ -98,6 +104,7 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
         entry,
         hold,
         orders,
+        draw,
     })
 }
 

@@ -412,6 +412,10 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
                 app.hub.deliver_news(&item);
             }
         }
+        Some(LiveMessage::Draw(sale, frame)) => {
+            app.store.forget_draw(sale).await;
+            app.hub.shards.announce(sale, &text_frame(frame));
+        }
         Some(LiveMessage::Changed(sale)) => app.forget_sale(sale).await,
         Some(LiveMessage::Reopened(sale)) => {
             app.forget_sale(sale).await;

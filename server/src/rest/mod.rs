@@ -2,6 +2,7 @@
 //! (RFC 9457) with the same codes as on the socket.
 
 pub mod carts;
+pub mod draw;
 pub mod orders;
 pub mod payments;
 pub mod queue;

@@ -9,7 +9,7 @@ use crate::{
     stock::shown::Showing,
 };
 use axum::extract::State;
-use flashsale_protocol::{Code, Phase, SaleId};
+use flashsale_protocol::{Allocation, Code, Phase, SaleId};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -44,6 +44,7 @@ pub struct SaleView {
     pub claim_ms: u64,
     pub payment_ms: u64,
     pub inflow: u32,
+    pub allocation: Allocation,
     pub lanes: usize,
     pub queue_length: u64,
     #[schema(format = DateTime)]
@@ -85,6 +86,7 @@ impl SaleView {
             claim_ms: sale.claim_ms,
             payment_ms: sale.payment_ms,
             inflow: sale.inflow,
+            allocation: sale.allocation,
             lanes: sale.lanes.len(),
             queue_length: *waiting,
             created_at: rfc3339(ms(sale.created_at)),

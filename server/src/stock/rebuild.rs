@@ -6,13 +6,16 @@ use crate::{
     error::{Error, Result},
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, ms},
 };
-use flashsale_protocol::{OrderStatus, Phase, ShopperId};
+use flashsale_protocol::{Allocation, OrderStatus, Phase, ShopperId};
 use fred::types::scan::Scanner;
 use futures_util::TryStreamExt;
 use std::{collections::HashMap, pin::pin};
 
 /// Items that one call writes, and records that one call reads.
 const CHUNK: usize = 500;
+
+/// A closing time that does not come: a double holds it exactly.
+const NEVER: u64 = 1 << 52;
 
 /// How a lane is doing in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,7 +271,8 @@ impl Stock {
     }
 
     /// The lane of a sale that nobody knows of yet: nobody can stand in its line, so everybody may reserve until somebody
-    /// does. With several lanes everybody goes through the line, where a device is counted across them.
+    /// does. With several lanes everybody goes through the line, where a device is counted across them; in a draw everybody
+    /// waits for it.
     pub async fn new_lane(&self, sale: &Sale, info: LaneInfo) -> Result<()> {
         let at = LaneRef {
             sale: sale.id,
@@ -276,7 +280,8 @@ impl Stock {
             epoch: info.epoch,
         };
         self.lock_lane(at).await?;
-        let gate = if sale.lanes.len() == 1 { "open" } else { "line" };
+        let is_open = sale.lanes.len() == 1 && sale.allocation == Allocation::Queue;
+        let gate = if is_open { "open" } else { "line" };
         self.write_lane(sale, info, 0, 0, gate).await
     }
 
@@ -302,7 +307,12 @@ impl Stock {
             claimed,
             held,
             ms(sale.start_time),
-            if over { 0 } else { ms(sale.end_time) },
+            match (over, sale.allocation) {
+                (true, _) => 0,
+                (false, Allocation::Queue) => ms(sale.end_time),
+                // Claims only, and those come when the entries have closed; the draw ends by itself.
+                (false, Allocation::Draw) => NEVER,
+            },
             u64::from(sale.status == Phase::Paused),
             u64::from(sale.per_shopper_limit),
             u64::from(sale.per_device_limit),

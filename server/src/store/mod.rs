@@ -1,6 +1,7 @@
 //! The only place with SQL. Postgres is the authority on supply and orders.
 
 pub mod audit;
+pub mod draws;
 pub mod orders;
 pub mod payments;
 pub mod sales;
@@ -12,12 +13,14 @@ use crate::{
     error::Result,
     sale::{LaneInfo, LaneRef},
 };
-use flashsale_protocol::{SaleId, ShopperId};
+use draws::{DrawRow, Entered, MyEntry, NewEntry};
+use flashsale_protocol::{SaleId, ShopperId, draw};
+use moka::future::Cache;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 pub use orders::{NewOrder, OrderRow, Placed};
 use payments::{Begun, NewPayment, Report, Reported};
@@ -40,6 +43,10 @@ const STATEMENT_TIMEOUT_MS: &str = "5000";
 /// A process that stands still within a transaction holds its lanes' and its sale's locks: Postgres ends it for the others.
 const IDLE_IN_TRANSACTION_MS: &str = "2000";
 
+/// Draws whose upper nodes are kept for proofs: 10 thousand hashes for ten million entries.
+const DRAWS_KEPT: u64 = 64;
+const DRAW_LIFE: Duration = Duration::from_secs(1);
+
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 pub struct Store {
@@ -49,6 +56,10 @@ pub struct Store {
     place: Batchers<LaneRef, NewOrder, Placed>,
     begin_payment: Batchers<(), NewPayment, Begun>,
     report: Batchers<LaneRef, Report, Reported>,
+    enter: Batchers<SaleId, NewEntry, Entered>,
+    draw_entry: Batchers<SaleId, ShopperId, Option<MyEntry>>,
+    draw_tops: Cache<SaleId, Arc<Vec<draw::Hash>>>,
+    recent_draws: Cache<SaleId, Option<Arc<DrawRow>>>,
 }
 
 impl Store {
@@ -73,6 +84,13 @@ impl Store {
             place: Batchers::default(),
             begin_payment: Batchers::default(),
             report: Batchers::default(),
+            enter: Batchers::default(),
+            draw_entry: Batchers::default(),
+            draw_tops: Cache::new(DRAWS_KEPT),
+            recent_draws: Cache::builder()
+                .max_capacity(DRAWS_KEPT)
+                .time_to_live(DRAW_LIFE)
+                .build(),
         })
     }
 
@@ -96,5 +114,7 @@ impl Store {
         self.orders.retain(|sale| sale.is_none_or(&keep));
         self.place.retain(|at| keep(at.sale));
         self.report.retain(|at| keep(at.sale));
+        self.enter.retain(|sale| keep(*sale));
+        self.draw_entry.retain(|sale| keep(*sale));
     }
 }

@@ -1,14 +1,15 @@
 //! Sales and their lanes.
 
+use super::draws::{self, NewDraw};
 use super::orders::order_status;
 use super::{LOOK, Store, audit};
 use crate::{
     batcher::Batcher,
     error::{Error, Result},
-    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, phase_word},
+    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, allocation_word, phase_word},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{Phase, SaleId};
+use flashsale_protocol::{Allocation, Phase, SaleId};
 use serde_json::json;
 use sqlx::PgPool;
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ struct SaleRow {
     claim_ms: i64,
     payment_ms: i64,
     inflow: i32,
+    allocation: String,
     status: String,
     created_at: DateTime<Utc>,
 }
@@ -49,14 +51,15 @@ pub struct OrderCounts {
 }
 
 impl Store {
-    /// Writes a sale, its lanes and the audit row.
-    pub async fn create_sale(&self, sale: &Sale) -> Result<()> {
+    /// Writes a sale, its lanes, the seed of its draw and the audit row.
+    pub async fn create_sale(&self, sale: &Sale, draw: Option<&NewDraw>) -> Result<()> {
         let mut tx = self.pool.begin().await?;
         sqlx::query!(
             "INSERT INTO flash_sales (sale_id, merchant_id, product_id, product_name, description, currency,
                 original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
-                per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
+                per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at,
+                allocation)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
             sale.id.to_string(),
             sale.merchant,
             sale.product_id,
@@ -78,9 +81,13 @@ impl Store {
             sale.inflow as i32,
             phase_word(sale.status),
             sale.created_at,
+            allocation_word(sale.allocation),
         )
         .execute(&mut *tx)
         .await?;
+        if let Some(draw) = draw {
+            draws::create(&mut tx, sale.id, draw).await?;
+        }
         for lane in &sale.lanes {
             sqlx::query!(
                 "INSERT INTO sale_lanes (sale_id, lane, epoch, supply) VALUES ($1, $2, $3, $4)",
@@ -99,7 +106,7 @@ impl Store {
             kind: "sale_created",
             data: json!({
                 "stock": sale.total_stock, "supply": supply, "price": sale.sale_price, "currency": sale.currency,
-                "status": phase_word(sale.status),
+                "status": phase_word(sale.status), "draw_commitment": draw.map(|draw| draw.seed.commitment()),
             }),
         };
         audit::begin(&mut tx, sale.id).await?;
@@ -113,7 +120,7 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, status, created_at
+                claim_ms, payment_ms, inflow, allocation, status, created_at
              FROM flash_sales WHERE sale_id = $1",
             id.to_string(),
         )
@@ -128,7 +135,7 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, status, created_at
+                claim_ms, payment_ms, inflow, allocation, status, created_at
              FROM flash_sales WHERE $1::text IS NULL OR merchant_id = $1
              ORDER BY start_time DESC LIMIT $2",
             merchant,
@@ -145,7 +152,7 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, status, created_at
+                claim_ms, payment_ms, inflow, allocation, status, created_at
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
                 OR end_time > now() - interval '10 minutes'
@@ -462,9 +469,15 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         "waiting" => Phase::Waiting,
         "live" => Phase::Live,
         "paused" => Phase::Paused,
+        "drawing" => Phase::Drawing,
         "ended" => Phase::Ended,
         "cancelled" => Phase::Cancelled,
         other => return Err(Error::unexpected(format!("a sale in the state {other:?}"))),
+    };
+    let allocation = match row.allocation.as_str() {
+        "queue" => Allocation::Queue,
+        "draw" => Allocation::Draw,
+        other => return Err(Error::unexpected(format!("a sale with the allocation {other:?}"))),
     };
     Ok(Sale {
         id: row
@@ -488,6 +501,7 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         claim_ms: row.claim_ms as u64,
         payment_ms: row.payment_ms as u64,
         inflow: row.inflow as u32,
+        allocation,
         status,
         created_at: row.created_at,
         lanes,

@@ -9,7 +9,7 @@ use crate::{
     stock::{ADMIT_BATCH, Claimed, Verdict},
     supply,
 };
-use flashsale_protocol::{Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
+use flashsale_protocol::{Allocation, Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::Mutex;
 
@@ -29,6 +29,9 @@ async fn step(led: &Led, opened: &mut Option<(Vec<u32>, u64)>) -> Result<Duratio
     let app = &led.app;
     let sale = led.sale().await?;
     let now = app.stock.clock().await?;
+    if sale.allocation == Allocation::Draw {
+        return Ok(NOT_LIVE);
+    }
     if sale.phase_at(now) != Phase::Live {
         let starts_in = crate::sale::ms(sale.start_time).saturating_sub(now);
         let soon = starts_in > 0 && starts_in < NOT_LIVE.as_millis() as u64;

@@ -1,4 +1,4 @@
-//! Moves a sale through its life on time: scheduled → waiting → live → ended. Reservations do not wait for this: the
+//! Moves a sale through its life on time: scheduled → waiting → live → (drawing →) ended. Reservations do not wait for this: the
 //! scripts open and close by Redis' own clock.
 
 use super::{Led, reconcile, repeat};
@@ -22,7 +22,12 @@ async fn step(led: &Led) -> Result<Duration> {
     let sale = led.sale().await?;
     let now = app.stock.now().await?;
     let phase = sale.phase_at(now);
-    if phase != sale.status && matches!(phase, Phase::Waiting | Phase::Live | Phase::Ended) {
+    if phase != sale.status
+        && matches!(
+            phase,
+            Phase::Waiting | Phase::Live | Phase::Drawing | Phase::Ended
+        )
+    {
         // From this very state: an operator's change in between wins.
         if app
             .store

@@ -3,6 +3,7 @@
 //! worker process takes of them what is due ([`pay`]).
 
 pub mod admit;
+pub mod draw;
 pub mod expire;
 pub mod life;
 pub mod pay;
@@ -48,6 +49,8 @@ pub struct Led {
     pub token: String,
     /// Units in unpaid orders, by Postgres' last word.
     unpaid: AtomicU64,
+    /// Entries in the sale's draw.
+    entries: AtomicU64,
     /// The lanes' epochs when they were last looked at, and until when their new lives are left alone.
     held_off: Mutex<(Vec<u32>, Option<Instant>)>,
     /// How often in a row each lane was found to disagree with Postgres.
@@ -64,6 +67,14 @@ impl Led {
 
     pub fn unpaid(&self) -> u64 {
         self.unpaid.load(Ordering::Relaxed)
+    }
+
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    fn set_entries(&self, entries: u64) {
+        self.entries.store(entries, Ordering::Relaxed);
     }
 
     /// Whether a lane of this sale has begun a new life a moment ago, whoever has opened it.
@@ -139,6 +150,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
                         id: sale.id,
                         token: token.clone(),
                         unpaid: AtomicU64::new(0),
+                        entries: AtomicU64::new(0),
                         held_off: Mutex::default(),
                         apart: Mutex::default(),
                     };
@@ -164,6 +176,7 @@ async fn lead(led: Arc<Led>, stop: CancellationToken) {
         () = life::run(&led) => {}
         () = tick::run(&led) => {}
         () = admit::run(&led) => {}
+        () = draw::run(&led) => {}
         () = expire::run(&led) => {}
         () = reconcile::run(&led) => {}
     }

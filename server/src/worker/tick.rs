@@ -2,7 +2,7 @@
 
 use super::{Led, repeat};
 use crate::{error::Result, telemetry::name};
-use flashsale_protocol::Tick;
+use flashsale_protocol::{Allocation, Tick};
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -33,7 +33,10 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     let app = &led.app;
     let sale = led.sale().await?;
     // Numbered before the counters are read: what a tick tells is never older than its number.
-    let number = app.stock.number_tick(led.id, &led.token).await?;
+    let mut number = app.stock.number_tick(led.id, &led.token).await?;
+    if sale.allocation == Allocation::Draw {
+        number.waiting = led.entries();
+    }
     let counters = app.stock.sale_counters(&sale).await?;
     let pace = pace(&mut last.admitted, number.admitted);
     let tick = counters.tick(&sale, number, led.unpaid(), pace);

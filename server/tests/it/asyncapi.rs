@@ -609,6 +609,17 @@ async fn every_command_and_whatever_comes_of_it_is_as_the_document_says() {
     wire.until(|frame| frame["type"] == "tick").await;
     wire.client.send("nonsense").await;
     wire.until(|frame| frame["error"]["code"] == "bad_json").await;
+    let drawn = world.sale(json!({ "allocation": "draw" })).await;
+    wire.ask(json!({ "type": "watch", "sale": drawn })).await;
+    wire.ask(json!({ "type": "join", "sale": drawn })).await;
+    let boss = world.token("boss", Role::Admin);
+    let path = format!("/admin/sales/{drawn}/end");
+    let ended = world
+        .rest(reqwest::Method::POST, &path, Some(&boss), &[], "")
+        .await;
+    assert_eq!(ended.status, 200, "{ended:?}");
+    wire.until(|frame| frame["type"] == "draw" && frame["seed"].is_string())
+        .await;
 
     let stopping = tokio::spawn(world.server.stop());
     wire.until(|frame| frame["type"] == "bye").await;

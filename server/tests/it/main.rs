@@ -4,6 +4,8 @@ mod alerts;
 mod asyncapi;
 mod audit;
 mod bad_input;
+mod draw;
+mod draw_file;
 mod harness;
 mod model;
 mod openapi;

@@ -378,6 +378,56 @@ async fn real_answers_are_what_the_document_says() {
         .await;
     }
 
+    let mut lottery = body.clone();
+    lottery["allocation"] = json!("draw");
+    lottery["beacon"] = json!("tomorrow's weather");
+    let drawn = rest
+        .ok(post.clone(), "/admin/sales", &[], admin, Some(lottery))
+        .await;
+    let drawn = text(&drawn, "sale_id");
+    let join = json!({ "user_id": "u1" });
+    let entered = rest
+        .ok(
+            post.clone(),
+            "/flash-sales/{sale_id}/join-queue",
+            &[drawn],
+            shopper,
+            Some(join),
+        )
+        .await;
+    assert_eq!(entered["status"], "entered");
+    let path = "/flash-sales/{sale_id}/draw/proof";
+    rest.refused("not_drawn_yet", get.clone(), path, &[drawn], shopper, None)
+        .await;
+    rest.ok(post.clone(), "/admin/sales/{sale_id}/end", &[drawn], admin, None)
+        .await;
+    until(&world, drawn, |draw| draw.root.is_some()).await;
+    let beacon = Some(json!({ "value": "rain" }));
+    rest.ok(
+        post.clone(),
+        "/admin/sales/{sale_id}/beacon",
+        &[drawn],
+        admin,
+        beacon,
+    )
+    .await;
+    until(&world, drawn, |draw| draw.seed.is_some()).await;
+    // What everybody asks for may be a second old.
+    let path = "/flash-sales/{sale_id}/draw";
+    while rest.ok(get.clone(), path, &[drawn], None, None).await["seed"].is_null() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    rest.ok(
+        get.clone(),
+        "/flash-sales/{sale_id}/draw/file",
+        &[drawn],
+        None,
+        None,
+    )
+    .await;
+    let path = "/flash-sales/{sale_id}/draw/proof";
+    rest.ok(get.clone(), path, &[drawn], shopper, None).await;
+
     rest.refused(
         "sale_unknown",
         get.clone(),
@@ -453,4 +503,9 @@ async fn a_new_sale_s_limits_are_those_of_the_document() {
     }
     assert!(limits >= 16, "{limits}");
     world.server.stop().await;
+}
+
+/// Waits until a sale's draw is so far.
+async fn until(world: &World, sale: &str, is: impl Fn(&flashsale_protocol::draw::Draw) -> bool) {
+    crate::draw::published(world, sale.parse().expect("an id"), is).await;
 }

@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::json;
 
 /// Everything that this world has in Redis.
-async fn forget_everything(world: &World) {
+pub async fn forget_everything(world: &World) {
     let stock = &world.server.app.stock;
     let prefix = stock.keys().live(SaleId::from_parts(0, 0));
     let (prefix, _) = prefix.split_once("live:").expect("a prefix");

@@ -85,7 +85,7 @@ export class CreateSale extends LitElement {
         <div class="fields">
           ${this.field("product_name", "Product", { wide: true })}
           ${this.field("description", "Description", { wide: true, hint: "Optional" })}
-          ${this.currency()} ${this.field("total_stock", "Units", { mode: "numeric" })}
+          ${this.currency()} ${this.field("total_stock", "Units", { mode: "numeric" })} ${this.allocation()}
           ${this.field("original_price", "Original price", { mode: "decimal" })}
           ${this.field("sale_price", "Sale price", { mode: "decimal" })}
           ${this.field("start_time", "Starts", { type: "datetime-local" })}
@@ -121,6 +121,19 @@ export class CreateSale extends LitElement {
           ${CURRENCIES.map((currency) => html`<option ?selected=${currency === this.values.currency}>${currency}</option>`)}
         </select>
         ${this.below("currency", "")}
+      </div>
+    `;
+  }
+
+  private allocation(): TemplateResult {
+    const option = (value: string, name: string) => html`<option value=${value} ?selected=${value === this.values.allocation}>${name}</option>`;
+    return html`
+      <div class="field" data-wide>
+        <label for="allocation">Units go to</label>
+        <select id="allocation" name="allocation" aria-describedby="allocation-below">
+          ${option("queue", "whoever comes first")} ${option("draw", "those drawn among all who enter until the end")}
+        </select>
+        ${this.below("allocation", "")}
       </div>
     `;
   }

@@ -19,6 +19,7 @@ export const FIELDS = [
   "payment_seconds",
   "lanes",
   "inflow",
+  "allocation",
 ] as const;
 
 export type Field = (typeof FIELDS)[number];
@@ -42,6 +43,7 @@ export interface SaleRequest {
   payment_ms: number;
   lanes: number;
   inflow: number;
+  allocation: "queue" | "draw";
 }
 
 const MINUTE_MS = 60_000;
@@ -66,6 +68,7 @@ export function defaults(now: number): Values {
     payment_seconds: "300",
     lanes: "1",
     inflow: "1000",
+    allocation: "queue",
   };
 }
 
@@ -127,6 +130,7 @@ export function check(values: Values, now: number): { request: SaleRequest } | {
     payment_ms: seconds("payment_seconds"),
     lanes: whole("lanes", 1, 64),
     inflow: whole("inflow", 1, 100_000),
+    allocation: values.allocation === "draw" ? "draw" : "queue",
   };
   if (values.per_device_limit.trim() !== "") request.per_device_limit = whole("per_device_limit", 1, 100);
   return Object.keys(errors).length > 0 ? { errors } : { request };

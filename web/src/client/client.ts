@@ -1,8 +1,9 @@
 /** The WASM client for pages: loaded once, one connection per platform and token, shared by everything on a page. */
 
 import load, { FlashSaleClient } from "../wasm/flashsale_client.js";
+import { getProof, Problem } from "./rest";
 import { deviceId, guestSession } from "./session";
-import type { Connection, Order, Outcome, View } from "./view";
+import type { Checked, Connection, Order, Outcome, View } from "./view";
 
 export interface ClientEvents {
   sale: string;
@@ -123,6 +124,19 @@ export class Client {
 
   dismiss(sale: string): void {
     this.wasm?.dismiss(sale);
+  }
+
+  /** This shopper's proof in a sale's draw, as the server sends it. */
+  async proof(sale: string): Promise<string> {
+    const session = await this.freshToken(null);
+    if (!session) throw new Problem("token_missing", "", 401);
+    return getProof(this.api, sale, session);
+  }
+
+  /** Checks a proof here, against what this page has heard of the draw before. */
+  checkDraw(sale: string, proof: string): Checked {
+    if (!this.wasm) throw new Problem("unsupported", "", 0);
+    return this.wasm.check_draw(sale, proof) as Checked;
   }
 
   join = (sale: string, quantity: number) => this.give((wasm) => wasm.join(sale, quantity));

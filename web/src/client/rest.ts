@@ -1,5 +1,6 @@
 /** The platform's REST door, for what pages do without a socket. */
 
+import type { Session } from "./session";
 import type { Phase } from "./view";
 
 export interface Sale {
@@ -59,6 +60,12 @@ export async function getSales(api = ""): Promise<Sale[]> {
   return (await call<{ sales: Sale[] }>(api, "/flash-sales")).sales;
 }
 
+/** A shopper's proof in a sale's draw, unread: the WASM reads it. */
+export async function getProof(api: string, sale: string, session: Session): Promise<string> {
+  const proof = await call<unknown>(api, `/flash-sales/${sale}/draw/proof`, { token: session.token, device: session.device });
+  return JSON.stringify(proof);
+}
+
 export const admin = {
   sales: async (token: string) => (await call<{ sales: Sale[] }>("", "/admin/sales", { token })).sales,
   create: (token: string, sale: unknown) => call<Sale>("", "/admin/sales", { token, body: sale }),
@@ -77,9 +84,10 @@ export async function devSignIn(role: "admin" | "merchant"): Promise<string> {
   return (await call<{ token: string }>("", "/dev/sign-in", { body: { role } })).token;
 }
 
-async function call<T>(api: string, path: string, options: { token?: string; body?: unknown } = {}): Promise<T> {
+async function call<T>(api: string, path: string, options: { token?: string; device?: string; body?: unknown } = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (options.token) headers.Authorization = `Bearer ${options.token}`;
+  if (options.device) headers["X-Device-Id"] = options.device;
   const init: RequestInit = { headers };
   if (options.body !== undefined) {
     headers["Content-Type"] = "application/json";

@@ -10,6 +10,9 @@ export type Journey =
   | "lobby"
   | "open"
   | "waiting"
+  | "entered"
+  | "not_drawn"
+  | "drawing"
   | "admitted"
   | "holding"
   | "checking_out"
@@ -21,7 +24,7 @@ export type Journey =
   | "ended"
   | "cancelled";
 
-export type Phase = "scheduled" | "waiting" | "live" | "paused" | "ended" | "cancelled";
+export type Phase = "scheduled" | "waiting" | "live" | "paused" | "drawing" | "ended" | "cancelled";
 export type Outlook = "free" | "may_come_back" | "sold_out";
 export type Chance = "good" | "possible" | "slim";
 
@@ -36,6 +39,7 @@ export interface View {
   countdown: Countdown | null;
   stock: Stock | null;
   line: Line | null;
+  draw: Draw | null;
   turn: Clocked | null;
   hold: Clocked | null;
   order: Order | null;
@@ -73,6 +77,7 @@ export interface SaleInfo {
   hold_ms: number;
   claim_ms: number;
   payment_ms: number;
+  allocation: "queue" | "draw";
 }
 
 export interface Countdown {
@@ -97,6 +102,34 @@ export interface Line {
   waiting: number;
   wait_ms: number | null;
   chance: Chance;
+}
+
+/** A sale's draw. */
+export interface Draw {
+  stage: "open" | "closed" | "drawn";
+  commitment: string;
+  awaits: string | null;
+  entered: number;
+  count: number | null;
+  root: string | null;
+  units: number | null;
+  winners: number | null;
+  reason: string | null;
+}
+
+/** What came of checking a proof (client-wasm/src/check.rs). */
+export interface Checked {
+  ok: boolean;
+  part: string | null;
+  wrong: string | null;
+  won: boolean;
+  entry: string | null;
+  key: string | null;
+  count: number;
+  units: number;
+  winners: number;
+  knew_commitment: boolean;
+  knew_root: boolean;
 }
 
 /** Units that are the shopper's until a time: a turn, or a hold. */

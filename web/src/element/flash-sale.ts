@@ -17,6 +17,7 @@ import { PHASES, noteWords, wordsFor } from "../text/journey";
 import { discount, formatMoney } from "../text/money";
 import { words } from "../text/rejects";
 import { baseStyle } from "./base-style";
+import { DrawCheck } from "./draw-check";
 import { stockBar, stockBarStyle } from "./stock-bar";
 
 const HOME = new URL(import.meta.url).origin;
@@ -38,6 +39,7 @@ export class FlashSaleElement extends LitElement {
   private client: Client | null = null;
   private stop: (() => void)[] = [];
   private timer = 0;
+  private readonly check = new DrawCheck(() => this.requestUpdate());
   private quantity = 1;
   private card = "sandbox_approve";
   private journey: Journey = "loading";
@@ -76,6 +78,7 @@ export class FlashSaleElement extends LitElement {
     this.client = client;
     this.journey = "loading";
     this.confirmed = null;
+    this.check.reset();
     this.stop = [
       client.watch(this.sale),
       client.on("sale", (sale) => {
@@ -233,7 +236,7 @@ export class FlashSaleElement extends LitElement {
           <h3>${title}</h3>
           <p class="soft">${text}</p>
         </div>
-        ${this.middle(view)}
+        ${this.middle(view)} ${this.check.render(view, this.client, (this.api || HOME).replace(/\/$/, ""))}
         <div class="actions">${this.actions(view)}</div>
       </section>
     `;
@@ -328,14 +331,20 @@ export class FlashSaleElement extends LitElement {
       <button class="quiet" ?disabled=${!nothingRuns} @click=${run}>${label}</button>
     `;
     const join = () => html`${this.units(view)} ${primary("Join the line", "Joining…", "join", this.join)}`;
+    const enter = () => html`${this.units(view)} ${primary("Enter the draw", "Entering…", "join", this.join)}`;
+    const isDraw = view.info?.allocation === "draw";
     const buy = (label: string) =>
       view.outlook === "free" && stock?.waiting === 0
         ? html`${this.units(view)} ${primary(label, "Taking it…", isBusy("join") ? "join" : "reserve", this.reserve)}`
         : join();
     switch (journey) {
       case "lobby":
+        if (isDraw) return enter();
         return line ? plain("Leave the line", this.leave) : join();
+      case "entered":
+        return view.draw?.stage === "open" ? plain("Leave the draw", this.leave) : nothing;
       case "open":
+        if (isDraw) return view.may_take > 0 ? enter() : nothing;
         return view.may_take > 0 ? buy("Put in my cart") : nothing;
       case "waiting":
       case "paused":
@@ -558,6 +567,29 @@ export class FlashSaleElement extends LitElement {
       .choice:has(:checked) {
         border-color: var(--fs-accent);
       }
+      .check,
+      .check ul {
+        display: grid;
+        gap: var(--fs-space-2);
+        padding: 0;
+        list-style: none;
+        font-size: var(--fs-text-s);
+      }
+      .check li {
+        display: flex;
+        gap: var(--fs-space-2);
+      }
+      .check [data-ok="true"] > :first-child {
+        color: var(--fs-good);
+      }
+      .check [data-ok="false"] {
+        color: var(--fs-bad);
+      }
+      .check code {
+        font-family: var(--fs-font-mono);
+        font-size: var(--fs-text-xs);
+        overflow-wrap: anywhere;
+      }
       .receipt {
         display: grid;
         grid-template-columns: auto 1fr;
@@ -587,6 +619,7 @@ const LOADING: View = {
   countdown: null,
   stock: null,
   line: null,
+  draw: null,
   turn: null,
   hold: null,
   order: null,

@@ -10,7 +10,7 @@ import { discount, formatMoney } from "../text/money";
 const REFRESH_MS = 5_000;
 
 /** What is on first, then what comes, then what was. */
-const ORDER = ["live", "paused", "waiting", "scheduled", "ended", "cancelled"];
+const ORDER = ["live", "drawing", "paused", "waiting", "scheduled", "ended", "cancelled"];
 
 export class SaleList extends LitElement {
   private sales: Sale[] | null = null;

@@ -25,11 +25,13 @@ export function wordsFor(view: View): Words {
         ? calm("The waiting room opens soon", "Keep this page open. You can join the line when the room opens.")
         : calm("The sale starts soon", "Keep this page open. It opens by itself.");
     case "lobby":
+      if (info?.allocation === "draw") return calm("The draw is open", ENTER);
       return line
         ? calm("You are in the waiting room", "The sale starts soon. Keep this page open; your place is safe if you reload.")
         : calm("The waiting room is open", "Join now, and you are in line when the sale starts.");
     case "open":
       if (view.may_take === 0) return calm("You have reached the limit", limit(view));
+      if (info?.allocation === "draw") return calm("The draw is open", ENTER);
       if (view.outlook === "may_come_back") {
         return {
           title: "All units are in carts",
@@ -42,9 +44,20 @@ export function wordsFor(view: View): Words {
         : calm("The sale is on", "Units are free.");
     case "waiting":
       return calm(line?.position === 1 ? "You are next" : "You are in line", waiting(view));
+    case "entered":
+      return view.draw?.stage === "open" || !view.draw
+        ? calm("You are in the draw", `${inDraw(view)} The draw is held when the entries close. You need not stay on this page.`)
+        : calm("The draw is being held", view.draw.awaits ? `It waits for a value that nobody can know yet: ${view.draw.awaits}.` : "The entries have closed. The result comes by itself.");
+    case "not_drawn":
+      return calm(
+        "You were not drawn",
+        view.phase === "drawing" ? "If others do not take their units, they pass to the next ones: this page tells you." : "We are sorry. Thank you for being here.",
+      );
+    case "drawing":
+      return calm("The draw is being held", "The entries have closed.");
     case "admitted":
       return {
-        title: "It is your turn",
+        title: TURNS[view.draw?.reason ?? ""] ?? "It is your turn",
         text: `${plural(turn?.quantity ?? 1, "unit")} set aside for you. Put ${(turn?.quantity ?? 1) === 1 ? "it" : "them"} into your cart before the time is over.`,
         tone: "turn",
       };
@@ -85,6 +98,17 @@ export function wordsFor(view: View): Words {
   }
 }
 
+const ENTER = "Enter until the end; it does not matter when. Everybody has the same chance, and anybody can check the draw.";
+
+/** What has brought a turn, where it was not the line. */
+const TURNS: Readonly<Record<string, string>> = { drawn: "You were drawn", passed_on: "A unit has come to you" };
+
+function inDraw(view: View): string {
+  const { stock, draw } = view;
+  const units = (draw?.entered ?? 1) > 1 ? ` for ${plural(draw?.entered ?? 1, "unit")}` : "";
+  return stock && stock.waiting > 0 ? `${plural(stock.waiting, "entry").replace("entrys", "entries")} for ${plural(stock.supply, "unit")}; yours is${units || " one of them"}.` : "";
+}
+
 /** How the last thing ended, where it should be said. */
 export function noteWords(note: Note): Words | null {
   const because = REASONS[note.reason ?? ""] ?? "";
@@ -112,6 +136,7 @@ export const PHASES: Readonly<Record<string, { label: string; tone: Tone }>> = {
   waiting: { label: "Room open", tone: "turn" },
   live: { label: "Live", tone: "good" },
   paused: { label: "Paused", tone: "warn" },
+  drawing: { label: "Drawing", tone: "turn" },
   ended: { label: "Ended", tone: "calm" },
   cancelled: { label: "Cancelled", tone: "bad" },
 };
@@ -153,6 +178,8 @@ export const REASONS: Readonly<Record<string, string>> = {
   restored: "A failure on our side is mended: you have again what you had.",
   line_lost: "A failure on our side lost your place in line. Please join again.",
   checkout_failed: "Your checkout broke off; you were not charged.",
+  drawn: "You were drawn.",
+  passed_on: "Somebody who was drawn before you did not take their units.",
   by_shopper: "You cancelled it.",
   unpaid: "It was not paid in time.",
   payment_failed: "The payment could not be completed.",

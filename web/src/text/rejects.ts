@@ -40,6 +40,10 @@ export const REJECTS: Readonly<Record<string, string>> = {
   room_closed: "The waiting room has not opened yet.",
   already_held: "You have units in your cart already.",
   sale_wrong_state: "The sale is not in a state that allows this.",
+  no_draw: "This sale has no draw.",
+  not_drawn_yet: "The draw has not been held yet.",
+  not_in_draw: "You had no entry in this draw.",
+  entries_closed: "The entries of this draw have closed.",
   supply_in_use: "More units are sold or in carts than that.",
 
   no_hold: "Your cart is empty.",

@@ -68,6 +68,8 @@ pub enum Mail {
     Answer(SocketRef, Box<task::Answer>),
     /// A frame for one socket.
     Event(SocketRef, Bytes),
+    /// A frame for everybody who watches a sale.
+    Announce(SaleId, Bytes),
     Close(SocketRef, CloseCode),
     Tick(Arc<LiveTick>),
     /// Tell Redis who looks at what.
@@ -155,6 +157,10 @@ impl Shards {
 
     pub fn event(&self, socket: SocketRef, frame: Bytes) {
         self.inboxes[socket.shard].post(Mail::Event(socket, frame));
+    }
+
+    pub fn announce(&self, sale: SaleId, frame: &Bytes) {
+        self.post_all(|| Mail::Announce(sale, frame.clone()));
     }
 
     pub fn close(&self, socket: SocketRef, code: CloseCode) {
@@ -321,6 +327,12 @@ impl Shard {
             Mail::Event(socket, frame) => {
                 if self.has(socket) {
                     self.event(socket.key, frame);
+                }
+            }
+            Mail::Announce(sale, frame) => {
+                let watchers = self.channels.get(&sale).map(|channel| channel.watchers.clone());
+                for key in watchers.unwrap_or_default() {
+                    self.event(key, frame.clone());
                 }
             }
             Mail::Close(socket, code) => {

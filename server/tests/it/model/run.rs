@@ -256,6 +256,7 @@ impl<'a> Run<'a> {
             claim_ms: if terms.short_claims { 1 } else { LONG_MS },
             payment_ms: LONG_MS,
             inflow: 10,
+            allocation: flashsale_protocol::Allocation::Queue,
             status: Phase::Live,
             created_at: now,
             lanes: (0..terms.lanes)

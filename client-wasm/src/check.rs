@@ -1,0 +1,181 @@
+//! The verify button: checks a shopper's proof of a draw in their own browser, against what this page was told before.
+
+use flashsale_protocol::{
+    SaleId, ShopperId,
+    draw::{Draw, Hash, Key, Proof, entry_name},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+/// What was heard of a draw while nobody could have known its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted {
+    pub commitment: Hash,
+    /// Heard before the seed was revealed.
+    pub root: Option<Hash>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Checked {
+    pub ok: bool,
+    /// The part that is wrong, in one word, and what is wrong with it.
+    pub part: Option<&'static str>,
+    pub wrong: Option<String>,
+    pub won: bool,
+    pub entry: Option<String>,
+    pub key: Option<Key>,
+    pub count: u64,
+    pub units: u64,
+    pub winners: u64,
+    /// Whether commitment and root are those that this page had heard before the draw.
+    pub knew_commitment: bool,
+    pub knew_root: bool,
+}
+
+/// Checks a proof, as the server sends it.
+pub fn check(json: &str, sale: SaleId, shopper: Option<&ShopperId>, noted: Option<Noted>) -> Checked {
+    // By way of one `Value`, as every frame: a second reader of the same types would cost every shopper its bytes.
+    let proof = serde_json::from_str::<Value>(json).and_then(serde_json::from_value);
+    let proof: Proof = match proof {
+        Ok(proof) => proof,
+        Err(error) => return bad(None, noted, "format", format!("this is no proof: {error}")),
+    };
+    let bad = |part, wrong: String| bad(Some(&proof), noted, part, wrong);
+    let draw = &proof.draw;
+    if draw.sale != sale {
+        return bad("sale", "this is a proof of another sale".into());
+    }
+    if let Some(noted) = noted {
+        if noted.commitment != draw.commitment {
+            return bad(
+                "commitment",
+                "it is not the one that this page was told before".into(),
+            );
+        }
+        if noted.root.is_some() && noted.root != draw.root {
+            return bad(
+                "root",
+                "it is not the one that this page was told before the draw".into(),
+            );
+        }
+    }
+    if shopper.is_some_and(|shopper| entry_name(sale, shopper) != proof.entry.name) {
+        return bad("entry", "this is somebody else's entry".into());
+    }
+    match proof.verify() {
+        Ok(_) => checked(Some(&proof), noted),
+        Err(wrong) => bad(wrong.part(), wrong.to_string()),
+    }
+}
+
+fn bad(proof: Option<&Proof>, noted: Option<Noted>, part: &'static str, wrong: String) -> Checked {
+    Checked {
+        ok: false,
+        part: Some(part),
+        wrong: Some(wrong),
+        ..checked(proof, noted)
+    }
+}
+
+fn checked(proof: Option<&Proof>, noted: Option<Noted>) -> Checked {
+    let draw = proof.map(|proof| &proof.draw);
+    let number = |of: fn(&Draw) -> Option<u64>| draw.and_then(of).unwrap_or(0);
+    Checked {
+        ok: true,
+        part: None,
+        wrong: None,
+        won: proof.is_some_and(|proof| proof.won),
+        entry: proof.map(|proof| proof.entry.name.clone()),
+        key: proof.map(|proof| proof.key),
+        count: number(|draw| draw.count),
+        units: number(|draw| draw.units),
+        winners: number(|draw| draw.winners),
+        knew_commitment: noted.is_some(),
+        knew_root: noted.is_some_and(|noted| noted.root.is_some()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flashsale_protocol::draw::{Drum, Entry, Seed, merkle};
+
+    fn shopper() -> ShopperId {
+        "jo".parse().expect("a shopper")
+    }
+
+    fn proof() -> Proof {
+        let sale = crate::fixture::sale();
+        let entry = Entry {
+            name: entry_name(sale, &shopper()),
+            weight: 1,
+            quantity: 1,
+        };
+        let seed = Seed([3; 32]);
+        let rank = Drum::new(&seed, None).rank(&entry);
+        let other = merkle::leaf(b"other 1 1");
+        Proof {
+            draw: Draw {
+                units: Some(1),
+                count: Some(2),
+                root: Some(merkle::node(&entry.leaf(), &other)),
+                seed: Some(seed),
+                winners: Some(1),
+                cut_off: Some(rank.clone()),
+                ..Draw::committed(sale, seed.commitment())
+            },
+            entry,
+            index: 0,
+            path: vec![other],
+            key: rank.key,
+            won: true,
+        }
+    }
+
+    fn run(proof: &Proof, noted: Option<Noted>) -> Checked {
+        let json = serde_json::to_string(proof).expect("JSON");
+        check(&json, crate::fixture::sale(), Some(&shopper()), noted)
+    }
+
+    #[test]
+    fn a_right_proof_is_right_and_says_what_was_known_before() {
+        let proof = proof();
+        let noted = Noted {
+            commitment: proof.draw.commitment,
+            root: proof.draw.root,
+        };
+        let checked = run(&proof, Some(noted));
+        assert!(
+            checked.ok && checked.won && checked.knew_commitment && checked.knew_root,
+            "{checked:?}"
+        );
+        let checked = run(&proof, None);
+        assert!(checked.ok && !checked.knew_commitment && !checked.knew_root);
+    }
+
+    #[test]
+    fn what_was_changed_since_this_page_heard_of_it_is_named() {
+        let proof = proof();
+        let other = Hash([9; 32]);
+        let noted = |commitment, root| Some(Noted { commitment, root });
+        let part = |proof: &Proof, noted| run(proof, noted).part;
+        assert_eq!(part(&proof, noted(other, None)), Some("commitment"));
+        assert_eq!(
+            part(&proof, noted(proof.draw.commitment, Some(other))),
+            Some("root")
+        );
+        let mut changed = proof.clone();
+        changed.entry.name = "somebody".into();
+        assert_eq!(part(&changed, None), Some("entry"));
+        let mut changed = proof.clone();
+        changed.won = false;
+        assert_eq!(part(&changed, None), Some("won"));
+        let mut changed = proof.clone();
+        changed.draw.seed = Some(Seed([4; 32]));
+        assert_eq!(part(&changed, None), Some("seed"));
+        assert_eq!(
+            check("{}", crate::fixture::sale(), None, None).part,
+            Some("format")
+        );
+    }
+}

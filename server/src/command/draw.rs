@@ -1,0 +1,77 @@
+//! What `join`, `leave` and `state` do in a sale whose units are drawn: an entry instead of a place in line.
+
+use crate::{
+    app::App,
+    auth::Caller,
+    error::Result,
+    sale::{Sale, ms},
+    store::draws::{Entered, NewEntry},
+};
+use flashsale_protocol::{
+    Code, Entry, EntryState, Phase, Quantity, Reject, ServerMessage, ShopperId, draw::Draw,
+};
+
+pub async fn enter(app: &App, caller: &Caller, sale: &Sale, quantity: Quantity) -> Result<Entry, Reject> {
+    let now = app.stock.clock().await?;
+    match sale.phase_at(now) {
+        Phase::Drawing => return Err(Code::EntriesClosed.into()),
+        Phase::Ended | Phase::Cancelled => return Err(Code::SaleEnded.into()),
+        _ if now < ms(sale.room_opens_at) => {
+            return Err(Reject::new(Code::RoomClosed).after_ms(ms(sale.room_opens_at) - now));
+        }
+        _ => {}
+    }
+    let new = NewEntry {
+        shopper: caller.shopper.clone(),
+        device: caller.device()?.clone(),
+        quantity: quantity.get(),
+    };
+    match app.store.enter_draw(sale.id, new).await? {
+        Entered::Ok { quantity: stands } if stands != quantity.get() => Err(Reject::because(
+            Code::AlreadyInLine,
+            format!(
+                "You are in this draw already, for {stands}: leave it first to ask for another quantity."
+            ),
+        )),
+        Entered::Ok { quantity } => {
+            let entry = Entry::settled(sale.id, EntryState::Entered, quantity, now);
+            app.live
+                .tell_others(sale.id, caller, ServerMessage::Entry(entry.clone()));
+            Ok(entry)
+        }
+        Entered::DeviceInDraw => Err(Reject::because(
+            Code::DeviceInLine,
+            "This device is in the draw already for somebody else.",
+        )),
+        Entered::Closed => Err(Code::EntriesClosed.into()),
+    }
+}
+
+/// Takes a shopper's entry out. False: there is none that could be taken out; after the draw a turn may be there to give up.
+pub async fn leave(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
+    app.store.leave_draw(sale.id, shopper).await
+}
+
+/// What is published of the draw; and the shopper's entry, if the lane knows nothing newer of them.
+pub async fn in_state(
+    app: &App,
+    sale: &Sale,
+    shopper: &ShopperId,
+    newer: Option<Entry>,
+    now: u64,
+) -> Result<(Option<Entry>, Option<Draw>)> {
+    let (draw, mine) = tokio::try_join!(
+        app.store.recent_draw(sale.id),
+        app.store.draw_entry(sale.id, shopper)
+    )?;
+    let entry = newer.or_else(|| {
+        let mine = mine?;
+        let state = match (mine.called, mine.told) {
+            (true, _) => return None,
+            (false, false) => EntryState::Entered,
+            (false, true) => EntryState::NotDrawn,
+        };
+        Some(Entry::settled(sale.id, state, mine.quantity, now))
+    });
+    Ok((entry, draw.map(|draw| draw.public.clone())))
+}

@@ -1,0 +1,111 @@
+//! What is published of a draw (docs/draw.md).
+
+use super::{Bearer, Problem, SalePath};
+use crate::{app::App, error::Error, store::draws::ProofOf};
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use flashsale_protocol::{
+    Code, SaleId,
+    draw::{Draw, Proof},
+};
+use futures_util::stream;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Draws' files that one process sends at a time: each reads all of its entries.
+static FILES: Semaphore = Semaphore::const_new(4);
+
+/// What is published of a sale's draw by now.
+///
+/// From the beginning the commitment; when the entries have closed, the root of their tree; after the draw, the seed and the last
+/// winner's key.
+#[utoipa::path(
+    get,
+    path = "/flash-sales/{sale_id}/draw",
+    operation_id = "showDraw",
+    tag = "draw",
+    params(("sale_id" = SaleId, Path)),
+    responses((status = 200, description = "What is published.", body = Draw)),
+)]
+pub async fn show(
+    State(app): State<Arc<App>>,
+    SalePath(sale): SalePath,
+) -> Result<axum::Json<Draw>, Problem> {
+    Ok(axum::Json(published(&app, sale).await?))
+}
+
+/// A whole draw, for everybody who wants to check it.
+///
+/// One line of JSON, as above, then one line per entry: `name weight quantity`. Check it with `flashsale verify` or
+/// `docs/verify_draw.py`.
+#[utoipa::path(
+    get,
+    path = "/flash-sales/{sale_id}/draw/file",
+    operation_id = "downloadDraw",
+    tag = "draw",
+    params(("sale_id" = SaleId, Path)),
+    responses((status = 200, description = "The draw's file.", content_type = "text/plain", body = String)),
+)]
+pub async fn file(State(app): State<Arc<App>>, SalePath(sale): SalePath) -> Result<Response, Problem> {
+    app.sale(sale).await?;
+    let draw = app.store.draw(sale).await?.ok_or(Code::NoDraw)?.public;
+    if draw.seed.is_none() {
+        return Err(Code::NotDrawnYet.into());
+    }
+    let permit = FILES.try_acquire().map_err(|_| Code::Busy)?;
+    let head = serde_json::to_string(&draw).map_err(|error| Error::unexpected(error.to_string()))?;
+    let lines = stream::try_unfold(
+        (app, String::new(), permit),
+        move |(app, after, permit)| async move {
+            let entries = app.store.draw_lines(sale, &after).await?;
+            let Some(last) = entries.last() else {
+                return Ok(None);
+            };
+            let after = last.name.clone();
+            let lines: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
+            Ok::<_, Error>(Some((Bytes::from(lines), (app, after, permit))))
+        },
+    );
+    let head = stream::once(async { Ok(Bytes::from(head + "\n")) });
+    let name = format!("attachment; filename=\"draw-{sale}.txt\"");
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, name),
+    ];
+    let body = Body::from_stream(futures_util::StreamExt::chain(head, lines));
+    Ok((headers, body).into_response())
+}
+
+/// One's own part of a draw: entry, key, and the path to the root.
+#[utoipa::path(
+    get,
+    path = "/flash-sales/{sale_id}/draw/proof",
+    operation_id = "proveDraw",
+    tag = "draw",
+    params(("sale_id" = SaleId, Path)),
+    responses((status = 200, description = "The proof.", body = Proof)),
+    security(("token" = [])),
+)]
+pub async fn proof(
+    State(app): State<Arc<App>>,
+    SalePath(sale): SalePath,
+    Bearer(caller): Bearer,
+) -> Result<axum::Json<Proof>, Problem> {
+    app.sale(sale).await?;
+    match app.store.draw_proof(sale, &caller.shopper).await? {
+        ProofOf::Entry(proof) => Ok(axum::Json(*proof)),
+        ProofOf::NoDraw => Err(Code::NoDraw.into()),
+        ProofOf::NotDrawnYet => Err(Code::NotDrawnYet.into()),
+        ProofOf::NotInDraw => Err(Code::NotInDraw.into()),
+    }
+}
+
+async fn published(app: &App, sale: SaleId) -> Result<Draw, Problem> {
+    app.sale(sale).await?;
+    let row = app.store.recent_draw(sale).await?;
+    Ok(row.ok_or(Code::NoDraw)?.public.clone())
+}

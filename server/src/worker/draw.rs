@@ -1,0 +1,242 @@
+//! Holds the draw of a sale when its entries have closed: publishes the root, draws, calls those drawn, and passes what they do
+//! not take to the next key, until everything is sold or nobody is left. Every step may be repeated: a leader that dies in between
+//! leaves the rest to the next one, and what is drawn is computed from what was fixed before.
+
+use super::{Led, reconcile, repeat};
+use crate::{
+    error::{Error, Result},
+    sale::{LaneRef, Sale},
+    stock::{Claimed, RecordState},
+    store::draws::{DrawRow, Turn},
+    supply,
+    telemetry::name,
+};
+use flashsale_protocol::{Allocation, Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
+use futures_util::future::try_join_all;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+use tokio::sync::Mutex;
+
+const STEP: Duration = Duration::from_millis(100);
+/// Nothing can happen before the sale's next phase, which others bring about.
+const LOOK: Duration = Duration::from_millis(500);
+/// Counting the entries may take this part of the time.
+const COUNT_SHARE: u32 = 20;
+/// Turns that one step calls.
+const CALL_BATCH: i64 = 500;
+/// Next ones that are looked up at a time, at least: each look is a pass over all entries.
+const NEXT_UNITS: u64 = 100;
+
+/// What this leader remembers between two steps.
+#[derive(Default)]
+struct Memory {
+    /// The lives of the lanes in which claims were last looked after.
+    epochs: Option<Vec<u32>>,
+    nobody_left: bool,
+}
+
+pub async fn run(led: &Led) {
+    let memory = Mutex::new(Memory::default());
+    repeat("draw", led.id, || async {
+        step(led, &mut *memory.lock().await).await
+    })
+    .await;
+}
+
+async fn step(led: &Led, memory: &mut Memory) -> Result<Duration> {
+    let sale = led.sale().await?;
+    match (sale.allocation, sale.status) {
+        (Allocation::Queue, _) => Ok(LOOK),
+        (Allocation::Draw, Phase::Drawing) => advance(led, &sale, memory).await,
+        (Allocation::Draw, Phase::Ended | Phase::Cancelled) => Ok(LOOK),
+        (Allocation::Draw, _) => {
+            let began = Instant::now();
+            led.set_entries(led.app.store.count_entries(led.id).await?);
+            Ok(LOOK.max(began.elapsed() * COUNT_SHARE))
+        }
+    }
+}
+
+async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration> {
+    let app = &led.app;
+    let mut row = draw(led).await?;
+    if !row.is_closed {
+        let began = Instant::now();
+        app.store.close_entries(led.id).await?;
+        app.store.publish_root(led.id).await?;
+        row = draw(led).await?;
+        metrics::histogram!(name::DRAW_SECONDS, "step" => "close").record(began.elapsed().as_secs_f64());
+        tracing::info!(sale = %led.id, entries = row.public.count, units = row.public.units, "the entries have closed");
+        app.live.draw(&row.public).await?;
+    }
+    led.set_entries(row.public.count.unwrap_or(0));
+    if row.awaits_beacon {
+        return Ok(LOOK);
+    }
+    if !row.is_drawn {
+        let began = Instant::now();
+        app.store.hold_draw(led.id, &row).await?;
+        row = draw(led).await?;
+        metrics::histogram!(name::DRAW_SECONDS, "step" => "draw").record(began.elapsed().as_secs_f64());
+        tracing::info!(sale = %led.id, winners = row.public.winners, "the draw is held");
+    }
+    if led.is_held_off(sale) {
+        return Ok(STEP);
+    }
+    look_after_claims(led, sale, memory).await?;
+    if row.is_told {
+        return pass_on(led, sale, &row, memory).await;
+    }
+    let turns = app.store.turns_to_call(led.id, CALL_BATCH).await?;
+    let drawn: Vec<Turn> = turns.into_iter().filter(|turn| turn.drawn).collect();
+    if drawn.is_empty() {
+        app.store.mark_told(led.id).await?;
+        app.forget_sale(led.id).await;
+        // After the winners' own news: whoever has none by now was not drawn.
+        app.live.draw(&row.public).await?;
+        return Ok(Duration::ZERO);
+    }
+    call(led, sale, &drawn).await?;
+    Ok(if drawn.len() < CALL_BATCH as usize {
+        STEP
+    } else {
+        Duration::ZERO
+    })
+}
+
+async fn draw(led: &Led) -> Result<DrawRow> {
+    let row = led.app.store.draw(led.id).await?;
+    row.ok_or_else(|| Error::unexpected("a draw without its row"))
+}
+
+/// Gives free units to the next ones in the order of the draw. Ends the sale when all are sold, or nobody is left to ask.
+async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> Result<Duration> {
+    let app = &led.app;
+    let counters = app.stock.sale_counters(sale).await?;
+    let coming = counters.claimed + counters.held + counters.ordering + led.unpaid();
+    let turns = app.store.turns_to_call(led.id, CALL_BATCH).await?;
+    if turns.is_empty() && !memory.nobody_left && counters.available + coming > 0 {
+        let units = NEXT_UNITS.max(counters.available + coming);
+        memory.nobody_left = !app.store.more_turns(led.id, row, units).await?;
+        return Ok(Duration::ZERO);
+    }
+    // A claim is good for as long as it was given, also if nobody comes after it.
+    let is_over =
+        counters.claimed == 0 && (memory.nobody_left && turns.is_empty() || counters.available + coming == 0);
+    if is_over {
+        finish(led).await?;
+        return Ok(LOOK);
+    }
+    let mut free = counters.available;
+    let next: Vec<Turn> = turns
+        .into_iter()
+        .take_while(|turn| {
+            let gets_some = free > 0;
+            free = free.saturating_sub(u64::from(turn.units));
+            gets_some
+        })
+        .collect();
+    call(led, sale, &next).await?;
+    Ok(STEP)
+}
+
+async fn finish(led: &Led) -> Result<()> {
+    let app = &led.app;
+    if app
+        .store
+        .set_status(led.id, &[Phase::Drawing], Phase::Ended, "worker")
+        .await?
+    {
+        tracing::info!(sale = %led.id, "the draw is over");
+    }
+    app.forget_sale(led.id).await;
+    let sale = led.sale().await?;
+    reconcile::open(app, &sale).await?;
+    app.sale_changed(led.id).await
+}
+
+/// Gives claims to these, tells them, and writes down that their turn has come. Whoever has units, or had their turn, is only
+/// written down: this was broken off before.
+async fn call(led: &Led, sale: &Sale, turns: &[Turn]) -> Result<()> {
+    let app = &led.app;
+    let mut called = Vec::new();
+    let mut by_lane: HashMap<LaneRef, Vec<&Turn>> = HashMap::new();
+    let people = turns.iter().map(|turn| {
+        app.stock
+            .person(sale.lane_of(&turn.shopper), turn.shopper.clone())
+    });
+    for (turn, person) in turns.iter().zip(try_join_all(people).await?) {
+        match person.value.record {
+            None if person.value.bought == 0 => {
+                by_lane.entry(sale.lane_of(&turn.shopper)).or_default().push(turn)
+            }
+            Some(record) if record.state == RecordState::Claim => {
+                called.push(turn.rank);
+                tell(led, turn, record.quantity, Some(record.until), person.now);
+            }
+            _ => called.push(turn.rank),
+        }
+    }
+    for (at, turns) in by_lane {
+        let wanted: Vec<(ShopperId, u32)> = turns
+            .iter()
+            .map(|turn| (turn.shopper.clone(), turn.units))
+            .collect();
+        let claims = app.stock.claim(at, &wanted).await?;
+        let mut short = 0;
+        for (turn, claimed) in turns.into_iter().zip(claims.value) {
+            match claimed {
+                Claimed::Ok { quantity, until } => tell(led, turn, quantity, Some(until), claims.now),
+                Claimed::HasHold => {}
+                Claimed::Limit => tell(led, turn, 0, None, claims.now),
+                // They stay the next ones.
+                Claimed::Short | Claimed::Shut => {
+                    short += u64::from(turn.units);
+                    continue;
+                }
+            }
+            called.push(turn.rank);
+        }
+        if short > 0 && sale.lanes.len() > 1 {
+            supply::move_units(app, sale, at, short).await?;
+        }
+    }
+    app.store.mark_called(led.id, &called).await?;
+    Ok(())
+}
+
+/// `until`: None where the limit leaves them nothing.
+fn tell(led: &Led, turn: &Turn, quantity: u32, until: Option<u64>, now: u64) {
+    let (state, reason) = match (until, turn.drawn) {
+        (None, _) => (EntryState::Removed, Reason::LimitReached),
+        (Some(_), true) => (EntryState::Admitted, Reason::Drawn),
+        (Some(_), false) => (EntryState::Admitted, Reason::PassedOn),
+    };
+    let outcome = if turn.drawn { "drawn" } else { "passed_on" };
+    metrics::counter!(name::DRAW_TURNS, "outcome" => outcome).increment(1);
+    let entry = Entry {
+        claim_until: until,
+        reason: Some(reason),
+        ..Entry::settled(led.id, state, quantity, now)
+    };
+    led.app
+        .live
+        .tell(led.id, turn.shopper.clone(), ServerMessage::Entry(entry));
+}
+
+/// When lanes have begun a new life, or this leader has: gives those their claim again whose turn may still run, and of whom
+/// Redis knows nothing.
+async fn look_after_claims(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<()> {
+    let epochs: Vec<u32> = sale.lane_refs().map(|at| at.epoch).collect();
+    if memory.epochs.as_ref() == Some(&epochs) {
+        return Ok(());
+    }
+    let turns = led.app.store.turns_called_since(led.id, sale.claim_ms).await?;
+    for turns in turns.chunks(CALL_BATCH as usize) {
+        call(led, sale, turns).await?;
+    }
+    memory.epochs = Some(epochs);
+    Ok(())
+}

@@ -1,0 +1,729 @@
+//! A sale whose units are drawn: from the entry to the answer that everybody gets, and what anybody can check afterwards.
+
+use crate::{
+    harness::{Answer, Client, DEADLINE, World},
+    purchase::{approve, checkout},
+    recovery::forget_everything,
+};
+use flashsale::{
+    draw_file::{self, Checked, Noted},
+    store::{
+        audit,
+        draws::{Entered, MyEntry, NewEntry, Turn},
+    },
+};
+use flashsale_protocol::{
+    Allocation, Code, Command, Done, Entry, EntryState, Phase, Quantity, Reason, Role, SaleId, SaleState,
+    ServerMessage, ShopperId,
+    draw::{Draw, Drum, Proof, Seed, entry_name},
+};
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+const POLL: Duration = Duration::from_millis(20);
+
+async fn enter(client: &mut Client, sale: SaleId, quantity: u32) -> Result<Entry, Code> {
+    let quantity = Quantity::new(quantity).expect("a quantity");
+    match client.ask(Command::Join { sale, quantity }).await {
+        Ok(Done::Joined { entry, .. }) => Ok(entry),
+        Ok(other) => panic!("{other:?}"),
+        Err(reject) => Err(reject.code),
+    }
+}
+
+async fn state(client: &mut Client, sale: SaleId) -> SaleState {
+    match client.ok(Command::State { sale }).await {
+        Done::State(state) => *state,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reserve(sale: SaleId) -> Command {
+    Command::Reserve {
+        sale,
+        quantity: Quantity::ONE,
+        partial: false,
+    }
+}
+
+async fn get(world: &World, path: &str, who: Option<&str>) -> Answer {
+    let token = who.map(|who| world.token(who, Role::Shopper));
+    world.rest(Method::GET, path, token.as_deref(), &[], "").await
+}
+
+async fn act(world: &World, sale: SaleId, action: &str, body: Value) -> Answer {
+    let boss = world.token("boss", Role::Admin);
+    let path = format!("/admin/sales/{sale}/{action}");
+    world
+        .rest(Method::POST, &path, Some(&boss), &[], body.to_string())
+        .await
+}
+
+/// Waits for an event. The others are kept: which of two comes first is not fixed.
+async fn until<T>(client: &mut Client, find: impl Fn(&ServerMessage) -> Option<T>) -> T {
+    if let Some(found) = client.events.iter().find_map(&find) {
+        return found;
+    }
+    loop {
+        let message = client.next().await;
+        if let Some(found) = find(&message) {
+            return found;
+        }
+        client.events.push(message);
+    }
+}
+
+async fn draw_where(client: &mut Client, is: impl Fn(&Draw) -> bool) -> Draw {
+    until(client, |message| match message {
+        ServerMessage::Draw(draw) if is(draw) => Some(draw.clone()),
+        _ => None,
+    })
+    .await
+}
+
+async fn admitted(client: &mut Client) -> Entry {
+    until(client, |message| match message {
+        ServerMessage::Entry(entry) if entry.state == EntryState::Admitted => Some(entry.clone()),
+        _ => None,
+    })
+    .await
+}
+
+/// Waits until the sale's published draw is so far.
+pub async fn published(world: &World, sale: SaleId, is: impl Fn(&Draw) -> bool) -> Draw {
+    let started = Instant::now();
+    loop {
+        let row = world
+            .server
+            .app
+            .store
+            .draw(sale)
+            .await
+            .expect("Postgres")
+            .expect("a draw");
+        if is(&row.public) {
+            return row.public;
+        }
+        assert!(started.elapsed() < DEADLINE, "{row:?}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn phase(world: &World, sale: SaleId, phase: Phase) {
+    let started = Instant::now();
+    loop {
+        let found = world
+            .server
+            .app
+            .store
+            .sale(sale)
+            .await
+            .expect("Postgres")
+            .expect("the sale")
+            .status;
+        if found == phase {
+            return;
+        }
+        assert!(started.elapsed() < DEADLINE, "{found:?}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Who stands where in the order of the draw.
+fn order_of(sale: SaleId, draw: &Draw, people: &[String]) -> Vec<String> {
+    let drum = Drum::new(&draw.seed.expect("drawn"), draw.beacon.as_deref());
+    let mut order: Vec<_> = people
+        .iter()
+        .map(|who| (drum.key(&name(sale, who), 1), who.clone()))
+        .collect();
+    order.sort();
+    order.into_iter().map(|(_, who)| who).collect()
+}
+
+fn name(sale: SaleId, who: &str) -> String {
+    entry_name(sale, &who.parse().expect("an id"))
+}
+
+#[tokio::test]
+async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can_be_checked() {
+    let world = World::start().await;
+    let sale = world
+        .sale(json!({ "allocation": "draw", "total_stock": 2 }))
+        .await;
+    let people: Vec<String> = (0..6).map(|i| format!("u{i}")).collect();
+    let mut clients = Vec::new();
+    for who in &people {
+        let mut client = world.shopper(who).await;
+        let before = client.watch(sale).await;
+        assert_eq!(before.sale.allocation, Allocation::Draw);
+        let commitment = before.draw.expect("published with the sale");
+        assert_eq!((commitment.seed, commitment.root), (None, None));
+        let entry = enter(&mut client, sale, 1).await.expect("enters");
+        assert_eq!((entry.state, entry.position), (EntryState::Entered, 0));
+        assert_eq!(
+            client
+                .ask(reserve(sale))
+                .await
+                .expect_err("not before the draw")
+                .code,
+            Code::JoinFirst
+        );
+        clients.push(client);
+    }
+    let commitment = state(&mut clients[0], sale)
+        .await
+        .draw
+        .expect("a draw")
+        .commitment;
+    clients[0]
+        .until(|m| matches!(m, ServerMessage::Tick(tick) if tick.waiting == 6).then_some(()))
+        .await;
+
+    assert_eq!(act(&world, sale, "end", json!({})).await.status, 200);
+    let closed = draw_where(&mut clients[0], |draw| draw.root.is_some()).await;
+    assert_eq!(
+        (closed.count, closed.units, closed.seed),
+        (Some(6), Some(2), None)
+    );
+    let draw = draw_where(&mut clients[0], |draw| draw.seed.is_some()).await;
+    assert_eq!(
+        (draw.commitment, draw.root, draw.winners),
+        (commitment, closed.root, Some(2))
+    );
+    let order = order_of(sale, &draw, &people);
+    assert_eq!(
+        draw.cut_off.as_ref().map(|last| &last.entry),
+        Some(&name(sale, &order[1]))
+    );
+
+    // Two have won, and nobody else.
+    let at = |who: &str| people.iter().position(|other| other == who).expect("one of them");
+    for who in &order[..2] {
+        assert_eq!(admitted(&mut clients[at(who)]).await.reason, Some(Reason::Drawn));
+    }
+    for who in &order[2..] {
+        let mine = state(&mut clients[at(who)], sale).await.entry.expect("an entry");
+        assert_eq!(mine.state, EntryState::NotDrawn, "{who}");
+        assert_eq!(
+            clients[at(who)]
+                .ask(reserve(sale))
+                .await
+                .expect_err("not drawn")
+                .code,
+            Code::JoinFirst
+        );
+    }
+
+    // One takes it; the other's unit passes to the next key.
+    let first = &mut clients[at(&order[0])];
+    first.ok(reserve(sale)).await;
+    let placed = checkout(first, sale).await.order;
+    first
+        .ok(Command::Pay {
+            order: placed,
+            payment: approve(),
+        })
+        .await;
+    clients[at(&order[1])].ok(Command::Leave { sale }).await;
+    let third = &mut clients[at(&order[2])];
+    assert_eq!(admitted(third).await.reason, Some(Reason::PassedOn));
+    third.ok(reserve(sale)).await;
+    let placed = checkout(third, sale).await.order;
+    third
+        .ok(Command::Pay {
+            order: placed,
+            payment: approve(),
+        })
+        .await;
+    phase(&world, sale, Phase::Ended).await;
+    let last = state(&mut clients[at(&order[5])], sale).await;
+    assert_eq!(last.entry.map(|entry| entry.state), Some(EntryState::NotDrawn));
+
+    // Everybody's proof is right, and so is the whole file.
+    for (rank, who) in order.iter().enumerate() {
+        let answer = get(&world, &format!("/flash-sales/{sale}/draw/proof"), Some(who)).await;
+        let proof: Proof = serde_json::from_value(answer.body).expect("a proof");
+        assert_eq!((proof.won, &proof.draw), (rank < 2, &draw));
+        assert_eq!(proof.entry.name, name(sale, who));
+        proof.verify().expect("right");
+    }
+    let file = world
+        .http
+        .get(world.url(&format!("/flash-sales/{sale}/draw/file")));
+    let file = file
+        .send()
+        .await
+        .expect("an answer")
+        .bytes()
+        .await
+        .expect("a file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("draw.txt");
+    std::fs::write(&path, file).expect("writes");
+    let noted = Noted {
+        commitment: Some(commitment),
+        root: closed.root,
+    };
+    match draw_file::check(&path, &noted).expect("a draw's file") {
+        Checked::Draw(published, Ok(verdict)) => {
+            assert_eq!(*published, draw);
+            let winners: Vec<String> = verdict
+                .winners
+                .into_iter()
+                .map(|winner| winner.rank.entry)
+                .collect();
+            assert_eq!(winners, [name(sale, &order[0]), name(sale, &order[1])]);
+        }
+        other => panic!("{other:?}"),
+    }
+
+    // The log says it as well, in the order in which it happened.
+    let store = &world.server.app.store;
+    let rows = store.audit_rows(sale, 0, 1000).await.expect("Postgres");
+    assert_eq!(rows[0].data["draw_commitment"], commitment.to_string());
+    let of_draw: Vec<_> = rows.iter().filter(|row| row.kind.starts_with("draw_")).collect();
+    assert_eq!(
+        of_draw.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(),
+        ["draw_closed", "draw_held"]
+    );
+    assert_eq!(of_draw[0].data["root"], closed.root.expect("closed").to_string());
+    assert_eq!(of_draw[1].data["seed"], draw.seed.expect("drawn").reveal());
+    let mut found = None;
+    audit::verify(&world.database_url, Some(sale), |_, result| found = Some(result))
+        .await
+        .expect("Postgres");
+    assert!(matches!(found, Some(Ok(_))), "{found:?}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_seed_is_nowhere_to_be_seen_before_the_draw() {
+    let world = World::start().await;
+    let answer = world.create_sale(json!({ "allocation": "draw" })).await;
+    let sale: SaleId = answer.body["sale_id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("a ULID");
+    let pool = PgPool::connect(&world.database_url).await.expect("Postgres");
+    let seed: Vec<u8> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+        "SELECT seed FROM draws WHERE sale_id = '{sale}'"
+    )))
+    .fetch_one(&pool)
+    .await
+    .expect("a seed");
+    pool.close().await;
+    let seed = Seed(seed.try_into().expect("32 bytes"));
+    let mut client = world.shopper("u1").await;
+    let mut seen = vec![answer.body.to_string(), format!("{:?}", client.watch(sale).await)];
+    enter(&mut client, sale, 1).await.expect("enters");
+    let boss = world.token("boss", Role::Admin);
+    for path in [
+        format!("/flash-sales/{sale}"),
+        format!("/flash-sales/{sale}/draw"),
+        format!("/flash-sales/{sale}/draw/file"),
+        format!("/flash-sales/{sale}/draw/proof"),
+        format!("/admin/sales/{sale}"),
+        format!("/admin/sales/{sale}/audit"),
+        format!("/admin/sales/{sale}/metrics"),
+    ] {
+        let answer = world.rest(Method::GET, &path, Some(&boss), &[], "").await;
+        seen.push(answer.body.to_string());
+    }
+    let commitment = seed.commitment().to_string();
+    assert!(
+        seen.iter().any(|text| text.contains(&commitment)),
+        "the commitment is published"
+    );
+    for text in seen {
+        assert!(!text.contains(&seed.reveal()), "{text}");
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn an_entry_is_given_once_and_can_be_changed_until_the_entries_close() {
+    let world = World::start().await;
+    let sale = world
+        .sale(json!({ "allocation": "draw", "total_stock": 3, "per_shopper_limit": 2 }))
+        .await;
+    let mut client = world.shopper("u1").await;
+    client.watch(sale).await;
+    assert_eq!(enter(&mut client, sale, 3).await, Err(Code::LimitReached));
+    assert_eq!(
+        enter(&mut client, sale, 1).await.map(|entry| entry.quantity),
+        Ok(1)
+    );
+    assert_eq!(
+        enter(&mut client, sale, 1).await.map(|entry| entry.quantity),
+        Ok(1)
+    );
+    assert_eq!(enter(&mut client, sale, 2).await, Err(Code::AlreadyInLine));
+    // Another person on the same device; over REST everybody in these tests is on one.
+    let join = |who: &str| {
+        let (token, who) = (world.token(who, Role::Shopper), who.to_owned());
+        let path = format!("/flash-sales/{sale}/join-queue");
+        let world = &world;
+        async move {
+            let body = json!({ "user_id": who }).to_string();
+            world.rest(Method::POST, &path, Some(&token), &[], body).await
+        }
+    };
+    assert_eq!(join("r1").await.body["status"], "entered");
+    assert_eq!(join("r2").await.refusal(), Code::DeviceInLine);
+    client.ok(Command::Leave { sale }).await;
+    assert_eq!(state(&mut client, sale).await.entry, None);
+    assert_eq!(
+        client.ask(Command::Leave { sale }).await.expect_err("left").code,
+        Code::NotInLine
+    );
+    assert_eq!(
+        enter(&mut client, sale, 2).await.map(|entry| entry.quantity),
+        Ok(2)
+    );
+
+    act(&world, sale, "end", json!({})).await;
+    published(&world, sale, |draw| draw.seed.is_some()).await;
+    let mut late = world.shopper("late").await;
+    assert_eq!(enter(&mut late, sale, 1).await, Err(Code::EntriesClosed));
+    assert_eq!(join("r3").await.refusal(), Code::EntriesClosed);
+    // Three units for entries of two and one: everybody wins.
+    assert_eq!(admitted(&mut client).await.quantity, 2);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_of_a_draw_is_refused_by_name() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "allocation": "draw" })).await;
+    let queue = world.sale(json!({})).await;
+    let mut client = world.shopper("u1").await;
+    enter(&mut client, sale, 1).await.expect("enters");
+    let code = |path: String, who: Option<&'static str>| {
+        let world = &world;
+        async move { get(world, &path, who).await.refusal() }
+    };
+    assert_eq!(
+        code(format!("/flash-sales/{queue}/draw"), None).await,
+        Code::NoDraw
+    );
+    assert_eq!(
+        code(format!("/flash-sales/{queue}/draw/file"), None).await,
+        Code::NoDraw
+    );
+    assert_eq!(
+        code(format!("/flash-sales/{queue}/draw/proof"), Some("u1")).await,
+        Code::NoDraw
+    );
+    assert_eq!(
+        code(format!("/flash-sales/{sale}/draw/file"), None).await,
+        Code::NotDrawnYet
+    );
+    assert_eq!(
+        code(format!("/flash-sales/{sale}/draw/proof"), Some("u1")).await,
+        Code::NotDrawnYet
+    );
+    assert_eq!(
+        code(format!("/flash-sales/{sale}/draw/proof"), None).await,
+        Code::TokenMissing
+    );
+    assert_eq!(
+        code("/flash-sales/nothing/draw".into(), None).await,
+        Code::SaleUnknown
+    );
+    let unknown = SaleId::from_parts(1, 1);
+    assert_eq!(
+        code(format!("/flash-sales/{unknown}/draw"), None).await,
+        Code::SaleUnknown
+    );
+    let beacon = |sale| act(&world, sale, "beacon", json!({ "value": "7" }));
+    assert_eq!(beacon(queue).await.refusal(), Code::NoDraw);
+    assert_eq!(beacon(sale).await.refusal(), Code::SaleWrongState);
+    for fields in [
+        json!({ "allocation": "lottery" }),
+        json!({ "beacon": "drand" }),
+        json!({ "allocation": "draw", "beacon": " " }),
+    ] {
+        let answer = world.create_sale(fields.clone()).await;
+        assert_eq!(answer.refusal(), Code::InvalidField, "{fields}");
+        let field = if fields["allocation"] == "lottery" {
+            "allocation"
+        } else {
+            "beacon"
+        };
+        assert!(answer.detail().starts_with(field), "{answer:?}");
+    }
+
+    act(&world, sale, "end", json!({})).await;
+    published(&world, sale, |draw| draw.seed.is_some()).await;
+    assert_eq!(
+        code(format!("/flash-sales/{sale}/draw/proof"), Some("stranger")).await,
+        Code::NotInDraw
+    );
+    for (action, body) in [
+        ("supply", json!({ "total_stock": 5 })),
+        ("pause", json!({})),
+        ("end", json!({})),
+    ] {
+        assert_eq!(
+            act(&world, sale, action, body).await.refusal(),
+            Code::SaleWrongState,
+            "{action}"
+        );
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_draw_with_a_beacon_waits_for_its_value_and_takes_one() {
+    let world = World::start().await;
+    let sale = world
+        .sale(json!({ "allocation": "draw", "beacon": "drand round 7" }))
+        .await;
+    let mut client = world.shopper("u1").await;
+    let awaits = client.watch(sale).await.draw.expect("a draw").awaits;
+    assert_eq!(awaits.as_deref(), Some("drand round 7"));
+    enter(&mut client, sale, 1).await.expect("enters");
+    act(&world, sale, "end", json!({})).await;
+    draw_where(&mut client, |draw| draw.root.is_some()).await;
+    for bad in ["", "line\nbreak", "ü", &"x".repeat(1025)] {
+        assert_eq!(
+            act(&world, sale, "beacon", json!({ "value": bad }))
+                .await
+                .refusal(),
+            Code::InvalidField
+        );
+    }
+    let row = world
+        .server
+        .app
+        .store
+        .draw(sale)
+        .await
+        .expect("Postgres")
+        .expect("a draw");
+    assert!(row.awaits_beacon && !row.is_drawn);
+    for _ in 0..2 {
+        assert_eq!(
+            act(&world, sale, "beacon", json!({ "value": "f00d" }))
+                .await
+                .status,
+            200
+        );
+    }
+    assert_eq!(
+        act(&world, sale, "beacon", json!({ "value": "other" }))
+            .await
+            .refusal(),
+        Code::SaleWrongState
+    );
+    let draw = draw_where(&mut client, |draw| draw.seed.is_some()).await;
+    assert_eq!(draw.beacon.as_deref(), Some("f00d"));
+    let answer = get(&world, &format!("/flash-sales/{sale}/draw/proof"), Some("u1")).await;
+    let proof: Proof = serde_json::from_value(answer.body).expect("a proof");
+    proof.verify().expect("right");
+    world.server.stop().await;
+}
+
+/// As much as a leader's death can leave behind: every step at once by two, and again.
+#[tokio::test]
+async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
+    let world = World::with(&["--roles", "gateway"]).await;
+    let sale = world
+        .sale(json!({ "allocation": "draw", "total_stock": 40, "per_shopper_limit": 2 }))
+        .await;
+    let store = &world.server.app.store;
+    let people: Vec<String> = (0..3000).map(|i| format!("u{i}")).collect();
+    let entries = people.iter().map(|who| NewEntry {
+        shopper: who.parse().expect("an id"),
+        device: format!("d-{who}").parse().expect("an id"),
+        quantity: 1 + u32::from(who.ends_with('7')),
+    });
+    let entered = join_all(entries.map(|entry| store.enter_draw(sale, entry))).await;
+    assert!(
+        entered
+            .iter()
+            .all(|entered| matches!(entered, Ok(Entered::Ok { .. }))),
+        "{entered:?}"
+    );
+    let device = NewEntry {
+        shopper: "other".parse().expect("an id"),
+        device: "d-u1".parse().expect("an id"),
+        quantity: 1,
+    };
+    assert_eq!(
+        store.enter_draw(sale, device.clone()).await.expect("Postgres"),
+        Entered::DeviceInDraw
+    );
+
+    let (one, two) = tokio::join!(store.close_entries(sale), store.close_entries(sale));
+    one.and(two).expect("Postgres");
+    assert_eq!(
+        store.enter_draw(sale, device).await.expect("Postgres"),
+        Entered::Closed
+    );
+    assert!(
+        !store
+            .leave_draw(sale, &"u1".parse().expect("an id"))
+            .await
+            .expect("Postgres")
+    );
+    let (one, two) = tokio::join!(store.publish_root(sale), store.publish_root(sale));
+    one.and(two).expect("Postgres");
+    let row = store.draw(sale).await.expect("Postgres").expect("a draw");
+    let (one, two) = tokio::join!(store.hold_draw(sale, &row), store.hold_draw(sale, &row));
+    one.and(two).expect("Postgres");
+    let drawn = store.draw(sale).await.expect("Postgres").expect("a draw");
+    let turns = store.turns_to_call(sale, 1000).await.expect("Postgres");
+    assert_eq!(turns.len() as u64, drawn.public.winners.expect("drawn"));
+    let distinct: HashSet<&ShopperId> = turns.iter().map(|turn| &turn.shopper).collect();
+    assert_eq!(distinct.len(), turns.len());
+    assert_eq!(turns.iter().map(|turn| turn.units).sum::<u32>(), 40);
+    let order = order_of(sale, &drawn.public, &people);
+    assert!(
+        turns
+            .iter()
+            .zip(&order)
+            .all(|(turn, who)| turn.shopper.as_str() == who)
+    );
+    let kinds = |rows: Vec<audit::Row>| rows.iter().filter(|row| row.kind.starts_with("draw_")).count();
+    assert_eq!(kinds(store.audit_rows(sale, 0, 1000).await.expect("Postgres")), 2);
+
+    // Broken off in the middle of writing the turns down: held again, it comes out the same.
+    let pool = PgPool::connect(&world.database_url).await.expect("Postgres");
+    for sql in [
+        format!("DELETE FROM draw_turns WHERE sale_id = '{sale}' AND rank > 10"),
+        format!(
+            "UPDATE draws SET drawn_at = NULL, winners = NULL, cut_off_key = NULL, cut_off_entry = NULL WHERE sale_id = '{sale}'"
+        ),
+    ] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&pool)
+            .await
+            .expect("Postgres");
+    }
+    pool.close().await;
+    store.hold_draw(sale, &row).await.expect("Postgres");
+    assert_eq!(
+        store.draw(sale).await.expect("Postgres").expect("a draw").public,
+        drawn.public
+    );
+    assert_eq!(store.turns_to_call(sale, 1000).await.expect("Postgres"), turns);
+
+    // Those behind follow in the order of the draw, until there is nobody.
+    let mut behind: Vec<Turn> = Vec::new();
+    while store.more_turns(sale, &drawn, 900).await.expect("Postgres") {
+        behind = store.turns_to_call(sale, 5000).await.expect("Postgres");
+    }
+    assert!(
+        behind
+            .iter()
+            .zip(&order)
+            .all(|(turn, who)| turn.shopper.as_str() == who)
+    );
+    assert_eq!((behind.len(), order.len()), (3000, 3000));
+    assert!(behind.iter().skip(turns.len()).all(|turn| !turn.drawn));
+
+    // A proof out of every part of the tree: the first, the last, and around the chunks' ends.
+    let mut names: Vec<(String, &String)> = people.iter().map(|who| (name(sale, who), who)).collect();
+    names.sort();
+    for index in [0, 1, 1023, 1024, 2047, 2048, 2999] {
+        let who = names[index].1.parse().expect("an id");
+        let flashsale::store::draws::ProofOf::Entry(proof) =
+            store.draw_proof(sale, &who).await.expect("Postgres")
+        else {
+            panic!("{who} was in")
+        };
+        assert_eq!(proof.index, index as u64);
+        proof.verify().expect("right");
+    }
+    let mine = store
+        .draw_entry(sale, &"u1".parse().expect("an id"))
+        .await
+        .expect("Postgres");
+    assert_eq!(
+        mine,
+        Some(MyEntry {
+            quantity: 1,
+            called: false,
+            told: false
+        })
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_winner_whose_claim_was_lost_with_redis_has_it_again_and_it_passes_to_nobody() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "allocation": "draw" })).await;
+    let (mut one, mut two) = (world.shopper("u1").await, world.shopper("u2").await);
+    for client in [&mut one, &mut two] {
+        client.watch(sale).await;
+        enter(client, sale, 1).await.expect("enters");
+    }
+    act(&world, sale, "end", json!({})).await;
+    let draw = draw_where(&mut one, |draw| draw.seed.is_some()).await;
+    let order = order_of(sale, &draw, &["u1".into(), "u2".into()]);
+    let (winner, other) = if order[0] == "u1" {
+        (&mut one, &mut two)
+    } else {
+        (&mut two, &mut one)
+    };
+    admitted(winner).await;
+
+    forget_everything(&world).await;
+
+    let started = Instant::now();
+    loop {
+        match winner.ask(reserve(sale)).await {
+            Ok(_) => break,
+            Err(reject) => assert!(started.elapsed() < DEADLINE, "{reject:?}"),
+        }
+        tokio::time::sleep(POLL * 5).await;
+    }
+    assert_eq!(
+        state(other, sale).await.entry.map(|entry| entry.state),
+        Some(EntryState::NotDrawn)
+    );
+    let placed = checkout(winner, sale).await.order;
+    winner
+        .ok(Command::Pay {
+            order: placed,
+            payment: approve(),
+        })
+        .await;
+    phase(&world, sale, Phase::Ended).await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_draw_without_entries_ends_and_one_with_several_lanes_gives_out_every_unit() {
+    let world = World::start().await;
+    let empty = world.sale(json!({ "allocation": "draw" })).await;
+    act(&world, empty, "end", json!({})).await;
+    phase(&world, empty, Phase::Ended).await;
+    let draw = published(&world, empty, |draw| draw.seed.is_some()).await;
+    assert_eq!((draw.count, draw.winners, draw.cut_off), (Some(0), Some(0), None));
+
+    let sale = world
+        .sale(json!({ "allocation": "draw", "total_stock": 6, "lanes": 3, "claim_ms": 60_000 }))
+        .await;
+    let mut clients = Vec::new();
+    for i in 0..6 {
+        let mut client = world.shopper(&format!("u{i}")).await;
+        client.watch(sale).await;
+        enter(&mut client, sale, 1).await.expect("enters");
+        clients.push(client);
+    }
+    act(&world, sale, "end", json!({})).await;
+    for client in &mut clients {
+        assert_eq!(admitted(client).await.reason, Some(Reason::Drawn));
+    }
+    world.server.stop().await;
+}

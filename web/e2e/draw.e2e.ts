@@ -1,0 +1,72 @@
+/** A sale whose units are drawn: two enter, one is drawn, and both check it in their browser. */
+
+import { expect, test } from "vitest";
+import { api, button, createSale, endSale, isAccessible, journey, picture, said, shopper } from "./harness";
+
+test("two enter a draw, one is drawn, both are told, and both can check it", async () => {
+  const sale = await createSale({ allocation: "draw", units: 1 });
+  const pages = await Promise.all([shopper(), shopper()].map(async (one) => (await one).open(`${api}/sale/${sale}`)));
+  for (const page of pages) {
+    await journey(page, "open");
+    await button(page, "Enter the draw").click();
+    await journey(page, "entered");
+    await said(page, "Fingerprint of the secret number");
+  }
+  const [first, second] = pages;
+  if (!first || !second) throw new Error("two pages");
+  await said(first, "2 entries for 1 unit; yours is one of them.");
+  await picture(first, "draw-entered");
+  // Out and in again, and what was entered survives a reload.
+  await button(first, "Leave the draw").click();
+  await button(first, "Enter the draw").click();
+  await journey(first, "entered");
+  await first.reload();
+  await journey(first, "entered");
+
+  await endSale(sale);
+  await Promise.all(pages.map((page) => page.locator('article:is([data-journey="admitted"],[data-journey="not_drawn"])').waitFor()));
+  const isDrawn = await first.locator('article[data-journey="admitted"]').isVisible();
+  const [winner, other] = isDrawn ? [first, second] : [second, first];
+  await journey(winner, "admitted");
+  await journey(other, "not_drawn");
+  await said(winner, "You were drawn");
+
+  for (const [page, outcome] of [
+    [winner, "It is the smallest, which wins: you were drawn."],
+    [other, "The smallest number wins, and yours is not the smallest."],
+  ] as const) {
+    await button(page, "Check the draw").click();
+    await said(page, outcome);
+    await said(page, /promised before the entries closed. This page had seen the promise/);
+    await said(page, /one of the 2 that were counted at the close/);
+    expect(await page.locator('.check [data-ok="true"]').count()).toBe(4);
+  }
+  await isAccessible(other);
+  await picture(winner, "draw-won");
+  await picture(other, "draw-not-drawn");
+
+  // What the winner leaves comes to the other.
+  await button(winner, "Let others go first").click();
+  await journey(other, "admitted");
+  await said(other, "A unit has come to you");
+  await button(other, "Put in my cart").click();
+  await journey(other, "holding");
+});
+
+test("a proof that was changed on its way is found out, and the part is named", async () => {
+  const sale = await createSale({ allocation: "draw", units: 1 });
+  const page = await (await shopper()).open(`${api}/sale/${sale}`);
+  await button(page, "Enter the draw").click();
+  await journey(page, "entered");
+  await endSale(sale);
+  await journey(page, "admitted");
+  await page.route("**/draw/proof", async (route) => {
+    const response = await route.fetch();
+    const proof = (await response.json()) as { draw: { seed: string } };
+    proof.draw.seed = "0".repeat(64);
+    await route.fulfill({ response, json: proof });
+  });
+  await button(page, "Check the draw").click();
+  await said(page, /The check failed. The secret number is not the one that was promised/);
+  await picture(page, "draw-found-out");
+});

@@ -1,0 +1,63 @@
+/** The verify button of a draw: fetches this shopper's proof, checks it here, and says in plain words what was checked. */
+
+import { html, nothing, type TemplateResult } from "lit";
+import type { Client } from "../client/client";
+import { Problem } from "../client/rest";
+import type { View } from "../client/view";
+import { checkWords, type Said } from "../text/draw";
+import { words } from "../text/rejects";
+
+export class DrawCheck {
+  private said: Said[] | null = null;
+  private problem = "";
+  private isBusy = false;
+
+  constructor(private readonly changed: () => void) {}
+
+  /** Another sale, or another shopper. */
+  reset(): void {
+    this.said = null;
+    this.problem = "";
+    this.isBusy = false;
+  }
+
+  private async run(client: Client, sale: string): Promise<void> {
+    this.reset();
+    this.isBusy = true;
+    this.changed();
+    try {
+      this.said = checkWords(client.checkDraw(sale, await client.proof(sale)));
+    } catch (error) {
+      this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
+    }
+    this.isBusy = false;
+    this.changed();
+  }
+
+  render(view: View, client: Client | null, api: string): TemplateResult | typeof nothing {
+    const { draw, sale } = view;
+    if (!draw || !client) return nothing;
+    if (draw.stage !== "drawn") return fingerprint("Fingerprint of the secret number", draw.commitment);
+    const file = `${api}/flash-sales/${sale}/draw/file`;
+    return html`
+      <div class="check">
+        <div role="status">
+          ${this.said
+            ? html`<ul>
+                ${this.said.map(({ ok, text }) => html`<li data-ok=${ok}><span aria-hidden="true">${ok ? "✓" : "✗"}</span> <span>${text}</span></li>`)}
+              </ul>`
+            : this.problem}
+        </div>
+        <p class="row">
+          <button ?disabled=${this.isBusy} @click=${() => this.run(client, sale)}>${this.isBusy ? "Checking…" : this.said ? "Check again" : "Check the draw"}</button>
+          <a class="small" href=${file} download>All entries, to check yourself</a>
+        </p>
+      </div>
+    `;
+  }
+}
+
+/** To be noted down by who wants to: what is said later can be held against it. */
+function fingerprint(name: string, hash: string): TemplateResult {
+  return html`<p class="check small soft">${name}: <code>${hash}</code></p>`;
+}
