@@ -2,6 +2,7 @@
 //! client and the load generator. Knows nothing of sockets, clocks or stores: it is pure and builds for WASM.
 
 pub mod code;
+pub mod draw;
 pub mod id;
 pub mod json;
 pub mod message;

@@ -1,0 +1,465 @@
+//! Checks what was published of a draw, from that alone: all of it ([`Check`]) or one shopper's part ([`Proof`]).
+
+use super::{Drum, Entry, Hash, Key, MAX_BEACON_BYTES, MAX_WEIGHT, Pick, Rank, Seed, Winner, merkle};
+use crate::{MAX_QUANTITY, SaleId};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The first line's `format` in a draw's file.
+pub const FORMAT: &str = "flashsale draw 1";
+
+/// What is published of a draw: the commitment with the sale, root, count and units when its entries close, then the rest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draw {
+    pub format: String,
+    pub sale: SaleId,
+    /// SHA-256 of the seed.
+    pub commitment: Hash,
+    /// What was mixed into the seed: a value that nobody could know before the entries closed.
+    #[serde(default)]
+    pub beacon: Option<String>,
+    /// The units that were drawn for.
+    #[serde(default)]
+    pub units: Option<u64>,
+    /// The entries, and the root of their tree.
+    #[serde(default)]
+    pub count: Option<u64>,
+    #[serde(default)]
+    pub root: Option<Hash>,
+    #[serde(default)]
+    pub seed: Option<Seed>,
+    /// How many have won, and the last of them. Nobody after the draw: there was no entry, or no unit.
+    #[serde(default)]
+    pub winners: Option<u64>,
+    #[serde(default)]
+    pub cut_off: Option<Rank>,
+}
+
+/// One entry's part of a draw.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    pub draw: Draw,
+    pub entry: Entry,
+    /// Where the entry stands among all, from 0.
+    pub index: u64,
+    /// The hashes beside its way to the root, lowest first.
+    pub path: Vec<Hash>,
+    pub key: Key,
+    pub won: bool,
+}
+
+/// What a check has found to be right.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    pub count: u64,
+    pub units: u64,
+    /// The winners, best first. Of a single proof: that entry, if it has won.
+    pub winners: Vec<Winner>,
+}
+
+/// What does not fit, by the name of the part that was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    Format(String),
+    /// The draw is not over: this is not published yet.
+    NotDrawn(&'static str),
+    Beacon,
+    Seed {
+        commitment: Hash,
+        computed: Hash,
+    },
+    Line {
+        line: u64,
+    },
+    Name(String),
+    Weight {
+        entry: String,
+        weight: u32,
+    },
+    Quantity {
+        entry: String,
+        quantity: u32,
+    },
+    /// Entries stand in the order of their names, each once.
+    Order {
+        line: u64,
+        entry: String,
+    },
+    Count {
+        published: u64,
+        found: u64,
+    },
+    Root {
+        published: Hash,
+        computed: Hash,
+    },
+    /// Weight or quantity of an entry is not what the tree has.
+    InTree {
+        part: &'static str,
+        entry: String,
+        published: u32,
+        in_tree: u32,
+    },
+    Entry {
+        entry: String,
+    },
+    Key {
+        entry: String,
+        published: Key,
+        computed: Key,
+    },
+    Path {
+        published: Hash,
+        computed: Option<Hash>,
+    },
+    CutOff {
+        published: Option<Rank>,
+        computed: Option<Rank>,
+    },
+    Winners {
+        published: u64,
+        computed: u64,
+    },
+    Outcome {
+        entry: String,
+        won: bool,
+    },
+}
+
+impl Wrong {
+    /// The part that is wrong, in one word.
+    pub const fn part(&self) -> &'static str {
+        match self {
+            Wrong::Format(_) => "format",
+            Wrong::NotDrawn(part) => part,
+            Wrong::Beacon => "beacon",
+            Wrong::Seed { .. } => "seed",
+            Wrong::Line { .. } => "line",
+            Wrong::Name(_) | Wrong::Order { .. } | Wrong::Entry { .. } => "entry",
+            Wrong::Weight { .. } => "weight",
+            Wrong::Quantity { .. } => "quantity",
+            Wrong::Count { .. } => "count",
+            Wrong::Root { .. } => "root",
+            Wrong::InTree { part, .. } => part,
+            Wrong::Key { .. } => "key",
+            Wrong::Path { .. } => "path",
+            Wrong::CutOff { .. } => "cut_off",
+            Wrong::Winners { .. } => "winners",
+            Wrong::Outcome { .. } => "won",
+        }
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rank = |rank: &Option<Rank>| match rank {
+            Some(rank) => format!("{} of the entry {}", rank.key, rank.entry),
+            None => "nobody".into(),
+        };
+        write!(f, "{}: ", self.part())?;
+        match self {
+            Wrong::Format(found) => write!(f, "this is {found:?}; a draw's is {FORMAT:?}"),
+            Wrong::NotDrawn(_) => write!(f, "not published yet; the draw is not over"),
+            Wrong::Beacon => write!(
+                f,
+                "the beacon's value is empty or longer than {MAX_BEACON_BYTES} bytes"
+            ),
+            Wrong::Seed { commitment, computed } => {
+                write!(
+                    f,
+                    "SHA-256(seed) is {computed}, but {commitment} was committed to"
+                )
+            }
+            Wrong::Line { line } => write!(f, "line {line} is not \"name weight quantity\""),
+            Wrong::Name(name) => write!(f, "{name:?} is not an entry's name"),
+            Wrong::Weight { entry, weight } => {
+                write!(
+                    f,
+                    "the entry {entry} weighs {weight}; weights are 1 to {MAX_WEIGHT}"
+                )
+            }
+            Wrong::Quantity { entry, quantity } => {
+                write!(
+                    f,
+                    "the entry {entry} wants {quantity} units; 1 to {MAX_QUANTITY} are possible"
+                )
+            }
+            Wrong::Order { line, entry } => write!(
+                f,
+                "line {line}: {entry} does not stand behind the one before it; entries are sorted, and each is there once"
+            ),
+            Wrong::Count { published, found } => {
+                write!(f, "{published} entries were published, and there are {found}")
+            }
+            Wrong::Root { published, computed } => write!(
+                f,
+                "the entries have the root {computed}, but {published} was published: one of them or the root was changed"
+            ),
+            Wrong::InTree {
+                part,
+                entry,
+                published,
+                in_tree,
+            } => write!(
+                f,
+                "the entry {entry} says {published}, but its {part} in the tree is {in_tree}"
+            ),
+            Wrong::Entry { entry } => write!(
+                f,
+                "{entry} is not the entry that was drawn: neither its key nor its path is right"
+            ),
+            Wrong::Key {
+                entry,
+                published,
+                computed,
+            } => write!(f, "the entry {entry} has the key {computed}, not {published}"),
+            Wrong::Path { published, computed } => match computed {
+                Some(computed) => write!(
+                    f,
+                    "the path leads to {computed}, but the root is {published}: path, place or root was changed"
+                ),
+                None => write!(f, "the path has not the length that this place in the tree needs"),
+            },
+            Wrong::CutOff { published, computed } => write!(
+                f,
+                "the last winner is {}, not {}",
+                rank(computed),
+                rank(published)
+            ),
+            Wrong::Winners { published, computed } => write!(f, "{computed} have won, not {published}"),
+            Wrong::Outcome { entry, won } => write!(
+                f,
+                "by its key the entry {entry} has {}",
+                if *won { "not won" } else { "won" }
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+/// What a draw that is over has published.
+struct Published<'a> {
+    drum: Drum,
+    units: u64,
+    count: u64,
+    root: Hash,
+    winners: u64,
+    cut_off: Option<&'a Rank>,
+}
+
+impl Draw {
+    /// A draw of which only the commitment is known.
+    pub fn committed(sale: SaleId, commitment: Hash) -> Draw {
+        Draw {
+            format: FORMAT.into(),
+            sale,
+            commitment,
+            beacon: None,
+            units: None,
+            count: None,
+            root: None,
+            seed: None,
+            winners: None,
+            cut_off: None,
+        }
+    }
+
+    fn published(&self) -> Result<Published<'_>, Wrong> {
+        if self.format != FORMAT {
+            return Err(Wrong::Format(self.format.chars().take(40).collect()));
+        }
+        let root = self.root.ok_or(Wrong::NotDrawn("root"))?;
+        let count = self.count.ok_or(Wrong::NotDrawn("count"))?;
+        let units = self.units.ok_or(Wrong::NotDrawn("units"))?;
+        let seed = self.seed.ok_or(Wrong::NotDrawn("seed"))?;
+        let winners = self.winners.ok_or(Wrong::NotDrawn("winners"))?;
+        let computed = seed.commitment();
+        if computed != self.commitment {
+            return Err(Wrong::Seed {
+                commitment: self.commitment,
+                computed,
+            });
+        }
+        let beacon = self.beacon.as_deref();
+        if beacon.is_some_and(|value| value.is_empty() || value.len() > MAX_BEACON_BYTES) {
+            return Err(Wrong::Beacon);
+        }
+        Ok(Published {
+            drum: Drum::new(&seed, beacon),
+            units,
+            count,
+            root,
+            winners,
+            cut_off: self.cut_off.as_ref(),
+        })
+    }
+}
+
+/// Checks a whole draw, entry by entry, in memory of the winners.
+pub struct Check<'a> {
+    published: Published<'a>,
+    tree: merkle::Tree,
+    pick: Pick,
+    last: Option<String>,
+}
+
+impl<'a> Check<'a> {
+    pub fn new(draw: &'a Draw) -> Result<Check<'a>, Wrong> {
+        let published = draw.published()?;
+        Ok(Check {
+            tree: merkle::Tree::default(),
+            pick: Pick::new(published.units, None),
+            last: None,
+            published,
+        })
+    }
+
+    /// The next entry, as its line stands in the file (without the line's end).
+    pub fn line(&mut self, line: &str) -> Result<(), Wrong> {
+        let number = self.tree.count() + 1;
+        let entry = Entry::from_line(line).ok_or(Wrong::Line { line: number })?;
+        entry.check()?;
+        if self.last.as_ref().is_some_and(|last| *last >= entry.name) {
+            return Err(Wrong::Order {
+                line: number,
+                entry: entry.name,
+            });
+        }
+        self.tree.push(merkle::leaf(line.as_bytes()));
+        self.pick.add(&self.published.drum, &entry);
+        self.last = Some(entry.name);
+        Ok(())
+    }
+
+    pub fn finish(self) -> Result<Verdict, Wrong> {
+        let (published, found) = (self.published, self.tree.count());
+        if found != published.count {
+            return Err(Wrong::Count {
+                published: published.count,
+                found,
+            });
+        }
+        let computed = self.tree.root();
+        if computed != published.root {
+            return Err(Wrong::Root {
+                published: published.root,
+                computed,
+            });
+        }
+        let winners = self.pick.winners();
+        let last = winners.last().map(|winner| &winner.rank);
+        if last != published.cut_off {
+            return Err(Wrong::CutOff {
+                published: published.cut_off.cloned(),
+                computed: last.cloned(),
+            });
+        }
+        if winners.len() as u64 != published.winners {
+            return Err(Wrong::Winners {
+                published: published.winners,
+                computed: winners.len() as u64,
+            });
+        }
+        Ok(Verdict {
+            count: found,
+            units: published.units,
+            winners,
+        })
+    }
+}
+
+impl Proof {
+    /// Whether this entry was among those that closed, has this key, and has rightly won or not won.
+    pub fn verify(&self) -> Result<Verdict, Wrong> {
+        let published = self.draw.published()?;
+        self.entry.check()?;
+        let entry = &self.entry;
+        let rank = published.drum.rank(entry);
+        let climb = |entry: &Entry| merkle::climb(entry.leaf(), self.index, published.count, &self.path);
+        let led_to = climb(entry);
+        let in_tree = led_to == Some(published.root);
+        if !in_tree {
+            self.find_change(led_to.is_some(), rank.key, |entry| {
+                climb(entry) == Some(published.root)
+            })?;
+        }
+        if rank.key != self.key {
+            return Err(if in_tree {
+                Wrong::Key {
+                    entry: entry.name.clone(),
+                    published: self.key,
+                    computed: rank.key,
+                }
+            } else {
+                Wrong::Entry {
+                    entry: entry.name.clone(),
+                }
+            });
+        }
+        if !in_tree {
+            return Err(Wrong::Path {
+                published: published.root,
+                computed: led_to,
+            });
+        }
+        let won = published.cut_off.is_some_and(|last| rank <= *last);
+        if won != self.won {
+            return Err(Wrong::Outcome {
+                entry: entry.name.clone(),
+                won: self.won,
+            });
+        }
+        let winners = if won {
+            // The units of the last one may be fewer than wanted; a proof alone does not say.
+            vec![Winner {
+                rank,
+                units: entry.quantity,
+            }]
+        } else {
+            Vec::new()
+        };
+        Ok(Verdict {
+            count: published.count,
+            units: published.units,
+            winners,
+        })
+    }
+
+    /// Of an entry that is not in the tree as it stands here: names its weight or quantity if one of them was changed.
+    fn find_change(
+        &self,
+        has_path: bool,
+        key: Key,
+        is_in_tree: impl Fn(&Entry) -> bool,
+    ) -> Result<(), Wrong> {
+        let entry = &self.entry;
+        let quantities = (1..=MAX_QUANTITY).map(|quantity| ("quantity", quantity));
+        // A changed weight changes the key as well.
+        let weights = (1..=MAX_WEIGHT).map(|weight| ("weight", weight));
+        let weights = weights.take_while(|_| key != self.key);
+        let found = quantities.chain(weights).find(|(part, value)| {
+            let mut other = entry.clone();
+            match *part {
+                "quantity" => other.quantity = *value,
+                _ => other.weight = *value,
+            }
+            has_path && is_in_tree(&other)
+        });
+        match found {
+            None => Ok(()),
+            Some((part, in_tree)) => Err(Wrong::InTree {
+                part,
+                entry: entry.name.clone(),
+                published: if part == "quantity" {
+                    entry.quantity
+                } else {
+                    entry.weight
+                },
+                in_tree,
+            }),
+        }
+    }
+}
