@@ -22,7 +22,7 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run LISTEN=127.0.0.1:9000 STOREFRONT_LISTEN=127.0.0.1:9001 DATA_DIR=/tmp/sale"
-	@echo "  make test PARTS=\"rust web browser chaos\" FILTER=reserve"
+	@echo "  make test PARTS=\"rust web browser draw chaos\" FILTER=reserve"
 	@echo "  make bench SHOPPERS=5000 STOCK=500"
 
 run: setup web ## Set up, build, and serve demo sales with a private Redis and Postgres; Ctrl-C stops it all
@@ -46,10 +46,11 @@ mutants: setup ## Servers with one deliberate defect each: the check must notice
 	@cargo build --locked --package flashsale --package loadtest
 	@$(target)/debug/loadtest mutants $(ARGS)
 
-bench: setup ## Rush (SHOPPERS for STOCK units), orders, scripts; the figures go to target/bench/index.html and *.json
+bench: setup ## Rush (SHOPPERS for STOCK units), a draw, orders, scripts; the figures go to target/bench/index.html and *.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush \
 		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
+	cargo run --release --locked --package loadtest -- draw --json target/bench/draw.json
 	cargo run --release --locked --package loadtest -- bench --out target/bench
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx

@@ -3,6 +3,7 @@
 mod bench;
 mod chaos;
 mod check;
+mod draw;
 mod report;
 mod rush;
 mod shopper;
@@ -26,6 +27,8 @@ enum Scenario {
     Chaos(chaos::Options),
     /// The figures: orders per second, and what each script costs Redis; with a page that shows them.
     Bench(bench::Options),
+    /// A draw over ten million entries, and small ones with many seeds.
+    Draw(draw::Options),
     /// Servers with one deliberate defect each: the check of the invariants must notice every one (debug builds only).
     Mutants(chaos::mutants::MutantOptions),
 }
@@ -36,6 +39,7 @@ async fn main() -> ExitCode {
         Scenario::Rush(options) => rush::run(options).await,
         Scenario::Chaos(options) => chaos::run(options).await,
         Scenario::Bench(options) => bench::run(options).await,
+        Scenario::Draw(options) => draw::run(&options),
         Scenario::Mutants(options) => chaos::mutants::run(options).await,
     };
     match passed {

@@ -1,7 +1,7 @@
 //! Every setting, as a flag and as an environment variable. Nothing else reads the environment.
 
 use clap::{Args, ValueEnum};
-use flashsale_protocol::SaleId;
+use flashsale_protocol::{SaleId, draw::Hash};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// What a process does.
@@ -136,6 +136,22 @@ pub struct VerifyAudit {
     /// Postgres to look at instead of the private one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+}
+
+/// `flashsale verify`
+#[derive(Clone, Args)]
+pub struct VerifyDraw {
+    /// A draw's file, or one shopper's proof.
+    pub file: PathBuf,
+    /// The commitment as you saw it before the entries closed: the file must have the same.
+    #[arg(long)]
+    pub commitment: Option<Hash>,
+    /// The root of the entries as you saw it before the seed was revealed.
+    #[arg(long)]
+    pub root: Option<Hash>,
+    /// Prints the winners, best first: entry, units, key.
+    #[arg(long)]
+    pub winners: bool,
 }
 
 impl Serve {

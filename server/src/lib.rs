@@ -8,6 +8,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod demo;
+pub mod draw_file;
 pub mod embedded;
 pub mod error;
 pub mod gateway;

@@ -1,16 +1,18 @@
-//! The command line: `flashsale serve`, `flashsale token`, `flashsale audit`, `flashsale services`.
+//! The command line: `flashsale serve`, `flashsale token`, `flashsale audit`, `flashsale verify`,
+//! `flashsale services`.
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use flashsale::{
     app::Server,
     auth::{Authority, ISSUED_LIFE},
-    config::{DataDir, Identity, Serve, VerifyAudit},
+    config::{DataDir, Identity, Serve, VerifyAudit, VerifyDraw},
+    draw_file::{self, Checked, Noted},
     embedded::{self, Services},
     store::audit,
     telemetry,
 };
-use flashsale_protocol::{Role, ShopperId};
+use flashsale_protocol::{Role, ShopperId, draw::Verdict};
 use std::{
     process::{ExitCode, Stdio},
     time::Duration,
@@ -49,6 +51,10 @@ enum Command {
     /// What the audit log says.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Check a draw from what was published of it: a draw's file, or one shopper's proof.
+    ///
+    /// Names the part that is wrong; then the exit code is 1.
+    Verify(VerifyDraw),
     /// Run a command beside a private Postgres and Redis (TEST_DATABASE_URL, TEST_REDIS_URL); for tests.
     Services {
         #[command(flatten)]
@@ -113,6 +119,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Audit(AuditCommand::Verify(config)) => verify_audit(config).await,
+        Command::Verify(config) => verify_draw(&config),
         Command::Services { data, command } => services(data, command).await,
     }
 }
@@ -191,6 +198,51 @@ async fn verify_audit(config: VerifyAudit) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn verify_draw(config: &VerifyDraw) -> anyhow::Result<ExitCode> {
+    let noted = Noted {
+        commitment: config.commitment,
+        root: config.root,
+    };
+    let (what, found) = match draw_file::check(&config.file, &noted)? {
+        Checked::Draw(draw, found) => (format!("sale={}", draw.sale), found.map(Some)),
+        Checked::Proof(proof, found) => {
+            let outcome = if proof.won { "won" } else { "not-won" };
+            let what = format!("sale={} entry={} {outcome}", proof.draw.sale, proof.entry.name);
+            (what, found.map(|_| None))
+        }
+        Checked::NotNoted {
+            part,
+            noted,
+            published,
+        } => {
+            let published = published.map_or("nothing".into(), |hash| hash.to_string());
+            println!("bad {part}: {published} was published, but you noted {noted}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    match found {
+        Ok(None) => println!("ok {what}"),
+        Ok(Some(Verdict {
+            count,
+            units,
+            winners,
+        })) => {
+            println!(
+                "ok {what} entries={count} units={units} winners={}",
+                winners.len()
+            );
+            for winner in winners.iter().filter(|_| config.winners) {
+                println!("{} {} {}", winner.rank.entry, winner.units, winner.rank.key);
+            }
+        }
+        Err(wrong) => {
+            println!("bad {what} {wrong}");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn services(data: DataDir, command: Vec<String>) -> anyhow::Result<ExitCode> {

@@ -1,7 +1,7 @@
 //! The figures that we stand for, measured on a private Redis and Postgres, as JSON and as one page with plots. A missed
 //! target is shown, not failed on: how fast a machine is, is no property of the code.
 
-mod cpu;
+pub mod cpu;
 mod machine;
 mod orders;
 mod page;
@@ -100,6 +100,7 @@ pub async fn run(options: Options) -> Result<bool> {
         orders: read(&out.join("orders.json")).and_then(|v| serde_json::from_value(v).ok()),
         scripts: read(&out.join("scripts.json")).and_then(|v| serde_json::from_value(v).ok()),
         rush: read(&out.join("rush.json")),
+        draw: read(&out.join("draw.json")),
         chaos: chaos_runs(out)?,
     };
     let figures = figures(&parts);
@@ -147,6 +148,7 @@ pub struct Parts {
     orders: Option<orders::Orders>,
     scripts: Option<scripts::Scripts>,
     rush: Option<Value>,
+    draw: Option<Value>,
     /// Name of the file, and what is in it.
     chaos: Vec<(String, Value)>,
 }
@@ -168,6 +170,26 @@ fn figures(parts: &Parts) -> Vec<Figure> {
                 figures.push(Figure::new(name, count, "", Target::AtMost(0.0)));
             }
         }
+    }
+    if let Some(draw) = &parts.draw {
+        let of = |key: &str| draw[key].as_f64().unwrap_or(f64::NAN);
+        let entries = page::number(of("entries"));
+        let most = Target::AtMost;
+        figures.extend([
+            Figure::new(
+                format!("Draw: one pass over {entries} entries"),
+                of("seconds"),
+                "s",
+                most(30.0),
+            ),
+            Figure::new("Draw: peak memory", of("peak_rss_bytes") / 1e6, "MB", most(500.0)),
+            Figure::new(
+                "Draw: chi-square p, 20 seeds",
+                of("chi_square_p"),
+                "",
+                Target::AtLeast(0.001),
+            ),
+        ]);
     }
     if !parts.chaos.is_empty() {
         let violations: usize = parts

@@ -4,6 +4,7 @@ mod alerts;
 mod asyncapi;
 mod audit;
 mod bad_input;
+mod draw_file;
 mod harness;
 mod model;
 mod openapi;

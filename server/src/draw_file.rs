@@ -1,0 +1,106 @@
+//! Reads what was published of a draw from a file, and checks it: a draw's file (one line of JSON, then one line per
+//! entry) or one shopper's proof (JSON). `docs/draw.md` describes both.
+
+use anyhow::{Context, bail};
+use flashsale_protocol::draw::{Check, Draw, Hash, Proof, Verdict, Wrong};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+};
+
+/// The longest line of a draw's file, and the longest proof, in bytes.
+const MAX_BYTES: u64 = 64 * 1024;
+const READ_BYTES: usize = 256 * 1024;
+
+/// What somebody wrote down before the draw, to hold the file against.
+#[derive(Debug, Clone, Default)]
+pub struct Noted {
+    pub commitment: Option<Hash>,
+    pub root: Option<Hash>,
+}
+
+/// What was checked, and what came of it.
+#[derive(Debug)]
+pub enum Checked {
+    Draw(Draw, Result<Verdict, Wrong>),
+    Proof(Box<Proof>, Result<Verdict, Wrong>),
+    /// The file is another draw's than the one that was noted: the name of the part.
+    NotNoted {
+        part: &'static str,
+        noted: Hash,
+        published: Option<Hash>,
+    },
+}
+
+/// An error: the file cannot be read, or is neither.
+pub fn check(path: &Path, noted: &Noted) -> anyhow::Result<Checked> {
+    let file = File::open(path).with_context(|| format!("{}", path.display()))?;
+    let mut lines = BufReader::with_capacity(READ_BYTES, file);
+    let first = line(&mut lines)?.context("the file is empty")?;
+    if let Ok(draw) = serde_json::from_str::<Draw>(&first) {
+        if let Some(other) = differs(&draw, noted) {
+            return Ok(other);
+        }
+        let verdict = check_entries(&draw, lines)?;
+        return Ok(Checked::Draw(draw, verdict));
+    }
+    let mut rest = String::new();
+    (&mut lines).take(MAX_BYTES).read_to_string(&mut rest)?;
+    let proof: Proof = match serde_json::from_str(&(first + "\n" + &rest)) {
+        Ok(proof) => proof,
+        Err(error) => bail!("neither a draw's file nor a proof: {error}"),
+    };
+    if let Some(other) = differs(&proof.draw, noted) {
+        return Ok(other);
+    }
+    let verdict = proof.verify();
+    Ok(Checked::Proof(Box::new(proof), verdict))
+}
+
+fn differs(draw: &Draw, noted: &Noted) -> Option<Checked> {
+    let parts = [
+        ("commitment", noted.commitment, Some(draw.commitment)),
+        ("root", noted.root, draw.root),
+    ];
+    parts.into_iter().find_map(|(part, noted, published)| {
+        let noted = noted.filter(|noted| Some(*noted) != published)?;
+        Some(Checked::NotNoted {
+            part,
+            noted,
+            published,
+        })
+    })
+}
+
+fn check_entries(draw: &Draw, mut lines: impl BufRead) -> anyhow::Result<Result<Verdict, Wrong>> {
+    let mut check = match Check::new(draw) {
+        Ok(check) => check,
+        Err(wrong) => return Ok(Err(wrong)),
+    };
+    let mut text = String::new();
+    while read_line(&mut lines, &mut text)? {
+        if let Err(wrong) = check.line(&text) {
+            return Ok(Err(wrong));
+        }
+    }
+    Ok(check.finish())
+}
+
+fn line(lines: &mut impl BufRead) -> anyhow::Result<Option<String>> {
+    let mut text = String::new();
+    Ok(read_line(lines, &mut text)?.then_some(text))
+}
+
+/// The next line without its end. False: there is none.
+fn read_line(lines: &mut impl BufRead, text: &mut String) -> anyhow::Result<bool> {
+    text.clear();
+    let read = lines.take(MAX_BYTES).read_line(text)?;
+    if read as u64 == MAX_BYTES {
+        bail!("a line is longer than {MAX_BYTES} bytes");
+    }
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok(read > 0)
+}

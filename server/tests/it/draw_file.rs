@@ -1,0 +1,218 @@
+//! A draw is checked from its file by two programs in two languages: `flashsale verify`, and the script in docs/ that is written
+//! from the description alone. Both name what was changed.
+
+use flashsale_protocol::{
+    SaleId,
+    draw::{Draw, Drum, Entry, Hash, Pick, Proof, Rank, Seed, merkle},
+};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// `make test` checks a draw of a million in the same way (scripts/test, draw).
+const ENTRIES: u32 = 3_000;
+const UNITS: u64 = 50;
+
+struct Drawn {
+    draw: Draw,
+    entries: Vec<Entry>,
+    folder: tempfile::TempDir,
+}
+
+fn drawn() -> Drawn {
+    let entries: Vec<Entry> = (0..ENTRIES)
+        .map(|i| Entry {
+            name: format!("e{i:06}"),
+            weight: 1 + i % 7,
+            quantity: 1 + i % 2,
+        })
+        .collect();
+    let (seed, beacon) = (Seed([9; 32]), "round 7 ünpredictable");
+    let drum = Drum::new(&seed, Some(beacon));
+    let (mut tree, mut pick) = (merkle::Tree::default(), Pick::new(UNITS, None));
+    for entry in &entries {
+        tree.push(entry.leaf());
+        pick.add(&drum, entry);
+    }
+    let winners = pick.winners();
+    let draw = Draw {
+        beacon: Some(beacon.into()),
+        units: Some(UNITS),
+        count: Some(tree.count()),
+        root: Some(tree.root()),
+        seed: Some(seed),
+        winners: Some(winners.len() as u64),
+        cut_off: winners.last().map(|winner| winner.rank.clone()),
+        ..Draw::committed(SaleId::from_parts(1, 1), seed.commitment())
+    };
+    Drawn {
+        draw,
+        entries,
+        folder: tempfile::tempdir().expect("a folder"),
+    }
+}
+
+impl Drawn {
+    fn write(&self, draw: &Draw, entries: &[Entry]) -> PathBuf {
+        let mut text = serde_json::to_string(draw).expect("JSON") + "\n";
+        entries.iter().for_each(|entry| text += &format!("{entry}\n"));
+        self.write_text(&text)
+    }
+
+    fn write_text(&self, text: &str) -> PathBuf {
+        let path = self.folder.path().join("draw.txt");
+        std::fs::write(&path, text).expect("writes");
+        path
+    }
+
+    fn proof(&self, index: usize) -> Proof {
+        let leaves: Vec<Hash> = self.entries.iter().map(Entry::leaf).collect();
+        let entry = self.entries[index].clone();
+        let rank = Drum::new(&self.draw.seed.expect("drawn"), self.draw.beacon.as_deref()).rank(&entry);
+        Proof {
+            draw: self.draw.clone(),
+            path: merkle::path(&leaves, index).expect("an entry"),
+            index: index as u64,
+            key: rank.key,
+            won: self.draw.cut_off.as_ref().is_some_and(|last| rank <= *last),
+            entry,
+        }
+    }
+}
+
+/// Whether it was right, and what was said.
+fn run(command: &mut Command) -> (bool, String) {
+    let output = command.output().expect("runs");
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");
+    (output.status.success(), text)
+}
+
+fn rust(arguments: &[&str], file: &Path) -> (bool, String) {
+    run(Command::new(env!("CARGO_BIN_EXE_flashsale"))
+        .arg("verify")
+        .args(arguments)
+        .arg(file))
+}
+
+fn python(arguments: &[&str], file: &Path) -> (bool, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify_draw.py");
+    run(Command::new("python3").arg(script).args(arguments).arg(file))
+}
+
+#[test]
+fn the_script_agrees_with_the_frozen_vectors() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/golden/draw.json");
+    let (right, text) = python(&["--vectors"], &vectors);
+    assert!(right, "{text}");
+}
+
+#[test]
+fn rust_and_python_find_the_same_winners() {
+    let drawn = drawn();
+    let file = drawn.write(&drawn.draw, &drawn.entries);
+    let (right, text) = rust(&["--winners"], &file);
+    assert!(right, "{text}");
+    assert_eq!(
+        text.lines().count() as u64,
+        1 + drawn.draw.winners.expect("drawn")
+    );
+    assert_eq!(python(&["--winners"], &file), (true, text));
+}
+
+#[test]
+fn both_name_what_was_changed_in_a_draw() {
+    let drawn = drawn();
+    let changed = |change: &dyn Fn(&mut Draw, &mut Vec<Entry>), part: &str| {
+        let (mut draw, mut entries) = (drawn.draw.clone(), drawn.entries.clone());
+        change(&mut draw, &mut entries);
+        let file = drawn.write(&draw, &entries);
+        for (right, text) in [rust(&[], &file), python(&[], &file)] {
+            assert!(!right && text.starts_with("bad "), "{part}: {text}");
+            assert!(text.contains(&format!("{part}: ")), "{part}: {text}");
+        }
+    };
+    changed(&|draw, _| draw.seed = Some(Seed([8; 32])), "seed");
+    changed(&|draw, _| draw.seed = None, "seed");
+    changed(&|draw, _| draw.root = Some(Hash([8; 32])), "root");
+    changed(&|_, entries| entries[5].name += "x", "root");
+    changed(&|_, entries| entries.swap(5, 6), "entry");
+    changed(&|_, entries| entries[5].weight = 0, "weight");
+    changed(&|_, entries| entries[5].quantity = 1000, "quantity");
+    changed(&|_, entries| drop(entries.pop()), "count");
+    changed(&|_, entries| entries[5].name += " 1", "line");
+    changed(&|draw, _| draw.beacon = None, "cut_off");
+    let earlier = |rank: &Option<Rank>| {
+        rank.clone().map(|rank| Rank {
+            entry: "a".into(),
+            ..rank
+        })
+    };
+    changed(&|draw, _| draw.cut_off = earlier(&draw.cut_off), "cut_off");
+    changed(&|draw, _| draw.winners = Some(1), "winners");
+}
+
+#[test]
+fn both_name_what_was_changed_in_a_proof() {
+    let drawn = drawn();
+    let winner = drawn
+        .draw
+        .cut_off
+        .as_ref()
+        .and_then(|last| drawn.entries.iter().position(|entry| entry.name == last.entry));
+    for index in [0, 1234, winner.expect("somebody has won")] {
+        let proof = drawn.proof(index);
+        let check = |proof: &Proof| {
+            let file = drawn.write_text(&serde_json::to_string_pretty(proof).expect("JSON"));
+            [rust(&[], &file), python(&[], &file)]
+        };
+        for (right, text) in check(&proof) {
+            assert!(right && text.contains(&proof.entry.name), "{text}");
+        }
+        let changed = |change: &dyn Fn(&mut Proof), part: &str| {
+            let mut proof = proof.clone();
+            change(&mut proof);
+            for (right, text) in check(&proof) {
+                assert!(!right && text.contains(&format!("{part}: ")), "{part}: {text}");
+            }
+        };
+        changed(&|proof| proof.entry.name += "x", "entry");
+        changed(&|proof| proof.key.0 += 1, "key");
+        changed(&|proof| proof.path[3] = Hash([1; 32]), "path");
+        changed(&|proof| proof.index += 1, "path");
+        changed(&|proof| proof.won = !proof.won, "won");
+        changed(&|proof| proof.draw.seed = Some(Seed([1; 32])), "seed");
+    }
+}
+
+#[test]
+fn a_file_is_held_against_what_was_noted_before() {
+    let drawn = drawn();
+    let file = drawn.write(&drawn.draw, &drawn.entries);
+    let root = drawn.draw.root.expect("closed").to_string();
+    let commitment = drawn.draw.commitment.to_string();
+    let other = "0".repeat(64);
+    assert!(rust(&["--root", &root, "--commitment", &commitment], &file).0);
+    for part in ["root", "commitment"] {
+        let (right, text) = rust(&[&format!("--{part}"), &other], &file);
+        assert!(!right && text.starts_with(&format!("bad {part}: ")), "{text}");
+    }
+    let (right, text) = rust(&["--root", "abc"], &file);
+    assert!(!right && text.contains("64 hex digits"), "{text}");
+}
+
+#[test]
+fn what_is_no_draw_is_refused_with_its_reason() {
+    let drawn = drawn();
+    for (content, reason) in [
+        ("", "empty"),
+        ("hello\n", "neither"),
+        ("{\"a\":1}\n", "neither"),
+        (&"x".repeat(70_000), "longer"),
+    ] {
+        let (right, text) = rust(&[], &drawn.write_text(content));
+        assert!(!right && text.contains(reason), "{text}");
+    }
+    let (right, text) = rust(&[], Path::new("nowhere"));
+    assert!(!right && text.contains("nowhere"), "{text}");
+}
