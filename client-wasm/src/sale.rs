@@ -128,9 +128,13 @@ impl Known {
     fn note_position(&mut self) {
         self.best_position = match &self.entry {
             Some(entry) if entry.state == EntryState::Waiting => {
-                let admitted = self.tick.as_ref().map_or(entry.admitted, |tick| tick.admitted);
-                let now = entry.position_at(admitted);
-                Some(self.best_position.map_or(now, |best| best.min(now)))
+                let now = self
+                    .tick
+                    .as_ref()
+                    .map_or(entry.position, |tick| entry.position_at(tick));
+                // 0: places are not drawn yet.
+                let best = self.best_position.filter(|best| *best > 0);
+                Some(best.map_or(now, |best| if now == 0 { 0 } else { best.min(now) }))
             }
             _ => None,
         };

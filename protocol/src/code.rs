@@ -201,6 +201,10 @@ reasons! {
     StockLost = "stock_lost", "hold revoked, entry lapsed", "The store of holds has failed, and this one could not be kept; nothing was charged.";
     Restored = "restored", "hold held, entry waiting", "The store of holds has failed; this was lost and is there again.";
     LineLost = "line_lost", "entry removed", "The store of the line has failed, and this place could not be kept: join again.";
+    Absent = "absent", "entry removed", "The shopper was away for too long.";
+    SalePaused = "sale_paused", "tick slowed", "The sale is paused.";
+    InflowCut = "inflow_cut", "tick slowed", "The shop lets fewer people in at a time.";
+    StockLow = "stock_low", "tick slowed", "No unit is free: it goes on when one comes back from a cart.";
     ByShopper = "by_shopper", "order cancelled", "The shopper has cancelled it.";
     Unpaid = "unpaid", "order cancelled", "It was not paid in time.";
     PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be had; nothing was charged.";

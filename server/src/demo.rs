@@ -4,12 +4,12 @@ use crate::{
     admin::sales::{SaleBody, open},
     app::App,
     error::Error,
-    sale::Sale,
+    sale::{LineName, Sale},
     stock::Join,
 };
 use anyhow::anyhow;
 use chrono::{DateTime, TimeDelta, Utc};
-use flashsale_protocol::{Phase, ShopperId};
+use flashsale_protocol::{OpeningOrder, Phase, ShopperId};
 use futures_util::{StreamExt, stream};
 
 const MERCHANT: &str = "demo";
@@ -119,6 +119,9 @@ fn body(
         claim_ms: 120_000,
         payment_ms: 300_000,
         inflow: 1_000,
+        opening: OpeningOrder::Fifo,
+        priority_share: 50,
+        absence_ms: 3_600_000,
     }
 }
 
@@ -144,6 +147,8 @@ async fn crowd(app: &App, sale: &Sale) -> anyhow::Result<()> {
             device,
             quantity: 1,
             old_place: None,
+            opening_place: None,
+            line: LineName::Queue,
         };
         app.stock.join(sale.id, join).await
     });

@@ -40,6 +40,8 @@ pub enum LiveMessage {
     News(Vec<News>),
     /// A sale's settings have changed: whoever keeps a copy forgets it.
     Changed(SaleId),
+    /// Absent at their turn, as it seems: a gateway that has a socket of theirs says that they are here.
+    Parked(SaleId, Vec<ShopperId>),
     /// A lane has begun a new life: as above, and what shoppers had in it is looked after.
     Reopened(SaleId),
 }
@@ -48,6 +50,7 @@ const TICK: char = 'T';
 const NEWS_LETTER: char = 'N';
 const CHANGED: char = 'C';
 const REOPENED: char = 'R';
+const PARKED: char = 'P';
 
 impl LiveMessage {
     pub fn parse(text: &str) -> Option<LiveMessage> {
@@ -61,6 +64,10 @@ impl LiveMessage {
             },
             NEWS_LETTER => Some(LiveMessage::News(serde_json::from_str(json).ok()?)),
             CHANGED => Some(LiveMessage::Changed(json.parse().ok()?)),
+            PARKED => {
+                let (sale, shoppers) = serde_json::from_str(json).ok()?;
+                Some(LiveMessage::Parked(sale, shoppers))
+            }
             REOPENED => Some(LiveMessage::Reopened(json.parse().ok()?)),
             _ => None,
         }
@@ -99,6 +106,15 @@ impl Live {
 
     pub async fn reopened(&self, sale: SaleId) -> Result<()> {
         self.announce(REOPENED, sale).await
+    }
+
+    pub async fn parked(&self, sale: SaleId, shoppers: &[ShopperId]) -> Result<()> {
+        let json = serde_json::to_string(&(sale, shoppers)).unwrap_or_default();
+        let _: u64 = self
+            .client
+            .publish(self.keys.live(sale), format!("{PARKED}{json}"))
+            .await?;
+        Ok(())
     }
 
     async fn announce(&self, letter: char, sale: SaleId) -> Result<()> {

@@ -5,7 +5,7 @@ pub mod cpu;
 mod machine;
 mod orders;
 mod page;
-mod scripts;
+pub mod scripts;
 
 use anyhow::{Context, Result};
 use chrono::{TimeDelta, Utc};
@@ -72,7 +72,7 @@ impl Figure {
         }
     }
 
-    fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let (sign, bound) = match self.target {
             Target::AtLeast(least) => ("≥", least),
             Target::AtMost(most) => ("≤", most),
@@ -285,6 +285,9 @@ fn sale(stock: u32) -> Sale {
         claim_ms: LONG_MS,
         payment_ms: LONG_MS,
         inflow: 1_000,
+        opening_seed: None,
+        priority_share: 50,
+        absence_ms: 3_600_000,
         status: Phase::Live,
         created_at: now,
         lanes: vec![LaneInfo {

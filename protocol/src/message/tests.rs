@@ -149,9 +149,27 @@ fn a_place_follows_the_tick_and_never_gets_worse() {
         r#"{{"sale":"{ID}","state":"waiting","quantity":1,"position":10,"admitted":5,"at":1}}"#
     ))
     .expect("an entry");
-    assert_eq!(entry.position_at(0), 10, "an older tick changes nothing");
-    assert_eq!(entry.position_at(8), 7);
-    assert_eq!(entry.position_at(500), 1, "next, but never nobody");
+    let at = |entry: &Entry, admitted, priority_admitted| {
+        entry.position_at(&Tick {
+            admitted,
+            priority_admitted,
+            ..serde_json::from_str(&format!(
+                r#"{{"sale":"{ID}","seq":1,"now":1,"phase":"live","starts_at":0,"ends_at":9,"supply":1,"available":1,
+                    "claimed":0,"held":0,"ordering":0,"sold":0,"unpaid":0,"waiting":9,"admitted":0,"pace":1}}"#
+            ))
+            .expect("a tick")
+        })
+    };
+    assert_eq!(at(&entry, 0, 0), 10, "an older tick changes nothing");
+    assert_eq!(at(&entry, 8, 99), 7);
+    assert_eq!(at(&entry, 500, 0), 1, "next, but never nobody");
+    let priority = Entry {
+        priority: true,
+        ..entry.clone()
+    };
+    assert_eq!(at(&priority, 99, 8), 7, "each line has its own count");
+    let undrawn = Entry { position: 0, ..entry };
+    assert_eq!(at(&undrawn, 8, 0), 0, "no place before places are drawn");
 }
 
 proptest! {

@@ -15,7 +15,7 @@ use crate::{
 };
 use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
-use flashsale_protocol::{Code, MAX_QUANTITY, Phase, Reject, SaleId};
+use flashsale_protocol::{Code, MAX_QUANTITY, OpeningOrder, Phase, Reject, SaleId, draw::Seed};
 use serde::Deserialize;
 use std::{ops::RangeInclusive, sync::Arc};
 use utoipa::ToSchema;
@@ -88,6 +88,25 @@ pub struct SaleBody {
     #[serde(default = "thousand")]
     #[schema(minimum = 1, maximum = 100_000, default = 1_000)]
     pub inflow: i64,
+    /// In which order those stand who have joined before the start.
+    #[serde(default)]
+    pub opening: OpeningOrder,
+    /// Percent of the turns for the merchant's priority list, while somebody of it waits.
+    #[serde(default = "half")]
+    #[schema(minimum = 0, maximum = 100, default = 50)]
+    pub priority_share: i64,
+    /// Whoever is away from the line for so long loses their place.
+    #[serde(default = "hour")]
+    #[schema(minimum = 200, maximum = 86_400_000, default = 3_600_000)]
+    pub absence_ms: i64,
+}
+
+fn half() -> i64 {
+    50
+}
+
+fn hour() -> i64 {
+    3_600_000
 }
 
 fn one() -> i64 {
@@ -198,6 +217,12 @@ impl SaleBody {
             claim_ms: time("claim_ms", self.claim_ms)?,
             payment_ms: time("payment_ms", self.payment_ms)?,
             inflow: range("inflow", self.inflow, 1, i64::from(MAX_INFLOW))? as u32,
+            opening_seed: match self.opening {
+                OpeningOrder::Fifo => None,
+                OpeningOrder::Shuffle => Some(Seed(rand::random())),
+            },
+            priority_share: range("priority_share", self.priority_share, 0, 100)? as u32,
+            absence_ms: time("absence_ms", self.absence_ms)?,
             status: Phase::Scheduled,
             created_at: now,
             lanes: split(total_stock, lanes),
@@ -404,6 +429,52 @@ pub async fn change_supply(
             format!("total_stock can be {least} at the least now: the other units are sold or in carts."),
         ))),
     }
+}
+
+/// How many entries are called.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InflowBody {
+    /// Per 100 ms, at most.
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub inflow: i64,
+}
+
+/// Change how fast the line is let in.
+///
+/// At any time before the sale's end; to stop altogether, pause the sale.
+#[utoipa::path(
+    post,
+    path = "/admin/sales/{sale_id}/inflow",
+    operation_id = "changeInflow",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    request_body = InflowBody,
+    responses((status = 200, description = "The sale with its new inflow.", body = SaleView)),
+    security(("token" = [])),
+)]
+pub async fn change_inflow(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    SalePath(id): SalePath,
+    Json(body): Json<InflowBody>,
+) -> Result<axum::Json<SaleView>, Problem> {
+    let inflow = range("inflow", body.inflow, 1, i64::from(MAX_INFLOW))? as u32;
+    let sale = operator.sale(&app, id).await?;
+    if matches!(
+        sale.phase_at(app.stock.clock().await?),
+        Phase::Ended | Phase::Cancelled
+    ) {
+        return Err(Code::SaleEnded.into());
+    }
+    if app
+        .store
+        .set_inflow(id, inflow, operator.0.shopper.as_str())
+        .await?
+    {
+        app.sale_changed(id).await?;
+    }
+    Ok(axum::Json(view(&app, operator.sale(&app, id).await?).await?))
 }
 
 async fn change(

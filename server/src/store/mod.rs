@@ -1,6 +1,7 @@
 //! The only place with SQL. Postgres is the authority on supply and orders.
 
 pub mod audit;
+pub mod entries;
 pub mod orders;
 pub mod payments;
 pub mod sales;
@@ -19,6 +20,7 @@ use sqlx::{
 };
 use std::{str::FromStr, time::Duration};
 
+pub use entries::{EntryRow, PAGE};
 pub use orders::{NewOrder, OrderRow, Placed};
 use payments::{Begun, NewPayment, Report, Reported};
 
