@@ -1,8 +1,9 @@
 -- join: give shoppers their place in line: server time in µs, made strictly increasing; or, before the start of a sale that
 -- opens in shuffled order, the place that the sale's seed gives them.
 -- KEYS: sale, queue, admitting, devices, wants, priority, parked, absent, journal
--- ARGV: per item: shopper, device, mark (of the device, short), quantity, old place (one that was given before and is lost
---   here; 0: a new one), opening place (0: the sale opens in the order of joining), line ("queue" | "priority")
+-- ARGV: per item: shopper, device, mark (of the device, short), quantity, old place, opening place, line
+--   old place: one that was given before and is lost here; 0: a new one. Opening place: by the sale's seed; 0: the sale opens
+--   in the order of joining. Line: "queue" or "priority"
 -- Returns: now_ms, "admitted priority_admitted", then per item one of
 --   "ok position place line stamp"   waiting (again: the same place); the position of an old place is not exact, nor that of
 --                                    an opening place; the stamp is the time of joining, or 0 if not known

@@ -123,7 +123,11 @@ async fn measure(options: &Options, url: &str) -> Result<Report> {
     bar.finish();
     let entries = options.entries as f64;
     let redis_bytes = used_memory(&stock).await? - before_memory;
-    println!("{} entries in line, {} bytes each", options.entries, redis_bytes / options.entries);
+    println!(
+        "{} entries in line, {} bytes each",
+        options.entries,
+        redis_bytes / options.entries
+    );
     // A rewrite of the append-only file forks; that is another matter than what a step costs.
     let config = CustomCommand::new_static("CONFIG", ClusterHash::Random, false);
     let setting = vec!["SET", "auto-aof-rewrite-percentage", "0"];
@@ -166,12 +170,42 @@ async fn measure(options: &Options, url: &str) -> Result<Report> {
     };
     let most = |name: &str, value: f64, unit, most| Figure::new(name, value, unit, Target::AtMost(most));
     report.figures = vec![
-        most("Line: bytes per entry, with device uniqueness", report.bytes_per_entry, "B", 260.0),
-        most("Line: Redis CPU per join, 256 in a batch", report.join_us_cpu, "µs", 10.0),
-        most("Line: Redis CPU per rank, 256 in a batch", report.rank_us_cpu, "µs", 10.0),
-        most("Line: an admission step of 1,000, p99", report.admit_step_ms_p99, "ms", 20.0),
-        most("Line: that step by the same with 10,000 in line", report.step_ratio, "x", 2.0),
-        most("Line: the longest that another script waited", report.other_script_ms_max, "ms", 20.0),
+        most(
+            "Line: bytes per entry, with device uniqueness",
+            report.bytes_per_entry,
+            "B",
+            260.0,
+        ),
+        most(
+            "Line: Redis CPU per join, 256 in a batch",
+            report.join_us_cpu,
+            "µs",
+            10.0,
+        ),
+        most(
+            "Line: Redis CPU per rank, 256 in a batch",
+            report.rank_us_cpu,
+            "µs",
+            10.0,
+        ),
+        most(
+            "Line: an admission step of 1,000, p99",
+            report.admit_step_ms_p99,
+            "ms",
+            20.0,
+        ),
+        most(
+            "Line: that step by the same with 10,000 in line",
+            report.step_ratio,
+            "x",
+            2.0,
+        ),
+        most(
+            "Line: the longest that another script waited",
+            report.other_script_ms_max,
+            "ms",
+            20.0,
+        ),
     ];
     ensure!(empty > 0, "Redis uses no memory");
     stock.quit().await;
@@ -377,7 +411,9 @@ async fn rewrites(stock: &Stock) -> Result<bool> {
 
 /// Names as long as real guests' and their devices'.
 fn shopper(n: u64) -> Result<ShopperId> {
-    format!("g_{n:022}").parse().map_err(|error| anyhow::anyhow!("{error}"))
+    format!("g_{n:022}")
+        .parse()
+        .map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 fn device(n: u64) -> Result<DeviceId> {

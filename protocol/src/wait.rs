@@ -62,7 +62,11 @@ fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     }
     let ahead = position.saturating_sub(1) as f64;
     // The priority line is called at its own share, ordinary entries wait for it; not the other way round.
-    let first = if entry.priority { 0.0 } else { tick.priority_waiting as f64 };
+    let first = if entry.priority {
+        0.0
+    } else {
+        tick.priority_waiting as f64
+    };
     let take = tick.take.max(0.0);
     let lapse = tick.lapse.clamp(0.0, 1.0);
     let in_carts = (tick.held + tick.ordering + tick.unpaid) as f64;
@@ -85,7 +89,8 @@ fn normal(z: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
     let tail = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
         * t
-        * (0.319_381_530 + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
+        * (0.319_381_530
+            + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
     if z > 0.0 { 1.0 - tail } else { tail }
 }
 
@@ -122,7 +127,11 @@ mod tests {
             pace_low: 0.0,
             ..tick()
         };
-        assert_eq!(of(&at(100), &still).expect("waits").latest_ms, None, "no end in sight");
+        assert_eq!(
+            of(&at(100), &still).expect("waits").latest_ms,
+            None,
+            "no end in sight"
+        );
         let paused = Tick {
             phase: Phase::Paused,
             ..tick()
@@ -138,7 +147,11 @@ mod tests {
     #[test]
     fn as_many_units_as_people_ahead_is_one_too_few() {
         assert_eq!(chance_at(100, &tick()), 1.0, "the last unit is mine");
-        assert_eq!(chance_at(101, &tick()), 0.0, "the one behind gets none while everybody takes one");
+        assert_eq!(
+            chance_at(101, &tick()),
+            0.0,
+            "the one behind gets none while everybody takes one"
+        );
     }
 
     #[test]
@@ -155,10 +168,16 @@ mod tests {
             held: 100,
             ..tick()
         };
-        assert!(chance_at(1, &in_carts) > LIKELY, "of a hundred carts one comes back");
+        assert!(
+            chance_at(1, &in_carts) > LIKELY,
+            "of a hundred carts one comes back"
+        );
         assert!(chance_at(40, &in_carts) < 0.001);
         let near = chance_at(10, &in_carts);
-        assert!((0.4..0.75).contains(&near), "ten of a hundred come back, more or less: {near}");
+        assert!(
+            (0.4..0.75).contains(&near),
+            "ten of a hundred come back, more or less: {near}"
+        );
     }
 
     #[test]
@@ -172,7 +191,12 @@ mod tests {
 
     #[test]
     fn the_normal_distribution_has_its_known_values() {
-        for (z, chance) in [(0.0, 0.5), (1.0, 0.841_344_7), (-1.96, 0.024_997_9), (4.0, 0.999_968_3)] {
+        for (z, chance) in [
+            (0.0, 0.5),
+            (1.0, 0.841_344_7),
+            (-1.96, 0.024_997_9),
+            (4.0, 0.999_968_3),
+        ] {
             assert!((normal(z) - chance).abs() < 1e-6, "{z}");
         }
     }

@@ -194,8 +194,10 @@ fn the_wait_is_the_place_by_the_pace_and_unknown_when_the_line_stands() {
     let line = view(with_entry(waiting.clone(), state(tick(1, NOW))))
         .line
         .expect("in line");
-    assert_eq!((line.position, line.soonest_ms, line.latest_ms),
-        (20, Some(5_000), Some(20_000)));
+    assert_eq!(
+        (line.position, line.soonest_ms, line.latest_ms),
+        (20, Some(5_000), Some(20_000))
+    );
     let still = Tick {
         pace: 0.0,
         pace_low: 0.0,
@@ -243,7 +245,11 @@ fn the_chance_is_what_the_stock_allows() {
     };
     assert_eq!(chance(3), Some(Chance::Good));
     assert_eq!(chance(4), Some(Chance::Good), "four are free");
-    assert_eq!(chance(5), Some(Chance::Possible), "one of the three in carts may come back");
+    assert_eq!(
+        chance(5),
+        Some(Chance::Possible),
+        "one of the three in carts may come back"
+    );
     assert_eq!(chance(7), Some(Chance::Slim));
 }
 

@@ -50,11 +50,13 @@ pub async fn export(
             let mut text = String::from(if is_first { COLUMNS } else { "" });
             rows.iter().for_each(|row| line(&mut text, row));
             let next = match rows.last() {
-                Some(last) if rows.len() as i64 == PAGE => match app.store.entries_page(id, &last.queue_id).await {
-                    Ok(rows) => Some((rows, false)),
-                    // The connection breaks off: a file that ends early must not look whole.
-                    Err(error) => return Some((Err(error), None)),
-                },
+                Some(last) if rows.len() as i64 == PAGE => {
+                    match app.store.entries_page(id, &last.queue_id).await {
+                        Ok(rows) => Some((rows, false)),
+                        // The connection breaks off: a file that ends early must not look whole.
+                        Err(error) => return Some((Err(error), None)),
+                    }
+                }
                 _ => None,
             };
             Some((Ok(Bytes::from(text)), next))

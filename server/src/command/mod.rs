@@ -78,7 +78,14 @@ pub fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
 }
 
 /// Somebody's place, as they may know it: while places are not drawn yet, nobody is told theirs.
-pub fn waiting(sale: &Sale, quantity: u32, position: u64, line: LineName, admitted: Served, now: u64) -> Entry {
+pub fn waiting(
+    sale: &Sale,
+    quantity: u32,
+    position: u64,
+    line: LineName,
+    admitted: Served,
+    now: u64,
+) -> Entry {
     let hidden = sale.hides_places_at(now);
     Entry {
         position: if hidden { 0 } else { position },

@@ -37,9 +37,8 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
             ..Entry::settled(sale.id, state, quantity, now)
         })
     };
-    let waiting = |quantity, position, line| {
-        Some(super::waiting(sale, quantity, position, line, admitted, now))
-    };
+    let waiting =
+        |quantity, position, line| Some(super::waiting(sale, quantity, position, line, admitted, now));
     let record = person.value.record;
     app.hub.stake(shopper, sale.id, |stake| {
         if let Stands::Waiting {

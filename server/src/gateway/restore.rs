@@ -189,7 +189,11 @@ async fn join(
     device: DeviceId,
     staked: StakedPlace,
 ) -> Result<bool> {
-    let StakedPlace { line, place, quantity } = staked;
+    let StakedPlace {
+        line,
+        place,
+        quantity,
+    } = staked;
     let item = Join {
         shopper: shopper.clone(),
         device,

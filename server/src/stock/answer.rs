@@ -161,10 +161,14 @@ pub enum Joined {
         stamp: u64,
     },
     Admitting,
-    OtherQuantity { quantity: u32 },
+    OtherQuantity {
+        quantity: u32,
+    },
     DeviceInLine,
     Ended,
-    RoomClosed { room_opens_at: u64 },
+    RoomClosed {
+        room_opens_at: u64,
+    },
     SaleMissing,
 }
 

@@ -187,7 +187,11 @@ mod tests {
             assert_eq!(budget.fill(10.0), 0, "no time has passed");
         }
         budget.filled = budget.filled.map(|at| at - STEP * 7);
-        assert_eq!(budget.fill(10.0), 10, "seven steps that were not used are not made up for");
+        assert_eq!(
+            budget.fill(10.0),
+            10,
+            "seven steps that were not used are not made up for"
+        );
         budget.spend(4);
         budget.filled = budget.filled.map(|at| at - STEP / 2);
         assert_eq!(budget.fill(10.0), 10);

@@ -6,9 +6,9 @@ pub mod admit;
 pub mod expire;
 pub mod history;
 pub mod life;
+pub mod pace;
 pub mod pay;
 pub mod reconcile;
-pub mod pace;
 pub mod tick;
 
 use crate::{

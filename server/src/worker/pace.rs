@@ -131,7 +131,13 @@ impl Measured {
         count(now).saturating_sub(count(then)) as f64 / seconds
     }
 
-    fn measure_turns(&mut self, tick: &mut Tick, counters: &Counters, number: &TickNumber, now: Instant) -> f64 {
+    fn measure_turns(
+        &mut self,
+        tick: &mut Tick,
+        counters: &Counters,
+        number: &TickNumber,
+        now: Instant,
+    ) -> f64 {
         let turns = number.turns;
         let look = TurnsLook {
             at: now,
@@ -211,12 +217,25 @@ mod tests {
     }
 
     /// A line that moves `a_second` for so many seconds.
-    fn run(measured: &mut Measured, from: Instant, seconds: u64, start: u64, a_second: u64, inflow: u32) -> Tick {
+    fn run(
+        measured: &mut Measured,
+        from: Instant,
+        seconds: u64,
+        start: u64,
+        a_second: u64,
+        inflow: u32,
+    ) -> Tick {
         let mut last = tick(Phase::Live, 50);
         for s in 0..=seconds {
             last = tick(Phase::Live, 50);
             let number = number(start + s * a_second, Turns::default());
-            measured.write(&mut last, &Counters::default(), &number, inflow, from + Duration::from_secs(s));
+            measured.write(
+                &mut last,
+                &Counters::default(),
+                &number,
+                inflow,
+                from + Duration::from_secs(s),
+            );
         }
         last
     }
@@ -237,11 +256,21 @@ mod tests {
         run(&mut measured, now, 30, 0, 50, 5);
         let mut cut = tick(Phase::Live, 50);
         let at = now + Duration::from_millis(30_100);
-        measured.write(&mut cut, &Counters::default(), &number(1_500, Turns::default()), 1, at);
+        measured.write(
+            &mut cut,
+            &Counters::default(),
+            &number(1_500, Turns::default()),
+            1,
+            at,
+        );
         assert_eq!(cut.pace, 10.0, "a fifth of what it was");
         assert_eq!(cut.slowed, Some(Reason::InflowCut));
         let later = run(&mut measured, at + Duration::from_secs(1), 70, 1_500, 10, 1);
-        assert_eq!((later.pace, later.slowed), (10.0, None), "news is news for a minute");
+        assert_eq!(
+            (later.pace, later.slowed),
+            (10.0, None),
+            "news is news for a minute"
+        );
     }
 
     #[test]
@@ -275,7 +304,10 @@ mod tests {
         };
         let mut tick = tick(Phase::Live, 50);
         let no_show = measured.write(&mut tick, &counters, &number(120, turns), 1, Instant::now());
-        assert!((no_show - 0.4).abs() < 1e-9, "of a hundred that have ended, forty: {no_show}");
+        assert!(
+            (no_show - 0.4).abs() < 1e-9,
+            "of a hundred that have ended, forty: {no_show}"
+        );
         assert!((0.55..0.7).contains(&tick.take), "{}", tick.take);
     }
 }

@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod draw_file;
 mod harness;
+mod line;
 mod model;
 mod openapi;
 mod payments;

@@ -10,7 +10,8 @@ use flashsale::{
     error::{Error, Result as Answered},
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, LineName, Sale},
     stock::{
-        Begun, Called, Claimed, Finish, Join, Joined, RecordState, Reserve, Reserved, Revive, Stock, Verdict, What,
+        Begun, Called, Claimed, Finish, Join, Joined, RecordState, Reserve, Reserved, Revive, Stock, Verdict,
+        What,
         rebuild::{KeptRecord, LaneLife, Settled, settle},
     },
 };
@@ -851,12 +852,24 @@ impl<'a> Run<'a> {
             let stood = self.line.stands(who);
             let mut expected = self.line.join(now, item, place);
             self.seen.answer("join", &answer.value);
-            if let (Joined::Waiting { position, .. }, Joined::Waiting { position: about, .. }) =
-                (&mut expected, &answer.value)
-                && old_places
+            if let (
+                Joined::Waiting { position, stamp, .. },
+                Joined::Waiting {
+                    position: about,
+                    stamp: told,
+                    place,
+                    ..
+                },
+            ) = (&mut expected, &answer.value)
             {
-                // An old place moves others of its batch, who were counted before.
-                *position = *about;
+                if old_places {
+                    // An old place moves others of its batch, who were counted before.
+                    *position = *about;
+                }
+                // Twice in one batch: the second is told what the first was.
+                if *stamp == 0 && told == place {
+                    *stamp = *told;
+                }
             }
             prop_assert_eq!(&answer.value, &expected, "{:?}", item);
             let Some(place) = place else { continue };
