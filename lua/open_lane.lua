@@ -1,14 +1,15 @@
 -- open_lane: start the life of a lane that was locked for it from what Postgres says, or bring a living lane's settings up
 -- to date.
 -- KEYS: stock
--- ARGV: epoch, supply, sold, claimed, held, opens_at, closes_at, paused, shopper_limit, device_limit, hold_ms, claim_ms
+-- ARGV: epoch, supply, sold, claimed, held, opens_at, closes_at, paused, shopper_limit, device_limit, hold_ms, claim_ms, gate
+--   gate: "open": nobody can stand in this line yet; "line": somebody may. A living lane's stays as it is
 -- Returns: "opened", "updated", or an error: LANE_FENCED if the lane lives, or is being rebuilt, under another epoch;
 --   LANE_MISSING or LANE_LOST if Redis has lost it since it was locked or opened, and with it what the rebuild has written.
 -- Atomic because a lane must never be seen with some of its counters.
 local stock = KEYS[1]
 local epoch, supply, sold, claimed, held = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local opens_at, closes_at, paused = ARGV[6], ARGV[7], ARGV[8]
-local shopper_limit, device_limit, hold_ms, claim_ms = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local shopper_limit, device_limit, hold_ms, claim_ms, gate = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 
 local living, rebuilding, run = unpack(redis.call('HMGET', stock, 'epoch', 'rebuilding', 'run'))
 if not (living or rebuilding) then
@@ -28,6 +29,6 @@ if living then
 end
 redis.call('HSET', stock, 'epoch', epoch, 'supply', whole(supply),
   'available', whole(supply - sold - claimed - held), 'claimed', whole(claimed), 'held', whole(held), 'ordering', 0,
-  'sold', whole(sold), 'version', 1, 'gate', 'line', 'fetched_at', whole(now_ms()))
+  'sold', whole(sold), 'version', 1, 'gate', gate, 'fetched_at', whole(now_ms()))
 redis.call('HDEL', stock, 'rebuilding')
 return 'opened'

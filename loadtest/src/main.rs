@@ -9,6 +9,7 @@ mod report;
 mod rush;
 mod shopper;
 mod target;
+mod watch;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -26,6 +27,12 @@ enum Scenario {
     Rush(rush::Options),
     /// Everything goes wrong: processes die, stores forget, links break; then every invariant is checked.
     Chaos(chaos::Options),
+    /// Everybody watches: what a delivered tick and an idle socket cost, beside a bare loop and axum's broadcast.
+    Watch(watch::Options),
+    #[command(hide = true)]
+    WatchClient(watch::client::Options),
+    #[command(hide = true)]
+    WatchServer(watch::floor::Options),
     /// The figures: orders per second, and what each script costs Redis; with a page that shows them.
     Bench(bench::Options),
     /// A draw over ten million entries, and small ones with many seeds.
@@ -41,6 +48,9 @@ async fn main() -> ExitCode {
     let passed = match Cli::parse().scenario {
         Scenario::Rush(options) => rush::run(options).await,
         Scenario::Chaos(options) => chaos::run(options).await,
+        Scenario::Watch(options) => watch::run(options).await,
+        Scenario::WatchClient(options) => tokio::task::block_in_place(|| watch::client::run(options)),
+        Scenario::WatchServer(options) => watch::floor::run(options).await,
         Scenario::Bench(options) => bench::run(options).await,
         Scenario::Draw(options) => draw::run(&options),
         Scenario::Queue(options) => queue::run(options).await,

@@ -10,7 +10,7 @@ use clap::Args;
 use flashsale::{
     embedded,
     sale::{LaneRef, LineName},
-    stock::{Called, Claimed, Join, Joined, Stands, Stock, Verdict},
+    stock::{ADMIT_BATCH, Called, Claimed, Join, Joined, Stands, Stock, Verdict},
 };
 use flashsale_protocol::{DeviceId, SaleId, ShopperId};
 use fred::{
@@ -69,10 +69,13 @@ struct Report {
     join_us_script: f64,
     joins_per_s: f64,
     rank_us_cpu: f64,
-    /// A step is the three scripts admit, claim and settle_admission for 1,000 entries; time within Redis.
+    /// A step is the scripts admit, claim and settle_admission for 1,000 entries, in rounds: CPU of the whole Redis process.
     admit_step_ms_p50: f64,
     admit_step_ms_p99: f64,
-    /// The longest of the three in any step.
+    /// The same by the clock, within the scripts: on a busy machine with the time that others had the core.
+    admit_step_wall_ms_p50: f64,
+    admit_step_wall_ms_p99: f64,
+    /// The longest single script of all steps, by the clock.
     longest_script_ms: f64,
     short_line: u64,
     short_line_step_ms_p50: f64,
@@ -144,8 +147,8 @@ async fn measure(options: &Options, url: &str) -> Result<Report> {
     let steps = line.steps(options.entries).await?;
     let other = probe.stop().await?;
 
-    let [step_p50, step_p99] = [0.5, 0.99].map(|share| quantile(&steps.whole_ms, share));
-    let [short_p50, short_p99] = [0.5, 0.99].map(|share| quantile(&short_steps.whole_ms, share));
+    let [step_p50, step_p99] = [0.5, 0.99].map(|share| quantile(&steps.cpu_ms, share));
+    let [short_p50, short_p99] = [0.5, 0.99].map(|share| quantile(&short_steps.cpu_ms, share));
     let ratio = step_p50 / short_p50;
     let mut report = Report {
         entries: options.entries,
@@ -157,6 +160,8 @@ async fn measure(options: &Options, url: &str) -> Result<Report> {
         rank_us_cpu,
         admit_step_ms_p50: step_p50,
         admit_step_ms_p99: step_p99,
+        admit_step_wall_ms_p50: quantile(&steps.wall_ms, 0.5),
+        admit_step_wall_ms_p99: quantile(&steps.wall_ms, 0.99),
         longest_script_ms: steps.longest_ms,
         short_line: SHORT_LINE,
         short_line_step_ms_p50: short_p50,
@@ -214,13 +219,15 @@ async fn measure(options: &Options, url: &str) -> Result<Report> {
 
 fn table(report: &Report) -> String {
     let mut lines = vec![format!(
-        "{} entries, {:.2} GB, joined at {:.0} a second; a step {:.2} ms (p50) and {:.2} ms (p99), with {} in line {:.2} and \
-         {:.2} ms; the longest script {:.2} ms; another script waited {:.2} ms at p99, {:.2} ms while nothing ran",
+        "{} entries, {:.2} GB, joined at {:.0} a second; a step {:.2} ms (p50) and {:.2} ms (p99) of Redis CPU, {:.2} and {:.2} by \
+         the clock, with {} in line {:.2} and {:.2} ms; the longest script {:.2} ms; another script waited {:.2} ms at p99, {:.2} ms while nothing ran",
         report.entries,
         report.redis_bytes as f64 / 1e9,
         report.joins_per_s,
         report.admit_step_ms_p50,
         report.admit_step_ms_p99,
+        report.admit_step_wall_ms_p50,
+        report.admit_step_wall_ms_p99,
         report.short_line,
         report.short_line_step_ms_p50,
         report.short_line_step_ms_p99,
@@ -239,7 +246,9 @@ struct Line<'a> {
 }
 
 struct Steps {
-    whole_ms: Vec<f64>,
+    /// CPU of the whole Redis process, and the scripts' time by the clock: on a busy machine with the time of others.
+    cpu_ms: Vec<f64>,
+    wall_ms: Vec<f64>,
     longest_ms: f64,
 }
 
@@ -278,6 +287,11 @@ impl<'a> Line<'a> {
             }
             if let Some(bar) = bar {
                 bar.set_position(last - from);
+                // Without a terminal there is no bar: a line for each tenth.
+                let tenth = (to - from).div_ceil(10);
+                if bar.is_hidden() && (last - from) / tenth > (first - from) / tenth {
+                    println!("joining: {} of {}", last - from, to - from);
+                }
             }
         }
         Ok(())
@@ -310,35 +324,45 @@ impl<'a> Line<'a> {
     async fn steps(&self, entries: u64) -> Result<Steps> {
         let (stock, sale) = (self.stock, self.at.sale);
         let mut steps = Steps {
-            whole_ms: Vec::new(),
+            cpu_ms: Vec::new(),
+            wall_ms: Vec::new(),
             longest_ms: 0.0,
         };
         for n in 0..STEPS {
-            let mut scripts_ms = Vec::new();
-            let mut since = Used::by(stock.client()).await?;
-            let mut lap = async || {
-                let now = Used::by(stock.client()).await?;
-                scripts_ms.push((now.script_us - since.script_us) / 1000.0);
-                since = now;
-                anyhow::Ok(())
-            };
-            let Called { called, .. } = stock.admit(sale, STEP, 50).await?;
-            lap().await?;
-            ensure!(called.len() == STEP, "{} were called", called.len());
-            let claimed = stock.claim(self.at, &called).await?.value;
-            lap().await?;
-            let verdicts: Vec<(ShopperId, Verdict)> = called
-                .into_iter()
-                .zip(claimed)
-                .map(|((shopper, _), claimed)| match claimed {
-                    Claimed::Ok { .. } => Ok((shopper, Verdict::Served)),
-                    other => bail!("a claim was not granted: {other:?}"),
-                })
-                .collect::<Result<_>>()?;
-            stock.settle_admission(sale, &verdicts).await?;
-            lap().await?;
-            steps.whole_ms.push(scripts_ms.iter().sum());
-            steps.longest_ms = scripts_ms.iter().copied().fold(steps.longest_ms, f64::max);
+            let began = Used::by(stock.client()).await?;
+            let mut since = began.script_us;
+            let mut left = STEP;
+            while left > 0 {
+                let mut lap = async || {
+                    let now = Used::by(stock.client()).await?.script_us;
+                    steps.longest_ms = steps.longest_ms.max((now - since) / 1000.0);
+                    since = now;
+                    anyhow::Ok(())
+                };
+                let Called { called, .. } = stock.admit(sale, left, 50).await?;
+                lap().await?;
+                ensure!(
+                    called.len() == left.min(ADMIT_BATCH),
+                    "{} were called",
+                    called.len()
+                );
+                left -= called.len();
+                let claimed = stock.claim(self.at, &called).await?.value;
+                lap().await?;
+                let verdicts: Vec<(ShopperId, Verdict)> = called
+                    .into_iter()
+                    .zip(claimed)
+                    .map(|((shopper, _), claimed)| match claimed {
+                        Claimed::Ok { .. } => Ok((shopper, Verdict::Served)),
+                        other => bail!("a claim was not granted: {other:?}"),
+                    })
+                    .collect::<Result<_>>()?;
+                stock.settle_admission(sale, &verdicts).await?;
+                lap().await?;
+            }
+            let ended = Used::by(stock.client()).await?;
+            steps.wall_ms.push((ended.script_us - began.script_us) / 1000.0);
+            steps.cpu_ms.push((ended.cpu_us - began.cpu_us) / 1000.0);
             let next = entries + n * STEP as u64;
             self.fill(next, next + STEP as u64, None).await?;
         }

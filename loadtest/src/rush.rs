@@ -269,7 +269,7 @@ impl Tally {
 }
 
 /// Tokens are signed with the data folder's secret, or with the one that the server was given.
-fn identity() -> flashsale::config::Identity {
+pub fn identity() -> flashsale::config::Identity {
     flashsale::config::Identity {
         jwt_secret: std::env::var("FLASHSALE_JWT_SECRET").ok(),
         jwt_public_key_file: vec![],

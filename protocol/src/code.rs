@@ -154,6 +154,7 @@ close_codes! {
     TooSlow = 4001, "too_slow", "The connection did not keep up with its replies.";
     Idle = 4002, "idle", "Nothing was heard from the client for too long.";
     HelloTimeout = 4003, "hello_timeout", "No hello came in time.";
+    MessageTimeout = 4004, "message_timeout", "A message was begun and not finished in time.";
     TokenExpired = 4100, "token_expired", "The token has expired.";
     TokenInvalid = 4101, "token_invalid", "The token is not valid.";
     TooManySockets = 4500, "too_many_sockets", "Too many connections for one shopper: the oldest was closed.";

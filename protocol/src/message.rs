@@ -481,22 +481,31 @@ pub struct Tick {
     /// Units that may be sold; always available + claimed + held + ordering + sold.
     pub supply: u64,
     /// Free to take.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub available: u64,
     /// Set aside for shoppers whose turn it is.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub claimed: u64,
     /// In carts.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub held: u64,
     /// In a checkout that is running.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub ordering: u64,
     /// In orders, paid or not.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub sold: u64,
     /// Of those sold, in orders that wait for payment.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub unpaid: u64,
     /// People in line.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub waiting: u64,
     /// Entries called since the sale began; subtract to follow a place (see [`Entry::position_at`]).
+    #[serde(default, skip_serializing_if = "is_none")]
     pub admitted: u64,
     /// Entries called a second, measured over the last seconds.
+    #[serde(default, skip_serializing_if = "is_still")]
     pub pace: f64,
     /// The range that the measured pace lies in.
     #[serde(default, skip_serializing_if = "is_still")]

@@ -20,7 +20,7 @@ use anyhow::Context;
 use flashsale_protocol::{Code, Reject, SaleId};
 use moka::future::Cache;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// Sales that a process keeps in memory, and for how long. Changes are also announced over pub/sub.
@@ -40,6 +40,8 @@ pub struct App {
     pub dev: bool,
     /// Cancelled when the server begins to stop: no new connections, sockets are told to move.
     pub draining: CancellationToken,
+    /// A sale was made in this process: its worker need not wait for its next look to lead it.
+    pub sale_made: Notify,
     sales: Cache<SaleId, Option<Arc<Sale>>>,
 }
 
@@ -139,12 +141,17 @@ impl Server {
             limits: config.limits.clone(),
             dev: config.dev,
             draining: CancellationToken::new(),
+            sale_made: Notify::new(),
             sales: Cache::builder()
                 .max_capacity(SALES_KEPT)
                 .time_to_live(SALE_LIFE)
                 .build(),
         });
 
+        app.hub
+            .shards
+            .start(&app)
+            .context("cannot start the threads of the sockets")?;
         let stopping = CancellationToken::new();
         let mut tasks = vec![tokio::spawn(gateway::hub::run(app.clone(), stopping.clone()))];
         let address = listener.local_addr()?;
@@ -201,11 +208,12 @@ impl Server {
     /// Stops in order: sockets move away and commands in flight are answered, workers step down, services end.
     pub async fn stop(self) {
         self.app.draining.cancel();
-        gateway::drained(&self.app).await;
+        gateway::drain(&self.app).await;
         self.stopping.cancel();
         for task in self.tasks {
             let _ = task.await;
         }
+        self.app.hub.shards.stop();
         self.app.hub.quit().await;
         self.app.stock.quit().await;
         self.app.store.close().await;

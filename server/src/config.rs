@@ -196,15 +196,30 @@ pub struct Limits {
     /// A write that takes longer closes the socket, in ms.
     #[arg(long, env = "FLASHSALE_WRITE_TIMEOUT_MS", default_value_t = 10_000)]
     pub write_timeout_ms: u64,
-    /// Personal events that may wait for one slow socket before it is closed.
-    #[arg(long, env = "FLASHSALE_EVENTS_PER_SOCKET", default_value_t = 64)]
-    pub events_per_socket: usize,
+    /// A message that is begun and not finished for this long closes the socket, in ms.
+    #[arg(long, env = "FLASHSALE_MESSAGE_TIMEOUT_MS", default_value_t = 10_000)]
+    pub message_timeout_ms: u64,
+    /// New sockets a second in this process, on average; more are asked to come back later.
+    #[arg(long, env = "FLASHSALE_HANDSHAKES_PER_S", default_value_t = 5_000)]
+    pub handshakes_per_s: u32,
+    /// Threads that own sockets; 0: one for each core.
+    #[arg(long, env = "FLASHSALE_SHARDS", default_value_t = 0)]
+    pub shards: usize,
     /// Proxies in front of the server that may be trusted to append to X-Forwarded-For; 0: believe the socket only.
     #[arg(long, env = "FLASHSALE_TRUSTED_PROXY_HOPS", default_value_t = 0)]
     pub trusted_proxy_hops: usize,
     /// When stopping: clients are told to move within this many ms.
     #[arg(long, env = "FLASHSALE_DRAIN_WINDOW_MS", default_value_t = 1_000)]
     pub drain_window_ms: u64,
+}
+
+impl Limits {
+    pub fn shards_or_cores(&self) -> usize {
+        match self.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        }
+    }
 }
 
 /// A command that has no answer by then gets `unavailable`; repeated with its id it has its one effect.

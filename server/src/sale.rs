@@ -141,16 +141,18 @@ pub struct LaneSnapshot {
 /// (see `gateway/restore.rs`). Without a socket here there is none.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Stake {
-    /// The place in line, with the quantity wanted.
-    pub place: Option<StakedPlace>,
+    pub place: Option<PlaceStake>,
     pub hold: Option<HeldStake>,
 }
 
+/// A place in line; of several the first in line is the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StakedPlace {
-    pub line: LineName,
+pub struct PlaceStake {
     pub place: u64,
     pub quantity: u32,
+    /// When it was so: news of an earlier moment are about an earlier place.
+    pub at: u64,
+    pub line: LineName,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

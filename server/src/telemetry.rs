@@ -15,6 +15,8 @@ pub mod name {
     pub const COMMAND_SECONDS: &str = "flashsale_command_seconds";
     pub const TICKS: &str = "flashsale_ticks_published_total";
     pub const FRAMES: &str = "flashsale_frames_sent_total";
+    /// Ticks that a socket was not sent because it was still owed something; it gets a newer one.
+    pub const TICKS_SKIPPED: &str = "flashsale_ticks_skipped_total";
     pub const BATCH_ITEMS: &str = "flashsale_batch_items";
     pub const STOCK: &str = "flashsale_stock_units";
     pub const QUEUE_LENGTH: &str = "flashsale_queue_length";

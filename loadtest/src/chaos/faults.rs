@@ -1,6 +1,7 @@
 //! What goes wrong, and how. Every fault heals itself before it returns: what is broken at the end of a run is our fault.
 
 use super::{
+    history::History,
     proxy::Link,
     world::{Files, World, signal},
 };
@@ -53,6 +54,11 @@ faults! {
 }
 
 impl Fault {
+    /// Whether Redis is killed and started again by it.
+    pub const fn kills_redis(self) -> bool {
+        matches!(self, Fault::RedisRestart | Fault::RedisEmpty | Fault::RedisOlder)
+    }
+
     /// Whether a lane is lost by it, so that it is rebuilt.
     pub const fn loses_lanes(self) -> bool {
         matches!(
@@ -101,6 +107,7 @@ pub async fn inject(
     fault: Fault,
     world: &mut World,
     operator: &Operator,
+    history: &History,
     rng: &mut StdRng,
 ) -> Result<String> {
     let gateway = rng.random_range(0..2usize);
@@ -112,6 +119,7 @@ pub async fn inject(
                 if fault == Fault::KillGateway { gateway } else { 2 },
                 ms(rng, 0, 2_000),
             );
+            history.killed(i);
             world.kill_server(i).await?;
             tokio::time::sleep(away).await;
             world.start_server(i).await?;
@@ -245,6 +253,7 @@ pub async fn inject(
         Fault::ClockStep => {
             let step = rng.random_range(-600_000..600_000);
             world.servers[server].clock_offset_ms = step;
+            history.killed(server);
             world.kill_server(server).await?;
             world.start_server(server).await?;
             format!("{name} by {step} ms")

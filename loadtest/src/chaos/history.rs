@@ -34,6 +34,17 @@ struct Seen {
     lines: Vec<Line>,
     orders: Vec<Acknowledged>,
     violations: Vec<(String, String)>,
+    /// Gateways that were killed, and when.
+    kills: Vec<(usize, Duration)>,
+    reconnected: Reconnected,
+}
+
+/// Shoppers whose socket died with a gateway, once hello was answered to them again.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Reconnected {
+    pub shoppers: u64,
+    /// From the kill to the last of them.
+    pub within: Duration,
 }
 
 /// Shared by all shoppers of a run.
@@ -85,6 +96,33 @@ impl History {
 
     pub fn last_reserve(&self) -> Duration {
         Duration::from_millis(self.last_reserve_ms.load(Ordering::Relaxed))
+    }
+
+    pub fn killed(&self, gateway: usize) {
+        let now = self.now();
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.kills.push((gateway, now));
+        }
+    }
+
+    /// A shopper whose connection to this gateway stood since then has another one. True: the gateway was killed.
+    pub fn came_back(&self, gateway: usize, since: Duration) -> bool {
+        let now = self.now();
+        let Ok(mut seen) = self.seen.lock() else {
+            return false;
+        };
+        let mut kills = seen.kills.iter();
+        let Some((_, killed)) = kills.find(|(which, at)| *which == gateway && *at >= since) else {
+            return false;
+        };
+        let took = now.saturating_sub(*killed);
+        seen.reconnected.shoppers += 1;
+        seen.reconnected.within = seen.reconnected.within.max(took);
+        true
+    }
+
+    pub fn reconnected(&self) -> Reconnected {
+        self.seen.lock().map(|seen| seen.reconnected).unwrap_or_default()
     }
 
     pub fn order(&self, acknowledged: Acknowledged) {

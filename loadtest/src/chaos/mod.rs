@@ -16,7 +16,7 @@ use clap::Args;
 use faults::{Bag, Fault, Operator};
 use flashsale::auth::Authority;
 use flashsale_protocol::{Role, SaleId};
-use history::History;
+use history::{History, Reconnected};
 use people::{Person, Street};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -37,6 +37,9 @@ const CLAIM_MS: u64 = 2_000;
 const PAYMENT_MS: u64 = 4_000;
 /// A fault that is not recovered from in this time counts as that.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
+/// What is promised after kill -9 of a gateway, and of a store.
+const RECONNECT_TARGET: Duration = Duration::from_secs(5);
+const STORE_TARGET: Duration = Duration::from_secs(3);
 const SELL_OUT_DEADLINE: Duration = Duration::from_secs(90);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
@@ -103,6 +106,42 @@ struct Figures {
     settled_after: Duration,
 }
 
+/// A figure with a target: its key in the JSON, what it is, the worst of the run (none: no such fault), and the target.
+type Limit = (&'static str, String, Option<Duration>, Duration);
+
+impl Figures {
+    fn limits(&self, reconnected: Reconnected) -> [Limit; 3] {
+        let worst = |of: fn(Fault) -> bool| {
+            let faults = Fault::ALL.iter().filter(|fault| of(**fault));
+            faults
+                .filter_map(|fault| self.recovery.get(fault.word()))
+                .max()
+                .copied()
+        };
+        let shoppers = reconnected.shoppers;
+        [
+            (
+                "reconnected_max_ms",
+                format!("a gateway: its shoppers are back, with their place and hold ({shoppers} were)"),
+                (shoppers > 0).then_some(reconnected.within),
+                RECONNECT_TARGET,
+            ),
+            (
+                "redis_killed_recovery_max_ms",
+                "Redis: units are taken again, after it answers".into(),
+                worst(Fault::kills_redis),
+                STORE_TARGET,
+            ),
+            (
+                "postgres_killed_recovery_max_ms",
+                "Postgres: units are taken again, after it answers".into(),
+                worst(|fault| fault == Fault::PostgresKill),
+                STORE_TARGET,
+            ),
+        ]
+    }
+}
+
 async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> Result<Figures> {
     let secret = || {
         Authority::open(
@@ -163,7 +202,7 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
             }
         };
         history.note("fault", format!("{} begins", fault.word()));
-        let done = faults::inject(fault, world, &operator, &mut rng)
+        let done = faults::inject(fault, world, &operator, history, &mut rng)
             .await
             .with_context(|| format!("the harness itself failed at {}", fault.word()))?;
         history.note("fault", format!("{} healed: {done}", fault.word()));
@@ -290,6 +329,8 @@ fn report(options: &Options, history: &History, figures: &Figures) -> Result<boo
     let mut violations = history.violations();
     violations.dedup();
     let worst = figures.recovery.values().max().copied().unwrap_or_default();
+    let reconnected = history.reconnected();
+    let limits = figures.limits(reconnected);
     println!(
         "{} commands acknowledged, {} orders seen, {} of {} units sold, {} faults, recovered within {:.2} s",
         history.commands(),
@@ -299,6 +340,13 @@ fn report(options: &Options, history: &History, figures: &Figures) -> Result<boo
         figures.faults.values().sum::<u64>(),
         worst.as_secs_f64()
     );
+    println!(
+        "after kill -9 of                                                                     at worst    target"
+    );
+    for (_, what, worst, target) in &limits {
+        let worst = worst.map_or("not done".into(), |worst| format!("{:.2} s", worst.as_secs_f64()));
+        println!("  {what:<78} {worst:>9} {:>7} s", target.as_secs());
+    }
     for (who, what) in violations.iter().take(TRACES) {
         println!("\nBROKEN {what}\n  seed {}; what {who} saw:", options.seed);
         history.trace(who).iter().for_each(|line| println!("  {line}"));
@@ -318,14 +366,17 @@ fn report(options: &Options, history: &History, figures: &Figures) -> Result<boo
             .iter()
             .map(|(word, took)| (*word, millis(took)))
             .collect();
-        let report = json!({
+        let mut report = json!({
             "seed": options.seed, "minutes": options.minutes, "faults_injected": figures.faults,
             "commands_acknowledged": history.commands(),
             "violations": violations.iter().map(|(_, what)| what).collect::<Vec<_>>(),
             "leaked_units": figures.leaked, "units_sold": figures.sold, "supply": figures.total,
             "recovery_max_ms": millis(&worst), "recovery_ms": recovery,
-            "settled_after_ms": millis(&figures.settled_after),
+            "settled_after_ms": millis(&figures.settled_after), "shoppers_reconnected": reconnected.shoppers,
         });
+        for (key, _, worst, _) in &limits {
+            report[*key] = worst.as_ref().map(millis).into();
+        }
         std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
     }
     Ok(violations.is_empty())

@@ -25,7 +25,10 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 /// A command that finds no answer for so long is given up; nothing is known of its outcome.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(45);
 const TURN_DEADLINE: Duration = Duration::from_secs(6);
-const RECONNECT_PAUSE: Duration = Duration::from_millis(600);
+/// The longest wait before the first attempt to reconnect: the browser client's `BACK_OFF_BASE_MS`.
+const RECONNECT_JITTER_MS: u64 = 1_000;
+/// Then they try more often than a browser does: what goes wrong is to be seen.
+const RECONNECT_PAUSE_MS: u64 = 600;
 /// How much the clocks of one machine may seem to differ.
 const CLOCK_MARGIN_MS: u64 = 60;
 /// How long after a refusal the news of a lost hold may come.
@@ -63,9 +66,15 @@ pub struct Person {
     lives: u32,
     name: String,
     stream: Option<WebSocketStream<TcpStream>>,
+    /// The gateway of the connection, or of the one that was lost, and since when it stood.
+    gateway: Option<(usize, Duration)>,
     events: VecDeque<ServerMessage>,
     /// What this shopper believes to hold.
     hold: Option<(CommandId, Hold)>,
+    /// Whether this shopper believes to stand in line.
+    in_line: bool,
+    /// A command has no answer yet: what a state shows may be before or after it.
+    asking: bool,
 }
 
 impl Person {
@@ -77,8 +86,11 @@ impl Person {
             lives: 0,
             name: String::new(),
             stream: None,
+            gateway: None,
             events: VecDeque::new(),
             hold: None,
+            in_line: false,
+            asking: false,
         };
         person.begin_anew();
         person
@@ -89,9 +101,15 @@ impl Person {
         self.lives += 1;
         let run = if self.street.sell_out { "last" } else { "chaos" };
         self.name = format!("{run}-{}-{}", self.number, self.lives);
-        self.stream = None;
+        self.drop_connection();
         self.events.clear();
         self.hold = None;
+        self.in_line = false;
+    }
+
+    /// Of one's own accord.
+    fn drop_connection(&mut self) {
+        (self.stream, self.gateway) = (None, None);
     }
 
     pub async fn live(mut self) {
@@ -225,7 +243,7 @@ impl Person {
         if self.rng.random_bool(0.3) {
             // The same command again, perhaps at the other gateway.
             if self.rng.random_bool(0.5) {
-                self.stream = None;
+                self.drop_connection();
             }
             match self.ask(checkout, command).await? {
                 Ok(Done::Order(again)) if again == order => {}
@@ -344,6 +362,13 @@ impl Person {
     }
 
     async fn my_turn(&mut self) -> Result<bool> {
+        self.in_line = true;
+        let turn = self.wait_in_line().await;
+        self.in_line = false;
+        turn
+    }
+
+    async fn wait_in_line(&mut self) -> Result<bool> {
         let since = Instant::now();
         while since.elapsed() < TURN_DEADLINE && !*self.street.stop.borrow() {
             match self.next_event(Duration::from_millis(500)).await {
@@ -368,6 +393,13 @@ impl Person {
 
     /// A command with its answer: repeated under the same id, on new connections, until there is one.
     async fn ask(&mut self, id: CommandId, command: Command) -> Result<Result<Done, Reject>> {
+        self.asking = true;
+        let answer = self.insist(id, command).await;
+        self.asking = false;
+        answer
+    }
+
+    async fn insist(&mut self, id: CommandId, command: Command) -> Result<Result<Done, Reject>> {
         let since = Instant::now();
         let verb = command.verb();
         loop {
@@ -452,6 +484,10 @@ impl Person {
         if let Some(event) = self.events.pop_front() {
             return Ok(Some(event));
         }
+        self.read(within).await
+    }
+
+    async fn read(&mut self, within: Duration) -> Result<Option<ServerMessage>> {
         let until = Instant::now() + within;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -478,6 +514,10 @@ impl Person {
 
     async fn reconnect(&mut self) -> Result<()> {
         let since = Instant::now();
+        if self.gateway.is_some() {
+            let pause = self.rng.random_range(0..RECONNECT_JITTER_MS);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
         loop {
             if since.elapsed() > COMMAND_DEADLINE {
                 bail!("no gateway takes me");
@@ -487,16 +527,65 @@ impl Person {
                 return Ok(());
             }
             self.stream = None;
-            let pause = self.rng.random_range(20..RECONNECT_PAUSE.as_millis() as u64);
-            self.sleep(pause).await;
+            let pause = self.rng.random_range(20..RECONNECT_PAUSE_MS);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 
+    /// By a door at random; a gateway that takes no connection is passed over, as a load balancer does it.
     async fn enter(&mut self) -> Result<Box<SaleState>> {
-        let door = self.street.doors[self.rng.random_range(0..self.street.doors.len())];
-        let from = Ipv4Addr::new(127, 1, (self.number / 200) as u8, (self.number % 200 + 1) as u8);
+        let doors = self.street.doors.len();
+        let first = self.rng.random_range(0..doors);
+        let mut gateway = first;
+        let stream = loop {
+            let connected = tokio::time::timeout(
+                ANSWER_DEADLINE,
+                connect(self.street.doors[gateway], self.address()),
+            )
+            .await?;
+            match connected {
+                Err(_) if (gateway + 1) % doors != first => gateway = (gateway + 1) % doors,
+                connected => break connected?,
+            }
+        };
         self.events.clear();
-        self.stream = Some(tokio::time::timeout(ANSWER_DEADLINE, connect(door, from)).await??);
+        self.stream = Some(stream);
+        let since = self.street.history.now();
+        let state = self.hello().await?;
+        if let Some((lost, stood_since)) = self.gateway.replace((gateway, since))
+            && self.street.history.came_back(lost, stood_since)
+            && !self.asking
+        {
+            self.compare(&state);
+        }
+        Ok(state)
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(127, 1, (self.number / 200) as u8, (self.number % 200 + 1) as u8)
+    }
+
+    /// After the death of a gateway everything is shown as it was.
+    fn compare(&self, state: &SaleState) {
+        if let Some((_, mine)) = &self.hold
+            && mine.expires_at > now_ms() + CLOCK_MARGIN_MS
+        {
+            let shown = state.hold.as_ref();
+            if !shown.is_some_and(|hold| hold.state == HoldState::Held && hold.expires_at == mine.expires_at)
+            {
+                self.violation(format!(
+                    "I5: a gateway died, and a hold until {} is shown as {shown:?}",
+                    mine.expires_at
+                ));
+            }
+        }
+        // Their turn may have come, and gone.
+        if self.in_line && state.entry.is_none() {
+            self.violation("I8: a gateway died, and a place in line is not shown".into());
+        }
+    }
+
+    async fn hello(&mut self) -> Result<Box<SaleState>> {
         let who = self.name.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
         let hello = Command::Hello {
             token: self
@@ -541,6 +630,7 @@ impl Person {
     fn see_hold(&mut self, hold: &Hold) {
         if hold.state == HoldState::Held && hold.reason == Some(Reason::Restored) {
             self.hold = Some((command_id(), hold.clone()));
+            self.in_line = false;
             return;
         }
         let Some((_, mine)) = &self.hold else { return };
@@ -571,8 +661,20 @@ impl Person {
         self.street.history.violation(&self.name, what);
     }
 
+    /// Does nothing for a while. As a page does, it hears what comes, and reconnects when the connection is lost.
     async fn sleep(&mut self, ms: u64) {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
+        let until = Instant::now() + Duration::from_millis(ms);
+        while self.stream.is_some() && Instant::now() < until {
+            match self.read(until.saturating_duration_since(Instant::now())).await {
+                Ok(event) => self.events.extend(event),
+                Err(_) => {
+                    self.stream = None;
+                    // If nobody takes it, the next command finds that out.
+                    let _ = self.reconnect().await;
+                }
+            }
+        }
+        tokio::time::sleep(until.saturating_duration_since(Instant::now())).await;
     }
 }
 
@@ -591,4 +693,15 @@ pub fn now_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shoppers_reconnect_as_the_browser_does() {
+        let client = include_str!("../../../client-wasm/src/state.rs").replace('_', "");
+        assert!(client.contains(&format!("BACKOFFBASEMS: u64 = {RECONNECT_JITTER_MS};")));
+    }
 }

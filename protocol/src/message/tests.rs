@@ -172,6 +172,27 @@ fn a_place_follows_the_tick_and_never_gets_worse() {
     assert_eq!(at(&undrawn, 8, 0), 0, "no place before places are drawn");
 }
 
+/// A tick a second is all that a shopper in line gets: RFC 6455 puts 4 bytes before a frame of 126 bytes or more.
+#[test]
+fn a_shopper_in_line_costs_few_bytes_a_second() {
+    let tick = |fields: &str| -> Tick {
+        serde_json::from_str(&format!(
+            r#"{{"sale":"{ID}","seq":1795539068180,"now":1795539068180,"starts_at":1795539068180,"ends_at":1795542668180,
+                "supply":100,"waiting":9999990,{fields}}}"#
+        ))
+        .expect("a tick")
+    };
+    let bytes = |tick| ServerMessage::Tick(tick).to_json().len() + 4;
+    let room = bytes(tick(r#""phase":"waiting","available":100"#));
+    assert!(room <= 220, "in the waiting room: {room}");
+    let line = bytes(tick(
+        r#""phase":"live","claimed":12,"held":40,"sold":48,"unpaid":5,"admitted":131072,"pace":98.5,"pace_low":90.25,
+            "pace_high":110.5,"take":0.93,"lapse":0.12,"next_lapse_at":1795539098180,"slowed":"stock_low""#,
+    ));
+    assert!(line <= 400, "in a line that moves: {line}");
+    println!("{room} bytes in the waiting room, {line} in a line that moves");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

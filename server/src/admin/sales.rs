@@ -256,12 +256,13 @@ fn split(stock: u32, lanes: u32) -> Vec<LaneInfo> {
 
 /// Writes a checked sale and opens its lanes.
 pub async fn open(app: &App, sale: &Sale) -> Result<(), Error> {
-    app.store.create_sale(sale).await?;
-    // Workers would do it within a second; so it can be joined at once.
+    // Redis first: whoever finds the sale in Postgres finds its lanes open. Without the sale nobody knows of them.
     app.stock.open_sale(sale).await?;
     for info in &sale.lanes {
         app.stock.new_lane(sale, *info).await?;
     }
+    app.store.create_sale(sale).await?;
+    app.sale_made.notify_one();
     app.sale_changed(sale.id).await
 }
 

@@ -76,6 +76,10 @@ async fn place(
             device,
             hold,
         } => (quantity, device, hold),
+        // An earlier hold's end, not this one's.
+        Begun::Is(RecordState::Expired) if app.hub.is_holding(&caller.shopper, sale.id, begun.now) => {
+            return done_before(app, caller, command, order, &digest, Begun::None).await;
+        }
         other => return done_before(app, caller, command, order, &digest, other).await,
     };
     let amount = sale.line_total(quantity).ok_or_else(|| {

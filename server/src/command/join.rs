@@ -6,7 +6,7 @@ use crate::{
     auth::Caller,
     error::Error,
     mutation::Mutation,
-    sale::{LineName, StakedPlace},
+    sale::{LineName, PlaceStake},
     stock::{At, InLine, Join, Joined, RecordState},
 };
 use flashsale_protocol::{Code, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage};
@@ -101,10 +101,11 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
     }
     let entry = super::waiting(&sale, quantity.get(), position, line, admitted, now);
     app.hub.stake(&caller.shopper, sale.id, |stake| {
-        stake.place = Some(StakedPlace {
-            line,
+        stake.place = Some(PlaceStake {
             place,
             quantity: quantity.get(),
+            at: now,
+            line,
         });
     });
     app.live

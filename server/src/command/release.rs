@@ -24,7 +24,9 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
                 .tell_others(sale.id, caller, ServerMessage::Hold(hold.clone()));
             Ok(Done::Hold(hold))
         }
-        Released::Is(RecordState::Expired) => Err(Code::HoldExpired.into()),
+        Released::Is(RecordState::Expired) if !app.hub.is_holding(&caller.shopper, sale.id, answer.now) => {
+            Err(Code::HoldExpired.into())
+        }
         Released::Is(RecordState::Ordering) => Err(Code::CheckoutRunning.into()),
         Released::Is(_) | Released::None => Err(Code::NoHold.into()),
     }

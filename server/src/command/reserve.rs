@@ -5,7 +5,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::Error,
-    sale::HeldStake,
+    sale::{HeldStake, Stake},
     stock::{How, RecordState, Reserve, Reserved},
 };
 use flashsale_protocol::{
@@ -47,11 +47,14 @@ pub async fn run(
             };
             if state == RecordState::Held {
                 app.hub.stake(&caller.shopper, sale.id, |stake| {
-                    stake.hold = Some(HeldStake {
-                        command,
-                        quantity,
-                        until,
-                    });
+                    *stake = Stake {
+                        place: None,
+                        hold: Some(HeldStake {
+                            command,
+                            quantity,
+                            until,
+                        }),
+                    };
                 });
                 app.live
                     .tell_others(sale.id, caller, ServerMessage::Hold(hold.clone()));

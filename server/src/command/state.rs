@@ -5,7 +5,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::Result,
-    sale::{HeldStake, LineName, Sale, StakedPlace},
+    sale::{HeldStake, LineName, PlaceStake, Sale},
     stock::{At, InLine, RecordState, Served, Stands, TickNumber, Turns},
     store::OrderRow,
 };
@@ -48,10 +48,11 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
             ..
         } = stands
         {
-            stake.place = Some(StakedPlace {
-                line,
+            stake.place = Some(PlaceStake {
                 place,
                 quantity,
+                at: now,
+                line,
             });
         }
         stake.hold = record

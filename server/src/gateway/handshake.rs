@@ -1,28 +1,17 @@
-//! From an HTTP request to a WebSocket: checks the handshake, takes the connection over from HTTP, and hands it to
-//! tokio-tungstenite with buffers that fit many idle sockets.
+//! From an HTTP request to a WebSocket: checks the handshake, takes the connection over from HTTP, and gives it to a shard.
 
-use super::{ClientAddress, socket};
+use super::ClientAddress;
 use crate::{app::App, rest::Problem, telemetry::name};
 use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
-use flashsale_protocol::{Code, MAX_FRAME_BYTES, Reject, SUBPROTOCOL};
+use flashsale_protocol::{Code, Reject, SUBPROTOCOL};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use std::sync::Arc;
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        handshake::derive_accept_key,
-        protocol::{Role, WebSocketConfig},
-    },
-};
-
-/// An idle socket costs its buffers: these grow when they must.
-const READ_BUFFER_BYTES: usize = 1024;
-/// Bytes that may wait in one socket for a slow client.
-const MAX_WRITE_BUFFER_BYTES: usize = 256 * 1024;
+use std::{net::TcpStream, sync::Arc};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// The WebSocket; docs/asyncapi.yaml tells what goes over it.
 #[utoipa::path(
@@ -44,6 +33,7 @@ pub async fn upgrade(
     if app.draining.is_cancelled() {
         return Err(refused(Code::Unavailable));
     }
+    app.hub.allow_handshake().map_err(Problem)?;
     let place = app
         .hub
         .enter(address)
@@ -51,18 +41,11 @@ pub async fn upgrade(
 
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        let upgraded = match upgraded.await {
-            Ok(upgraded) => TokioIo::new(upgraded),
-            Err(error) => return tracing::debug!(%error, "a client left during the handshake"),
-        };
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
-            .max_message_size(Some(MAX_FRAME_BYTES))
-            .max_frame_size(Some(MAX_FRAME_BYTES));
-        let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
-        socket::run(app, stream, place).await;
+        match upgraded.await.map(socket_of) {
+            Ok(Ok((stream, read))) => app.hub.shards.adopt(stream, read, place),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot take a connection over from HTTP"),
+            Err(error) => tracing::debug!(%error, "a client left during the handshake"),
+        }
     });
 
     let mut response = Response::new(Body::empty());
@@ -82,6 +65,19 @@ pub async fn upgrade(
         );
     }
     Ok(response)
+}
+
+/// The bare socket, and what has come over it already.
+fn socket_of(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), String> {
+    let parts = upgraded
+        .downcast::<TokioIo<tokio::net::TcpStream>>()
+        .map_err(|_| "not a TCP connection".to_owned())?;
+    let stream = parts
+        .io
+        .into_inner()
+        .into_std()
+        .map_err(|error| error.to_string())?;
+    Ok((stream, parts.read_buf.to_vec()))
 }
 
 /// The client's key, if the request is a handshake that we can answer.

@@ -1,6 +1,7 @@
 //! Who watches what: the sockets of this process, by sale, by shopper and by address, and the one subscription per sale
 //! that feeds them. Knows nothing of commands.
 
+use super::shard::{Shards, SocketRef, text_frame};
 use crate::{
     app::App,
     auth::Caller,
@@ -11,24 +12,22 @@ use crate::{
     telemetry::name,
 };
 use dashmap::DashMap;
-use flashsale_protocol::{CloseCode, Code, DeviceId, Reject, SaleId, ShopperId, Tick};
+use flashsale_protocol::{
+    CloseCode, Code, DeviceId, EntryState, HoldState, Reject, SaleId, ServerMessage, ShopperId, Tick,
+};
 use fred::{clients::SubscriberClient, prelude::*};
 use governor::{
-    DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
 use std::{
-    collections::HashMap,
     net::IpAddr,
     num::NonZeroU32,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::Bytes;
 use tokio_util::sync::CancellationToken;
 
 /// Pub/sub messages that may wait for this process before the oldest are lost.
@@ -37,76 +36,38 @@ const BACKLOG: usize = 4_096;
 const SWEEP: Duration = Duration::from_secs(20);
 /// Shoppers counted in one call.
 const ACTIVE_CHUNK: usize = 1_000;
-/// A sale's sockets are woken for a tick in this many turns, so that a command never waits behind all of them.
-const SHARDS: usize = 64;
 
 /// A tick, with the frame that is the same for every watcher.
 #[derive(Debug)]
 pub struct LiveTick {
     pub tick: Arc<Tick>,
-    pub frame: Utf8Bytes,
+    pub frame: Bytes,
 }
 
-pub type Ticks = watch::Receiver<Option<Arc<LiveTick>>>;
+/// Held for as long as somebody here watches the sale.
+pub type Interest = Arc<()>;
 
-/// What a socket is told by others than its own client.
-#[derive(Debug)]
-pub enum Event {
-    Frame(Utf8Bytes),
-    Close(CloseCode),
-}
-
-type TickSender = watch::Sender<Option<Arc<LiveTick>>>;
-
-/// A watched sale. Sockets listen to a shard each; [`spread`] brings the newest tick there.
+/// A watched sale.
+#[derive(Default)]
 struct Channel {
-    newest: TickSender,
-    shards: Arc<[TickSender]>,
+    newest: Mutex<Option<Arc<LiveTick>>>,
+    interest: Interest,
 }
 
 impl Channel {
-    fn open() -> Self {
-        let newest = TickSender::new(None);
-        let shards: Arc<[TickSender]> = (0..SHARDS).map(|_| TickSender::new(None)).collect();
-        tokio::spawn(spread(newest.subscribe(), shards.clone()));
-        Self { newest, shards }
-    }
-
     fn watched(&self) -> bool {
-        self.shards.iter().any(|shard| shard.receiver_count() > 0)
+        Arc::strong_count(&self.interest) > 1
     }
-}
-
-/// Wakes a sale's sockets shard by shard, and lets others run in between. A tick that comes meanwhile replaces the
-/// older one for those who have not had it. Ends with its channel.
-async fn spread(mut newest: Ticks, shards: Arc<[TickSender]>) {
-    while newest.changed().await.is_ok() {
-        for shard in shards.iter().filter(|shard| shard.receiver_count() > 0) {
-            shard.send_replace(newest.borrow_and_update().clone());
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-struct Socket {
-    id: u64,
-    events: mpsc::Sender<Event>,
-    /// Ends the socket even when its events are full.
-    close: CancellationToken,
-    watching: Watching,
 }
 
 /// A shopper with a socket here.
 #[derive(Default)]
 struct Present {
-    sockets: Vec<Socket>,
+    sockets: Vec<SocketRef>,
     /// The device that the newest socket has named.
     device: Option<DeviceId>,
     stakes: Vec<(SaleId, Stake)>,
 }
-
-/// The sales that a socket watches, for the count of people looking.
-type Watching = Arc<Mutex<Vec<SaleId>>>;
 
 /// A sale to subscribe to, and who waits for it.
 type Wanted = (SaleId, oneshot::Sender<()>);
@@ -118,13 +79,12 @@ pub struct Hub {
     shoppers: DashMap<ShopperId, Present>,
     addresses: Arc<DashMap<IpAddr, usize>>,
     sockets: Arc<watch::Sender<usize>>,
-    next_socket: AtomicU64,
-    next_shard: AtomicUsize,
+    pub shards: Shards,
     wanted: mpsc::UnboundedSender<Wanted>,
     wanted_rx: Mutex<Option<mpsc::UnboundedReceiver<Wanted>>>,
     per_shopper: usize,
     per_address: usize,
-    per_socket: usize,
+    handshakes: DefaultDirectRateLimiter,
     /// REST requests by shopper, and guest sessions by address.
     requests: DefaultKeyedRateLimiter<ShopperId>,
     guests: DefaultKeyedRateLimiter<IpAddr>,
@@ -150,33 +110,22 @@ impl Drop for Place {
 
 /// A socket's entry among its shopper's; taken out when dropped.
 pub struct Registration {
-    hub: Arc<App>,
+    app: Arc<App>,
     shopper: ShopperId,
-    pub id: u64,
-    pub events: mpsc::Receiver<Event>,
-    pub close: CancellationToken,
-    watching: Watching,
-}
-
-impl Registration {
-    pub fn watching(&self, sales: Vec<SaleId>) {
-        if let Ok(mut watching) = self.watching.lock() {
-            *watching = sales;
-        }
-    }
+    socket: SocketRef,
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let shoppers = &self.hub.hub.shoppers;
+        let shoppers = &self.app.hub.shoppers;
         if let Some(mut present) = shoppers.get_mut(&self.shopper) {
-            present.sockets.retain(|socket| socket.id != self.id);
+            present.sockets.retain(|socket| *socket != self.socket);
         }
         let gone = shoppers.remove_if(&self.shopper, |_, present| present.sockets.is_empty());
         // Whoever stands in line is away now, unless another gateway has a socket of theirs (see LiveMessage::Parked).
         let stakes = gone.map(|(_, present)| present.stakes).unwrap_or_default();
         for (sale, _) in stakes.into_iter().filter(|(_, stake)| stake.place.is_some()) {
-            if let Err(error) = self.hub.stock.go_away(sale, self.shopper.clone()) {
+            if let Err(error) = self.app.stock.go_away(sale, self.shopper.clone()) {
                 tracing::debug!(%sale, %error, "an absent shopper is not marked");
             }
         }
@@ -199,14 +148,12 @@ impl Hub {
             shoppers: DashMap::new(),
             addresses: Arc::default(),
             sockets: Arc::new(watch::Sender::new(0)),
-            // Names a socket among all gateways.
-            next_socket: AtomicU64::new(rand::random()),
-            next_shard: AtomicUsize::new(0),
+            shards: Shards::open(limits.shards_or_cores())?,
             wanted,
             wanted_rx: Mutex::new(Some(wanted_rx)),
             per_shopper: limits.sockets_per_shopper,
             per_address: limits.sockets_per_address,
-            per_socket: limits.events_per_socket,
+            handshakes: RateLimiter::direct(Quota::per_second(at_least_one(limits.handshakes_per_s))),
             requests: RateLimiter::keyed(
                 Quota::per_second(at_least_one(limits.commands_per_s))
                     .allow_burst(at_least_one(limits.command_burst)),
@@ -236,6 +183,18 @@ impl Hub {
         })
     }
 
+    /// Whether another socket may be opened now.
+    pub fn allow_handshake(&self) -> Result<(), Reject> {
+        self.handshakes
+            .check()
+            .map_err(|not_until| too_many(Code::Busy, &not_until))
+    }
+
+    /// How many sockets are open.
+    pub fn socket_count(&self) -> usize {
+        *self.sockets.borrow()
+    }
+
     /// Whether this shopper may make another REST request now.
     pub fn allow(&self, shopper: &ShopperId) -> Result<(), Reject> {
         self.requests
@@ -261,69 +220,44 @@ impl Hub {
     }
 
     /// Puts a socket among its shopper's. If there are too many, the oldest is closed: the newest is the one in use.
-    pub fn register(app: &Arc<App>, caller: &Caller) -> Registration {
-        let shopper = caller.shopper.clone();
+    pub fn register(app: &Arc<App>, caller: &Caller, socket: SocketRef) -> Registration {
         let hub = &app.hub;
-        let id = hub.next_socket.fetch_add(1, Ordering::Relaxed);
-        let (sender, events) = mpsc::channel(hub.per_socket);
-        let close = CancellationToken::new();
-        let mut present = hub.shoppers.entry(shopper.clone()).or_default();
+        let mut present = hub.shoppers.entry(caller.shopper.clone()).or_default();
         present.device = caller.device.clone().or(present.device.take());
-        let sockets = &mut present.sockets;
-        let watching = Watching::default();
-        sockets.push(Socket {
-            id,
-            events: sender,
-            close: close.clone(),
-            watching: watching.clone(),
-        });
-        while sockets.len() > hub.per_shopper {
-            let oldest = sockets.remove(0);
-            if oldest
-                .events
-                .try_send(Event::Close(CloseCode::TooManySockets))
-                .is_err()
-            {
-                oldest.close.cancel();
-            }
+        present.sockets.push(socket);
+        while present.sockets.len() > hub.per_shopper {
+            let oldest = present.sockets.remove(0);
+            hub.shards.close(oldest, CloseCode::TooManySockets);
         }
         drop(present);
         Registration {
-            hub: app.clone(),
-            shopper,
-            id,
-            events,
-            close,
-            watching,
+            app: app.clone(),
+            shopper: caller.shopper.clone(),
+            socket,
         }
     }
 
-    /// A sale's ticks. Returns when the subscription stands, so that nothing after it is missed.
-    pub async fn watch(&self, sale: SaleId) -> Ticks {
-        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS;
-        let ticks = self
-            .sales
-            .get(&sale)
-            .map(|channel| channel.shards[shard].subscribe());
-        if let Some(ticks) = ticks {
-            return ticks;
+    /// Sees to it that a sale's ticks come here. Returns when the subscription stands, so that nothing after it is missed.
+    pub async fn watch(&self, sale: SaleId) -> Interest {
+        let known = self.sales.get(&sale).map(|channel| channel.interest.clone());
+        if let Some(interest) = known {
+            return interest;
         }
-        let ticks = self.sales.entry(sale).or_insert_with(Channel::open).shards[shard].subscribe();
+        let interest = self.sales.entry(sale).or_default().interest.clone();
         let (done, subscribed) = oneshot::channel();
         if self.wanted.send((sale, done)).is_ok() {
             let _ = subscribed.await;
         }
-        ticks
+        interest
     }
 
     /// The newest tick of a sale that somebody here watches.
     pub fn last_tick(&self, sale: SaleId) -> Option<Arc<Tick>> {
-        self.sales
-            .get(&sale)?
-            .newest
-            .borrow()
-            .as_ref()
-            .map(|live| live.tick.clone())
+        self.last_live(sale).map(|live| live.tick.clone())
+    }
+
+    pub fn last_live(&self, sale: SaleId) -> Option<Arc<LiveTick>> {
+        self.sales.get(&sale)?.newest.lock().ok()?.clone()
     }
 
     /// Notes what a shopper has in a sale, if they have a socket here.
@@ -341,6 +275,24 @@ impl Hub {
         if stakes[at].1 == Stake::default() {
             stakes.swap_remove(at);
         }
+    }
+
+    /// Whether a shopper with a socket here was given a hold that runs still. If Redis knows another end, that is an earlier
+    /// hold's: this one was lost, which its shopper is told openly.
+    pub fn is_holding(&self, shopper: &ShopperId, sale: SaleId, now: u64) -> bool {
+        self.shoppers.get(shopper).is_some_and(|present| {
+            let mut stakes = present.stakes.iter();
+            stakes.any(|(of, stake)| *of == sale && stake.hold.is_some_and(|hold| hold.until > now))
+        })
+    }
+
+    fn note_end_of_place(&self, news: &News) {
+        let Some((sale, at)) = end_of_place(news.frame.get()) else {
+            return;
+        };
+        self.stake(&news.shopper, sale, |stake| {
+            stake.place = stake.place.filter(|place| place.at > at);
+        });
     }
 
     /// Who has what in a sale, the first in line first.
@@ -363,29 +315,49 @@ impl Hub {
         };
         let live = Arc::new(LiveTick {
             tick: Arc::new(tick),
-            frame: frame.into(),
+            frame: text_frame(frame),
         });
-        channel.newest.send_if_modified(|last| {
-            let newer = last.as_ref().is_none_or(|last| last.tick.seq < live.tick.seq);
-            if newer {
-                *last = Some(live.clone());
-            }
-            newer
-        });
+        let Ok(mut newest) = channel.newest.lock() else {
+            return;
+        };
+        if newest
+            .as_ref()
+            .is_none_or(|newest| newest.tick.seq < live.tick.seq)
+        {
+            *newest = Some(live.clone());
+            self.shards.tick(&live);
+        }
     }
 
     fn deliver_news(&self, news: &News) {
+        self.note_end_of_place(news);
         let Some(present) = self.shoppers.get(&news.shopper) else {
             return;
         };
-        let frame = Utf8Bytes::from(news.frame.get());
-        let sockets = present.sockets.iter();
-        for socket in sockets.filter(|socket| news.origin != Some(socket.id)) {
-            // A socket that does not keep up is closed: its client reconnects and asks for the state.
-            if socket.events.try_send(Event::Frame(frame.clone())).is_err() {
-                socket.close.cancel();
-            }
+        let frame = text_frame(news.frame.get().to_owned());
+        for socket in present
+            .sockets
+            .iter()
+            .filter(|socket| news.origin != Some(socket.id))
+        {
+            self.shards.event(*socket, frame.clone());
         }
+    }
+}
+
+/// The sale in which this news, of this time, ends its shopper's place in line: by a turn that was used or not, or by the
+/// hold that they have taken with it.
+fn end_of_place(frame: &str) -> Option<(SaleId, u64)> {
+    // Most news needs no second look.
+    if !frame.starts_with(r#"{"type":"entry""#) && !frame.starts_with(r#"{"type":"hold""#) {
+        return None;
+    }
+    match serde_json::from_str(frame).ok()? {
+        ServerMessage::Entry(entry) if !matches!(entry.state, EntryState::Waiting | EntryState::Admitted) => {
+            Some((entry.sale, entry.at))
+        }
+        ServerMessage::Hold(hold) if hold.state == HoldState::Held => Some((hold.sale, hold.at)),
+        _ => None,
     }
 }
 
@@ -427,7 +399,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
                 hub.requests.retain_recent();
                 hub.guests.retain_recent();
                 unsubscribe_unwatched(hub).await;
-                count_active(&app).await;
+                hub.shards.count_active();
             }
         }
     }
@@ -486,25 +458,12 @@ async fn unsubscribe_unwatched(hub: &Hub) {
     }
 }
 
-/// Tells Redis who looks at what, for the operator's number of people looking.
-async fn count_active(app: &App) {
-    let mut looking: HashMap<SaleId, Vec<String>> = HashMap::new();
-    for entry in app.hub.shoppers.iter() {
-        for socket in &entry.value().sockets {
-            for sale in socket.watching.lock().iter().flat_map(|sales| sales.iter()) {
-                looking.entry(*sale).or_default().push(entry.key().to_string());
-            }
-        }
-    }
-    if looking.is_empty() {
-        return;
-    }
+/// Tells Redis who looks at a sale, for the operator's number of people looking.
+pub async fn mark_active(app: &App, sale: SaleId, shoppers: Vec<String>) {
     let Ok(now) = app.stock.now().await else { return };
-    for (sale, shoppers) in looking {
-        for chunk in shoppers.chunks(ACTIVE_CHUNK) {
-            if let Err(error) = app.stock.mark_active(sale, now / 60_000, chunk.to_vec()).await {
-                return tracing::debug!(%error, "cannot count people looking");
-            }
+    for chunk in shoppers.chunks(ACTIVE_CHUNK) {
+        if let Err(error) = app.stock.mark_active(sale, now / 60_000, chunk.to_vec()).await {
+            return tracing::debug!(%error, "cannot count people looking");
         }
     }
 }

@@ -7,7 +7,7 @@ mod listen;
 mod openapi;
 mod operations;
 mod restore;
-mod socket;
+mod shard;
 
 use crate::{admin, app::App, rest};
 pub use address::ClientAddress;
@@ -234,8 +234,13 @@ pub async fn serve_storefront(app: Arc<App>, listener: TcpListener, web_dir: Pat
     listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 
-/// Waits until every socket has moved away, or the drain window is over.
-pub async fn drained(app: &App) {
-    let most = Duration::from_millis(app.limits.drain_window_ms) + DRAIN_GRACE;
+/// Tells every socket to move, and waits until they have, or the window is over.
+pub async fn drain(app: &App) {
+    // As long as it takes if the others take over as many in a second as this process would.
+    let sockets = app.hub.socket_count() as u64;
+    let needed_ms = sockets * 1000 / u64::from(app.limits.handshakes_per_s.max(1));
+    let window_ms = app.limits.drain_window_ms.max(needed_ms);
+    app.hub.shards.drain(window_ms);
+    let most = Duration::from_millis(window_ms) + DRAIN_GRACE;
     let _ = tokio::time::timeout(most, app.hub.no_sockets()).await;
 }

@@ -5,7 +5,7 @@ use crate::{
     app::App,
     command::{self, command_id_now},
     error::{Error, Result},
-    sale::{HeldStake, Sale, Stake, StakedPlace},
+    sale::{HeldStake, PlaceStake, Sale, Stake},
     stock::{How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
 };
 use flashsale_protocol::{
@@ -50,7 +50,7 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
     let running = record
         .as_ref()
         .is_some_and(|record| matches!(record.state, RecordState::Claim | RecordState::Ordering));
-    if running || person.value.bought > 0 || stands.value.value != Stands::Nowhere {
+    if running || stands.value.value != Stands::Nowhere {
         return Ok(());
     }
     match stake {
@@ -61,12 +61,20 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
                     .as_ref()
                     .is_none_or(|record| record.command != Some(hold.command)) =>
         {
+            // Or as an order, at another gateway.
+            if person.value.bought > 0 {
+                let orders = app.store.orders_of(shopper, Some(sale.id)).await?;
+                let command = hold.command.to_string();
+                if orders.iter().any(|order| order.hold_command == command) {
+                    return Ok(());
+                }
+            }
             regain(app, sale, shopper, hold, now).await?;
         }
         Stake {
             hold: None,
             place: Some(place),
-        } if record.is_none() => stand_again(app, sale, shopper, place).await?,
+        } => stand_again(app, sale, shopper, place).await?,
         _ => {}
     }
     Ok(())
@@ -146,7 +154,7 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
 }
 
 /// The place is gone: it is given back as it was.
-async fn stand_again(app: &App, sale: &Sale, shopper: &ShopperId, place: StakedPlace) -> Result<()> {
+async fn stand_again(app: &App, sale: &Sale, shopper: &ShopperId, place: PlaceStake) -> Result<()> {
     let quantity = place.quantity;
     let tell = |entry| {
         app.live
@@ -187,12 +195,13 @@ async fn join(
     sale: &Sale,
     shopper: &ShopperId,
     device: DeviceId,
-    staked: StakedPlace,
+    staked: PlaceStake,
 ) -> Result<bool> {
-    let StakedPlace {
+    let PlaceStake {
         line,
         place,
         quantity,
+        ..
     } = staked;
     let item = Join {
         shopper: shopper.clone(),

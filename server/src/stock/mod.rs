@@ -39,8 +39,8 @@ const BATCH: BatchLimits = BatchLimits {
 
 /// Overdue claims and holds that one call ends.
 pub const EXPIRE_BATCH: usize = 500;
-/// Entries that one admission step calls, at most.
-pub const ADMIT_BATCH: usize = 1000;
+/// Entries that one round of an admission step calls, at most: so few that no other script waits long for its scripts.
+pub const ADMIT_BATCH: usize = 250;
 /// Notes of the line's history that are taken at once.
 pub const JOURNAL_BATCH: usize = 5_000;
 

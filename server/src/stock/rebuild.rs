@@ -52,8 +52,9 @@ pub struct Settled {
 }
 
 /// Settles the records that Redis still has with the orders in Postgres: an order wins over the hold that it came from,
-/// a checkout that left no order is a hold again, and what no unit is left for is revoked, latest first.
-pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot) -> Settled {
+/// a checkout that left no order is a hold again, and what no unit is left for is revoked, latest first. So is a hold that
+/// its shopper, or their device, has reached the limit without: it had ended, and Redis has forgotten that.
+pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) -> Settled {
     let mut settled = Settled::default();
     for order in snapshot
         .orders
@@ -113,22 +114,27 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot) -> Settled {
     let mut used = 0;
     for mut record in running {
         let units = u64::from(record.quantity);
-        if used + units > free {
-            record.state = if record.state == RecordState::Claim {
-                RecordState::Lapsed
-            } else {
+        let is_hold = record.state == RecordState::Held;
+        let bought = settled.bought.get(&record.shopper).copied().unwrap_or(0);
+        let on_device = settled.devices.get(&record.device).copied().unwrap_or(0);
+        let beyond_limits = bought + units > u64::from(sale.per_shopper_limit)
+            || on_device + units > u64::from(sale.per_device_limit);
+        if used + units > free || (is_hold && beyond_limits) {
+            record.state = if is_hold {
                 RecordState::Released
+            } else {
+                RecordState::Lapsed
             };
             settled.records.push(record.clone());
             settled.revoked.push(record);
             continue;
         }
         used += units;
-        if record.state == RecordState::Claim {
-            settled.claimed += units;
-        } else {
+        if is_hold {
             settled.held += units;
             *settled.devices.entry(record.device.clone()).or_default() += units;
+        } else {
+            settled.claimed += units;
         }
         settled.records.push(record);
     }
@@ -248,25 +254,33 @@ impl Stock {
         Ok(())
     }
 
-    /// A new sale's lane. A worker may have been faster, and have opened it under a later epoch.
+    /// The lane of a sale that nobody knows of yet: nobody can stand in its line, so everybody may reserve until somebody
+    /// does. With several lanes everybody goes through the line, where a device is counted across them.
     pub async fn new_lane(&self, sale: &Sale, info: LaneInfo) -> Result<()> {
         let at = LaneRef {
             sale: sale.id,
             lane: info.lane,
             epoch: info.epoch,
         };
-        let opened = async {
-            self.lock_lane(at).await?;
-            self.open_lane(sale, info, 0, 0).await
-        };
-        match opened.await {
-            Err(Error::LaneFenced(_)) => Ok(()),
-            other => other,
-        }
+        self.lock_lane(at).await?;
+        let gate = if sale.lanes.len() == 1 { "open" } else { "line" };
+        self.write_lane(sale, info, 0, 0, gate).await
     }
 
-    /// Opens a lane that was locked, or brings a living one's settings up to date. `claimed` and `held` are what a rebuilt one starts with.
+    /// Opens a lane that was locked for its rebuild, or brings a living one's settings up to date. `claimed` and `held` are
+    /// what a rebuilt one starts with. Its gate is the line's: those who waited may be on their way back to their places.
     pub async fn open_lane(&self, sale: &Sale, info: LaneInfo, claimed: u64, held: u64) -> Result<()> {
+        self.write_lane(sale, info, claimed, held, "line").await
+    }
+
+    async fn write_lane(
+        &self,
+        sale: &Sale,
+        info: LaneInfo,
+        claimed: u64,
+        held: u64,
+        gate: &str,
+    ) -> Result<()> {
         let over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
         let args = [
             u64::from(info.epoch),
@@ -287,9 +301,9 @@ impl Stock {
             lane: info.lane,
             epoch: info.epoch,
         };
-        self.runner
-            .on_lane(&OPEN_LANE, at, args.iter().map(u64::to_string).collect())
-            .await?;
+        let mut args: Vec<String> = args.iter().map(u64::to_string).collect();
+        args.push(gate.to_owned());
+        self.runner.on_lane(&OPEN_LANE, at, args).await?;
         Ok(())
     }
 }

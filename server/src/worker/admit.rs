@@ -80,7 +80,7 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
             NOT_LIVE
         });
     }
-    if led.is_held_off() {
+    if led.is_held_off(&sale) {
         return Ok(STEP);
     }
     // The inflow is what the shop can serve: where some of those called do not come, more are called.
@@ -98,11 +98,15 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         app.live.parked(led.id, &parked).await?;
     }
     if !called.is_empty() {
-        steps.budget.spend(called.len());
+        let called_now = called.len();
+        steps.budget.spend(called_now);
         settle(led, &sale, called).await?;
-        // An inflow above what one step can call is reached with more steps.
-        let full_steps = (inflow / ADMIT_BATCH as f64).max(1.0);
-        return Ok(STEP.div_f64(full_steps));
+        // A step of more than one round goes on at once; other scripts come in between.
+        return Ok(if called_now == ADMIT_BATCH {
+            Duration::ZERO
+        } else {
+            STEP
+        });
     }
     // With several lanes everybody goes through the line: it is there that a device is counted across lanes.
     let epochs = sale.lane_refs().map(|at| at.epoch).collect();

@@ -36,6 +36,9 @@ async fn absent(led: &Led) -> Result<Duration> {
 async fn step(led: &Led) -> Result<Duration> {
     let app = &led.app;
     let sale = led.sale().await?;
+    if led.is_held_off(&sale) {
+        return Ok(STEP);
+    }
     let mut more = false;
     for at in sale.lane_refs() {
         let At { now, value: overdue } = app.stock.expire(at).await?;

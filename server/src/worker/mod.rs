@@ -34,7 +34,8 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(3);
 const RENEW: Duration = Duration::from_millis(700);
-/// How long nobody is called after a lane's new life.
+/// How long nobody is called and no hold ends after a lane's new life: gateways come first, who know whose place was lost
+/// with it, and whose hold in it is an older one than they have given.
 const HOLD_OFF: Duration = Duration::from_millis(700);
 /// Looks, one a second, after which a lane that disagrees with Postgres is rebuilt.
 const APART_TIMES: u32 = 4;
@@ -49,8 +50,8 @@ pub struct Led {
     pub token: String,
     /// Units in unpaid orders, by Postgres' last word.
     unpaid: AtomicU64,
-    /// Until then nobody is called: gateways bring back places in line that were lost with a lane.
-    held_off: Mutex<Option<Instant>>,
+    /// The lanes' epochs when they were last looked at, and until when their new lives are left alone.
+    held_off: Mutex<(Vec<u32>, Option<Instant>)>,
     /// Units have come back: the next in line need not wait for the next step.
     pub freed: Notify,
     /// The share of turns that nobody used lately, in millionths.
@@ -71,17 +72,18 @@ impl Led {
         self.unpaid.load(Ordering::Relaxed)
     }
 
-    /// Calls nobody for a moment, after a lane has begun a new life.
-    pub fn hold_off(&self) {
-        if let Ok(mut held_off) = self.held_off.lock() {
-            *held_off = Some(Instant::now() + HOLD_OFF);
+    /// Whether a lane of this sale has begun a new life a moment ago, whoever has opened it.
+    pub fn is_held_off(&self, sale: &Sale) -> bool {
+        let Ok(mut held_off) = self.held_off.lock() else {
+            return false;
+        };
+        let (known, until) = &mut *held_off;
+        let epochs: Vec<u32> = sale.lane_refs().map(|at| at.epoch).collect();
+        if *known != epochs {
+            *until = (!known.is_empty()).then(|| Instant::now() + HOLD_OFF);
+            *known = epochs;
         }
-    }
-
-    pub fn is_held_off(&self) -> bool {
-        self.held_off
-            .lock()
-            .is_ok_and(|until| until.is_some_and(|until| Instant::now() < until))
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Whether a lane has disagreed with Postgres for so long that nothing in flight explains it.
@@ -121,6 +123,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => break,
             _ = look.tick() => {}
+            () = app.sale_made.notified() => {}
         }
         led.retain(|_, (task, _)| !task.is_finished());
         let sales = match app.store.sales_to_lead().await {

@@ -87,7 +87,6 @@ async fn compare(led: &Led) -> Result<()> {
         .await?
         .ok_or_else(|| Error::unexpected("a sale has vanished"))?;
     if open(app, &sale).await? {
-        led.hold_off();
         return Ok(());
     }
     let waiting = app.store.units_to_return(led.id).await?;
@@ -115,7 +114,6 @@ async fn compare(led: &Led) -> Result<()> {
             rebuild(app, &sale, at, at.epoch).await?;
             app.forget_sale(led.id).await;
             app.live.reopened(led.id).await?;
-            led.hold_off();
         }
     }
     let gauges = [
@@ -164,7 +162,7 @@ async fn rebuild(app: &App, sale: &Sale, at: LaneRef, above: u32) -> Result<()> 
     let records = app.stock.lock_lane(at).await?;
     // Now that nothing moves: units that came back between these two would be counted as sold, and never come again.
     let snapshot = app.store.lane_snapshot(at).await?;
-    let settled = settle(records, &snapshot);
+    let settled = settle(records, &snapshot, sale);
     app.stock.refill_lane(at, &settled, &snapshot).await?;
     app.stock
         .open_lane(sale, snapshot.info, settled.claimed, settled.held)

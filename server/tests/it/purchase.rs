@@ -6,7 +6,7 @@ use flashsale_protocol::{
 };
 use serde_json::json;
 
-fn reserve(sale: SaleId) -> Command {
+pub fn reserve(sale: SaleId) -> Command {
     Command::Reserve {
         sale,
         quantity: Quantity::ONE,
@@ -68,6 +68,32 @@ async fn a_shopper_joins_is_called_reserves_checks_out_and_pays_and_the_order_is
         .expect("Postgres")
         .expect("the order");
     assert_eq!((row.status, row.quantity), (OrderStatus::Confirmed, 1));
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_sale_made_a_moment_ago_sells_without_a_line_until_somebody_waits() {
+    // No worker: whatever the gate is, it was so from the beginning.
+    let world = World::with(&["--roles", "gateway"]).await;
+    let join = |sale| Command::Join {
+        sale,
+        quantity: Quantity::ONE,
+    };
+    let (mut first, mut second) = (world.shopper("u1").await, world.shopper("u2").await);
+    let sale = world.sale(json!({ "total_stock": 3 })).await;
+    first.ok(reserve(sale)).await;
+    second.ok(join(sale)).await;
+    let mut third = world.shopper("u3").await;
+    assert_eq!(
+        third.ask(reserve(sale)).await.expect_err("second waits").code,
+        Code::JoinFirst
+    );
+    // With several lanes a device is counted in the line: nobody goes past it.
+    let lanes = world.sale(json!({ "total_stock": 3, "lanes": 2 })).await;
+    assert_eq!(
+        third.ask(reserve(lanes)).await.expect_err("no line yet").code,
+        Code::JoinFirst
+    );
     world.server.stop().await;
 }
 

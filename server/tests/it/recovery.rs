@@ -2,7 +2,7 @@
 //! harness (`loadtest chaos`) does this to whole processes; here it is done to one sale, step by step.
 
 use crate::harness::{Client, World};
-use crate::purchase::{checkout, join_and_reserve};
+use crate::purchase::{checkout, join_and_reserve, reserve};
 use flashsale::stock::rebuild::LaneLife;
 use flashsale_protocol::{
     Code, Command, Done, EntryState, Hold, HoldState, Quantity, Reason, Role, SaleId, ServerMessage,
@@ -25,6 +25,41 @@ async fn forget_everything(world: &World) {
         .await
         .expect("Redis");
     let _: () = stock.client().del(keys).await.expect("Redis");
+}
+
+/// A key of the sale's only lane.
+fn lane_key(world: &World, kind: &str, sale: SaleId) -> String {
+    let key = world.server.app.stock.keys().live(sale);
+    key.replace("live:{", &format!("{kind}:{{")).replace('}', ".0}")
+}
+
+/// What Redis knows of a shopper's hold.
+async fn record(world: &World, sale: SaleId, who: &str) -> String {
+    let client = world.server.app.stock.client();
+    client
+        .hget(lane_key(world, "holds", sale), who)
+        .await
+        .expect("Redis")
+}
+
+/// A replica that has not got the last moment takes over: the shopper's record is an earlier one.
+async fn roll_back(world: &World, sale: SaleId, who: &str, record: String) {
+    let client = world.server.app.stock.client();
+    let set: i64 = client
+        .hset(lane_key(world, "holds", sale), (who, record))
+        .await
+        .expect("Redis");
+    assert_eq!(set, 0, "there was a record");
+}
+
+/// The lane is from another life of Redis.
+async fn another_life(world: &World, sale: SaleId) {
+    let client = world.server.app.stock.client();
+    let set: i64 = client
+        .hset(lane_key(world, "stock", sale), ("run", "another"))
+        .await
+        .expect("Redis");
+    assert_eq!(set, 0, "the field was there");
 }
 
 async fn hold(client: &mut Client, find: impl Fn(&Hold) -> bool) -> Hold {
@@ -106,19 +141,7 @@ async fn a_lane_of_another_life_of_redis_is_refused_at_once_and_comes_back_with_
     let app = &world.server.app;
     let before = app.sale(sale).await.expect("the sale");
     let at = before.lane_refs().next().expect("a lane");
-    let key = app
-        .stock
-        .keys()
-        .live(sale)
-        .replace("live:{", "stock:{")
-        .replace('}', ".0}");
-    let set: i64 = app
-        .stock
-        .client()
-        .hset(key, ("run", "another"))
-        .await
-        .expect("Redis");
-    assert_eq!(set, 0, "the field was there");
+    another_life(&world, sale).await;
     assert_eq!(app.stock.probe_lane(at).await.expect("Redis"), LaneLife::Lost);
     let refused = app.stock.expire(at).await.expect_err("lost");
     assert!(matches!(refused, flashsale::error::Error::LaneLost), "{refused}");
@@ -130,6 +153,81 @@ async fn a_lane_of_another_life_of_redis_is_refused_at_once_and_comes_back_with_
     assert!(after.lanes[0].epoch > at.epoch);
     let old = app.stock.expire(at).await.expect_err("fenced");
     assert!(matches!(old, flashsale::error::Error::LaneFenced(_)), "{old}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_of_an_earlier_hold_is_not_told_as_the_end_of_a_hold_that_was_lost() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "hold_ms": 1_000 })).await;
+    let mut holder = world.shopper("holder").await;
+    holder.watch(sale).await;
+    holder.insist(reserve(sale)).await;
+    hold(&mut holder, |hold| hold.state == HoldState::Expired).await;
+    let earlier = record(&world, sale, "holder").await;
+    assert!(earlier.starts_with("expired "), "{earlier}");
+    assert_eq!(
+        holder
+            .ask(Command::Release { sale })
+            .await
+            .expect_err("over")
+            .code,
+        Code::HoldExpired
+    );
+
+    holder.insist(reserve(sale)).await;
+    roll_back(&world, sale, "holder", earlier).await;
+    for command in [
+        Command::Release { sale },
+        Command::Checkout { sale, payment: None },
+    ] {
+        assert_eq!(holder.ask(command).await.expect_err("lost").code, Code::NoHold);
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_has_bought_before_has_their_place_in_line_again_too() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "per_shopper_limit": 2 })).await;
+    let mut buyer = world.shopper("buyer").await;
+    buyer.watch(sale).await;
+    buyer.insist(reserve(sale)).await;
+    checkout(&mut buyer, sale).await;
+    join(&mut buyer, sale).await;
+    forget_everything(&world).await;
+    buyer
+        .until(|message| match message {
+            ServerMessage::Entry(entry) if entry.reason == Some(Reason::Restored) => Some(()),
+            _ => None,
+        })
+        .await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_hold_that_comes_back_is_revoked_where_its_shopper_has_bought_up_to_the_limit() {
+    let world = World::start().await;
+    let sale = world
+        .sale(json!({ "total_stock": 3, "per_shopper_limit": 1 }))
+        .await;
+    let mut holder = world.shopper("holder").await;
+    holder.watch(sale).await;
+    holder.insist(reserve(sale)).await;
+    let earlier = record(&world, sale, "holder").await;
+    holder.ok(Command::Release { sale }).await;
+    holder.insist(reserve(sale)).await;
+    checkout(&mut holder, sale).await;
+
+    roll_back(&world, sale, "holder", earlier).await;
+    another_life(&world, sale).await;
+    let revoked = hold(&mut holder, |hold| hold.state == HoldState::Revoked).await;
+    assert_eq!(revoked.reason, Some(Reason::StockLost));
+    let facts = world.facts(sale).await;
+    assert_eq!(
+        (&facts["sold"], &facts["held"], &facts["available"]),
+        (&json!(1), &json!(0), &json!(2))
+    );
     world.server.stop().await;
 }
 

@@ -294,6 +294,7 @@ impl<'a> Run<'a> {
         prop_assert_eq!(run.lane.lock(run.books.epoch), Ok(()));
         let opened = run.lane.open(&run.sale, &run.books.snapshot(1));
         prop_assert_eq!(opened, Ok(()));
+        run.lane.gate_open = run.sale.lanes.len() == 1;
         if terms.gate_open {
             run.open_gate(run.at(false), 0).await?;
         }
@@ -1125,7 +1126,7 @@ impl<'a> Run<'a> {
                     ..
                 } => {
                     let snapshot = self.books.snapshot(epoch);
-                    let settled = settle(records.clone(), &snapshot);
+                    let settled = settle(records.clone(), &snapshot, &self.sale);
                     let answer = self.stock.refill_lane(at, &settled, &snapshot).await;
                     // With nothing to write there is nothing to be refused.
                     let idle = settled.records.is_empty() && snapshot.orders.is_empty();

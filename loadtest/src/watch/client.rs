@@ -1,0 +1,436 @@
+//! A process full of watching shoppers: one thread, one epoll instance, no more work a frame than finding its number.
+//! Measures between two lines on its standard input, and answers each with a line of JSON.
+
+use super::{RemoteEnd, now_us};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use flashsale::auth::Authority;
+use flashsale_protocol::{Command, Request, Role, SaleId};
+use hdrhistogram::Histogram;
+use nix::{
+    errno::Errno,
+    sys::{
+        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+        socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt},
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    io::{self, BufRead, Read, Write},
+    net::{SocketAddrV4, TcpStream},
+    path::PathBuf,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+use tokio_tungstenite::tungstenite::protocol::frame::{
+    Frame,
+    coding::{Data, OpCode},
+};
+
+/// Handshakes that are under way at the same time.
+const CONNECTS_AT_ONCE: usize = 400;
+const CONNECT_DEADLINE: Duration = Duration::from_secs(180);
+/// Source addresses, so that no limit per address is met that real shoppers would not meet.
+const SOURCES: usize = 199;
+const TOKEN_LIFE: Duration = Duration::from_secs(2 * 3600);
+const SCRATCH_BYTES: usize = 64 * 1024;
+const INPUT: u64 = u64::MAX;
+
+#[derive(Args)]
+pub struct Options {
+    #[arg(long)]
+    address: SocketAddrV4,
+    #[arg(long)]
+    sockets: usize,
+    /// The number of the first shopper here.
+    #[arg(long)]
+    first: usize,
+    /// Says hello and watches this sale; without it, only the handshake is done.
+    #[arg(long)]
+    sale: Option<SaleId>,
+    /// Stands in line as well.
+    #[arg(long)]
+    join: bool,
+    #[arg(long)]
+    data_dir: PathBuf,
+}
+
+/// What a client process answers.
+#[derive(Debug, Serialize, Deserialize, Default)]
+pub struct Report {
+    pub open: usize,
+    pub lost: usize,
+    pub connect_s: f64,
+    pub cpu_s: f64,
+    pub frames: u64,
+    pub bytes: u64,
+    /// Ticks with a number below or equal to one that the socket had: I10 is broken.
+    pub went_back: u64,
+    /// Frames that are no ticks.
+    pub personal: u64,
+    /// Delivery times in µs, as [value, count] pairs.
+    pub delays: Vec<(u64, u64)>,
+}
+
+enum Stage {
+    Upgrading,
+    Greeting,
+    Joining,
+    Open,
+}
+
+struct Socket {
+    stream: TcpStream,
+    stage: Stage,
+    number: usize,
+    /// A frame (or an answer to the handshake) that is not there to its end.
+    part: Vec<u8>,
+    seen: u64,
+}
+
+struct Client {
+    options: Options,
+    authority: Option<Authority>,
+    epoll: Epoll,
+    sockets: Vec<Option<Socket>>,
+    open: usize,
+    pending: usize,
+    lost: usize,
+    report: Report,
+    delays: Histogram<u64>,
+}
+
+pub fn run(options: Options) -> Result<bool> {
+    let authority = options
+        .sale
+        .map(|_| Authority::open(&crate::rush::identity(), &options.data_dir))
+        .transpose()?;
+    let mut client = Client {
+        authority,
+        epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+        sockets: Vec::with_capacity(options.sockets),
+        open: 0,
+        pending: 0,
+        lost: 0,
+        report: Report::default(),
+        delays: Histogram::new_with_bounds(1, 120_000_000, 3)?,
+        options,
+    };
+    client.connect()?;
+    client.answer(&client.taken())?;
+    let (lines, line) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    loop {
+        client.turn(10)?;
+        match line.try_recv() {
+            Ok(word) if word == "begin" => client.begin(),
+            Ok(word) if word == "end" => {
+                let report = client.taken();
+                client.answer(&report)?;
+            }
+            Ok(_) | Err(mpsc::TryRecvError::Disconnected) => return Ok(true),
+            Err(mpsc::TryRecvError::Empty) => {}
+        }
+    }
+}
+
+impl Client {
+    fn begin(&mut self) {
+        self.report = Report {
+            connect_s: self.report.connect_s,
+            ..Report::default()
+        };
+        self.delays.reset();
+    }
+
+    fn taken(&self) -> Report {
+        Report {
+            open: self.open,
+            lost: self.lost,
+            connect_s: self.report.connect_s,
+            cpu_s: super::cpu_of(std::process::id())
+                .unwrap_or_default()
+                .as_secs_f64(),
+            frames: self.report.frames,
+            bytes: self.report.bytes,
+            went_back: self.report.went_back,
+            personal: self.report.personal,
+            delays: self
+                .delays
+                .iter_recorded()
+                .map(|value| (value.value_iterated_to(), value.count_at_value()))
+                .collect(),
+        }
+    }
+
+    fn answer(&self, report: &Report) -> Result<()> {
+        println!("{}", serde_json::to_string(report)?);
+        io::stdout().flush()?;
+        Ok(())
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        let began = Instant::now();
+        while self.open + self.lost < self.options.sockets {
+            while self.pending < CONNECTS_AT_ONCE && self.sockets.len() < self.options.sockets {
+                self.dial(self.sockets.len())?;
+            }
+            self.turn(50)?;
+            if began.elapsed() > CONNECT_DEADLINE {
+                bail!(
+                    "{} of {} sockets were open in time",
+                    self.open,
+                    self.options.sockets
+                );
+            }
+        }
+        self.report.connect_s = began.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn dial(&mut self, index: usize) -> Result<()> {
+        let number = self.options.first + index;
+        let fd = socket(
+            AddressFamily::Inet,
+            SockType::Stream,
+            SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
+        setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+        let from = SockaddrIn::new(
+            127,
+            0,
+            (number / SOURCES / 100 % 250) as u8,
+            2 + (number % SOURCES) as u8,
+            0,
+        );
+        bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &from)?;
+        match connect(
+            std::os::fd::AsRawFd::as_raw_fd(&fd),
+            &SockaddrIn::from(self.options.address),
+        ) {
+            Ok(()) | Err(Errno::EINPROGRESS) => {}
+            Err(error) => return Err(error).context("cannot connect"),
+        }
+        let stream = TcpStream::from(fd);
+        let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        self.epoll.add(&stream, EpollEvent::new(edges, index as u64))?;
+        self.sockets.push(Some(Socket {
+            stream,
+            stage: Stage::Upgrading,
+            number,
+            part: Vec::new(),
+            seen: 0,
+        }));
+        self.pending += 1;
+        Ok(())
+    }
+
+    fn turn(&mut self, timeout_ms: u16) -> Result<()> {
+        let mut events = [EpollEvent::empty(); 512];
+        let ready = match self.epoll.wait(&mut events, EpollTimeout::from(timeout_ms)) {
+            Ok(ready) => ready,
+            Err(Errno::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let mut scratch = vec![0; SCRATCH_BYTES];
+        for event in &events[..ready] {
+            if event.data() == INPUT {
+                continue;
+            }
+            self.ready(event.data() as usize, event.events(), &mut scratch)?;
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, index: usize, events: EpollFlags, scratch: &mut [u8]) -> Result<()> {
+        let Some(mut socket) = self.sockets[index].take() else {
+            return Ok(());
+        };
+        let opened = matches!(socket.stage, Stage::Open);
+        if matches!(socket.stage, Stage::Upgrading)
+            && events.contains(EpollFlags::EPOLLOUT)
+            && socket.seen == 0
+        {
+            let request = format!(
+                "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+                self.options.address
+            );
+            // A new socket takes this much; one that failed to connect says so here.
+            if socket.stream.write_all(request.as_bytes()).is_err() {
+                return self.lose(opened);
+            }
+            socket.seen = 1;
+        }
+        loop {
+            match socket.stream.read(scratch) {
+                Ok(0) => return self.lose(opened),
+                Ok(read) => {
+                    if !self.take(&mut socket, &scratch[..read])? {
+                        return self.lose(opened);
+                    }
+                    // Less than there was room for: that was all.
+                    if read < scratch.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return self.lose(opened),
+            }
+        }
+        if !opened && matches!(socket.stage, Stage::Open) {
+            self.open += 1;
+            self.pending -= 1;
+        }
+        self.sockets[index] = Some(socket);
+        Ok(())
+    }
+
+    fn lose(&mut self, opened: bool) -> Result<()> {
+        if opened {
+            self.open -= 1;
+        } else {
+            self.pending -= 1;
+        }
+        self.lost += 1;
+        Ok(())
+    }
+
+    /// False: the server said something that ends it.
+    fn take(&mut self, socket: &mut Socket, bytes: &[u8]) -> Result<bool> {
+        let whole;
+        let mut bytes = if socket.part.is_empty() {
+            bytes
+        } else {
+            socket.part.extend_from_slice(bytes);
+            whole = std::mem::take(&mut socket.part);
+            &whole
+        };
+        if matches!(socket.stage, Stage::Upgrading) {
+            let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+                socket.part = bytes.to_vec();
+                return Ok(true);
+            };
+            if !bytes.starts_with(b"HTTP/1.1 101") {
+                return Ok(false);
+            }
+            socket.seen = 0;
+            bytes = &bytes[end + 4..];
+            if !self.greet(socket)? {
+                return Ok(false);
+            }
+        }
+        while let Some((code, payload, size)) = frame(bytes) {
+            bytes = &bytes[size..];
+            match code {
+                1 if !self.text(socket, payload, size)? => return Ok(false),
+                8 => return Ok(false),
+                _ => {}
+            }
+        }
+        socket.part = bytes.to_vec();
+        Ok(true)
+    }
+
+    fn greet(&self, socket: &mut Socket) -> Result<bool> {
+        let (Some(authority), Some(sale)) = (&self.authority, self.options.sale) else {
+            socket.stage = Stage::Open;
+            return Ok(true);
+        };
+        let wrong = |error| anyhow::anyhow!("{error}");
+        let who = format!("watch-{:07}", socket.number).parse().map_err(wrong)?;
+        let device = format!("device-{:07}", socket.number).parse().map_err(wrong)?;
+        let hello = Command::Hello {
+            token: authority.issue(who, Role::Shopper, None, TOKEN_LIFE)?,
+            device: Some(device),
+            resume: vec![sale],
+        };
+        socket.stage = Stage::Greeting;
+        say(socket, hello)
+    }
+
+    fn text(&mut self, socket: &mut Socket, payload: &[u8], size: usize) -> Result<bool> {
+        const TICK: &[u8] = br#"{"type":"tick""#;
+        if payload.starts_with(TICK) {
+            if let Some(seq) = number_after(payload, br#""seq":"#) {
+                self.report.frames += 1;
+                self.report.bytes += size as u64;
+                if seq <= socket.seen {
+                    self.report.went_back += 1;
+                }
+                socket.seen = seq;
+                // The numbers of the bench's own ticks are times.
+                if seq > RemoteEnd::FIRST_TIME_US {
+                    self.delays.saturating_record(now_us().saturating_sub(seq).max(1));
+                }
+            }
+            return Ok(true);
+        }
+        let refused = payload.windows(8).any(|eight| eight == br#""error":"#);
+        match socket.stage {
+            Stage::Greeting | Stage::Joining if refused => {
+                // Once in a while: the reason is what one wants to see.
+                if self.lost == 0 {
+                    println!("refused: {}", String::from_utf8_lossy(payload));
+                }
+                return Ok(false);
+            }
+            Stage::Greeting if self.options.join => {
+                let sale = self.options.sale.context("--join needs --sale")?;
+                socket.stage = Stage::Joining;
+                return say(
+                    socket,
+                    Command::Join {
+                        sale,
+                        quantity: Default::default(),
+                    },
+                );
+            }
+            Stage::Greeting | Stage::Joining => socket.stage = Stage::Open,
+            _ => {
+                self.report.personal += 1;
+                self.report.bytes += size as u64;
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn say(socket: &mut Socket, command: Command) -> Result<bool> {
+    let request = Request {
+        id: crate::shopper::command_id(),
+        command,
+    };
+    let mut frame = Frame::message(request.to_json(), OpCode::Data(Data::Text), true);
+    frame.header_mut().mask = Some(rand::random());
+    let mut bytes = Vec::new();
+    frame.format(&mut bytes)?;
+    Ok(socket.stream.write_all(&bytes).is_ok())
+}
+
+/// A server's frame at the beginning of the bytes: its opcode, payload and whole size.
+fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let short = *bytes.get(1)? as usize & 0x7f;
+    let (head, length) = match short {
+        126 => (4, u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?) as usize),
+        127 => (
+            10,
+            u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize,
+        ),
+        short => (2, short),
+    };
+    Some((bytes[0] & 0x0f, bytes.get(head..head + length)?, head + length))
+}
+
+fn number_after(text: &[u8], name: &[u8]) -> Option<u64> {
+    let at = text.windows(name.len()).position(|window| window == name)? + name.len();
+    let digits = text[at..].iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}

@@ -1,0 +1,403 @@
+//! One connection: what it has said and is owed, and the limits it lives under. Does no waiting: it is asked for its next
+//! request when there may be one, and given what to send.
+
+use super::{
+    inbound::{Heard, Inbound, Turn},
+    outbox::Outbox,
+};
+use crate::{
+    auth::Caller,
+    config::Limits,
+    gateway::hub::{Place, Registration, at_least_one, too_many},
+    telemetry::name,
+};
+use flashsale_protocol::{
+    CloseCode, Code, CommandId, Malformed, Outcome, Reject, Request, SaleId, ServerMessage,
+};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Read,
+    net::{Shutdown, TcpStream},
+    sync::Arc,
+};
+use tokio_tungstenite::tungstenite::{
+    Bytes, Error as WsError, Message,
+    error::{CapacityError, ProtocolError},
+    protocol::{
+        CloseFrame,
+        frame::{
+            Frame,
+            coding::{CloseCode as WsCloseCode, Data, OpCode},
+        },
+    },
+};
+
+/// Command ids that a connection remembers, to refuse one that comes back with other contents.
+const REMEMBERED_COMMANDS: usize = 32;
+/// Bytes that may wait for a client which does not keep up; one more closes its socket.
+const MAX_OWED_BYTES: usize = 256 * 1024;
+/// How long a client may take to answer a close.
+const CLOSE_TIMEOUT_MS: u64 = 2_000;
+
+/// Times are ms since the shard's start.
+pub struct Connection {
+    pub id: u64,
+    pub stream: TcpStream,
+    pub session: Option<Session>,
+    pub watched: Vec<Watched>,
+    /// Events that came before the welcome was sent.
+    pub early: Vec<Bytes>,
+    /// A command is being carried out: the next one waits.
+    pub running: bool,
+    /// In which slot of the wheel the connection stands.
+    pub armed: u64,
+    /// Told to move; closed at this time.
+    pub leaves_at: Option<u64>,
+    inbound: Inbound,
+    outbox: Outbox,
+    rate: DefaultDirectRateLimiter,
+    offences: u32,
+    remembered: VecDeque<(CommandId, u64)>,
+    opened: u64,
+    heard: u64,
+    /// Since when a message is unfinished.
+    unfinished: Option<u64>,
+    /// Since when the client takes nothing of what it is owed.
+    blocked: Option<u64>,
+    /// Since when the connection is being closed.
+    closing: Option<u64>,
+    _place: Place,
+}
+
+pub struct Session {
+    pub caller: Arc<Caller>,
+    /// Held for as long as the socket counts among its shopper's.
+    pub _registration: Registration,
+}
+
+/// A sale that a connection watches.
+pub struct Watched {
+    pub sale: SaleId,
+    /// Where the connection stands among the sale's watchers in this shard.
+    pub at: usize,
+    /// The newest tick that this client has seen: in a state or by itself.
+    pub seen: u64,
+}
+
+/// How a connection ends.
+#[derive(Debug)]
+pub enum End {
+    /// We close it, and say why.
+    Close(CloseCode),
+    /// The client has closed it, and has our answer.
+    Closed,
+    /// The client is gone.
+    Gone,
+}
+
+/// What a turn of reading has brought.
+pub enum Next {
+    Request(Request),
+    /// Nothing now; the socket will say when there is more.
+    Nothing,
+    /// The turn is over, and there may be more.
+    Later,
+}
+
+impl Connection {
+    pub fn new(id: u64, stream: TcpStream, read: Vec<u8>, place: Place, limits: &Limits, now: u64) -> Self {
+        let quota = Quota::per_second(at_least_one(limits.commands_per_s))
+            .allow_burst(at_least_one(limits.command_burst));
+        Self {
+            id,
+            stream,
+            session: None,
+            watched: Vec::new(),
+            early: Vec::new(),
+            running: false,
+            armed: 0,
+            leaves_at: None,
+            inbound: Inbound::new(read),
+            outbox: Outbox::default(),
+            rate: RateLimiter::direct(quota),
+            offences: 0,
+            remembered: VecDeque::new(),
+            opened: now,
+            heard: now,
+            unfinished: None,
+            blocked: None,
+            closing: None,
+            _place: place,
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------------------- coming in
+
+    /// Reads up to the next request that has to be carried out. Malformed and too fast ones are refused here.
+    pub fn next(&mut self, limits: &Limits, turn: &mut Turn, now: u64) -> Result<Next, End> {
+        if self.closing.is_some() {
+            return self.discard();
+        }
+        loop {
+            let mut answers = Vec::new();
+            let heard = self.inbound.read(&mut &self.stream, turn, &mut answers);
+            if !answers.is_empty() {
+                self.send(&[&answers], now)?;
+            }
+            let next = match heard {
+                Heard::Message(message) => {
+                    self.heard = now;
+                    self.message(message, limits, now)?.map(Next::Request)
+                }
+                Heard::Nothing => Some(Next::Nothing),
+                Heard::Later => Some(Next::Later),
+                Heard::Failed(error) => return Err(end_of(&error)),
+            };
+            self.unfinished = self.inbound.is_busy().then(|| self.unfinished.unwrap_or(now));
+            if let Some(next) = next {
+                return Ok(next);
+            }
+        }
+    }
+
+    fn message(&mut self, message: Message, limits: &Limits, now: u64) -> Result<Option<Request>, End> {
+        self.unfinished = None;
+        match message {
+            Message::Text(text) => self.request(&text, limits, now),
+            Message::Binary(_) => self
+                .offence(None, Code::BinaryFrame.into(), limits, now)
+                .map(|()| None),
+            // Pings are answered by the protocol engine; they count as commands do.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => match self.rate.check() {
+                Ok(()) => Ok(None),
+                Err(_) => self.count_offence(limits).map(|()| None),
+            },
+            Message::Close(_) => Err(End::Closed),
+        }
+    }
+
+    fn request(&mut self, text: &str, limits: &Limits, now: u64) -> Result<Option<Request>, End> {
+        let refused = if let Err(not_until) = self.rate.check() {
+            let id = Request::parse(text).ok().map(|request| request.id);
+            (id, too_many(Code::TooManyCommands, &not_until))
+        } else {
+            match Request::parse(text) {
+                Ok(request) if self.reused(&request) => (Some(request.id), Code::CommandIdReused.into()),
+                Ok(request) => return Ok(Some(request)),
+                Err(Malformed { id, code, message }) => (id, Reject::because(code, message)),
+            }
+        };
+        self.offence(refused.0, refused.1, limits, now)?;
+        Ok(None)
+    }
+
+    /// Whether this id has come before with other contents. What it had then is remembered as a digest.
+    fn reused(&mut self, request: &Request) -> bool {
+        let mut hasher = DefaultHasher::new();
+        request.command.hash(&mut hasher);
+        let digest = hasher.finish();
+        if let Some((_, known)) = self.remembered.iter().find(|(id, _)| *id == request.id) {
+            return *known != digest;
+        }
+        if self.remembered.len() == REMEMBERED_COMMANDS {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back((request.id, digest));
+        false
+    }
+
+    /// While closing: what comes is bytes without meaning, up to the client's end.
+    fn discard(&mut self) -> Result<Next, End> {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err(End::Gone),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(Next::Nothing),
+                Err(_) => return Err(End::Gone),
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------------------- going out
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Whether nothing is owed, so that a tick may leave now.
+    pub fn keeps_up(&self) -> bool {
+        self.outbox.is_empty() && self.closing.is_none()
+    }
+
+    pub fn send(&mut self, frames: &[&[u8]], now: u64) -> Result<(), End> {
+        if self.closing.is_some() {
+            return Ok(());
+        }
+        self.outbox
+            .send(&mut &self.stream, frames)
+            .map_err(|_| End::Gone)?;
+        self.note_blocked(now);
+        if self.outbox.len() > MAX_OWED_BYTES {
+            return Err(End::Close(CloseCode::TooSlow));
+        }
+        Ok(())
+    }
+
+    /// The socket takes bytes again.
+    pub fn flush(&mut self, now: u64) -> Result<(), End> {
+        let before = self.outbox.len();
+        if before == 0 {
+            return Ok(());
+        }
+        self.outbox.flush(&mut &self.stream).map_err(|_| End::Gone)?;
+        if self.outbox.len() < before {
+            self.blocked = None;
+        }
+        self.note_blocked(now);
+        if self.closing.is_some() {
+            self.finish_sending();
+        }
+        Ok(())
+    }
+
+    fn note_blocked(&mut self, now: u64) {
+        self.blocked = (!self.outbox.is_empty()).then(|| self.blocked.unwrap_or(now));
+    }
+
+    pub fn reply(&mut self, id: Option<CommandId>, reject: Reject, now: u64) -> Result<(), End> {
+        let reply = ServerMessage::Reply {
+            id,
+            outcome: Outcome::Error(reject),
+        };
+        self.send(&[&frame_of(&reply)], now)
+    }
+
+    /// A refusal that a well-behaved client does not cause. Too many of them end the connection.
+    pub fn offence(
+        &mut self,
+        id: Option<CommandId>,
+        reject: Reject,
+        limits: &Limits,
+        now: u64,
+    ) -> Result<(), End> {
+        metrics::counter!(name::COMMANDS, "command" => "refused", "outcome" => reject.code.word())
+            .increment(1);
+        self.reply(id, reject, now)?;
+        self.count_offence(limits)
+    }
+
+    fn count_offence(&mut self, limits: &Limits) -> Result<(), End> {
+        self.offences += 1;
+        if self.offences > limits.max_offences {
+            Err(End::Close(CloseCode::Abuse))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Says the last word, if there is one of ours, and waits for the client's. False: there is no sense in waiting.
+    pub fn close(&mut self, code: Option<CloseCode>, now: u64) -> bool {
+        if let Some(code) = code {
+            let frame = Frame::close(Some(CloseFrame {
+                code: WsCloseCode::from(code.number()),
+                reason: code.word().into(),
+            }));
+            let sent = self.outbox.send(&mut &self.stream, &[&bytes_of(frame)]);
+            if sent.is_err() {
+                return false;
+            }
+        }
+        self.session = None;
+        self.inbound = Inbound::default();
+        self.closing = Some(now);
+        self.finish_sending();
+        true
+    }
+
+    fn finish_sending(&mut self) {
+        if self.outbox.is_empty() {
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- timing
+
+    /// The next time at which the connection has to be looked at. `wall` is what the tokens' clock says now.
+    pub fn deadline(&self, limits: &Limits, now: u64, wall: u64) -> u64 {
+        if let Some(since) = self.closing {
+            return since + CLOSE_TIMEOUT_MS;
+        }
+        let first = match &self.session {
+            None => self.opened + limits.hello_timeout_ms,
+            Some(session) => {
+                let token_left = session.caller.expires_at.saturating_sub(wall);
+                (self.heard + limits.idle_timeout_ms).min(now + token_left)
+            }
+        };
+        let blocked = self.blocked.map(|since| since + limits.write_timeout_ms);
+        let unfinished = self.unfinished.map(|since| since + limits.message_timeout_ms);
+        let leaves = self.leaves_at.filter(|_| !self.running);
+        [blocked, unfinished, leaves]
+            .into_iter()
+            .flatten()
+            .fold(first, u64::min)
+    }
+
+    /// Whether a deadline has passed.
+    pub fn timed_out(&self, limits: &Limits, now: u64, wall: u64) -> Option<End> {
+        let over = |since: u64, ms: u64| now >= since + ms;
+        if let Some(since) = self.closing {
+            return over(since, CLOSE_TIMEOUT_MS).then_some(End::Gone);
+        }
+        let code = match &self.session {
+            None if over(self.opened, limits.hello_timeout_ms) => Some(CloseCode::HelloTimeout),
+            Some(session) if session.caller.expires_at <= wall => Some(CloseCode::TokenExpired),
+            Some(_) if over(self.heard, limits.idle_timeout_ms) => Some(CloseCode::Idle),
+            _ if self
+                .blocked
+                .is_some_and(|since| over(since, limits.write_timeout_ms)) =>
+            {
+                Some(CloseCode::TooSlow)
+            }
+            _ if self
+                .unfinished
+                .is_some_and(|since| over(since, limits.message_timeout_ms)) =>
+            {
+                Some(CloseCode::MessageTimeout)
+            }
+            _ if self.leaves_at.is_some_and(|at| now >= at) && !self.running => Some(CloseCode::Draining),
+            _ => None,
+        };
+        code.map(End::Close)
+    }
+}
+
+fn end_of(error: &WsError) -> End {
+    match error {
+        WsError::Capacity(CapacityError::MessageTooLong { .. }) => End::Close(CloseCode::FrameTooLarge),
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+        WsError::Protocol(_) | WsError::Utf8(_) | WsError::Capacity(_) => {
+            End::Close(CloseCode::ProtocolError)
+        }
+        _ => End::Gone,
+    }
+}
+
+/// A text frame, ready to be sent to any number of sockets.
+pub fn text_frame(text: impl Into<Bytes>) -> Bytes {
+    bytes_of(Frame::message(text, OpCode::Data(Data::Text), true))
+}
+
+pub fn frame_of(message: &ServerMessage) -> Bytes {
+    text_frame(message.to_json())
+}
+
+fn bytes_of(frame: Frame) -> Bytes {
+    let mut bytes = Vec::with_capacity(frame.len());
+    // Memory takes everything.
+    let _ = frame.format(&mut bytes);
+    bytes.into()
+}

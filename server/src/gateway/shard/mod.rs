@@ -1,0 +1,784 @@
+//! The threads that own the sockets. Each has an epoll instance, a timer wheel and the sockets that were given to it, and
+//! does nothing but move bytes: what needs a store is carried out elsewhere ([`task`]) and comes back by the inbox.
+//!
+//! A tick is one frame for all watchers. It is written straight to each socket in turn; a socket that is still owed
+//! something is passed over, and gets the newest tick when it has caught up. A tick that comes while another is going round
+//! replaces it: under any load a shard sends the newest state that it knows, less often rather than late.
+
+mod connection;
+mod inbound;
+mod outbox;
+mod task;
+mod wheel;
+
+use super::hub::{Interest, LiveTick, Place, mark_active};
+use crate::{app::App, telemetry::name};
+use connection::{Connection, End, Next, Watched};
+pub use connection::{Session, text_frame};
+use flashsale_protocol::{
+    CloseCode, Code, Command, CommandId, Done, Outcome, Reject, Request, SaleId, ServerMessage,
+};
+use inbound::Turn;
+use metrics::Counter;
+use nix::{
+    errno::Errno,
+    sys::{
+        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+        eventfd::{EfdFlags, EventFd},
+    },
+};
+use slab::Slab;
+use std::{
+    collections::{HashMap, hash_map},
+    net::TcpStream,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+use tokio::runtime::Handle;
+use tokio_tungstenite::tungstenite::Bytes;
+use wheel::Wheel;
+
+/// Sockets that get a tick before commands have their turn.
+const TICKS_IN_A_TURN: usize = 128;
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1_024;
+/// Events that a socket can have before its welcome was sent.
+const EARLY_EVENTS: usize = 64;
+/// The inbox among the epoll events.
+const INBOX: u64 = u64::MAX;
+
+/// Where a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketRef {
+    /// Names it among the sockets of all gateways.
+    pub id: u64,
+    shard: usize,
+    key: u32,
+}
+
+/// What other threads have for a shard.
+pub enum Mail {
+    /// A new socket, with the bytes that came together with its handshake.
+    Open(TcpStream, Vec<u8>, Place),
+    Answer(SocketRef, Box<task::Answer>),
+    /// A frame for one socket.
+    Event(SocketRef, Bytes),
+    Close(SocketRef, CloseCode),
+    Tick(Arc<LiveTick>),
+    /// Tell Redis who looks at what.
+    CountActive,
+    /// Tell everybody to move within this many ms.
+    Drain(u64),
+    Stop,
+}
+
+/// The way into a shard.
+struct Inbox {
+    mail: Mutex<Vec<Mail>>,
+    /// The shard has been woken already.
+    woken: AtomicBool,
+    bell: EventFd,
+}
+
+impl Inbox {
+    fn open() -> nix::Result<Self> {
+        Ok(Self {
+            mail: Mutex::default(),
+            woken: AtomicBool::new(false),
+            bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+        })
+    }
+
+    fn post(&self, mail: Mail) {
+        self.mail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(mail);
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            // Fails only when it is rung already.
+            let _ = self.bell.write(1);
+        }
+    }
+
+    fn take(&self) -> Vec<Mail> {
+        if self.woken.load(Ordering::Acquire) {
+            let _ = self.bell.read();
+            self.woken.store(false, Ordering::Release);
+        }
+        std::mem::take(&mut self.mail.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// All shards, as the rest of the gateway sees them.
+pub struct Shards {
+    inboxes: Arc<[Inbox]>,
+    next_shard: AtomicUsize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Shards {
+    pub fn open(count: usize) -> nix::Result<Self> {
+        let inboxes: Vec<Inbox> = (0..count.max(1))
+            .map(|_| Inbox::open())
+            .collect::<nix::Result<_>>()?;
+        Ok(Self {
+            inboxes: inboxes.into(),
+            next_shard: AtomicUsize::new(0),
+            threads: Mutex::default(),
+        })
+    }
+
+    /// Starts the threads; commands are carried out by the runtime that this is called in.
+    pub fn start(&self, app: &Arc<App>) -> std::io::Result<()> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for index in 0..self.inboxes.len() {
+            let (app, inboxes, runtime) = (app.clone(), self.inboxes.clone(), Handle::current());
+            threads.push(
+                std::thread::Builder::new()
+                    .name(format!("shard-{index}"))
+                    .spawn(move || run(&app, &inboxes, index, &runtime))?,
+            );
+        }
+        Ok(())
+    }
+
+    /// Gives a socket to the next shard in turn.
+    pub fn adopt(&self, stream: TcpStream, read: Vec<u8>, place: Place) {
+        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
+        self.inboxes[shard].post(Mail::Open(stream, read, place));
+    }
+
+    pub fn event(&self, socket: SocketRef, frame: Bytes) {
+        self.inboxes[socket.shard].post(Mail::Event(socket, frame));
+    }
+
+    pub fn close(&self, socket: SocketRef, code: CloseCode) {
+        self.inboxes[socket.shard].post(Mail::Close(socket, code));
+    }
+
+    pub fn tick(&self, tick: &Arc<LiveTick>) {
+        self.post_all(|| Mail::Tick(tick.clone()));
+    }
+
+    pub fn count_active(&self) {
+        self.post_all(|| Mail::CountActive);
+    }
+
+    pub fn drain(&self, window_ms: u64) {
+        self.post_all(|| Mail::Drain(window_ms));
+    }
+
+    /// Ends the threads, and whatever sockets they still have.
+    pub fn stop(&self) {
+        self.post_all(|| Mail::Stop);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+
+    fn post_all(&self, mail: impl Fn() -> Mail) {
+        for inbox in self.inboxes.iter() {
+            inbox.post(mail());
+        }
+    }
+}
+
+/// A shard's thread. Should it ever panic, its sockets are closed and their clients come back to a new one.
+fn run(app: &Arc<App>, inboxes: &Arc<[Inbox]>, index: usize, runtime: &Handle) {
+    loop {
+        let mut shard = match Shard::new(app.clone(), inboxes.clone(), index, runtime.clone()) {
+            Ok(shard) => shard,
+            Err(error) => return tracing::error!(%error, index, "cannot start a shard"),
+        };
+        match catch_unwind(AssertUnwindSafe(|| shard.run())) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => return tracing::error!(%error, index, "a shard has ended"),
+            Err(_) => tracing::error!(index, "a shard has panicked, and begins anew"),
+        }
+    }
+}
+
+/// A sale's watchers in this shard.
+struct Channel {
+    newest: Option<Arc<LiveTick>>,
+    /// Their keys; each knows where it stands here.
+    watchers: Vec<u32>,
+    /// Where the round stands, and how many watchers it still has to pass.
+    cursor: usize,
+    left: usize,
+    _interest: Interest,
+}
+
+struct Shard {
+    app: Arc<App>,
+    inboxes: Arc<[Inbox]>,
+    index: usize,
+    runtime: Handle,
+    epoll: Epoll,
+    connections: Slab<Connection>,
+    channels: HashMap<SaleId, Channel>,
+    wheel: Wheel,
+    /// Connections whose turn of reading ended before their bytes did.
+    again: Vec<u32>,
+    started: Instant,
+    /// ms since the start, as of this round.
+    now: u64,
+    /// Sockets leave at this time at the latest.
+    leaves_at: Option<u64>,
+    stopping: bool,
+    frames: Counter,
+    skipped: Counter,
+}
+
+/// Socket ids begin anywhere, so that those of several gateways differ.
+fn next_id() -> u64 {
+    static FIRST: std::sync::OnceLock<AtomicU64> = std::sync::OnceLock::new();
+    FIRST
+        .get_or_init(|| AtomicU64::new(rand::random()))
+        .fetch_add(1, Ordering::Relaxed)
+}
+
+impl Shard {
+    fn new(app: Arc<App>, inboxes: Arc<[Inbox]>, index: usize, runtime: Handle) -> nix::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&inboxes[index].bell, EpollEvent::new(EpollFlags::EPOLLIN, INBOX))?;
+        Ok(Self {
+            app,
+            inboxes,
+            index,
+            runtime,
+            epoll,
+            connections: Slab::new(),
+            channels: HashMap::new(),
+            wheel: Wheel::new(0),
+            again: Vec::new(),
+            started: Instant::now(),
+            now: 0,
+            leaves_at: None,
+            stopping: false,
+            frames: metrics::counter!(name::FRAMES),
+            skipped: metrics::counter!(name::TICKS_SKIPPED),
+        })
+    }
+
+    fn run(&mut self) -> nix::Result<()> {
+        let mut events = vec![EpollEvent::empty(); EVENTS];
+        while !self.stopping {
+            let ready = match self.epoll.wait(&mut events, self.sleep()) {
+                Ok(ready) => ready,
+                Err(Errno::EINTR) => 0,
+                Err(error) => return Err(error),
+            };
+            self.now = self.started.elapsed().as_millis() as u64;
+            for event in &events[..ready] {
+                if event.data() != INBOX {
+                    self.ready(event.data() as u32, event.events());
+                }
+            }
+            for key in std::mem::take(&mut self.again) {
+                self.pump(key);
+            }
+            for mail in self.inboxes[self.index].take() {
+                self.handle(mail);
+            }
+            while let Some((slot, keys)) = self.wheel.pass(self.now) {
+                for key in keys {
+                    self.look(key, slot);
+                }
+            }
+            self.go_round();
+        }
+        Ok(())
+    }
+
+    fn sleep(&self) -> EpollTimeout {
+        let busy = !self.again.is_empty() || self.channels.values().any(|channel| channel.left > 0);
+        if busy {
+            return EpollTimeout::ZERO;
+        }
+        let now = self.started.elapsed().as_millis() as u64;
+        match self.wheel.sleep_ms(now) {
+            // Rounded up: to wake before the slot has passed would be to wake twice.
+            Some(ms) => EpollTimeout::try_from(ms + 1).unwrap_or(EpollTimeout::MAX),
+            None => EpollTimeout::NONE,
+        }
+    }
+
+    fn handle(&mut self, mail: Mail) {
+        match mail {
+            Mail::Open(stream, read, place) => self.open(stream, read, place),
+            Mail::Answer(socket, answer) => {
+                if self.has(socket) {
+                    self.answer(socket.key, *answer);
+                }
+            }
+            Mail::Event(socket, frame) => {
+                if self.has(socket) {
+                    self.event(socket.key, frame);
+                }
+            }
+            Mail::Close(socket, code) => {
+                if self.has(socket) {
+                    self.end(socket.key, End::Close(code));
+                }
+            }
+            Mail::Tick(tick) => {
+                let Some(channel) = self.channels.get_mut(&tick.tick.sale) else {
+                    return;
+                };
+                // The hub's own, taken when the channel was opened, may be newer.
+                if channel
+                    .newest
+                    .as_ref()
+                    .is_none_or(|newest| newest.tick.seq < tick.tick.seq)
+                {
+                    channel.left = channel.watchers.len();
+                    channel.newest = Some(tick);
+                }
+            }
+            Mail::CountActive => self.count_active(),
+            Mail::Drain(window_ms) => self.drain(window_ms),
+            Mail::Stop => self.stopping = true,
+        }
+    }
+
+    /// Whether a socket is still the one that was meant.
+    fn has(&self, socket: SocketRef) -> bool {
+        self.connections
+            .get(socket.key as usize)
+            .is_some_and(|connection| connection.id == socket.id)
+    }
+
+    // --------------------------------------------------------------------------------------------- a connection's life
+
+    fn open(&mut self, stream: TcpStream, read: Vec<u8>, place: Place) {
+        let entry = self.connections.vacant_entry();
+        let key = entry.key() as u32;
+        // Edges, of both kinds, once: no system call when a socket blocks, or when its command runs.
+        let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        if let Err(error) = self.epoll.add(&stream, EpollEvent::new(edges, u64::from(key))) {
+            return tracing::warn!(%error, "cannot watch a socket");
+        }
+        entry.insert(Connection::new(
+            next_id(),
+            stream,
+            read,
+            place,
+            &self.app.limits,
+            self.now,
+        ));
+        if self.leaves_at.is_some() {
+            self.send_bye(key);
+        }
+        self.arm(key);
+        self.pump(key);
+    }
+
+    fn ready(&mut self, key: u32, events: EpollFlags) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        if events.contains(EpollFlags::EPOLLOUT)
+            && let Err(end) = connection.flush(self.now)
+        {
+            return self.end(key, end);
+        }
+        self.send_ticks(key, &[]);
+        self.pump(key);
+    }
+
+    /// Reads what the client has sent, up to a request that takes time.
+    fn pump(&mut self, key: u32) {
+        let mut turn = Turn::begin();
+        while let Some(connection) = self.connections.get_mut(key as usize) {
+            if connection.running && !connection.is_closing() {
+                break;
+            }
+            match connection.next(&self.app.limits, &mut turn, self.now) {
+                Ok(Next::Request(request)) => self.request(key, request),
+                Ok(Next::Nothing) => break,
+                Ok(Next::Later) => {
+                    self.again.push(key);
+                    break;
+                }
+                Err(end) => return self.end(key, end),
+            }
+        }
+        self.arm(key);
+    }
+
+    fn request(&mut self, key: u32, request: Request) {
+        let (limits, now) = (&self.app.limits, self.now);
+        let connection = &mut self.connections[key as usize];
+        let id = request.id;
+        let socket = SocketRef {
+            id: connection.id,
+            shard: self.index,
+            key,
+        };
+        let refused = match (&connection.session, &request.command) {
+            (None, Command::Hello { .. }) => None,
+            (None, _) => Some(Code::HelloFirst),
+            (Some(_), Command::Hello { .. }) => Some(Code::HelloTwice),
+            (Some(_), _) => None,
+        };
+        if let Some(code) = refused {
+            if let Err(end) = connection.offence(Some(id), code.into(), limits, now) {
+                self.end(key, end);
+            }
+            return;
+        }
+        match request.command {
+            Command::Unwatch { sale } => {
+                self.unwatch(key, sale);
+                return self.reply(key, id, Ok(Done::Unwatched { sale }));
+            }
+            Command::Watch { sale }
+                if connection.watched.len() >= limits.sales_per_socket
+                    && connection.watched.iter().all(|watched| watched.sale != sale) =>
+            {
+                return self.reply(key, id, Err(Code::TooManySales.into()));
+            }
+            _ => {}
+        }
+        connection.running = true;
+        let caller = connection.session.as_ref().map(|session| session.caller.clone());
+        let (app, inboxes, index) = (self.app.clone(), self.inboxes.clone(), self.index);
+        self.runtime.spawn(async move {
+            let answer = match (caller, request.command) {
+                (
+                    None,
+                    Command::Hello {
+                        token,
+                        device,
+                        resume,
+                    },
+                ) => task::hello(&app, socket, id, &token, device, resume).await,
+                (Some(caller), command) => task::run(&app, &caller, Request { id, command }).await,
+                (None, _) => return,
+            };
+            inboxes[index].post(Mail::Answer(socket, Box::new(answer)));
+        });
+    }
+
+    fn answer(&mut self, key: u32, answer: task::Answer) {
+        let (limits, now) = (&self.app.limits, self.now);
+        let connection = &mut self.connections[key as usize];
+        connection.running = false;
+        if connection.is_closing() {
+            return;
+        }
+        let welcomed = answer.session.is_some();
+        if welcomed {
+            connection.session = answer.session;
+        }
+        if answer.offence {
+            if let Err(reject) = answer.outcome
+                && let Err(end) = connection.offence(Some(answer.id), reject, limits, now)
+            {
+                return self.end(key, end);
+            }
+        } else {
+            for (sale, interest) in answer.watched {
+                self.watch(key, sale, interest);
+            }
+            self.reply(key, answer.id, answer.outcome);
+        }
+        if let Some(code) = answer.close {
+            return self.end(key, End::Close(code));
+        }
+        if welcomed && let Some(connection) = self.connections.get_mut(key as usize) {
+            for frame in std::mem::take(&mut connection.early) {
+                self.event(key, frame);
+            }
+        }
+        self.pump(key);
+    }
+
+    fn event(&mut self, key: u32, frame: Bytes) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        if connection.session.is_none() {
+            if connection.early.len() == EARLY_EVENTS {
+                return self.end(key, End::Close(CloseCode::TooSlow));
+            }
+            return connection.early.push(frame);
+        }
+        match connection.send(&[&frame], self.now) {
+            Ok(()) => {
+                self.frames.increment(1);
+                self.arm(key);
+            }
+            Err(end) => self.end(key, end),
+        }
+    }
+
+    fn reply(&mut self, key: u32, id: CommandId, outcome: Result<Done, Reject>) {
+        let states = match &outcome {
+            Ok(Done::Welcome(welcome)) => welcome.states.as_slice(),
+            Ok(Done::State(state)) => std::slice::from_ref(&**state),
+            _ => &[],
+        };
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        for tick in states.iter().map(|state| &state.tick) {
+            // A state may overtake the ticks before it.
+            if let Some(watched) = connection
+                .watched
+                .iter_mut()
+                .find(|watched| watched.sale == tick.sale)
+            {
+                watched.seen = watched.seen.max(tick.seq);
+            }
+        }
+        let outcome = match outcome {
+            Ok(done) => Outcome::Ok(done),
+            Err(reject) => Outcome::Error(reject),
+        };
+        let reply = connection::frame_of(&ServerMessage::Reply {
+            id: Some(id),
+            outcome,
+        });
+        self.send_ticks(key, &[reply]);
+    }
+
+    fn end(&mut self, key: u32, end: End) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        let (word, code) = match end {
+            End::Close(code) => (Some(code.word()), Some(code)),
+            End::Closed => (Some("client_left"), None),
+            End::Gone => (None, None),
+        };
+        let first = !connection.is_closing();
+        if first {
+            let word = word.unwrap_or("client_left");
+            metrics::counter!(name::SOCKETS_CLOSED, "reason" => word).increment(1);
+            let sales: Vec<SaleId> = connection.watched.iter().map(|watched| watched.sale).collect();
+            for sale in sales {
+                self.unwatch(key, sale);
+            }
+        }
+        let connection = &mut self.connections[key as usize];
+        if first && word.is_some() && connection.close(code, self.now) {
+            self.arm(key);
+            // What has come already will not be announced again.
+            self.again.push(key);
+        } else {
+            // Dropped, and with that closed and out of the epoll set.
+            self.connections.remove(key as usize);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- timing
+
+    /// Sees to it that the connection is looked at in time.
+    fn arm(&mut self, key: u32) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        let deadline = connection.deadline(&self.app.limits, self.now, crate::clock::now_ms());
+        // One that stands earlier is asked then, and put where it belongs.
+        if connection.armed == 0 || self.wheel.slot_of(deadline) < connection.armed {
+            connection.armed = self.wheel.arm(key, deadline);
+        }
+    }
+
+    /// The connection's slot has passed.
+    fn look(&mut self, key: u32, slot: u64) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        // Somebody who stood here before it, or an earlier place of its own.
+        if connection.armed != slot {
+            return;
+        }
+        connection.armed = 0;
+        match connection.timed_out(&self.app.limits, self.now, crate::clock::now_ms()) {
+            Some(end) => self.end(key, end),
+            None => self.arm(key),
+        }
+    }
+
+    fn drain(&mut self, window_ms: u64) {
+        self.leaves_at = Some(self.now + window_ms);
+        let keys: Vec<u32> = self.connections.iter().map(|(key, _)| key as u32).collect();
+        for key in keys {
+            self.send_bye(key);
+            self.arm(key);
+        }
+    }
+
+    fn send_bye(&mut self, key: u32) {
+        let Some(leaves_at) = self.leaves_at else { return };
+        let connection = &mut self.connections[key as usize];
+        connection.leaves_at = Some(leaves_at);
+        let bye = connection::frame_of(&ServerMessage::Bye {
+            code: CloseCode::Draining.number(),
+            text: CloseCode::Draining.text().into(),
+            after_ms: 0,
+            window_ms: leaves_at.saturating_sub(self.now),
+        });
+        if let Err(end) = connection.send(&[&bye], self.now) {
+            self.end(key, end);
+        }
+    }
+
+    // ----------------------------------------------------------------------------------------------------------- ticks
+
+    fn watch(&mut self, key: u32, sale: SaleId, interest: Interest) {
+        let connection = &mut self.connections[key as usize];
+        if connection.watched.iter().any(|watched| watched.sale == sale) {
+            return;
+        }
+        let channel = match self.channels.entry(sale) {
+            hash_map::Entry::Occupied(channel) => channel.into_mut(),
+            hash_map::Entry::Vacant(vacant) => vacant.insert(Channel {
+                // From now on ticks come by the inbox; what came before is the hub's.
+                newest: self.app.hub.last_live(sale),
+                watchers: Vec::new(),
+                cursor: 0,
+                left: 0,
+                _interest: interest,
+            }),
+        };
+        connection.watched.push(Watched {
+            sale,
+            at: channel.watchers.len(),
+            seen: 0,
+        });
+        channel.watchers.push(key);
+    }
+
+    fn unwatch(&mut self, key: u32, sale: SaleId) {
+        let connection = &mut self.connections[key as usize];
+        let Some(index) = connection.watched.iter().position(|watched| watched.sale == sale) else {
+            return;
+        };
+        let at = connection.watched.swap_remove(index).at;
+        let Some(channel) = self.channels.get_mut(&sale) else {
+            return;
+        };
+        channel.watchers.swap_remove(at);
+        if channel.watchers.is_empty() {
+            self.channels.remove(&sale);
+            return;
+        }
+        if channel.left > 0 {
+            // Whoever has moved here might be passed over otherwise.
+            channel.left = channel.watchers.len();
+        }
+        if let Some(moved) = channel.watchers.get(at)
+            && let Some(connection) = self.connections.get_mut(*moved as usize)
+            && let Some(watched) = connection.watched.iter_mut().find(|watched| watched.sale == sale)
+        {
+            watched.at = at;
+        }
+    }
+
+    /// Gives the next few watchers of each sale its newest tick.
+    fn go_round(&mut self) {
+        let Self {
+            channels,
+            connections,
+            ..
+        } = self;
+        let (mut blocked, mut ended) = (Vec::new(), Vec::new());
+        let (mut sent, mut skipped) = (0, 0);
+        for (sale, channel) in channels.iter_mut().filter(|(_, channel)| channel.left > 0) {
+            let Some(live) = &channel.newest else {
+                channel.left = 0;
+                continue;
+            };
+            for _ in 0..channel.left.min(TICKS_IN_A_TURN) {
+                channel.left -= 1;
+                channel.cursor = (channel.cursor + 1) % channel.watchers.len();
+                let key = channel.watchers[channel.cursor];
+                let connection = &mut connections[key as usize];
+                // It gets the newest one when it has caught up.
+                if !connection.keeps_up() {
+                    skipped += 1;
+                    continue;
+                }
+                let watched = connection
+                    .watched
+                    .iter_mut()
+                    .find(|watched| watched.sale == *sale);
+                let Some(watched) = watched.filter(|watched| watched.seen < live.tick.seq) else {
+                    continue;
+                };
+                watched.seen = live.tick.seq;
+                sent += 1;
+                match connection.send(&[&live.frame], self.now) {
+                    Ok(()) if connection.keeps_up() => {}
+                    Ok(()) => blocked.push(key),
+                    Err(end) => ended.push((key, end)),
+                }
+            }
+        }
+        self.frames.increment(sent);
+        self.skipped.increment(skipped);
+        for key in blocked {
+            self.arm(key);
+        }
+        for (key, end) in ended {
+            self.end(key, end);
+        }
+    }
+
+    /// Sends frames to a connection, and with them, in one write, the newest tick of each sale that it has not seen.
+    fn send_ticks(&mut self, key: u32, frames: &[Bytes]) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        let mut due: Vec<Bytes> = frames.to_vec();
+        if connection.keeps_up() {
+            for watched in &mut connection.watched {
+                let newest = self
+                    .channels
+                    .get(&watched.sale)
+                    .and_then(|channel| channel.newest.as_ref());
+                if let Some(live) = newest.filter(|live| live.tick.seq > watched.seen) {
+                    watched.seen = live.tick.seq;
+                    due.push(live.frame.clone());
+                }
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
+        let slices: Vec<&[u8]> = due.iter().map(|frame| &frame[..]).collect();
+        match connection.send(&slices, self.now) {
+            Ok(()) => {
+                self.frames.increment(due.len() as u64);
+                self.arm(key);
+            }
+            Err(end) => self.end(key, end),
+        }
+    }
+
+    /// Tells Redis who looks at what, for the operator's number of people looking.
+    fn count_active(&self) {
+        for (sale, channel) in &self.channels {
+            let sessions = channel.watchers.iter().filter_map(|key| {
+                let connection = self.connections.get(*key as usize)?;
+                connection.session.as_ref()
+            });
+            let shoppers = sessions
+                .map(|session| session.caller.shopper.to_string())
+                .collect();
+            let (app, sale) = (self.app.clone(), *sale);
+            self.runtime
+                .spawn(async move { mark_active(&app, sale, shoppers).await });
+        }
+    }
+}
