@@ -46,11 +46,12 @@ mutants: setup ## Servers with one deliberate defect each: the check must notice
 	@cargo build --locked --package flashsale --package loadtest
 	@$(target)/debug/loadtest mutants $(ARGS)
 
-bench: setup ## Rush (SHOPPERS for STOCK units), a draw, orders, scripts; the figures go to target/bench/index.html and *.json
+bench: setup ## Rush (SHOPPERS for STOCK units), a draw, a line of ENTRIES, orders, scripts; the figures go to target/bench/index.html and *.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush \
 		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
 	cargo run --release --locked --package loadtest -- draw --json target/bench/draw.json
+	cargo run --release --locked --package loadtest -- queue --entries $(or $(ENTRIES),10000000) --json target/bench/queue.json
 	cargo run --release --locked --package loadtest -- bench --out target/bench
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx

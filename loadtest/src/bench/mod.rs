@@ -101,6 +101,7 @@ pub async fn run(options: Options) -> Result<bool> {
         scripts: read(&out.join("scripts.json")).and_then(|v| serde_json::from_value(v).ok()),
         rush: read(&out.join("rush.json")),
         draw: read(&out.join("draw.json")),
+        queue: read(&out.join("queue.json")),
         chaos: chaos_runs(out)?,
     };
     let figures = figures(&parts);
@@ -149,6 +150,7 @@ pub struct Parts {
     scripts: Option<scripts::Scripts>,
     rush: Option<Value>,
     draw: Option<Value>,
+    queue: Option<Value>,
     /// Name of the file, and what is in it.
     chaos: Vec<(String, Value)>,
 }
@@ -170,6 +172,11 @@ fn figures(parts: &Parts) -> Vec<Figure> {
                 figures.push(Figure::new(name, count, "", Target::AtMost(0.0)));
             }
         }
+    }
+    if let Some(queue) = &parts.queue {
+        figures.extend(crate::queue::figures(&|key| {
+            queue[key].as_f64().unwrap_or(f64::NAN)
+        }));
     }
     if let Some(draw) = &parts.draw {
         let of = |key: &str| draw[key].as_f64().unwrap_or(f64::NAN);

@@ -2,10 +2,14 @@
 
 use crate::harness::{Client, DEADLINE, World};
 use chrono::{TimeDelta, Utc};
-use flashsale::auth::GUEST_LIFE;
+use flashsale::{
+    auth::GUEST_LIFE,
+    sale::{LaneRef, LineName, Sale},
+    stock::{Claimed, Join, Joined, Stands, Verdict},
+};
 use flashsale_protocol::{
     Code, Command, Done, Entry, EntryState, OpeningOrder, Phase, Quantity, Reason, Role, SaleId,
-    ServerMessage, Tick,
+    ServerMessage, ShopperId, Tick,
     draw::{Seed, entry_name, opening_place},
 };
 use reqwest::Method;
@@ -631,5 +635,177 @@ async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
         )
         .await;
     assert_eq!(answer.refusal(), Code::Forbidden);
+    world.server.stop().await;
+}
+
+/// A sale that no worker knows of: what happens to its line is this test's doing.
+async fn own_line(world: &World, stock: u32) -> (Sale, LaneRef) {
+    let made = world.sale(json!({ "total_stock": stock })).await;
+    let app = &world.server.app;
+    let known = app.store.sale(made).await.expect("Postgres").expect("there");
+    let sale = Sale {
+        id: SaleId::from_parts(Utc::now().timestamp_millis() as u64, rand::random()),
+        ..known
+    };
+    app.stock.open_sale(&sale).await.expect("Redis");
+    app.stock.new_lane(&sale, sale.lanes[0]).await.expect("Redis");
+    let at = sale.lane_refs().next().expect("a lane");
+    (sale, at)
+}
+
+async fn stand(world: &World, sale: &Sale, who: &str, line: LineName, opening_place: Option<u64>) -> Joined {
+    let item = Join {
+        shopper: who.parse().expect("an id"),
+        device: format!("device-of-{who}").parse().expect("an id"),
+        quantity: 1,
+        old_place: None,
+        opening_place,
+        line,
+    };
+    world
+        .server
+        .app
+        .stock
+        .join(sale.id, item)
+        .await
+        .expect("Redis")
+        .value
+        .value
+}
+
+/// One leader's step, which may end after any of its parts.
+async fn admission(world: &World, sale: &Sale, at: LaneRef, parts: usize) -> Vec<String> {
+    let stock = &world.server.app.stock;
+    let called = stock.admit(sale.id, 3, 50).await.expect("Redis").called;
+    if parts < 2 || called.is_empty() {
+        return Vec::new();
+    }
+    let claims = stock.claim(at, &called).await.expect("Redis").value;
+    if parts < 3 {
+        return Vec::new();
+    }
+    let verdicts: Vec<(ShopperId, Verdict)> = called
+        .into_iter()
+        .zip(claims)
+        .map(|((who, _), claim)| {
+            let served = matches!(claim, Claimed::Ok { .. });
+            (who, if served { Verdict::Served } else { Verdict::Back })
+        })
+        .collect();
+    stock.settle_admission(sale.id, &verdicts).await.expect("Redis");
+    verdicts
+        .into_iter()
+        .filter(|(_, verdict)| *verdict == Verdict::Served)
+        .map(|(who, _)| who.to_string())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_leader_that_dies_at_any_step_and_a_second_one_at_the_same_time_serve_everybody_once() {
+    const PEOPLE: u64 = 12;
+    let world = World::start().await;
+    let (sale, at) = own_line(&world, 100).await;
+    for n in 0..PEOPLE {
+        let line = if n % 4 == 3 {
+            LineName::Priority
+        } else {
+            LineName::Queue
+        };
+        stand(&world, &sale, &format!("l{n}"), line, None).await;
+    }
+    let mut order: Vec<String> = Vec::new();
+    for parts in [1, 2, 3, 1, 2, 3, 3, 3, 3, 3, 3] {
+        // The same step by two at once: one that may die, and one that goes on.
+        let both = tokio::join!(
+            admission(&world, &sale, at, parts),
+            admission(&world, &sale, at, parts)
+        );
+        for who in both.0.into_iter().chain(both.1) {
+            if !order.contains(&who) {
+                order.push(who);
+            }
+        }
+    }
+    let stock = &world.server.app.stock;
+    let counters = stock.counters(at).await.expect("Redis");
+    assert_eq!(
+        (counters.claimed, counters.available),
+        (PEOPLE, 100 - PEOPLE),
+        "one unit each"
+    );
+    assert!(counters.balanced());
+    let line = stock.line_counts(sale.id).await.expect("Redis");
+    assert_eq!(
+        (line.served.queue, line.served.priority),
+        (9, 3),
+        "counted once each"
+    );
+    assert_eq!(line.inversions, 0);
+    assert_eq!(stock.queue_length(sale.id).await.expect("Redis"), 0);
+    let ordinary: Vec<u64> = order
+        .iter()
+        .map(|who| who[1..].parse::<u64>().expect("a number"))
+        .filter(|n| n % 4 != 3)
+        .collect();
+    assert_eq!(ordinary.len(), 9);
+    assert!(ordinary.is_sorted(), "in the order of joining: {order:?}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn more_people_than_units_get_no_more_claims_than_units_and_the_rest_keep_their_places() {
+    let world = World::start().await;
+    let (sale, at) = own_line(&world, 2).await;
+    let mut places = Vec::new();
+    for n in 0..4 {
+        match stand(&world, &sale, &format!("m{n}"), LineName::Queue, None).await {
+            Joined::Waiting { place, .. } => places.push(place),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(places.is_sorted_by(|a, b| a < b), "strictly: {places:?}");
+    // One call of all of them, as if the free units had been counted wrongly.
+    for _ in 0..3 {
+        admission(&world, &sale, at, 3).await;
+    }
+    let stock = &world.server.app.stock;
+    assert_eq!(stock.counters(at).await.expect("Redis").claimed, 2);
+    for (n, place) in [(2, places[2]), (3, places[3])] {
+        let who = format!("m{n}").parse().expect("an id");
+        let stands = stock.place(sale.id, who).await.expect("Redis").value.value;
+        assert!(
+            matches!(stands, Stands::Waiting { place: kept, position, .. } if kept == place && position == n - 1),
+            "{stands:?}"
+        );
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_line_of_absent_people_does_not_hold_up_those_who_are_here() {
+    let world = World::start().await;
+    let (sale, at) = own_line(&world, 10).await;
+    let stock = &world.server.app.stock;
+    for n in 0..7 {
+        stand(&world, &sale, &format!("a{n}"), LineName::Queue, None).await;
+    }
+    for n in 0..5 {
+        stock
+            .go_away(sale.id, format!("a{n}").parse().expect("an id"))
+            .expect("posted");
+    }
+    until(async || (stock.line_counts(sale.id).await.expect("Redis").absent == 5).then_some(())).await;
+    assert_eq!(admission(&world, &sale, at, 3).await, ["a5", "a6"]);
+    assert_eq!(stock.line_counts(sale.id).await.expect("Redis").parked, 5);
+    // Back in the order of their places, whoever comes back first.
+    for n in [4, 1] {
+        stock
+            .place(sale.id, format!("a{n}").parse().expect("an id"))
+            .await
+            .expect("Redis");
+    }
+    stand(&world, &sale, "new", LineName::Queue, None).await;
+    assert_eq!(admission(&world, &sale, at, 3).await, ["a1", "a4", "new"]);
+    assert_eq!(stock.line_counts(sale.id).await.expect("Redis").inversions, 0);
     world.server.stop().await;
 }
