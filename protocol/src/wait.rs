@@ -38,12 +38,15 @@ pub fn of(entry: &Entry, tick: &Tick) -> Option<Wait> {
     } else {
         (tick.pace_low, tick.pace_high)
     };
-    let moves = tick.phase == Phase::Live;
+    // Without a free unit the line stands, however fast it was.
+    let moves = tick.phase == Phase::Live && tick.available > 0;
     let ms = |pace: f64| {
         let ms = position as f64 / pace * 1000.0;
         (moves && pace > 0.0 && ms <= LONGEST_MS).then_some(ms as u64)
     };
-    let (soonest_ms, latest_ms) = (ms(fast), ms(slow));
+    // A turn needs a unit: where those ahead may take all that are free, nobody can say when the next one comes.
+    let free_for_all_ahead = (position - 1) as f64 * tick.take < tick.available as f64;
+    let (soonest_ms, latest_ms) = (ms(fast), ms(slow).filter(|_| free_for_all_ahead));
     Some(Wait {
         position,
         soonest_ms,
@@ -132,6 +135,17 @@ mod tests {
             None,
             "no end in sight"
         );
+        let behind = of(&at(101), &tick()).expect("waits");
+        assert_eq!(
+            (behind.soonest_ms, behind.latest_ms),
+            (Some(8_080), None),
+            "more ahead than units"
+        );
+        let none_free = Tick {
+            available: 0,
+            ..tick()
+        };
+        assert_eq!(of(&at(1), &none_free).expect("waits").soonest_ms, None);
         let paused = Tick {
             phase: Phase::Paused,
             ..tick()

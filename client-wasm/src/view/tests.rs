@@ -191,7 +191,11 @@ fn a_payment_under_way_belongs_to_its_sale() {
 #[test]
 fn the_wait_is_the_place_by_the_pace_and_unknown_when_the_line_stands() {
     let waiting = entry(EntryState::Waiting, 20, NOW);
-    let line = view(with_entry(waiting.clone(), state(tick(1, NOW))))
+    let plenty = Tick {
+        available: 30,
+        ..tick(1, NOW)
+    };
+    let line = view(with_entry(waiting.clone(), state(plenty)))
         .line
         .expect("in line");
     assert_eq!(

@@ -443,12 +443,12 @@ async fn a_lapsed_turn_is_the_next_one_s_within_a_quarter_of_a_second() {
 
 #[tokio::test]
 async fn the_wait_is_a_range_with_a_chance_and_says_early_that_there_will_be_none() {
-    const PEOPLE: u64 = 40;
+    const PEOPLE: u64 = 60;
     let world = World::start().await;
     let sale = room(
         &world,
-        1_500,
-        json!({ "total_stock": 10, "inflow": 1, "claim_ms": 60_000 }),
+        3_000,
+        json!({ "total_stock": 40, "inflow": 1, "claim_ms": 60_000 }),
     )
     .await;
     let mut people = Vec::new();
@@ -466,15 +466,23 @@ async fn the_wait_is_a_range_with_a_chance_and_says_early_that_there_will_be_non
         let path = format!("/flash-sales/{sale}/queue-position");
         world.rest(Method::GET, &path, Some(&token), &[], "").await.body
     };
-    let far = position(PEOPLE - 1).await;
+    let (near, far) = (position(35).await, position(PEOPLE - 1).await);
     assert!(
         far["chance"].as_f64().expect("a chance") < 0.1,
-        "ten units, forty people: {far}"
+        "forty units, sixty people: {far}"
     );
-    let (least, most) = (&far["wait_time_seconds_least"], &far["wait_time_seconds"]);
+    assert!(
+        far["wait_time_seconds"].is_null() && far["wait_time_seconds_least"].is_u64(),
+        "{far}"
+    );
+    assert!(
+        near["chance"].as_f64().expect("a chance") > 0.5,
+        "the 36th of forty: {near}"
+    );
+    let (least, most) = (&near["wait_time_seconds_least"], &near["wait_time_seconds"]);
     assert!(
         least.as_u64().expect("a range") <= most.as_u64().expect("a range"),
-        "{far}"
+        "{near}"
     );
     assert!(far["units_in_carts"].as_u64().expect("a number") >= 5 && far["next_lapse_time"].is_string());
     // All units are set aside: the reason is said, and nobody ahead is forgotten.

@@ -286,9 +286,8 @@ export class FlashSaleElement extends LitElement {
     const { line, journey } = view;
     if (!line) return nothing;
     const quantity = line.quantity > 1 ? `, for ${plural(line.quantity, "unit")}` : "";
-    if (line.position === 0) {
-      return html`<p class="place numbers"><span class="soft">${formatCount(line.waiting)} here${quantity}</span></p>`;
-    }
+    // The words above say how many are here, and when places are drawn.
+    if (line.position === 0) return nothing;
     return html`
       <p class="place numbers">
         <span class=${journey === "lobby" ? "small" : "big"}><span class="soft">Place</span> ${formatCount(line.position)}</span>
