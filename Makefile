@@ -22,7 +22,7 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run LISTEN=127.0.0.1:9000 STOREFRONT_LISTEN=127.0.0.1:9001 DATA_DIR=/tmp/sale"
-	@echo "  make test PARTS=\"rust web browser draw chaos\" FILTER=reserve"
+	@echo "  make test PARTS=\"rust web browser draw queue chaos\" FILTER=reserve"
 	@echo "  make bench SHOPPERS=5000 STOCK=500"
 
 run: setup web ## Set up, build, and serve demo sales with a private Redis and Postgres; Ctrl-C stops it all
@@ -45,12 +45,13 @@ chaos: setup ## Break everything for MINUTES from SEED, and check every invarian
 mutants: setup ## Servers with one deliberate defect each: the checks must notice every one
 	@scripts/mutants $(ARGS)
 
-bench: setup ## Rush (SHOPPERS for STOCK units), watching (SOCKETS), a draw, orders, scripts; the figures go to target/bench/index.html and *.json
+bench: setup ## Rush (SHOPPERS for STOCK units), watching (SOCKETS), a draw, a line of ENTRIES, orders, scripts; the figures go to target/bench/index.html and *.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush \
 		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
 	cargo run --release --locked --package loadtest -- watch --sockets $(or $(SOCKETS),10000) --json target/bench/watch.json
 	cargo run --release --locked --package loadtest -- draw --json target/bench/draw.json
+	cargo run --release --locked --package loadtest -- queue --entries $(or $(ENTRIES),10000000) --json target/bench/queue.json
 	cargo run --release --locked --package loadtest -- bench --out target/bench
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx

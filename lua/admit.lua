@@ -1,31 +1,71 @@
--- admit: call the front of the line. Whoever a dead leader had called and not settled comes first.
--- KEYS: sale, queue, admitting, wants
--- ARGV: most (entries to call)
--- Returns: the last place given, the line's length, then per entry "shopper quantity".
+-- admit: call the front of the line. Whoever a dead leader had called and not settled comes first. Whoever is absent is parked
+-- instead, with their place.
+-- KEYS: sale, queue, admitting, wants, priority, parked, absent
+-- ARGV: most (entries to call), share (percent of them for the priority line, while somebody waits there)
+-- Returns: the last stamp given, how many wait, then per entry "shopper quantity", or "shopper 0" for one that was parked.
 -- Atomic because an entry must be in the line or called, never both, never neither.
 local sale, queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local most = tonumber(ARGV[1])
+local priority, parked, absent = KEYS[5], KEYS[6], KEYS[7]
+local most, share = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- A front of absent people is looked through this often at once; the next step goes on.
+local ROUNDS = 3
 
-local shoppers = redis.call('ZRANGE', admitting, 0, -1)
-if #shoppers == 0 and most > 0 then
-  local front = redis.call('ZRANGE', queue, 0, most - 1, 'WITHSCORES')
-  local moved = {}
-  for i = 1, #front, 2 do
-    shoppers[#shoppers + 1] = front[i]
-    moved[#moved + 1] = front[i + 1]
-    moved[#moved + 1] = front[i]
+local shoppers, absentees = redis.call('ZRANGE', admitting, 0, -1), {}
+
+-- Takes up to `wanted` people off the front of a line.
+local function take(line, wanted)
+  local taken = 0
+  for _ = 1, ROUNDS do
+    if taken >= wanted then
+      break
+    end
+    local front = redis.call('ZRANGE', line, 0, wanted - taken - 1, 'WITHSCORES')
+    if #front == 0 then
+      break
+    end
+    local names, called, away = {}, {}, {}
+    for i = 1, #front, 2 do
+      names[#names + 1] = front[i]
+    end
+    local since = scores(absent, names)
+    for i, name in ipairs(names) do
+      local to = since[i] and away or called
+      to[#to + 1] = front[2 * i]
+      to[#to + 1] = name
+      local list = since[i] and absentees or shoppers
+      list[#list + 1] = name
+    end
+    -- By rank: one walk along the front, whatever the line's length is.
+    redis.call('ZREMRANGEBYRANK', line, 0, #names - 1)
+    if #called > 0 then
+      redis.call('ZADD', admitting, unpack(called))
+    end
+    if #away > 0 then
+      redis.call('ZADD', parked, unpack(away))
+    end
+    taken = taken + #called / 2
   end
-  if #moved > 0 then
-    redis.call('ZADD', admitting, unpack(moved))
-    redis.call('ZREM', queue, unpack(shoppers))
+  return taken
+end
+
+if #shoppers == 0 and most > 0 then
+  local first = take(priority, math.ceil(most * share / 100))
+  local then_taken = take(queue, most - first)
+  -- What the one line leaves is the other's.
+  if share > 0 then
+    take(priority, most - first - then_taken)
   end
 end
 
-local answers = { redis.call('HGET', sale, 'last_place') or '0', whole(redis.call('ZCARD', queue)) }
+local waiting = redis.call('ZCARD', queue) + redis.call('ZCARD', priority)
+local answers = { redis.call('HGET', sale, 'last_place') or '0', whole(waiting) }
 if #shoppers > 0 then
   local wanted = redis.call('HMGET', wants, unpack(shoppers))
   for i, shopper in ipairs(shoppers) do
-    answers[#answers + 1] = shopper .. ' ' .. (wanted[i] or '1')
+    answers[#answers + 1] = shopper .. ' ' .. whole(read_want(wanted[i]))
   end
+end
+for _, shopper in ipairs(absentees) do
+  answers[#answers + 1] = shopper .. ' 0'
 end
 return answers

@@ -1,21 +1,26 @@
--- place: where shoppers stand in line.
--- KEYS: sale, queue, admitting, wants
+-- place: where shoppers stand in line. Whoever asks is here: an absent one is back.
+-- KEYS: sale, queue, admitting, wants, priority, parked, absent
 -- ARGV: per item: shopper
--- Returns: now_ms, admitted, then per item "waiting position quantity place", "admitting 0 quantity" or "none".
+-- Returns: now_ms, "admitted priority_admitted", then per item "waiting position quantity place line",
+--   "admitting 0 quantity" or "none".
 -- Atomic because a position is only meaningful beside the number admitted at the same moment.
 local sale, queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local priority, parked, absent = KEYS[5], KEYS[6], KEYS[7]
 
-local answers = { whole(now_ms()), redis.call('HGET', sale, 'admitted') or '0' }
-local called = redis.call('ZMSCORE', admitting, unpack(ARGV))
+welcome_back({ queue = queue, priority = priority, parked = parked, absent = absent, wants = wants }, ARGV)
+local counts = redis.call('HMGET', sale, 'admitted', 'priority_admitted')
+local answers = { whole(now_ms()), (counts[1] or '0') .. ' ' .. (counts[2] or '0') }
+local places = { queue = scores(queue, ARGV), priority = scores(priority, ARGV) }
+local called = scores(admitting, ARGV)
 local wanted = redis.call('HMGET', wants, unpack(ARGV))
 for i, shopper in ipairs(ARGV) do
-  local rank = redis.call('ZRANK', queue, shopper)
+  local quantity = read_want(wanted[i])
+  local line = (places.queue[i] and 'queue') or (places.priority[i] and 'priority')
   if called[i] then
-    answers[#answers + 1] = 'admitting 0 ' .. (wanted[i] or '1')
-  elseif rank then
-    answers[#answers + 1] = table.concat({
-      'waiting', whole(rank + 1), wanted[i] or '1', whole(tonumber(redis.call('ZSCORE', queue, shopper))),
-    }, ' ')
+    answers[#answers + 1] = 'admitting 0 ' .. whole(quantity)
+  elseif line then
+    local rank = redis.call('ZRANK', line == 'queue' and queue or priority, shopper)
+    answers[#answers + 1] = string.format('waiting %d %d %d %s', rank + 1, quantity, tonumber(places[line][i]), line)
   else
     answers[#answers + 1] = 'none'
   end

@@ -34,6 +34,15 @@ pub fn tick(seq: u64, now: u64) -> Tick {
         waiting: 20,
         admitted: 0,
         pace: 2.0,
+        pace_low: 1.0,
+        pace_high: 4.0,
+        take: 1.0,
+        lapse: 0.1,
+        next_lapse_at: None,
+        slowed: None,
+        priority_waiting: 0,
+        priority_admitted: 0,
+        priority_pace: 0.0,
     }
 }
 
@@ -68,6 +77,9 @@ pub fn info() -> SaleInfo {
         claim_ms: 120_000,
         payment_ms: 300_000,
         allocation: Allocation::Queue,
+        opening: flashsale_protocol::OpeningOrder::Fifo,
+        opening_seed_hash: None,
+        opening_seed: None,
     }
 }
 
@@ -90,6 +102,7 @@ pub fn entry(state: EntryState, position: u64, at: u64) -> Entry {
         quantity: 1,
         position,
         admitted: 0,
+        priority: false,
         claim_until,
         reason: None,
         at,

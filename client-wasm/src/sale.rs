@@ -7,6 +7,12 @@ use flashsale_protocol::{
 };
 use serde::Serialize;
 
+/// Exact places are looked at so rarely by those in front; further back more rarely still.
+const NEAR_LOOK_MS: u64 = 30_000;
+/// When places are drawn, all want to see theirs: no more than so many a ms, of all people in line together.
+const LOOKS_PER_MS: u64 = 20;
+const SHORTEST_SPREAD_MS: u64 = 300;
+
 #[derive(Debug, Default)]
 pub struct Known {
     pub info: Option<SaleInfo>,
@@ -22,6 +28,8 @@ pub struct Known {
     pub refusal: Option<Refusal>,
     /// Why the sale cannot be watched.
     pub trouble: Option<Refusal>,
+    /// When to look at the exact place again.
+    pub look_at: Option<u64>,
 }
 
 impl Known {
@@ -148,6 +156,7 @@ impl Known {
                 EntryState::Waiting | EntryState::Admitted | EntryState::Entered
             )
         {
+            self.look_at = None;
             entry.state = EntryState::Left;
             entry.position = 0;
             entry.claim_until = None;
@@ -162,6 +171,35 @@ impl Known {
         self.refusal = None;
     }
 
+    /// Plans the next exact look at the place: soon after places are drawn, else rarely, and the more so the further back.
+    /// The looks of all are spread by the dice, so that the server answers no more than so many a second.
+    pub fn plan_look(&mut self, now: u64, dice: u64) {
+        let (Some(entry), Some(tick)) = (&self.entry, &self.tick) else {
+            return;
+        };
+        if entry.state != EntryState::Waiting {
+            self.look_at = None;
+            return;
+        }
+        let position = entry.position_at(tick);
+        if position == 0 {
+            // Until the start there is nothing to see.
+            if tick.now >= tick.starts_at && self.look_at.is_none() {
+                let spread = (tick.waiting / LOOKS_PER_MS).max(SHORTEST_SPREAD_MS);
+                self.look_at = Some(now + dice % spread);
+            }
+            return;
+        }
+        if self.look_at.is_none() {
+            let every = match position {
+                0..1_000 => NEAR_LOOK_MS,
+                1_000..100_000 => 4 * NEAR_LOOK_MS,
+                _ => 20 * NEAR_LOOK_MS,
+            };
+            self.look_at = Some(now + every + dice % every);
+        }
+    }
+
     /// The place to show: never worse than what was shown before. `None` when not in line.
     pub fn position(&self) -> Option<u64> {
         self.best_position
@@ -170,9 +208,13 @@ impl Known {
     fn note_position(&mut self) {
         self.best_position = match &self.entry {
             Some(entry) if entry.state == EntryState::Waiting => {
-                let admitted = self.tick.as_ref().map_or(entry.admitted, |tick| tick.admitted);
-                let now = entry.position_at(admitted);
-                Some(self.best_position.map_or(now, |best| best.min(now)))
+                let now = self
+                    .tick
+                    .as_ref()
+                    .map_or(entry.position, |tick| entry.position_at(tick));
+                // 0: places are not drawn yet.
+                let best = self.best_position.filter(|best| *best > 0);
+                Some(best.map_or(now, |best| if now == 0 { 0 } else { best.min(now) }))
             }
             _ => None,
         };

@@ -853,6 +853,8 @@ impl State {
                 if let Some(known) = self.sales.get_mut(&tick.sale) {
                     turn.changed(Change::Sale(tick.sale));
                     known.apply_tick(tick);
+                    let (now, dice) = (turn.now, turn.up_to(u64::MAX));
+                    known.plan_look(now, dice);
                 }
             }
             ServerMessage::Entry(entry) => {
@@ -1071,6 +1073,18 @@ impl State {
                 self.ask(turn, Asked::Watch(sale));
             }
         }
+        let looks: Vec<SaleId> = self
+            .sales
+            .iter_mut()
+            .filter(|(_, known)| known.look_at.is_some_and(|at| at <= now))
+            .map(|(sale, known)| {
+                known.look_at = None;
+                *sale
+            })
+            .collect();
+        for sale in looks {
+            self.ask(turn, Asked::State(sale));
+        }
         for index in 0..self.pending.len() {
             if self.pending[index].repeat_at.is_some_and(|at| at <= now) {
                 self.send_pending(turn, index);
@@ -1111,9 +1125,11 @@ impl State {
                     Some((_, sent_at)) => sent_at + PONG_DEADLINE_MS,
                     None => ready.next_ping_at,
                 };
+                let looks = self.sales.values().filter_map(|known| known.look_at);
                 [Some(ping), ready.move_at, ready.rewatch_at]
                     .into_iter()
                     .flatten()
+                    .chain(looks)
                     .min()
             }
         };

@@ -9,14 +9,12 @@ use flashsale_protocol::{
     Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId,
     SaleInfo, Tick,
     draw::{Draw, Hash},
+    wait,
 };
 use serde::Serialize;
 
 /// News of an end may be on its way for so long. A hold whose time has been over for longer is shown as over.
 pub const OVERDUE_GRACE_MS: u64 = 2_000;
-
-/// A wait is estimated only where the line moves faster than one entry in this many seconds.
-const SLOWEST_PACE_S: f64 = 600.0;
 
 /// Where the shopper is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -109,24 +107,36 @@ pub struct Stock {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
     pub quantity: u32,
-    /// 1 is next. Never worse than shown before.
+    /// 1 is next. Never worse than shown before. 0: places are not drawn yet.
     pub position: u64,
+    /// In the shop's priority line: `position` is the place in that one.
+    pub priority: bool,
     /// Everybody in line.
     pub waiting: u64,
-    /// The estimated wait; null when the line does not move.
-    pub wait_ms: Option<u64>,
-    pub chance: Chance,
+    /// When places are drawn, in a sale that opens in shuffled order, before its start.
+    pub drawn_at: Option<u64>,
+    /// The wait at the soonest and at the latest, by the measured pace; null when the line does not move.
+    pub soonest_ms: Option<u64>,
+    pub latest_ms: Option<u64>,
+    /// Null while there is no place yet.
+    pub chance: Option<Chance>,
+    /// In percent.
+    pub chance_percent: Option<u32>,
+    /// Why it takes longer than it did, or may come to nothing.
+    pub reason: Option<Reason>,
+    /// Units that others have set aside or in carts, and when the next of them comes back at the latest.
+    pub in_carts: u64,
+    pub next_lapse_ms: Option<u64>,
 }
 
-/// What the numbers say about somebody at this place, if everybody ahead takes one unit.
+/// What the numbers say about somebody at this place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chance {
-    /// There are units for everybody ahead and for this shopper.
+    /// There is nothing to worry about.
     Good,
-    /// Only if some of the units in carts come back.
     Possible,
-    /// More people are ahead than units can come.
+    /// They will probably not get one.
     Slim,
 }
 
@@ -222,7 +232,7 @@ impl State {
             line: mine
                 .entry
                 .filter(|entry| entry.state == EntryState::Waiting)
-                .and_then(|entry| line(known, entry)),
+                .and_then(|entry| line(known, entry, now)),
             draw: known.draw.as_ref().map(|draw| DrawView::of(draw, mine.entry)),
             turn: mine.entry.and_then(|entry| turn(known, entry, now)),
             hold: mine.hold.map(|hold| HoldView {
@@ -383,33 +393,45 @@ fn countdown(tick: &Tick, info: Option<&SaleInfo>, now: u64) -> Option<Countdown
     })
 }
 
-fn line(known: &Known, entry: &Entry) -> Option<Line> {
+fn line(known: &Known, entry: &Entry, now: u64) -> Option<Line> {
     let tick = known.tick.as_ref()?;
     let position = known.position()?;
-    let moves = tick.phase == Phase::Live && tick.pace * SLOWEST_PACE_S > 1.0;
-    // A float is exact for any number of people that there are; the cast saturates.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "see above"
-    )]
-    let wait_ms = moves.then(|| (position as f64 / tick.pace * 1_000.0) as u64);
-    let coming = tick.claimed + tick.held + tick.ordering + tick.unpaid;
-    let chance = if position <= tick.available {
-        Chance::Good
-    } else if position <= tick.available + coming {
-        Chance::Possible
-    } else {
-        Chance::Slim
+    // The place that is shown is the one that the wait is told of.
+    let shown = Entry {
+        position,
+        admitted: if entry.priority {
+            tick.priority_admitted
+        } else {
+            tick.admitted
+        },
+        ..entry.clone()
     };
-    // The shopper is one of those who wait, whatever the last tick has counted.
+    let wait = wait::of(&shown, tick);
+    let chance = wait.map(|wait| wait.chance);
     Some(Line {
         quantity: entry.quantity,
         position,
-        waiting: tick.waiting.max(position),
-        wait_ms,
-        chance,
+        priority: entry.priority,
+        // The shopper is one of those who wait, whatever the last tick has counted.
+        waiting: tick.waiting.max(position).max(1),
+        drawn_at: (position == 0).then_some(tick.starts_at),
+        soonest_ms: wait.and_then(|wait| wait.soonest_ms),
+        latest_ms: wait.and_then(|wait| wait.latest_ms),
+        chance: chance.map(|chance| match chance {
+            _ if chance >= wait::LIKELY => Chance::Good,
+            _ if chance >= wait::UNLIKELY => Chance::Possible,
+            _ => Chance::Slim,
+        }),
+        // Between 0 and 100: the cast is exact.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 100"
+        )]
+        chance_percent: chance.map(|chance| (chance * 100.0).round() as u32),
+        reason: wait.and_then(|wait| wait.reason),
+        in_carts: tick.claimed + tick.held + tick.ordering + tick.unpaid,
+        next_lapse_ms: tick.next_lapse_at.map(|at| at.saturating_sub(now)),
     })
 }
 

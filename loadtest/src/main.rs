@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod check;
 mod draw;
+mod queue;
 mod report;
 mod rush;
 mod shopper;
@@ -36,6 +37,8 @@ enum Scenario {
     Bench(bench::Options),
     /// A draw over ten million entries, and small ones with many seeds.
     Draw(draw::Options),
+    /// A line of millions in one Redis: what an entry costs, and whether an admission step minds.
+    Queue(queue::Options),
     /// Servers with one deliberate defect each: the check of the invariants must notice every one (debug builds only).
     Mutants(chaos::mutants::MutantOptions),
 }
@@ -50,6 +53,7 @@ async fn main() -> ExitCode {
         Scenario::WatchServer(options) => watch::floor::run(options).await,
         Scenario::Bench(options) => bench::run(options).await,
         Scenario::Draw(options) => draw::run(&options),
+        Scenario::Queue(options) => queue::run(options).await,
         Scenario::Mutants(options) => chaos::mutants::run(options).await,
     };
     match passed {

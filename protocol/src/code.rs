@@ -209,6 +209,10 @@ reasons! {
     LineLost = "line_lost", "entry removed", "The store of the line has failed, and this place could not be kept: join again.";
     Drawn = "drawn", "entry admitted", "You were drawn.";
     PassedOn = "passed_on", "entry admitted", "Somebody who was drawn before you did not take their units: they are yours now.";
+    Absent = "absent", "entry removed", "The shopper was away for too long.";
+    SalePaused = "sale_paused", "tick slowed", "The sale is paused.";
+    InflowCut = "inflow_cut", "tick slowed", "The shop lets fewer people in at a time.";
+    StockLow = "stock_low", "tick slowed", "No unit is free: it goes on when one comes back from a cart.";
     ByShopper = "by_shopper", "order cancelled", "The shopper has cancelled it.";
     Unpaid = "unpaid", "order cancelled", "It was not paid in time.";
     PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be had; nothing was charged.";

@@ -6,6 +6,7 @@ pub mod draw;
 pub mod id;
 pub mod json;
 pub mod message;
+pub mod wait;
 
 pub use code::{CloseCode, Code, Reason};
 pub use id::{CommandId, DeviceId, OrderId, PaymentId, SaleId, ShopperId};

@@ -445,6 +445,32 @@ pub struct SaleInfo {
     pub payment_ms: u64,
     #[serde(default)]
     pub allocation: Allocation,
+    #[serde(default, skip_serializing_if = "OpeningOrder::is_fifo")]
+    pub opening: OpeningOrder,
+    /// Where the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening_seed_hash: Option<String>,
+    /// The seed itself, after the start: each shopper can compute their place again ([`crate::draw::opening_place`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening_seed: Option<String>,
+}
+
+/// In which order those stand who have joined before the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OpeningOrder {
+    /// As they have come.
+    #[default]
+    Fifo,
+    /// As the sale's seed has it: coming early to the waiting room is no advantage. Nobody has a place before the start.
+    Shuffle,
+}
+
+impl OpeningOrder {
+    pub fn is_fifo(&self) -> bool {
+        *self == Self::Fifo
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -476,23 +502,74 @@ pub struct Tick {
     /// Units that may be sold; always available + claimed + held + ordering + sold.
     pub supply: u64,
     /// Free to take.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub available: u64,
     /// Set aside for shoppers whose turn it is.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub claimed: u64,
     /// In carts.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub held: u64,
     /// In a checkout that is running.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub ordering: u64,
     /// In orders, paid or not.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub sold: u64,
     /// Of those sold, in orders that wait for payment.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub unpaid: u64,
     /// People in line.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub waiting: u64,
     /// Entries called since the sale began; subtract to follow a place (see [`Entry::position_at`]).
+    #[serde(default, skip_serializing_if = "is_none")]
     pub admitted: u64,
     /// Entries called a second, measured over the last seconds.
+    #[serde(default, skip_serializing_if = "is_still")]
     pub pace: f64,
+    /// The range that the measured pace lies in.
+    #[serde(default, skip_serializing_if = "is_still")]
+    pub pace_low: f64,
+    #[serde(default, skip_serializing_if = "is_still")]
+    pub pace_high: f64,
+    /// Units taken per turn, measured; less than one where some do not come at their turn.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub take: f64,
+    /// The share of holds that comes back, measured.
+    #[serde(default, skip_serializing_if = "is_still")]
+    pub lapse: f64,
+    /// When the next unit that somebody has set aside, or in a cart, comes back at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_lapse_at: Option<u64>,
+    /// Why the line moves more slowly than it did, or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowed: Option<Reason>,
+    /// Of those in line, people on the merchant's priority list; they have a line and a share of the turns of their own.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub priority_waiting: u64,
+    /// As `admitted`, of the priority line.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub priority_admitted: u64,
+    /// As `pace`, of the priority line.
+    #[serde(default, skip_serializing_if = "is_still")]
+    pub priority_pace: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(share: &f64) -> bool {
+    *share == 1.0
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+fn is_still(pace: &f64) -> bool {
+    *pace == 0.0
 }
 
 /// What a sale's numbers mean for somebody who has nothing yet.
@@ -549,10 +626,13 @@ pub struct Entry {
     pub sale: SaleId,
     pub state: EntryState,
     pub quantity: u32,
-    /// Exact position when this was written, 1 is next; 0 when not waiting.
+    /// Exact position when this was written, 1 is next; 0 when not waiting, and while places are not drawn yet.
     pub position: u64,
-    /// [`Tick::admitted`] when `position` was written.
+    /// [`Tick::admitted`] (or [`Tick::priority_admitted`]) when `position` was written.
     pub admitted: u64,
+    /// In the priority line: `position` is the place in that one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub priority: bool,
     /// When the turn ends, if it is this shopper's turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_until: Option<u64>,
@@ -571,6 +651,7 @@ impl Entry {
             quantity,
             position: 0,
             admitted: 0,
+            priority: false,
             claim_until: None,
             reason: None,
             at,
@@ -578,14 +659,19 @@ impl Entry {
     }
 
     /// The position now, followed by the shared tick: nobody needs a frame of their own for it. Never worse than before.
-    pub fn position_at(&self, tick_admitted: u64) -> u64 {
-        if self.state == EntryState::Waiting {
-            self.position
-                .saturating_sub(tick_admitted.saturating_sub(self.admitted))
-                .max(1)
-        } else {
-            0
+    /// 0: it does not wait, or places are not drawn yet.
+    pub fn position_at(&self, tick: &Tick) -> u64 {
+        if self.state != EntryState::Waiting || self.position == 0 {
+            return 0;
         }
+        let admitted = if self.priority {
+            tick.priority_admitted
+        } else {
+            tick.admitted
+        };
+        self.position
+            .saturating_sub(admitted.saturating_sub(self.admitted))
+            .max(1)
     }
 }
 

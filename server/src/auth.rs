@@ -1,6 +1,6 @@
 //! Who is asking: tokens (JWT), guest sessions bound to a device, and proofs of a place in line.
 
-use crate::{clock, config::Identity, embedded::prepare_data_dir};
+use crate::{clock, config::Identity, embedded::prepare_data_dir, sale::Sale};
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use flashsale_protocol::{Code, DeviceId, Reject, Role, SaleId, ShopperId};
@@ -30,12 +30,20 @@ pub struct Caller {
     pub expires_at: u64,
     /// The socket that asks; None over REST.
     pub socket: Option<u64>,
+    /// Sales and merchants on whose priority list this shopper is, as the token says.
+    pub priority: Box<[String]>,
 }
 
 impl Caller {
     /// The device, which everything that takes stock needs.
     pub fn device(&self) -> Result<&DeviceId, Reject> {
         self.device.as_ref().ok_or_else(|| Code::DeviceMissing.into())
+    }
+
+    /// Whether this shopper is on the sale's priority list.
+    pub fn goes_first(&self, sale: &Sale) -> bool {
+        let id = sale.id.to_string();
+        self.priority.iter().any(|of| *of == id || *of == sale.merchant)
     }
 
     pub fn is_admin(&self) -> bool {
@@ -54,6 +62,9 @@ struct Claims {
     device: Option<DeviceId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     iss: Option<String>,
+    /// Priority lists that the shopper is on: a sale's id, or a merchant's for all their sales.
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    priority: Box<[String]>,
 }
 
 fn shopper() -> Role {
@@ -128,6 +139,7 @@ impl Authority {
             device,
             expires_at: claims.exp.saturating_mul(1000),
             socket: None,
+            priority: claims.priority,
         })
     }
 
@@ -167,7 +179,7 @@ impl Authority {
                     return serde_json::from_value(data.claims).map_err(|_| {
                         Reject::because(
                             Code::TokenInvalid,
-                            "The token's sub, role or device has a wrong form.",
+                            "The token's sub, role, device or priority has a wrong form.",
                         )
                     });
                 }
@@ -185,6 +197,18 @@ impl Authority {
         device: Option<DeviceId>,
         life: Duration,
     ) -> anyhow::Result<String> {
+        self.issue_on_lists(sub, role, device, life, &[])
+    }
+
+    /// The same, for somebody on priority lists: of a sale, or of a merchant.
+    pub fn issue_on_lists(
+        &self,
+        sub: ShopperId,
+        role: Role,
+        device: Option<DeviceId>,
+        life: Duration,
+        priority: &[String],
+    ) -> anyhow::Result<String> {
         let exp = seconds_now() + life.as_secs();
         let claims = Claims {
             sub,
@@ -192,6 +216,7 @@ impl Authority {
             role,
             device,
             iss: None,
+            priority: priority.into(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
             .context("cannot sign a token")

@@ -5,12 +5,12 @@ use crate::{
     app::App,
     clock,
     error::Error,
-    sale::Sale,
+    sale::{LineName, Sale},
     stock::Join,
 };
 use anyhow::anyhow;
 use chrono::{DateTime, TimeDelta, Utc};
-use flashsale_protocol::{Allocation, Phase, ShopperId};
+use flashsale_protocol::{Allocation, OpeningOrder, Phase, ShopperId};
 use futures_util::{StreamExt, stream};
 
 const MERCHANT: &str = "demo";
@@ -122,6 +122,9 @@ fn body(
         inflow: 1_000,
         allocation: Allocation::Queue,
         beacon: None,
+        opening: OpeningOrder::Fifo,
+        priority_share: 50,
+        absence_ms: 3_600_000,
     }
 }
 
@@ -147,6 +150,8 @@ async fn crowd(app: &App, sale: &Sale) -> anyhow::Result<()> {
             device,
             quantity: 1,
             old_place: None,
+            opening_place: None,
+            line: LineName::Queue,
         };
         app.stock.join(sale.id, join).await
     });

@@ -136,6 +136,20 @@ pub async fn start_postgres_alone(data_dir: &Path) -> Result<(Child, PathBuf)> {
     Ok((postgres.take()?, sockets.join(".s.PGSQL.5432")))
 }
 
+/// Redis alone, for a measurement that fills it: its process, and where it answers. It ends with the process that started it.
+pub async fn start_redis_alone(data_dir: &Path) -> Result<(Child, String)> {
+    let data_dir = prepare_data_dir(data_dir)?;
+    fs::create_dir_all(data_dir.join("log"))?;
+    let sockets = socket_dir(&data_dir, None)?;
+    let socket = sockets.join("redis.sock");
+    let mut redis = Guard(Some(start_redis(&data_dir, &socket)?));
+    let url = format!("redis+unix://{}", socket.display());
+    wait_for_redis(&url, redis.child()?)
+        .await
+        .with_context(|| log_hint(&data_dir, "redis"))?;
+    Ok((redis.take()?, url))
+}
+
 /// Ends a service whose start has failed half-way.
 struct Guard(Option<Child>);
 

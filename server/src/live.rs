@@ -42,6 +42,8 @@ pub enum LiveMessage {
     Draw(SaleId, String),
     /// A sale's settings have changed: whoever keeps a copy forgets it.
     Changed(SaleId),
+    /// Absent at their turn, as it seems: a gateway that has a socket of theirs says that they are here.
+    Parked(SaleId, Vec<ShopperId>),
     /// A lane has begun a new life: as above, and what shoppers had in it is looked after.
     Reopened(SaleId),
 }
@@ -51,6 +53,7 @@ const NEWS_LETTER: char = 'N';
 const DRAW: char = 'D';
 const CHANGED: char = 'C';
 const REOPENED: char = 'R';
+const PARKED: char = 'P';
 
 impl LiveMessage {
     pub fn parse(text: &str) -> Option<LiveMessage> {
@@ -68,6 +71,10 @@ impl LiveMessage {
                 _ => None,
             },
             CHANGED => Some(LiveMessage::Changed(json.parse().ok()?)),
+            PARKED => {
+                let (sale, shoppers) = serde_json::from_str(json).ok()?;
+                Some(LiveMessage::Parked(sale, shoppers))
+            }
             REOPENED => Some(LiveMessage::Reopened(json.parse().ok()?)),
             _ => None,
         }
@@ -113,6 +120,15 @@ impl Live {
 
     pub async fn reopened(&self, sale: SaleId) -> Result<()> {
         self.announce(REOPENED, sale).await
+    }
+
+    pub async fn parked(&self, sale: SaleId, shoppers: &[ShopperId]) -> Result<()> {
+        let json = serde_json::to_string(&(sale, shoppers)).unwrap_or_default();
+        let _: u64 = self
+            .client
+            .publish(self.keys.live(sale), format!("{PARKED}{json}"))
+            .await?;
+        Ok(())
     }
 
     async fn announce(&self, letter: char, sale: SaleId) -> Result<()> {

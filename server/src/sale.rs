@@ -1,10 +1,13 @@
 //! A sale as the server knows it: what Postgres holds, and what follows from it by the clock. Pure.
 
+use crate::error::{Error, Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{
-    Allocation, CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, SaleInfo, ShopperId,
+    Allocation, CommandId, DeviceId, OpeningOrder, OrderId, OrderStatus, Phase, SaleId, SaleInfo, ShopperId,
+    draw::{self, Seed},
 };
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sale {
@@ -28,6 +31,12 @@ pub struct Sale {
     pub payment_ms: u64,
     pub inflow: u32,
     pub allocation: Allocation,
+    /// Where those who join before the start are shuffled: what their places come from, secret until then.
+    pub opening_seed: Option<Seed>,
+    /// Percent of the turns for the priority list, while somebody of it waits.
+    pub priority_share: u32,
+    /// Whoever is away from the line for so long loses their place.
+    pub absence_ms: u64,
     /// What was last written to Postgres. By the clock it may be past already: see [`Sale::phase_at`].
     pub status: Phase,
     pub created_at: DateTime<Utc>,
@@ -42,6 +51,54 @@ pub struct LaneInfo {
     pub supply: u32,
     pub allocated: u32,
     pub confirmed: u32,
+}
+
+/// Which line: everybody's, or the merchant's priority list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LineName {
+    #[default]
+    Queue,
+    Priority,
+}
+
+impl LineName {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Priority => "priority",
+        }
+    }
+}
+
+impl FromStr for LineName {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        match word {
+            "queue" => Ok(Self::Queue),
+            "priority" => Ok(Self::Priority),
+            other => Err(Error::unexpected(format!("a line called {other:?}"))),
+        }
+    }
+}
+
+/// One thing that happened to an entry, as the line's scripts note it down. Times are in µs since 1970.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    Joined {
+        shopper: String,
+        device: String,
+        quantity: u32,
+        place: u64,
+        at_us: u64,
+        line: LineName,
+    },
+    /// served | removed | left | expired
+    Ended {
+        shopper: String,
+        status: String,
+        at_us: u64,
+    },
 }
 
 /// A sale with its numbers in Redis, for those who only look.
@@ -96,6 +153,7 @@ pub struct PlaceStake {
     pub quantity: u32,
     /// When it was so: news of an earlier moment are about an earlier place.
     pub at: u64,
+    pub line: LineName,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -151,8 +209,33 @@ impl Sale {
         self.sale_price.checked_mul(i64::from(quantity))
     }
 
-    pub fn info(&self) -> SaleInfo {
+    /// The place by the sale's seed, for whoever joins before the start.
+    pub fn opening_place(&self, shopper: &ShopperId) -> Option<u64> {
+        let seed = self.opening_seed?;
+        Some(draw::opening_place(&seed, &draw::entry_name(self.id, shopper)))
+    }
+
+    /// Whether places are not drawn yet at this time: until the start nobody is told theirs.
+    pub fn hides_places_at(&self, now: u64) -> bool {
+        self.opening_seed.is_some() && now < ms(self.start_time)
+    }
+
+    /// What binds us to the seed before it is known.
+    pub fn opening_seed_hash(&self) -> Option<String> {
+        Some(self.opening_seed?.commitment().to_string())
+    }
+
+    /// What a page may know at this time.
+    pub fn info(&self, now: u64) -> SaleInfo {
+        let revealed = self.opening_seed.filter(|_| !self.hides_places_at(now));
         SaleInfo {
+            opening: if self.opening_seed.is_some() {
+                OpeningOrder::Shuffle
+            } else {
+                OpeningOrder::Fifo
+            },
+            opening_seed_hash: self.opening_seed_hash(),
+            opening_seed: revealed.map(|seed| seed.reveal()),
             sale: self.id,
             product_id: self.product_id.clone(),
             product_name: self.product_name.clone(),
@@ -260,6 +343,9 @@ mod tests {
             payment_ms: 1,
             inflow: 1,
             allocation: Allocation::Queue,
+            opening_seed: None,
+            priority_share: 50,
+            absence_ms: 1,
             status: Phase::Scheduled,
             created_at: time(0),
             lanes: (0..4)

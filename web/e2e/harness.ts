@@ -91,6 +91,8 @@ export interface SaleWish {
   claim_ms?: number;
   payment_ms?: number;
   allocation?: "queue" | "draw";
+  inflow?: number;
+  opening?: "fifo" | "shuffle";
 }
 
 /** Creates a sale through the REST door; live at once unless the wish says otherwise. */
@@ -111,6 +113,8 @@ export async function createSale(wish: SaleWish = {}): Promise<string> {
     claim_ms: wish.claim_ms ?? 120_000,
     payment_ms: wish.payment_ms ?? 300_000,
     allocation: wish.allocation ?? "queue",
+    inflow: wish.inflow ?? 1_000,
+    opening: wish.opening ?? "fifo",
   };
   const response = await fetch(`${api}/admin/sales`, {
     method: "POST",
@@ -128,6 +132,21 @@ export async function endSale(sale: string): Promise<void> {
     headers: { Authorization: `Bearer ${inject("adminToken")}` },
   });
   if (!response.ok) throw new Error(`not ended: ${response.status} ${await response.text()}`);
+}
+
+/** Guests without a page: they join the line over REST, in this order. */
+export async function crowd(sale: string, people: number): Promise<void> {
+  for (let n = 0; n < people; n++) {
+    const json = { "Content-Type": "application/json" };
+    const session = await fetch(`${api}/session`, { method: "POST", headers: json, body: "{}" });
+    const { token, shopper } = (await session.json()) as { token: string; shopper: string };
+    const joined = await fetch(`${api}/flash-sales/${sale}/join-queue`, {
+      method: "POST",
+      headers: { ...json, Authorization: `Bearer ${token}` },
+      body: JSON.stringify({ user_id: shopper }),
+    });
+    if (joined.status !== 200) throw new Error(`not in line: ${joined.status} ${await joined.text()}`);
+  }
 }
 
 /** A sale's numbers as the operator sees them. */

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import type { Journey, Note, View } from "../src/client/view";
+import type { Journey, Line, Note, View } from "../src/client/view";
 import { noteWords, REASONS, wordsFor } from "../src/text/journey";
 import { REJECTS, words } from "../src/text/rejects";
 
@@ -96,15 +96,45 @@ describe("the journey", () => {
     expect(said.text).toContain("may come back");
   });
 
-  test("a line that stands gets no estimate, and a moving one a vague one", () => {
-    const line = { quantity: 1, position: 40, waiting: 90, wait_ms: null, chance: "good" as const };
-    expect(wordsFor({ ...BARE, journey: "waiting", line }).text).toContain("not moving");
-    expect(wordsFor({ ...BARE, journey: "waiting", line: { ...line, wait_ms: 130_000 } }).text).toBe("Your turn in about 2 minutes.");
+  const LINE: Line = {
+    quantity: 1,
+    position: 40,
+    priority: false,
+    waiting: 90,
+    drawn_at: null,
+    soonest_ms: null,
+    latest_ms: null,
+    chance: "good",
+    chance_percent: 95,
+    reason: null,
+    in_carts: 3,
+    next_lapse_ms: 5_000,
+  };
+  const waiting = (line: Partial<Line>) => wordsFor({ ...BARE, journey: "waiting", line: { ...LINE, ...line } }).text;
+
+  test("a line that stands gets no estimate, and a moving one a range", () => {
+    expect(waiting({})).toContain("not moving");
+    expect(waiting({ soonest_ms: 130_000, latest_ms: 290_000 })).toBe("Your turn in 2 to 5 minutes.");
+    expect(waiting({ soonest_ms: 10_000, latest_ms: 130_000 })).toBe("Your turn in under 1 to 2 minutes.");
+    expect(waiting({ soonest_ms: 5 * 3_600_000, latest_ms: 50 * 3_600_000 })).toContain("or much later");
+  });
+
+  test("why it takes longer is said", () => {
+    expect(waiting({ reason: "inflow_cut" })).toContain("fewer people in");
+    expect(waiting({ reason: "sale_paused" })).toContain("paused");
   });
 
   test("a slim chance is said, with the number that makes it slim", () => {
-    const line = { quantity: 1, position: 40, waiting: 90, wait_ms: 1_000, chance: "slim" as const };
-    expect(wordsFor({ ...BARE, journey: "waiting", line }).text).toContain("than there are units left (5)");
+    const said = waiting({ chance: "slim", chance_percent: 3, soonest_ms: 1_000, latest_ms: 2_000 });
+    expect(said).toContain("You will probably not get one");
+    expect(said).toContain("than there are units left (5)");
+  });
+
+  test("before places are drawn the page says how many are here, and when it is", () => {
+    const line = { ...LINE, position: 0, waiting: 1_234, drawn_at: 60_000, chance: null, chance_percent: null };
+    const said = wordsFor({ ...BARE, journey: "lobby", phase: "waiting", line }).text;
+    expect(said).toContain("1,234 people here");
+    expect(said).toContain("drawn by lot when the sale starts");
   });
 
   test("a shopper at the limit is told so", () => {

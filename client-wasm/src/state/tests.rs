@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixture::{self, entry, hold, order, order_id, sale, tick, welcome};
-use flashsale_protocol::{EntryState, HoldState, OrderStatus, Payment, Quantity, SaleState};
+use flashsale_protocol::{EntryState, HoldState, OrderStatus, Payment, Phase, Quantity, SaleState, Tick};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -407,6 +407,71 @@ fn a_declined_payment_leads_to_its_order() {
         page.state.view(sale(), page.at_ms).journey,
         crate::view::Journey::Pay
     );
+}
+
+#[test]
+fn a_place_that_was_not_drawn_is_looked_at_soon_after_the_start_and_then_rarely() {
+    let mut page = Page::ready();
+    let at = page.at_ms;
+    let mut undrawn = fixture::state(Tick {
+        phase: Phase::Waiting,
+        starts_at: at + 1_000,
+        waiting: 20_000,
+        ..fixture::tick(2, at)
+    });
+    undrawn.entry = Some(fixture::entry(EntryState::Waiting, 0, at));
+    let id = page.command(Command::State { sale: sale() });
+    page.reply(id, Outcome::Ok(Done::State(Box::new(undrawn))));
+    let tick = |seq, now, starts_at| {
+        ServerMessage::Tick(Tick {
+            starts_at,
+            waiting: 20_000,
+            ..fixture::tick(seq, now)
+        })
+    };
+    let starts_at = at + 1_000;
+    page.receive(&tick(3, page.at_ms, starts_at));
+    assert_eq!(
+        page.state.known(fixture::sale()).and_then(|known| known.look_at),
+        None,
+        "not before the start"
+    );
+    page.at_ms = starts_at;
+    page.receive(&tick(4, starts_at, starts_at));
+    let look_at = page.state.known(fixture::sale()).and_then(|known| known.look_at);
+    let look_at = look_at.expect("planned");
+    assert!(
+        (starts_at..=starts_at + 1_000).contains(&look_at),
+        "spread, so that not all ask at once"
+    );
+    let asked = page.run_until(look_at);
+    let asks = |effects: &[Effect]| {
+        effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Send(text) if text.contains("\"state\"")))
+            .count()
+    };
+    assert_eq!(asks(&asked), 1);
+    let id = sent_ids(&asked, "state")[0];
+    let mut drawn = fixture::state(fixture::tick(5, look_at));
+    drawn.entry = Some(fixture::entry(EntryState::Waiting, 5_000, look_at));
+    page.reply(id, Outcome::Ok(Done::State(Box::new(drawn))));
+    page.receive(&tick(6, look_at + 1, starts_at));
+    let next = page.state.known(fixture::sale()).and_then(|known| known.look_at);
+    assert!(
+        next.is_some_and(|next| next >= look_at + 120_000),
+        "rarely, so far back: {next:?}"
+    );
+}
+
+fn sent_ids(effects: &[Effect], verb: &str) -> Vec<CommandId> {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send(text) => serde_json::from_str::<Value>(text).ok(),
+        _ => None,
+    });
+    sent.filter(|frame| frame["type"] == verb)
+        .map(|frame| frame["id"].as_str().expect("an id").parse().expect("a ULID"))
+        .collect()
 }
 
 #[test]

@@ -191,22 +191,31 @@ fn a_payment_under_way_belongs_to_its_sale() {
 #[test]
 fn the_wait_is_the_place_by_the_pace_and_unknown_when_the_line_stands() {
     let waiting = entry(EntryState::Waiting, 20, NOW);
-    let line = view(with_entry(waiting.clone(), state(tick(1, NOW))))
+    let plenty = Tick {
+        available: 30,
+        ..tick(1, NOW)
+    };
+    let line = view(with_entry(waiting.clone(), state(plenty)))
         .line
         .expect("in line");
-    assert_eq!((line.position, line.wait_ms), (20, Some(10_000)));
+    assert_eq!(
+        (line.position, line.soonest_ms, line.latest_ms),
+        (20, Some(5_000), Some(20_000))
+    );
     let still = Tick {
         pace: 0.0,
+        pace_low: 0.0,
+        pace_high: 0.0,
         ..tick(1, NOW)
     };
     assert_eq!(
         view(with_entry(waiting.clone(), state(still)))
             .line
-            .and_then(|line| line.wait_ms),
+            .and_then(|line| line.soonest_ms),
         None
     );
     let not_started = view(with_entry(waiting, in_phase(Phase::Waiting)));
-    assert_eq!(not_started.line.and_then(|line| line.wait_ms), None);
+    assert_eq!(not_started.line.and_then(|line| line.soonest_ms), None);
 }
 
 #[test]
@@ -236,11 +245,16 @@ fn the_chance_is_what_the_stock_allows() {
             state(tick(1, NOW)),
         ))
         .line
-        .map(|line| line.chance)
+        .and_then(|line| line.chance)
     };
-    assert_eq!(chance(4), Some(Chance::Good));
-    assert_eq!(chance(8), Some(Chance::Possible));
-    assert_eq!(chance(9), Some(Chance::Slim));
+    assert_eq!(chance(3), Some(Chance::Good));
+    assert_eq!(chance(4), Some(Chance::Good), "four are free");
+    assert_eq!(
+        chance(5),
+        Some(Chance::Possible),
+        "one of the three in carts may come back"
+    );
+    assert_eq!(chance(7), Some(Chance::Slim));
 }
 
 #[test]

@@ -5,7 +5,7 @@ pub mod cpu;
 mod machine;
 mod orders;
 mod page;
-mod scripts;
+pub mod scripts;
 
 use anyhow::{Context, Result};
 use chrono::{TimeDelta, Utc};
@@ -72,7 +72,7 @@ impl Figure {
         }
     }
 
-    fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let (sign, bound) = match self.target {
             Target::AtLeast(least) => ("≥", least),
             Target::AtMost(most) => ("≤", most),
@@ -102,6 +102,7 @@ pub async fn run(options: Options) -> Result<bool> {
         rush: read(&out.join("rush.json")),
         watch: read(&out.join("watch.json")),
         draw: read(&out.join("draw.json")),
+        queue: read(&out.join("queue.json")),
         chaos: chaos_runs(out)?,
     };
     let figures = figures(&parts);
@@ -151,6 +152,7 @@ pub struct Parts {
     rush: Option<Value>,
     watch: Option<Value>,
     draw: Option<Value>,
+    queue: Option<Value>,
     /// Name of the file, and what is in it.
     chaos: Vec<(String, Value)>,
 }
@@ -174,6 +176,11 @@ fn figures(parts: &Parts) -> Vec<Figure> {
         }
     }
     figures.extend(parts.watch.iter().flat_map(watch_figures));
+    if let Some(queue) = &parts.queue {
+        figures.extend(crate::queue::figures(&|key| {
+            queue[key].as_f64().unwrap_or(f64::NAN)
+        }));
+    }
     if let Some(draw) = &parts.draw {
         let of = |key: &str| draw[key].as_f64().unwrap_or(f64::NAN);
         let entries = page::number(of("entries"));
@@ -335,6 +342,9 @@ fn sale(stock: u32) -> Sale {
         payment_ms: LONG_MS,
         inflow: 1_000,
         allocation: flashsale_protocol::Allocation::Queue,
+        opening_seed: None,
+        priority_share: 50,
+        absence_ms: 3_600_000,
         status: Phase::Live,
         created_at: now,
         lanes: vec![LaneInfo {

@@ -3,7 +3,7 @@
 use super::{Buyer, Figure, Target, buyer, median, sale};
 use anyhow::{Context, Result, bail, ensure};
 use flashsale::{
-    sale::{LaneRef, Sale},
+    sale::{LaneRef, LineName, Sale},
     stock::{Begun, Claimed, Finish, How, Join, Joined, Released, Reserve, Reserved, SCRIPTS, Stock, What},
 };
 use flashsale_protocol::ShopperId;
@@ -196,7 +196,7 @@ async fn scripts(stock: &Stock, batch: usize, items: usize) -> Result<Vec<Cost>>
 }
 
 /// A sale whose lane everybody may reserve from.
-async fn open(stock: &Stock, supply: u32) -> Result<(Sale, LaneRef)> {
+pub async fn open(stock: &Stock, supply: u32) -> Result<(Sale, LaneRef)> {
     let sale = sale(supply);
     let lane = sale.lanes[0];
     let at = LaneRef {
@@ -230,6 +230,8 @@ fn joins(buyer: &Buyer) -> Join {
         device: buyer.device.clone(),
         quantity: 1,
         old_place: None,
+        opening_place: None,
+        line: LineName::Queue,
     }
 }
 
@@ -293,14 +295,14 @@ impl Meter<'_> {
 }
 
 /// What Redis has used since its start.
-struct Used {
-    cpu_us: f64,
-    calls: u64,
-    script_us: f64,
+pub struct Used {
+    pub cpu_us: f64,
+    pub calls: u64,
+    pub script_us: f64,
 }
 
 impl Used {
-    async fn by(client: &Client) -> Result<Self> {
+    pub async fn by(client: &Client) -> Result<Self> {
         let cpu: String = client.info(Some(InfoKind::Cpu)).await?;
         let commands: String = client.info(Some(InfoKind::CommandStats)).await?;
         let seconds = |name: &str| field(&cpu, '\n', name);
@@ -317,7 +319,7 @@ impl Used {
     }
 }
 
-fn field(text: &str, separator: char, name: &str) -> Result<f64> {
+pub fn field(text: &str, separator: char, name: &str) -> Result<f64> {
     text.split(separator)
         .find_map(|field| field.strip_prefix(name))
         .with_context(|| format!("INFO has no {name}"))?

@@ -447,6 +447,15 @@ fn tick_for(sale: SaleId, seq: u64) -> String {
         waiting: 10_000,
         admitted: 0,
         pace: 0.0,
+        pace_low: 0.0,
+        pace_high: 0.0,
+        take: 1.0,
+        lapse: 0.1,
+        next_lapse_at: None,
+        slowed: None,
+        priority_waiting: 0,
+        priority_admitted: 0,
+        priority_pace: 0.0,
     })
     .to_json()
 }

@@ -149,9 +149,48 @@ fn a_place_follows_the_tick_and_never_gets_worse() {
         r#"{{"sale":"{ID}","state":"waiting","quantity":1,"position":10,"admitted":5,"at":1}}"#
     ))
     .expect("an entry");
-    assert_eq!(entry.position_at(0), 10, "an older tick changes nothing");
-    assert_eq!(entry.position_at(8), 7);
-    assert_eq!(entry.position_at(500), 1, "next, but never nobody");
+    let at = |entry: &Entry, admitted, priority_admitted| {
+        entry.position_at(&Tick {
+            admitted,
+            priority_admitted,
+            ..serde_json::from_str(&format!(
+                r#"{{"sale":"{ID}","seq":1,"now":1,"phase":"live","starts_at":0,"ends_at":9,"supply":1,"available":1,
+                    "claimed":0,"held":0,"ordering":0,"sold":0,"unpaid":0,"waiting":9,"admitted":0,"pace":1}}"#
+            ))
+            .expect("a tick")
+        })
+    };
+    assert_eq!(at(&entry, 0, 0), 10, "an older tick changes nothing");
+    assert_eq!(at(&entry, 8, 99), 7);
+    assert_eq!(at(&entry, 500, 0), 1, "next, but never nobody");
+    let priority = Entry {
+        priority: true,
+        ..entry.clone()
+    };
+    assert_eq!(at(&priority, 99, 8), 7, "each line has its own count");
+    let undrawn = Entry { position: 0, ..entry };
+    assert_eq!(at(&undrawn, 8, 0), 0, "no place before places are drawn");
+}
+
+/// A tick a second is all that a shopper in line gets: RFC 6455 puts 4 bytes before a frame of 126 bytes or more.
+#[test]
+fn a_shopper_in_line_costs_few_bytes_a_second() {
+    let tick = |fields: &str| -> Tick {
+        serde_json::from_str(&format!(
+            r#"{{"sale":"{ID}","seq":1795539068180,"now":1795539068180,"starts_at":1795539068180,"ends_at":1795542668180,
+                "supply":100,"waiting":9999990,{fields}}}"#
+        ))
+        .expect("a tick")
+    };
+    let bytes = |tick| ServerMessage::Tick(tick).to_json().len() + 4;
+    let room = bytes(tick(r#""phase":"waiting","available":100"#));
+    assert!(room <= 220, "in the waiting room: {room}");
+    let line = bytes(tick(
+        r#""phase":"live","claimed":12,"held":40,"sold":48,"unpaid":5,"admitted":131072,"pace":98.5,"pace_low":90.25,
+            "pace_high":110.5,"take":0.93,"lapse":0.12,"next_lapse_at":1795539098180,"slowed":"stock_low""#,
+    ));
+    assert!(line <= 400, "in a line that moves: {line}");
+    println!("{room} bytes in the waiting room, {line} in a line that moves");
 }
 
 proptest! {

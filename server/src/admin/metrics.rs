@@ -38,9 +38,23 @@ pub struct Metrics {
     expired_reservations: u64,
     /// Distinct shoppers with the sale open in the last one to two minutes.
     active_users: u64,
+    /// Entries served, of everybody's line and of the priority line; and how many wait in the latter.
     admitted: u64,
+    priority_admitted: u64,
+    priority_waiting: u64,
+    /// Absent at their turn: their place is kept.
+    parked: u64,
+    /// Away from the line, parked or not.
+    absent: u64,
     /// Entries called a second.
     pace: f64,
+    priority_pace: f64,
+    /// Entries per 100 ms, as set.
+    inflow: u32,
+    /// The share of turns that were not used, since the sale began.
+    no_show_rate: f64,
+    /// Entries served after somebody whose place was behind theirs; 0 in a line that is first come, first served.
+    order_inversions: u64,
     /// Units in orders by Postgres; differs from `sold + ordering` only while a checkout runs.
     allocated: u64,
 }
@@ -62,12 +76,13 @@ pub async fn show(
 ) -> Result<axum::Json<Metrics>, Problem> {
     let sale = operator.sale(&app, id).await?;
     let now = app.stock.clock().await?;
-    let (counters, queue_length, orders, tick, active_users) = tokio::try_join!(
+    let (counters, queue_length, orders, tick, active_users, line) = tokio::try_join!(
         app.stock.sale_counters(&sale),
         app.stock.queue_length(id),
         app.store.order_counts(id),
         command::tick_now(&app, &sale),
         app.stock.active_users(id, now / 60_000),
+        app.stock.line_counts(id),
     )?;
     let conversion_rate = if counters.reservations == 0 {
         0.0
@@ -95,8 +110,16 @@ pub async fn show(
         reservations: counters.reservations,
         expired_reservations: counters.expired,
         active_users,
-        admitted: tick.admitted,
+        admitted: line.served.queue,
+        priority_admitted: line.served.priority,
+        priority_waiting: line.priority_waiting,
+        parked: line.parked,
+        absent: line.absent,
         pace: tick.pace,
+        priority_pace: tick.priority_pace,
+        inflow: sale.inflow,
+        no_show_rate: line.no_show_rate(),
+        order_inversions: line.inversions,
         allocated: sale.lanes.iter().map(|lane| u64::from(lane.allocated)).sum(),
     }))
 }

@@ -1,6 +1,7 @@
 //! What merchants and admins can do: a door of its own, over the same store and stock.
 
 pub mod audit;
+pub mod entries;
 pub mod metrics;
 pub mod orders;
 pub mod sales;

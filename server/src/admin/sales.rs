@@ -17,7 +17,7 @@ use crate::{
 use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_protocol::{
-    Allocation, Code, MAX_QUANTITY, Phase, Reject, SaleId,
+    Allocation, Code, MAX_QUANTITY, OpeningOrder, Phase, Reject, SaleId,
     draw::{Draw, MAX_BEACON_BYTES, Seed},
 };
 use serde::Deserialize;
@@ -100,6 +100,25 @@ pub struct SaleBody {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 5_000)]
     pub beacon: Option<String>,
+    /// In which order those stand who have joined before the start.
+    #[serde(default)]
+    pub opening: OpeningOrder,
+    /// Percent of the turns for the merchant's priority list, while somebody of it waits.
+    #[serde(default = "half")]
+    #[schema(minimum = 0, maximum = 100, default = 50)]
+    pub priority_share: i64,
+    /// Whoever is away from the line for so long loses their place.
+    #[serde(default = "hour")]
+    #[schema(minimum = 200, maximum = 86_400_000, default = 3_600_000)]
+    pub absence_ms: i64,
+}
+
+fn half() -> i64 {
+    50
+}
+
+fn hour() -> i64 {
+    3_600_000
 }
 
 fn one() -> i64 {
@@ -217,6 +236,12 @@ impl SaleBody {
             payment_ms: time("payment_ms", self.payment_ms)?,
             inflow: range("inflow", self.inflow, 1, i64::from(MAX_INFLOW))? as u32,
             allocation: self.allocation,
+            opening_seed: match self.opening {
+                OpeningOrder::Fifo => None,
+                OpeningOrder::Shuffle => Some(Seed(rand::random())),
+            },
+            priority_share: range("priority_share", self.priority_share, 0, 100)? as u32,
+            absence_ms: time("absence_ms", self.absence_ms)?,
             status: Phase::Scheduled,
             created_at: now,
             lanes: split(total_stock, lanes),
@@ -481,6 +506,52 @@ pub async fn set_beacon(
     }
     let row = app.store.draw(id).await?.ok_or(Code::NoDraw)?;
     Ok(axum::Json(row.public))
+}
+
+/// How many entries are called.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InflowBody {
+    /// Per 100 ms, at most.
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub inflow: i64,
+}
+
+/// Change how fast the line is let in.
+///
+/// At any time before the sale's end; to stop altogether, pause the sale.
+#[utoipa::path(
+    post,
+    path = "/admin/sales/{sale_id}/inflow",
+    operation_id = "changeInflow",
+    tag = "admin",
+    params(("sale_id" = SaleId, Path)),
+    request_body = InflowBody,
+    responses((status = 200, description = "The sale with its new inflow.", body = SaleView)),
+    security(("token" = [])),
+)]
+pub async fn change_inflow(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    SalePath(id): SalePath,
+    Json(body): Json<InflowBody>,
+) -> Result<axum::Json<SaleView>, Problem> {
+    let inflow = range("inflow", body.inflow, 1, i64::from(MAX_INFLOW))? as u32;
+    let sale = operator.sale(&app, id).await?;
+    if matches!(
+        sale.phase_at(app.stock.clock().await?),
+        Phase::Ended | Phase::Cancelled
+    ) {
+        return Err(Code::SaleEnded.into());
+    }
+    if app
+        .store
+        .set_inflow(id, inflow, operator.0.shopper.as_str())
+        .await?
+    {
+        app.sale_changed(id).await?;
+    }
+    Ok(axum::Json(view(&app, operator.sale(&app, id).await?).await?))
 }
 
 async fn change(

@@ -41,6 +41,7 @@ fn forged_expired_absent_and_unsigned_tokens_are_refused_each_with_its_code() {
         role: Role::Shopper,
         device: None,
         iss: None,
+        priority: Box::default(),
     };
     let expired =
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &ours.signing).expect("signs");

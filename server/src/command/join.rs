@@ -6,7 +6,7 @@ use crate::{
     auth::Caller,
     error::Error,
     mutation::Mutation,
-    sale::PlaceStake,
+    sale::{LineName, PlaceStake},
     stock::{At, InLine, Join, Joined, RecordState},
 };
 use flashsale_protocol::{
@@ -57,6 +57,12 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
                 device: device.clone(),
                 quantity: quantity.get(),
                 old_place: None,
+                opening_place: sale.opening_place(&caller.shopper),
+                line: if caller.goes_first(&sale) {
+                    LineName::Priority
+                } else {
+                    LineName::Queue
+                },
             },
         )
         .await?;
@@ -64,13 +70,18 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         now,
         value: InLine { admitted, value },
     } = answer;
-    let (position, place) = match value {
-        Joined::Waiting { position, place } => (position, place),
+    let (position, place, line, stamp) = match value {
+        Joined::Waiting {
+            position,
+            place,
+            line,
+            stamp,
+        } => (position, place, line, stamp),
         // Called in this very moment: the claim's event is under way.
         Joined::Admitting => {
             let entry = Entry {
                 position: 1,
-                admitted,
+                admitted: admitted.queue,
                 ..Entry::settled(sale.id, EntryState::Waiting, quantity.get(), now)
             };
             return joined(app, caller, entry);
@@ -92,23 +103,15 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
     };
     // From now on nobody reserves past this place. Before the answer, so that a place is a promise.
     for at in sale.lane_refs() {
-        app.stock.close_gate(at, place).await?;
+        app.stock.close_gate(at, place.max(stamp)).await?;
     }
-    let entry = Entry {
-        sale: sale.id,
-        state: EntryState::Waiting,
-        quantity: quantity.get(),
-        position,
-        admitted,
-        claim_until: None,
-        reason: None,
-        at: now,
-    };
+    let entry = super::waiting(&sale, quantity.get(), position, line, admitted, now);
     app.hub.stake(&caller.shopper, sale.id, |stake| {
         stake.place = Some(PlaceStake {
             place,
             quantity: quantity.get(),
             at: now,
+            line,
         });
     });
     app.live

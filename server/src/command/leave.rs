@@ -5,7 +5,7 @@ use crate::{
     app::App,
     auth::Caller,
     sale::Stake,
-    stock::{Left, RecordState, Released, What},
+    stock::{Left, RecordState, Released, Turns, What},
 };
 use flashsale_protocol::{Allocation, Code, Done, Entry, EntryState, Reject, SaleId, ServerMessage};
 
@@ -24,7 +24,15 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
         Left::None => {
             let released = app.stock.release(at, caller.shopper.clone(), What::Claim).await?;
             match released.value {
-                Released::Ok { .. } => released.now,
+                Released::Ok { quantity } => {
+                    let unused = Turns {
+                        lapsed: 1,
+                        lapsed_units: quantity.into(),
+                        ..Turns::default()
+                    };
+                    app.stock.count_turns(sale.id, unused).await?;
+                    released.now
+                }
                 Released::Is(RecordState::Held) => return Err(Code::AlreadyHeld.into()),
                 Released::Is(_) | Released::None => return Err(Code::NotInLine.into()),
             }

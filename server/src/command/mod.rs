@@ -18,8 +18,14 @@ pub use pay::tell_paid;
 pub use reserve::hold_state;
 pub use state::{sale_state, tick_now};
 
-use crate::{app::App, auth::Caller, telemetry::name};
-use flashsale_protocol::{Code, Command, CommandId, Done, Reject, Request};
+use crate::{
+    app::App,
+    auth::Caller,
+    sale::{LineName, Sale},
+    stock::Served,
+    telemetry::name,
+};
+use flashsale_protocol::{Code, Command, CommandId, Done, Entry, EntryState, Reject, Request};
 use sha2::{Digest, Sha256};
 use std::{future::Future, pin::Pin, time::Instant};
 
@@ -70,6 +76,24 @@ pub fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
         hasher.update(part.as_bytes());
     }
     hasher.finalize().to_vec()
+}
+
+/// Somebody's place, as they may know it: while places are not drawn yet, nobody is told theirs.
+pub fn waiting(
+    sale: &Sale,
+    quantity: u32,
+    position: u64,
+    line: LineName,
+    admitted: Served,
+    now: u64,
+) -> Entry {
+    let hidden = sale.hides_places_at(now);
+    Entry {
+        position: if hidden { 0 } else { position },
+        admitted: if hidden { 0 } else { admitted.of(line) },
+        priority: line == LineName::Priority,
+        ..Entry::settled(sale.id, EntryState::Waiting, quantity, now)
+    }
 }
 
 /// A command id of the server's own, for what it does on somebody's behalf.

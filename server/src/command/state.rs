@@ -5,8 +5,8 @@ use crate::{
     app::App,
     auth::Caller,
     error::Result,
-    sale::{HeldStake, PlaceStake, Sale},
-    stock::{At, InLine, RecordState, Stands, TickNumber},
+    sale::{HeldStake, LineName, PlaceStake, Sale},
+    stock::{At, InLine, RecordState, Served, Stands, TickNumber, Turns},
     store::OrderRow,
 };
 use flashsale_protocol::{Allocation, Done, Entry, EntryState, Hold, Reject, SaleId, SaleState, Tick};
@@ -31,25 +31,28 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
             value: stands,
         },
     } = place;
-    let entry = |state, quantity, position, claim_until| {
+    let entry = |state, quantity, claim_until| {
         Some(Entry {
-            sale: sale.id,
-            state,
-            quantity,
-            position,
-            admitted,
             claim_until,
-            reason: None,
-            at: now,
+            ..Entry::settled(sale.id, state, quantity, now)
         })
     };
+    let waiting =
+        |quantity, position, line| Some(super::waiting(sale, quantity, position, line, admitted, now));
     let record = person.value.record;
     app.hub.stake(shopper, sale.id, |stake| {
-        if let Stands::Waiting { quantity, place, .. } = stands {
+        if let Stands::Waiting {
+            quantity,
+            place,
+            line,
+            ..
+        } = stands
+        {
             stake.place = Some(PlaceStake {
                 place,
                 quantity,
                 at: now,
+                line,
             });
         }
         stake.hold = record
@@ -65,18 +68,21 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
     });
     let entry = match (stands, &record) {
         (_, Some(claim)) if claim.state == RecordState::Claim && claim.until > person.now => {
-            entry(EntryState::Admitted, claim.quantity, 0, Some(claim.until))
+            entry(EntryState::Admitted, claim.quantity, Some(claim.until))
         }
         (
             Stands::Waiting {
-                position, quantity, ..
+                position,
+                quantity,
+                line,
+                ..
             },
             _,
-        ) => entry(EntryState::Waiting, quantity, position, None),
+        ) => waiting(quantity, position, line),
         // Called in this very moment: the claim's event is under way.
-        (Stands::Admitting { quantity }, _) => entry(EntryState::Waiting, quantity, 1, None),
+        (Stands::Admitting { quantity }, _) => waiting(quantity, 1, LineName::Queue),
         (Stands::Nowhere, Some(claim)) if claim.state == RecordState::Lapsed => {
-            entry(EntryState::Lapsed, claim.quantity, 0, None)
+            entry(EntryState::Lapsed, claim.quantity, None)
         }
         (Stands::Nowhere, _) => None,
     };
@@ -99,7 +105,7 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
     });
     let orders = orders.iter().map(OrderRow::view).collect();
     Ok(SaleState {
-        sale: sale.info(),
+        sale: sale.info(now),
         tick,
         entry,
         hold,
@@ -128,7 +134,10 @@ pub async fn tick_now(app: &App, sale: &Sale) -> Result<Tick> {
         now,
         seq: 0,
         waiting,
-        admitted: 0,
+        priority_waiting: 0,
+        parked: 0,
+        admitted: Served::default(),
+        turns: Turns::default(),
     };
-    Ok(counters.tick(sale, number, unpaid, 0.0))
+    Ok(counters.tick(sale, number, unpaid))
 }

@@ -121,7 +121,14 @@ impl Drop for Registration {
         if let Some(mut present) = shoppers.get_mut(&self.shopper) {
             present.sockets.retain(|socket| *socket != self.socket);
         }
-        shoppers.remove_if(&self.shopper, |_, present| present.sockets.is_empty());
+        let gone = shoppers.remove_if(&self.shopper, |_, present| present.sockets.is_empty());
+        // Whoever stands in line is away now, unless another gateway has a socket of theirs (see LiveMessage::Parked).
+        let stakes = gone.map(|(_, present)| present.stakes).unwrap_or_default();
+        for (sale, _) in stakes.into_iter().filter(|(_, stake)| stake.place.is_some()) {
+            if let Err(error) = self.app.stock.go_away(sale, self.shopper.clone()) {
+                tracing::debug!(%sale, %error, "an absent shopper is not marked");
+            }
+        }
     }
 }
 
@@ -417,6 +424,19 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
             app.hub.shards.announce(sale, &text_frame(frame));
         }
         Some(LiveMessage::Changed(sale)) => app.forget_sale(sale).await,
+        Some(LiveMessage::Parked(sale, shoppers)) => {
+            for shopper in shoppers {
+                if app.hub.shoppers.contains_key(&shopper) {
+                    let app = app.clone();
+                    tokio::spawn(async move {
+                        // Looking is being here. If it fails, the client's own next look does the same.
+                        if let Err(error) = app.stock.place(sale, shopper).await {
+                            tracing::debug!(%sale, %error, "a shopper who is here stays parked for now");
+                        }
+                    });
+                }
+            }
+        }
         Some(LiveMessage::Reopened(sale)) => {
             app.forget_sale(sale).await;
             tokio::spawn(super::restore::run(app.clone(), sale));

@@ -3,7 +3,7 @@
 
 use crate::{
     app::App,
-    command::command_id_now,
+    command::{self, command_id_now},
     error::{Error, Result},
     sale::{HeldStake, PlaceStake, Sale, Stake},
     stock::{How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
@@ -73,8 +73,8 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         }
         Stake {
             hold: None,
-            place: Some(PlaceStake { place, quantity, .. }),
-        } => stand_again(app, sale, shopper, place, quantity).await?,
+            place: Some(place),
+        } => stand_again(app, sale, shopper, place).await?,
         _ => {}
     }
     Ok(())
@@ -154,24 +154,26 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
 }
 
 /// The place is gone: it is given back as it was.
-async fn stand_again(app: &App, sale: &Sale, shopper: &ShopperId, place: u64, quantity: u32) -> Result<()> {
+async fn stand_again(app: &App, sale: &Sale, shopper: &ShopperId, place: PlaceStake) -> Result<()> {
+    let quantity = place.quantity;
     let tell = |entry| {
         app.live
             .tell(sale.id, shopper.clone(), ServerMessage::Entry(entry))
     };
     let joined = match app.hub.device_of(shopper) {
-        Some(device) => join(app, sale, shopper, device, place, quantity).await?,
+        Some(device) => join(app, sale, shopper, device, place).await?,
         None => false,
     };
     let answer = app.stock.place(sale.id, shopper.clone()).await?;
     let entry = match answer.value.value {
         Stands::Waiting {
-            position, quantity, ..
-        } if joined => Entry {
             position,
-            admitted: answer.value.admitted,
+            quantity,
+            line,
+            ..
+        } if joined => Entry {
             reason: Some(Reason::Restored),
-            ..Entry::settled(sale.id, EntryState::Waiting, quantity, answer.now)
+            ..command::waiting(sale, quantity, position, line, answer.value.admitted, answer.now)
         },
         // Called already: the claim's own event tells it.
         Stands::Waiting { .. } | Stands::Admitting { .. } => return Ok(()),
@@ -193,14 +195,21 @@ async fn join(
     sale: &Sale,
     shopper: &ShopperId,
     device: DeviceId,
-    place: u64,
-    quantity: u32,
+    staked: PlaceStake,
 ) -> Result<bool> {
+    let PlaceStake {
+        line,
+        place,
+        quantity,
+        ..
+    } = staked;
     let item = Join {
         shopper: shopper.clone(),
         device,
         quantity,
         old_place: Some(place),
+        opening_place: None,
+        line,
     };
     match app.stock.join(sale.id, item).await?.value.value {
         Joined::Waiting { .. } | Joined::Admitting => {

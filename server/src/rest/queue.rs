@@ -3,7 +3,10 @@
 use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, rfc3339};
 use crate::{app::App, command};
 use axum::{extract::State, http::HeaderMap};
-use flashsale_protocol::{Command, DeviceId, Done, Entry, EntryState, Quantity, SaleId, ShopperId};
+use flashsale_protocol::{
+    Command, DeviceId, Done, EntryState, Quantity, Reason, SaleId, ShopperId,
+    wait::{self, Wait},
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -33,9 +36,26 @@ pub struct JoinedView {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PositionView {
+    /// 1 is next; 0 where it is this shopper's turn already, and while places are not drawn yet.
     position: u64,
-    /// Estimated from the measured pace; null while nothing moves.
+    /// Estimated from the measured pace, at the latest; null while nothing moves.
     wait_time_seconds: Option<u64>,
+    /// The same at the soonest.
+    wait_time_seconds_least: Option<u64>,
+    /// The chance that a unit is left at the turn, 0 to 1; null where it is not known yet.
+    chance: Option<f64>,
+    /// Why it takes longer than it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    /// Units that others have set aside or in carts.
+    units_in_carts: u64,
+    /// When the next of them comes back at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    next_lapse_time: Option<String>,
+    /// In the priority line: `position` is the place in that one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    priority: bool,
     /// When the turn is expected to come; null while nothing moves.
     #[schema(format = DateTime)]
     estimated_start_time: Option<String>,
@@ -124,23 +144,29 @@ pub async fn position(
     let Some(entry) = state.entry.filter(|entry| entry.state != EntryState::Lapsed) else {
         return Err(flashsale_protocol::Code::NotInLine.into());
     };
-    let wait = wait_seconds(&entry, state.tick.pace);
-    let starts_in = state.tick.starts_at.saturating_sub(state.tick.now);
+    let tick = &state.tick;
+    let starts_in_ms = tick.starts_at.saturating_sub(tick.now);
+    let wait = wait::of(&entry, tick);
+    let turn_is_here = entry.state != EntryState::Waiting;
+    let seconds = |ms: fn(&Wait) -> Option<u64>| match &wait {
+        _ if turn_is_here => Some(0),
+        Some(wait) => ms(wait).map(|ms| (ms + starts_in_ms).div_ceil(1000)),
+        None => None,
+    };
+    let latest = seconds(|wait| wait.latest_ms);
     Ok(axum::Json(PositionView {
-        position: entry.position,
-        wait_time_seconds: wait.map(|s| s + starts_in / 1000),
-        estimated_start_time: wait.map(|s| rfc3339(state.tick.now + starts_in + s * 1000)),
+        position: wait.map_or(0, |wait| wait.position),
+        wait_time_seconds: latest,
+        wait_time_seconds_least: seconds(|wait| wait.soonest_ms),
+        chance: wait.map(|wait| wait.chance),
+        reason: wait.and_then(|wait| wait.reason),
+        units_in_carts: tick.claimed + tick.held + tick.ordering,
+        next_lapse_time: tick.next_lapse_at.map(rfc3339),
+        priority: entry.priority,
+        estimated_start_time: latest.map(|s| rfc3339(tick.now + s * 1000)),
         status: entry.state,
         claim_until: entry.claim_until.map(rfc3339),
     }))
-}
-
-fn wait_seconds(entry: &Entry, pace: f64) -> Option<u64> {
-    match entry.state {
-        EntryState::Waiting if pace > 0.0 => Some((entry.position as f64 / pace).ceil() as u64),
-        EntryState::Waiting => None,
-        _ => Some(0),
-    }
 }
 
 fn unexpected() -> Problem {

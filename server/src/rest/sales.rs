@@ -9,7 +9,7 @@ use crate::{
     stock::shown::Showing,
 };
 use axum::extract::State;
-use flashsale_protocol::{Allocation, Code, Phase, SaleId};
+use flashsale_protocol::{Allocation, Code, OpeningOrder, Phase, SaleId};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -45,6 +45,15 @@ pub struct SaleView {
     pub payment_ms: u64,
     pub inflow: u32,
     pub allocation: Allocation,
+    pub opening: OpeningOrder,
+    /// Where the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opening_seed_hash: Option<String>,
+    /// The seed itself, after the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opening_seed: Option<String>,
+    pub priority_share: u32,
+    pub absence_ms: u64,
     pub lanes: usize,
     pub queue_length: u64,
     #[schema(format = DateTime)]
@@ -59,6 +68,7 @@ impl SaleView {
     pub fn new(Shown { sale, free, waiting }: &Shown, now: u64, stale: bool) -> Self {
         let (start, end) = (ms(sale.start_time), ms(sale.end_time));
         let status = sale.phase_at(now);
+        let info = sale.info(now);
         let next = match status {
             Phase::Ended | Phase::Cancelled => 0,
             _ if now < start => start,
@@ -87,6 +97,11 @@ impl SaleView {
             payment_ms: sale.payment_ms,
             inflow: sale.inflow,
             allocation: sale.allocation,
+            opening: info.opening,
+            opening_seed_hash: info.opening_seed_hash,
+            opening_seed: info.opening_seed,
+            priority_share: sale.priority_share,
+            absence_ms: sale.absence_ms,
             lanes: sale.lanes.len(),
             queue_length: *waiting,
             created_at: rfc3339(ms(sale.created_at)),

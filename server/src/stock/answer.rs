@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    sale::{Sale, ms},
+    sale::{LineName, Note, Sale, ms},
 };
 use flashsale_protocol::{CommandId, DeviceId, OrderId, ShopperId, Tick};
 use std::str::FromStr;
@@ -157,12 +157,22 @@ pub enum Claimed {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Joined {
-    Waiting { position: u64, place: u64 },
+    /// `place` is the key that the line is ordered by; `stamp` counts joins (0: not known, in line before).
+    Waiting {
+        position: u64,
+        place: u64,
+        line: LineName,
+        stamp: u64,
+    },
     Admitting,
-    OtherQuantity { quantity: u32 },
+    OtherQuantity {
+        quantity: u32,
+    },
     DeviceInLine,
     Ended,
-    RoomClosed { room_opens_at: u64 },
+    RoomClosed {
+        room_opens_at: u64,
+    },
     SaleMissing,
 }
 
@@ -180,6 +190,7 @@ pub enum Stands {
         position: u64,
         quantity: u32,
         place: u64,
+        line: LineName,
     },
     Admitting {
         quantity: u32,
@@ -187,11 +198,39 @@ pub enum Stands {
     Nowhere,
 }
 
-/// A queue answer, with the number admitted at the same moment.
+/// How many entries of each line have been served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    pub queue: u64,
+    pub priority: u64,
+}
+
+impl Served {
+    pub fn of(self, line: LineName) -> u64 {
+        match line {
+            LineName::Queue => self.queue,
+            LineName::Priority => self.priority,
+        }
+    }
+}
+
+/// A queue answer, with the numbers admitted at the same moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InLine<T> {
-    pub admitted: u64,
+    pub admitted: Served,
     pub value: T,
+}
+
+/// An admission step's first half.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Called {
+    /// The last stamp given.
+    pub last_stamp: u64,
+    /// People in line behind those called.
+    pub waiting: u64,
+    pub called: Vec<(ShopperId, u32)>,
+    /// Absent at their turn: their place is kept.
+    pub parked: Vec<ShopperId>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -248,7 +287,7 @@ impl Counters {
     }
 
     /// The shared state of a sale with these counters.
-    pub fn tick(&self, sale: &Sale, number: TickNumber, unpaid: u64, pace: f64) -> Tick {
+    pub fn tick(&self, sale: &Sale, number: TickNumber, unpaid: u64) -> Tick {
         Tick {
             sale: sale.id,
             seq: number.seq,
@@ -263,9 +302,19 @@ impl Counters {
             ordering: self.ordering,
             sold: self.sold,
             unpaid: unpaid.min(self.sold),
-            waiting: number.waiting,
-            admitted: number.admitted,
-            pace,
+            waiting: number.waiting + number.priority_waiting,
+            admitted: number.admitted.queue,
+            priority_waiting: number.priority_waiting,
+            priority_admitted: number.admitted.priority,
+            // Measured over time, by the worker.
+            pace: 0.0,
+            pace_low: 0.0,
+            pace_high: 0.0,
+            priority_pace: 0.0,
+            take: 1.0,
+            lapse: 0.0,
+            next_lapse_at: None,
+            slowed: None,
         }
     }
 
@@ -286,13 +335,61 @@ pub struct TickNumber {
     pub now: u64,
     pub seq: u64,
     pub waiting: u64,
-    pub admitted: u64,
+    pub priority_waiting: u64,
+    pub parked: u64,
+    pub admitted: Served,
+    pub turns: Turns,
+}
+
+/// What a line has counted since the sale began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LineCounts {
+    pub served: Served,
+    pub priority_waiting: u64,
+    /// Absent at their turn.
+    pub parked: u64,
+    /// Marked as away, in line or parked.
+    pub absent: u64,
+    pub inversions: u64,
+    pub turns: Turns,
+}
+
+impl LineCounts {
+    /// The share of turns that were not used, of all that were given.
+    pub fn no_show_rate(&self) -> f64 {
+        if self.turns.granted == 0 {
+            0.0
+        } else {
+            self.turns.lapsed as f64 / self.turns.granted as f64
+        }
+    }
+}
+
+/// What became of turns since the sale began: claims granted, and those that lapsed or were given back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turns {
+    pub granted: u64,
+    pub granted_units: u64,
+    pub lapsed: u64,
+    pub lapsed_units: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Served,
+    /// The shopper has all that one person may have.
+    Removed,
     Back,
+}
+
+impl Verdict {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Removed => "removed",
+            Self::Back => "back",
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -321,6 +418,9 @@ pub struct Join {
     pub quantity: u32,
     /// A place that was given before and that Redis has lost.
     pub old_place: Option<u64>,
+    /// The place by the sale's seed, for whoever joins before the start of a sale that opens in shuffled order.
+    pub opening_place: Option<u64>,
+    pub line: LineName,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -346,6 +446,19 @@ pub enum Finish {
     Refused,
     /// The command was no checkout: the hold is as it was before.
     Undone,
+}
+
+/// Splits "admitted priority_admitted" off a script's answer.
+pub(super) fn served(answers: &[String]) -> Result<(Served, &[String])> {
+    let (first, rest) = answers
+        .split_first()
+        .ok_or_else(|| Error::unexpected("a short answer"))?;
+    let answer = Answer::of(first);
+    let served = Served {
+        queue: answer.number(0)?,
+        priority: answer.number(1)?,
+    };
+    Ok((served, rest))
 }
 
 pub(super) fn first_number(answers: &[String]) -> Result<u64> {
@@ -426,5 +539,23 @@ pub(super) fn read_reserved(answer: &Answer<'_>) -> Result<Reserved> {
             in_carts: answer.number(2)?,
         },
         _ => return Err(answer.unexpected()),
+    })
+}
+
+pub(super) fn read_note(answer: &Answer<'_>) -> Result<Note> {
+    Ok(match answer.word() {
+        "joined" => Note::Joined {
+            shopper: answer.parse(1)?,
+            device: answer.parse(2)?,
+            quantity: answer.number(3)?,
+            place: answer.number(4)?,
+            at_us: answer.number(5)?,
+            line: answer.text(6)?.parse()?,
+        },
+        status => Note::Ended {
+            shopper: answer.parse(1)?,
+            status: status.to_owned(),
+            at_us: answer.number(2)?,
+        },
     })
 }

@@ -12,13 +12,15 @@ use crate::{
     batcher::{BatchLimits, Batcher, Batchers},
     config::{CHECKOUT_LEASE, COMMAND_DEADLINE},
     error::{Error, Result},
-    sale::{LaneOrder, LaneRef, Sale, ms, phase_word},
+    sale::{LaneOrder, LaneRef, Note, Sale, ms, phase_word},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use flashsale_protocol::{DeviceId, OrderId, Phase, SaleId, ShopperId};
 use fred::{
     prelude::*,
     types::{ClusterHash, CustomCommand},
 };
+use sha2::{Digest, Sha256};
 use std::{
     sync::Mutex,
     time::{Duration, Instant},
@@ -36,9 +38,13 @@ const BATCH: BatchLimits = BatchLimits {
 };
 
 /// Overdue claims and holds that one call ends, but for the last ones of its last buckets.
-const EXPIRE_BATCH: usize = 500;
-/// Entries that one admission step calls, at most.
-pub const ADMIT_BATCH: usize = 1000;
+pub const EXPIRE_BATCH: usize = 500;
+/// Buckets of deadlines that one look at the next one goes through.
+const LAPSE_BUCKETS: usize = 16;
+/// Entries that one round of an admission step calls, at most: so few that no other script waits long for its scripts.
+pub const ADMIT_BATCH: usize = 250;
+/// Notes of the line's history that are taken at once.
+pub const JOURNAL_BATCH: usize = 5_000;
 
 const RECONNECT_MIN_MS: u32 = 50;
 const RECONNECT_MAX_MS: u32 = 1_000;
@@ -63,6 +69,7 @@ pub struct Stock {
     join: SaleBatchers<Join, Joined>,
     place: SaleBatchers<ShopperId, Stands>,
     close_gate: Batchers<LaneRef, u64, ()>,
+    go_away: Batchers<SaleId, ShopperId, ()>,
 }
 
 impl Stock {
@@ -87,6 +94,7 @@ impl Stock {
             join: Default::default(),
             place: Default::default(),
             close_gate: Default::default(),
+            go_away: Default::default(),
         })
     }
 
@@ -142,6 +150,7 @@ impl Stock {
         self.join.retain(|sale| keep(*sale));
         self.place.retain(|sale| keep(*sale));
         self.close_gate.retain(|at| keep(at.sale));
+        self.go_away.retain(|sale| keep(*sale));
     }
 
     // ------------------------------------------------------------------------------- what shoppers cause, in batches
@@ -311,8 +320,11 @@ impl Stock {
                         args.extend([
                             item.shopper.to_string(),
                             item.device.to_string(),
+                            device_mark(&item.device),
                             item.quantity.to_string(),
                             item.old_place.unwrap_or(0).to_string(),
+                            item.opening_place.unwrap_or(0).to_string(),
+                            item.line.word().to_owned(),
                         ]);
                     },
                     |answer| {
@@ -320,6 +332,8 @@ impl Stock {
                             "ok" => Joined::Waiting {
                                 position: answer.number(1)?,
                                 place: answer.number(2)?,
+                                line: answer.text(3)?.parse()?,
+                                stamp: answer.number(4)?,
                             },
                             "admitting" => Joined::Admitting,
                             "other_quantity" => Joined::OtherQuantity {
@@ -353,6 +367,7 @@ impl Stock {
                                 position: answer.number(1)?,
                                 quantity: answer.number(2)?,
                                 place: answer.number(3)?,
+                                line: answer.text(4)?.parse()?,
                             },
                             "admitting" => Stands::Admitting {
                                 quantity: answer.number(2)?,
@@ -478,30 +493,60 @@ impl Stock {
 
     /// How many people wait.
     pub async fn queue_length(&self, sale: SaleId) -> Result<u64> {
-        Ok(self
-            .runner
-            .client
-            .zcard(self.runner.keys.sale("queue", sale))
-            .await?)
+        let (client, keys) = (&self.runner.client, &self.runner.keys);
+        let (all, first): (u64, u64) = tokio::try_join!(
+            client.zcard(keys.sale("queue", sale)),
+            client.zcard(keys.sale("priority", sale))
+        )?;
+        Ok(all + first)
     }
 
-    /// The front of the line: the last place given, the line's length behind them, and who was called for how much.
-    pub async fn admit(&self, sale: SaleId, most: usize) -> Result<(u64, u64, Vec<(ShopperId, u32)>)> {
-        let answers = self
-            .runner
-            .on_sale(&ADMIT, sale, vec![most.min(ADMIT_BATCH).to_string()])
-            .await?;
-        let mut answers = answers.iter().map(|text| Answer::of(text));
-        let mut number = || {
-            answers
-                .next()
-                .map_or(Err(Error::unexpected("a short answer")), |a| a.number(0))
+    /// The front of the line. `share`: percent of the step for the priority line.
+    pub async fn admit(&self, sale: SaleId, most: usize, share: u32) -> Result<Called> {
+        let args = vec![most.min(ADMIT_BATCH).to_string(), share.to_string()];
+        let answers = self.runner.on_sale(&ADMIT, sale, args).await?;
+        let (last_stamp, answers) = timed(&answers)?;
+        let (waiting, answers) = timed(answers)?;
+        let mut all = Called {
+            last_stamp,
+            waiting,
+            ..Called::default()
         };
-        let (last_place, length) = (number()?, number()?);
-        let called = answers
-            .map(|a| Ok((a.parse(0)?, a.number(1)?)))
+        for text in answers {
+            let answer = Answer::of(text);
+            match answer.number(1)? {
+                0 => all.parked.push(answer.parse(0)?),
+                quantity => all.called.push((answer.parse(0)?, quantity)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Shoppers whose last socket here has closed. Does not wait: one who is not marked is called, and does not come.
+    pub fn go_away(&self, sale: SaleId, shopper: ShopperId) -> Result<()> {
+        self.go_away.post(&sale, shopper, || {
+            let runner = self.runner.clone();
+            Batcher::new("go_away", BATCH, move |shoppers: Vec<ShopperId>| {
+                let runner = runner.clone();
+                async move {
+                    let args = shoppers.iter().map(ShopperId::to_string).collect();
+                    runner.on_sale(&GO_AWAY, sale, args).await?;
+                    Ok(vec![(); shoppers.len()])
+                }
+            })
+        })
+    }
+
+    /// Takes those out of the line who have been absent for so long.
+    pub async fn expire_absent(&self, sale: SaleId, absence_ms: u64) -> Result<At<Vec<ShopperId>>> {
+        let args = vec![absence_ms.to_string(), EXPIRE_BATCH.to_string()];
+        let answers = self.runner.on_sale(&EXPIRE_ABSENT, sale, args).await?;
+        let (now, answers) = timed(&answers)?;
+        let value = answers
+            .iter()
+            .map(|text| Answer::of(text).parse(0))
             .collect::<Result<_>>()?;
-        Ok((last_place, length, called))
+        Ok(At { now, value })
     }
 
     pub async fn claim(&self, at: LaneRef, wanted: &[(ShopperId, u32)]) -> Result<At<Vec<Claimed>>> {
@@ -533,23 +578,13 @@ impl Stock {
         Ok(At { now, value })
     }
 
-    /// The number admitted so far.
-    pub async fn settle_admission(&self, sale: SaleId, verdicts: &[(ShopperId, Verdict)]) -> Result<u64> {
+    /// The numbers admitted so far.
+    pub async fn settle_admission(&self, sale: SaleId, verdicts: &[(ShopperId, Verdict)]) -> Result<Served> {
         let args = verdicts
             .iter()
-            .flat_map(|(shopper, verdict)| {
-                [
-                    shopper.to_string(),
-                    if *verdict == Verdict::Back {
-                        "back"
-                    } else {
-                        "served"
-                    }
-                    .to_owned(),
-                ]
-            })
+            .flat_map(|(shopper, verdict)| [shopper.to_string(), verdict.word().to_owned()])
             .collect();
-        first_number(&self.runner.on_sale(&SETTLE_ADMISSION, sale, args).await?)
+        Ok(served(&self.runner.on_sale(&SETTLE_ADMISSION, sale, args).await?)?.0)
     }
 
     /// Ends what is overdue, some hundreds of items at most; true: there may be more.
@@ -639,8 +674,101 @@ impl Stock {
             now: at(0)?,
             seq: at(1)?,
             waiting: at(2)?,
-            admitted: at(3)?,
+            priority_waiting: at(4)?,
+            parked: at(6)?,
+            admitted: Served {
+                queue: at(3)?,
+                priority: at(5)?,
+            },
+            turns: Turns {
+                granted: at(7)?,
+                granted_units: at(8)?,
+                lapsed: at(9)?,
+                lapsed_units: at(10)?,
+            },
         })
+    }
+
+    /// What the line has counted.
+    pub async fn line_counts(&self, sale: SaleId) -> Result<LineCounts> {
+        const FIELDS: [&str; 7] = [
+            "admitted",
+            "priority_admitted",
+            "inversions",
+            "granted",
+            "granted_units",
+            "lapsed",
+            "lapsed_units",
+        ];
+        let (client, keys) = (&self.runner.client, &self.runner.keys);
+        let values: Vec<Option<u64>> = client.hmget(keys.sale("sale", sale), FIELDS.to_vec()).await?;
+        let at = |i: usize| values.get(i).copied().flatten().unwrap_or(0);
+        let (priority_waiting, parked, absent) = tokio::try_join!(
+            client.zcard(keys.sale("priority", sale)),
+            client.zcard(keys.sale("parked", sale)),
+            client.zcard(keys.sale("absent", sale))
+        )?;
+        Ok(LineCounts {
+            served: Served {
+                queue: at(0),
+                priority: at(1),
+            },
+            priority_waiting,
+            parked,
+            absent,
+            inversions: at(2),
+            turns: Turns {
+                granted: at(3),
+                granted_units: at(4),
+                lapsed: at(5),
+                lapsed_units: at(6),
+            },
+        })
+    }
+
+    /// The oldest of what the line's scripts have noted down for Postgres.
+    pub async fn journal(&self, sale: SaleId) -> Result<Vec<Note>> {
+        let key = self.runner.keys.sale("journal", sale);
+        let lines: Vec<String> = self
+            .runner
+            .client
+            .lrange(key, 0, JOURNAL_BATCH as i64 - 1)
+            .await?;
+        lines.iter().map(|line| read_note(&Answer::of(line))).collect()
+    }
+
+    /// What was written may go.
+    pub async fn drop_journal(&self, sale: SaleId, notes: usize) -> Result<()> {
+        let key = self.runner.keys.sale("journal", sale);
+        let _: () = self.runner.client.ltrim(key, notes as i64, -1).await?;
+        Ok(())
+    }
+
+    /// Counts claims that were granted, or not used.
+    pub async fn count_turns(&self, sale: SaleId, more: Turns) -> Result<()> {
+        let key = self.runner.keys.sale("sale", sale);
+        let pipeline = self.runner.client.pipeline();
+        for (field, by) in [
+            ("granted", more.granted),
+            ("granted_units", more.granted_units),
+            ("lapsed", more.lapsed),
+            ("lapsed_units", more.lapsed_units),
+        ] {
+            if by > 0 {
+                let _: () = pipeline.hincrby(&key, field, by as i64).await?;
+            }
+        }
+        let _: Vec<u64> = pipeline.all().await?;
+        Ok(())
+    }
+
+    /// When the next claim, hold or checkout of a lane ends by itself.
+    pub async fn next_deadline(&self, at: LaneRef) -> Result<Option<u64>> {
+        let args = vec![at.epoch.to_string(), LAPSE_BUCKETS.to_string()];
+        let answers = self.runner.on_lane(&NEXT_LAPSE, at, args).await?;
+        let (_, answers) = timed(&answers)?;
+        let till = answers.first().and_then(|till| till.parse().ok()).unwrap_or(0);
+        Ok((till > 0).then_some(till))
     }
 
     /// Whether this token leads the sale now. A lease of 0 steps down.
@@ -724,7 +852,7 @@ impl Stock {
             async move {
                 let answers = runner.on_sale(file, sale, args).await?;
                 let (now, answers) = timed(&answers)?;
-                let (admitted, answers) = timed(answers)?;
+                let (admitted, answers) = served(answers)?;
                 answers
                     .iter()
                     .map(|text| {
@@ -740,6 +868,13 @@ impl Stock {
             }
         })
     }
+}
+
+/// A device as the line knows it: 72 bits of SHA-256, because a name of 50 letters would take a quarter of all memory that a
+/// long line needs. Two of ten million devices are taken for one with a chance of 1 : 10^8.
+pub fn device_mark(device: &DeviceId) -> String {
+    const BYTES: usize = 9;
+    BASE64.encode(&Sha256::digest(device.as_str().as_bytes())[..BYTES])
 }
 
 async fn set_gate(runner: &Runner, at: LaneRef, gate: &str, place: u64) -> Result<()> {

@@ -75,6 +75,12 @@ script!(
     ["clock", "run"],
     ["stock", "holds", "deadlines", "device_units", "returned"]
 );
+script!(
+    NEXT_LAPSE,
+    "next_lapse",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines"]
+);
 script!(SET_GATE, "set_gate", ["clock", "run", "lane"], ["stock"]);
 script!(
     RESERVE,
@@ -129,19 +135,85 @@ script!(OPEN_SALE, "open_sale", ["clock"], ["sale"]);
 script!(
     JOIN,
     "join",
-    ["clock"],
-    ["sale", "queue", "admitting", "devices", "wants"]
+    ["clock", "line"],
+    [
+        "sale",
+        "queue",
+        "admitting",
+        "devices",
+        "wants",
+        "priority",
+        "parked",
+        "absent",
+        "journal"
+    ]
 );
-script!(LEAVE, "leave", ["clock"], ["queue", "admitting", "wants"]);
-script!(PLACE, "place", ["clock"], ["sale", "queue", "admitting", "wants"]);
-script!(ADMIT, "admit", ["clock"], ["sale", "queue", "admitting", "wants"]);
+script!(
+    LEAVE,
+    "leave",
+    ["clock", "line"],
+    [
+        "queue",
+        "admitting",
+        "wants",
+        "priority",
+        "parked",
+        "absent",
+        "journal"
+    ]
+);
+script!(
+    PLACE,
+    "place",
+    ["clock", "line"],
+    [
+        "sale",
+        "queue",
+        "admitting",
+        "wants",
+        "priority",
+        "parked",
+        "absent"
+    ]
+);
+script!(
+    ADMIT,
+    "admit",
+    ["clock", "line"],
+    [
+        "sale",
+        "queue",
+        "admitting",
+        "wants",
+        "priority",
+        "parked",
+        "absent"
+    ]
+);
 script!(
     SETTLE_ADMISSION,
     "settle_admission",
-    ["clock"],
-    ["sale", "queue", "admitting", "wants"]
+    ["clock", "line"],
+    ["sale", "queue", "admitting", "wants", "priority", "journal"]
 );
-script!(NUMBER_TICK, "number_tick", ["clock"], ["sale", "queue", "leader"]);
+script!(
+    GO_AWAY,
+    "go_away",
+    ["clock", "line"],
+    ["queue", "priority", "parked", "absent"]
+);
+script!(
+    EXPIRE_ABSENT,
+    "expire_absent",
+    ["clock", "line"],
+    ["queue", "wants", "priority", "parked", "absent", "journal"]
+);
+script!(
+    NUMBER_TICK,
+    "number_tick",
+    ["clock"],
+    ["sale", "queue", "leader", "priority", "parked"]
+);
 script!(LEAD, "lead", ["clock"], ["leader"]);
 
 /// All scripts, for the test that compares them with their files.
@@ -149,6 +221,7 @@ pub static SCRIPTS: &[&ScriptFile] = &[
     &OPEN_LANE,
     &SET_SUPPLY,
     &PROBE_LANE,
+    &NEXT_LAPSE,
     &LOCK_LANE,
     &REFILL_LANE,
     &SET_GATE,
@@ -167,6 +240,8 @@ pub static SCRIPTS: &[&ScriptFile] = &[
     &PLACE,
     &ADMIT,
     &SETTLE_ADMISSION,
+    &GO_AWAY,
+    &EXPIRE_ABSENT,
     &NUMBER_TICK,
     &LEAD,
 ];

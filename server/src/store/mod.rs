@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod draws;
+pub mod entries;
 pub mod orders;
 pub mod payments;
 pub mod sales;
@@ -22,6 +23,7 @@ use sqlx::{
 };
 use std::{str::FromStr, sync::Arc, time::Duration};
 
+pub use entries::{EntryRow, PAGE};
 pub use orders::{NewOrder, OrderRow, Placed};
 use payments::{Begun, NewPayment, Report, Reported};
 

@@ -37,6 +37,9 @@ struct SaleRow {
     payment_ms: i64,
     inflow: i32,
     allocation: String,
+    opening_seed: Option<String>,
+    priority_share: i32,
+    absence_ms: i64,
     status: String,
     created_at: DateTime<Utc>,
 }
@@ -58,8 +61,9 @@ impl Store {
             "INSERT INTO flash_sales (sale_id, merchant_id, product_id, product_name, description, currency,
                 original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
                 per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at,
-                allocation)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+                allocation, opening_seed, priority_share, absence_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                $22, $23, $24, $25)",
             sale.id.to_string(),
             sale.merchant,
             sale.product_id,
@@ -82,6 +86,9 @@ impl Store {
             phase_word(sale.status),
             sale.created_at,
             allocation_word(sale.allocation),
+            sale.opening_seed.map(|seed| seed.reveal()),
+            sale.priority_share as i32,
+            sale.absence_ms as i64,
         )
         .execute(&mut *tx)
         .await?;
@@ -107,6 +114,7 @@ impl Store {
             data: json!({
                 "stock": sale.total_stock, "supply": supply, "price": sale.sale_price, "currency": sale.currency,
                 "status": phase_word(sale.status), "draw_commitment": draw.map(|draw| draw.seed.commitment()),
+                "opening_seed_hash": sale.opening_seed_hash(),
             }),
         };
         audit::begin(&mut tx, sale.id).await?;
@@ -120,7 +128,7 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, allocation, status, created_at
+                claim_ms, payment_ms, inflow, allocation, opening_seed, priority_share, absence_ms, status, created_at
              FROM flash_sales WHERE sale_id = $1",
             id.to_string(),
         )
@@ -135,7 +143,7 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, allocation, status, created_at
+                claim_ms, payment_ms, inflow, allocation, opening_seed, priority_share, absence_ms, status, created_at
              FROM flash_sales WHERE $1::text IS NULL OR merchant_id = $1
              ORDER BY start_time DESC LIMIT $2",
             merchant,
@@ -152,7 +160,7 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, allocation, status, created_at
+                claim_ms, payment_ms, inflow, allocation, opening_seed, priority_share, absence_ms, status, created_at
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
                 OR end_time > now() - interval '10 minutes'
@@ -424,6 +432,36 @@ impl Store {
         Ok(true)
     }
 
+    /// Sets how many entries are called per 100 ms. False: it was so already.
+    pub async fn set_inflow(&self, sale: SaleId, inflow: u32, actor: &str) -> Result<bool> {
+        let mut tx = self.pool.begin().await?;
+        let before = sqlx::query_scalar!(
+            "SELECT inflow FROM flash_sales WHERE sale_id = $1 FOR UPDATE",
+            sale.to_string()
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if before == inflow as i32 {
+            return Ok(false);
+        }
+        sqlx::query!(
+            "UPDATE flash_sales SET inflow = $2 WHERE sale_id = $1",
+            sale.to_string(),
+            inflow as i32,
+        )
+        .execute(&mut *tx)
+        .await?;
+        let entry = audit::Entry {
+            sale: sale.to_string(),
+            actor: actor.to_owned(),
+            kind: "inflow_changed",
+            data: json!({ "from": before, "to": inflow }),
+        };
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
     pub async fn order_counts(&self, sale: SaleId) -> Result<OrderCounts> {
         let row = sqlx::query!(
             r#"SELECT count(*) FILTER (WHERE status = 'pending') AS "pending!",
@@ -502,6 +540,13 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         payment_ms: row.payment_ms as u64,
         inflow: row.inflow as u32,
         allocation,
+        opening_seed: row
+            .opening_seed
+            .map(|seed| seed.parse())
+            .transpose()
+            .map_err(|_| Error::unexpected("an opening seed that is none"))?,
+        priority_share: row.priority_share as u32,
+        absence_ms: row.absence_ms as u64,
         status,
         created_at: row.created_at,
         lanes,

@@ -6,26 +6,68 @@ use super::{Led, repeat};
 use crate::{
     error::Result,
     sale::{LaneRef, Sale},
-    stock::{ADMIT_BATCH, Claimed, Verdict},
+    stock::{ADMIT_BATCH, Called, Claimed, Turns, Verdict},
     supply,
 };
 use flashsale_protocol::{Allocation, Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 use tokio::sync::Mutex;
 
 const STEP: Duration = Duration::from_millis(100);
 const NOT_LIVE: Duration = Duration::from_millis(500);
+/// However few come at their turn, no more than so many times the inflow are called.
+const MOST_COMPENSATION: f64 = 2.0;
+
+/// What one leader knows from step to step.
+#[derive(Default)]
+struct Steps {
+    /// The place up to which the gate is open already, in which epochs of the lanes.
+    opened: Option<(Vec<u32>, u64)>,
+    budget: Budget,
+}
+
+/// How many may be called: so many per [`STEP`], whenever the steps are.
+#[derive(Default)]
+struct Budget {
+    left: f64,
+    filled: Option<Instant>,
+}
+
+impl Budget {
+    fn fill(&mut self, inflow: f64) -> usize {
+        let now = Instant::now();
+        let steps = self
+            .filled
+            .map_or(1.0, |at| (now - at).as_secs_f64() / STEP.as_secs_f64());
+        self.filled = Some(now);
+        // What was not called in time is not called later all at once.
+        self.left = (self.left + inflow * steps).min(inflow.max(1.0));
+        self.left as usize
+    }
+
+    fn spend(&mut self, called: usize) {
+        self.left = (self.left - called as f64).max(0.0);
+    }
+}
 
 pub async fn run(led: &Led) {
-    let opened = Mutex::new(None);
+    let steps = Mutex::new(Steps::default());
     repeat("admit", led.id, || async {
-        step(led, &mut *opened.lock().await).await
+        let wait = step(led, &mut *steps.lock().await).await?;
+        // Units that come back are the next one's at once.
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = led.freed.notified() => {}
+        }
+        Ok(Duration::ZERO)
     })
     .await;
 }
 
-/// `opened` is the place up to which the gate is open already, in which epochs of the lanes.
-async fn step(led: &Led, opened: &mut Option<(Vec<u32>, u64)>) -> Result<Duration> {
+async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     let app = &led.app;
     let sale = led.sale().await?;
     let now = app.stock.clock().await?;
@@ -44,20 +86,39 @@ async fn step(led: &Led, opened: &mut Option<(Vec<u32>, u64)>) -> Result<Duratio
     if led.is_held_off(&sale) {
         return Ok(STEP);
     }
+    // The inflow is what the shop can serve: where some of those called do not come, more are called.
+    let compensation = (1.0 / (1.0 - led.no_show()).max(1e-9)).min(MOST_COMPENSATION);
+    let inflow = f64::from(sale.inflow) * compensation;
     let free = app.stock.sale_counters(&sale).await?.available;
-    let most = (free.min(u64::from(sale.inflow)) as usize).min(ADMIT_BATCH);
-    let (last_place, waiting, called) = app.stock.admit(led.id, most).await?;
+    let most = (free as usize).min(steps.budget.fill(inflow)).min(ADMIT_BATCH);
+    let Called {
+        last_stamp,
+        waiting,
+        called,
+        parked,
+    } = app.stock.admit(led.id, most, sale.priority_share).await?;
+    if !parked.is_empty() {
+        app.live.parked(led.id, &parked).await?;
+    }
     if !called.is_empty() {
-        return settle(led, &sale, called).await.map(|()| STEP);
+        let called_now = called.len();
+        steps.budget.spend(called_now);
+        settle(led, &sale, called).await?;
+        // A step of more than one round goes on at once; other scripts come in between.
+        return Ok(if called_now == ADMIT_BATCH {
+            Duration::ZERO
+        } else {
+            STEP
+        });
     }
     // With several lanes everybody goes through the line: it is there that a device is counted across lanes.
     let epochs = sale.lane_refs().map(|at| at.epoch).collect();
-    let open = Some((epochs, last_place));
-    if waiting == 0 && sale.lanes.len() == 1 && *opened != open {
+    let open = Some((epochs, last_stamp));
+    if waiting == 0 && sale.lanes.len() == 1 && steps.opened != open {
         for at in sale.lane_refs() {
-            app.stock.open_gate(at, last_place).await?;
+            app.stock.open_gate(at, last_stamp).await?;
         }
-        *opened = open;
+        steps.opened = open;
     }
     Ok(STEP)
 }
@@ -74,6 +135,7 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
     }
     let mut verdicts = Vec::new();
     let mut news = Vec::new();
+    let mut turns = Turns::default();
     for (at, wanted) in by_lane {
         let claims = app.stock.claim(at, &wanted).await?;
         let short: u64 = wanted
@@ -93,13 +155,17 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
                 ..Entry::settled(sale.id, state, quantity, claims.now)
             };
             let (verdict, told) = match claimed {
-                Claimed::Ok { quantity, until } => (
-                    Verdict::Served,
-                    Some(entry(EntryState::Admitted, quantity, Some(until), None)),
-                ),
+                Claimed::Ok { quantity, until } => {
+                    turns.granted += 1;
+                    turns.granted_units += u64::from(quantity);
+                    (
+                        Verdict::Served,
+                        Some(entry(EntryState::Admitted, quantity, Some(until), None)),
+                    )
+                }
                 Claimed::HasHold => (Verdict::Served, Some(entry(EntryState::Served, 0, None, None))),
                 Claimed::Limit => (
-                    Verdict::Served,
+                    Verdict::Removed,
                     Some(entry(EntryState::Removed, 0, None, Some(Reason::LimitReached))),
                 ),
                 Claimed::Short | Claimed::Shut => (Verdict::Back, None),
@@ -112,5 +178,29 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
     for (shopper, entry) in news {
         app.live.tell(sale.id, shopper, ServerMessage::Entry(entry));
     }
-    Ok(())
+    app.stock.count_turns(sale.id, turns).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extra_steps_call_nobody_beyond_the_inflow() {
+        let mut budget = Budget::default();
+        assert_eq!(budget.fill(10.0), 10);
+        budget.spend(10);
+        for _ in 0..5 {
+            assert_eq!(budget.fill(10.0), 0, "no time has passed");
+        }
+        budget.filled = budget.filled.map(|at| at - STEP * 7);
+        assert_eq!(
+            budget.fill(10.0),
+            10,
+            "seven steps that were not used are not made up for"
+        );
+        budget.spend(4);
+        budget.filled = budget.filled.map(|at| at - STEP / 2);
+        assert_eq!(budget.fill(10.0), 10);
+    }
 }

@@ -3,16 +3,34 @@
 use super::{Led, reconcile, repeat};
 use crate::{
     error::Result,
-    stock::{At, Overdue},
+    stock::{At, EXPIRE_BATCH, Overdue, Turns},
     telemetry::name,
 };
-use flashsale_protocol::{Entry, EntryState, Hold, HoldState, ServerMessage};
+use flashsale_protocol::{Entry, EntryState, Hold, HoldState, Reason, ServerMessage};
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(100);
 
+/// How often the line is looked through for people who were away for too long.
+const ABSENT_STEP: Duration = Duration::from_millis(500);
+
 pub async fn run(led: &Led) {
-    repeat("expire", led.id, || step(led)).await;
+    let overdue = repeat("expire", led.id, || step(led));
+    tokio::join!(overdue, repeat("expire absent", led.id, || absent(led)));
+}
+
+async fn absent(led: &Led) -> Result<Duration> {
+    let sale = led.sale().await?;
+    let At { now, value: shoppers } = led.app.stock.expire_absent(sale.id, sale.absence_ms).await?;
+    let more = shoppers.len() == EXPIRE_BATCH;
+    for shopper in shoppers {
+        let entry = Entry {
+            reason: Some(Reason::Absent),
+            ..Entry::settled(sale.id, EntryState::Removed, 0, now)
+        };
+        led.app.live.tell(sale.id, shopper, ServerMessage::Entry(entry));
+    }
+    Ok(if more { Duration::ZERO } else { ABSENT_STEP })
 }
 
 async fn step(led: &Led) -> Result<Duration> {
@@ -28,9 +46,15 @@ async fn step(led: &Led) -> Result<Duration> {
             value: (overdue, there_is_more),
         } = app.stock.expire(at).await?;
         more |= there_is_more;
+        if !overdue.is_empty() {
+            led.freed.notify_one();
+        }
+        let mut lapsed = Turns::default();
         for item in overdue {
             match item {
                 Overdue::Lapsed { shopper, quantity } => {
+                    lapsed.lapsed += 1;
+                    lapsed.lapsed_units += u64::from(quantity);
                     metrics::counter!(name::EXPIRED, "what" => "claim").increment(1);
                     let entry = Entry::settled(sale.id, EntryState::Lapsed, quantity, now);
                     app.live.tell(sale.id, shopper, ServerMessage::Entry(entry));
@@ -58,6 +82,9 @@ async fn step(led: &Led) -> Result<Duration> {
                     }
                 }
             }
+        }
+        if lapsed != Turns::default() {
+            app.stock.count_turns(sale.id, lapsed).await?;
         }
     }
     Ok(if more { Duration::ZERO } else { STEP })

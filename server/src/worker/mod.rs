@@ -5,7 +5,9 @@
 pub mod admit;
 pub mod draw;
 pub mod expire;
+pub mod history;
 pub mod life;
+pub mod pace;
 pub mod pay;
 pub mod reconcile;
 pub mod tick;
@@ -26,7 +28,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// How often this process looks for sales to lead, and how long a lease lasts when its worker dies.
@@ -53,6 +55,10 @@ pub struct Led {
     entries: AtomicU64,
     /// The lanes' epochs when they were last looked at, and until when their new lives are left alone.
     held_off: Mutex<(Vec<u32>, Option<Instant>)>,
+    /// Units have come back: the next in line need not wait for the next step.
+    pub freed: Notify,
+    /// The share of turns that nobody used lately, in millionths.
+    no_show: AtomicU64,
     /// How often in a row each lane was found to disagree with Postgres.
     apart: Mutex<HashMap<u16, u32>>,
 }
@@ -105,6 +111,15 @@ impl Led {
         stays
     }
 
+    /// The share of turns that nobody used lately, 0 to 1.
+    pub fn no_show(&self) -> f64 {
+        self.no_show.load(Ordering::Relaxed) as f64 / 1e6
+    }
+
+    pub fn set_no_show(&self, share: f64) {
+        self.no_show.store((share * 1e6) as u64, Ordering::Relaxed);
+    }
+
     pub fn set_unpaid(&self, units: u64) {
         self.unpaid.store(units, Ordering::Relaxed);
     }
@@ -152,6 +167,8 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
                         unpaid: AtomicU64::new(0),
                         entries: AtomicU64::new(0),
                         held_off: Mutex::default(),
+                        freed: Notify::new(),
+                        no_show: AtomicU64::new(0),
                         apart: Mutex::default(),
                     };
                     led.insert(sale.id, (tokio::spawn(lead(Arc::new(task), stop.clone())), stop));
@@ -179,6 +196,7 @@ async fn lead(led: Arc<Led>, stop: CancellationToken) {
         () = draw::run(&led) => {}
         () = expire::run(&led) => {}
         () = reconcile::run(&led) => {}
+        () = history::run(&led) => {}
     }
     telemetry::forget_sale(led.id);
     // So that the next leader need not wait for the lease to run out.

@@ -74,6 +74,7 @@ async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
             *compared = None;
             return Err(error);
         }
+        led.freed.notify_one();
     }
     Ok(STEP)
 }

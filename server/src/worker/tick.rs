@@ -1,24 +1,19 @@
 //! Publishes a sale's shared state: at most ten times a second when it changes, once a second otherwise.
 
-use super::{Led, repeat};
+use super::{Led, pace::Measured, repeat};
 use crate::{error::Result, telemetry::name};
 use flashsale_protocol::{Allocation, Tick};
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 const ON_CHANGE: Duration = Duration::from_millis(100);
 const OTHERWISE: Duration = Duration::from_secs(1);
-/// The pace is measured over this time.
-const PACE_WINDOW: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Last {
     tick: Option<Tick>,
     published: Option<Instant>,
-    admitted: VecDeque<(Instant, u64)>,
+    measured: Measured,
 }
 
 pub async fn run(led: &Led) {
@@ -38,8 +33,15 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
         number.waiting = led.entries();
     }
     let counters = app.stock.sale_counters(&sale).await?;
-    let pace = pace(&mut last.admitted, number.admitted);
-    let tick = counters.tick(&sale, number, led.unpaid(), pace);
+    let mut tick = counters.tick(&sale, number, led.unpaid());
+    let measured = &mut last.measured;
+    led.set_no_show(measured.write(&mut tick, &counters, &number, sale.inflow, Instant::now()));
+    if tick.claimed + tick.held > 0 {
+        for at in sale.lane_refs() {
+            let next = app.stock.next_deadline(at).await?;
+            tick.next_lapse_at = tick.next_lapse_at.into_iter().chain(next).min();
+        }
+    }
     let due = last.published.is_none_or(|at| at.elapsed() >= OTHERWISE);
     if !due && last.tick.as_ref().is_some_and(|before| same(before, &tick)) {
         return Ok(ON_CHANGE);
@@ -53,33 +55,18 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     Ok(if listeners == 0 { OTHERWISE } else { ON_CHANGE })
 }
 
-/// Whether a page would look the same, but for the clock.
+/// Whether a page would look the same, but for the clock and for what is measured over seconds.
 fn same(a: &Tick, b: &Tick) -> bool {
-    Tick {
+    let still = |tick: &Tick| Tick {
         seq: 0,
         now: 0,
         pace: 0.0,
-        ..a.clone()
-    } == Tick {
-        seq: 0,
-        now: 0,
-        pace: 0.0,
-        ..b.clone()
-    }
-}
-
-/// Entries called a second over the last seconds, to a tenth.
-fn pace(seen: &mut VecDeque<(Instant, u64)>, admitted: u64) -> f64 {
-    let now = Instant::now();
-    seen.push_back((now, admitted));
-    while seen.len() > 2 && seen.front().is_some_and(|(at, _)| now - *at > PACE_WINDOW) {
-        seen.pop_front();
-    }
-    let Some((since, before)) = seen.front().copied() else {
-        return 0.0;
+        pace_low: 0.0,
+        pace_high: 0.0,
+        priority_pace: 0.0,
+        ..tick.clone()
     };
-    let seconds = (now - since).as_secs_f64().max(1.0);
-    (admitted.saturating_sub(before) as f64 / seconds * 10.0).round() / 10.0
+    still(a) == still(b)
 }
 
 fn record(tick: &Tick) {

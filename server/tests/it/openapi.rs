@@ -113,7 +113,7 @@ impl Rest<'_> {
             schema.is_object(),
             "{what}: {status} with {kind} is not in the document: {text}"
         );
-        let value = if kind == "text/plain" {
+        let value = if kind.starts_with("text/") {
             Value::String(text)
         } else {
             serde_json::from_str(&text).expect("JSON")
@@ -357,6 +357,33 @@ async fn real_answers_are_what_the_document_says() {
         .ok(get.clone(), "/admin/sales/{sale_id}/audit", &[sale], admin, None)
         .await;
     assert_eq!(audit["rows"][0]["kind"], "sale_created");
+    let faster = Some(json!({ "inflow": 7 }));
+    let sale_now = rest
+        .ok(
+            post.clone(),
+            "/admin/sales/{sale_id}/inflow",
+            &[sale],
+            admin,
+            faster,
+        )
+        .await;
+    assert_eq!(sale_now["inflow"], 7);
+    rest.ok(
+        get.clone(),
+        "/admin/sales/{sale_id}/fairness",
+        &[sale],
+        admin,
+        None,
+    )
+    .await;
+    rest.ok(
+        get.clone(),
+        "/admin/sales/{sale_id}/entries.csv",
+        &[sale],
+        admin,
+        None,
+    )
+    .await;
     let part = Some(json!({ "amount": 40, "reason": "a scratch" }));
     let refund = "/admin/orders/{order_id}/refund";
     let asked = rest.ok(post.clone(), refund, &[order], admin, part).await;

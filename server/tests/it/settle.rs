@@ -329,6 +329,7 @@ impl<'a> Run<'a> {
             device: Some(device(who)),
             expires_at: u64::MAX,
             socket: None,
+            priority: Box::default(),
         };
         let again = Request {
             id: new.command,

@@ -98,10 +98,23 @@ export interface Stock {
 
 export interface Line {
   quantity: number;
+  /** 0: places are not drawn yet. */
   position: number;
+  /** In the shop's priority line. */
+  priority: boolean;
   waiting: number;
-  wait_ms: number | null;
-  chance: Chance;
+  /** When places are drawn, before that. */
+  drawn_at: number | null;
+  /** Null while the line does not move. */
+  soonest_ms: number | null;
+  latest_ms: number | null;
+  chance: Chance | null;
+  chance_percent: number | null;
+  /** Why it takes longer: a word of the protocol's table. */
+  reason: string | null;
+  /** Units that others have set aside or in carts, and when the next of them comes back at the latest. */
+  in_carts: number;
+  next_lapse_ms: number | null;
 }
 
 /** A sale's draw. */

@@ -11,8 +11,8 @@
 
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { clientFor, isSaleId, type Client } from "../client/client";
-import type { Clocked, Connection, Journey, Order, View } from "../client/view";
-import { clock, formatCount, plural, spoken } from "../text/duration";
+import type { Clocked, Connection, Journey, Line, Order, View } from "../client/view";
+import { clock, formatCount, plural, range, spoken } from "../text/duration";
 import { PHASES, noteWords, wordsFor } from "../text/journey";
 import { discount, formatMoney } from "../text/money";
 import { words } from "../text/rejects";
@@ -288,11 +288,17 @@ export class FlashSaleElement extends LitElement {
   private place(view: View): TemplateResult | typeof nothing {
     const { line, journey } = view;
     if (!line) return nothing;
+    const quantity = line.quantity > 1 ? `, for ${plural(line.quantity, "unit")}` : "";
+    // The words above say how many are here, and when places are drawn.
+    if (line.position === 0) return nothing;
     return html`
       <p class="place numbers">
         <span class=${journey === "lobby" ? "small" : "big"}><span class="soft">Place</span> ${formatCount(line.position)}</span>
-        <span class="soft">of ${formatCount(line.waiting)} in line${line.quantity > 1 ? `, for ${plural(line.quantity, "unit")}` : ""}</span>
+        <span class="soft"
+          >${line.priority ? "in the priority line" : html`of ${formatCount(line.waiting)} in line`}${quantity}</span
+        >
       </p>
+      ${journey === "lobby" ? nothing : outlook(line)}
     `;
   }
 
@@ -646,6 +652,27 @@ function claimClock(clocked: Omit<Clocked, "quantity">, label: string): Template
       <div class="left" aria-hidden="true"><span style="inline-size:${share * 100}%"></span></div>
     </div>
   `;
+}
+
+/** When the turn comes, how likely a unit is left then, and what may come back until then. */
+function outlook(line: Line): TemplateResult {
+  const row = (name: string, value: string) => html`<dt class="soft">${name}</dt><dd class="numbers">${value}</dd>`;
+  const wait =
+    line.soonest_ms === null ? "Not moving" : line.latest_ms === null ? "Not known" : range(line.soonest_ms, line.latest_ms);
+  return html`
+    <dl class="receipt" data-part="outlook">
+      ${row("Your turn in", wait)}
+      ${line.chance_percent === null ? nothing : row("Chance of a unit", percent(line.chance_percent))}
+      ${line.in_carts === 0 ? nothing : row("In other carts", plural(line.in_carts, "unit"))}
+      ${line.in_carts === 0 || line.next_lapse_ms === null ? nothing : row("Next may come back in", clock(line.next_lapse_ms))}
+    </dl>
+  `;
+}
+
+/** A measured chance is never quite none, and never quite sure. */
+function percent(chance: number): string {
+  if (chance < 1) return "under 1 %";
+  return chance > 99 ? "over 99 %" : `${chance} %`;
 }
 
 function receipt(order: Order): TemplateResult {

@@ -37,6 +37,18 @@ export function about(ms: number): string {
   return "many hours";
 }
 
+/** Two estimates: "2 to 5 minutes". */
+export function range(soonest: number, latest: number): string {
+  const [from, to] = [about(soonest), about(latest)];
+  if (from === to) return from;
+  if (latest >= 12 * HOUR) return `${from} or much later`;
+  if (latest < 90 * MINUTE) {
+    const least = soonest < MINUTE ? "under 1" : formatCount(Math.round(soonest / MINUTE));
+    return `${least} to ${plural(Math.round(latest / MINUTE), "minute")}`;
+  }
+  return `${from.replace("about ", "")} to ${to.replace("about ", "")}`;
+}
+
 export function plural(count: number, unit: string): string {
   return `${formatCount(count)} ${unit}${count === 1 ? "" : "s"}`;
 }

@@ -1,7 +1,7 @@
 /** The words of every phase of a shopper's journey. Pure: a view in, a title and a sentence out. */
 
-import type { Note, View } from "../client/view";
-import { about, formatCount, plural } from "./duration";
+import type { Line, Note, View } from "../client/view";
+import { about, formatCount, plural, range, when } from "./duration";
 import { REJECTS } from "./rejects";
 
 export type Tone = "calm" | "turn" | "good" | "warn" | "bad";
@@ -26,6 +26,11 @@ export function wordsFor(view: View): Words {
         : calm("The sale starts soon", "Keep this page open. It opens by itself.");
     case "lobby":
       if (info?.allocation === "draw") return calm("The draw is open", ENTER);
+      if (line?.drawn_at)
+        return calm(
+          "You are in the waiting room",
+          `${people(line.waiting)} here. Places are drawn by lot when the sale starts (${when(line.drawn_at, view.now)}): coming early is no advantage.`,
+        );
       return line
         ? calm("You are in the waiting room", "The sale starts soon. Keep this page open; your place is safe if you reload.")
         : calm("The waiting room is open", "Join now, and you are in line when the sale starts.");
@@ -40,7 +45,7 @@ export function wordsFor(view: View): Words {
         };
       }
       return stock && stock.waiting > 0
-        ? calm("The sale is on", `${plural(stock.waiting, "person").replace("persons", "people")} in line. Join to get your turn.`)
+        ? calm("The sale is on", `${people(stock.waiting)} in line. Join to get your turn.`)
         : calm("The sale is on", "Units are free.");
     case "waiting":
       return calm(line?.position === 1 ? "You are next" : "You are in line", waiting(view));
@@ -144,21 +149,34 @@ export const PHASES: Readonly<Record<string, { label: string; tone: Tone }>> = {
 function waiting(view: View): string {
   const { line } = view;
   if (!line) return "";
-  const wait = line.wait_ms === null ? "The line is not moving at the moment." : `Your turn in ${about(line.wait_ms)}.`;
-  return `${wait} ${chance(view)}`.trim();
+  return [wait(line), slowed(line), chance(view)].filter((part) => part !== "").join(" ");
+}
+
+function wait(line: Line): string {
+  if (line.position === 0) return "Places are being drawn; yours comes in a moment.";
+  if (line.soonest_ms === null) return "The line is not moving at the moment.";
+  if (line.latest_ms === null) return `Your turn in ${about(line.soonest_ms)} at the soonest.`;
+  return `Your turn in ${range(line.soonest_ms, line.latest_ms)}.`;
+}
+
+/** Why it takes longer than it did. */
+function slowed(line: Line): string {
+  return (line.reason && REASONS[line.reason]) ?? "";
 }
 
 function chance(view: View): string {
   switch (view.line?.chance) {
-    case "good":
-      return "";
     case "possible":
-      return "It depends on units in carts that may come back.";
+      return "It depends on units that others have in their carts.";
     case "slim":
-      return `More people are ahead of you than there are units left (${formatCount((view.stock?.free ?? 0) + (view.stock?.in_carts ?? 0))}).`;
+      return `You will probably not get one: more people are ahead of you than there are units left (${formatCount((view.stock?.free ?? 0) + (view.stock?.in_carts ?? 0))}).`;
     default:
       return "";
   }
+}
+
+function people(count: number): string {
+  return `${formatCount(count)} ${count === 1 ? "person" : "people"}`;
 }
 
 function limit(view: View): string {
@@ -177,6 +195,10 @@ export const REASONS: Readonly<Record<string, string>> = {
   stock_lost: "A failure on our side lost your units. You were not charged; we try to get them back for you.",
   restored: "A failure on our side is mended: you have again what you had.",
   line_lost: "A failure on our side lost your place in line. Please join again.",
+  absent: "You were away for too long, so your place went to the next. You may join again.",
+  sale_paused: "The shop has paused the sale.",
+  inflow_cut: "The shop lets fewer people in at a time now.",
+  stock_low: "No unit is free at the moment; the line goes on when one comes back.",
   checkout_failed: "Your checkout broke off; you were not charged.",
   drawn: "You were drawn.",
   passed_on: "Somebody who was drawn before you did not take their units.",

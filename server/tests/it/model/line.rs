@@ -1,10 +1,10 @@
 //! What a sale's line is: who stands where, who is being called, and who leads.
 
 use flashsale::{
-    sale::{Sale, ms, phase_word},
-    stock::{Join, Joined, Left, Stands, Verdict},
+    sale::{LineName, Sale, ms, phase_word},
+    stock::{Called, Join, Joined, Left, Served, Stands, Verdict, device_mark},
 };
-use flashsale_protocol::{Phase, ShopperId};
+use flashsale_protocol::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,7 @@ pub struct Line {
     pub settings: Option<Settings>,
     pub queue: BTreeSet<(u64, String)>,
     pub admitting: BTreeMap<String, u64>,
-    /// Device → the shopper who has joined with it last.
+    /// Device's mark → the shopper who has joined with it last.
     pub devices: BTreeMap<String, String>,
     /// Quantities other than 1.
     pub wants: BTreeMap<String, u32>,
@@ -73,7 +73,12 @@ impl Line {
             let quantity = self.wanted(&shopper);
             let position = self.queue.iter().take_while(|(_, who)| *who != shopper).count() as u64 + 1;
             return if quantity == item.quantity {
-                Joined::Waiting { position, place }
+                Joined::Waiting {
+                    position,
+                    place,
+                    line: LineName::Queue,
+                    stamp: 0,
+                }
             } else {
                 Joined::OtherQuantity { quantity }
             };
@@ -83,7 +88,7 @@ impl Line {
                 room_opens_at: settings.room_opens_at,
             };
         }
-        let owner = self.devices.get(item.device.as_str());
+        let owner = self.devices.get(&device_mark(&item.device));
         if owner.is_some_and(|owner| *owner != shopper && (settings.lanes > 1 || self.stands(owner))) {
             return Joined::DeviceInLine;
         }
@@ -92,13 +97,15 @@ impl Line {
             self.last_place = place;
         }
         self.queue.insert((place, shopper.clone()));
-        self.devices.insert(item.device.to_string(), shopper.clone());
+        self.devices.insert(device_mark(&item.device), shopper.clone());
         if item.quantity != 1 {
             self.wants.insert(shopper, item.quantity);
         }
         Joined::Waiting {
             position: self.queue.len() as u64,
             place,
+            line: LineName::Queue,
+            stamp: place,
         }
     }
 
@@ -125,11 +132,12 @@ impl Line {
                 position: before as u64 + 1,
                 quantity,
                 place: self.place_of(shopper).unwrap_or(0),
+                line: LineName::Queue,
             },
         }
     }
 
-    pub fn admit(&mut self, most: usize) -> (u64, u64, Vec<(ShopperId, u32)>) {
+    pub fn admit(&mut self, most: usize) -> Called {
         if self.admitting.is_empty() {
             for _ in 0..most {
                 if let Some((place, shopper)) = self.queue.pop_first() {
@@ -144,7 +152,19 @@ impl Line {
             .into_iter()
             .map(|(_, who)| (who.parse().expect("a shopper"), self.wanted(who)))
             .collect();
-        (self.last_place, self.queue.len() as u64, called)
+        Called {
+            last_stamp: self.last_place,
+            waiting: self.queue.len() as u64,
+            called,
+            parked: Vec::new(),
+        }
+    }
+
+    pub fn served(&self) -> Served {
+        Served {
+            queue: self.admitted,
+            priority: 0,
+        }
     }
 
     pub fn settle(&mut self, shopper: &str, verdict: Verdict) {
@@ -155,7 +175,7 @@ impl Line {
             Verdict::Back => {
                 self.queue.insert((place, shopper.to_owned()));
             }
-            Verdict::Served => {
+            Verdict::Served | Verdict::Removed => {
                 self.wants.remove(shopper);
                 self.admitted += 1;
             }

@@ -1,0 +1,26 @@
+-- expire_absent: whoever has been absent for too long loses their place.
+-- KEYS: queue, wants, priority, parked, absent, journal
+-- ARGV: absence_ms, most (items a call)
+-- Returns: now_ms, then the shoppers.
+-- Atomic because somebody who comes back in this moment keeps their place or loses it, not both.
+local queue, wants, priority, parked, absent, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local absence_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+local time, lines = now_us(), {}
+local now = math.floor(time / 1000)
+local answers = { whole(now) }
+local overdue = redis.call('ZRANGEBYSCORE', absent, '-inf', whole(now - absence_ms), 'LIMIT', 0, most)
+if #overdue == 0 then
+  return answers
+end
+redis.call('ZREM', queue, unpack(overdue))
+redis.call('ZREM', priority, unpack(overdue))
+redis.call('ZREM', parked, unpack(overdue))
+redis.call('ZREM', absent, unpack(overdue))
+redis.call('HDEL', wants, unpack(overdue))
+for _, shopper in ipairs(overdue) do
+  answers[#answers + 1] = shopper
+  lines[#lines + 1] = string.format('expired %s %d', shopper, time)
+end
+write_journal(journal, lines)
+return answers

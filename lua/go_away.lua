@@ -1,0 +1,22 @@
+-- go_away: shoppers whose last socket has closed are absent, if they stand in line. Their place is kept.
+-- KEYS: queue, priority, parked, absent
+-- ARGV: per item: shopper
+-- Returns: now_ms, then per item "ok" or "none" (not in line).
+-- Atomic because nobody may be marked who has left meanwhile.
+local queue, priority, parked, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+
+local now = now_ms()
+local waits, first, aside = scores(queue, ARGV), scores(priority, ARGV), scores(parked, ARGV)
+local answers, marks = { whole(now) }, {}
+for i, shopper in ipairs(ARGV) do
+  local stands = waits[i] or first[i] or aside[i]
+  if stands then
+    marks[#marks + 1] = whole(now)
+    marks[#marks + 1] = shopper
+  end
+  answers[#answers + 1] = stands and 'ok' or 'none'
+end
+if #marks > 0 then
+  redis.call('ZADD', absent, 'NX', unpack(marks))
+end
+return answers

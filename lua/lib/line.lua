@@ -1,0 +1,49 @@
+-- What the line's scripts share.
+--
+-- A shopper stands in exactly one of: queue or priority (waiting), admitting (being called), parked (absent at their turn).
+-- wants: shopper → units wanted, with "p" for an entry of the priority line and "r" for one that was parked and has come
+-- back. Whoever wants one unit, and is neither, is not in it.
+
+local function read_want(text)
+  if not text then
+    return 1, false, false
+  end
+  return tonumber(string.match(text, '^%d+')), string.find(text, 'p', 1, true) ~= nil, string.find(text, 'r', 1, true) ~= nil
+end
+
+local function format_want(quantity, priority, returned)
+  return whole(quantity) .. (priority and 'p' or '') .. (returned and 'r' or '')
+end
+
+-- One look for a whole batch, and none where nobody is.
+local function scores(key, names)
+  if #names == 0 or redis.call('EXISTS', key) == 0 then
+    return {}
+  end
+  return redis.call('ZMSCORE', key, unpack(names))
+end
+
+-- What Postgres is told of entries, a line each; a worker takes it away every second. Full, it is not written on: the line
+-- itself must not suffer when Postgres is away for long.
+local JOURNAL_MOST = 1000000
+local function write_journal(journal, lines)
+  if #lines > 0 and redis.call('LLEN', journal) < JOURNAL_MOST then
+    redis.call('RPUSH', journal, unpack(lines))
+  end
+end
+
+-- People who are here, of whom some were absent: whoever was parked is back at their place.
+local function welcome_back(keys, names)
+  if #names == 0 or redis.call('EXISTS', keys.absent) == 0 then
+    return
+  end
+  redis.call('ZREM', keys.absent, unpack(names))
+  for i, place in pairs(scores(keys.parked, names)) do
+    if place then
+      local quantity, priority = read_want(redis.call('HGET', keys.wants, names[i]))
+      redis.call('ZREM', keys.parked, names[i])
+      redis.call('ZADD', priority and keys.priority or keys.queue, place, names[i])
+      redis.call('HSET', keys.wants, names[i], format_want(quantity, priority, true))
+    end
+  end
+end

@@ -1,0 +1,238 @@
+//! The honest wait: when a place's turn comes, and how likely a unit is left then. Pure, from the shared tick alone, so that
+//! the server (REST) and the browser say the same, and nobody needs a frame of their own for it.
+
+use crate::{Entry, EntryState, Phase, Reason, Tick};
+use serde::Serialize;
+
+/// Below this chance a shopper is told that they will probably not get a unit.
+pub const UNLIKELY: f64 = 0.25;
+/// From this chance on there is nothing to worry about.
+pub const LIKELY: f64 = 0.9;
+
+/// A wait longer than this is none that anybody could plan with.
+const LONGEST_MS: f64 = 24.0 * 3_600_000.0;
+
+/// What the numbers say to somebody in line.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Wait {
+    /// 1 is next.
+    pub position: u64,
+    /// How long until the turn, at the soonest; none while nothing moves.
+    pub soonest_ms: Option<u64>,
+    /// At the latest, as far as the measured rate tells.
+    pub latest_ms: Option<u64>,
+    /// The chance that a unit is left at the turn, 0 to 1.
+    pub chance: f64,
+    /// Why it takes longer than it did, or may come to nothing.
+    pub reason: Option<Reason>,
+}
+
+/// The wait of an entry by this tick. None: it does not wait, or its place is not drawn yet.
+pub fn of(entry: &Entry, tick: &Tick) -> Option<Wait> {
+    if entry.state != EntryState::Waiting || entry.position == 0 {
+        return None;
+    }
+    let position = entry.position_at(tick);
+    let (slow, fast) = if entry.priority {
+        (tick.priority_pace, tick.priority_pace)
+    } else {
+        (tick.pace_low, tick.pace_high)
+    };
+    // Without a free unit the line stands, however fast it was.
+    let moves = tick.phase == Phase::Live && tick.available > 0;
+    let ms = |pace: f64| {
+        let ms = position as f64 / pace * 1000.0;
+        (moves && pace > 0.0 && ms <= LONGEST_MS).then_some(ms as u64)
+    };
+    // A turn needs a unit: where those ahead may take all that are free, nobody can say when the next one comes.
+    let free_for_all_ahead = (position - 1) as f64 * tick.take < tick.available as f64;
+    let (soonest_ms, latest_ms) = (ms(fast), ms(slow).filter(|_| free_for_all_ahead));
+    Some(Wait {
+        position,
+        soonest_ms,
+        latest_ms,
+        chance: chance(entry, position, tick),
+        reason: tick.slowed,
+    })
+}
+
+/// The chance that the units that come are enough for everybody ahead and for this shopper. Units in carts come back with
+/// the measured share of holds that lapse; everybody ahead takes the measured number of units. Both are sums of many small
+/// chances, hence nearly normal.
+fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
+    if matches!(tick.phase, Phase::Ended | Phase::Cancelled) {
+        return 0.0;
+    }
+    let ahead = position.saturating_sub(1) as f64;
+    // The priority line is called at its own share, ordinary entries wait for it; not the other way round.
+    let first = if entry.priority {
+        0.0
+    } else {
+        tick.priority_waiting as f64
+    };
+    let take = tick.take.max(0.0);
+    let lapse = tick.lapse.clamp(0.0, 1.0);
+    let in_carts = (tick.held + tick.ordering + tick.unpaid) as f64;
+    let unclaimed = (1.0 - take).clamp(0.0, 1.0);
+    let units = tick.available as f64 + in_carts * lapse + tick.claimed as f64 * unclaimed;
+    let wanted = (ahead + first) * take + 1.0;
+    let turns = ahead + first + tick.claimed as f64;
+    let variance = in_carts * lapse * (1.0 - lapse) + turns * take.min(1.0) * unclaimed;
+    // Half a unit: units are whole.
+    let surplus = units - wanted + 0.5;
+    if variance < 1e-9 {
+        return if surplus > 0.0 { 1.0 } else { 0.0 };
+    }
+    normal(surplus / variance.sqrt())
+}
+
+/// The normal distribution: the chance of a value up to `z`. Abramowitz and Stegun, Handbook of Mathematical Functions,
+/// 26.2.17; its error is below 10^-7.
+fn normal(z: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
+    let tail = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
+        * t
+        * (0.319_381_530
+            + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
+    if z > 0.0 { 1.0 - tail } else { tail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tick() -> Tick {
+        serde_json::from_str(
+            r#"{"sale":"01ARZ3NDEKTSV4RRFFQ69G5FAV","seq":1,"now":1,"phase":"live","starts_at":0,"ends_at":9,"supply":100,
+                "available":100,"claimed":0,"held":0,"ordering":0,"sold":0,"unpaid":0,"waiting":1000,"admitted":0,
+                "pace":10.0,"pace_low":8.0,"pace_high":12.5,"take":1.0,"lapse":0.1}"#,
+        )
+        .expect("a tick")
+    }
+
+    fn at(position: u64) -> Entry {
+        Entry {
+            position,
+            ..Entry::settled(tick().sale, EntryState::Waiting, 1, 1)
+        }
+    }
+
+    fn chance_at(position: u64, tick: &Tick) -> f64 {
+        of(&at(position), tick).expect("waits").chance
+    }
+
+    #[test]
+    fn the_range_is_the_place_over_the_measured_rates() {
+        let wait = of(&at(100), &tick()).expect("waits");
+        assert_eq!((wait.soonest_ms, wait.latest_ms), (Some(8_000), Some(12_500)));
+        let still = Tick {
+            pace_low: 0.0,
+            ..tick()
+        };
+        assert_eq!(
+            of(&at(100), &still).expect("waits").latest_ms,
+            None,
+            "no end in sight"
+        );
+        let behind = of(&at(101), &tick()).expect("waits");
+        assert_eq!(
+            (behind.soonest_ms, behind.latest_ms),
+            (Some(8_080), None),
+            "more ahead than units"
+        );
+        let none_free = Tick {
+            available: 0,
+            ..tick()
+        };
+        assert_eq!(of(&at(1), &none_free).expect("waits").soonest_ms, None);
+        let paused = Tick {
+            phase: Phase::Paused,
+            ..tick()
+        };
+        assert_eq!(of(&at(100), &paused).expect("waits").soonest_ms, None);
+    }
+
+    #[test]
+    fn a_place_that_is_not_drawn_yet_has_no_wait() {
+        assert_eq!(of(&at(0), &tick()), None);
+    }
+
+    #[test]
+    fn as_many_units_as_people_ahead_is_one_too_few() {
+        assert_eq!(chance_at(100, &tick()), 1.0, "the last unit is mine");
+        assert_eq!(
+            chance_at(101, &tick()),
+            0.0,
+            "the one behind gets none while everybody takes one"
+        );
+    }
+
+    #[test]
+    fn who_stands_far_behind_is_told_early_and_no_shows_ahead_help() {
+        let some_stay_away = Tick { take: 0.5, ..tick() };
+        assert!(chance_at(150, &some_stay_away) > LIKELY);
+        assert!(chance_at(300, &some_stay_away) < UNLIKELY);
+    }
+
+    #[test]
+    fn units_in_carts_count_with_the_share_that_comes_back() {
+        let in_carts = Tick {
+            available: 0,
+            held: 100,
+            ..tick()
+        };
+        assert!(
+            chance_at(1, &in_carts) > LIKELY,
+            "of a hundred carts one comes back"
+        );
+        assert!(chance_at(40, &in_carts) < 0.001);
+        let near = chance_at(10, &in_carts);
+        assert!(
+            (0.4..0.75).contains(&near),
+            "ten of a hundred come back, more or less: {near}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_sale_that_is_over() {
+        let over = Tick {
+            phase: Phase::Ended,
+            ..tick()
+        };
+        assert_eq!(chance_at(1, &over), 0.0);
+    }
+
+    #[test]
+    fn the_normal_distribution_has_its_known_values() {
+        for (z, chance) in [
+            (0.0, 0.5),
+            (1.0, 0.841_344_7),
+            (-1.96, 0.024_997_9),
+            (4.0, 0.999_968_3),
+        ] {
+            assert!((normal(z) - chance).abs() < 1e-6, "{z}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_better_place_never_has_a_worse_chance(
+            (near, far) in (1..5_000_u64, 1..5_000_u64), available in 0..500_u64, held in 0..500_u64,
+            take in 0.0..1.0_f64, lapse in 0.0..1.0_f64,
+        ) {
+            let tick = Tick { available, held, take, lapse, ..tick() };
+            let (near, far) = (near.min(far), near.max(far));
+            let (here, there) = (chance_at(near, &tick), chance_at(far, &tick));
+            prop_assert!((0.0..=1.0).contains(&here));
+            // Where more come than there are units, a wider spread is not a better chance.
+            if units_expected(&tick) >= 1.0 && there > 0.5 {
+                prop_assert!(here >= there - 1e-9, "{near}: {here}, {far}: {there}");
+            }
+        }
+    }
+
+    fn units_expected(tick: &Tick) -> f64 {
+        tick.available as f64 + tick.held as f64 * tick.lapse
+    }
+}

@@ -1,0 +1,313 @@
+//! What a sale's line does, measured: how fast it moves, how many come at their turn, how many holds come back. Pure but
+//! for the times that it is given.
+
+use crate::stock::{Counters, TickNumber};
+use flashsale_protocol::{Phase, Reason, Tick};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// The pace is measured over this time, its range over the longer one as well.
+const WINDOW: Duration = Duration::from_secs(10);
+const LONG_WINDOW: Duration = Duration::from_secs(60);
+/// After a change of the inflow, until that much is measured anew, the pace is the old one in proportion.
+const SETTLING: Duration = Duration::from_secs(2);
+/// Turns are looked at over this time.
+const TURNS_WINDOW: Duration = Duration::from_secs(120);
+/// How long a cut of the inflow is named as the reason of a longer wait.
+const CUT_NAMED: Duration = Duration::from_secs(60);
+/// Before turns are measured, everybody is taken to come: that weighs as much as so many turns.
+const TURNS_PRIOR: f64 = 5.0;
+/// Fewer turns than that say nothing about how many do not come.
+const FEWEST_TURNS: u64 = 20;
+/// Of the first holds, so many are taken to come back: one of ten.
+const LAPSE_PRIOR: (f64, f64) = (1.0, 10.0);
+/// A look a second is kept.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+struct Look {
+    at: Instant,
+    queue: u64,
+    priority: u64,
+}
+
+struct TurnsLook {
+    at: Instant,
+    granted: u64,
+    granted_units: u64,
+    lapsed: u64,
+    claimed_units: u64,
+}
+
+#[derive(Default)]
+pub struct Measured {
+    looks: VecDeque<Look>,
+    turns: VecDeque<TurnsLook>,
+    inflow: Option<u32>,
+    cut: Option<Instant>,
+    /// The pace at the last change of the inflow, in proportion.
+    carried: f64,
+    pace: f64,
+    was_live: bool,
+}
+
+impl Measured {
+    /// Writes what is measured into a tick. The share of turns that were not used.
+    pub fn write(
+        &mut self,
+        tick: &mut Tick,
+        counters: &Counters,
+        number: &TickNumber,
+        inflow: u32,
+        now: Instant,
+    ) -> f64 {
+        let live = tick.phase == Phase::Live;
+        match self.inflow.replace(inflow) {
+            Some(before) if before != inflow => {
+                self.cut = (inflow < before).then_some(now);
+                self.carried = self.pace * f64::from(inflow) / f64::from(before);
+                self.looks.clear();
+            }
+            _ => {}
+        }
+        // A pause says nothing of how fast the line moves when it moves.
+        if live && !self.was_live {
+            self.carried = self.pace;
+            self.looks.clear();
+        }
+        self.was_live = live;
+        if live {
+            self.measure_pace(tick, number, now);
+        }
+        let no_show = self.measure_turns(tick, counters, number, now);
+        let running = counters.held + counters.ordering;
+        let ended = counters.reservations.saturating_sub(running) as f64;
+        let (back, of) = LAPSE_PRIOR;
+        tick.lapse = hundredths((counters.expired as f64 + back) / (ended + of)).min(1.0);
+        tick.slowed = match tick.phase {
+            Phase::Paused => Some(Reason::SalePaused),
+            Phase::Live if tick.waiting > 0 && tick.available == 0 => Some(Reason::StockLow),
+            Phase::Live if self.cut.is_some_and(|at| now - at < CUT_NAMED) => Some(Reason::InflowCut),
+            _ => None,
+        };
+        no_show
+    }
+
+    fn measure_pace(&mut self, tick: &mut Tick, number: &TickNumber, now: Instant) {
+        let look = Look {
+            at: now,
+            queue: number.admitted.queue,
+            priority: number.admitted.priority,
+        };
+        let since = self.looks.front().map_or(now, |first| first.at);
+        let fast = self.rate(&look, WINDOW, |look| look.queue);
+        let slow = self.rate(&look, LONG_WINDOW, |look| look.queue);
+        let first = self.rate(&look, WINDOW, |look| look.priority);
+        if self.looks.back().is_none_or(|last| now - last.at >= KEEP_EVERY) {
+            self.looks.push_back(look);
+        }
+        while self.looks.len() > 1 && self.looks.get(1).is_some_and(|next| now - next.at > LONG_WINDOW) {
+            self.looks.pop_front();
+        }
+        let settled = now - since >= SETTLING || self.carried == 0.0;
+        self.pace = if settled { fast } else { self.carried };
+        let slow = if settled { slow } else { self.carried };
+        // As far apart as the two windows, and as the count in the shorter one spreads by chance.
+        let counted = (self.pace * WINDOW.as_secs_f64()).max(1.0);
+        let spread = 1.0 / counted.sqrt();
+        tick.pace = tenths(self.pace);
+        tick.pace_low = hundredths(self.pace.min(slow) * (1.0 - spread).max(0.1));
+        tick.pace_high = hundredths(self.pace.max(slow) * (1.0 + spread));
+        tick.priority_pace = tenths(first);
+    }
+
+    /// Entries a second over a window, or over as much of it as there is.
+    fn rate(&self, now: &Look, window: Duration, count: fn(&Look) -> u64) -> f64 {
+        let Some(then) = self.looks.iter().find(|look| now.at - look.at <= window) else {
+            return 0.0;
+        };
+        let seconds = (now.at - then.at).as_secs_f64().max(1.0);
+        count(now).saturating_sub(count(then)) as f64 / seconds
+    }
+
+    fn measure_turns(
+        &mut self,
+        tick: &mut Tick,
+        counters: &Counters,
+        number: &TickNumber,
+        now: Instant,
+    ) -> f64 {
+        let turns = number.turns;
+        let look = TurnsLook {
+            at: now,
+            granted: turns.granted,
+            granted_units: turns.granted_units,
+            lapsed: turns.lapsed,
+            claimed_units: counters.claimed,
+        };
+        let zero = TurnsLook {
+            at: now,
+            granted: 0,
+            granted_units: 0,
+            lapsed: 0,
+            claimed_units: 0,
+        };
+        let then = self.turns.front().unwrap_or(&zero);
+        let granted = look.granted.saturating_sub(then.granted) as f64;
+        let units = look.granted_units.saturating_sub(then.granted_units) as f64;
+        let lapsed = look.lapsed.saturating_sub(then.lapsed);
+        let per_turn = if granted > 0.0 { units / granted } else { 1.0 };
+        // Turns that have ended: granted, less those that still run (or plus those that ran then).
+        let running = look.claimed_units as f64 - then.claimed_units as f64;
+        let ended = (granted - running / per_turn).max(lapsed as f64);
+        let no_show = if ended as u64 >= FEWEST_TURNS {
+            lapsed as f64 / ended
+        } else {
+            0.0
+        };
+        let came = ended - lapsed as f64;
+        tick.take = hundredths((came * per_turn + TURNS_PRIOR) / (ended + TURNS_PRIOR));
+        if self.turns.back().is_none_or(|last| now - last.at >= KEEP_EVERY) {
+            self.turns.push_back(look);
+        }
+        while self
+            .turns
+            .front()
+            .is_some_and(|first| now - first.at > TURNS_WINDOW)
+        {
+            self.turns.pop_front();
+        }
+        no_show
+    }
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stock::{Served, Turns};
+
+    fn tick(phase: Phase, available: u64) -> Tick {
+        serde_json::from_value(serde_json::json!({
+            "sale": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "seq": 1, "now": 1, "phase": phase, "starts_at": 0, "ends_at": 9,
+            "supply": 100, "available": available, "claimed": 0, "held": 0, "ordering": 0, "sold": 0, "unpaid": 0,
+            "waiting": 5, "admitted": 0, "pace": 0.0,
+        }))
+        .expect("a tick")
+    }
+
+    fn number(queue: u64, turns: Turns) -> TickNumber {
+        TickNumber {
+            now: 0,
+            seq: 0,
+            waiting: 5,
+            priority_waiting: 0,
+            parked: 0,
+            admitted: Served { queue, priority: 0 },
+            turns,
+        }
+    }
+
+    /// A line that moves `a_second` for so many seconds.
+    fn run(
+        measured: &mut Measured,
+        from: Instant,
+        seconds: u64,
+        start: u64,
+        a_second: u64,
+        inflow: u32,
+    ) -> Tick {
+        let mut last = tick(Phase::Live, 50);
+        for s in 0..=seconds {
+            last = tick(Phase::Live, 50);
+            let number = number(start + s * a_second, Turns::default());
+            measured.write(
+                &mut last,
+                &Counters::default(),
+                &number,
+                inflow,
+                from + Duration::from_secs(s),
+            );
+        }
+        last
+    }
+
+    #[test]
+    fn a_steady_line_has_its_pace_within_the_range() {
+        let now = Instant::now();
+        let tick = run(&mut Measured::default(), now, 30, 0, 50, 5);
+        assert_eq!(tick.pace, 50.0);
+        assert!(tick.pace_low < 50.0 && tick.pace_high > 50.0, "{tick:?}");
+        assert!(tick.pace_low > 40.0 && tick.pace_high < 60.0, "{tick:?}");
+    }
+
+    #[test]
+    fn a_cut_of_the_inflow_shows_at_once_with_its_reason() {
+        let now = Instant::now();
+        let mut measured = Measured::default();
+        run(&mut measured, now, 30, 0, 50, 5);
+        let mut cut = tick(Phase::Live, 50);
+        let at = now + Duration::from_millis(30_100);
+        measured.write(
+            &mut cut,
+            &Counters::default(),
+            &number(1_500, Turns::default()),
+            1,
+            at,
+        );
+        assert_eq!(cut.pace, 10.0, "a fifth of what it was");
+        assert_eq!(cut.slowed, Some(Reason::InflowCut));
+        let later = run(&mut measured, at + Duration::from_secs(1), 70, 1_500, 10, 1);
+        assert_eq!(
+            (later.pace, later.slowed),
+            (10.0, None),
+            "news is news for a minute"
+        );
+    }
+
+    #[test]
+    fn a_pause_and_an_empty_shelf_have_their_reasons() {
+        let mut measured = Measured::default();
+        for (phase, available, reason) in [
+            (Phase::Paused, 5, Some(Reason::SalePaused)),
+            (Phase::Live, 0, Some(Reason::StockLow)),
+            (Phase::Live, 5, None),
+            (Phase::Waiting, 0, None),
+        ] {
+            let mut tick = tick(phase, available);
+            let number = number(0, Turns::default());
+            measured.write(&mut tick, &Counters::default(), &number, 1, Instant::now());
+            assert_eq!(tick.slowed, reason, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn turns_that_nobody_uses_are_measured() {
+        let mut measured = Measured::default();
+        let counters = Counters {
+            claimed: 20,
+            ..Counters::default()
+        };
+        let turns = Turns {
+            granted: 120,
+            granted_units: 120,
+            lapsed: 40,
+            lapsed_units: 40,
+        };
+        let mut tick = tick(Phase::Live, 50);
+        let no_show = measured.write(&mut tick, &counters, &number(120, turns), 1, Instant::now());
+        assert!(
+            (no_show - 0.4).abs() < 1e-9,
+            "of a hundred that have ended, forty: {no_show}"
+        );
+        assert!((0.55..0.7).contains(&tick.take), "{}", tick.take);
+    }
+}

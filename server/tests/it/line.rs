@@ -1,0 +1,819 @@
+//! The waiting line, through its doors: who stands where, who is called when, and what everybody is told of it.
+
+use crate::harness::{Client, DEADLINE, World};
+use chrono::{TimeDelta, Utc};
+use flashsale::{
+    auth::GUEST_LIFE,
+    sale::{LaneRef, LineName, Sale},
+    stock::{Claimed, Join, Joined, Stands, Verdict},
+};
+use flashsale_protocol::{
+    Code, Command, Done, Entry, EntryState, OpeningOrder, Phase, Quantity, Reason, Role, SaleId,
+    ServerMessage, ShopperId, Tick,
+    draw::{Seed, entry_name, opening_place},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// A sale whose room is open, and which starts so much later.
+async fn room(world: &World, starts_in_ms: i64, fields: Value) -> SaleId {
+    let now = Utc::now();
+    let mut all = json!({
+        "room_opens_at": (now - TimeDelta::seconds(1)).to_rfc3339(),
+        "start_time": (now + TimeDelta::milliseconds(starts_in_ms)).to_rfc3339(),
+    });
+    all.as_object_mut()
+        .expect("an object")
+        .extend(fields.as_object().expect("an object").clone());
+    world.sale(all).await
+}
+
+async fn join(client: &mut Client, sale: SaleId) -> Entry {
+    match client
+        .ok(Command::Join {
+            sale,
+            quantity: Quantity::ONE,
+        })
+        .await
+    {
+        Done::Joined { entry, .. } => entry,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn admin(world: &World, path: &str, body: Value) -> crate::harness::Answer {
+    let boss = world.token("boss", Role::Admin);
+    world
+        .rest(Method::POST, path, Some(&boss), &[], body.to_string())
+        .await
+}
+
+async fn look(world: &World, path: String) -> Value {
+    let boss = world.token("boss", Role::Admin);
+    world.rest(Method::GET, &path, Some(&boss), &[], "").await.body
+}
+
+fn entry_of(message: &ServerMessage, state: EntryState) -> Option<Entry> {
+    match message {
+        ServerMessage::Entry(entry) if entry.state == state => Some(entry.clone()),
+        _ => None,
+    }
+}
+
+fn tick_where(is: impl Fn(&Tick) -> bool) -> impl Fn(&ServerMessage) -> Option<Tick> {
+    move |message| match message {
+        ServerMessage::Tick(tick) if is(tick) => Some(tick.clone()),
+        _ => None,
+    }
+}
+
+/// Asks until the answer is as wanted.
+async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(started.elapsed() < DEADLINE, "not in time");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_shuffled_opening_shows_no_place_before_the_start_and_the_published_order_after_it() {
+    const PEOPLE: usize = 12;
+    let world = World::start().await;
+    let sale = room(
+        &world,
+        2_500,
+        json!({ "opening": "shuffle", "total_stock": 1, "claim_ms": 60_000 }),
+    )
+    .await;
+    let mut people = Vec::new();
+    for n in 0..PEOPLE {
+        let who = format!("s{n}");
+        let mut client = world.shopper(&who).await;
+        let state = client.watch(sale).await;
+        assert_eq!(state.sale.opening, OpeningOrder::Shuffle);
+        assert_eq!(state.sale.opening_seed, None, "secret before the start");
+        let entry = join(&mut client, sale).await;
+        assert_eq!((entry.position, entry.admitted), (0, 0), "{entry:?}");
+        people.push((who, client));
+    }
+    // No door tells a place: not the state, not a second socket's hello, not REST.
+    let (who, client) = &mut people[3];
+    let state = client.watch(sale).await;
+    assert_eq!(state.entry.map(|entry| entry.position), Some(0));
+    assert_eq!(state.tick.phase, Phase::Waiting, "this must be before the start");
+    let hash = state.sale.opening_seed_hash.expect("published");
+    let mut again = world.stranger().await;
+    let hello = Command::Hello {
+        token: world.token(who, Role::Shopper),
+        device: Some("a-phone".parse().expect("an id")),
+        resume: vec![sale],
+    };
+    let Done::Welcome(welcome) = again.ok(hello).await else {
+        panic!("no welcome")
+    };
+    assert_eq!(
+        welcome.states[0].entry.as_ref().map(|entry| entry.position),
+        Some(0)
+    );
+    let token = world.token(who, Role::Shopper);
+    let path = format!("/flash-sales/{sale}/queue-position");
+    let rest = world.rest(Method::GET, &path, Some(&token), &[], "").await.body;
+    assert_eq!(
+        (&rest["position"], &rest["chance"]),
+        (&json!(0), &Value::Null),
+        "{rest}"
+    );
+    let here = again
+        .until(tick_where(|tick| {
+            tick.phase == Phase::Waiting && tick.waiting == PEOPLE as u64
+        }))
+        .await;
+    assert!(
+        here.starts_at > here.now,
+        "how many are here, and when places are drawn"
+    );
+
+    // After it, the seed is what was published, and the places are what it says.
+    again.until(tick_where(|tick| tick.admitted == 1)).await;
+    let state = again.watch(sale).await;
+    let seed: Seed = state
+        .sale
+        .opening_seed
+        .expect("revealed")
+        .parse()
+        .expect("a seed");
+    assert_eq!(seed.commitment().to_string(), hash);
+    let mut order: Vec<(u64, String)> = Vec::new();
+    for (who, _) in &people {
+        let name = entry_name(sale, &who.parse().expect("an id"));
+        order.push((opening_place(&seed, &name), who.clone()));
+    }
+    order.sort();
+    for (rank, (_, who)) in order.iter().enumerate() {
+        let client = &mut people.iter_mut().find(|(name, _)| name == who).expect("here").1;
+        let entry = client.watch(sale).await.entry.expect("in line");
+        if rank == 0 {
+            assert_eq!(entry.state, EntryState::Admitted, "{who} is first");
+        } else {
+            assert_eq!(
+                (entry.state, entry.position),
+                (EntryState::Waiting, rank as u64),
+                "{who}"
+            );
+        }
+    }
+    // Whoever joins now stands behind them all.
+    let late = join(&mut world.shopper("late").await, sale).await;
+    assert_eq!(late.position, PEOPLE as u64);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn absent_at_their_turn_keeps_the_place_and_is_first_on_return() {
+    let world = World::start().await;
+    let sale = room(
+        &world,
+        1_500,
+        json!({ "total_stock": 3, "claim_ms": 60_000, "inflow": 1 }),
+    )
+    .await;
+    let mut first = world.shopper("first").await;
+    first.watch(sale).await;
+    join(&mut first, sale).await;
+    let mut second = world.shopper("second").await;
+    second.watch(sale).await;
+    join(&mut second, sale).await;
+    drop(first);
+    let path = format!("/admin/sales/{sale}/metrics");
+    until(async || (look(&world, path.clone()).await["absent"] == 1).then_some(())).await;
+    let admitted = second
+        .until(|message| entry_of(message, EntryState::Admitted))
+        .await;
+    assert_eq!(admitted.quantity, 1, "nobody waits for an absent one");
+    until(async || (look(&world, path.clone()).await["parked"] == 1).then_some(())).await;
+
+    let mut third = world.shopper("third").await;
+    let mut first = world.shopper("first").await;
+    // Coming back is enough, and joining again does no harm.
+    let state = first.watch(sale).await;
+    let entry = state.entry.expect("the place was kept");
+    assert!(
+        matches!(entry.state, EntryState::Admitted) || entry.position == 1,
+        "back in front: {entry:?}"
+    );
+    join(&mut third, sale).await;
+    first
+        .until(|message| entry_of(message, EntryState::Admitted))
+        .await;
+    let numbers = look(&world, format!("/admin/sales/{sale}/fairness")).await;
+    assert_eq!(
+        numbers["order_inversions"], 0,
+        "an absent one was not overtaken: {numbers}"
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_is_away_for_too_long_loses_the_place() {
+    let world = World::start().await;
+    let sale = room(&world, 60_000, json!({ "absence_ms": 300 })).await;
+    let mut gone = world.shopper("gone").await;
+    gone.watch(sale).await;
+    join(&mut gone, sale).await;
+    let mut stays = world.shopper("stays").await;
+    stays.watch(sale).await;
+    join(&mut stays, sale).await;
+    drop(gone);
+    stays.until(tick_where(|tick| tick.waiting == 1)).await;
+    let token = world.token("gone", Role::Shopper);
+    let path = format!("/flash-sales/{sale}/queue-position");
+    let answer = world.rest(Method::GET, &path, Some(&token), &[], "").await;
+    assert_eq!(answer.refusal(), Code::NotInLine);
+    let csv = until(async || {
+        let rows = world
+            .server
+            .app
+            .store
+            .entries_page(sale, "")
+            .await
+            .expect("Postgres");
+        rows.iter().any(|row| row.status == "expired").then_some(rows)
+    })
+    .await;
+    let told: Vec<_> = csv
+        .iter()
+        .map(|row| (row.user_id.as_str(), row.status.as_str()))
+        .collect();
+    assert_eq!(told, [("gone", "expired"), ("stays", "waiting")]);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn two_sockets_of_one_person_share_the_place_and_one_of_them_may_go() {
+    let world = World::start().await;
+    let sale = room(&world, 60_000, json!({})).await;
+    join(&mut world.shopper("before").await, sale).await;
+    let mut tab = world.shopper("u").await;
+    let mut phone = world.stranger().await;
+    phone
+        .ok(Command::Hello {
+            token: world.token("u", Role::Shopper),
+            device: Some("phone-of-u".parse().expect("an id")),
+            resume: vec![],
+        })
+        .await;
+    let entry = join(&mut tab, sale).await;
+    assert_eq!(join(&mut phone, sale).await.position, entry.position);
+    drop(tab);
+    let state = phone.watch(sale).await;
+    assert_eq!(state.entry.map(|entry| entry.position), Some(entry.position));
+    let numbers = look(&world, format!("/admin/sales/{sale}/metrics")).await;
+    assert_eq!(
+        (&numbers["queue_length"], &numbers["absent"]),
+        (&json!(2), &json!(1)),
+        "{numbers}"
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it() {
+    let world = World::start().await;
+    let sale = room(
+        &world,
+        1_500,
+        json!({ "total_stock": 2, "inflow": 2, "priority_share": 50, "claim_ms": 60_000 }),
+    )
+    .await;
+    let mut others = Vec::new();
+    for n in 0..4 {
+        let mut client = world.shopper(&format!("o{n}")).await;
+        client.watch(sale).await;
+        assert_eq!(join(&mut client, sale).await.position, n + 1);
+        others.push(client);
+    }
+    let on_list = |of: String| {
+        let authority = &world.server.app.authority;
+        authority
+            .issue_on_lists(
+                "vip".parse().expect("an id"),
+                Role::Shopper,
+                None,
+                GUEST_LIFE,
+                &[of],
+            )
+            .expect("signs")
+    };
+    let mut vip = world.stranger().await;
+    vip.ok(Command::Hello {
+        token: on_list(sale.to_string()),
+        device: Some("d-vip".parse().expect("an id")),
+        resume: vec![sale],
+    })
+    .await;
+    let entry = join(&mut vip, sale).await;
+    assert_eq!((entry.position, entry.priority), (1, true));
+    let state = others[3].watch(sale).await;
+    assert_eq!(
+        state.entry.map(|entry| entry.position),
+        Some(4),
+        "I8: nobody's place gets worse"
+    );
+    // Half of the first two turns is theirs.
+    vip.until(|message| entry_of(message, EntryState::Admitted)).await;
+    others[0]
+        .until(|message| entry_of(message, EntryState::Admitted))
+        .await;
+    let numbers = look(&world, format!("/admin/sales/{sale}/metrics")).await;
+    assert_eq!(
+        (&numbers["priority_admitted"], &numbers["admitted"]),
+        (&json!(1), &json!(1)),
+        "{numbers}"
+    );
+    // A list of another sale does not count here.
+    let mut stranger = world.stranger().await;
+    stranger
+        .ok(Command::Hello {
+            token: on_list("another-merchant".into()),
+            device: Some("d-other".parse().expect("an id")),
+            resume: vec![],
+        })
+        .await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_inflow_can_be_changed_while_the_line_moves_and_everybody_is_told_why() {
+    let world = World::start().await;
+    let sale = room(
+        &world,
+        0,
+        json!({ "total_stock": 500, "inflow": 50, "claim_ms": 60_000 }),
+    )
+    .await;
+    let mut watcher = world.shopper("w").await;
+    watcher.watch(sale).await;
+    // A worker leads the sale: it knows the inflow from before.
+    watcher.until(tick_where(|tick| tick.seq > 0)).await;
+    let path = format!("/admin/sales/{sale}/inflow");
+    for bad in [-1, 0, 1_000_000_000] {
+        let answer = admin(&world, &path, json!({ "inflow": bad })).await;
+        assert_eq!(answer.refusal(), Code::InvalidField, "{bad}");
+        assert!(
+            answer
+                .detail()
+                .starts_with("inflow: must be a whole number from 1 to"),
+            "{}",
+            answer.detail()
+        );
+    }
+    let shopper = world.token("u", Role::Shopper);
+    let answer = world
+        .rest(
+            Method::POST,
+            &path,
+            Some(&shopper),
+            &[],
+            json!({ "inflow": 5 }).to_string(),
+        )
+        .await;
+    assert_eq!(answer.refusal(), Code::Forbidden);
+
+    let cut = Instant::now();
+    let answer = admin(&world, &path, json!({ "inflow": 1 })).await;
+    assert_eq!((answer.status, &answer.body["inflow"]), (200, &json!(1)));
+    watcher
+        .until(tick_where(|tick| tick.slowed == Some(Reason::InflowCut)))
+        .await;
+    assert!(cut.elapsed() < Duration::from_secs(1), "{:?}", cut.elapsed());
+    admin(&world, &format!("/admin/sales/{sale}/pause"), json!({})).await;
+    watcher
+        .until(tick_where(|tick| tick.slowed == Some(Reason::SalePaused)))
+        .await;
+    let audit = look(&world, format!("/admin/sales/{sale}/audit")).await;
+    let kinds: Vec<&str> = audit["rows"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .filter_map(|row| row["kind"].as_str())
+        .collect();
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == "inflow_changed").count(),
+        1,
+        "{kinds:?}"
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_lapsed_turn_is_the_next_one_s_within_a_quarter_of_a_second() {
+    let world = World::start().await;
+    let sale = room(&world, 800, json!({ "total_stock": 1, "claim_ms": 700 })).await;
+    let mut sleeper = world.shopper("sleeper").await;
+    sleeper.watch(sale).await;
+    join(&mut sleeper, sale).await;
+    let mut next = world.shopper("next").await;
+    next.watch(sale).await;
+    join(&mut next, sale).await;
+    let turn = sleeper
+        .until(|message| entry_of(message, EntryState::Admitted))
+        .await;
+    let until_ms = turn.claim_until.expect("a deadline");
+    let taken = next
+        .until(|message| entry_of(message, EntryState::Admitted))
+        .await;
+    assert!(
+        (until_ms..until_ms + 250).contains(&taken.at),
+        "{} ms late",
+        taken.at as i64 - until_ms as i64
+    );
+    let numbers = look(&world, format!("/admin/sales/{sale}/fairness")).await;
+    assert_eq!(numbers["order_inversions"], 0);
+    assert!(
+        numbers["no_show_rate"].as_f64().expect("a number") >= 0.5,
+        "{numbers}"
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_wait_is_a_range_with_a_chance_and_says_early_that_there_will_be_none() {
+    const PEOPLE: u64 = 60;
+    let world = World::start().await;
+    let sale = room(
+        &world,
+        3_000,
+        json!({ "total_stock": 40, "inflow": 1, "claim_ms": 60_000 }),
+    )
+    .await;
+    let mut people = Vec::new();
+    for n in 0..PEOPLE {
+        let mut client = world.shopper(&format!("p{n}")).await;
+        client.watch(sale).await;
+        join(&mut client, sale).await;
+        people.push(client);
+    }
+    let last = people.last_mut().expect("one");
+    last.until(tick_where(|tick| tick.admitted >= 5 && tick.pace > 0.0))
+        .await;
+    let position = async |who: u64| {
+        let token = world.token(&format!("p{who}"), Role::Shopper);
+        let path = format!("/flash-sales/{sale}/queue-position");
+        world.rest(Method::GET, &path, Some(&token), &[], "").await.body
+    };
+    let (near, far) = (position(35).await, position(PEOPLE - 1).await);
+    assert!(
+        far["chance"].as_f64().expect("a chance") < 0.1,
+        "forty units, sixty people: {far}"
+    );
+    assert!(
+        far["wait_time_seconds"].is_null() && far["wait_time_seconds_least"].is_u64(),
+        "{far}"
+    );
+    assert!(
+        near["chance"].as_f64().expect("a chance") > 0.5,
+        "the 36th of forty: {near}"
+    );
+    let (least, most) = (&near["wait_time_seconds_least"], &near["wait_time_seconds"]);
+    assert!(
+        least.as_u64().expect("a range") <= most.as_u64().expect("a range"),
+        "{near}"
+    );
+    assert!(far["units_in_carts"].as_u64().expect("a number") >= 5 && far["next_lapse_time"].is_string());
+    // All units are set aside: the reason is said, and nobody ahead is forgotten.
+    last.until(tick_where(|tick| tick.slowed == Some(Reason::StockLow)))
+        .await;
+    assert_eq!(position(PEOPLE - 1).await["reason"], "stock_low");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn bad_input_around_the_line_is_named_and_changes_nothing() {
+    let world = World::start().await;
+    let sale = room(&world, 60_000, json!({})).await;
+    let closed = room(
+        &world,
+        3_600_000,
+        json!({ "room_opens_at": (Utc::now() + TimeDelta::minutes(30)).to_rfc3339() }),
+    )
+    .await;
+    let over = room(&world, 60_000, json!({})).await;
+    admin(&world, &format!("/admin/sales/{over}/end"), json!({})).await;
+    let mut client = world.shopper("u").await;
+    let join = |sale| Command::Join {
+        sale,
+        quantity: Quantity::ONE,
+    };
+    let early = client.ask(join(closed)).await.expect_err("the room is closed");
+    assert_eq!(early.code, Code::RoomClosed);
+    assert!(early.retry_after_ms.is_some_and(|ms| ms > 1_000_000), "{early:?}");
+    let late = client.ask(join(over)).await.expect_err("over");
+    assert_eq!(late.code, Code::SaleEnded);
+    let not_there = client
+        .ask(Command::Leave { sale })
+        .await
+        .expect_err("not in line");
+    assert_eq!(not_there.code, Code::NotInLine);
+    let facts = world.facts(sale).await;
+    client.ok(join(sale)).await;
+    client.ok(Command::Leave { sale }).await;
+    let twice = client
+        .ask(Command::Leave { sale })
+        .await
+        .expect_err("left already");
+    assert_eq!(twice.code, Code::NotInLine);
+    client.ok(join(sale)).await;
+
+    // The device stands in line: under no other name as well.
+    let mut other = world.stranger().await;
+    other
+        .ok(Command::Hello {
+            token: world.token("another", Role::Shopper),
+            device: Some("device-of-u".parse().expect("an id")),
+            resume: vec![],
+        })
+        .await;
+    let shared = other.ask(join(sale)).await.expect_err("one device, one entry");
+    assert_eq!(shared.code, Code::DeviceInLine);
+
+    // A borrowed and a forged proof of place.
+    let path = format!("/flash-sales/{sale}/queue-position");
+    let (mine, others) = (
+        world.token("u", Role::Shopper),
+        world.token("another", Role::Shopper),
+    );
+    let authority = &world.server.app.authority;
+    let proof = authority
+        .queue_token(sale, &"u".parse().expect("an id"))
+        .expect("signs");
+    let ask = async |token: &str, proof: &str| {
+        let headers = [("queue-token", proof)];
+        world.rest(Method::GET, &path, Some(token), &headers, "").await
+    };
+    assert_eq!(ask(&mine, &proof).await.status, 200);
+    assert_eq!(ask(&others, &proof).await.refusal(), Code::Forbidden);
+    let forged = format!("{}x", &proof[..proof.len() - 1]);
+    assert_eq!(ask(&mine, &forged).await.refusal(), Code::TokenInvalid);
+    // It is no ticket to sign in with either.
+    assert_eq!(ask(&proof, &proof).await.refusal(), Code::TokenInvalid);
+
+    let after = world.facts(sale).await;
+    assert_eq!(
+        after["queue_length"],
+        facts["queue_length"].as_u64().expect("a number") + 1
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
+    let world = World::start().await;
+    let sale = room(&world, 1_000, json!({ "total_stock": 1, "claim_ms": 60_000 })).await;
+    let mut people = Vec::new();
+    for who in ["served", "leaver", "@waiter"] {
+        let mut client = world.shopper(who).await;
+        client.watch(sale).await;
+        join(&mut client, sale).await;
+        people.push(client);
+    }
+    people[1].ok(Command::Leave { sale }).await;
+    people[0]
+        .until(|message| entry_of(message, EntryState::Admitted))
+        .await;
+    admin(&world, &format!("/admin/sales/{sale}/end"), json!({})).await;
+    let boss = world.token("boss", Role::Admin);
+    let url = world.url(&format!("/admin/sales/{sale}/entries.csv"));
+    let export = async || {
+        let answer = world
+            .http
+            .get(&url)
+            .bearer_auth(&boss)
+            .send()
+            .await
+            .expect("answers");
+        assert_eq!(answer.headers()["content-type"], "text/csv; charset=utf-8");
+        answer.text().await.expect("text")
+    };
+    let csv = until(async || {
+        let csv = export().await;
+        csv.contains(",not_served,").then_some(csv)
+    })
+    .await;
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0].len(), 9);
+    let told: Vec<(&str, &str)> = rows[1..].iter().map(|row| (row[1], row[7])).collect();
+    assert_eq!(
+        told,
+        [
+            ("served", "served"),
+            ("leaver", "left"),
+            ("'@waiter", "not_served")
+        ],
+        "in the order of joining, and no formula"
+    );
+    assert_eq!(rows[1][2], "device-of-served");
+    let numbers = look(&world, format!("/admin/sales/{sale}/fairness")).await;
+    assert_eq!(
+        (
+            &numbers["entries_served"],
+            &numbers["entries_left"],
+            &numbers["entries_not_served"]
+        ),
+        (&json!(1), &json!(1), &json!(1)),
+        "{numbers}"
+    );
+    assert!(
+        numbers["wait_seconds_p50"].as_f64().is_some_and(|s| s >= 0.0),
+        "{numbers}"
+    );
+    // Nobody else's business.
+    let shopper = world.token("served", Role::Shopper);
+    let answer = world
+        .rest(
+            Method::GET,
+            &format!("/admin/sales/{sale}/entries.csv"),
+            Some(&shopper),
+            &[],
+            "",
+        )
+        .await;
+    assert_eq!(answer.refusal(), Code::Forbidden);
+    world.server.stop().await;
+}
+
+/// A sale that no worker knows of: what happens to its line is this test's doing.
+async fn own_line(world: &World, stock: u32) -> (Sale, LaneRef) {
+    let made = world.sale(json!({ "total_stock": stock })).await;
+    let app = &world.server.app;
+    let known = app.store.sale(made).await.expect("Postgres").expect("there");
+    let sale = Sale {
+        id: SaleId::from_parts(Utc::now().timestamp_millis() as u64, rand::random()),
+        ..known
+    };
+    app.stock.open_sale(&sale).await.expect("Redis");
+    app.stock.new_lane(&sale, sale.lanes[0]).await.expect("Redis");
+    let at = sale.lane_refs().next().expect("a lane");
+    (sale, at)
+}
+
+async fn stand(world: &World, sale: &Sale, who: &str, line: LineName, opening_place: Option<u64>) -> Joined {
+    let item = Join {
+        shopper: who.parse().expect("an id"),
+        device: format!("device-of-{who}").parse().expect("an id"),
+        quantity: 1,
+        old_place: None,
+        opening_place,
+        line,
+    };
+    world
+        .server
+        .app
+        .stock
+        .join(sale.id, item)
+        .await
+        .expect("Redis")
+        .value
+        .value
+}
+
+/// One leader's step, which may end after any of its parts.
+async fn admission(world: &World, sale: &Sale, at: LaneRef, parts: usize) -> Vec<String> {
+    let stock = &world.server.app.stock;
+    let called = stock.admit(sale.id, 3, 50).await.expect("Redis").called;
+    if parts < 2 || called.is_empty() {
+        return Vec::new();
+    }
+    let claims = stock.claim(at, &called).await.expect("Redis").value;
+    if parts < 3 {
+        return Vec::new();
+    }
+    let verdicts: Vec<(ShopperId, Verdict)> = called
+        .into_iter()
+        .zip(claims)
+        .map(|((who, _), claim)| {
+            let served = matches!(claim, Claimed::Ok { .. });
+            (who, if served { Verdict::Served } else { Verdict::Back })
+        })
+        .collect();
+    stock.settle_admission(sale.id, &verdicts).await.expect("Redis");
+    verdicts
+        .into_iter()
+        .filter(|(_, verdict)| *verdict == Verdict::Served)
+        .map(|(who, _)| who.to_string())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_leader_that_dies_at_any_step_and_a_second_one_at_the_same_time_serve_everybody_once() {
+    const PEOPLE: u64 = 12;
+    let world = World::start().await;
+    let (sale, at) = own_line(&world, 100).await;
+    for n in 0..PEOPLE {
+        let line = if n % 4 == 3 {
+            LineName::Priority
+        } else {
+            LineName::Queue
+        };
+        stand(&world, &sale, &format!("l{n}"), line, None).await;
+    }
+    let mut order: Vec<String> = Vec::new();
+    for parts in [1, 2, 3, 1, 2, 3, 3, 3, 3, 3, 3] {
+        // The same step by two at once: one that may die, and one that goes on.
+        let both = tokio::join!(
+            admission(&world, &sale, at, parts),
+            admission(&world, &sale, at, parts)
+        );
+        for who in both.0.into_iter().chain(both.1) {
+            if !order.contains(&who) {
+                order.push(who);
+            }
+        }
+    }
+    let stock = &world.server.app.stock;
+    let counters = stock.counters(at).await.expect("Redis");
+    assert_eq!(
+        (counters.claimed, counters.available),
+        (PEOPLE, 100 - PEOPLE),
+        "one unit each"
+    );
+    assert!(counters.balanced());
+    let line = stock.line_counts(sale.id).await.expect("Redis");
+    assert_eq!(
+        (line.served.queue, line.served.priority),
+        (9, 3),
+        "counted once each"
+    );
+    assert_eq!(line.inversions, 0);
+    assert_eq!(stock.queue_length(sale.id).await.expect("Redis"), 0);
+    let ordinary: Vec<u64> = order
+        .iter()
+        .map(|who| who[1..].parse::<u64>().expect("a number"))
+        .filter(|n| n % 4 != 3)
+        .collect();
+    assert_eq!(ordinary.len(), 9);
+    assert!(ordinary.is_sorted(), "in the order of joining: {order:?}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn more_people_than_units_get_no_more_claims_than_units_and_the_rest_keep_their_places() {
+    let world = World::start().await;
+    let (sale, at) = own_line(&world, 2).await;
+    let mut places = Vec::new();
+    for n in 0..4 {
+        match stand(&world, &sale, &format!("m{n}"), LineName::Queue, None).await {
+            Joined::Waiting { place, .. } => places.push(place),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(places.is_sorted_by(|a, b| a < b), "strictly: {places:?}");
+    // One call of all of them, as if the free units had been counted wrongly.
+    for _ in 0..3 {
+        admission(&world, &sale, at, 3).await;
+    }
+    let stock = &world.server.app.stock;
+    assert_eq!(stock.counters(at).await.expect("Redis").claimed, 2);
+    for (n, place) in [(2, places[2]), (3, places[3])] {
+        let who = format!("m{n}").parse().expect("an id");
+        let stands = stock.place(sale.id, who).await.expect("Redis").value.value;
+        assert!(
+            matches!(stands, Stands::Waiting { place: kept, position, .. } if kept == place && position == n - 1),
+            "{stands:?}"
+        );
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_line_of_absent_people_does_not_hold_up_those_who_are_here() {
+    let world = World::start().await;
+    let (sale, at) = own_line(&world, 10).await;
+    let stock = &world.server.app.stock;
+    for n in 0..7 {
+        stand(&world, &sale, &format!("a{n}"), LineName::Queue, None).await;
+    }
+    for n in 0..5 {
+        stock
+            .go_away(sale.id, format!("a{n}").parse().expect("an id"))
+            .expect("posted");
+    }
+    until(async || (stock.line_counts(sale.id).await.expect("Redis").absent == 5).then_some(())).await;
+    assert_eq!(admission(&world, &sale, at, 3).await, ["a5", "a6"]);
+    assert_eq!(stock.line_counts(sale.id).await.expect("Redis").parked, 5);
+    // Back in the order of their places, whoever comes back first.
+    for n in [4, 1] {
+        stock
+            .place(sale.id, format!("a{n}").parse().expect("an id"))
+            .await
+            .expect("Redis");
+    }
+    stand(&world, &sale, "new", LineName::Queue, None).await;
+    assert_eq!(admission(&world, &sale, at, 3).await, ["a1", "a4", "new"]);
+    assert_eq!(stock.line_counts(sale.id).await.expect("Redis").inversions, 0);
+    world.server.stop().await;
+}

@@ -1,0 +1,39 @@
+import { expect, test } from "vitest";
+import { api, button, createSale, crowd, isAccessible, journey, picture, said, shopper } from "./harness";
+
+test("a shuffled opening says how many are here and when places are drawn, and then shows the place", async () => {
+  const sale = await createSale({ units: 1, startsInMs: 6_000, opening: "shuffle", inflow: 1 });
+  await crowd(sale, 4);
+  const page = await (await shopper()).open(`${api}/sale/${sale}`);
+  await journey(page, "lobby");
+  await button(page, "Join the line").click();
+  await said(page, "5 people here");
+  await said(page, /Places are drawn by lot when the sale starts/);
+  expect(await page.locator(".place .big").count(), "no place before the start").toBe(0);
+  await picture(page, "line-1-shuffle");
+  await isAccessible(page);
+  // By lot: the first of five, or one of those behind.
+  await page.locator('flash-sale article:is([data-journey="admitted"],[data-journey="waiting"])').waitFor();
+  if (await page.locator('flash-sale article[data-journey="waiting"]').isVisible()) {
+    await page.locator(".place .big").waitFor();
+    expect(await page.locator(".place .big").innerText()).toMatch(/Place [1-4]/);
+  }
+});
+
+test("who stands behind more people than there are units is told early, and what may come back", async () => {
+  const sale = await createSale({ units: 2, startsInMs: 4_000, inflow: 1, claim_ms: 60_000 });
+  await crowd(sale, 12);
+  const page = await (await shopper()).open(`${api}/sale/${sale}`);
+  await journey(page, "lobby");
+  await button(page, "Join the line").click();
+  await journey(page, "waiting");
+  await said(page, /You will probably not get one/);
+  await said(page, /not moving at the moment. No unit is free/);
+  const outlook = page.locator('[data-part="outlook"]');
+  await outlook.getByText("2 units").waitFor();
+  expect(await outlook.innerText()).toMatch(/Next may come back in\s+(1:00|0:[0-5]\d)/);
+  expect(await outlook.innerText()).toMatch(/Chance of a unit\s+(under 1|\d) %/);
+  expect(await page.locator(".place .big").innerText()).toMatch(/Place 11/);
+  await picture(page, "line-2-slim");
+  await isAccessible(page);
+});
