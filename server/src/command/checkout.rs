@@ -61,10 +61,17 @@ async fn place(
     digest: Vec<u8>,
 ) -> Result<OrderRow, Reject> {
     let at = sale.lane_of(&caller.shopper);
-    let begun = app
-        .stock
-        .begin_checkout(at, caller.shopper.clone(), order)
-        .await?;
+    let begin = || app.stock.begin_checkout(at, caller.shopper.clone(), order);
+    let mut begun = begin().await?;
+    if !matches!(begun.value, Begun::Ok { .. } | Begun::Ordered { .. }) {
+        if let Some(row) = made_before(app, caller, command, order, &digest).await? {
+            return Ok(row);
+        }
+        // A hold that was lost with its lane may have been given back meanwhile.
+        if app.hub.is_holding(&caller.shopper, sale.id, begun.now) {
+            begun = begin().await?;
+        }
+    }
     let (quantity, device, hold_command) = match begun.value {
         Begun::Ok {
             quantity,
@@ -76,11 +83,13 @@ async fn place(
             device,
             hold,
         } => (quantity, device, hold),
-        // An earlier hold's end, not this one's.
-        Begun::Is(RecordState::Expired) if app.hub.is_holding(&caller.shopper, sale.id, begun.now) => {
-            return done_before(app, caller, command, order, &digest, Begun::None).await;
+        Begun::CheckoutRunning => return Err(Code::CheckoutRunning.into()),
+        Begun::Is(RecordState::Released) => return Err(Code::HoldReleased.into()),
+        // Unless it is an earlier hold's end, not this one's.
+        Begun::Is(RecordState::Expired) if !app.hub.is_holding(&caller.shopper, sale.id, begun.now) => {
+            return Err(Code::HoldExpired.into());
         }
-        other => return done_before(app, caller, command, order, &digest, other).await,
+        _ => return Err(Code::NoHold.into()),
     };
     let amount = sale.line_total(quantity).ok_or_else(|| {
         Error::unexpected("an order's amount cannot be counted, though its sale was checked for that")
@@ -156,29 +165,21 @@ async fn place(
     }
 }
 
-/// There is no hold to check out now. If this very command has made an order before, that is the answer.
-async fn done_before(
+/// The order that this very command has made before, if it has: then that is the answer, whatever became of the hold.
+async fn made_before(
     app: &App,
     caller: &Caller,
     command: CommandId,
     order: OrderId,
     digest: &[u8],
-    begun: Begun,
-) -> Result<OrderRow, Reject> {
-    if let Some(known) = app.store.command_digest(&caller.shopper, command).await? {
-        if known != digest {
-            return Err(Code::CommandIdReused.into());
-        }
-        if let Some(row) = app.store.order(order).await?.filter(|row| row.quantity > 0) {
-            return Ok(row);
-        }
+) -> Result<Option<OrderRow>, Reject> {
+    let Some(known) = app.store.command_digest(&caller.shopper, command).await? else {
+        return Ok(None);
+    };
+    if known != digest {
+        return Err(Code::CommandIdReused.into());
     }
-    Err(match begun {
-        Begun::CheckoutRunning => Code::CheckoutRunning.into(),
-        Begun::Is(RecordState::Expired) => Code::HoldExpired.into(),
-        Begun::Is(RecordState::Released) => Code::HoldReleased.into(),
-        _ => Code::NoHold.into(),
-    })
+    Ok(app.store.order(order).await?.filter(|row| row.quantity > 0))
 }
 
 /// The order as the checkout made it: the same answer at every repetition, whatever became of the order since.
