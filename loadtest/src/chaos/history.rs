@@ -12,6 +12,8 @@ use std::{
 
 /// Lines of a violation's trace.
 const TRACE_LINES: usize = 40;
+/// Faults that long after what a shopper saw last may matter still.
+const TRACE_AFTER: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -179,13 +181,16 @@ impl History {
             return Vec::new();
         };
         let mine: Vec<&Line> = seen.lines.iter().filter(|line| line.who == who).collect();
+        let mine = &mine[mine.len().saturating_sub(TRACE_LINES)..];
         let from = mine.first().map(|line| line.at).unwrap_or_default();
-        let lines: Vec<String> = seen
-            .lines
+        // What was found at the end was caused before.
+        let last = mine.iter().rev().find(|line| !line.what.starts_with("BROKEN"));
+        let to = last.map(|line| line.at).unwrap_or_default() + TRACE_AFTER;
+        let fault = |line: &&Line| line.who == "fault" && (from..=to).contains(&line.at);
+        seen.lines
             .iter()
-            .filter(|line| line.who == who || (line.who == "fault" && line.at >= from))
+            .filter(|line| line.who == who && line.at >= from || fault(line))
             .map(|line| format!("{:8.3} s  {:<12} {}", line.at.as_secs_f64(), line.who, line.what))
-            .collect();
-        lines[lines.len().saturating_sub(TRACE_LINES)..].to_vec()
+            .collect()
     }
 }

@@ -43,7 +43,7 @@ const STORE_TARGET: Duration = Duration::from_secs(3);
 const SELL_OUT_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
-/// Violations of which a trace is printed.
+/// Violations of each invariant of which a trace is printed.
 const TRACES: usize = 3;
 
 #[derive(Args, Clone)]
@@ -354,7 +354,14 @@ fn report(options: &Options, history: &History, figures: &Figures) -> Result<boo
         let worst = worst.map_or("not done".into(), |worst| format!("{:.2} s", worst.as_secs_f64()));
         println!("  {what:<78} {worst:>9} {:>7} s", target.as_secs());
     }
-    for (who, what) in violations.iter().take(TRACES) {
+    let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
+    for (who, what) in &violations {
+        let invariant = what.split(':').next().unwrap_or_default();
+        let traces = shown.entry(invariant).or_default();
+        *traces += 1;
+        if *traces > TRACES {
+            continue;
+        }
         println!("\nBROKEN {what}\n  seed {}; what {who} saw:", options.seed);
         history.trace(who).iter().for_each(|line| println!("  {line}"));
     }

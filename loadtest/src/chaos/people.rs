@@ -581,8 +581,8 @@ impl Person {
                 ));
             }
         }
-        // Their turn may have come, and gone.
-        if self.in_line && state.entry.is_none() {
+        // Their turn may have come: then there is a hold, though its reply was lost.
+        if self.in_line && state.entry.is_none() && state.hold.is_none() {
             self.violation("I8: a gateway died, and a place in line is not shown".into());
         }
     }

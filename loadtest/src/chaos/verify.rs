@@ -167,8 +167,8 @@ pub async fn check(
         };
         if !kept {
             let text = format!(
-                "I5: the order {} was {:?} and is {:?}",
-                order.order, seen.order.status, order.status
+                "I5: the order {} was {:?} and is {:?} ({:?}, refunded {}) since {}",
+                order.order, seen.order.status, order.status, order.reason, order.refunded, order.changed_at
             );
             broken(&seen.shopper, text);
         }

@@ -577,33 +577,49 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
     let payment_ms: Vec<i64> = sorted.iter().map(|order| order.payment_ms as i64).collect();
 
     let mut tx = pool.begin().await?;
-    sqlx::query!(
+    let new: HashSet<String> = sqlx::query_scalar!(
         "INSERT INTO commands (user_id, command_id, digest, order_id)
          SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[])
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT DO NOTHING
+         RETURNING order_id",
         &shoppers,
         &commands,
         &digests,
         &ids,
     )
-    .execute(&mut *tx)
-    .await?;
-    let known: HashMap<String, Vec<u8>> = sqlx::query!(
-        "SELECT c.order_id, c.digest FROM commands c
-         JOIN unnest($1::text[], $2::text[]) AS i (user_id, command_id) USING (user_id, command_id)",
-        &shoppers,
-        &commands,
-    )
     .fetch_all(&mut *tx)
     .await?
     .into_iter()
-    .map(|row| (row.order_id, row.digest))
     .collect();
-    let mine = |order: &NewOrder| known.get(&order.order.to_string()) == Some(&order.digest);
+    // Only repeated commands, which are few, are worth a look at what they were.
+    let again = |column: &[String]| -> Vec<String> {
+        let known = ids.iter().zip(column).filter(|(id, _)| !new.contains(*id));
+        known.map(|(_, value)| value.clone()).collect()
+    };
+    let known: HashMap<String, Vec<u8>> = if new.len() == ids.len() {
+        HashMap::new()
+    } else {
+        sqlx::query!(
+            "SELECT c.order_id, c.digest FROM commands c
+             JOIN unnest($1::text[], $2::text[]) AS i (user_id, command_id) USING (user_id, command_id)",
+            &again(&shoppers),
+            &again(&commands),
+        )
+        .fetch_all(&mut *tx)
+        .await?
+        .into_iter()
+        .map(|row| (row.order_id, row.digest))
+        .collect()
+    };
+    let mine = |order: &NewOrder| {
+        let id = order.order.to_string();
+        new.contains(&id) || known.get(&id) == Some(&order.digest)
+    };
     let fits: Vec<bool> = sorted.iter().map(|order| mine(order)).collect();
 
-    let fresh: HashSet<String> = sqlx::query_scalar!(
-        "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
+    let mut rows: HashMap<String, OrderRow> = sqlx::query_as!(
+        RawOrder,
+        r#"INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
             quantity_allocated, unit_price, amount, currency, status, expires_at, hold_command)
          SELECT i.order_id, $1, $2, i.user_id, i.device_id, i.quantity, i.quantity, i.unit_price,
             i.amount, i.currency, 'pending', now() + i.payment_ms * interval '1 millisecond',
@@ -613,7 +629,9 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
             AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits, hold_command, amount)
          WHERE i.fits
          ON CONFLICT (order_id) DO NOTHING
-         RETURNING order_id",
+         RETURNING order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
+            status, reason, created_at, expires_at, changed_at, refunded, hold_command,
+            NULL::timestamptz AS "paying_since?""#,
         at.sale.to_string(),
         at.lane as i16,
         &ids,
@@ -630,13 +648,15 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
     .fetch_all(&mut *tx)
     .await?
     .into_iter()
-    .collect();
-
-    let new_units: i32 = sorted
+    .map(|raw| Ok((raw.order_id.clone(), raw.read()?)))
+    .collect::<Result<_>>()?;
+    let fresh: Vec<&NewOrder> = sorted
         .iter()
-        .filter(|order| fresh.contains(&order.order.to_string()))
-        .map(|order| order.quantity as i32)
-        .sum();
+        .copied()
+        .filter(|order| rows.contains_key(&order.order.to_string()))
+        .collect();
+
+    let new_units: i32 = fresh.iter().map(|order| order.quantity as i32).sum();
     if new_units > 0 && !Mutation::DropGuard.is_on() {
         let guarded = sqlx::query!(
             "UPDATE sale_lanes SET allocated = allocated + $4
@@ -654,9 +674,8 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
             return Ok(None);
         }
     }
-    let entries: Vec<audit::Entry> = sorted
+    let entries: Vec<audit::Entry> = fresh
         .iter()
-        .filter(|order| fresh.contains(&order.order.to_string()))
         .map(|order| audit::Entry {
             sale: at.sale.to_string(),
             actor: order.shopper.to_string(),
@@ -668,7 +687,10 @@ async fn place_all(pool: &PgPool, at: LaneRef, orders: &[&NewOrder]) -> Result<O
         })
         .collect();
     audit::write(&mut tx, &entries).await?;
-    let mut rows = load(&mut tx, &ids).await?;
+    let before: Vec<String> = ids.iter().filter(|id| !rows.contains_key(*id)).cloned().collect();
+    if !before.is_empty() {
+        rows.extend(load(&mut tx, &before).await?);
+    }
     if Mutation::AcknowledgeEarly.is_on() {
         tokio::spawn(async move {
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
