@@ -38,6 +38,7 @@ struct Seen {
     violations: Vec<(String, String)>,
     /// Gateways that were killed, and when.
     kills: Vec<(usize, Duration)>,
+    lanes_lost: Option<Duration>,
     reconnected: Reconnected,
 }
 
@@ -109,20 +110,29 @@ impl History {
         }
     }
 
-    /// A shopper whose connection to this gateway stood since then has another one. True: the gateway was killed.
+    /// Lanes are being lost: whoever is not there to be told learns it by the state alone.
+    pub fn lanes_lost(&self) {
+        let now = self.now();
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.lanes_lost = Some(now);
+        }
+    }
+
+    /// A shopper whose connection to this gateway stood since then has another one. True: the gateway was killed, and no lane
+    /// was lost since.
     pub fn came_back(&self, gateway: usize, since: Duration) -> bool {
         let now = self.now();
         let Ok(mut seen) = self.seen.lock() else {
             return false;
         };
         let mut kills = seen.kills.iter();
-        let Some((_, killed)) = kills.find(|(which, at)| *which == gateway && *at >= since) else {
+        let Some(&(_, killed)) = kills.find(|(which, at)| *which == gateway && *at >= since) else {
             return false;
         };
-        let took = now.saturating_sub(*killed);
+        let took = now.saturating_sub(killed);
         seen.reconnected.shoppers += 1;
         seen.reconnected.within = seen.reconnected.within.max(took);
-        true
+        seen.lanes_lost.is_none_or(|lost| lost < killed)
     }
 
     pub fn compared(&self) {

@@ -209,6 +209,9 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
             }
         };
         history.note("fault", format!("{} begins", fault.word()));
+        if fault.loses_lanes() {
+            history.lanes_lost();
+        }
         let done = faults::inject(fault, world, &operator, history, &mut rng)
             .await
             .with_context(|| format!("the harness itself failed at {}", fault.word()))?;
