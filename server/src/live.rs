@@ -35,8 +35,9 @@ pub struct News {
 /// One pub/sub message: a letter that says which, then JSON.
 #[derive(Debug)]
 pub enum LiveMessage {
-    /// The tick, and the very frame that sockets get.
-    Tick(Tick, String),
+    /// The tick, the very frame that sockets get, and the sale's life (see [`crate::sale::Sale::life`]): should
+    /// `Reopened` be lost, as it easily is while Redis comes back, this tells the same.
+    Tick(Tick, String, u64),
     News(Vec<News>),
     /// A draw has gone on: the frame for everybody who watches the sale.
     Draw(SaleId, String),
@@ -45,7 +46,7 @@ pub enum LiveMessage {
     /// Absent at their turn, as it seems: a gateway that has a socket of theirs says that they are here.
     Parked(SaleId, Vec<ShopperId>),
     /// A lane has begun a new life: as above, and what shoppers had in it is looked after.
-    Reopened(SaleId),
+    Reopened(SaleId, u64),
 }
 
 const TICK: char = 'T';
@@ -61,10 +62,15 @@ impl LiveMessage {
         let letter = letters.next()?;
         let json = letters.as_str();
         match letter {
-            TICK => match serde_json::from_str(json).ok()? {
-                ServerMessage::Tick(tick) => Some(LiveMessage::Tick(tick, json.to_owned())),
-                _ => None,
-            },
+            TICK => {
+                let (life, json) = json.split_once(' ')?;
+                match serde_json::from_str(json).ok()? {
+                    ServerMessage::Tick(tick) => {
+                        Some(LiveMessage::Tick(tick, json.to_owned(), life.parse().ok()?))
+                    }
+                    _ => None,
+                }
+            }
             NEWS_LETTER => Some(LiveMessage::News(serde_json::from_str(json).ok()?)),
             DRAW => match serde_json::from_str(json).ok()? {
                 ServerMessage::Draw(draw) => Some(LiveMessage::Draw(draw.sale, json.to_owned())),
@@ -75,7 +81,10 @@ impl LiveMessage {
                 let (sale, shoppers) = serde_json::from_str(json).ok()?;
                 Some(LiveMessage::Parked(sale, shoppers))
             }
-            REOPENED => Some(LiveMessage::Reopened(json.parse().ok()?)),
+            REOPENED => {
+                let (sale, life) = json.split_once(' ')?;
+                Some(LiveMessage::Reopened(sale.parse().ok()?, life.parse().ok()?))
+            }
             _ => None,
         }
     }
@@ -101,41 +110,33 @@ impl Live {
     }
 
     /// How many gateways have got it.
-    pub async fn tick(&self, tick: Tick) -> Result<u64> {
+    pub async fn tick(&self, tick: Tick, life: u64) -> Result<u64> {
         let sale = tick.sale;
-        let payload = format!("{TICK}{}", ServerMessage::Tick(tick).to_json());
+        let payload = format!("{TICK}{life} {}", ServerMessage::Tick(tick).to_json());
         Ok(self.client.publish(self.keys.live(sale), payload).await?)
     }
 
     /// Tells everybody who watches the sale what is published of its draw now.
     pub async fn draw(&self, draw: &Draw) -> Result<()> {
-        let payload = format!("{DRAW}{}", ServerMessage::Draw(draw.clone()).to_json());
-        let _: u64 = self.client.publish(self.keys.live(draw.sale), payload).await?;
-        Ok(())
+        let json = ServerMessage::Draw(draw.clone()).to_json();
+        self.announce(draw.sale, format!("{DRAW}{json}")).await
     }
 
     pub async fn changed(&self, sale: SaleId) -> Result<()> {
-        self.announce(CHANGED, sale).await
+        self.announce(sale, format!("{CHANGED}{sale}")).await
     }
 
-    pub async fn reopened(&self, sale: SaleId) -> Result<()> {
-        self.announce(REOPENED, sale).await
+    pub async fn reopened(&self, sale: SaleId, life: u64) -> Result<()> {
+        self.announce(sale, format!("{REOPENED}{sale} {life}")).await
     }
 
     pub async fn parked(&self, sale: SaleId, shoppers: &[ShopperId]) -> Result<()> {
         let json = serde_json::to_string(&(sale, shoppers)).unwrap_or_default();
-        let _: u64 = self
-            .client
-            .publish(self.keys.live(sale), format!("{PARKED}{json}"))
-            .await?;
-        Ok(())
+        self.announce(sale, format!("{PARKED}{json}")).await
     }
 
-    async fn announce(&self, letter: char, sale: SaleId) -> Result<()> {
-        let _: u64 = self
-            .client
-            .publish(self.keys.live(sale), format!("{letter}{sale}"))
-            .await?;
+    async fn announce(&self, sale: SaleId, payload: String) -> Result<()> {
+        let _: u64 = self.client.publish(self.keys.live(sale), payload).await?;
         Ok(())
     }
 

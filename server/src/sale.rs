@@ -204,6 +204,11 @@ impl Sale {
         })
     }
 
+    /// Rises whenever a lane begins a new life.
+    pub fn life(&self) -> u64 {
+        self.lanes.iter().map(|lane| u64::from(lane.epoch)).sum()
+    }
+
     /// What so many units cost, in minor units. None: more than can be counted.
     pub fn line_total(&self, quantity: u32) -> Option<i64> {
         self.sale_price.checked_mul(i64::from(quantity))

@@ -15,6 +15,9 @@ const TRACE_LINES: usize = 40;
 /// Faults that long after what a shopper saw last may matter still.
 const TRACE_AFTER: Duration = Duration::from_secs(3);
 
+/// How long after a lane was lost its gateways may take to tell.
+const TOLD_WITHIN: Duration = Duration::from_secs(3);
+
 #[derive(Debug, Clone)]
 pub struct Line {
     pub at: Duration,
@@ -110,7 +113,7 @@ impl History {
         }
     }
 
-    /// Lanes are being lost: whoever is not there to be told learns it by the state alone.
+    /// Lanes are lost now, or were just before: whoever is not there to be told learns it by the state alone.
     pub fn lanes_lost(&self) {
         let now = self.now();
         if let Ok(mut seen) = self.seen.lock() {
@@ -118,8 +121,8 @@ impl History {
         }
     }
 
-    /// A shopper whose connection to this gateway stood since then has another one. True: the gateway was killed, and no lane
-    /// was lost since.
+    /// A shopper whose connection to this gateway stood since then has another one. True: the gateway was killed, and all that
+    /// was lost with a lane had been told before.
     pub fn came_back(&self, gateway: usize, since: Duration) -> bool {
         let now = self.now();
         let Ok(mut seen) = self.seen.lock() else {
@@ -132,7 +135,7 @@ impl History {
         let took = now.saturating_sub(killed);
         seen.reconnected.shoppers += 1;
         seen.reconnected.within = seen.reconnected.within.max(took);
-        seen.lanes_lost.is_none_or(|lost| lost < killed)
+        seen.lanes_lost.is_none_or(|lost| lost + TOLD_WITHIN < killed)
     }
 
     pub fn compared(&self) {

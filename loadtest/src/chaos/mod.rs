@@ -216,6 +216,9 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
             .await
             .with_context(|| format!("the harness itself failed at {}", fault.word()))?;
         history.note("fault", format!("{} healed: {done}", fault.word()));
+        if fault.loses_lanes() {
+            history.lanes_lost();
+        }
         lost_lanes |= fault.loses_lanes();
         *figures.faults.entry(fault.word()).or_default() += 1;
         let took = recovered(history).await;

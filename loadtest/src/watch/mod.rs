@@ -311,7 +311,7 @@ impl Crowd {
                     while began.elapsed() < time {
                         clock.tick().await;
                         let _: u64 = publisher
-                            .publish(channel, format!("T{}", tick_for(sale, now_us())))
+                            .publish(channel, format!("T0 {}", tick_for(sale, now_us())))
                             .await?;
                     }
                 }

@@ -23,7 +23,10 @@ use governor::{
 use std::{
     net::IpAddr,
     num::NonZeroU32,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -51,6 +54,8 @@ pub type Interest = Arc<()>;
 #[derive(Default)]
 struct Channel {
     newest: Mutex<Option<Arc<LiveTick>>>,
+    /// The life of the sale in which shoppers here were looked after.
+    life: AtomicU64,
     interest: Interest,
 }
 
@@ -283,19 +288,37 @@ impl Hub {
     /// Whether a shopper with a socket here was given a hold that runs still. If Redis knows another end, that is an earlier
     /// hold's: this one was lost, which its shopper is told openly.
     pub fn is_holding(&self, shopper: &ShopperId, sale: SaleId, now: u64) -> bool {
-        self.shoppers.get(shopper).is_some_and(|present| {
-            let mut stakes = present.stakes.iter();
-            stakes.any(|(of, stake)| *of == sale && stake.hold.is_some_and(|hold| hold.until > now))
-        })
+        let stake = self.stake_of(shopper, sale);
+        stake
+            .and_then(|stake| stake.hold)
+            .is_some_and(|hold| hold.until > now)
     }
 
-    fn note_end_of_place(&self, news: &News) {
-        let Some((sale, at)) = end_of_place(news.frame.get()) else {
-            return;
+    pub fn stake_of(&self, shopper: &ShopperId, sale: SaleId) -> Option<Stake> {
+        let present = self.shoppers.get(shopper)?;
+        let mut stakes = present.stakes.iter();
+        Some(stakes.find(|(of, _)| *of == sale)?.1.clone())
+    }
+
+    fn note_end_of_place(&self, shopper: &ShopperId, news: &ServerMessage) {
+        let (sale, at) = match news {
+            ServerMessage::Entry(entry)
+                if !matches!(entry.state, EntryState::Waiting | EntryState::Admitted) =>
+            {
+                (entry.sale, entry.at)
+            }
+            ServerMessage::Hold(hold) if hold.state == HoldState::Held => (hold.sale, hold.at),
+            _ => return,
         };
-        self.stake(&news.shopper, sale, |stake| {
+        self.stake(shopper, sale, |stake| {
             stake.place = stake.place.filter(|place| place.at > at);
         });
+    }
+
+    /// Whether a sale is in a later life than the one in which shoppers here were looked after; asked, it is noted.
+    fn begins_life(&self, sale: SaleId, life: u64) -> bool {
+        let channel = self.sales.get(&sale);
+        channel.is_some_and(|channel| channel.life.fetch_max(life, Ordering::AcqRel) < life)
     }
 
     /// Who has what in a sale, the first in line first.
@@ -304,8 +327,8 @@ impl Hub {
             .shoppers
             .iter()
             .filter_map(|present| {
-                let stake = present.stakes.iter().find(|(of, _)| *of == sale)?;
-                Some((present.key().clone(), stake.1.clone()))
+                let (_, stake) = present.stakes.iter().find(|(of, _)| *of == sale)?;
+                Some((present.key().clone(), stake.clone()))
             })
             .collect();
         found.sort_by_key(|(_, stake)| stake.place);
@@ -333,7 +356,6 @@ impl Hub {
     }
 
     fn deliver_news(&self, news: &News) {
-        self.note_end_of_place(news);
         let Some(present) = self.shoppers.get(&news.shopper) else {
             return;
         };
@@ -348,19 +370,34 @@ impl Hub {
     }
 }
 
-/// The sale in which this news, of this time, ends its shopper's place in line: by a turn that was used or not, or by the
-/// hold that they have taken with it.
-fn end_of_place(frame: &str) -> Option<(SaleId, u64)> {
-    // Most news needs no second look.
-    if !frame.starts_with(r#"{"type":"entry""#) && !frame.starts_with(r#"{"type":"hold""#) {
-        return None;
-    }
-    match serde_json::from_str(frame).ok()? {
-        ServerMessage::Entry(entry) if !matches!(entry.state, EntryState::Waiting | EntryState::Admitted) => {
-            Some((entry.sale, entry.at))
+/// The news itself, where it may be about a place in line or a hold: most needs no second look.
+fn look_into(frame: &str) -> Option<ServerMessage> {
+    let worth = frame.starts_with(r#"{"type":"entry""#) || frame.starts_with(r#"{"type":"hold""#);
+    worth.then(|| serde_json::from_str(frame).ok()).flatten()
+}
+
+/// News for one shopper who may have sockets here.
+fn receive_news(app: &Arc<App>, news: &News) {
+    if let Some(message) = look_into(news.frame.get()) {
+        app.hub.note_end_of_place(&news.shopper, &message);
+        // The end of a hold from before a loss, and its shopper was given a later one, which is lost: that is said instead.
+        if let ServerMessage::Hold(hold) = &message
+            && hold.state == HoldState::Expired
+            && app.hub.is_holding(&news.shopper, hold.sale, hold.at)
+        {
+            let (app, sale, shopper) = (app.clone(), hold.sale, news.shopper.clone());
+            tokio::spawn(async move { super::restore::of_shopper(&app, sale, &shopper).await });
+            return;
         }
-        ServerMessage::Hold(hold) if hold.state == HoldState::Held => Some((hold.sale, hold.at)),
-        _ => None,
+    }
+    app.hub.deliver_news(news);
+}
+
+/// Looks after those who have lost something, once for each life of a sale.
+async fn look_after(app: &Arc<App>, sale: SaleId, life: u64) {
+    if app.hub.begins_life(sale, life) {
+        app.forget_sale(sale).await;
+        tokio::spawn(super::restore::run(app.clone(), sale));
     }
 }
 
@@ -413,12 +450,11 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
         return;
     };
     match LiveMessage::parse(&text) {
-        Some(LiveMessage::Tick(tick, frame)) => app.hub.deliver_tick(tick, frame),
-        Some(LiveMessage::News(news)) => {
-            for item in news {
-                app.hub.deliver_news(&item);
-            }
+        Some(LiveMessage::Tick(tick, frame, life)) => {
+            look_after(app, tick.sale, life).await;
+            app.hub.deliver_tick(tick, frame);
         }
+        Some(LiveMessage::News(news)) => news.iter().for_each(|item| receive_news(app, item)),
         Some(LiveMessage::Draw(sale, frame)) => {
             app.store.forget_draw(sale).await;
             app.hub.shards.announce(sale, &text_frame(frame));
@@ -437,9 +473,9 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
                 }
             }
         }
-        Some(LiveMessage::Reopened(sale)) => {
+        Some(LiveMessage::Reopened(sale, life)) => {
             app.forget_sale(sale).await;
-            tokio::spawn(super::restore::run(app.clone(), sale));
+            look_after(app, sale, life).await;
         }
         None => tracing::warn!(channel = %message.channel, "not a message of ours"),
     }

@@ -26,11 +26,27 @@ pub async fn run(app: Arc<App>, sale: SaleId) {
     let (app, sale) = (&app, &sale);
     stream::iter(app.hub.stakes(sale.id))
         .for_each_concurrent(AT_ONCE, |(shopper, stake)| async move {
-            if let Err(error) = restore(app, sale, &shopper, stake).await {
-                tracing::warn!(%shopper, %error, "what a shopper had is not restored");
-            }
+            try_restore(app, sale, &shopper, stake).await;
         })
         .await;
+}
+
+/// The same for one shopper.
+pub async fn of_shopper(app: &App, sale: SaleId, shopper: &ShopperId) {
+    let Some(stake) = app.hub.stake_of(shopper, sale) else {
+        return;
+    };
+    match app.find_sale(sale).await {
+        Ok(Some(sale)) => try_restore(app, &sale, shopper, stake).await,
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%sale, %error, "cannot look after what was lost"),
+    }
+}
+
+async fn try_restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) {
+    if let Err(error) = restore(app, sale, shopper, stake).await {
+        tracing::warn!(%shopper, %error, "what a shopper had is not restored");
+    }
 }
 
 async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> Result<()> {
@@ -112,6 +128,15 @@ fn tell_held_again(
 
 /// The hold is gone: said openly, and one attempt to have the units again, before those who wait.
 async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, now: u64) -> Result<()> {
+    // The loss may be noticed twice at a time, by the sale's new life and by news from the old one.
+    let mut is_noticed = false;
+    app.hub.stake(shopper, sale.id, |stake| {
+        is_noticed = stake.hold != Some(lost);
+        stake.hold = stake.hold.filter(|_| is_noticed);
+    });
+    if is_noticed {
+        return Ok(());
+    }
     let tell = |hold| app.live.tell(sale.id, shopper.clone(), ServerMessage::Hold(hold));
     tell(Hold {
         reason: Some(Reason::StockLost),

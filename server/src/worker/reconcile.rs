@@ -15,7 +15,8 @@ use crate::{
     telemetry::name,
 };
 use flashsale_protocol::{
-    DeviceId, Entry, EntryState, Hold, HoldState, OrderId, OrderStatus, Reason, ServerMessage, ShopperId,
+    DeviceId, Entry, EntryState, Hold, HoldState, OrderId, OrderStatus, Reason, SaleId, ServerMessage,
+    ShopperId,
 };
 use std::{
     collections::HashMap,
@@ -112,8 +113,7 @@ async fn compare(led: &Led) -> Result<()> {
         if led.stays_apart(at, apart > 0 || !counters.balanced()) {
             tracing::error!(sale = %led.id, lane = at.lane, ?counters, allocated, "a lane disagrees with Postgres");
             rebuild(app, &sale, at, at.epoch).await?;
-            app.forget_sale(led.id).await;
-            app.live.reopened(led.id).await?;
+            reopened(app, led.id).await?;
         }
     }
     let gauges = [
@@ -147,10 +147,16 @@ pub async fn open(app: &App, sale: &Sale) -> Result<bool> {
         rebuilt = true;
     }
     if rebuilt {
-        app.forget_sale(sale.id).await;
-        app.live.reopened(sale.id).await?;
+        reopened(app, sale.id).await?;
     }
     Ok(rebuilt)
+}
+
+/// Gateways look after those who have lost something with a lane's old life.
+async fn reopened(app: &App, sale: SaleId) -> Result<()> {
+    app.forget_sale(sale).await;
+    let life = app.find_sale(sale).await?.map_or(0, |sale| sale.life());
+    app.live.reopened(sale, life).await
 }
 
 /// One lane's new life. Two workers at once do no harm: the later epoch fences the earlier one off at every step.

@@ -51,7 +51,7 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     last.published = Some(Instant::now());
     metrics::counter!(name::TICKS).increment(1);
     // Where no gateway listens there is nobody to hurry for.
-    let listeners = app.live.tick(tick).await?;
+    let listeners = app.live.tick(tick, sale.life()).await?;
     Ok(if listeners == 0 { OTHERWISE } else { ON_CHANGE })
 }
 

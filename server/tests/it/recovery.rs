@@ -186,6 +186,67 @@ async fn the_end_of_an_earlier_hold_is_not_told_as_the_end_of_a_hold_that_was_lo
     world.server.stop().await;
 }
 
+/// News of an end that Redis has just noticed, as the worker publishes it.
+#[tokio::test]
+async fn a_lost_hold_is_revoked_where_an_earlier_one_ends_instead_of_it() {
+    let world = World::start().await;
+    let sale = world.sale(json!({})).await;
+    let mut holder = world.shopper("holder").await;
+    join_and_reserve(&mut holder, sale).await;
+    let client = world.server.app.stock.client();
+    let _: i64 = client
+        .hdel(lane_key(&world, "holds", sale), "holder")
+        .await
+        .expect("Redis");
+    let now = world.server.app.stock.now().await.expect("Redis");
+    world.server.app.live.tell(
+        sale,
+        "holder".parse().expect("an id"),
+        ServerMessage::Hold(Hold::ended(sale, HoldState::Expired, 1, now)),
+    );
+    let told = hold(&mut holder, |_| true).await;
+    assert_eq!(
+        (told.state, told.reason),
+        (HoldState::Revoked, Some(Reason::StockLost))
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_tick_tells_of_a_new_life_that_no_message_told_of() {
+    let world = World::start().await;
+    let sale = world.sale(json!({})).await;
+    let mut holder = world.shopper("holder").await;
+    join_and_reserve(&mut holder, sale).await;
+    let app = &world.server.app;
+    let _: i64 = app
+        .stock
+        .client()
+        .hdel(lane_key(&world, "holds", sale), "holder")
+        .await
+        .expect("Redis");
+    let tick = holder
+        .until(|message| match message {
+            ServerMessage::Tick(tick) => Some(tick.clone()),
+            _ => None,
+        })
+        .await;
+    let life = app
+        .find_sale(sale)
+        .await
+        .expect("Postgres")
+        .expect("a sale")
+        .life();
+    app.live.tick(tick, life + 1).await.expect("Redis");
+    let told = hold(&mut holder, |_| true).await;
+    assert_eq!(
+        (told.state, told.reason),
+        (HoldState::Revoked, Some(Reason::StockLost))
+    );
+    hold(&mut holder, |hold| hold.reason == Some(Reason::Restored)).await;
+    world.server.stop().await;
+}
+
 #[tokio::test]
 async fn whoever_has_bought_before_has_their_place_in_line_again_too() {
     let world = World::start().await;
