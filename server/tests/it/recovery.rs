@@ -215,7 +215,10 @@ async fn a_lost_hold_is_revoked_where_an_earlier_one_ends_instead_of_it() {
 #[tokio::test]
 async fn a_tick_tells_of_a_new_life_that_no_message_told_of() {
     let world = World::start().await;
-    let sale = world.sale(json!({})).await;
+    // The lost unit is still counted.
+    let sale = world
+        .sale(json!({ "total_stock": 2, "per_device_limit": 2 }))
+        .await;
     let mut holder = world.shopper("holder").await;
     join_and_reserve(&mut holder, sale).await;
     let app = &world.server.app;
