@@ -3,7 +3,7 @@
 
 use crate::{check::Noted, state::Refusal};
 use flashsale_protocol::{
-    Entry, EntryState, Hold, HoldState, Order, OrderStatus, SaleInfo, SaleState, Tick, draw::Draw,
+    Entry, EntryState, Hold, HoldState, Order, OrderStatus, Phase, SaleInfo, SaleState, Tick, draw::Draw,
 };
 use serde::Serialize;
 
@@ -12,11 +12,15 @@ const NEAR_LOOK_MS: u64 = 30_000;
 /// When places are drawn, all want to see theirs: no more than so many a ms, of all people in line together.
 const LOOKS_PER_MS: u64 = 20;
 const SHORTEST_SPREAD_MS: u64 = 300;
+/// A tick is overdue after so long, and twice the time from one to the next: gateways under load tick less often.
+const OVERDUE_MS: u64 = 3_000;
 
 #[derive(Debug, Default)]
 pub struct Known {
     pub info: Option<SaleInfo>,
     pub tick: Option<Tick>,
+    /// From the tick before to this one.
+    tick_gap_ms: u64,
     pub entry: Option<Entry>,
     pub hold: Option<Hold>,
     /// What is published of the sale's draw by now, and what was heard of it first.
@@ -70,9 +74,19 @@ impl Known {
     /// A tick that is not newer than the last one is dropped.
     pub fn apply_tick(&mut self, tick: Tick) {
         if self.tick.as_ref().is_none_or(|known| tick.seq > known.seq) {
+            let before = self.tick.as_ref().map_or(tick.now, |known| known.now);
+            self.tick_gap_ms = tick.now.saturating_sub(before);
             self.tick = Some(tick);
             self.note_position();
         }
+    }
+
+    /// For how long nothing was heard of the sale, where something is overdue: what is shown is the last that is known.
+    pub fn stale_ms(&self, now: u64) -> Option<u64> {
+        let tick = self.tick.as_ref()?;
+        let age = now.saturating_sub(tick.now);
+        let is_over = matches!(tick.phase, Phase::Ended | Phase::Cancelled);
+        (!is_over && age > OVERDUE_MS + 2 * self.tick_gap_ms).then_some(age)
     }
 
     pub fn apply_entry(&mut self, entry: Entry) {

@@ -66,6 +66,8 @@ pub struct View {
     pub outlook: Option<Outlook>,
     pub countdown: Option<Countdown>,
     pub stock: Option<Stock>,
+    /// The numbers are the last known ones, so old: none have come for too long.
+    pub stale_ms: Option<u64>,
     pub line: Option<Line>,
     pub draw: Option<DrawView>,
     pub turn: Option<Turn>,
@@ -197,7 +199,7 @@ pub struct OrderView {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Note {
-    /// hold_expired | hold_released | hold_revoked | turn_lapsed | left | removed | order_cancelled
+    /// hold_expired | hold_released | hold_revoked | hold_restored | turn_lapsed | left | removed | order_cancelled
     pub kind: &'static str,
     pub reason: Option<Reason>,
     pub at: u64,
@@ -229,6 +231,7 @@ impl State {
                 .as_ref()
                 .and_then(|tick| countdown(tick, known.info.as_ref(), now)),
             stock: known.tick.as_ref().map(Stock::of),
+            stale_ms: known.stale_ms(now),
             line: mine
                 .entry
                 .filter(|entry| entry.state == EntryState::Waiting)
@@ -462,6 +465,13 @@ fn still_matters(refusal: &Refusal, journey: Journey, outlook: Option<Outlook>) 
 
 /// The newest end among the entry's, the hold's and the order's, unless something newer is going on.
 fn note(known: &Known, mine: &Mine<'_>) -> Option<Note> {
+    if let Some(hold) = mine.hold.filter(|hold| hold.reason == Some(Reason::Restored)) {
+        return Some(Note {
+            kind: "hold_restored",
+            reason: hold.reason,
+            at: hold.at,
+        });
+    }
     let entry = known.entry.as_ref().and_then(|entry| {
         let kind = match entry.state {
             EntryState::Lapsed => "turn_lapsed",

@@ -1,7 +1,7 @@
 /** Starts the real server on a free port with a data folder of its own, for all browser tests. */
 
 import { spawn, execFileSync, type ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -22,6 +22,8 @@ declare module "vitest" {
     /** Of a shopper whom a merchant has signed in. */
     shopperToken: string;
     browser: string;
+    /** The server's own Redis, to fail. */
+    redis: { pid: number; socket: string };
   }
 }
 
@@ -47,6 +49,7 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
     provide("adminToken", token("e2e-admin", "admin"));
     provide("shopperToken", token("e2e-shopper", "shopper"));
     provide("browser", browser);
+    provide("redis", redisOf(dataDir));
   } catch (error) {
     server.kill("SIGTERM");
     throw new Error(`${String(error)}\n${log.join("").slice(-4_000)}`, { cause: error });
@@ -55,6 +58,15 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
     await stop(server);
     rmSync(dataDir, { recursive: true, force: true });
   };
+}
+
+function redisOf(dataDir: string): { pid: number; socket: string } {
+  const pid = Number(readFileSync(join(dataDir, "redis/redis.pid"), "utf8"));
+  const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  // A running Redis has made its command line one text, with its socket in it.
+  const socket = /unixsocket:(\S+)/.exec(args.join(" "))?.[1] ?? args[args.indexOf("--unixsocket") + 1];
+  if (!socket) throw new Error(`Redis has no socket: ${args.join(" ")}`);
+  return { pid, socket };
 }
 
 function ready(server: ChildProcess): Promise<string> {

@@ -69,6 +69,7 @@ const BARE: View = {
   phase: "live",
   outlook: "free",
   countdown: null,
+  stale_ms: null,
   stock: { supply: 10, free: 2, in_carts: 3, sold: 5, waiting: 0, admitted: 0, pace: 0 },
   line: null,
   draw: null,

@@ -463,3 +463,47 @@ fn each_key(value: &serde_json::Value, see: &mut impl FnMut(&str)) {
         _ => {}
     }
 }
+
+#[test]
+fn numbers_that_have_stopped_coming_are_marked_as_the_last_known_ones() {
+    let mut machine = shopper(in_phase(Phase::Live));
+    let stale = |machine: &State, after| machine.view(sale(), NOW + after).stale_ms;
+    assert_eq!(stale(&machine, 3_000), None);
+    assert_eq!(stale(&machine, 3_001), Some(3_001));
+    // Under load they come less often, and that is no failure.
+    let next = ServerMessage::Tick(Tick {
+        phase: Phase::Live,
+        ..tick(2, NOW + 10_000)
+    });
+    let later = Moment {
+        at_ms: NOW + 10_000,
+        random: 1,
+    };
+    machine.step(later, Event::TextReceived(next.to_json()));
+    assert_eq!(stale(&machine, 33_000), None);
+    assert_eq!(stale(&machine, 33_001), Some(23_001));
+    assert_eq!(
+        shopper(in_phase(Phase::Ended))
+            .view(sale(), NOW + 60_000)
+            .stale_ms,
+        None
+    );
+}
+
+#[test]
+fn units_that_were_lost_and_had_again_are_said_to_be_while_they_are_held() {
+    let restored = Hold {
+        reason: Some(Reason::Restored),
+        ..hold(HoldState::Held, NOW)
+    };
+    let holding = |hold| SaleState {
+        hold: Some(hold),
+        ..state(tick(1, NOW))
+    };
+    let note = view(holding(restored)).note.expect("a note");
+    assert_eq!(
+        (note.kind, note.reason),
+        ("hold_restored", Some(Reason::Restored))
+    );
+    assert_eq!(view(holding(hold(HoldState::Held, NOW))).note, None);
+}

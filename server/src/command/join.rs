@@ -6,7 +6,7 @@ use crate::{
     auth::Caller,
     error::Error,
     mutation::Mutation,
-    sale::{LineName, PlaceStake},
+    sale::{LineName, PlaceStake, Stake},
     stock::{At, InLine, Join, Joined, RecordState},
 };
 use flashsale_protocol::{
@@ -107,12 +107,15 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
     }
     let entry = super::waiting(&sale, quantity.get(), position, line, admitted, now);
     app.hub.stake(&caller.shopper, sale.id, |stake| {
-        stake.place = Some(PlaceStake {
-            place,
-            quantity: quantity.get(),
-            at: now,
-            line,
-        });
+        *stake = Stake {
+            place: Some(PlaceStake {
+                place,
+                quantity: quantity.get(),
+                at: now,
+                line,
+            }),
+            hold: None,
+        };
     });
     app.live
         .tell_others(sale.id, caller, ServerMessage::Entry(entry.clone()));

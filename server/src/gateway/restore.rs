@@ -69,13 +69,12 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
     if running || stands.value.value != Stands::Nowhere {
         return Ok(());
     }
-    match stake {
+    match (stake.hold.filter(|hold| hold.until > now), stake.place) {
         // Unless it has ended as it should, and Redis knows.
-        Stake { hold: Some(hold), .. }
-            if hold.until > now
-                && record
-                    .as_ref()
-                    .is_none_or(|record| record.command != Some(hold.command)) =>
+        (Some(hold), _)
+            if record
+                .as_ref()
+                .is_none_or(|record| record.command != Some(hold.command)) =>
         {
             // Or as an order, at another gateway.
             if person.value.bought > 0 {
@@ -87,10 +86,7 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
             }
             regain(app, sale, shopper, hold, now).await?;
         }
-        Stake {
-            hold: None,
-            place: Some(place),
-        } => stand_again(app, sale, shopper, place).await?,
+        (None, Some(place)) => stand_again(app, sale, shopper, place).await?,
         _ => {}
     }
     Ok(())

@@ -270,6 +270,29 @@ async fn whoever_has_bought_before_has_their_place_in_line_again_too() {
 }
 
 #[tokio::test]
+async fn whoever_waits_after_a_hold_of_theirs_has_ended_has_their_place_again() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "hold_ms": 1_000 })).await;
+    let mut waiter = world.shopper("waiter").await;
+    waiter.watch(sale).await;
+    waiter.insist(reserve(sale)).await;
+    hold(&mut waiter, |hold| hold.state == HoldState::Expired).await;
+    let mut buyer = world.shopper("buyer").await;
+    buyer.watch(sale).await;
+    buyer.insist(reserve(sale)).await;
+    checkout(&mut buyer, sale).await;
+    join(&mut waiter, sale).await;
+    forget_everything(&world).await;
+    waiter
+        .until(|message| match message {
+            ServerMessage::Entry(entry) if entry.reason == Some(Reason::Restored) => Some(()),
+            _ => None,
+        })
+        .await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_hold_that_comes_back_is_revoked_where_its_shopper_has_bought_up_to_the_limit() {
     let world = World::start().await;
     let sale = world

@@ -6,7 +6,7 @@ import { Problem, admin, type Metrics } from "../client/rest";
 import type { View } from "../client/view";
 import { baseStyle } from "../element/base-style";
 import { stockBar, stockBarStyle } from "../element/stock-bar";
-import { clock, formatCount } from "../text/duration";
+import { clock, formatCount, staleness } from "../text/duration";
 import { PHASES } from "../text/journey";
 import { formatMoney } from "../text/money";
 import { words } from "../text/rejects";
@@ -163,7 +163,11 @@ export class LiveSale extends LitElement {
           <p class="row small">
             <span class="badge" data-tone=${badge?.tone ?? "calm"} role="status">${badge?.label ?? "…"}</span>
             <span class="soft numbers">${until}</span>
-            ${connection && connection.state !== "online" ? html`<span class="badge" data-tone="warn">Reconnecting</span>` : nothing}
+            ${connection && connection.state !== "online"
+              ? html`<span class="badge" data-tone="warn">Reconnecting</span>`
+              : view?.stale_ms
+                ? html`<span class="badge numbers" data-tone="warn" role="status">${staleness(view.stale_ms)}</span>`
+                : nothing}
           </p>
         </div>
         <div class="row">

@@ -38,6 +38,8 @@ export interface View {
   outlook: Outlook | null;
   countdown: Countdown | null;
   stock: Stock | null;
+  /** The numbers are the last known ones, so old. */
+  stale_ms: number | null;
   line: Line | null;
   draw: Draw | null;
   turn: Clocked | null;
@@ -174,7 +176,7 @@ export interface Order {
 }
 
 export interface Note {
-  kind: "hold_expired" | "hold_released" | "hold_revoked" | "turn_lapsed" | "left" | "removed" | "order_cancelled";
+  kind: "hold_expired" | "hold_released" | "hold_revoked" | "hold_restored" | "turn_lapsed" | "left" | "removed" | "order_cancelled";
   reason: string | null;
   at: number;
 }

@@ -11,8 +11,8 @@
 
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { clientFor, isSaleId, type Client } from "../client/client";
-import type { Clocked, Connection, Journey, Line, Order, View } from "../client/view";
-import { clock, formatCount, plural, range, spoken } from "../text/duration";
+import type { Clocked, Journey, Line, Order, View } from "../client/view";
+import { clock, formatCount, plural, range, spoken, staleness } from "../text/duration";
 import { PHASES, noteWords, wordsFor } from "../text/journey";
 import { discount, formatMoney } from "../text/money";
 import { words } from "../text/rejects";
@@ -192,7 +192,7 @@ export class FlashSaleElement extends LitElement {
       <header class="head">
         <div class="row apart small">
           <span class="badge" data-tone=${badge?.tone ?? "calm"}>${badge?.label ?? "…"}</span>
-          ${this.connection(view.connection) ??
+          ${this.connection(view) ??
           (countdown?.to === "end"
             ? html`<span class="soft numbers" role="timer">Ends in ${clock(countdown.left_ms)}</span>`
             : nothing)}
@@ -210,10 +210,12 @@ export class FlashSaleElement extends LitElement {
     `;
   }
 
-  private connection(connection: Connection): TemplateResult | null {
+  private connection({ connection, stale_ms }: View): TemplateResult | null {
     if (connection.state === "online") {
       this.offlineSince = null;
-      return null;
+      if (stale_ms === null) return null;
+      const kept = "Live numbers have stopped for a moment. Your place and your cart are kept.";
+      return html`<span class="badge numbers" data-tone="warn" role="status" title=${kept}>${staleness(stale_ms)}</span>`;
     }
     if (connection.state === "stopped") {
       const why = words({ code: connection.code ?? "closed", message: "The connection was closed." });
@@ -624,6 +626,7 @@ const LOADING: View = {
   outlook: null,
   countdown: null,
   stock: null,
+  stale_ms: null,
   line: null,
   draw: null,
   turn: null,

@@ -16,6 +16,11 @@ export function clock(ms: number): string {
   return `${Math.floor(left / DAY)} d ${two((left % DAY) / HOUR)}:${minutes}:${seconds}`;
 }
 
+/** "Last known numbers, 12 s old". */
+export function staleness(ms: number): string {
+  return `Last known numbers, ${ms < MINUTE ? `${Math.round(ms / SECOND)} s` : clock(ms)} old`;
+}
+
 /** The same for a screen reader: "4 minutes 59 seconds". */
 export function spoken(ms: number): string {
   const left = Math.ceil(Math.max(0, ms) / SECOND) * SECOND;

@@ -122,6 +122,8 @@ export function noteWords(note: Note): Words | null {
       return { title: "Your time ran out", text: "The units went back to the sale.", tone: "warn" };
     case "hold_revoked":
       return { title: "Your units were taken back", text: `We are sorry: this was our doing. ${because}`.trim(), tone: "bad" };
+    case "hold_restored":
+      return { title: "Your units are back", text: because, tone: "calm" };
     case "hold_released":
       return { title: "Given back", text: "Your units went to the next in line.", tone: "calm" };
     case "turn_lapsed":

@@ -1,0 +1,51 @@
+/** What a shopper sees while a store fails, and after it has lost what it had. */
+
+import { createConnection } from "node:net";
+import { expect, inject, test } from "vitest";
+import { api, button, createSale, journey, picture, said, shopper, stock, takeUnit } from "./harness";
+
+const redis = inject("redis");
+
+test("while the store does not answer, the last known numbers are shown as such", async () => {
+  const sale = await createSale({ units: 7 });
+  const page = await (await shopper()).open(`${api}/sale/${sale}`);
+  await journey(page, "open");
+  const stale = page.getByText(/^Last known numbers, \d+ s old$/);
+  expect(await stale.count()).toBe(0);
+  process.kill(redis.pid, "SIGSTOP");
+  try {
+    await stale.waitFor();
+    expect(await stock(page, "free")).toBe(7);
+    await picture(page, "stale");
+  } finally {
+    process.kill(redis.pid, "SIGCONT");
+  }
+  await stale.waitFor({ state: "hidden" });
+  await takeUnit(page);
+});
+
+test("a hold that was lost with the store is said to be, and had again", async () => {
+  const sale = await createSale();
+  const page = await (await shopper()).open(`${api}/sale/${sale}`);
+  await journey(page, "open");
+  await takeUnit(page);
+  await forgetEverything();
+  await said(page, "you have again what you had");
+  await journey(page, "holding");
+  await picture(page, "hold-restored");
+  await button(page, "Check out").click();
+  await button(page, "Pay €99.00").click();
+  await journey(page, "confirmed");
+});
+
+function forgetEverything(): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(redis.socket, () => socket.write("FLUSHALL\r\n"));
+    socket.once("data", (answer) => {
+      socket.end();
+      if (String(answer).startsWith("+OK")) resolve();
+      else reject(new Error(String(answer)));
+    });
+    socket.once("error", reject);
+  });
+}
