@@ -7,7 +7,7 @@ use crate::{
     auth::Caller,
     config::Limits,
     live::{LiveMessage, News},
-    sale::Stake,
+    sale::{Sale, Stake},
     stock::{self, Keys},
     telemetry::name,
 };
@@ -244,12 +244,17 @@ impl Hub {
     }
 
     /// Sees to it that a sale's ticks come here. Returns when the subscription stands, so that nothing after it is missed.
-    pub async fn watch(&self, sale: SaleId) -> Interest {
+    pub async fn watch(&self, sale: &Sale) -> Interest {
+        let life = sale.life();
+        let sale = sale.id;
         let known = self.sales.get(&sale).map(|channel| channel.interest.clone());
         if let Some(interest) = known {
             return interest;
         }
-        let interest = self.sales.entry(sale).or_default().interest.clone();
+        let channel = self.sales.entry(sale).or_default();
+        channel.life.fetch_max(life, Ordering::AcqRel);
+        let interest = channel.interest.clone();
+        drop(channel);
         let (done, subscribed) = oneshot::channel();
         if self.wanted.send((sale, done)).is_ok() {
             let _ = subscribed.await;

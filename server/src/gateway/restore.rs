@@ -55,6 +55,10 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         app.stock.person(at, shopper.clone()),
         app.stock.place(sale.id, shopper.clone())
     )?;
+    if app.hub.stake_of(shopper, sale.id).as_ref() != Some(&stake) {
+        // They are acting: what they are told in answer is newer.
+        return Ok(());
+    }
     let (now, record) = (person.now, person.value.record);
     // What Redis has now may be older than what its shopper has seen: an earlier hold of theirs, from before the loss.
     if let Some(held) = record.as_ref().filter(|record| record.state == RecordState::Held) {
@@ -63,33 +67,40 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         }
         return Ok(());
     }
-    let running = record
-        .as_ref()
-        .is_some_and(|record| matches!(record.state, RecordState::Claim | RecordState::Ordering));
-    if running || stands.value.value != Stands::Nowhere {
+    let is_in = |state| record.as_ref().is_some_and(|record| record.state == state);
+    if is_in(RecordState::Ordering) {
         return Ok(());
     }
-    match (stake.hold.filter(|hold| hold.until > now), stake.place) {
-        // Unless it has ended as it should, and Redis knows.
-        (Some(hold), _)
-            if record
-                .as_ref()
-                .is_none_or(|record| record.command != Some(hold.command)) =>
-        {
-            // Or as an order, at another gateway.
-            if person.value.bought > 0 {
-                let orders = app.store.orders_of(shopper, Some(sale.id)).await?;
-                let command = hold.command.to_string();
-                if orders.iter().any(|order| order.hold_command == command) {
-                    return Ok(());
-                }
+    let stands = stands.value.value;
+    // Unless it has ended as it should, and Redis knows.
+    let lost = stake.hold.filter(|hold| {
+        let known = record.as_ref().and_then(|record| record.command);
+        hold.until > now && known != Some(hold.command)
+    });
+    match (lost, stake.place) {
+        // Before an earlier claim or place of theirs that Redis still has: that was used for the hold.
+        (Some(hold), _) => {
+            if person.value.bought > 0 && is_ordered(app, sale, shopper, hold).await? {
+                return Ok(());
             }
-            regain(app, sale, shopper, hold, now).await?;
+            let is_back = regain(app, sale, shopper, hold, now).await?;
+            if is_back && stands != Stands::Nowhere {
+                app.stock.leave(sale.id, shopper).await?;
+            }
         }
-        (None, Some(place)) => stand_again(app, sale, shopper, place).await?,
+        (None, Some(place)) if stands == Stands::Nowhere && !is_in(RecordState::Claim) => {
+            stand_again(app, sale, shopper, place).await?;
+        }
         _ => {}
     }
     Ok(())
+}
+
+/// Whether a hold has become an order, at another gateway.
+async fn is_ordered(app: &App, sale: &Sale, shopper: &ShopperId, hold: HeldStake) -> Result<bool> {
+    let orders = app.store.orders_of(shopper, Some(sale.id)).await?;
+    let command = hold.command.to_string();
+    Ok(orders.iter().any(|order| order.hold_command == command))
 }
 
 /// The hold that its shopper knows is gone, and another of theirs is there: both are said.
@@ -122,8 +133,8 @@ fn tell_held_again(
     });
 }
 
-/// The hold is gone: said openly, and one attempt to have the units again, before those who wait.
-async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, now: u64) -> Result<()> {
+/// The hold is gone: said openly, and one attempt to have the units again, before those who wait. True: they are back.
+async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, now: u64) -> Result<bool> {
     // The loss may be noticed twice at a time, by the sale's new life and by news from the old one.
     let mut is_noticed = false;
     app.hub.stake(shopper, sale.id, |stake| {
@@ -131,7 +142,7 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
         stake.hold = stake.hold.filter(|_| is_noticed);
     });
     if is_noticed {
-        return Ok(());
+        return Ok(false);
     }
     let tell = |hold| app.live.tell(sale.id, shopper.clone(), ServerMessage::Hold(hold));
     tell(Hold {
@@ -139,7 +150,7 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
         ..Hold::ended(sale.id, HoldState::Revoked, lost.quantity, now)
     });
     let Some(device) = app.hub.device_of(shopper) else {
-        return Ok(());
+        return Ok(false);
     };
     let command = command_id_now();
     let item = Reserve {
@@ -150,28 +161,28 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
         device,
     };
     let answer = app.stock.reserve(sale.lane_of(shopper), item).await?;
-    if let Reserved::Ok {
+    let Reserved::Ok {
         quantity,
         until,
         state: RecordState::Held,
     } = answer.value
-    {
-        app.hub.stake(shopper, sale.id, |stake| {
-            stake.hold = Some(HeldStake {
-                command,
-                quantity,
-                until,
-            });
-        });
-        tell(Hold {
-            expires_at: until,
-            reason: Some(Reason::Restored),
-            ..Hold::ended(sale.id, HoldState::Held, quantity, answer.now)
-        });
-    } else {
+    else {
         app.hub.stake(shopper, sale.id, |stake| *stake = Stake::default());
-    }
-    Ok(())
+        return Ok(false);
+    };
+    app.hub.stake(shopper, sale.id, |stake| {
+        stake.hold = Some(HeldStake {
+            command,
+            quantity,
+            until,
+        });
+    });
+    tell(Hold {
+        expires_at: until,
+        reason: Some(Reason::Restored),
+        ..Hold::ended(sale.id, HoldState::Held, quantity, answer.now)
+    });
+    Ok(true)
 }
 
 /// The place is gone: it is given back as it was.

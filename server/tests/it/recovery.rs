@@ -251,6 +251,34 @@ async fn a_tick_tells_of_a_new_life_that_no_message_told_of() {
 }
 
 #[tokio::test]
+async fn a_lost_hold_is_had_again_from_the_claim_that_it_was_made_of() {
+    let world = World::start().await;
+    let sale = world.sale(json!({})).await;
+    let mut holder = world.shopper("holder").await;
+    join(&mut holder, sale).await;
+    holder
+        .until(|m| matches!(m, ServerMessage::Entry(e) if e.state == EntryState::Admitted).then_some(()))
+        .await;
+    let claim = record(&world, sale, "holder").await;
+    assert!(claim.starts_with("claim "), "{claim}");
+    holder.ok(reserve(sale)).await;
+    roll_back(&world, sale, "holder", claim).await;
+    another_life(&world, sale).await;
+    let told = hold(&mut holder, |_| true).await;
+    assert_eq!(
+        (told.state, told.reason),
+        (HoldState::Revoked, Some(Reason::StockLost))
+    );
+    hold(&mut holder, |hold| hold.reason == Some(Reason::Restored)).await;
+    let facts = world.facts(sale).await;
+    assert_eq!(
+        (&facts["claimed"], &facts["held"], &facts["available"]),
+        (&json!(0), &json!(1), &json!(0))
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
 async fn whoever_has_bought_before_has_their_place_in_line_again_too() {
     let world = World::start().await;
     let sale = world.sale(json!({ "per_shopper_limit": 2 })).await;

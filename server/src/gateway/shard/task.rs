@@ -144,7 +144,7 @@ async fn resumed(
 async fn watch(app: &App, caller: &Caller, sale: SaleId) -> Result<(SaleState, Interest), Reject> {
     let info = app.sale(sale).await?;
     // Subscribed before the state is read, so that no change falls between the two.
-    let interest = app.hub.watch(sale).await;
+    let interest = app.hub.watch(&info).await;
     let state = command::sale_state(app, caller, &info).await?;
     Ok((state, interest))
 }
