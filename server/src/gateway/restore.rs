@@ -103,6 +103,11 @@ async fn is_ordered(app: &App, sale: &Sale, shopper: &ShopperId, hold: HeldStake
     Ok(orders.iter().any(|order| order.hold_command == command))
 }
 
+/// A moment after `lost_at`. Whoever hears of two ends and beginnings at one moment takes the end for the last word.
+fn after(lost_at: u64, now: u64) -> u64 {
+    now.max(lost_at + 1)
+}
+
 /// The hold that its shopper knows is gone, and another of theirs is there: both are said.
 fn tell_held_again(
     app: &App,
@@ -129,7 +134,7 @@ fn tell_held_again(
     tell(Hold {
         expires_at: held.until,
         reason: Some(Reason::Restored),
-        ..Hold::ended(sale.id, HoldState::Held, held.quantity, now)
+        ..Hold::ended(sale.id, HoldState::Held, held.quantity, after(now, now))
     });
 }
 
@@ -180,7 +185,7 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
     tell(Hold {
         expires_at: until,
         reason: Some(Reason::Restored),
-        ..Hold::ended(sale.id, HoldState::Held, quantity, answer.now)
+        ..Hold::ended(sale.id, HoldState::Held, quantity, after(now, answer.now))
     });
     Ok(true)
 }

@@ -103,6 +103,7 @@ async fn a_redis_that_has_forgotten_everything_is_rebuilt_and_shoppers_have_agai
     assert_eq!(lost.reason, Some(Reason::StockLost));
     let again = hold(&mut holder, |hold| hold.reason == Some(Reason::Restored)).await;
     assert_eq!(again.state, HoldState::Held);
+    assert!(again.at > lost.at, "whoever hears both knows which was last");
     for (position, waiter) in (1..).zip(&mut waiters) {
         let entry = waiter
             .until(|message| match message {
@@ -246,7 +247,8 @@ async fn a_tick_tells_of_a_new_life_that_no_message_told_of() {
         (told.state, told.reason),
         (HoldState::Revoked, Some(Reason::StockLost))
     );
-    hold(&mut holder, |hold| hold.reason == Some(Reason::Restored)).await;
+    let again = hold(&mut holder, |hold| hold.reason == Some(Reason::Restored)).await;
+    assert!(again.at > told.at, "whoever hears both knows which was last");
     world.server.stop().await;
 }
 
@@ -269,7 +271,8 @@ async fn a_lost_hold_is_had_again_from_the_claim_that_it_was_made_of() {
         (told.state, told.reason),
         (HoldState::Revoked, Some(Reason::StockLost))
     );
-    hold(&mut holder, |hold| hold.reason == Some(Reason::Restored)).await;
+    let again = hold(&mut holder, |hold| hold.reason == Some(Reason::Restored)).await;
+    assert!(again.at > told.at, "whoever hears both knows which was last");
     let facts = world.facts(sale).await;
     assert_eq!(
         (&facts["claimed"], &facts["held"], &facts["available"]),
