@@ -11,6 +11,7 @@ pub mod demo;
 pub mod draw_file;
 pub mod embedded;
 pub mod error;
+pub mod fairness;
 pub mod gateway;
 pub mod live;
 pub mod mutation;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { api, button, createSale, forgive, isAccessible, journey, picture, shopper, takeUnit } from "./harness";
+import { api, button, createSale, crowd, endSale, forgive, isAccessible, journey, metrics, picture, shopper, takeUnit } from "./harness";
 
 test("an operator creates a sale by form, sees its numbers move, pauses, resumes and ends it", async () => {
   const page = await (await shopper()).open(`${api}/admin`);
@@ -56,6 +56,52 @@ test("an operator creates a sale by form, sees its numbers move, pauses, resumes
   page.once("dialog", (dialog) => void dialog.accept());
   await button(page, "End sale").click();
   await journey(looker, "ended", 3_000);
+});
+
+test("an operator lets fewer people in, stops the line and lets it go on; a bad inflow is said and changes nothing", async () => {
+  const sale = await createSale({ units: 3, inflow: 5, claim_ms: 1_500, startsInMs: 1_000 });
+  await crowd(sale, 6);
+  const page = await (await shopper()).open(`${api}/admin#/sale/${sale}`);
+  await button(page, "Development sign-in").click();
+  await page.getByText("Live", { exact: true }).waitFor();
+  const inflow = page.getByLabel("Inflow", { exact: true });
+  await expect.poll(() => inflow.inputValue()).toBe("5");
+  for (const bad of ["-1", "1000000000", "1.5", ""]) {
+    await inflow.fill(bad);
+    await button(page, "Set inflow").click();
+    await page.getByRole("alert").getByText("A whole number from 1 to 100,000.").waitFor();
+  }
+  await picture(page, "admin-inflow-wrong");
+  expect((await metrics(sale)).inflow, "nothing was changed").toBe(5);
+  await inflow.fill("1");
+  await button(page, "Set inflow").click();
+  await page.getByText("Set: 10 a second at most.").waitFor();
+  expect((await metrics(sale)).inflow).toBe(1);
+  await button(page, "Pause").click();
+  await page.getByText("Paused", { exact: true }).waitFor();
+  await button(page, "Resume").click();
+  await page.getByText("Live", { exact: true }).waitFor();
+
+  // Nobody of the crowd comes: their turns lapse, and the card says so.
+  const fair = (name: string) => page.locator(`[data-fairness="${name}"] dd`).innerText();
+  await expect.poll(() => fair("no-show"), { timeout: 15_000 }).not.toBe("0.0%");
+  await expect.poll(() => fair("wait"), { timeout: 15_000 }).toMatch(/s · .*s · .*s/);
+  expect(await fair("inversions")).toBe("0");
+  await picture(page, "admin-fairness-line");
+  await isAccessible(page);
+});
+
+test("a draw's fairness is shown by weight", async () => {
+  const sale = await createSale({ allocation: "draw", units: 2, claim_ms: 60_000 });
+  await crowd(sale, 5);
+  await endSale(sale);
+  const page = await (await shopper()).open(`${api}/admin#/sale/${sale}`);
+  await button(page, "Development sign-in").click();
+  await page.locator('[data-weight="1"]').waitFor();
+  expect(await page.locator('[data-weight="1"]').innerText()).toMatch(/1\s+5\s+2\s+2\.0/);
+  await page.getByText("All entries had the same weight.").waitFor();
+  await picture(page, "admin-fairness-draw");
+  await isAccessible(page);
 });
 
 test("a bad token is told so at the door, and everything fits a small phone", async () => {

@@ -1,4 +1,4 @@
-//! The line's history, for the operator: an export of every entry, and what the numbers say of its fairness.
+//! The line's history, for the operator: an export of every entry.
 
 use super::Operator;
 use crate::{
@@ -15,13 +15,9 @@ use axum::{
 use chrono::{DateTime, SecondsFormat, Utc};
 use flashsale_protocol::SaleId;
 use futures_util::stream;
-use serde::Serialize;
 use std::sync::Arc;
-use utoipa::ToSchema;
 
 const COLUMNS: &str = "queue_id,user_id,device_id,quantity,place,priority,joined_at,status,ended_at\n";
-/// Whose share of the units is looked at.
-const TOP_DEVICES: i64 = 10;
 
 /// Every entry of a sale's line, as CSV.
 ///
@@ -97,68 +93,4 @@ fn line(text: &mut String, row: &EntryRow) {
         row.status,
         row.ended_at.map(time).unwrap_or_default(),
     );
-}
-
-/// How fair a line was.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Fairness {
-    sale_id: SaleId,
-    /// Entries served after somebody whose place was behind theirs; those apart who were absent at their turn. 0 in a line
-    /// that is first come, first served.
-    order_inversions: u64,
-    /// The share of turns that were not used, since the sale began.
-    no_show_rate: f64,
-    /// Entries called a second, now.
-    queue_move_rate: f64,
-    entries_served: i64,
-    entries_waiting: i64,
-    entries_left: i64,
-    /// Away for too long.
-    entries_expired: i64,
-    entries_not_served: i64,
-    /// How long those waited who were served, from the start of the sale on.
-    wait_seconds_p50: Option<f64>,
-    wait_seconds_p90: Option<f64>,
-    wait_seconds_p99: Option<f64>,
-    /// Of all units in orders, the share of the ten devices with most of them.
-    top_devices_share: f64,
-}
-
-/// How fair a sale's line was.
-#[utoipa::path(
-    get,
-    path = "/admin/sales/{sale_id}/fairness",
-    operation_id = "saleFairness",
-    tag = "admin",
-    params(("sale_id" = SaleId, Path)),
-    responses((status = 200, description = "The numbers.", body = Fairness)),
-    security(("token" = [])),
-)]
-pub async fn fairness(
-    State(app): State<Arc<App>>,
-    operator: Operator,
-    SalePath(id): SalePath,
-) -> Result<axum::Json<Fairness>, Problem> {
-    let sale = operator.sale(&app, id).await?;
-    let (line, waits, top_devices_share, tick) = tokio::try_join!(
-        app.stock.line_counts(id),
-        app.store.waits(&sale),
-        app.store.top_devices_share(id, TOP_DEVICES),
-        crate::command::tick_now(&app, &sale),
-    )?;
-    Ok(axum::Json(Fairness {
-        sale_id: id,
-        order_inversions: line.inversions,
-        no_show_rate: line.no_show_rate(),
-        queue_move_rate: tick.pace + tick.priority_pace,
-        entries_served: waits.served,
-        entries_waiting: waits.waiting,
-        entries_left: waits.left,
-        entries_expired: waits.expired,
-        entries_not_served: waits.not_served,
-        wait_seconds_p50: waits.p50_s,
-        wait_seconds_p90: waits.p90_s,
-        wait_seconds_p99: waits.p99_s,
-        top_devices_share,
-    }))
 }

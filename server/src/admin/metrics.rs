@@ -1,6 +1,9 @@
 //! One sale's numbers, for the dashboard.
 
-use super::Operator;
+use super::{
+    Operator,
+    fairness::{self, Fairness},
+};
 use crate::{
     app::App,
     command,
@@ -51,12 +54,9 @@ pub struct Metrics {
     priority_pace: f64,
     /// Entries per 100 ms, as set.
     inflow: u32,
-    /// The share of turns that were not used, since the sale began.
-    no_show_rate: f64,
-    /// Entries served after somebody whose place was behind theirs; 0 in a line that is first come, first served.
-    order_inversions: u64,
     /// Units in orders by Postgres; differs from `sold + ordering` only while a checkout runs.
     allocated: u64,
+    fairness: Fairness,
 }
 
 /// A sale's numbers now.
@@ -84,6 +84,7 @@ pub async fn show(
         app.stock.active_users(id, now / 60_000),
         app.stock.line_counts(id),
     )?;
+    let fairness = fairness::of_sale(&app, &sale, &tick).await?;
     let conversion_rate = if counters.reservations == 0 {
         0.0
     } else {
@@ -118,8 +119,7 @@ pub async fn show(
         pace: tick.pace,
         priority_pace: tick.priority_pace,
         inflow: sale.inflow,
-        no_show_rate: line.no_show_rate(),
-        order_inversions: line.inversions,
         allocated: sale.lanes.iter().map(|lane| u64::from(lane.allocated)).sum(),
+        fairness,
     }))
 }

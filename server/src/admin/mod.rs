@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod entries;
+mod fairness;
 pub mod metrics;
 pub mod orders;
 pub mod sales;

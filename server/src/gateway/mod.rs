@@ -67,7 +67,6 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::sales::set_beacon))
         .routes(routes!(admin::sales::change_inflow))
         .routes(routes!(admin::entries::export))
-        .routes(routes!(admin::entries::fairness))
         .routes(routes!(admin::metrics::show))
         .routes(routes!(admin::audit::list))
         .routes(routes!(admin::orders::show))

@@ -355,13 +355,10 @@ pub struct LineCounts {
 }
 
 impl LineCounts {
-    /// The share of turns that were not used, of all that were given.
-    pub fn no_show_rate(&self) -> f64 {
-        if self.turns.granted == 0 {
-            0.0
-        } else {
-            self.turns.lapsed as f64 / self.turns.granted as f64
-        }
+    /// The share of turns that were not used, of all that were given. None: none was given yet.
+    pub fn no_show_rate(&self) -> Option<f64> {
+        let granted = self.turns.granted;
+        (granted > 0).then(|| self.turns.lapsed as f64 / granted as f64)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     batcher::{BatchLimits, Batcher},
     config::COMMAND_DEADLINE,
     error::{Error, Result},
+    fairness::WeightClass,
 };
 use flashsale_protocol::{
     DeviceId, SaleId, ShopperId,
@@ -13,7 +14,10 @@ use flashsale_protocol::{
 };
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// Entries that one transaction takes.
 pub const ENTER: BatchLimits = BatchLimits {
@@ -29,6 +33,8 @@ const PAGE: usize = 8 * CHUNK;
 const PICK_UNITS: u64 = 200_000;
 /// Turns that one statement writes.
 const TURNS: usize = 5_000;
+/// Turns that one statement reads.
+const TURNS_READ: usize = 50_000;
 
 /// Somebody who enters.
 #[derive(Debug, Clone)]
@@ -199,8 +205,10 @@ impl Store {
     pub async fn publish_root(&self, sale: SaleId) -> Result<()> {
         let (mut tree, mut chunk) = (merkle::Tree::default(), merkle::Tree::default());
         let (mut firsts, mut roots) = (Vec::new(), Vec::new());
+        let mut by_weight: BTreeMap<i32, i64> = BTreeMap::new();
         self.each_entry(sale, |entry| {
             let leaf = entry.leaf();
+            *by_weight.entry(entry.weight as i32).or_default() += 1;
             tree.push(leaf);
             if chunk.count() == 0 {
                 firsts.push(entry.name.clone());
@@ -235,6 +243,15 @@ impl Store {
             id,
             &firsts,
             &roots,
+        )
+        .execute(&mut *tx)
+        .await?;
+        let (weights, counts): (Vec<i32>, Vec<i64>) = by_weight.into_iter().unzip();
+        sqlx::query!(
+            "INSERT INTO draw_classes (sale_id, weight, entries) SELECT $1, * FROM unnest($2::int[], $3::bigint[])",
+            id,
+            &weights,
+            &counts,
         )
         .execute(&mut *tx)
         .await?;
@@ -295,6 +312,7 @@ impl Store {
             drawn += winners.len() as i64;
             last = Some(end.rank.clone());
         }
+        let winners = self.winners_by_weight(sale, drawn).await?;
 
         let id = sale.to_string();
         let mut tx = self.pool.begin().await?;
@@ -312,6 +330,16 @@ impl Store {
         if is_first == 0 {
             return Ok(());
         }
+        let (weights, winners): (Vec<i32>, Vec<i64>) = winners.into_iter().unzip();
+        sqlx::query!(
+            "UPDATE draw_classes c SET winners = w.winners
+             FROM unnest($2::int[], $3::bigint[]) AS w (weight, winners) WHERE c.sale_id = $1 AND c.weight = w.weight",
+            id,
+            &weights,
+            &winners,
+        )
+        .execute(&mut *tx)
+        .await?;
         let written = audit::Entry {
             sale: id,
             actor: "worker".into(),
@@ -321,6 +349,27 @@ impl Store {
         audit::write(&mut tx, &[written]).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// So many at a time that no statement takes long.
+    async fn winners_by_weight(&self, sale: SaleId, drawn: i64) -> Result<BTreeMap<i32, i64>> {
+        let mut winners = BTreeMap::new();
+        for before in (0..drawn).step_by(TURNS_READ) {
+            let rows = sqlx::query!(
+                r#"SELECT e.weight, count(*) AS "winners!" FROM draw_turns t
+                   JOIN draw_entries e ON e.sale_id = t.sale_id AND e.entry = t.entry
+                   WHERE t.sale_id = $1 AND t.rank > $2 AND t.rank <= $3 AND t.drawn GROUP BY e.weight"#,
+                sale.to_string(),
+                before,
+                before + TURNS_READ as i64,
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            for row in rows {
+                *winners.entry(row.weight).or_default() += row.winners;
+            }
+        }
+        Ok(winners)
     }
 
     /// Looks up the next ones behind all turns so far, for about so many units. False: there is nobody left.
@@ -384,6 +433,25 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(())
+    }
+
+    /// Entries and winners by weight. Empty: the draw has not been held.
+    pub async fn draw_classes(&self, sale: SaleId) -> Result<Vec<WeightClass>> {
+        let rows = sqlx::query!(
+            "SELECT c.weight, c.entries, c.winners FROM draw_classes c JOIN draws d USING (sale_id)
+             WHERE c.sale_id = $1 AND d.drawn_at IS NOT NULL ORDER BY c.weight",
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| WeightClass {
+                weight: row.weight as u32,
+                entries: row.entries as u64,
+                winners: row.winners as u64,
+            })
+            .collect())
     }
 
     /// Everybody who was drawn has been called. True: by this call.

@@ -29,14 +29,16 @@ pub struct EntryRow {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// How long those waited who were served, from the start on, in seconds; and how the entries ended.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Waits {
-    pub served: i64,
-    pub waiting: i64,
-    pub left: i64,
-    pub expired: i64,
-    pub not_served: i64,
+/// How the entries of a line ended, and how long those waited who were served, from the start on, in seconds: at most a tenth
+/// more than it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Outcomes {
+    pub served: u64,
+    pub waiting: u64,
+    pub left: u64,
+    pub removed: u64,
+    pub expired: u64,
+    pub not_served: u64,
     pub p50_s: Option<f64>,
     pub p90_s: Option<f64>,
     pub p99_s: Option<f64>,
@@ -44,8 +46,8 @@ pub struct Waits {
 
 impl Store {
     /// Writes what happened. May be repeated: the same note changes nothing the second time.
-    pub async fn write_entries(&self, sale: SaleId, notes: &[Note]) -> Result<()> {
-        let sale_id = sale.to_string();
+    pub async fn write_entries(&self, sale: &Sale, notes: &[Note]) -> Result<()> {
+        let sale_id = sale.id.to_string();
         let (mut ids, mut users, mut devices, mut quantities) = (vec![], vec![], vec![], vec![]);
         let (mut places, mut priorities, mut joined) = (vec![], vec![], vec![]);
         let (mut gone, mut statuses, mut ended) = (vec![], vec![], vec![]);
@@ -79,11 +81,15 @@ impl Store {
             }
         }
         let mut tx = self.pool.begin().await?;
+        // Counted in the same statement: what is written a second time changes no row, and counts nothing.
         sqlx::query!(
-            "INSERT INTO queue_entries (sale_id, queue_id, user_id, device_id, quantity, place, priority, joined_at)
-             SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::bigint[], $7::bool[],
-                $8::timestamptz[])
-             ON CONFLICT DO NOTHING",
+            "WITH joined AS (
+                INSERT INTO queue_entries (sale_id, queue_id, user_id, device_id, quantity, place, priority, joined_at)
+                SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::bigint[], $7::bool[],
+                    $8::timestamptz[])
+                ON CONFLICT DO NOTHING RETURNING 1)
+             INSERT INTO queue_outcomes AS o SELECT $1, 'joined', 0, count(*) FROM joined HAVING count(*) > 0
+             ON CONFLICT (sale_id, outcome, bucket) DO UPDATE SET entries = o.entries + excluded.entries",
             sale_id,
             &ids,
             &users,
@@ -97,13 +103,19 @@ impl Store {
         .await?;
         // An end is that of the entry which stood then; somebody may have joined again since.
         sqlx::query!(
-            "UPDATE queue_entries e SET status = n.status, ended_at = n.at
-             FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS n (user_id, status, at)
-             WHERE e.sale_id = $1 AND e.user_id = n.user_id AND e.status = 'waiting' AND e.joined_at <= n.at",
+            "WITH ended AS (
+                UPDATE queue_entries e SET status = n.status, ended_at = n.at
+                FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS n (user_id, status, at)
+                WHERE e.sale_id = $1 AND e.user_id = n.user_id AND e.status = 'waiting' AND e.joined_at <= n.at
+                RETURNING e.status, queue_wait_bucket(e.joined_at, n.at, $5) AS bucket)
+             INSERT INTO queue_outcomes AS o
+             SELECT $1, status, bucket, count(*) FROM ended GROUP BY status, bucket ORDER BY status, bucket
+             ON CONFLICT (sale_id, outcome, bucket) DO UPDATE SET entries = o.entries + excluded.entries",
             sale_id,
             &gone,
             &statuses,
             &ended,
+            sale.start_time,
         )
         .execute(&mut *tx)
         .await?;
@@ -112,19 +124,26 @@ impl Store {
     }
 
     /// Closes entries of a sale that is over: they were not served. True: there are more.
-    pub async fn end_entries(&self, sale: SaleId, at: DateTime<Utc>) -> Result<bool> {
-        let closed = sqlx::query!(
-            "UPDATE queue_entries SET status = 'not_served', ended_at = greatest(joined_at, $2)
-             WHERE sale_id = $1 AND queue_id IN (SELECT queue_id FROM queue_entries
-                WHERE sale_id = $1 AND status = 'waiting' LIMIT $3)",
-            sale.to_string(),
+    pub async fn end_entries(&self, sale: &Sale, at: DateTime<Utc>) -> Result<bool> {
+        let closed = sqlx::query_scalar!(
+            r#"WITH ended AS (
+                UPDATE queue_entries SET status = 'not_served', ended_at = greatest(joined_at, $2)
+                WHERE sale_id = $1 AND queue_id IN (SELECT queue_id FROM queue_entries
+                    WHERE sale_id = $1 AND status = 'waiting' LIMIT $3)
+                RETURNING queue_wait_bucket(joined_at, ended_at, $4) AS bucket),
+             counted AS (
+                INSERT INTO queue_outcomes AS o
+                SELECT $1, 'not_served', bucket, count(*) FROM ended GROUP BY bucket ORDER BY bucket
+                ON CONFLICT (sale_id, outcome, bucket) DO UPDATE SET entries = o.entries + excluded.entries)
+             SELECT count(*) AS "closed!" FROM ended"#,
+            sale.id.to_string(),
             at,
             CLOSE_AT_ONCE,
+            sale.start_time,
         )
-        .execute(&self.pool)
-        .await?
-        .rows_affected();
-        Ok(closed == CLOSE_AT_ONCE as u64)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(closed == CLOSE_AT_ONCE)
     }
 
     /// One page of a sale's entries in the order of joining, behind the entry `after` ("": from the first).
@@ -141,35 +160,50 @@ impl Store {
         .await?)
     }
 
-    pub async fn waits(&self, sale: &Sale) -> Result<Waits> {
-        Ok(sqlx::query_as!(
-            Waits,
-            r#"SELECT count(*) FILTER (WHERE status = 'served') AS "served!",
-                count(*) FILTER (WHERE status = 'waiting') AS "waiting!",
-                count(*) FILTER (WHERE status = 'left') AS "left!",
-                count(*) FILTER (WHERE status = 'expired') AS "expired!",
-                count(*) FILTER (WHERE status = 'not_served') AS "not_served!",
-                percentile_cont(0.5) WITHIN GROUP (ORDER BY wait) FILTER (WHERE status = 'served') AS p50_s,
-                percentile_cont(0.9) WITHIN GROUP (ORDER BY wait) FILTER (WHERE status = 'served') AS p90_s,
-                percentile_cont(0.99) WITHIN GROUP (ORDER BY wait) FILTER (WHERE status = 'served') AS p99_s
-             FROM (SELECT status,
-                    extract(epoch FROM ended_at - greatest(joined_at, $2))::float8 AS wait
-                   FROM queue_entries WHERE sale_id = $1) e"#,
-            sale.id.to_string(),
-            sale.start_time,
+    /// From the counts by outcome and wait: some hundred rows, however long the line was.
+    pub async fn outcomes(&self, sale: SaleId) -> Result<Outcomes> {
+        let rows = sqlx::query!(
+            "SELECT outcome, bucket, entries FROM queue_outcomes WHERE sale_id = $1 ORDER BY bucket",
+            sale.to_string(),
         )
-        .fetch_one(&self.pool)
-        .await?)
+        .fetch_all(&self.pool)
+        .await?;
+        let count = |outcome: &str| -> u64 {
+            let of = rows.iter().filter(|row| row.outcome == outcome);
+            of.map(|row| row.entries as u64).sum()
+        };
+        let served = count("served");
+        let percentile = |share: f64| {
+            let (rank, mut passed) = ((served as f64 * share).ceil() as u64, 0);
+            let bucket = rows.iter().filter(|row| row.outcome == "served").find(|row| {
+                passed += row.entries as u64;
+                passed >= rank
+            })?;
+            Some((f64::from(bucket.bucket) / 8.0).exp2() / 1000.0)
+        };
+        let (left, removed) = (count("left"), count("removed"));
+        let (expired, not_served) = (count("expired"), count("not_served"));
+        Ok(Outcomes {
+            served,
+            waiting: count("joined").saturating_sub(served + left + removed + expired + not_served),
+            left,
+            removed,
+            expired,
+            not_served,
+            p50_s: percentile(0.5),
+            p90_s: percentile(0.9),
+            p99_s: percentile(0.99),
+        })
     }
 
-    /// The share of a sale's units that went to the devices with most of them, 0 to 1.
-    pub async fn top_devices_share(&self, sale: SaleId, devices: i64) -> Result<f64> {
+    /// The share of a sale's units that went to the devices with most of them, 0 to 1. None: no unit is in an order.
+    pub async fn top_devices_share(&self, sale: SaleId, devices: i64) -> Result<Option<f64>> {
         Ok(sqlx::query_scalar!(
             r#"WITH by_device AS (
                 SELECT device_id, sum(quantity_allocated) AS units FROM flash_sale_orders
                 WHERE sale_id = $1 AND status <> 'cancelled' GROUP BY device_id)
-             SELECT coalesce((SELECT sum(units) FROM (SELECT units FROM by_device ORDER BY units DESC LIMIT $2) top)
-                / nullif((SELECT sum(units) FROM by_device), 0), 0)::float8 AS "share!""#,
+             SELECT ((SELECT sum(units) FROM (SELECT units FROM by_device ORDER BY units DESC LIMIT $2) top)
+                / nullif((SELECT sum(units) FROM by_device), 0))::float8 AS share"#,
             sale.to_string(),
             devices,
         )

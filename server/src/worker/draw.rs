@@ -6,7 +6,7 @@ use super::{Led, reconcile, repeat};
 use crate::{
     error::{Error, Result},
     sale::{LaneRef, Sale},
-    stock::{Claimed, RecordState},
+    stock::{Claimed, RecordState, Turns},
     store::draws::{DrawRow, Turn},
     supply,
     telemetry::name,
@@ -98,7 +98,8 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
         app.live.draw(&row.public).await?;
         return Ok(Duration::ZERO);
     }
-    call(led, sale, &drawn).await?;
+    let given = call(led, sale, &drawn).await?;
+    app.stock.count_turns(led.id, given).await?;
     Ok(if drawn.len() < CALL_BATCH as usize {
         STEP
     } else {
@@ -138,7 +139,8 @@ async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> 
             gets_some
         })
         .collect();
-    call(led, sale, &next).await?;
+    let given = call(led, sale, &next).await?;
+    app.stock.count_turns(led.id, given).await?;
     Ok(STEP)
 }
 
@@ -158,10 +160,11 @@ async fn finish(led: &Led) -> Result<()> {
 }
 
 /// Gives claims to these, tells them, and writes down that their turn has come. Whoever has units, or had their turn, is only
-/// written down: this was broken off before.
-async fn call(led: &Led, sale: &Sale, turns: &[Turn]) -> Result<()> {
+/// written down: this was broken off before. The claims that were given.
+async fn call(led: &Led, sale: &Sale, turns: &[Turn]) -> Result<Turns> {
     let app = &led.app;
     let mut called = Vec::new();
+    let mut given = Turns::default();
     let mut by_lane: HashMap<LaneRef, Vec<&Turn>> = HashMap::new();
     let people = turns.iter().map(|turn| {
         app.stock
@@ -188,7 +191,11 @@ async fn call(led: &Led, sale: &Sale, turns: &[Turn]) -> Result<()> {
         let mut short = 0;
         for (turn, claimed) in turns.into_iter().zip(claims.value) {
             match claimed {
-                Claimed::Ok { quantity, until } => tell(led, turn, quantity, Some(until), claims.now),
+                Claimed::Ok { quantity, until } => {
+                    given.granted += 1;
+                    given.granted_units += u64::from(quantity);
+                    tell(led, turn, quantity, Some(until), claims.now);
+                }
                 Claimed::HasHold => {}
                 Claimed::Limit => tell(led, turn, 0, None, claims.now),
                 // They stay the next ones.
@@ -204,7 +211,7 @@ async fn call(led: &Led, sale: &Sale, turns: &[Turn]) -> Result<()> {
         }
     }
     app.store.mark_called(led.id, &called).await?;
-    Ok(())
+    Ok(given)
 }
 
 /// `until`: None where the limit leaves them nothing.
@@ -235,6 +242,7 @@ async fn look_after_claims(led: &Led, sale: &Sale, memory: &mut Memory) -> Resul
     }
     let turns = led.app.store.turns_called_since(led.id, sale.claim_ms).await?;
     for turns in turns.chunks(CALL_BATCH as usize) {
+        // Turns that were counted when they were given.
         call(led, sale, turns).await?;
     }
     memory.epochs = Some(epochs);

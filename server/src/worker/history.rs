@@ -21,8 +21,9 @@ pub async fn run(led: &Led) {
 async fn step(led: &Led, closed: &mut bool) -> Result<Duration> {
     let app = &led.app;
     let notes = app.stock.journal(led.id).await?;
+    let sale = led.sale().await?;
     if !notes.is_empty() {
-        app.store.write_entries(led.id, &notes).await?;
+        app.store.write_entries(&sale, &notes).await?;
         // Only now: a worker that dies in between leaves them to the next one, who writes them again.
         app.stock.drop_journal(led.id, notes.len()).await?;
         *closed = false;
@@ -32,11 +33,10 @@ async fn step(led: &Led, closed: &mut bool) -> Result<Duration> {
             STEP
         });
     }
-    let sale = led.sale().await?;
     let now = app.stock.clock().await?;
     if !*closed && matches!(sale.phase_at(now), Phase::Ended | Phase::Cancelled) {
         let at = chrono::DateTime::from_timestamp_millis(now as i64).unwrap_or_default();
-        *closed = !app.store.end_entries(led.id, at.min(sale.end_time)).await?;
+        *closed = !app.store.end_entries(&sale, at.min(sale.end_time)).await?;
     }
     Ok(STEP)
 }

@@ -727,3 +727,54 @@ async fn a_draw_without_entries_ends_and_one_with_several_lanes_gives_out_every_
     }
     world.server.stop().await;
 }
+
+#[tokio::test]
+async fn the_operator_sees_how_fair_a_draw_was_and_how_many_winners_did_not_come() {
+    let world = World::start().await;
+    let sale = world
+        .sale(json!({ "allocation": "draw", "total_stock": 2, "claim_ms": 300 }))
+        .await;
+    for n in 0..6 {
+        let mut client = world.shopper(&format!("n{n}")).await;
+        enter(&mut client, sale, 1).await.expect("enters");
+    }
+    let path = format!("/admin/sales/{sale}/metrics");
+    let boss = world.token("boss", Role::Admin);
+    let fairness = async || {
+        let answer = world.rest(Method::GET, &path, Some(&boss), &[], "").await;
+        answer.body["fairness"].clone()
+    };
+    let before = fairness().await;
+    assert_eq!(
+        (&before["weights"], &before["no_show_rate"]),
+        (&json!([]), &Value::Null),
+        "nothing is said before it is held: {before}"
+    );
+    act(&world, sale, "end", json!({})).await;
+    // Nobody comes, so it passes on and on.
+    phase(&world, sale, Phase::Ended).await;
+    let told = fairness().await;
+    assert_eq!(told["no_show_rate"], 1.0, "{told}");
+    let by_weight = told["weights"].as_array().expect("a list");
+    let [one] = by_weight.as_slice() else {
+        panic!("one weight: {told}")
+    };
+    assert_eq!(
+        (&one["weight"], &one["entries"], &one["winners"]),
+        (&json!(1), &json!(6), &json!(2))
+    );
+    assert!(
+        (one["expected_winners"].as_f64().expect("a number") - 2.0).abs() < 1e-9,
+        "{one}"
+    );
+    assert_eq!(
+        (&told["win_chance_gini"], &told["chi_square"]),
+        (&json!(0.0), &Value::Null)
+    );
+    assert_eq!(
+        (&told["order_inversions"], &told["queue_move_rate"]),
+        (&Value::Null, &Value::Null),
+        "a draw has no line"
+    );
+    world.server.stop().await;
+}

@@ -4,7 +4,7 @@ use crate::harness::{Client, DEADLINE, World};
 use chrono::{TimeDelta, Utc};
 use flashsale::{
     auth::GUEST_LIFE,
-    sale::{LaneRef, LineName, Sale},
+    sale::{LaneRef, LineName, Note, Sale},
     stock::{Claimed, Join, Joined, Stands, Verdict},
 };
 use flashsale_protocol::{
@@ -52,6 +52,10 @@ async fn admin(world: &World, path: &str, body: Value) -> crate::harness::Answer
 async fn look(world: &World, path: String) -> Value {
     let boss = world.token("boss", Role::Admin);
     world.rest(Method::GET, &path, Some(&boss), &[], "").await.body
+}
+
+async fn fairness(world: &World, sale: SaleId) -> Value {
+    look(world, format!("/admin/sales/{sale}/metrics")).await["fairness"].take()
 }
 
 fn entry_of(message: &ServerMessage, state: EntryState) -> Option<Entry> {
@@ -210,7 +214,7 @@ async fn absent_at_their_turn_keeps_the_place_and_is_first_on_return() {
     first
         .until(|message| entry_of(message, EntryState::Admitted))
         .await;
-    let numbers = look(&world, format!("/admin/sales/{sale}/fairness")).await;
+    let numbers = fairness(&world, sale).await;
     assert_eq!(
         numbers["order_inversions"], 0,
         "an absent one was not overtaken: {numbers}"
@@ -432,7 +436,7 @@ async fn a_lapsed_turn_is_the_next_one_s_within_a_quarter_of_a_second() {
         "{} ms late",
         taken.at as i64 - until_ms as i64
     );
-    let numbers = look(&world, format!("/admin/sales/{sale}/fairness")).await;
+    let numbers = fairness(&world, sale).await;
     assert_eq!(numbers["order_inversions"], 0);
     assert!(
         numbers["no_show_rate"].as_f64().expect("a number") >= 0.5,
@@ -617,7 +621,7 @@ async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
         "in the order of joining, and no formula"
     );
     assert_eq!(rows[1][2], "device-of-served");
-    let numbers = look(&world, format!("/admin/sales/{sale}/fairness")).await;
+    let numbers = fairness(&world, sale).await;
     assert_eq!(
         (
             &numbers["entries_served"],
@@ -815,5 +819,52 @@ async fn a_line_of_absent_people_does_not_hold_up_those_who_are_here() {
     stand(&world, &sale, "new", LineName::Queue, None).await;
     assert_eq!(admission(&world, &sale, at, 3).await, ["a1", "a4", "new"]);
     assert_eq!(stock.line_counts(sale.id).await.expect("Redis").inversions, 0);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn waits_are_counted_once_and_told_within_a_tenth_however_often_they_are_written() {
+    const PEOPLE: u64 = 1_000;
+    const SECOND_US: u64 = 1_000_000;
+    let world = World::start().await;
+    let (sale, _) = own_line(&world, 1).await;
+    let store = &world.server.app.store;
+    let start_us = sale.start_time.timestamp_micros() as u64;
+    let mut notes = Vec::new();
+    for n in 0..PEOPLE {
+        let shopper = format!("w{n}");
+        notes.push(Note::Joined {
+            shopper: shopper.clone(),
+            device: format!("device-of-{shopper}"),
+            quantity: 1,
+            place: n + 1,
+            // Waiting before the start is no wait.
+            at_us: start_us - SECOND_US + n,
+            line: LineName::Queue,
+        });
+        if n % 10 < 9 {
+            notes.push(Note::Ended {
+                shopper,
+                status: "served".into(),
+                at_us: start_us + (n + 1) * SECOND_US,
+            });
+        }
+    }
+    for _ in 0..2 {
+        store.write_entries(&sale, &notes).await.expect("Postgres");
+    }
+    let outcomes = store.outcomes(sale.id).await.expect("Postgres");
+    assert_eq!((outcomes.served, outcomes.waiting), (900, 100));
+    for (told, wait) in [
+        (outcomes.p50_s, 500.0),
+        (outcomes.p90_s, 900.0),
+        (outcomes.p99_s, 990.0),
+    ] {
+        let told = told.expect("a wait");
+        assert!((wait..wait * 1.1).contains(&told), "{told} instead of {wait}");
+    }
+    while store.end_entries(&sale, Utc::now()).await.expect("Postgres") {}
+    let outcomes = store.outcomes(sale.id).await.expect("Postgres");
+    assert_eq!((outcomes.not_served, outcomes.waiting), (100, 0));
     world.server.stop().await;
 }

@@ -370,14 +370,6 @@ async fn real_answers_are_what_the_document_says() {
     assert_eq!(sale_now["inflow"], 7);
     rest.ok(
         get.clone(),
-        "/admin/sales/{sale_id}/fairness",
-        &[sale],
-        admin,
-        None,
-    )
-    .await;
-    rest.ok(
-        get.clone(),
         "/admin/sales/{sale_id}/entries.csv",
         &[sale],
         admin,

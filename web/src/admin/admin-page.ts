@@ -5,10 +5,12 @@ import { Problem, admin, devSignIn, hasDevSignIn } from "../client/rest";
 import { baseStyle } from "../element/base-style";
 import { words } from "../text/rejects";
 import { CreateSale } from "./create-sale";
+import { InflowForm } from "./inflow-form";
 import { LiveSale } from "./live-sale";
 import { AdminSales } from "./admin-sales";
 
 customElements.define("create-sale", CreateSale);
+customElements.define("inflow-form", InflowForm);
 customElements.define("live-sale", LiveSale);
 customElements.define("admin-sales", AdminSales);
 

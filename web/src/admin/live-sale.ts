@@ -11,6 +11,7 @@ import { PHASES } from "../text/journey";
 import { formatMoney } from "../text/money";
 import { words } from "../text/rejects";
 import { chart, type Point } from "./chart";
+import { fairnessCard, fairnessStyle } from "./fairness-card";
 
 const METRICS_EVERY_MS = 2_000;
 const CHART_SPAN_MS = 120_000;
@@ -128,11 +129,15 @@ export class LiveSale extends LitElement {
 
   protected override render(): TemplateResult {
     const view = this.view;
+    const isOver = view?.phase === "ended" || view?.phase === "cancelled";
     if (view?.trouble) return html`<p class="notice" data-tone="bad">${words(view.trouble)}</p>`;
     return html`
       <a class="soft small" href="#/">← All sales</a>
       ${this.head(view)} ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
       <section class="card block" aria-label="Stock">${stockBar(view?.stock ?? null)}</section>
+      ${isOver || !this.metrics ? nothing : html`<section class="card block" aria-label="Inflow">
+        <inflow-form .token=${this.token} .sale=${this.sale} .inflow=${this.metrics.inflow}></inflow-form>
+      </section>`}
       <section class="grid" aria-label="Numbers">${this.numbers(view)}</section>
       <section class="charts">
         <figure class="card block">
@@ -144,6 +149,7 @@ export class LiveSale extends LitElement {
           ${chart(this.waiting, CHART_SPAN_MS, "People in line over the last two minutes")}
         </figure>
       </section>
+      ${this.metrics ? fairnessCard(this.metrics.fairness) : nothing}
     `;
   }
 
@@ -172,7 +178,7 @@ export class LiveSale extends LitElement {
         </div>
         <div class="row">
           <a class="small" href="/sale/${this.sale}" target="_blank" rel="noopener">Open shop page</a>
-          ${phase === "live" ? button("pause", "Pause", "") : nothing}
+          ${phase === "scheduled" || phase === "waiting" || phase === "live" ? button("pause", "Pause", "") : nothing}
           ${phase === "paused" ? button("resume", "Resume", "primary") : nothing}
           ${phase && !isOver ? button("end", "End sale", "danger") : nothing}
         </div>
@@ -210,6 +216,7 @@ export class LiveSale extends LitElement {
   static override styles = [
     ...baseStyle,
     stockBarStyle,
+    fairnessStyle,
     css`
       :host {
         display: grid;

@@ -43,6 +43,24 @@ export interface Metrics {
   active_users: number;
   admitted: number;
   pace: number;
+  inflow: number;
+  fairness: Fairness;
+}
+
+/** How fair a sale is. What it has no line, no draw, or not enough numbers for is null. */
+export interface Fairness {
+  order_inversions: number | null;
+  no_show_rate: number | null;
+  queue_move_rate: number | null;
+  entries_served: number;
+  entries_waiting: number;
+  wait_seconds_p50: number | null;
+  wait_seconds_p90: number | null;
+  wait_seconds_p99: number | null;
+  top_devices_share: number | null;
+  weights: { weight: number; entries: number; winners: number; expected_winners: number }[];
+  chi_square: { statistic: number; degrees_of_freedom: number; p: number } | null;
+  win_chance_gini: number | null;
 }
 
 /** A refusal of the REST door (problem+json), or a connection that is not there. */
@@ -71,6 +89,7 @@ export const admin = {
   create: (token: string, sale: unknown) => call<Sale>("", "/admin/sales", { token, body: sale }),
   act: (token: string, sale: string, verb: "pause" | "resume" | "end") =>
     call<Sale>("", `/admin/sales/${sale}/${verb}`, { token, body: {} }),
+  setInflow: (token: string, sale: string, inflow: number) => call<Sale>("", `/admin/sales/${sale}/inflow`, { token, body: { inflow } }),
   metrics: (token: string, sale: string) => call<Metrics>("", `/admin/sales/${sale}/metrics`, { token }),
 };
 

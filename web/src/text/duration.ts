@@ -34,6 +34,12 @@ export function spoken(ms: number): string {
   return words.slice(0, 2).join(" ") || "0 seconds";
 }
 
+/** What was measured: "0.4 s", "45 s", "3:20". */
+export function measured(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  return seconds < 60 ? `${Math.round(seconds)} s` : clock(seconds * SECOND);
+}
+
 /** An estimate is never exact: "under a minute", "about 4 minutes", "over 2 hours". */
 export function about(ms: number): string {
   if (ms < MINUTE) return "under a minute";

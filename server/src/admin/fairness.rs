@@ -1,0 +1,108 @@
+//! How fair a sale is, for the operator: what the line did in its order, and the draw with its weights.
+
+use crate::{
+    app::App,
+    error::Result,
+    fairness::{self, WeightClass},
+    sale::Sale,
+};
+use flashsale_protocol::{Allocation, Tick};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Whose share of the units is looked at.
+const TOP_DEVICES: i64 = 10;
+
+/// How fair a sale is. What it has no line, no draw, or not enough numbers for is null.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Fairness {
+    /// Entries served after somebody whose place was behind theirs; those apart who were absent at their turn. 0 in a line
+    /// that is first come, first served.
+    order_inversions: Option<u64>,
+    /// Of the turns given since the sale began (in line, by the draw, passed on), the share that was not used.
+    no_show_rate: Option<f64>,
+    /// Entries called a second, now.
+    queue_move_rate: Option<f64>,
+    entries_served: u64,
+    entries_waiting: u64,
+    entries_left: u64,
+    /// Had all that one person may have.
+    entries_removed: u64,
+    /// Away for too long.
+    entries_expired: u64,
+    entries_not_served: u64,
+    /// How long those waited who were served, from the start of the sale on; at most a tenth more than it was.
+    wait_seconds_p50: Option<f64>,
+    wait_seconds_p90: Option<f64>,
+    wait_seconds_p99: Option<f64>,
+    /// Of all units in orders, the share of the ten devices with most of them.
+    top_devices_share: Option<f64>,
+    /// The draw, by weight. Empty before it is held.
+    weights: Vec<Weight>,
+    /// Winners by weight against the expected ones. Null with one weight only, or with too few winners to tell.
+    chi_square: Option<ChiSquare>,
+    /// Gini's coefficient of the entries' chances in the draw: 0 where all had the same.
+    win_chance_gini: Option<f64>,
+}
+
+/// All entries of one weight in the draw.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Weight {
+    weight: u32,
+    entries: u64,
+    winners: u64,
+    /// So many winners the weight promised.
+    expected_winners: f64,
+}
+
+/// Pearson's test: small p says that chance alone would rarely deviate so much.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChiSquare {
+    statistic: f64,
+    degrees_of_freedom: u32,
+    p: f64,
+}
+
+pub async fn of_sale(app: &App, sale: &Sale, tick: &Tick) -> Result<Fairness> {
+    let (line, outcomes, top_devices_share, classes) = tokio::try_join!(
+        app.stock.line_counts(sale.id),
+        app.store.outcomes(sale.id),
+        app.store.top_devices_share(sale.id, TOP_DEVICES),
+        app.store.draw_classes(sale.id),
+    )?;
+    let has_line = sale.allocation == Allocation::Queue;
+    Ok(Fairness {
+        order_inversions: has_line.then_some(line.inversions),
+        no_show_rate: line.no_show_rate(),
+        queue_move_rate: has_line.then_some(tick.pace + tick.priority_pace),
+        entries_served: outcomes.served,
+        entries_waiting: outcomes.waiting,
+        entries_left: outcomes.left,
+        entries_removed: outcomes.removed,
+        entries_expired: outcomes.expired,
+        entries_not_served: outcomes.not_served,
+        wait_seconds_p50: outcomes.p50_s,
+        wait_seconds_p90: outcomes.p90_s,
+        wait_seconds_p99: outcomes.p99_s,
+        top_devices_share,
+        weights: weights(&classes),
+        chi_square: fairness::chi_square(&classes).map(|test| ChiSquare {
+            statistic: test.statistic,
+            degrees_of_freedom: test.freedom,
+            p: test.p,
+        }),
+        win_chance_gini: fairness::gini(&classes),
+    })
+}
+
+fn weights(classes: &[WeightClass]) -> Vec<Weight> {
+    fairness::expected(classes)
+        .into_iter()
+        .map(|expected| Weight {
+            weight: expected.class.weight,
+            entries: expected.class.entries,
+            winners: expected.class.winners,
+            expected_winners: expected.winners,
+        })
+        .collect()
+}

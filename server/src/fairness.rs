@@ -1,0 +1,319 @@
+//! How fair a draw was, in numbers: what its weights promised, and what came of them. Pure.
+//!
+//! An entry's key is exponentially distributed with its weight as the rate (docs/draw.md), and the smallest keys win: with the
+//! last winner's key at t, an entry of weight w had the chance 1 − e^(−wt). Here t is where the chances add up to the winners.
+
+use std::f64::consts::PI;
+
+/// Classes are put together until each is expected to have so many winners, and so many others: with fewer the statistic does
+/// not follow the distribution (Cochran, "Some methods for strengthening the common χ² tests", Biometrics 10(4), 1954).
+const FEWEST_EXPECTED: f64 = 5.0;
+/// Halvings that find t to the last digit of a double.
+const HALVINGS: usize = 200;
+/// The series and the continued fraction end at this difference, and by far before so many terms.
+const PRECISION: f64 = 1e-14;
+const MOST_TERMS: usize = 10_000;
+
+/// All entries of one weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeightClass {
+    pub weight: u32,
+    pub entries: u64,
+    pub winners: u64,
+}
+
+/// A class with the number of winners that its weight promised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    pub class: WeightClass,
+    /// The chance of each entry of the class.
+    pub chance: f64,
+    pub winners: f64,
+}
+
+/// Pearson's test of the winners by class against the expected ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChiSquare {
+    pub statistic: f64,
+    /// Degrees of freedom.
+    pub freedom: u32,
+    /// How often chance alone deviates so much or more, 0 to 1.
+    pub p: f64,
+}
+
+/// What each class could expect.
+pub fn expected(classes: &[WeightClass]) -> Vec<Expected> {
+    let winners: u64 = classes.iter().map(|class| class.winners).sum();
+    let entries: u64 = classes.iter().map(|class| class.entries).sum();
+    let chance_at = |class: &WeightClass, t: f64| -(-f64::from(class.weight) * t).exp_m1();
+    let winners_at = |t: f64| -> f64 {
+        classes
+            .iter()
+            .map(|class| class.entries as f64 * chance_at(class, t))
+            .sum()
+    };
+    let (mut low, mut high) = (0.0, 1.0);
+    if winners >= entries {
+        low = f64::INFINITY;
+    } else {
+        while winners_at(high) < winners as f64 {
+            high *= 2.0;
+        }
+        for _ in 0..HALVINGS {
+            let middle = (low + high) / 2.0;
+            if winners_at(middle) < winners as f64 {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+    }
+    classes
+        .iter()
+        .map(|class| {
+            let chance = chance_at(class, low);
+            Expected {
+                class: *class,
+                chance,
+                winners: class.entries as f64 * chance,
+            }
+        })
+        .collect()
+}
+
+/// Winners and losers by class against what the weights promised. None: there are not two classes to compare, or too few winners
+/// or losers for it.
+pub fn chi_square(classes: &[WeightClass]) -> Option<ChiSquare> {
+    let mut all = expected(classes);
+    all.sort_by_key(|expected| expected.class.weight);
+    // Expected winners, expected losers, winners; neighbours by weight together.
+    let mut groups: Vec<(f64, f64, f64)> = Vec::new();
+    let is_small = |group: &(f64, f64, f64)| group.0 < FEWEST_EXPECTED || group.1 < FEWEST_EXPECTED;
+    for expected in all {
+        let losers = expected.class.entries as f64 - expected.winners;
+        let next = (expected.winners, losers, expected.class.winners as f64);
+        match groups.last_mut().filter(|last| is_small(last)) {
+            Some(last) => *last = sum(*last, next),
+            None => groups.push(next),
+        }
+    }
+    if let Some(last) = groups.pop_if(|last| is_small(last)) {
+        let before = groups.last_mut()?;
+        *before = sum(*before, last);
+    }
+    if groups.len() < 2 {
+        return None;
+    }
+    // Of each group two cells, which are apart from the expected by the same number.
+    let statistic = groups
+        .iter()
+        .map(|(winners, losers, won)| (won - winners).powi(2) * (1.0 / winners + 1.0 / losers))
+        .sum();
+    let freedom = groups.len() as u32 - 1;
+    Some(ChiSquare {
+        statistic,
+        freedom,
+        p: chi_square_tail(statistic, freedom),
+    })
+}
+
+fn sum(a: (f64, f64, f64), b: (f64, f64, f64)) -> (f64, f64, f64) {
+    (a.0 + b.0, a.1 + b.1, a.2 + b.2)
+}
+
+/// Gini's coefficient of the entries' chances: 0 where all have the same, near 1 where few have all. None without entries, or
+/// where nobody had a chance.
+pub fn gini(classes: &[WeightClass]) -> Option<f64> {
+    let mut all = expected(classes);
+    all.sort_by(|a, b| a.chance.total_cmp(&b.chance));
+    let entries: f64 = all.iter().map(|expected| expected.class.entries as f64).sum();
+    let chances: f64 = all.iter().map(|expected| expected.winners).sum();
+    if entries == 0.0 || chances == 0.0 {
+        return None;
+    }
+    // Twice the area below Lorenz's curve, a trapezium a class.
+    let (mut below, mut area) = (0.0, 0.0);
+    for expected in all {
+        let above = below + expected.winners / chances;
+        area += expected.class.entries as f64 / entries * (below + above);
+        below = above;
+    }
+    Some((1.0 - area).max(0.0))
+}
+
+/// The chance that a χ² of so many degrees of freedom is at least `statistic`: Q(freedom / 2, statistic / 2), the regularized
+/// incomplete gamma function (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.4.19). By its series 6.5.29 where that
+/// is short, else by the continued fraction 6.5.31 with Lentz' method (Press et al., Numerical Recipes, 3rd ed., 6.2 and 5.2).
+pub fn chi_square_tail(statistic: f64, freedom: u32) -> f64 {
+    let (a, x) = (f64::from(freedom) / 2.0, statistic / 2.0);
+    if x <= 0.0 || freedom == 0 {
+        return 1.0;
+    }
+    let factor = (a * x.ln() - x - ln_gamma_of_half(freedom)).exp();
+    if x < a + 1.0 {
+        let (mut term, mut series) = (1.0 / a, 1.0 / a);
+        for n in 1..MOST_TERMS {
+            term *= x / (a + n as f64);
+            series += term;
+            if term < series * PRECISION {
+                break;
+            }
+        }
+        return (1.0 - factor * series).clamp(0.0, 1.0);
+    }
+    let mut b = x + 1.0 - a;
+    let mut c = f64::MAX;
+    let mut d = 1.0 / b;
+    let mut fraction = d;
+    for n in 1..MOST_TERMS {
+        let n = n as f64;
+        let numerator = -n * (n - a);
+        b += 2.0;
+        d = 1.0 / (numerator * d + b);
+        c = b + numerator / c;
+        fraction *= d * c;
+        if (d * c - 1.0).abs() < PRECISION {
+            break;
+        }
+    }
+    (factor * fraction).clamp(0.0, 1.0)
+}
+
+/// ln Γ(n / 2), exact by Γ(z + 1) = z Γ(z) from Γ(1/2) = √π or Γ(1) = 1.
+fn ln_gamma_of_half(n: u32) -> f64 {
+    let is_odd = n % 2 == 1;
+    let (first, start) = if is_odd { (PI.ln() / 2.0, 1) } else { (0.0, 2) };
+    (start..n)
+        .step_by(2)
+        .fold(first, |ln, twice_z| ln + (f64::from(twice_z) / 2.0).ln())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flashsale_protocol::draw::{Drum, Entry, Pick, Seed};
+    use proptest::prelude::*;
+
+    fn class(weight: u32, entries: u64, winners: u64) -> WeightClass {
+        WeightClass {
+            weight,
+            entries,
+            winners,
+        }
+    }
+
+    #[test]
+    fn the_tail_is_that_of_the_tables() {
+        // Abramowitz and Stegun, table 26.8: the percentage points of the χ² distribution.
+        for (freedom, statistic, p) in [
+            (1, 3.84146, 0.05),
+            (1, 6.63490, 0.01),
+            (2, 5.99146, 0.05),
+            (5, 0.554300, 0.99),
+            (10, 18.3070, 0.05),
+            (10, 9.34182, 0.5),
+            (30, 59.7031, 0.001),
+            (100, 124.342, 0.05),
+        ] {
+            let tail = chi_square_tail(statistic, freedom);
+            assert!((tail - p).abs() < p * 1e-4, "{freedom} {statistic}: {tail}");
+        }
+        assert_eq!(chi_square_tail(0.0, 3), 1.0);
+        assert!(chi_square_tail(10_000.0, 3) < 1e-300);
+    }
+
+    #[test]
+    fn equal_chances_have_no_test_by_class_and_no_inequality() {
+        let one = [class(1, 1_000, 100)];
+        assert_eq!((chi_square(&one), gini(&one)), (None, Some(0.0)));
+        assert_eq!((chi_square(&[]), gini(&[])), (None, None));
+        assert_eq!(
+            gini(&[class(1, 10, 0)]),
+            None,
+            "nobody has won, so nobody had a chance"
+        );
+        assert_eq!(
+            gini(&[class(1, 5, 5), class(9, 5, 5)]),
+            Some(0.0),
+            "everybody wins"
+        );
+    }
+
+    #[test]
+    fn chances_follow_the_weights_where_few_win() {
+        let classes = [class(1, 100_000, 25), class(3, 100_000, 75)];
+        let all = expected(&classes);
+        assert!(
+            (all[0].winners - 25.0).abs() < 0.1 && (all[1].winners - 75.0).abs() < 0.1,
+            "{all:?}"
+        );
+        assert!((gini(&classes).expect("chances") - 0.25).abs() < 0.001);
+    }
+
+    #[test]
+    fn a_draw_that_ignores_the_weights_is_found_out() {
+        let test = chi_square(&[class(1, 1_000, 100), class(10, 1_000, 100)]).expect("a test");
+        assert_eq!(test.freedom, 1);
+        assert!(test.p < 1e-12, "{test:?}");
+    }
+
+    #[test]
+    fn classes_too_small_to_tell_are_put_together() {
+        let test = chi_square(&[class(1, 1_000, 50), class(2, 10, 1), class(3, 1_000, 150)]).expect("a test");
+        assert_eq!(test.freedom, 1);
+        assert_eq!(chi_square(&[class(1, 3, 1), class(2, 3, 1)]), None);
+    }
+
+    /// The draw itself, 200 times: the p of a right test is even between 0 and 1, so that it is below a tenth about 20 times.
+    #[test]
+    fn real_draws_pass_as_often_as_they_should() {
+        const DRAWS: u8 = 200;
+        let low = (0..DRAWS)
+            .filter(|draw| {
+                let drum = Drum::new(&Seed([*draw; 32]), None);
+                let entries: Vec<Entry> = (0..1_000)
+                    .map(|n| Entry {
+                        name: format!("e{n:04}"),
+                        weight: 1 + n % 5,
+                        quantity: 1,
+                    })
+                    .collect();
+                let mut pick = Pick::new(200, None);
+                entries.iter().for_each(|entry| pick.add(&drum, entry));
+                let winners = pick.winners();
+                let classes: Vec<WeightClass> = (1..=5)
+                    .map(|weight| {
+                        let won = winners.iter().filter(|winner| {
+                            let n: u32 = winner.rank.entry[1..].parse().expect("a number");
+                            1 + n % 5 == weight
+                        });
+                        class(weight, 200, won.count() as u64)
+                    })
+                    .collect();
+                chi_square(&classes).expect("a test").p < 0.1
+            })
+            .count();
+        assert!((8..=35).contains(&low), "{low} of {DRAWS} below a tenth");
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_stay_in_their_ranges(
+            sizes in proptest::collection::vec((1..=1_000_u32, 0..1_000_000_u64, 0.0..=1.0_f64), 0..50),
+        ) {
+            let classes: Vec<WeightClass> = sizes
+                .iter()
+                .map(|(weight, entries, share)| class(*weight, *entries, (*entries as f64 * share) as u64))
+                .collect();
+            let winners: u64 = classes.iter().map(|class| class.winners).sum();
+            let promised: f64 = expected(&classes).iter().map(|class| class.winners).sum();
+            prop_assert!((promised - winners as f64).abs() <= 1e-6 * (winners as f64 + 1.0));
+            if let Some(gini) = gini(&classes) {
+                prop_assert!((0.0..1.0).contains(&gini), "{gini}");
+            }
+            if let Some(test) = chi_square(&classes) {
+                prop_assert!((0.0..=1.0).contains(&test.p) && test.statistic >= 0.0, "{test:?}");
+            }
+        }
+    }
+}
