@@ -20,6 +20,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io::Read,
     net::{Shutdown, TcpStream},
+    os::fd::{AsRawFd, RawFd},
     sync::Arc,
 };
 use tokio_tungstenite::tungstenite::{
@@ -53,6 +54,8 @@ pub struct Connection {
     pub running: bool,
     /// In which slot of the wheel the connection stands.
     pub armed: u64,
+    /// Whether the rounds of ticks write to its socket: kept like [`Connection::keeps_up`] by the shard.
+    pub in_rounds: bool,
     /// Told to move; closed at this time.
     pub leaves_at: Option<u64>,
     inbound: Inbound,
@@ -82,8 +85,6 @@ pub struct Watched {
     pub sale: SaleId,
     /// Where the connection stands among the sale's watchers in this shard.
     pub at: usize,
-    /// The newest tick that this client has seen: in a state or by itself.
-    pub seen: u64,
 }
 
 /// How a connection ends.
@@ -118,6 +119,7 @@ impl Connection {
             early: Vec::new(),
             running: false,
             armed: 0,
+            in_rounds: true,
             leaves_at: None,
             inbound: Inbound::new(read),
             outbox: Outbox::default(),
@@ -244,6 +246,17 @@ impl Connection {
             return Err(End::Close(CloseCode::TooSlow));
         }
         Ok(())
+    }
+
+    /// A round has written the beginning of a tick past the connection: what is left of it goes first from now on.
+    pub fn finish(&mut self, rest: &[u8], now: u64) -> Result<(), End> {
+        self.outbox.owe(rest);
+        self.flush(now)
+    }
+
+    /// Where ticks are written while nothing is owed.
+    pub fn socket(&self) -> Option<RawFd> {
+        self.keeps_up().then(|| self.stream.as_raw_fd())
     }
 
     /// The socket takes bytes again.

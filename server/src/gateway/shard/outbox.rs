@@ -40,6 +40,11 @@ impl Outbox {
         self.flush(socket)
     }
 
+    /// What is left of a frame that was begun elsewhere, where nothing was owed.
+    pub fn owe(&mut self, rest: &[u8]) {
+        self.owed.extend_from_slice(rest);
+    }
+
     /// Sends what is owed, as far as the socket takes it.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<()> {
         while self.sent < self.owed.len() {
