@@ -1,7 +1,7 @@
 //! A process full of watching shoppers: one thread, one epoll instance, no more work a frame than finding its number.
 //! Measures between two lines on its standard input, and answers each with a line of JSON.
 
-use super::{RemoteEnd, now_us};
+use super::{FIRST_TIME_US, crowd::HIGHEST_US, now_us, reading::cpu_of};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use flashsale::auth::Authority;
@@ -70,6 +70,8 @@ pub struct Report {
     pub personal: u64,
     /// Delivery times in µs, as [value, count] pairs.
     pub delays: Vec<(u64, u64)>,
+    /// How old what a shopper saw was when the next tick came, in the same form.
+    pub ages: Vec<(u64, u64)>,
 }
 
 enum Stage {
@@ -98,6 +100,7 @@ struct Client {
     lost: usize,
     report: Report,
     delays: Histogram<u64>,
+    ages: Histogram<u64>,
 }
 
 pub fn run(options: Options) -> Result<bool> {
@@ -113,7 +116,8 @@ pub fn run(options: Options) -> Result<bool> {
         pending: 0,
         lost: 0,
         report: Report::default(),
-        delays: Histogram::new_with_bounds(1, 120_000_000, 3)?,
+        delays: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
+        ages: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
         options,
     };
     client.connect()?;
@@ -147,6 +151,7 @@ impl Client {
             ..Report::default()
         };
         self.delays.reset();
+        self.ages.reset();
     }
 
     fn taken(&self) -> Report {
@@ -154,18 +159,13 @@ impl Client {
             open: self.open,
             lost: self.lost,
             connect_s: self.report.connect_s,
-            cpu_s: super::cpu_of(std::process::id())
-                .unwrap_or_default()
-                .as_secs_f64(),
+            cpu_s: cpu_of(std::process::id()).unwrap_or_default().as_secs_f64(),
             frames: self.report.frames,
             bytes: self.report.bytes,
             went_back: self.report.went_back,
             personal: self.report.personal,
-            delays: self
-                .delays
-                .iter_recorded()
-                .map(|value| (value.value_iterated_to(), value.count_at_value()))
-                .collect(),
+            delays: pairs(&self.delays),
+            ages: pairs(&self.ages),
         }
     }
 
@@ -365,11 +365,16 @@ impl Client {
                 if seq <= socket.seen {
                     self.report.went_back += 1;
                 }
-                socket.seen = seq;
                 // The numbers of the bench's own ticks are times.
-                if seq > RemoteEnd::FIRST_TIME_US {
-                    self.delays.saturating_record(now_us().saturating_sub(seq).max(1));
+                if seq > FIRST_TIME_US {
+                    let now = now_us();
+                    self.delays.saturating_record(now.saturating_sub(seq).max(1));
+                    if socket.seen > FIRST_TIME_US {
+                        self.ages
+                            .saturating_record(now.saturating_sub(socket.seen).max(1));
+                    }
                 }
+                socket.seen = seq;
             }
             return Ok(true);
         }
@@ -401,6 +406,13 @@ impl Client {
         }
         Ok(true)
     }
+}
+
+fn pairs(times: &Histogram<u64>) -> Vec<(u64, u64)> {
+    let recorded = times.iter_recorded();
+    recorded
+        .map(|value| (value.value_iterated_to(), value.count_at_value()))
+        .collect()
 }
 
 fn say(socket: &mut Socket, command: Command) -> Result<bool> {
