@@ -7,10 +7,14 @@ use super::{
 use anyhow::{Context, Result};
 use flashsale_protocol::SaleId;
 use hdrhistogram::Histogram;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     net::SocketAddrV4,
     path::Path,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -56,6 +60,12 @@ impl RemoteEnd {
     pub fn rss(&self) -> Result<u64> {
         rss_of(self.pid()?)
     }
+
+    /// Asks it to stop (SIGTERM), and waits until it has.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        kill(Pid::from_raw(self.pid()? as i32), Signal::SIGTERM)?;
+        Ok(self.child.wait().await?)
+    }
 }
 
 pub async fn end(servers: Vec<RemoteEnd>) -> Result<()> {
@@ -83,6 +93,8 @@ pub struct Entering<'a> {
     pub data_dir: &'a Path,
     /// Servers on the first core and clients on the second, or wherever there is time.
     pub pinned: bool,
+    /// Handshakes under way at the same time, of each client process.
+    pub at_once: usize,
 }
 
 /// All client processes.
@@ -131,7 +143,7 @@ impl Crowd {
         entering: Entering<'_>,
     ) -> Result<Entered> {
         let (cpu, known) = (cpu_of_all(servers)?, self.clients.len());
-        let processes = sockets.div_ceil(SOCKETS_A_PROCESS).max(servers.len());
+        let processes = sockets.div_ceil(SOCKETS_A_PROCESS);
         for index in 0..processes {
             // The first ones have one more where it does not come out even.
             let share = sockets / processes + usize::from(index < sockets % processes);
@@ -151,7 +163,12 @@ impl Crowd {
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["watch-client", "--address", &address.to_string()])
-            .args(["--sockets", &sockets.to_string()])
+            .args([
+                "--sockets",
+                &sockets.to_string(),
+                "--at-once",
+                &entering.at_once.to_string(),
+            ])
             .args(["--first", &self.sockets.to_string(), "--data-dir"])
             .arg(entering.data_dir);
         if let Some(sale) = entering.sale {

@@ -1,13 +1,17 @@
 //! Many shoppers who only watch: what a delivered tick and an idle socket cost the gateway, and how late ticks are; beside
 //! it, over the same sockets in the same run, a bare loop that does nothing but write, and axum's plain broadcast.
 
+mod bad;
 pub mod client;
 pub mod crowd;
 pub mod floor;
+mod kernel;
+pub mod million;
 pub mod reading;
 
 use crate::target::{Target, server_binary};
-use anyhow::{Context, Result};
+use anyhow::Result;
+use bad::Neighbours;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
 use crowd::{Crowd, Entered, Entering, RemoteEnd, SOCKETS_A_PROCESS, end, rss_of_all};
@@ -35,6 +39,11 @@ const WARM_SOCKETS: usize = 2_000;
 const WEIGHED_SOCKETS: usize = 15_500;
 /// Numbers of ticks above this are times in µs since 1970.
 pub const FIRST_TIME_US: u64 = 1_000_000_000_000_000;
+/// Handshakes under way at the same time.
+const CONNECTS_AT_ONCE: usize = 400;
+const TOKEN_LIFE: Duration = Duration::from_secs(2 * 3600);
+/// The gateway while others misbehave.
+const BESIDE_BAD: &str = "beside bad";
 /// The cores of servers where they are kept apart from shoppers.
 const SERVER_CORE: usize = 0;
 
@@ -117,6 +126,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
         join: true,
         data_dir: &target.data_dir,
         pinned: true,
+        at_once: CONNECTS_AT_ONCE,
     };
     let weight = weigh(
         RemoteEnd::start(gateway(target).await?, Some(SERVER_CORE)).await?,
@@ -135,6 +145,22 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
         let ticks = Ticks::start(publisher.clone(), channel.clone(), sale, *rate);
         measured.push(one(&mut crowd, "gateway", *rate, options, &gateways, &entered, weight).await?);
         drop(ticks);
+    }
+    if let Some(rate) = options.rates.first() {
+        let ticks = Ticks::start(publisher.clone(), channel.clone(), sale, *rate);
+        let neighbours = Neighbours::start(
+            gateways[0].address.into(),
+            sale,
+            &token(target, "bad", Role::Shopper)?,
+        );
+        tokio::time::sleep(SETTLE).await;
+        measured.push(
+            one(
+                &mut crowd, BESIDE_BAD, *rate, options, &gateways, &entered, weight,
+            )
+            .await?,
+        );
+        drop((ticks, neighbours));
     }
     crowd.leave().await?;
     end(gateways).await?;
@@ -272,9 +298,6 @@ async fn one(
 
 /// A sale whose room is open, and which does not start while we watch.
 async fn create_sale(target: &Target) -> Result<SaleId> {
-    let authority = Authority::open(&crate::rush::identity(), &target.data_dir)?;
-    let who = "loadtest".parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let token = authority.issue(who, Role::Admin, None, Duration::from_secs(3600))?;
     let stamp = |time: chrono::DateTime<Utc>| time.to_rfc3339();
     let now = Utc::now();
     let body = json!({
@@ -282,7 +305,8 @@ async fn create_sale(target: &Target) -> Result<SaleId> {
         "room_opens_at": stamp(now), "start_time": stamp(now + TimeDelta::hours(2)),
         "end_time": stamp(now + TimeDelta::hours(3)),
     });
-    let sale = target.create_sale(&token, &body).await?.parse()?;
+    let boss = token(target, "loadtest", Role::Admin)?;
+    let sale = target.create_sale(&boss, &body).await?.parse()?;
     // Until its worker has opened it.
     tokio::time::sleep(Duration::from_secs(2)).await;
     Ok(sale)
@@ -356,6 +380,13 @@ fn report(options: &Options, measured: &[Measured]) -> Value {
     report["seconds"] = options.seconds.into();
     report["rows"] = rows.into();
     report
+}
+
+/// A token of the target's own.
+fn token(target: &Target, who: &str, role: Role) -> Result<String> {
+    let authority = Authority::open(&crate::rush::identity(), &target.data_dir)?;
+    let who = who.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+    authority.issue(who, role, None, TOKEN_LIFE)
 }
 
 pub fn now_us() -> u64 {
