@@ -19,6 +19,8 @@ pub mod name {
     pub const TICKS_SKIPPED: &str = "flashsale_ticks_skipped_total";
     /// What the names of ticks' times begin with.
     pub const OF_TICKS: &str = "flashsale_tick_";
+    /// How long ticks are on their way from their number in Redis to a gateway, in seconds.
+    pub const TICK_RECEIVED: &str = "flashsale_tick_received_seconds";
     /// How long a shard's rounds of ticks take, in seconds.
     pub const TICK_ROUND: &str = "flashsale_tick_round_seconds";
     /// How long it takes from a tick's arrival in the process to the last of its watchers, in seconds.

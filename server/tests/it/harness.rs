@@ -72,7 +72,10 @@ impl World {
                 .await
                 .expect("a database");
             let own = database.replacen("/flashsale?", &format!("/{name}?"), 1);
-            args.extend(["--database-url".into(), own.clone(), "--redis-url".into(), redis]);
+            args.extend(["--database-url".into(), own.clone()]);
+            if !flags.contains(&"--redis-url") {
+                args.extend(["--redis-url".into(), redis]);
+            }
             own
         } else {
             flashsale::embedded::urls(scratch.path()).expect("a folder").0

@@ -58,23 +58,23 @@ impl Channel {
     // -------------------------------------------------------------------------------------------------------- watchers
 
     /// Adds a watcher who has seen nothing; where it stands.
-    pub fn add(&mut self, key: u32, socket: Option<RawFd>) -> usize {
+    pub fn add(&mut self, key: u32, socket: Option<RawFd>) -> u32 {
         self.watchers.push(Watcher {
             seen: 0,
             socket: socket.unwrap_or(OWED),
             key,
         });
-        self.watchers.len() - 1
+        self.watchers.len() as u32 - 1
     }
 
     /// Takes a watcher out; who stands in its place now.
-    pub fn remove(&mut self, at: usize) -> Option<u32> {
-        self.watchers.swap_remove(at);
+    pub fn remove(&mut self, at: u32) -> Option<u32> {
+        self.watchers.swap_remove(at as usize);
         if self.left > 0 {
             // Whoever has moved here might be passed over otherwise.
             self.left = self.watchers.len();
         }
-        self.watchers.get(at).map(|moved| moved.key)
+        self.watchers.get(at as usize).map(|moved| moved.key)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -86,19 +86,19 @@ impl Channel {
     }
 
     /// Where ticks are written from now on; None while the connection is owed something.
-    pub fn set_socket(&mut self, at: usize, socket: Option<RawFd>) {
-        self.watchers[at].socket = socket.unwrap_or(OWED);
+    pub fn set_socket(&mut self, at: u32, socket: Option<RawFd>) {
+        self.watchers[at as usize].socket = socket.unwrap_or(OWED);
     }
 
     /// A watcher has a tick of this number, or a state that is as new.
-    pub fn note_seen(&mut self, at: usize, seq: u64) {
-        let seen = &mut self.watchers[at].seen;
+    pub fn note_seen(&mut self, at: u32, seq: u64) {
+        let seen = &mut self.watchers[at as usize].seen;
         *seen = seq.max(*seen);
     }
 
     /// The newest tick, if this watcher has not seen it.
-    pub fn unseen(&self, at: usize) -> Option<&Arc<LiveTick>> {
-        let seen = self.watchers[at].seen;
+    pub fn unseen(&self, at: u32) -> Option<&Arc<LiveTick>> {
+        let seen = self.watchers[at as usize].seen;
         self.newest.as_ref().filter(|live| live.tick.seq > seen)
     }
 

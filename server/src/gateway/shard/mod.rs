@@ -11,14 +11,15 @@ mod connection;
 mod inbound;
 mod outbox;
 mod pace;
+mod rate;
 mod task;
 mod wheel;
 
 use super::hub::{Interest, LiveTick, Place, mark_active};
 use crate::{app::App, telemetry::name};
 use channel::Channel;
-use connection::{Connection, End, Next, Watched};
-pub use connection::{Session, text_frame};
+pub use connection::text_frame;
+use connection::{Connection, End, Next, Standing, Watched};
 use flashsale_protocol::{
     CloseCode, Code, Command, CommandId, Done, Outcome, Reject, Request, SaleId, ServerMessage,
 };
@@ -34,7 +35,7 @@ use nix::{
 use pace::Pace;
 use slab::Slab;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::TcpStream,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -62,7 +63,7 @@ const INBOX: u64 = u64::MAX;
 pub struct SocketRef {
     /// Names it among the sockets of all gateways.
     pub id: u64,
-    shard: usize,
+    shard: u32,
     key: u32,
 }
 
@@ -77,7 +78,7 @@ pub enum Mail {
     Announce(SaleId, Bytes),
     Close(SocketRef, CloseCode),
     Tick(Arc<LiveTick>),
-    /// Tell Redis who looks at what.
+    /// Tell Redis how many look at what.
     CountActive,
     /// Tell everybody to move within this many ms.
     Drain(u64),
@@ -162,7 +163,7 @@ impl Shards {
     }
 
     pub fn event(&self, socket: SocketRef, frame: Bytes) {
-        self.inboxes[socket.shard].post(Mail::Event(socket, frame));
+        self.inboxes[socket.shard as usize].post(Mail::Event(socket, frame));
     }
 
     pub fn announce(&self, sale: SaleId, frame: &Bytes) {
@@ -170,7 +171,7 @@ impl Shards {
     }
 
     pub fn close(&self, socket: SocketRef, code: CloseCode) {
-        self.inboxes[socket.shard].post(Mail::Close(socket, code));
+        self.inboxes[socket.shard as usize].post(Mail::Close(socket, code));
     }
 
     pub fn tick(&self, tick: &Arc<LiveTick>) {
@@ -229,7 +230,7 @@ struct Shard {
     /// Connections whose turn of reading ended before their bytes did.
     again: Vec<u32>,
     started: Instant,
-    /// ms since the start, as of this round.
+    /// ms since the start, which was at 1, as of this turn.
     now: u64,
     /// Sockets leave at this time at the latest.
     leaves_at: Option<u64>,
@@ -265,7 +266,7 @@ impl Shard {
             wheel: Wheel::new(0),
             again: Vec::new(),
             started: Instant::now(),
-            now: 0,
+            now: 1,
             leaves_at: None,
             stopping: false,
             frames: metrics::counter!(name::FRAMES),
@@ -283,7 +284,7 @@ impl Shard {
                 Err(Errno::EINTR) => 0,
                 Err(error) => return Err(error),
             };
-            self.now = self.started.elapsed().as_millis() as u64;
+            self.now = self.ms_at(Instant::now());
             for event in &events[..ready] {
                 if event.data() != INBOX {
                     self.ready(event.data() as u32, event.events());
@@ -305,12 +306,16 @@ impl Shard {
         Ok(())
     }
 
+    fn ms_at(&self, now: Instant) -> u64 {
+        1 + (now - self.started).as_millis() as u64
+    }
+
     fn sleep(&self) -> EpollTimeout {
         if !self.again.is_empty() || self.pace.is_in_round() {
             return EpollTimeout::ZERO;
         }
         let now = Instant::now();
-        let wheel = self.wheel.sleep_ms((now - self.started).as_millis() as u64);
+        let wheel = self.wheel.sleep_ms(self.ms_at(now));
         let due = self.channels.values().any(Channel::is_due);
         let round = due.then(|| self.pace.rest(now).as_millis() as u64);
         match wheel.into_iter().chain(round).min() {
@@ -373,14 +378,7 @@ impl Shard {
         if let Err(error) = self.epoll.add(&stream, EpollEvent::new(edges, u64::from(key))) {
             return tracing::warn!(%error, "cannot watch a socket");
         }
-        entry.insert(Connection::new(
-            next_id(),
-            stream,
-            read,
-            place,
-            &self.app.limits,
-            self.now,
-        ));
+        entry.insert(Connection::new(next_id(), stream, read, place, self.now));
         if self.leaves_at.is_some() {
             self.send_bye(key);
         }
@@ -427,10 +425,10 @@ impl Shard {
         let id = request.id;
         let socket = SocketRef {
             id: connection.id,
-            shard: self.index,
+            shard: self.index as u32,
             key,
         };
-        let refused = match (&connection.session, &request.command) {
+        let refused = match (connection.caller(), &request.command) {
             (None, Command::Hello { .. }) => None,
             (None, _) => Some(Code::HelloFirst),
             (Some(_), Command::Hello { .. }) => Some(Code::HelloTwice),
@@ -456,7 +454,7 @@ impl Shard {
             _ => {}
         }
         connection.running = true;
-        let caller = connection.session.as_ref().map(|session| session.caller.clone());
+        let caller = connection.caller().cloned();
         let (app, inboxes, index) = (self.app.clone(), self.inboxes.clone(), self.index);
         self.runtime.spawn(async move {
             let answer = match (caller, request.command) {
@@ -482,9 +480,12 @@ impl Shard {
         if connection.is_closing() {
             return;
         }
-        let welcomed = answer.session.is_some();
-        if welcomed {
-            connection.session = answer.session;
+        let mut came_early = Vec::new();
+        if let Some(registration) = answer.registration
+            && let Standing::Stranger { early, .. } =
+                std::mem::replace(&mut connection.standing, Standing::Known(registration))
+        {
+            came_early = early;
         }
         if answer.offence {
             if let Err(reject) = answer.outcome
@@ -501,10 +502,8 @@ impl Shard {
         if let Some(code) = answer.close {
             return self.end(key, End::Close(code));
         }
-        if welcomed && let Some(connection) = self.connections.get_mut(key as usize) {
-            for frame in std::mem::take(&mut connection.early) {
-                self.event(key, frame);
-            }
+        for frame in came_early {
+            self.event(key, frame);
         }
         self.pump(key);
     }
@@ -513,11 +512,11 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key as usize) else {
             return;
         };
-        if connection.session.is_none() {
-            if connection.early.len() == EARLY_EVENTS {
+        if let Standing::Stranger { early, .. } = &mut connection.standing {
+            if early.len() == EARLY_EVENTS {
                 return self.end(key, End::Close(CloseCode::TooSlow));
             }
-            return connection.early.push(frame);
+            return early.push(frame);
         }
         match connection.send(&[&frame], self.now) {
             Ok(()) => {
@@ -603,7 +602,8 @@ impl Shard {
                 }
             }
         }
-        let deadline = connection.deadline(&self.app.limits, self.now, crate::clock::now_ms());
+        let deadline =
+            connection.deadline(&self.app.limits, self.leaves_at, self.now, crate::clock::now_ms());
         // One that stands earlier is asked then, and put where it belongs.
         if connection.armed == 0 || self.wheel.slot_of(deadline) < connection.armed {
             connection.armed = self.wheel.arm(key, deadline);
@@ -620,7 +620,7 @@ impl Shard {
             return;
         }
         connection.armed = 0;
-        match connection.timed_out(&self.app.limits, self.now, crate::clock::now_ms()) {
+        match connection.timed_out(&self.app.limits, self.leaves_at, self.now, crate::clock::now_ms()) {
             Some(end) => self.end(key, end),
             None => self.settle(key),
         }
@@ -638,7 +638,6 @@ impl Shard {
     fn send_bye(&mut self, key: u32) {
         let Some(leaves_at) = self.leaves_at else { return };
         let connection = &mut self.connections[key as usize];
-        connection.leaves_at = Some(leaves_at);
         let bye = connection::frame_of(&ServerMessage::Bye {
             code: CloseCode::Draining.number(),
             text: CloseCode::Draining.text().into(),
@@ -663,7 +662,6 @@ impl Shard {
             .entry(sale)
             .or_insert_with(|| Channel::new(self.app.hub.last_live(sale), interest));
         let at = channel.add(key, connection.socket());
-        connection.watched.reserve_exact(1);
         connection.watched.push(Watched { sale, at });
     }
 
@@ -768,19 +766,19 @@ impl Shard {
         }
     }
 
-    /// Tells Redis who looks at what, for the operator's number of people looking.
+    /// Tells Redis how many look at what, for the operator's number of people looking.
     fn count_active(&self) {
         for (sale, channel) in &self.channels {
-            let sessions = channel.keys().filter_map(|key| {
-                let connection = self.connections.get(key as usize)?;
-                connection.session.as_ref()
-            });
-            let shoppers = sessions
-                .map(|session| session.caller.shopper.to_string())
+            let connections = channel
+                .keys()
+                .filter_map(|key| self.connections.get(key as usize));
+            let people: HashSet<_> = connections
+                .filter_map(Connection::caller)
+                .map(|caller| &caller.shopper)
                 .collect();
-            let (app, sale) = (self.app.clone(), *sale);
+            let (app, sale, index, people) = (self.app.clone(), *sale, self.index, people.len());
             self.runtime
-                .spawn(async move { mark_active(&app, sale, shoppers).await });
+                .spawn(async move { mark_active(&app, sale, index, people).await });
         }
     }
 }
