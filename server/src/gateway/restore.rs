@@ -6,16 +6,19 @@ use crate::{
     command::{self, command_id_now},
     error::{Error, Result},
     sale::{HeldStake, PlaceStake, Sale, Stake},
-    stock::{How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
+    stock::{At, How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
 };
 use flashsale_protocol::{
     DeviceId, Entry, EntryState, Hold, HoldState, Reason, SaleId, ServerMessage, ShopperId,
 };
 use futures_util::{StreamExt, stream};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Shoppers that are looked after at the same time: enough to fill the batches.
 const AT_ONCE: usize = 512;
+/// Looks at one shopper: what they have may change meanwhile, and Redis may fail once more.
+const ATTEMPTS: usize = 5;
+const ATTEMPT_EVERY: Duration = Duration::from_millis(200);
 
 pub async fn run(app: Arc<App>, sale: SaleId) {
     let sale = match app.find_sale(sale).await {
@@ -25,39 +28,50 @@ pub async fn run(app: Arc<App>, sale: SaleId) {
     };
     let (app, sale) = (&app, &sale);
     stream::iter(app.hub.stakes(sale.id))
-        .for_each_concurrent(AT_ONCE, |(shopper, stake)| async move {
-            try_restore(app, sale, &shopper, stake).await;
+        .for_each_concurrent(AT_ONCE, |(shopper, _)| async move {
+            try_restore(app, sale, &shopper).await;
         })
         .await;
 }
 
 /// The same for one shopper.
 pub async fn of_shopper(app: &App, sale: SaleId, shopper: &ShopperId) {
-    let Some(stake) = app.hub.stake_of(shopper, sale) else {
-        return;
-    };
     match app.find_sale(sale).await {
-        Ok(Some(sale)) => try_restore(app, &sale, shopper, stake).await,
+        Ok(Some(sale)) => try_restore(app, &sale, shopper).await,
         Ok(None) => {}
         Err(error) => tracing::warn!(%sale, %error, "cannot look after what was lost"),
     }
 }
 
-async fn try_restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) {
-    if let Err(error) = restore(app, sale, shopper, stake).await {
-        tracing::warn!(%shopper, %error, "what a shopper had is not restored");
+async fn try_restore(app: &App, sale: &Sale, shopper: &ShopperId) {
+    for attempt in 1..=ATTEMPTS {
+        match restore(app, sale, shopper).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) if attempt == ATTEMPTS => {
+                tracing::warn!(%shopper, %error, "what a shopper had is not restored");
+            }
+            Err(error) => {
+                tracing::debug!(%shopper, %error, "what a shopper had is not restored yet");
+                tokio::time::sleep(ATTEMPT_EVERY).await;
+            }
+        }
     }
 }
 
-async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> Result<()> {
+/// False: what they have has changed meanwhile, and is to be looked at again.
+async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
+    let Some(stake) = app.hub.stake_of(shopper, sale.id) else {
+        return Ok(true);
+    };
     let at = sale.lane_of(shopper);
     let (person, stands) = tokio::try_join!(
         app.stock.person(at, shopper.clone()),
         app.stock.place(sale.id, shopper.clone())
     )?;
     if app.hub.stake_of(shopper, sale.id).as_ref() != Some(&stake) {
-        // They are acting: what they are told in answer is newer.
-        return Ok(());
+        // What they did, and were told in answer, is newer.
+        return Ok(false);
     }
     let (now, record, held_before) = (person.now, person.value.record, stake.hold.as_deref().copied());
     // What Redis has now may be older than what its shopper has seen: an earlier hold of theirs, from before the loss.
@@ -65,11 +79,11 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         if held_before.map(|hold| hold.command) != held.command {
             tell_held_again(app, sale, shopper, held_before, held, now);
         }
-        return Ok(());
+        return Ok(true);
     }
     let is_in = |state| record.as_ref().is_some_and(|record| record.state == state);
     if is_in(RecordState::Ordering) {
-        return Ok(());
+        return Ok(true);
     }
     let stands = stands.value.value;
     // Unless it has ended as it should, and Redis knows.
@@ -81,7 +95,7 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         // Before an earlier claim or place of theirs that Redis still has: that was used for the hold.
         (Some(hold), _) => {
             if person.value.bought > 0 && is_ordered(app, sale, shopper, hold).await? {
-                return Ok(());
+                return Ok(true);
             }
             let is_back = regain(app, sale, shopper, hold, now).await?;
             if is_back && stands != Stands::Nowhere {
@@ -93,7 +107,7 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         }
         _ => {}
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether a hold has become an order, at another gateway.
@@ -101,6 +115,11 @@ async fn is_ordered(app: &App, sale: &Sale, shopper: &ShopperId, hold: HeldStake
     let orders = app.store.orders_of(shopper, Some(sale.id)).await?;
     let command = hold.command.to_string();
     Ok(orders.iter().any(|order| order.hold_command == command))
+}
+
+/// A moment after `lost_at`. Whoever hears of two ends and beginnings at one moment takes the end for the last word.
+fn after(lost_at: u64, now: u64) -> u64 {
+    now.max(lost_at + 1)
 }
 
 /// The hold that its shopper knows is gone, and another of theirs is there: both are said.
@@ -131,7 +150,7 @@ fn tell_held_again(
     tell(Hold {
         expires_at: held.until,
         reason: Some(Reason::Restored),
-        ..Hold::ended(sale.id, HoldState::Held, held.quantity, now)
+        ..Hold::ended(sale.id, HoldState::Held, held.quantity, after(now, now))
     });
 }
 
@@ -162,7 +181,7 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
         command,
         device,
     };
-    let answer = app.stock.reserve(sale.lane_of(shopper), item).await?;
+    let answer = insist(app, sale, shopper, item).await?;
     let Reserved::Ok {
         quantity,
         until,
@@ -182,9 +201,28 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
     tell(Hold {
         expires_at: until,
         reason: Some(Reason::Restored),
-        ..Hold::ended(sale.id, HoldState::Held, quantity, answer.now)
+        ..Hold::ended(sale.id, HoldState::Held, quantity, after(now, answer.now))
     });
     Ok(true)
+}
+
+/// Redis may fail once more, and the lane begin yet another life: the one attempt is one that is answered.
+async fn insist(app: &App, sale: &Sale, shopper: &ShopperId, item: Reserve) -> Result<At<Reserved>> {
+    let mut at = sale.lane_of(shopper);
+    let mut attempt = 1;
+    loop {
+        match app.stock.reserve(at, item.clone()).await {
+            Err(error) if attempt < ATTEMPTS => {
+                tracing::debug!(%shopper, %error, "a lost hold is asked for again");
+                attempt += 1;
+                tokio::time::sleep(ATTEMPT_EVERY).await;
+                if let Ok(Some(sale)) = app.find_sale(sale.id).await {
+                    at = sale.lane_of(shopper);
+                }
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// The place is gone: it is given back as it was.
