@@ -73,11 +73,11 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
         // What they did, and were told in answer, is newer.
         return Ok(false);
     }
-    let (now, record) = (person.now, person.value.record);
+    let (now, record, held_before) = (person.now, person.value.record, stake.hold.as_deref().copied());
     // What Redis has now may be older than what its shopper has seen: an earlier hold of theirs, from before the loss.
     if let Some(held) = record.as_ref().filter(|record| record.state == RecordState::Held) {
-        if stake.hold.map(|hold| hold.command) != held.command {
-            tell_held_again(app, sale, shopper, stake.hold, held, now);
+        if held_before.map(|hold| hold.command) != held.command {
+            tell_held_again(app, sale, shopper, held_before, held, now);
         }
         return Ok(true);
     }
@@ -87,7 +87,7 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
     }
     let stands = stands.value.value;
     // Unless it has ended as it should, and Redis knows.
-    let lost = stake.hold.filter(|hold| {
+    let lost = held_before.filter(|hold| {
         let known = record.as_ref().and_then(|record| record.command);
         hold.until > now && known != Some(hold.command)
     });
@@ -139,10 +139,12 @@ fn tell_held_again(
         });
     }
     app.hub.stake(shopper, sale.id, |stake| {
-        stake.hold = held.command.map(|command| HeldStake {
-            command,
-            quantity: held.quantity,
-            until: held.until,
+        stake.hold = held.command.map(|command| {
+            Box::new(HeldStake {
+                command,
+                quantity: held.quantity,
+                until: held.until,
+            })
         });
     });
     tell(Hold {
@@ -157,8 +159,8 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
     // The loss may be noticed twice at a time, by the sale's new life and by news from the old one.
     let mut is_noticed = false;
     app.hub.stake(shopper, sale.id, |stake| {
-        is_noticed = stake.hold != Some(lost);
-        stake.hold = stake.hold.filter(|_| is_noticed);
+        is_noticed = stake.hold.as_deref() != Some(&lost);
+        stake.hold.take_if(|_| !is_noticed);
     });
     if is_noticed {
         return Ok(false);
@@ -190,11 +192,11 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
         return Ok(false);
     };
     app.hub.stake(shopper, sale.id, |stake| {
-        stake.hold = Some(HeldStake {
+        stake.hold = Some(Box::new(HeldStake {
             command,
             quantity,
             until,
-        });
+        }));
     });
     tell(Hold {
         expires_at: until,
