@@ -16,10 +16,10 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test lint chaos mutants bench queries docs up down clean
+.PHONY: help setup run build web wasm test lint chaos mutants bench million rolling-restart queries docs up down clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run LISTEN=127.0.0.1:9000 STOREFRONT_LISTEN=127.0.0.1:9001 DATA_DIR=/tmp/sale"
 	@echo "  make test PARTS=\"rust web browser draw queue chaos\" FILTER=reserve"
@@ -53,6 +53,15 @@ bench: setup ## Rush (SHOPPERS for STOCK units), watching (SOCKETS), a draw, a l
 	cargo run --release --locked --package loadtest -- draw --json target/bench/draw.json
 	cargo run --release --locked --package loadtest -- queue --entries $(or $(ENTRIES),10000000) --json target/bench/queue.json
 	cargo run --release --locked --package loadtest -- bench --out target/bench
+
+million: setup ## A million shoppers (SOCKETS) on this machine until the last unit is sold; wants root, 16 GiB and some minutes; target/bench/million.json
+	@mkdir -p target/bench
+	cargo run --release --locked --package loadtest -- million --sockets $(or $(SOCKETS),1000000) --json target/bench/million.json $(ARGS)
+
+rolling-restart: setup ## Restart two gateways one after the other under a rush: no command, place or hold is lost; target/bench/rolling.json
+	@mkdir -p target/bench
+	cargo run --release --locked --package loadtest -- rush --rolling \
+		--shoppers $(or $(SHOPPERS),2000) --stock $(or $(STOCK),1000) --json target/bench/rolling.json $(ARGS)
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
 	@scripts/prepare-queries

@@ -102,7 +102,7 @@ async fn hold(options: &Options, target: &Target) -> Result<Value> {
         sale: Some(sale),
         join: !options.no_line,
         data_dir: &target.data_dir,
-        pinned: false,
+        core: None,
         at_once: (AT_ONCE / options.sockets.div_ceil(SOCKETS_A_PROCESS)).max(1),
     };
     let entered = crowd.enter(options.sockets, &gateways, entering).await?;
