@@ -16,10 +16,10 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test lint chaos mutants bench queries docs up down clean
+.PHONY: help setup run build web wasm test lint chaos mutants bench fuzz conformance queries docs up down clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run LISTEN=127.0.0.1:9000 STOREFRONT_LISTEN=127.0.0.1:9001 DATA_DIR=/tmp/sale"
 	@echo "  make test PARTS=\"rust web browser draw queue chaos\" FILTER=reserve"
@@ -53,6 +53,12 @@ bench: setup ## Rush (SHOPPERS for STOCK units), watching (SOCKETS), a draw, a l
 	cargo run --release --locked --package loadtest -- draw --json target/bench/draw.json
 	cargo run --release --locked --package loadtest -- queue --entries $(or $(ENTRIES),10000000) --json target/bench/queue.json
 	cargo run --release --locked --package loadtest -- bench --out target/bench
+
+fuzz: ## Feed the gateway's frame path with a fuzzer's bytes, MINUTES (10) for each target; needs cargo-fuzz
+	@MINUTES=$(MINUTES) scripts/fuzz
+
+conformance: ## Hold the gateway's frame path to Autobahn's WebSocket cases; needs PYTHON2 with autobahntestsuite
+	@scripts/conformance
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
 	@scripts/prepare-queries
