@@ -185,6 +185,12 @@ impl Known {
         self.refusal = None;
     }
 
+    /// Asks for the state at a moment of its own within the shortest spread.
+    pub fn look_soon(&mut self, now: u64, dice: u64) {
+        let at = now + dice % SHORTEST_SPREAD_MS;
+        self.look_at = Some(self.look_at.map_or(at, |planned| planned.min(at)));
+    }
+
     /// Plans the next exact look at the place: soon after places are drawn, else rarely, and the more so the further back.
     /// The looks of all are spread by the dice, so that the server answers no more than so many a second.
     pub fn plan_look(&mut self, now: u64, dice: u64) {

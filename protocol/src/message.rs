@@ -3,7 +3,7 @@
 //! Units: times are milliseconds since 1970 by the server's (Redis') clock; money is in minor units of the sale's
 //! currency (cents for EUR, yen for JPY).
 
-use crate::{Code, CommandId, DeviceId, OrderId, Reason, SaleId, ShopperId, draw::Draw, json};
+use crate::{Change, Code, CommandId, DeviceId, OrderId, Reason, SaleId, ShopperId, draw::Draw, json};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use std::fmt;
@@ -26,13 +26,16 @@ pub struct Request {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
-    /// Who I am. First on every connection. `resume` names the sales to watch again at once.
+    /// Who I am. First on every connection. `resume` names the sales to watch again at once; `changes`: I know how to apply a
+    /// [`Change`], send me those where they will do.
     Hello {
         token: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         device: Option<DeviceId>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         resume: Vec<SaleId>,
+        #[serde(default, skip_serializing_if = "is_not")]
+        changes: bool,
     },
     /// Send me this sale's ticks, and its state now.
     Watch { sale: SaleId },
@@ -257,6 +260,8 @@ pub enum ServerMessage {
     },
     /// A sale's shared state, the same for every watcher.
     Tick(Tick),
+    /// The same, as what is new in it, for whoever has said `changes` and has seen the tick before.
+    Change(Change),
     /// Your place in line has changed its state.
     Entry(Entry),
     /// Your hold has changed its state.
@@ -554,6 +559,10 @@ pub struct Tick {
     /// As `pace`, of the priority line.
     #[serde(default, skip_serializing_if = "is_still")]
     pub priority_pace: f64,
+}
+
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 fn one() -> f64 {

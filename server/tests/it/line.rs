@@ -116,6 +116,7 @@ async fn a_shuffled_opening_shows_no_place_before_the_start_and_the_published_or
         token: world.token(who, Role::Shopper),
         device: Some("a-phone".parse().expect("an id")),
         resume: vec![sale],
+        changes: false,
     };
     let Done::Welcome(welcome) = again.ok(hello).await else {
         panic!("no welcome")
@@ -269,6 +270,7 @@ async fn two_sockets_of_one_person_share_the_place_and_one_of_them_may_go() {
             token: world.token("u", Role::Shopper),
             device: Some("phone-of-u".parse().expect("an id")),
             resume: vec![],
+            changes: false,
         })
         .await;
     let entry = join(&mut tab, sale).await;
@@ -318,6 +320,7 @@ async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it
         token: on_list(sale.to_string()),
         device: Some("d-vip".parse().expect("an id")),
         resume: vec![sale],
+        changes: false,
     })
     .await;
     let entry = join(&mut vip, sale).await;
@@ -346,6 +349,7 @@ async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it
             token: on_list("another-merchant".into()),
             device: Some("d-other".parse().expect("an id")),
             resume: vec![],
+            changes: false,
         })
         .await;
     world.server.stop().await;
@@ -540,6 +544,7 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
             token: world.token("another", Role::Shopper),
             device: Some("device-of-u".parse().expect("an id")),
             resume: vec![],
+            changes: false,
         })
         .await;
     let shared = other.ask(join(sale)).await.expect_err("one device, one entry");

@@ -4,6 +4,7 @@ mod alerts;
 mod asyncapi;
 mod audit;
 mod bad_input;
+mod changes;
 mod draw;
 mod draw_file;
 mod gateways;
