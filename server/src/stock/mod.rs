@@ -501,6 +501,34 @@ impl Stock {
         Ok(all + first)
     }
 
+    /// Everybody who stands in line: waiting, being called, or absent at their turn.
+    pub async fn standing(&self, sale: SaleId) -> Result<u64> {
+        let (client, keys) = (&self.runner.client, &self.runner.keys);
+        let mut standing = 0;
+        for place in ["queue", "priority", "admitting", "parked"] {
+            let people: u64 = client.zcard(keys.sale(place, sale)).await?;
+            standing += people;
+        }
+        Ok(standing)
+    }
+
+    /// Ends a line that nobody may join any more. Its history is kept.
+    pub async fn drop_line(&self, sale: SaleId) -> Result<()> {
+        const LINE: [&str; 7] = [
+            "queue",
+            "priority",
+            "admitting",
+            "parked",
+            "absent",
+            "wants",
+            "devices",
+        ];
+        let keys: Vec<String> = LINE.map(|name| self.runner.keys.sale(name, sale)).into();
+        // Freed by another thread of Redis: ten million places take seconds.
+        let _: u64 = self.runner.client.unlink(keys).await?;
+        Ok(())
+    }
+
     /// The front of the line. `share`: percent of the step for the priority line.
     pub async fn admit(&self, sale: SaleId, most: usize, share: u32) -> Result<Called> {
         let args = vec![most.min(ADMIT_BATCH).to_string(), share.to_string()];

@@ -103,9 +103,9 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     if !called.is_empty() {
         let called_now = called.len();
         steps.budget.spend(called_now);
-        settle(led, &sale, called).await?;
-        // A step of more than one round goes on at once; other scripts come in between.
-        return Ok(if called_now == ADMIT_BATCH {
+        let all_settled = settle(led, &sale, called).await?;
+        // A step of more than one round goes on at once; other scripts come in between. So does the last one, to open the gate.
+        return Ok(if called_now == ADMIT_BATCH || (all_settled && waiting == 0) {
             Duration::ZERO
         } else {
             STEP
@@ -123,8 +123,8 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     Ok(STEP)
 }
 
-/// Gives the called entries their claims, tells them, and takes them out of the line.
-async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result<()> {
+/// Gives the called entries their claims, tells them, and takes them out of the line. False: some have gone back to their place.
+async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result<bool> {
     let app = &led.app;
     let mut by_lane: HashMap<LaneRef, Vec<(ShopperId, u32)>> = HashMap::new();
     for (shopper, quantity) in called {
@@ -174,11 +174,13 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
             news.extend(told.map(|entry| (shopper, entry)));
         }
     }
+    let all_settled = verdicts.iter().all(|(_, verdict)| *verdict != Verdict::Back);
     app.stock.settle_admission(sale.id, &verdicts).await?;
     for (shopper, entry) in news {
         app.live.tell(sale.id, shopper, ServerMessage::Entry(entry));
     }
-    app.stock.count_turns(sale.id, turns).await
+    app.stock.count_turns(sale.id, turns).await?;
+    Ok(all_settled)
 }
 
 #[cfg(test)]

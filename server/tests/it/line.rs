@@ -1,6 +1,9 @@
 //! The waiting line, through its doors: who stands where, who is called when, and what everybody is told of it.
 
-use crate::harness::{Client, DEADLINE, World};
+use crate::{
+    harness::{Client, DEADLINE, World},
+    purchase::{approve, checkout, reserve},
+};
 use chrono::{TimeDelta, Utc};
 use flashsale::{
     auth::GUEST_LIFE,
@@ -73,7 +76,7 @@ fn tick_where(is: impl Fn(&Tick) -> bool) -> impl Fn(&ServerMessage) -> Option<T
 }
 
 /// Asks until the answer is as wanted.
-async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = ask().await {
@@ -499,7 +502,7 @@ async fn the_wait_is_a_range_with_a_chance_and_says_early_that_there_will_be_non
 #[tokio::test]
 async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     let world = World::start().await;
-    let sale = room(&world, 60_000, json!({})).await;
+    let sale = room(&world, 60_000, json!({ "per_shopper_limit": 2 })).await;
     let closed = room(
         &world,
         3_600_000,
@@ -532,6 +535,13 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
         .expect_err("left already");
     assert_eq!(twice.code, Code::NotInLine);
     client.ok(join(sale)).await;
+    // Again is the same place; for another quantity, or for more than one may have, it is none.
+    client.ok(join(sale)).await;
+    for (quantity, code) in [(2, Code::AlreadyInLine), (3, Code::LimitReached)] {
+        let quantity = Quantity::new(quantity).expect("a quantity");
+        let other = client.ask(Command::Join { sale, quantity }).await;
+        assert_eq!(other.expect_err("in line for one").code, code);
+    }
 
     // The device stands in line: under no other name as well.
     let mut other = world.stranger().await;
@@ -586,9 +596,15 @@ async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
         people.push(client);
     }
     people[1].ok(Command::Leave { sale }).await;
-    people[0]
+    let first = &mut people[0];
+    first
         .until(|message| entry_of(message, EntryState::Admitted))
         .await;
+    first.ok(reserve(sale)).await;
+    let order = checkout(first, sale).await.order;
+    let payment = approve();
+    first.ok(Command::Pay { order, payment }).await;
+    // Nothing is left to draw.
     admin(&world, &format!("/admin/sales/{sale}/end"), json!({})).await;
     let boss = world.token("boss", Role::Admin);
     let url = world.url(&format!("/admin/sales/{sale}/entries.csv"));

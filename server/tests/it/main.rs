@@ -7,6 +7,7 @@ mod bad_input;
 mod draw;
 mod draw_file;
 mod harness;
+mod leftover;
 mod line;
 mod model;
 mod openapi;

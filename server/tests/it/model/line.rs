@@ -63,7 +63,7 @@ impl Line {
         let Some(settings) = &self.settings else {
             return Joined::SaleMissing;
         };
-        if matches!(settings.phase, "ended" | "cancelled") || now >= settings.ends_at {
+        if matches!(settings.phase, "drawing" | "ended" | "cancelled") || now >= settings.ends_at {
             return Joined::Ended;
         }
         if self.admitting.contains_key(&shopper) {

@@ -15,7 +15,7 @@ use flashsale::{
         rebuild::{KeptRecord, LaneLife, Settled, settle},
     },
 };
-use flashsale_protocol::{CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, ShopperId};
+use flashsale_protocol::{CommandId, DeviceId, DrawWeight, OrderId, OrderStatus, Phase, SaleId, ShopperId};
 use fred::{prelude::*, types::ClusterHash, types::CustomCommand};
 use futures_util::future::join_all;
 use proptest::{
@@ -259,6 +259,8 @@ impl<'a> Run<'a> {
             inflow: 10,
             allocation: flashsale_protocol::Allocation::Queue,
             opening_seed: None,
+            draw_weight: DrawWeight::Equal,
+            inflow_cut_at: None,
             priority_share: 50,
             absence_ms: 3_600_000,
             status: Phase::Live,
