@@ -6,6 +6,7 @@ mod check;
 mod draw;
 mod queue;
 mod report;
+mod rolling;
 mod rush;
 mod shopper;
 mod target;
@@ -29,6 +30,8 @@ enum Scenario {
     Chaos(chaos::Options),
     /// Everybody watches: what a delivered tick and an idle socket cost, beside a bare loop and axum's broadcast.
     Watch(watch::Options),
+    /// A million shoppers on this machine, both ends: gateways that share a port, until the last unit is sold.
+    Million(watch::million::Options),
     #[command(hide = true)]
     WatchClient(watch::client::Options),
     #[command(hide = true)]
@@ -49,6 +52,7 @@ async fn main() -> ExitCode {
         Scenario::Rush(options) => rush::run(options).await,
         Scenario::Chaos(options) => chaos::run(options).await,
         Scenario::Watch(options) => watch::run(options).await,
+        Scenario::Million(options) => watch::million::run(options).await,
         Scenario::WatchClient(options) => tokio::task::block_in_place(|| watch::client::run(options)),
         Scenario::WatchServer(options) => watch::floor::run(options).await,
         Scenario::Bench(options) => bench::run(options).await,

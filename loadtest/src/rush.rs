@@ -3,6 +3,7 @@
 use crate::{
     check::check,
     report::Timings,
+    rolling::Gateways,
     shopper::{Ending, Identity, Shopper},
     target::Target,
 };
@@ -30,6 +31,10 @@ const ADDRESSES: usize = 198;
 /// A process may open 20,000 files here and there.
 const MAX_SHOPPERS: usize = 19_000;
 const RUSH_DEADLINE: Duration = Duration::from_secs(300);
+/// Steps of the line (100 ms each) in which everything is sold while gateways are restarted, at least.
+const ROLLING_STEPS: u32 = 120;
+/// How long people have shopped when the first gateway is restarted.
+const ROLLING_AFTER: Duration = Duration::from_secs(1);
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 #[derive(Args)]
@@ -52,6 +57,9 @@ pub struct Options {
     /// Kills the server (SIGKILL) this many ms after the start, and starts it again; not with --url.
     #[arg(long, conflicts_with = "url")]
     crash_after_ms: Option<u64>,
+    /// Two gateways share a port, and are restarted one after the other meanwhile; not with --url.
+    #[arg(long, conflicts_with_all = ["url", "crash_after_ms"])]
+    rolling: bool,
     /// Writes the figures there as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -66,17 +74,27 @@ pub async fn run(options: Options) -> Result<bool> {
         Some(url) => Target::running(url.clone(), options.data_dir.clone()),
         None => Target::start().await?,
     };
-    let passed = rush(&options, &mut target).await;
+    let mut gateways = match options.rolling {
+        true => Some(Gateways::start(&target).await?),
+        false => None,
+    };
+    let passed = rush(&options, &mut target, gateways.as_mut()).await;
+    if let Some(gateways) = gateways {
+        gateways.stop().await?;
+    }
     target.stop().await?;
     passed
 }
 
-async fn rush(options: &Options, target: &mut Target) -> Result<bool> {
-    let address: SocketAddr = target
-        .url
-        .trim_start_matches("http://")
-        .parse()
-        .context("--url must be http://ADDRESS:PORT")?;
+async fn rush(options: &Options, target: &mut Target, gateways: Option<&mut Gateways>) -> Result<bool> {
+    let address: SocketAddr = match &gateways {
+        Some(gateways) => gateways.address().into(),
+        None => target
+            .url
+            .trim_start_matches("http://")
+            .parse()
+            .context("--url must be http://ADDRESS:PORT")?,
+    };
     if !address.ip().is_loopback() {
         bail!("load goes to this machine only: {address} is not a loopback address");
     }
@@ -89,11 +107,15 @@ async fn rush(options: &Options, target: &mut Target) -> Result<bool> {
     let lead = TimeDelta::milliseconds(3_000 + options.shoppers as i64);
     let start = Utc::now() + lead;
     let stamp = |time: chrono::DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
-    let body = json!({
+    let mut body = json!({
         "product_name": "rush", "currency": "EUR", "original_price": 10_000, "sale_price": 5_000,
         "total_stock": options.stock, "lanes": options.lanes,
         "start_time": stamp(start), "end_time": stamp(start + TimeDelta::hours(1)),
     });
+    if options.rolling {
+        // Slow enough that it is not over before the restarts are.
+        body["inflow"] = options.stock.div_ceil(ROLLING_STEPS).into();
+    }
     let sale: SaleId = target
         .create_sale(&token("loadtest", Role::Admin)?, &body)
         .await?
@@ -149,16 +171,23 @@ async fn rush(options: &Options, target: &mut Target) -> Result<bool> {
         }
         Ok::<_, anyhow::Error>(())
     });
-    let crash = async {
-        let Some(after) = options.crash_after_ms else {
-            return Ok(None);
+    let disturb = async {
+        let disturbed = match (gateways, options.crash_after_ms) {
+            (Some(gateways), _) => {
+                tokio::time::sleep(ROLLING_AFTER).await;
+                Disturbed::Restarted(gateways.restart_in_turn(target).await?)
+            }
+            (None, Some(after_ms)) => {
+                tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                Disturbed::Crashed(target.crash().await?)
+            }
+            (None, None) => Disturbed::Not,
         };
-        tokio::time::sleep(Duration::from_millis(after)).await;
-        target.crash().await.map(Some)
+        Ok::<_, anyhow::Error>((disturbed, began.elapsed()))
     };
-    let (finished, crashed) = tokio::join!(collect, crash);
+    let (finished, disturbed) = tokio::join!(collect, disturb);
     bar.finish_and_clear();
-    let back_after = crashed?;
+    let (disturbed, quiet_after) = disturbed?;
     match finished {
         Ok(result) => result?,
         Err(_) => {
@@ -178,6 +207,14 @@ async fn rush(options: &Options, target: &mut Target) -> Result<bool> {
             found.allocated
         ));
     }
+    if let Disturbed::Restarted(_) = disturbed {
+        found.violations.extend(tally.broken.iter().cloned());
+        if tally.last_end < quiet_after {
+            found
+                .violations
+                .push("everybody was done before the gateways were restarted: this shows nothing".into());
+        }
+    }
     for (why, count) in &tally.gave_up {
         found.violations.push(format!("{count} shoppers gave up: {why}"));
     }
@@ -193,13 +230,22 @@ async fn rush(options: &Options, target: &mut Target) -> Result<bool> {
         found.counters.held,
         found.counters.sold
     );
-    if let Some(back_after) = back_after {
-        println!(
-            "the server was killed and ready again after {:.1} s; {} reconnects, {} orders were acknowledged",
-            back_after.as_secs_f64(),
+    let seconds = |took: &Duration| format!("{:.1}", took.as_secs_f64());
+    match &disturbed {
+        Disturbed::Not => {}
+        Disturbed::Crashed(back_after) => println!(
+            "the server was killed and ready again after {} s; {} reconnects, {} orders were acknowledged",
+            seconds(back_after),
             tally.reconnects,
             tally.acknowledged_orders()
-        );
+        ),
+        Disturbed::Restarted(took) => println!(
+            "{} gateways were restarted one after the other (stopped after {} s); {} reconnects, {} orders were acknowledged",
+            took.len(),
+            took.iter().map(seconds).collect::<Vec<_>>().join(" and "),
+            tally.reconnects,
+            tally.acknowledged_orders()
+        ),
     }
     if found.violations.is_empty() {
         println!("I1, I2, I4, I5, I7 hold");
@@ -217,7 +263,14 @@ async fn rush(options: &Options, target: &mut Target) -> Result<bool> {
             "join_p99_ms": timings.ms("join", 0.99), "pay_p99_ms": timings.ms("pay", 0.99),
             "purchases_per_s": purchases_per_s, "violations": found.violations,
             "crash_after_ms": options.crash_after_ms, "reconnects": tally.reconnects,
-            "back_after_ms": back_after.map(|back| back.as_millis() as u64),
+            "back_after_ms": match &disturbed {
+                Disturbed::Crashed(back) => Some(back.as_millis() as u64),
+                _ => None,
+            },
+            "stopped_after_ms": match &disturbed {
+                Disturbed::Restarted(took) => took.iter().map(|took| took.as_millis() as u64).collect(),
+                _ => vec![],
+            },
         });
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -227,9 +280,22 @@ async fn rush(options: &Options, target: &mut Target) -> Result<bool> {
     Ok(found.violations.is_empty())
 }
 
+/// What happened to servers meanwhile.
+enum Disturbed {
+    Not,
+    /// How long until it was back.
+    Crashed(Duration),
+    /// How long each gateway took to stop.
+    Restarted(Vec<Duration>),
+}
+
 /// What shoppers saw.
 #[derive(Default)]
 struct Tally {
+    /// Promises that were not kept, a line each.
+    broken: Vec<String>,
+    /// When the last shopper was done.
+    last_end: Duration,
     /// Each order as it was acknowledged, with its shopper; an order may be there twice, pending and confirmed.
     acknowledged: Vec<(String, Order)>,
     bought: u64,
@@ -243,6 +309,9 @@ impl Tally {
     fn count(&mut self, shopper: Shopper, ending: Ending, at: Duration) {
         self.reconnects += u64::from(shopper.reconnects);
         let name = shopper.identity.name;
+        self.last_end = self.last_end.max(at);
+        self.broken
+            .extend(shopper.broken.into_iter().map(|what| format!("{name}: {what}")));
         self.acknowledged.extend(
             shopper
                 .acknowledged

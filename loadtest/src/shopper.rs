@@ -4,7 +4,7 @@ use crate::report::Timings;
 use anyhow::{Context, Result, bail};
 use flashsale_protocol::{
     Code, Command, CommandId, Done, EntryState, Order, OrderStatus, Outcome, Outlook, Payment, Phase,
-    Quantity, Reject, Request, SUBPROTOCOL, SaleId, ServerMessage,
+    Quantity, Reject, Request, SUBPROTOCOL, SaleId, SaleState, ServerMessage,
 };
 use futures_util::{SinkExt, StreamExt};
 use std::{
@@ -46,6 +46,20 @@ pub struct Shopper {
     /// Every order that the server has acknowledged, as it was then.
     pub acknowledged: Vec<Order>,
     pub reconnects: u32,
+    /// What was promised, as far as it has not come to its end.
+    promised: Option<Promise>,
+    /// The server has said that it stops: a new connection is due.
+    must_move: bool,
+    /// Promises that were not kept, and answers that nobody waits for.
+    pub broken: Vec<String>,
+}
+
+/// What must be there after a reconnect.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Promise {
+    /// A place in line: so many before it, counted from the first one ever.
+    Place(u64),
+    Hold,
 }
 
 /// How a shopper's rush ended, as they saw it.
@@ -77,12 +91,15 @@ impl Shopper {
             tick: None,
             acknowledged: Vec::new(),
             reconnects: 0,
+            promised: None,
+            must_move: false,
+            broken: Vec::new(),
         };
         shopper.greet().await?;
         Ok(shopper)
     }
 
-    async fn greet(&mut self) -> Result<()> {
+    async fn greet(&mut self) -> Result<SaleState> {
         let device = self.identity.device.parse();
         let hello = Command::Hello {
             token: self.identity.token.clone(),
@@ -90,8 +107,30 @@ impl Shopper {
             resume: vec![self.sale],
         };
         match self.ask_once(command_id(), &hello).await? {
-            Ok(Done::Welcome(welcome)) if welcome.states.len() == 1 => Ok(()),
+            Ok(Done::Welcome(mut welcome)) if welcome.states.len() == 1 => Ok(welcome.states.remove(0)),
             other => bail!("hello: {other:?}"),
+        }
+    }
+
+    /// Whether what was promised is there.
+    fn check_promise(&mut self, state: &SaleState) {
+        let entry = state.entry.as_ref();
+        let has_units = state.hold.is_some()
+            || !state.orders.is_empty()
+            || entry.is_some_and(|entry| entry.state == EntryState::Admitted);
+        let kept = match self.promised {
+            None => true,
+            Some(_) if has_units => true,
+            Some(Promise::Hold) => false,
+            Some(Promise::Place(before)) => entry.is_some_and(|entry| {
+                entry.state == EntryState::Waiting && entry.position + entry.admitted <= before
+            }),
+        };
+        if !kept {
+            self.broken.push(format!(
+                "{:?} is gone: {:?}, {:?}",
+                self.promised, state.entry, state.hold
+            ));
         }
     }
 
@@ -104,11 +143,11 @@ impl Shopper {
             let attempt = async {
                 self.stream = connect(self.server, self.identity.from).await?;
                 self.events.clear();
-                self.tick = None;
+                (self.tick, self.must_move) = (None, false);
                 self.greet().await
             };
             match attempt.await {
-                Ok(()) => break,
+                Ok(state) => break self.check_promise(&state),
                 Err(error) if lost.elapsed() > RECONNECT_DEADLINE => return Err(error),
                 Err(_) => {}
             }
@@ -122,6 +161,9 @@ impl Shopper {
     async fn ask(&mut self, id: CommandId, command: Command) -> Result<Result<Done, Reject>> {
         let mut tries = 0;
         loop {
+            if self.must_move {
+                self.reconnect().await?;
+            }
             match self.ask_once(id, &command).await {
                 Ok(Err(reject)) if reject.code == Code::Unavailable && tries < MAX_TRIES => {
                     tries += 1;
@@ -147,7 +189,13 @@ impl Shopper {
                         Outcome::Error(reject) => Err(reject),
                     });
                 }
-                Some(ServerMessage::Reply { .. }) | None => {}
+                // One command is under way at a time: this one was answered before.
+                Some(ServerMessage::Reply { id: other, .. }) => {
+                    self.broken
+                        .push(format!("{other:?} was answered again, {id} is asked"));
+                }
+                None => {}
+                Some(ServerMessage::Bye { .. }) => self.must_move = true,
                 Some(event) => self.events.push_back(event),
             }
         }
@@ -181,7 +229,10 @@ impl Shopper {
                 quantity: Quantity::ONE,
             };
             let admitted = match timed(timings, "join", self.ask(command_id(), join)).await? {
-                Ok(Done::Joined { entry, .. }) => entry.state == EntryState::Admitted,
+                Ok(Done::Joined { entry, .. }) => {
+                    self.promised = Some(Promise::Place(entry.position + entry.admitted));
+                    entry.state == EntryState::Admitted
+                }
                 Err(reject) if reject.code == Code::AlreadyHeld => return self.check_out(timings).await,
                 Err(reject) if reject.code == Code::SoldOut => return Ok(Ending::SoldOut),
                 Err(reject) if reject.retry => {
@@ -203,7 +254,10 @@ impl Shopper {
                 partial: false,
             };
             match timed(timings, "reserve", self.ask(command_id(), reserve)).await? {
-                Ok(_) => return self.check_out(timings).await,
+                Ok(_) => {
+                    self.promised = Some(Promise::Hold);
+                    return self.check_out(timings).await;
+                }
                 Err(reject) if reject.retry => pause(&reject).await,
                 Err(reject) if reject.code == Code::SoldOut => return Ok(Ending::SoldOut),
                 Err(reject) => return Ok(Ending::GaveUp(format!("reserve: {reject:?}"))),
@@ -212,7 +266,25 @@ impl Shopper {
         Ok(Ending::GaveUp("too many tries".into()))
     }
 
-    async fn check_out(&mut self, timings: &Timings) -> Result<Ending> {
+    /// Takes a unit into the cart, from a sale that nobody waits for.
+    pub async fn hold(&mut self) -> Result<()> {
+        let reserve = Command::Reserve {
+            sale: self.sale,
+            quantity: Quantity::ONE,
+            partial: false,
+        };
+        for _ in 0..MAX_TRIES {
+            match self.ask(command_id(), reserve.clone()).await? {
+                Ok(_) => return Ok(()),
+                Err(reject) if reject.retry => pause(&reject).await,
+                Err(reject) => bail!("reserve: {reject:?}"),
+            }
+        }
+        bail!("too many tries")
+    }
+
+    /// Buys what is in the cart.
+    pub async fn check_out(&mut self, timings: &Timings) -> Result<Ending> {
         let checkout = command_id();
         let command = Command::Checkout {
             sale: self.sale,
@@ -273,6 +345,10 @@ impl Shopper {
                     EntryState::Waiting => {}
                     other => bail!("the place in line ended: {other:?}"),
                 },
+                Some(ServerMessage::Bye { .. }) => {
+                    self.reconnect().await?;
+                    return Ok(Turn::Unknown);
+                }
                 Some(_) => {}
                 None if self.sale_is_over()? => return Ok(Turn::Over),
                 None => {}

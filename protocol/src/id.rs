@@ -2,7 +2,7 @@
 //! and devices are short words, because shoppers come from the merchant's own tokens.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 use ulid::Ulid;
 
 /// Why a text is not an id.
@@ -57,6 +57,7 @@ macro_rules! ulid_id {
     };
 }
 
+// Shared, not copied: a gateway knows each of its shoppers in several places.
 macro_rules! word_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -64,10 +65,16 @@ macro_rules! word_id {
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(
             value_type = String, pattern = "^[A-Za-z0-9._:@-]{1,64}$", example = "u1",
         ))]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }
@@ -83,7 +90,7 @@ macro_rules! word_id {
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 if is_word(text) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(InvalidId("a shopper or device id is 1 to 64 of: letters, digits, . _ : @ -"))
                 }

@@ -3,7 +3,7 @@
 use crate::{
     auth::{self, Authority},
     clock,
-    config::{Limits, Serve, ServerRole},
+    config::{Limits, Serve, ServerRole, or_cores},
     demo, embedded,
     error::Result,
     gateway,
@@ -100,7 +100,7 @@ impl Server {
             anyhow::bail!("--dev lets anybody sign in as an admin: it listens on a loopback address only");
         }
         // Before the slow parts, so that a taken port is the first thing that one hears of.
-        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        let listener = gateway::bind(config.listen, config.share_port).with_context(|| {
             format!(
                 "cannot listen on {}: is another server running there?",
                 config.listen
@@ -156,10 +156,11 @@ impl Server {
         let mut tasks = vec![tokio::spawn(gateway::hub::run(app.clone(), stopping.clone()))];
         let address = listener.local_addr()?;
         let gateway = config.is(ServerRole::Gateway);
-        let threads = gateway::Threads::start().context("cannot start the gateway's threads")?;
+        let threads = gateway::Threads::start(or_cores(config.threads))
+            .context("cannot start the gateway's threads")?;
         tasks.extend(threads.spawn(gateway::serve(
             app.clone(),
-            listener.into_std()?,
+            listener,
             config.web_dir.clone(),
             gateway,
         )));

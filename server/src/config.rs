@@ -77,6 +77,12 @@ pub struct Serve {
     /// Address to listen on. Port 0 takes a free one; the ready line says which.
     #[arg(long, env = "FLASHSALE_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Listen together with other processes on the same address (SO_REUSEPORT): new connections are spread over them.
+    #[arg(long, env = "FLASHSALE_SHARE_PORT")]
+    pub share_port: bool,
+    /// Threads for stores and workers, and as many again for handshakes and REST; 0: one for each core.
+    #[arg(long, env = "FLASHSALE_THREADS", default_value_t = 0)]
+    pub threads: usize,
     #[command(flatten)]
     pub data: DataDir,
     /// What this process does.
@@ -205,6 +211,11 @@ pub struct Limits {
     /// Threads that own sockets; 0: one for each core.
     #[arg(long, env = "FLASHSALE_SHARDS", default_value_t = 0)]
     pub shards: usize,
+    /// Of a shard's time, in percent, that rounds of ticks may take; beyond it ticks are sent less often. Less where
+    /// several processes share a core.
+    #[arg(long, env = "FLASHSALE_TICK_PERCENT", default_value_t = 80,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub tick_percent: u32,
     /// Proxies in front of the server that may be trusted to append to X-Forwarded-For; 0: believe the socket only.
     #[arg(long, env = "FLASHSALE_TRUSTED_PROXY_HOPS", default_value_t = 0)]
     pub trusted_proxy_hops: usize,
@@ -215,10 +226,15 @@ pub struct Limits {
 
 impl Limits {
     pub fn shards_or_cores(&self) -> usize {
-        match self.shards {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            count => count,
-        }
+        or_cores(self.shards)
+    }
+}
+
+/// So many, or one for each core where it is 0.
+pub fn or_cores(count: usize) -> usize {
+    match count {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
     }
 }
 

@@ -9,9 +9,7 @@ use crate::{
     stock::Keys,
 };
 use flashsale_protocol::{SaleId, ServerMessage, ShopperId, Tick, draw::Draw};
-use fred::prelude::*;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use fred::{clients::SubscriberClient, prelude::*};
 
 /// News in one message.
 const NEWS: BatchLimits = BatchLimits {
@@ -20,25 +18,46 @@ const NEWS: BatchLimits = BatchLimits {
     deadline: COMMAND_DEADLINE,
 };
 
-/// An event for one shopper, already as the frame that their sockets get.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct News {
-    #[serde(rename = "s")]
-    pub shopper: ShopperId,
-    #[serde(rename = "f")]
-    pub frame: Box<RawValue>,
+/// An event for one shopper, already as the frame that their sockets get: a line of a message. Every gateway reads all of
+/// them, and has a socket for few: a line is cut, not parsed.
+#[derive(Debug, PartialEq)]
+pub struct News<'a> {
+    pub shopper: &'a str,
     /// The socket that has caused it, and has it in its reply.
-    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<u64>,
+    pub frame: &'a str,
 }
 
-/// One pub/sub message: a letter that says which, then JSON.
+impl<'a> News<'a> {
+    /// None: not a line of ours.
+    fn parse(line: &'a str) -> Option<Self> {
+        let (shopper, rest) = line.split_once(' ')?;
+        let (origin, frame) = rest.split_once(' ')?;
+        let origin = match origin {
+            NOBODY => None,
+            number => Some(number.parse().ok()?),
+        };
+        Some(Self {
+            shopper,
+            origin,
+            frame,
+        })
+    }
+
+    fn line(shopper: &ShopperId, origin: Option<u64>, message: &ServerMessage) -> String {
+        let origin = origin.map_or_else(|| NOBODY.to_owned(), |origin| origin.to_string());
+        // A frame is JSON without line breaks.
+        format!("{shopper} {origin} {}\n", message.to_json())
+    }
+}
+
+/// One pub/sub message: a letter that says which, then JSON, or lines of it.
 #[derive(Debug)]
-pub enum LiveMessage {
+pub enum LiveMessage<'a> {
     /// The tick, the very frame that sockets get, and the sale's life (see [`crate::sale::Sale::life`]): should
     /// `Reopened` be lost, as it easily is while Redis comes back, this tells the same.
     Tick(Tick, String, u64),
-    News(Vec<News>),
+    News(Vec<News<'a>>),
     /// A draw has gone on: the frame for everybody who watches the sale.
     Draw(SaleId, String),
     /// A sale's settings have changed: whoever keeps a copy forgets it.
@@ -51,13 +70,15 @@ pub enum LiveMessage {
 
 const TICK: char = 'T';
 const NEWS_LETTER: char = 'N';
+/// Instead of the socket that has caused news.
+const NOBODY: &str = "-";
 const DRAW: char = 'D';
 const CHANGED: char = 'C';
 const REOPENED: char = 'R';
 const PARKED: char = 'P';
 
-impl LiveMessage {
-    pub fn parse(text: &str) -> Option<LiveMessage> {
+impl<'a> LiveMessage<'a> {
+    pub fn parse(text: &'a str) -> Option<Self> {
         let mut letters = text.chars();
         let letter = letters.next()?;
         let json = letters.as_str();
@@ -71,7 +92,7 @@ impl LiveMessage {
                     _ => None,
                 }
             }
-            NEWS_LETTER => Some(LiveMessage::News(serde_json::from_str(json).ok()?)),
+            NEWS_LETTER => Some(LiveMessage::News(json.lines().filter_map(News::parse).collect())),
             DRAW => match serde_json::from_str(json).ok()? {
                 ServerMessage::Draw(draw) => Some(LiveMessage::Draw(draw.sale, json.to_owned())),
                 _ => None,
@@ -88,6 +109,34 @@ impl LiveMessage {
             _ => None,
         }
     }
+}
+
+/// How many gateways have got it. In a cluster a sale's messages stay in its shard: otherwise each node would get them all.
+async fn publish(client: &Client, channel: String, payload: String) -> Result<u64> {
+    Ok(if client.is_clustered() {
+        client.spublish(channel, payload).await?
+    } else {
+        client.publish(channel, payload).await?
+    })
+}
+
+/// Listens to a channel of [`Live`].
+pub async fn subscribe(subscriber: &SubscriberClient, channel: String) -> Result<()> {
+    if subscriber.is_clustered() {
+        subscriber.ssubscribe(channel).await?;
+    } else {
+        subscriber.subscribe(channel).await?;
+    }
+    Ok(())
+}
+
+pub async fn unsubscribe(subscriber: &SubscriberClient, channel: String) -> Result<()> {
+    if subscriber.is_clustered() {
+        subscriber.sunsubscribe(channel).await?;
+    } else {
+        subscriber.unsubscribe(channel).await?;
+    }
+    Ok(())
 }
 
 /// Who is told what, and the socket that need not be told.
@@ -113,7 +162,7 @@ impl Live {
     pub async fn tick(&self, tick: Tick, life: u64) -> Result<u64> {
         let sale = tick.sale;
         let payload = format!("{TICK}{life} {}", ServerMessage::Tick(tick).to_json());
-        Ok(self.client.publish(self.keys.live(sale), payload).await?)
+        publish(&self.client, self.keys.live(sale), payload).await
     }
 
     /// Tells everybody who watches the sale what is published of its draw now.
@@ -136,7 +185,7 @@ impl Live {
     }
 
     async fn announce(&self, sale: SaleId, payload: String) -> Result<()> {
-        let _: u64 = self.client.publish(self.keys.live(sale), payload).await?;
+        publish(&self.client, self.keys.live(sale), payload).await?;
         Ok(())
     }
 
@@ -158,18 +207,11 @@ impl Live {
                 let (client, channel) = (client.clone(), channel.clone());
                 async move {
                     let told = vec![(); items.len()];
-                    let news: Vec<News> = items
-                        .into_iter()
-                        .filter_map(|(shopper, message, origin)| {
-                            Some(News {
-                                shopper,
-                                origin,
-                                frame: serde_json::value::to_raw_value(&message).ok()?,
-                            })
-                        })
-                        .collect();
-                    let json = serde_json::to_string(&news).unwrap_or_default();
-                    let _: u64 = client.publish(channel, format!("{NEWS_LETTER}{json}")).await?;
+                    let lines = items
+                        .iter()
+                        .map(|(shopper, message, origin)| News::line(shopper, *origin, message));
+                    let lines: String = lines.collect();
+                    publish(&client, channel, format!("{NEWS_LETTER}{lines}")).await?;
                     Ok(told)
                 }
             })
@@ -182,5 +224,33 @@ impl Live {
     /// Forgets the batchers of sales that are over.
     pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
         self.news.retain(|sale| keep(*sale));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flashsale_protocol::{Entry, EntryState};
+
+    #[test]
+    fn news_arrive_as_they_were_told() {
+        let shopper: ShopperId = "a.b:c@d-e".parse().expect("an id");
+        let sale = SaleId::from_parts(1, 1);
+        let message = ServerMessage::Entry(Entry::settled(sale, EntryState::Left, 1, 1));
+        let text = format!(
+            "{NEWS_LETTER}{}{}not a line\n",
+            News::line(&shopper, Some(7), &message),
+            News::line(&shopper, None, &message)
+        );
+        let frame = message.to_json();
+        let told = |origin| News {
+            shopper: shopper.as_str(),
+            origin,
+            frame: &frame,
+        };
+        match LiveMessage::parse(&text) {
+            Some(LiveMessage::News(news)) => assert_eq!(news, [told(Some(7)), told(None)]),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use flashsale::{
     app::Server,
     auth::{Authority, ISSUED_LIFE},
-    config::{DataDir, Identity, Serve, VerifyAudit, VerifyDraw},
+    config::{DataDir, Identity, Serve, VerifyAudit, VerifyDraw, or_cores},
     draw_file::{self, Checked, Noted},
     embedded::{self, Services},
     store::audit,
@@ -80,9 +80,20 @@ enum TokenRole {
     Admin,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let threads = match &cli.command {
+        Command::Serve(config) => config.threads,
+        _ => 0,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(or_cores(threads))
+        .enable_all()
+        .build();
+    match runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(run(cli)))
+    {
         Ok(code) => code,
         Err(error) => {
             // One line for a person; the chain of causes says what to do.

@@ -149,7 +149,8 @@ pub struct LaneSnapshot {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Stake {
     pub place: Option<PlaceStake>,
-    pub hold: Option<HeldStake>,
+    /// Of the many who stand in line few have one.
+    pub hold: Option<Box<HeldStake>>,
 }
 
 /// A place in line; of several the first in line is the least.

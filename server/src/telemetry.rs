@@ -17,6 +17,14 @@ pub mod name {
     pub const FRAMES: &str = "flashsale_frames_sent_total";
     /// Ticks that a socket was not sent because it was still owed something; it gets a newer one.
     pub const TICKS_SKIPPED: &str = "flashsale_ticks_skipped_total";
+    /// What the names of ticks' times begin with.
+    pub const OF_TICKS: &str = "flashsale_tick_";
+    /// How long ticks are on their way from their number in Redis to a gateway, in seconds.
+    pub const TICK_RECEIVED: &str = "flashsale_tick_received_seconds";
+    /// How long a shard's rounds of ticks take, in seconds.
+    pub const TICK_ROUND: &str = "flashsale_tick_round_seconds";
+    /// How long it takes from a tick's arrival in the process to the last of its watchers, in seconds.
+    pub const TICK_LAG: &str = "flashsale_tick_lag_seconds";
     pub const BATCH_ITEMS: &str = "flashsale_batch_items";
     pub const STOCK: &str = "flashsale_stock_units";
     pub const QUEUE_LENGTH: &str = "flashsale_queue_length";
@@ -94,10 +102,14 @@ pub fn start_metrics() -> &'static Option<PrometheusHandle> {
     const COMMAND_BUCKETS: &[f64] = &[
         0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
     ];
+    const TICK_BUCKETS: &[f64] = &[
+        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0,
+    ];
     const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
     METRICS.get_or_init(|| {
         PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Full(name::COMMAND_SECONDS.into()), COMMAND_BUCKETS)
+            .and_then(|b| b.set_buckets_for_metric(Matcher::Prefix(name::OF_TICKS.into()), TICK_BUCKETS))
             .and_then(|b| b.set_buckets_for_metric(Matcher::Full(name::BATCH_ITEMS.into()), BATCH_BUCKETS))
             .ok()
             .and_then(|builder| builder.install_recorder().ok())

@@ -1,11 +1,11 @@
 //! A process full of watching shoppers: one thread, one epoll instance, no more work a frame than finding its number.
 //! Measures between two lines on its standard input, and answers each with a line of JSON.
 
-use super::{RemoteEnd, now_us};
+use super::{FIRST_TIME_US, crowd::HIGHEST_US, now_us, reading::cpu_of};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use flashsale::auth::Authority;
-use flashsale_protocol::{Command, Request, Role, SaleId};
+use flashsale_protocol::{Command, Outlook, Request, Role, SaleId, ServerMessage};
 use hdrhistogram::Histogram;
 use nix::{
     errno::Errno,
@@ -27,9 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Data, OpCode},
 };
 
-/// Handshakes that are under way at the same time.
-const CONNECTS_AT_ONCE: usize = 400;
-const CONNECT_DEADLINE: Duration = Duration::from_secs(180);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(900);
 /// Source addresses, so that no limit per address is met that real shoppers would not meet.
 const SOURCES: usize = 199;
 const TOKEN_LIFE: Duration = Duration::from_secs(2 * 3600);
@@ -51,6 +49,9 @@ pub struct Options {
     /// Stands in line as well.
     #[arg(long)]
     join: bool,
+    /// Handshakes that are under way at the same time.
+    #[arg(long)]
+    at_once: usize,
     #[arg(long)]
     data_dir: PathBuf,
 }
@@ -70,6 +71,14 @@ pub struct Report {
     pub personal: u64,
     /// Delivery times in µs, as [value, count] pairs.
     pub delays: Vec<(u64, u64)>,
+    /// How old what a shopper saw was when the next tick came, in the same form.
+    pub ages: Vec<(u64, u64)>,
+    /// How long shoppers had no tick, in the same form, up to the end.
+    pub gaps: Vec<(u64, u64)>,
+    /// When counting began, in µs since 1970.
+    pub began_us: u64,
+    /// How long after that shoppers were told that everything is sold, each once, in the same form.
+    pub told: Vec<(u64, u64)>,
 }
 
 enum Stage {
@@ -79,16 +88,44 @@ enum Stage {
     Open,
 }
 
+/// Few bytes: a machine is to hold a million of them.
 struct Socket {
     stream: TcpStream,
+    number: u32,
     stage: Stage,
-    number: usize,
+    was_told: bool,
+    /// When the last tick came, in ms since the start.
+    last_tick: u32,
     /// A frame (or an answer to the handshake) that is not there to its end.
     part: Vec<u8>,
     seen: u64,
 }
 
+/// Whether a tick says that everything is sold: the same bytes come to everybody, and are looked at once.
+#[derive(Default)]
+struct Verdict {
+    payload: Vec<u8>,
+    sold_out: bool,
+}
+
+impl Verdict {
+    fn sold_out(&mut self, payload: &[u8]) -> bool {
+        if self.payload != payload {
+            self.payload = payload.to_vec();
+            self.sold_out = match serde_json::from_slice(payload) {
+                Ok(ServerMessage::Tick(tick)) => tick.outlook() == Outlook::SoldOut,
+                _ => false,
+            };
+        }
+        self.sold_out
+    }
+}
+
 struct Client {
+    started: Instant,
+    /// When counting began, in ms since the start.
+    began: u32,
+    verdict: Verdict,
     options: Options,
     authority: Option<Authority>,
     epoll: Epoll,
@@ -98,6 +135,9 @@ struct Client {
     lost: usize,
     report: Report,
     delays: Histogram<u64>,
+    ages: Histogram<u64>,
+    gaps: Histogram<u64>,
+    told: Histogram<u64>,
 }
 
 pub fn run(options: Options) -> Result<bool> {
@@ -113,11 +153,18 @@ pub fn run(options: Options) -> Result<bool> {
         pending: 0,
         lost: 0,
         report: Report::default(),
-        delays: Histogram::new_with_bounds(1, 120_000_000, 3)?,
+        delays: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
+        ages: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
+        gaps: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
+        told: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
+        started: Instant::now(),
+        began: 0,
+        verdict: Verdict::default(),
         options,
     };
     client.connect()?;
-    client.answer(&client.taken())?;
+    let entered = client.taken();
+    client.answer(&entered)?;
     let (lines, line) = mpsc::channel();
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
@@ -144,28 +191,45 @@ impl Client {
     fn begin(&mut self) {
         self.report = Report {
             connect_s: self.report.connect_s,
+            began_us: now_us(),
             ..Report::default()
         };
-        self.delays.reset();
+        self.began = self.ms();
+        for times in [&mut self.delays, &mut self.ages, &mut self.gaps, &mut self.told] {
+            times.reset();
+        }
     }
 
-    fn taken(&self) -> Report {
+    fn ms(&self) -> u32 {
+        self.started.elapsed().as_millis() as u32
+    }
+
+    fn note_gap(&mut self, last_tick: u32, now: u32) {
+        let gap_ms = now.saturating_sub(last_tick.max(self.began));
+        self.gaps.saturating_record(u64::from(gap_ms) * 1_000);
+    }
+
+    fn taken(&mut self) -> Report {
+        let now = self.ms();
+        for index in 0..self.sockets.len() {
+            if let Some(last_tick) = self.sockets[index].as_ref().map(|socket| socket.last_tick) {
+                self.note_gap(last_tick, now);
+            }
+        }
         Report {
             open: self.open,
             lost: self.lost,
             connect_s: self.report.connect_s,
-            cpu_s: super::cpu_of(std::process::id())
-                .unwrap_or_default()
-                .as_secs_f64(),
+            cpu_s: cpu_of(std::process::id()).unwrap_or_default().as_secs_f64(),
             frames: self.report.frames,
             bytes: self.report.bytes,
             went_back: self.report.went_back,
             personal: self.report.personal,
-            delays: self
-                .delays
-                .iter_recorded()
-                .map(|value| (value.value_iterated_to(), value.count_at_value()))
-                .collect(),
+            delays: pairs(&self.delays),
+            ages: pairs(&self.ages),
+            gaps: pairs(&self.gaps),
+            began_us: self.report.began_us,
+            told: pairs(&self.told),
         }
     }
 
@@ -178,7 +242,7 @@ impl Client {
     fn connect(&mut self) -> Result<()> {
         let began = Instant::now();
         while self.open + self.lost < self.options.sockets {
-            while self.pending < CONNECTS_AT_ONCE && self.sockets.len() < self.options.sockets {
+            while self.pending < self.options.at_once && self.sockets.len() < self.options.sockets {
                 self.dial(self.sockets.len())?;
             }
             self.turn(50)?;
@@ -224,7 +288,9 @@ impl Client {
         self.sockets.push(Some(Socket {
             stream,
             stage: Stage::Upgrading,
-            number,
+            number: number as u32,
+            was_told: false,
+            last_tick: 0,
             part: Vec::new(),
             seen: 0,
         }));
@@ -365,10 +431,23 @@ impl Client {
                 if seq <= socket.seen {
                     self.report.went_back += 1;
                 }
-                socket.seen = seq;
                 // The numbers of the bench's own ticks are times.
-                if seq > RemoteEnd::FIRST_TIME_US {
-                    self.delays.saturating_record(now_us().saturating_sub(seq).max(1));
+                if seq > FIRST_TIME_US {
+                    let now = now_us();
+                    self.delays.saturating_record(now.saturating_sub(seq).max(1));
+                    if socket.seen > FIRST_TIME_US {
+                        self.ages
+                            .saturating_record(now.saturating_sub(socket.seen).max(1));
+                    }
+                }
+                socket.seen = seq;
+                let now = self.ms();
+                self.note_gap(socket.last_tick, now);
+                socket.last_tick = now;
+                if !socket.was_told && self.verdict.sold_out(payload) {
+                    socket.was_told = true;
+                    let after = now_us().saturating_sub(self.report.began_us);
+                    self.told.saturating_record(after.max(1));
                 }
             }
             return Ok(true);
@@ -401,6 +480,13 @@ impl Client {
         }
         Ok(true)
     }
+}
+
+fn pairs(times: &Histogram<u64>) -> Vec<(u64, u64)> {
+    let recorded = times.iter_recorded();
+    recorded
+        .map(|value| (value.value_iterated_to(), value.count_at_value()))
+        .collect()
 }
 
 fn say(socket: &mut Socket, command: Command) -> Result<bool> {

@@ -49,11 +49,11 @@ pub async fn run(
                 app.hub.stake(&caller.shopper, sale.id, |stake| {
                     *stake = Stake {
                         place: None,
-                        hold: Some(HeldStake {
+                        hold: Some(Box::new(HeldStake {
                             command,
                             quantity,
                             until,
-                        }),
+                        })),
                     };
                 });
                 app.live

@@ -59,11 +59,11 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
             .as_ref()
             .filter(|record| record.state == RecordState::Held)
             .and_then(|record| {
-                Some(HeldStake {
+                Some(Box::new(HeldStake {
                     command: record.command?,
                     quantity: record.quantity,
                     until: record.until,
-                })
+                }))
             });
     });
     let entry = match (stands, &record) {

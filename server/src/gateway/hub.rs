@@ -6,7 +6,7 @@ use crate::{
     app::App,
     auth::Caller,
     config::Limits,
-    live::{LiveMessage, News},
+    live::{self, LiveMessage, News},
     sale::{Sale, Stake},
     stock::{self, Keys},
     telemetry::name,
@@ -20,6 +20,7 @@ use governor::{
     DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
+use smallvec::SmallVec;
 use std::{
     net::IpAddr,
     num::NonZeroU32,
@@ -37,8 +38,6 @@ use tokio_util::sync::CancellationToken;
 const BACKLOG: usize = 4_096;
 /// How often unwatched sales are unsubscribed, and people looking are counted.
 const SWEEP: Duration = Duration::from_secs(20);
-/// Shoppers counted in one call.
-const ACTIVE_CHUNK: usize = 1_000;
 
 /// A tick, with the frame that is the same for every watcher.
 #[derive(Debug)]
@@ -68,7 +67,8 @@ impl Channel {
 /// A shopper with a socket here.
 #[derive(Default)]
 struct Present {
-    sockets: Vec<SocketRef>,
+    /// Mostly one.
+    sockets: SmallVec<[SocketRef; 1]>,
     /// The device that the newest socket has named.
     device: Option<DeviceId>,
     stakes: Vec<(SaleId, Stake)>,
@@ -78,6 +78,8 @@ struct Present {
 type Wanted = (SaleId, oneshot::Sender<()>);
 
 pub struct Hub {
+    /// Names this gateway among all.
+    id: u64,
     subscriber: SubscriberClient,
     keys: Keys,
     sales: DashMap<SaleId, Channel>,
@@ -116,21 +118,27 @@ impl Drop for Place {
 /// A socket's entry among its shopper's; taken out when dropped.
 pub struct Registration {
     app: Arc<App>,
-    shopper: ShopperId,
+    caller: Arc<Caller>,
     socket: SocketRef,
+}
+
+impl Registration {
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let shoppers = &self.app.hub.shoppers;
-        if let Some(mut present) = shoppers.get_mut(&self.shopper) {
+        let (shoppers, shopper) = (&self.app.hub.shoppers, &self.caller.shopper);
+        if let Some(mut present) = shoppers.get_mut(shopper) {
             present.sockets.retain(|socket| *socket != self.socket);
         }
-        let gone = shoppers.remove_if(&self.shopper, |_, present| present.sockets.is_empty());
+        let gone = shoppers.remove_if(shopper, |_, present| present.sockets.is_empty());
         // Whoever stands in line is away now, unless another gateway has a socket of theirs (see LiveMessage::Parked).
         let stakes = gone.map(|(_, present)| present.stakes).unwrap_or_default();
         for (sale, _) in stakes.into_iter().filter(|(_, stake)| stake.place.is_some()) {
-            if let Err(error) = self.app.stock.go_away(sale, self.shopper.clone()) {
+            if let Err(error) = self.app.stock.go_away(sale, shopper.clone()) {
                 tracing::debug!(%sale, %error, "an absent shopper is not marked");
             }
         }
@@ -147,6 +155,7 @@ impl Hub {
         subscriber.manage_subscriptions();
         let (wanted, wanted_rx) = mpsc::unbounded_channel();
         Ok(Self {
+            id: rand::random(),
             subscriber,
             keys,
             sales: DashMap::new(),
@@ -225,11 +234,10 @@ impl Hub {
     }
 
     /// Puts a socket among its shopper's. If there are too many, the oldest is closed: the newest is the one in use.
-    pub fn register(app: &Arc<App>, caller: &Caller, socket: SocketRef) -> Registration {
+    pub fn register(app: &Arc<App>, caller: &Arc<Caller>, socket: SocketRef) -> Registration {
         let hub = &app.hub;
         let mut present = hub.shoppers.entry(caller.shopper.clone()).or_default();
         present.device = caller.device.clone().or(present.device.take());
-        present.sockets.reserve_exact(1);
         present.sockets.push(socket);
         while present.sockets.len() > hub.per_shopper {
             let oldest = present.sockets.remove(0);
@@ -238,7 +246,7 @@ impl Hub {
         drop(present);
         Registration {
             app: app.clone(),
-            shopper: caller.shopper.clone(),
+            caller: caller.clone(),
             socket,
         }
     }
@@ -360,11 +368,11 @@ impl Hub {
         }
     }
 
-    fn deliver_news(&self, news: &News) {
-        let Some(present) = self.shoppers.get(&news.shopper) else {
+    fn deliver_news(&self, news: &News<'_>) {
+        let Some(present) = self.shoppers.get(news.shopper) else {
             return;
         };
-        let frame = text_frame(news.frame.get().to_owned());
+        let frame = text_frame(news.frame.to_owned());
         for socket in present
             .sockets
             .iter()
@@ -381,16 +389,24 @@ fn look_into(frame: &str) -> Option<ServerMessage> {
     worth.then(|| serde_json::from_str(frame).ok()).flatten()
 }
 
-/// News for one shopper who may have sockets here.
-fn receive_news(app: &Arc<App>, news: &News) {
-    if let Some(message) = look_into(news.frame.get()) {
-        app.hub.note_end_of_place(&news.shopper, &message);
+/// News for one shopper, which every gateway gets: most of them have no socket of theirs, and look no further.
+fn receive_news(app: &Arc<App>, news: &News<'_>) {
+    let Some(shopper) = app
+        .hub
+        .shoppers
+        .get(news.shopper)
+        .map(|present| present.key().clone())
+    else {
+        return;
+    };
+    if let Some(message) = look_into(news.frame) {
+        app.hub.note_end_of_place(&shopper, &message);
         // The end of a hold from before a loss, and its shopper was given a later one, which is lost: that is said instead.
         if let ServerMessage::Hold(hold) = &message
             && hold.state == HoldState::Expired
-            && app.hub.is_holding(&news.shopper, hold.sale, hold.at)
+            && app.hub.is_holding(&shopper, hold.sale, hold.at)
         {
-            let (app, sale, shopper) = (app.clone(), hold.sale, news.shopper.clone());
+            let (app, sale) = (app.clone(), hold.sale);
             tokio::spawn(async move { super::restore::of_shopper(&app, sale, &shopper).await });
             return;
         }
@@ -428,7 +444,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => return,
             Some((sale, done)) = wanted.recv() => {
-                if let Err(error) = hub.subscriber.subscribe(hub.keys.live(sale)).await {
+                if let Err(error) = live::subscribe(&hub.subscriber, hub.keys.live(sale)).await {
                     tracing::warn!(%sale, %error, "cannot subscribe; it is tried again on reconnect");
                 }
                 let _ = done.send(());
@@ -457,6 +473,7 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
     match LiveMessage::parse(&text) {
         Some(LiveMessage::Tick(tick, frame, life)) => {
             look_after(app, tick.sale, life).await;
+            note_lag(app, &tick).await;
             app.hub.deliver_tick(tick, frame);
         }
         Some(LiveMessage::News(news)) => news.iter().for_each(|item| receive_news(app, item)),
@@ -486,6 +503,14 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
     }
 }
 
+/// How long a tick was on its way, by Redis' clock as far as it is known here.
+async fn note_lag(app: &App, tick: &Tick) {
+    if let Ok(now) = app.stock.clock().await {
+        let lag = Duration::from_millis(now.saturating_sub(tick.now));
+        metrics::histogram!(name::TICK_RECEIVED).record(lag);
+    }
+}
+
 async fn unsubscribe_unwatched(hub: &Hub) {
     let idle: Vec<SaleId> = hub
         .sales
@@ -499,19 +524,21 @@ async fn unsubscribe_unwatched(hub: &Hub) {
             .sales
             .remove_if(&sale, |_, channel| !channel.watched())
             .is_some()
-            && let Err(error) = hub.subscriber.unsubscribe(hub.keys.live(sale)).await
+            && let Err(error) = live::unsubscribe(&hub.subscriber, hub.keys.live(sale)).await
         {
             tracing::debug!(%sale, %error, "cannot unsubscribe");
         }
     }
 }
 
-/// Tells Redis who looks at a sale, for the operator's number of people looking.
-pub async fn mark_active(app: &App, sale: SaleId, shoppers: Vec<String>) {
-    let Ok(now) = app.stock.now().await else { return };
-    for chunk in shoppers.chunks(ACTIVE_CHUNK) {
-        if let Err(error) = app.stock.mark_active(sale, now / 60_000, chunk.to_vec()).await {
-            return tracing::debug!(%error, "cannot count people looking");
-        }
+/// Tells Redis how many look at a sale through a shard of this gateway, for the operator's number of people looking.
+pub async fn mark_active(app: &App, sale: SaleId, shard: usize, people: usize) {
+    let part = format!("{:016x}.{shard}", app.hub.id);
+    let marked = async {
+        let minute = app.stock.now().await? / 60_000;
+        app.stock.mark_active(sale, minute, part, people as u64).await
+    };
+    if let Err(error) = marked.await {
+        tracing::debug!(%error, "cannot count people looking");
     }
 }

@@ -13,14 +13,17 @@ use hyper_util::{
 };
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
+    io,
     net::{SocketAddr, TcpListener as StdListener},
     pin::pin,
     time::Duration,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 
+/// Connections that wait to be accepted, at most; the system may allow fewer (net.core.somaxconn).
+const BACKLOG: u32 = 4_096;
 /// A request's head, at most.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// A connection whose client has not taken what was sent for this long is dropped.
@@ -29,6 +32,18 @@ const SEND_TIMEOUT_MS: u32 = 30_000;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests in progress may take when the server stops; a client must not be able to hold it up.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Opens the door. A shared one may be open in several processes: the kernel spreads new connections over them.
+pub fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
 
 /// Serves until the server drains.
 pub async fn run(router: Router, listener: StdListener, limits: &Limits, draining: CancellationToken) {

@@ -21,6 +21,7 @@ use axum::{
     routing::get_service,
 };
 use flashsale_protocol::{Code, MAX_FRAME_BYTES};
+pub use listen::bind;
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tower::ServiceBuilder;
@@ -190,8 +191,9 @@ fn common() -> impl tower::Layer<
 pub struct Threads(Option<Runtime>);
 
 impl Threads {
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start(count: usize) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(count)
             .thread_name("gateway")
             .enable_all()
             .build()?;

@@ -6,16 +6,19 @@ use crate::{
     command::{self, command_id_now},
     error::{Error, Result},
     sale::{HeldStake, PlaceStake, Sale, Stake},
-    stock::{How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
+    stock::{At, How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
 };
 use flashsale_protocol::{
     DeviceId, Entry, EntryState, Hold, HoldState, Phase, Reason, SaleId, ServerMessage, ShopperId,
 };
 use futures_util::{StreamExt, stream};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Shoppers that are looked after at the same time: enough to fill the batches.
 const AT_ONCE: usize = 512;
+/// Looks at one shopper: what they have may change meanwhile, and Redis may fail once more.
+const ATTEMPTS: usize = 5;
+const ATTEMPT_EVERY: Duration = Duration::from_millis(200);
 
 pub async fn run(app: Arc<App>, sale: SaleId) {
     let sale = match app.find_sale(sale).await {
@@ -25,55 +28,66 @@ pub async fn run(app: Arc<App>, sale: SaleId) {
     };
     let (app, sale) = (&app, &sale);
     stream::iter(app.hub.stakes(sale.id))
-        .for_each_concurrent(AT_ONCE, |(shopper, stake)| async move {
-            try_restore(app, sale, &shopper, stake).await;
+        .for_each_concurrent(AT_ONCE, |(shopper, _)| async move {
+            try_restore(app, sale, &shopper).await;
         })
         .await;
 }
 
 /// The same for one shopper.
 pub async fn of_shopper(app: &App, sale: SaleId, shopper: &ShopperId) {
-    let Some(stake) = app.hub.stake_of(shopper, sale) else {
-        return;
-    };
     match app.find_sale(sale).await {
-        Ok(Some(sale)) => try_restore(app, &sale, shopper, stake).await,
+        Ok(Some(sale)) => try_restore(app, &sale, shopper).await,
         Ok(None) => {}
         Err(error) => tracing::warn!(%sale, %error, "cannot look after what was lost"),
     }
 }
 
-async fn try_restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) {
-    if let Err(error) = restore(app, sale, shopper, stake).await {
-        tracing::warn!(%shopper, %error, "what a shopper had is not restored");
+async fn try_restore(app: &App, sale: &Sale, shopper: &ShopperId) {
+    for attempt in 1..=ATTEMPTS {
+        match restore(app, sale, shopper).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) if attempt == ATTEMPTS => {
+                tracing::warn!(%shopper, %error, "what a shopper had is not restored");
+            }
+            Err(error) => {
+                tracing::debug!(%shopper, %error, "what a shopper had is not restored yet");
+                tokio::time::sleep(ATTEMPT_EVERY).await;
+            }
+        }
     }
 }
 
-async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> Result<()> {
+/// False: what they have has changed meanwhile, and is to be looked at again.
+async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
+    let Some(stake) = app.hub.stake_of(shopper, sale.id) else {
+        return Ok(true);
+    };
     let at = sale.lane_of(shopper);
     let (person, stands) = tokio::try_join!(
         app.stock.person(at, shopper.clone()),
         app.stock.place(sale.id, shopper.clone())
     )?;
     if app.hub.stake_of(shopper, sale.id).as_ref() != Some(&stake) {
-        // They are acting: what they are told in answer is newer.
-        return Ok(());
+        // What they did, and were told in answer, is newer.
+        return Ok(false);
     }
-    let (now, record) = (person.now, person.value.record);
+    let (now, record, held_before) = (person.now, person.value.record, stake.hold.as_deref().copied());
     // What Redis has now may be older than what its shopper has seen: an earlier hold of theirs, from before the loss.
     if let Some(held) = record.as_ref().filter(|record| record.state == RecordState::Held) {
-        if stake.hold.map(|hold| hold.command) != held.command {
-            tell_held_again(app, sale, shopper, stake.hold, held, now);
+        if held_before.map(|hold| hold.command) != held.command {
+            tell_held_again(app, sale, shopper, held_before, held, now);
         }
-        return Ok(());
+        return Ok(true);
     }
     let is_in = |state| record.as_ref().is_some_and(|record| record.state == state);
     if is_in(RecordState::Ordering) {
-        return Ok(());
+        return Ok(true);
     }
     let stands = stands.value.value;
     // Unless it has ended as it should, and Redis knows.
-    let lost = stake.hold.filter(|hold| {
+    let lost = held_before.filter(|hold| {
         let known = record.as_ref().and_then(|record| record.command);
         hold.until > now && known != Some(hold.command)
     });
@@ -81,7 +95,7 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         // Before an earlier claim or place of theirs that Redis still has: that was used for the hold.
         (Some(hold), _) => {
             if person.value.bought > 0 && is_ordered(app, sale, shopper, hold).await? {
-                return Ok(());
+                return Ok(true);
             }
             let is_back = regain(app, sale, shopper, hold, now).await?;
             if is_back && stands != Stands::Nowhere {
@@ -95,7 +109,7 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId, stake: Stake) -> R
         }
         _ => {}
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether a hold has become an order, at another gateway.
@@ -103,6 +117,11 @@ async fn is_ordered(app: &App, sale: &Sale, shopper: &ShopperId, hold: HeldStake
     let orders = app.store.orders_of(shopper, Some(sale.id)).await?;
     let command = hold.command.to_string();
     Ok(orders.iter().any(|order| order.hold_command == command))
+}
+
+/// A moment after `lost_at`. Whoever hears of two ends and beginnings at one moment takes the end for the last word.
+fn after(lost_at: u64, now: u64) -> u64 {
+    now.max(lost_at + 1)
 }
 
 /// The hold that its shopper knows is gone, and another of theirs is there: both are said.
@@ -122,16 +141,18 @@ fn tell_held_again(
         });
     }
     app.hub.stake(shopper, sale.id, |stake| {
-        stake.hold = held.command.map(|command| HeldStake {
-            command,
-            quantity: held.quantity,
-            until: held.until,
+        stake.hold = held.command.map(|command| {
+            Box::new(HeldStake {
+                command,
+                quantity: held.quantity,
+                until: held.until,
+            })
         });
     });
     tell(Hold {
         expires_at: held.until,
         reason: Some(Reason::Restored),
-        ..Hold::ended(sale.id, HoldState::Held, held.quantity, now)
+        ..Hold::ended(sale.id, HoldState::Held, held.quantity, after(now, now))
     });
 }
 
@@ -140,8 +161,8 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
     // The loss may be noticed twice at a time, by the sale's new life and by news from the old one.
     let mut is_noticed = false;
     app.hub.stake(shopper, sale.id, |stake| {
-        is_noticed = stake.hold != Some(lost);
-        stake.hold = stake.hold.filter(|_| is_noticed);
+        is_noticed = stake.hold.as_deref() != Some(&lost);
+        stake.hold.take_if(|_| !is_noticed);
     });
     if is_noticed {
         return Ok(false);
@@ -162,7 +183,7 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
         command,
         device,
     };
-    let answer = app.stock.reserve(sale.lane_of(shopper), item).await?;
+    let answer = insist(app, sale, shopper, item).await?;
     let Reserved::Ok {
         quantity,
         until,
@@ -173,18 +194,37 @@ async fn regain(app: &App, sale: &Sale, shopper: &ShopperId, lost: HeldStake, no
         return Ok(false);
     };
     app.hub.stake(shopper, sale.id, |stake| {
-        stake.hold = Some(HeldStake {
+        stake.hold = Some(Box::new(HeldStake {
             command,
             quantity,
             until,
-        });
+        }));
     });
     tell(Hold {
         expires_at: until,
         reason: Some(Reason::Restored),
-        ..Hold::ended(sale.id, HoldState::Held, quantity, answer.now)
+        ..Hold::ended(sale.id, HoldState::Held, quantity, after(now, answer.now))
     });
     Ok(true)
+}
+
+/// Redis may fail once more, and the lane begin yet another life: the one attempt is one that is answered.
+async fn insist(app: &App, sale: &Sale, shopper: &ShopperId, item: Reserve) -> Result<At<Reserved>> {
+    let mut at = sale.lane_of(shopper);
+    let mut attempt = 1;
+    loop {
+        match app.stock.reserve(at, item.clone()).await {
+            Err(error) if attempt < ATTEMPTS => {
+                tracing::debug!(%shopper, %error, "a lost hold is asked for again");
+                attempt += 1;
+                tokio::time::sleep(ATTEMPT_EVERY).await;
+                if let Ok(Some(sale)) = app.find_sale(sale.id).await {
+                    at = sale.lane_of(shopper);
+                }
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// The place is gone: it is given back as it was.

@@ -22,6 +22,7 @@ use fred::{
 };
 use sha2::{Digest, Sha256};
 use std::{
+    collections::HashMap,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -809,23 +810,34 @@ impl Stock {
         Ok(answer.first().is_some_and(|word| word == "yes"))
     }
 
-    /// Counts people looking at a sale in this minute.
-    pub async fn mark_active(&self, sale: SaleId, minute: u64, shoppers: Vec<String>) -> Result<()> {
+    /// Notes how many look at a sale in this minute through one part of a gateway. One number, whatever it is: people are
+    /// not named, so whoever looks through two gateways is counted twice.
+    pub async fn mark_active(&self, sale: SaleId, minute: u64, part: String, people: u64) -> Result<()> {
         const LIFE_S: i64 = 180;
-        let key = self.runner.keys.sale("active_users", sale) + &format!(":{minute}");
-        let _: () = self.runner.client.pfadd(&key, shoppers).await?;
-        let _: () = self.runner.client.expire(&key, LIFE_S, None).await?;
+        let (client, key) = (&self.runner.client, self.active_key(sale, minute));
+        let _: () = client.hset(&key, (part, people)).await?;
+        let _: () = client.expire(&key, LIFE_S, None).await?;
         Ok(())
     }
 
     /// People who looked at a sale in this minute or the one before.
     pub async fn active_users(&self, sale: SaleId, minute: u64) -> Result<u64> {
-        let key = |minute: u64| self.runner.keys.sale("active_users", sale) + &format!(":{minute}");
-        Ok(self
-            .runner
-            .client
-            .pfcount(vec![key(minute.saturating_sub(1)), key(minute)])
-            .await?)
+        let client = &self.runner.client;
+        let (before, now) = (minute.saturating_sub(1), minute);
+        let (before, now): (HashMap<String, u64>, HashMap<String, u64>) = tokio::try_join!(
+            client.hgetall(self.active_key(sale, before)),
+            client.hgetall(self.active_key(sale, now)),
+        )?;
+        let mut parts = before;
+        for (part, people) in now {
+            let most = parts.entry(part).or_default();
+            *most = people.max(*most);
+        }
+        Ok(parts.values().sum())
+    }
+
+    fn active_key(&self, sale: SaleId, minute: u64) -> String {
+        self.runner.keys.sale("active_users", sale) + &format!(":{minute}")
     }
 
     // ------------------------------------------------------------------------------------------------------- batchers

@@ -13,7 +13,10 @@ use reqwest::{
     header::{CONTENT_TYPE, HeaderMap},
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -32,7 +35,15 @@ pub struct World {
     pub server: Server,
     pub http: reqwest::Client,
     pub database_url: String,
+    /// What the server was started with, but for its address.
+    args: Vec<String>,
     _scratch: tempfile::TempDir,
+}
+
+async fn start(args: &[String], listen: &str) -> Server {
+    let listen = ["--listen".to_owned(), listen.to_owned()];
+    let serve = Cli::parse_from(args.iter().chain(&listen)).serve;
+    Server::start(serve).await.expect("the server starts")
 }
 
 pub fn command_id() -> CommandId {
@@ -47,9 +58,7 @@ impl World {
     pub async fn with(flags: &[&str]) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let name = format!("t_{:016x}", rand::random::<u64>());
-        let mut args: Vec<String> = ["it", "--listen", "127.0.0.1:0", "--database-connections", "4"]
-            .map(String::from)
-            .into();
+        let mut args: Vec<String> = ["it", "--database-connections", "4"].map(String::from).into();
         args.extend(["--data-dir".into(), scratch.path().display().to_string()]);
         args.extend(["--redis-prefix".into(), format!("{name}:")]);
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));
@@ -63,19 +72,26 @@ impl World {
                 .await
                 .expect("a database");
             let own = database.replacen("/flashsale?", &format!("/{name}?"), 1);
-            args.extend(["--database-url".into(), own.clone(), "--redis-url".into(), redis]);
+            args.extend(["--database-url".into(), own.clone()]);
+            if !flags.contains(&"--redis-url") {
+                args.extend(["--redis-url".into(), redis]);
+            }
             own
         } else {
             flashsale::embedded::urls(scratch.path()).expect("a folder").0
         };
-        let serve = Cli::parse_from(args).serve;
-        let server = Server::start(serve).await.expect("the server starts");
         Self {
-            server,
+            server: start(&args, "127.0.0.1:0").await,
             http: reqwest::Client::new(),
             database_url,
+            args,
             _scratch: scratch,
         }
+    }
+
+    /// Another server of the same platform.
+    pub async fn another(&self, listen: &str) -> Server {
+        start(&self.args, listen).await
     }
 
     pub fn token(&self, who: &str, role: Role) -> String {
@@ -195,13 +211,7 @@ impl World {
 
     /// A socket that has said nothing yet.
     pub async fn stranger(&self) -> Client {
-        let (stream, _) = connect_async(format!("ws://{}/ws", self.server.address))
-            .await
-            .expect("connects");
-        Client {
-            stream,
-            events: Vec::new(),
-        }
+        Client::connect(self.server.address).await
     }
 }
 
@@ -235,6 +245,16 @@ pub struct Client {
 }
 
 impl Client {
+    pub async fn connect(server: SocketAddr) -> Self {
+        let (stream, _) = connect_async(format!("ws://{server}/ws"))
+            .await
+            .expect("connects");
+        Self {
+            stream,
+            events: Vec::new(),
+        }
+    }
+
     pub async fn send(&mut self, text: &str) {
         self.stream.send(Message::text(text)).await.expect("sends");
     }

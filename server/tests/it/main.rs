@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod draw;
 mod draw_file;
+mod gateways;
 mod harness;
 mod leftover;
 mod line;

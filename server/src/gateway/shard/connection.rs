@@ -4,22 +4,25 @@
 use super::{
     inbound::{Heard, Inbound, Turn},
     outbox::Outbox,
+    rate::Rate,
 };
 use crate::{
     auth::Caller,
     config::Limits,
-    gateway::hub::{Place, Registration, at_least_one, too_many},
+    gateway::hub::{Place, Registration},
     telemetry::name,
 };
 use flashsale_protocol::{
     CloseCode, Code, CommandId, Malformed, Outcome, Reject, Request, SaleId, ServerMessage,
 };
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use smallvec::SmallVec;
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash, Hasher},
     io::Read,
     net::{Shutdown, TcpStream},
+    num::NonZeroU64,
+    os::fd::{AsRawFd, RawFd},
     sync::Arc,
 };
 use tokio_tungstenite::tungstenite::{
@@ -41,49 +44,51 @@ const MAX_OWED_BYTES: usize = 256 * 1024;
 /// How long a client may take to answer a close.
 const CLOSE_TIMEOUT_MS: u64 = 2_000;
 
-/// Times are ms since the shard's start.
+/// Times are ms since the shard's start, which was at 1.
 pub struct Connection {
     pub id: u64,
     pub stream: TcpStream,
-    pub session: Option<Session>,
-    pub watched: Vec<Watched>,
-    /// Events that came before the welcome was sent.
-    pub early: Vec<Bytes>,
     /// A command is being carried out: the next one waits.
     pub running: bool,
+    /// Whether the rounds of ticks write to its socket: kept like [`Connection::keeps_up`] by the shard.
+    pub in_rounds: bool,
+    pub standing: Standing,
+    /// Mostly one.
+    pub watched: SmallVec<[Watched; 1]>,
     /// In which slot of the wheel the connection stands.
     pub armed: u64,
-    /// Told to move; closed at this time.
-    pub leaves_at: Option<u64>,
     inbound: Inbound,
     outbox: Outbox,
-    rate: DefaultDirectRateLimiter,
+    rate: Rate,
     offences: u32,
-    remembered: VecDeque<(CommandId, u64)>,
-    opened: u64,
+    /// Digests of command ids, and of what was asked under them.
+    remembered: VecDeque<(u64, u64)>,
     heard: u64,
     /// Since when a message is unfinished.
-    unfinished: Option<u64>,
+    unfinished: Option<NonZeroU64>,
     /// Since when the client takes nothing of what it is owed.
-    blocked: Option<u64>,
+    blocked: Option<NonZeroU64>,
     /// Since when the connection is being closed.
-    closing: Option<u64>,
+    closing: Option<NonZeroU64>,
     _place: Place,
 }
 
-pub struct Session {
-    pub caller: Arc<Caller>,
-    /// Held for as long as the socket counts among its shopper's.
-    pub _registration: Registration,
+/// How far a client has come.
+pub enum Standing {
+    /// Has not said hello; or is being closed.
+    Stranger {
+        opened: u64,
+        /// Events that came before the welcome was sent.
+        early: Vec<Bytes>,
+    },
+    Known(Registration),
 }
 
 /// A sale that a connection watches.
 pub struct Watched {
     pub sale: SaleId,
     /// Where the connection stands among the sale's watchers in this shard.
-    pub at: usize,
-    /// The newest tick that this client has seen: in a state or by itself.
-    pub seen: u64,
+    pub at: u32,
 }
 
 /// How a connection ends.
@@ -107,29 +112,36 @@ pub enum Next {
 }
 
 impl Connection {
-    pub fn new(id: u64, stream: TcpStream, read: Vec<u8>, place: Place, limits: &Limits, now: u64) -> Self {
-        let quota = Quota::per_second(at_least_one(limits.commands_per_s))
-            .allow_burst(at_least_one(limits.command_burst));
+    pub fn new(id: u64, stream: TcpStream, read: Vec<u8>, place: Place, now: u64) -> Self {
         Self {
             id,
             stream,
-            session: None,
-            watched: Vec::new(),
-            early: Vec::new(),
             running: false,
+            in_rounds: true,
+            standing: Standing::Stranger {
+                opened: now,
+                early: Vec::new(),
+            },
+            watched: SmallVec::new(),
             armed: 0,
-            leaves_at: None,
             inbound: Inbound::new(read),
             outbox: Outbox::default(),
-            rate: RateLimiter::direct(quota),
+            rate: Rate::default(),
             offences: 0,
             remembered: VecDeque::new(),
-            opened: now,
             heard: now,
             unfinished: None,
             blocked: None,
             closing: None,
             _place: place,
+        }
+    }
+
+    /// Who it is; None before hello.
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
+        match &self.standing {
+            Standing::Stranger { .. } => None,
+            Standing::Known(registration) => Some(registration.caller()),
         }
     }
 
@@ -155,7 +167,7 @@ impl Connection {
                 Heard::Later => Some(Next::Later),
                 Heard::Failed(error) => return Err(end_of(&error)),
             };
-            self.unfinished = self.inbound.is_busy().then(|| self.unfinished.unwrap_or(now));
+            self.unfinished = since(self.inbound.is_busy(), self.unfinished, now);
             if let Some(next) = next {
                 return Ok(next);
             }
@@ -170,7 +182,7 @@ impl Connection {
                 .offence(None, Code::BinaryFrame.into(), limits, now)
                 .map(|()| None),
             // Pings are answered by the protocol engine; they count as commands do.
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => match self.rate.check() {
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => match self.rate.check(limits, now) {
                 Ok(()) => Ok(None),
                 Err(_) => self.count_offence(limits).map(|()| None),
             },
@@ -179,9 +191,9 @@ impl Connection {
     }
 
     fn request(&mut self, text: &str, limits: &Limits, now: u64) -> Result<Option<Request>, End> {
-        let refused = if let Err(not_until) = self.rate.check() {
+        let refused = if let Err(wait_ms) = self.rate.check(limits, now) {
             let id = Request::parse(text).ok().map(|request| request.id);
-            (id, too_many(Code::TooManyCommands, &not_until))
+            (id, Reject::new(Code::TooManyCommands).after_ms(wait_ms))
         } else {
             match Request::parse(text) {
                 Ok(request) if self.reused(&request) => (Some(request.id), Code::CommandIdReused.into()),
@@ -195,16 +207,16 @@ impl Connection {
 
     /// Whether this id has come before with other contents. What it had then is remembered as a digest.
     fn reused(&mut self, request: &Request) -> bool {
-        let mut hasher = DefaultHasher::new();
-        request.command.hash(&mut hasher);
-        let digest = hasher.finish();
-        if let Some((_, known)) = self.remembered.iter().find(|(id, _)| *id == request.id) {
-            return *known != digest;
+        let (id, command) = (digest(&request.id), digest(&request.command));
+        if let Some((_, known)) = self.remembered.iter().find(|(known, _)| *known == id) {
+            return *known != command;
         }
         if self.remembered.len() == REMEMBERED_COMMANDS {
             self.remembered.pop_front();
         }
-        self.remembered.push_back((request.id, digest));
+        // Most shoppers ask for two or three things in all.
+        self.remembered.reserve_exact(1);
+        self.remembered.push_back((id, command));
         false
     }
 
@@ -246,6 +258,17 @@ impl Connection {
         Ok(())
     }
 
+    /// A round has written the beginning of a tick past the connection: what is left of it goes first from now on.
+    pub fn finish(&mut self, rest: &[u8], now: u64) -> Result<(), End> {
+        self.outbox.owe(rest);
+        self.flush(now)
+    }
+
+    /// Where ticks are written while nothing is owed.
+    pub fn socket(&self) -> Option<RawFd> {
+        self.keeps_up().then(|| self.stream.as_raw_fd())
+    }
+
     /// The socket takes bytes again.
     pub fn flush(&mut self, now: u64) -> Result<(), End> {
         let before = self.outbox.len();
@@ -264,7 +287,7 @@ impl Connection {
     }
 
     fn note_blocked(&mut self, now: u64) {
-        self.blocked = (!self.outbox.is_empty()).then(|| self.blocked.unwrap_or(now));
+        self.blocked = since(!self.outbox.is_empty(), self.blocked, now);
     }
 
     pub fn reply(&mut self, id: Option<CommandId>, reject: Reject, now: u64) -> Result<(), End> {
@@ -310,9 +333,12 @@ impl Connection {
                 return false;
             }
         }
-        self.session = None;
+        self.standing = Standing::Stranger {
+            opened: now,
+            early: Vec::new(),
+        };
         self.inbound = Inbound::default();
-        self.closing = Some(now);
+        self.closing = NonZeroU64::new(now);
         self.finish_sending();
         true
     }
@@ -325,21 +351,24 @@ impl Connection {
 
     // ---------------------------------------------------------------------------------------------------------- timing
 
-    /// The next time at which the connection has to be looked at. `wall` is what the tokens' clock says now.
-    pub fn deadline(&self, limits: &Limits, now: u64, wall: u64) -> u64 {
+    /// The next time at which the connection has to be looked at. `leaves_at` is when everybody leaves at the latest, `wall`
+    /// what the tokens' clock says now.
+    pub fn deadline(&self, limits: &Limits, leaves_at: Option<u64>, now: u64, wall: u64) -> u64 {
         if let Some(since) = self.closing {
-            return since + CLOSE_TIMEOUT_MS;
+            return since.get() + CLOSE_TIMEOUT_MS;
         }
-        let first = match &self.session {
-            None => self.opened + limits.hello_timeout_ms,
-            Some(session) => {
-                let token_left = session.caller.expires_at.saturating_sub(wall);
+        let first = match &self.standing {
+            Standing::Stranger { opened, .. } => opened + limits.hello_timeout_ms,
+            Standing::Known(registration) => {
+                let token_left = registration.caller().expires_at.saturating_sub(wall);
                 (self.heard + limits.idle_timeout_ms).min(now + token_left)
             }
         };
-        let blocked = self.blocked.map(|since| since + limits.write_timeout_ms);
-        let unfinished = self.unfinished.map(|since| since + limits.message_timeout_ms);
-        let leaves = self.leaves_at.filter(|_| !self.running);
+        let blocked = self.blocked.map(|since| since.get() + limits.write_timeout_ms);
+        let unfinished = self
+            .unfinished
+            .map(|since| since.get() + limits.message_timeout_ms);
+        let leaves = leaves_at.filter(|_| !self.running);
         [blocked, unfinished, leaves]
             .into_iter()
             .flatten()
@@ -347,32 +376,38 @@ impl Connection {
     }
 
     /// Whether a deadline has passed.
-    pub fn timed_out(&self, limits: &Limits, now: u64, wall: u64) -> Option<End> {
+    pub fn timed_out(&self, limits: &Limits, leaves_at: Option<u64>, now: u64, wall: u64) -> Option<End> {
         let over = |since: u64, ms: u64| now >= since + ms;
-        if let Some(since) = self.closing {
-            return over(since, CLOSE_TIMEOUT_MS).then_some(End::Gone);
+        let too_long = |since: Option<NonZeroU64>, ms| since.is_some_and(|since| over(since.get(), ms));
+        if self.closing.is_some() {
+            return too_long(self.closing, CLOSE_TIMEOUT_MS).then_some(End::Gone);
         }
-        let code = match &self.session {
-            None if over(self.opened, limits.hello_timeout_ms) => Some(CloseCode::HelloTimeout),
-            Some(session) if session.caller.expires_at <= wall => Some(CloseCode::TokenExpired),
-            Some(_) if over(self.heard, limits.idle_timeout_ms) => Some(CloseCode::Idle),
-            _ if self
-                .blocked
-                .is_some_and(|since| over(since, limits.write_timeout_ms)) =>
-            {
-                Some(CloseCode::TooSlow)
+        let code = match &self.standing {
+            Standing::Stranger { opened, .. } if over(*opened, limits.hello_timeout_ms) => {
+                Some(CloseCode::HelloTimeout)
             }
-            _ if self
-                .unfinished
-                .is_some_and(|since| over(since, limits.message_timeout_ms)) =>
-            {
-                Some(CloseCode::MessageTimeout)
+            Standing::Known(registration) if registration.caller().expires_at <= wall => {
+                Some(CloseCode::TokenExpired)
             }
-            _ if self.leaves_at.is_some_and(|at| now >= at) && !self.running => Some(CloseCode::Draining),
+            Standing::Known(_) if over(self.heard, limits.idle_timeout_ms) => Some(CloseCode::Idle),
+            _ if too_long(self.blocked, limits.write_timeout_ms) => Some(CloseCode::TooSlow),
+            _ if too_long(self.unfinished, limits.message_timeout_ms) => Some(CloseCode::MessageTimeout),
+            _ if leaves_at.is_some_and(|at| now >= at) && !self.running => Some(CloseCode::Draining),
             _ => None,
         };
         code.map(End::Close)
     }
+}
+
+/// Since when something is so: from now on, unless it was so before.
+fn since(is_so: bool, before: Option<NonZeroU64>, now: u64) -> Option<NonZeroU64> {
+    before.or(NonZeroU64::new(now)).filter(|_| is_so)
+}
+
+fn digest(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn end_of(error: &WsError) -> End {

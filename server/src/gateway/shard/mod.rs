@@ -1,25 +1,30 @@
 //! The threads that own the sockets. Each has an epoll instance, a timer wheel and the sockets that were given to it, and
 //! does nothing but move bytes: what needs a store is carried out elsewhere ([`task`]) and comes back by the inbox.
 //!
-//! A tick is one frame for all watchers. It is written straight to each socket in turn; a socket that is still owed
-//! something is passed over, and gets the newest tick when it has caught up. A tick that comes while another is going round
-//! replaces it: under any load a shard sends the newest state that it knows, less often rather than late.
+//! A tick is one frame for all watchers. It is written straight to each socket in turn ([`channel`]); a socket that is still
+//! owed something is passed over, and gets the newest tick when it has caught up. A tick that comes while another is going
+//! round replaces it, and the next round waits for the shard's [`pace`]: under any load a shard sends the newest state that
+//! it knows, less often rather than late.
 
+mod channel;
 mod connection;
 mod inbound;
 mod outbox;
+mod pace;
+mod rate;
 mod task;
 mod wheel;
 
 use super::hub::{Interest, LiveTick, Place, mark_active};
 use crate::{app::App, telemetry::name};
-use connection::{Connection, End, Next, Watched};
-pub use connection::{Session, text_frame};
+use channel::Channel;
+pub use connection::text_frame;
+use connection::{Connection, End, Next, Standing, Watched};
 use flashsale_protocol::{
     CloseCode, Code, Command, CommandId, Done, Outcome, Reject, Request, SaleId, ServerMessage,
 };
 use inbound::Turn;
-use metrics::Counter;
+use metrics::{Counter, Histogram};
 use nix::{
     errno::Errno,
     sys::{
@@ -27,9 +32,10 @@ use nix::{
         eventfd::{EfdFlags, EventFd},
     },
 };
+use pace::Pace;
 use slab::Slab;
 use std::{
-    collections::{HashMap, hash_map},
+    collections::{HashMap, HashSet},
     net::TcpStream,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -57,7 +63,7 @@ const INBOX: u64 = u64::MAX;
 pub struct SocketRef {
     /// Names it among the sockets of all gateways.
     pub id: u64,
-    shard: usize,
+    shard: u32,
     key: u32,
 }
 
@@ -72,7 +78,7 @@ pub enum Mail {
     Announce(SaleId, Bytes),
     Close(SocketRef, CloseCode),
     Tick(Arc<LiveTick>),
-    /// Tell Redis who looks at what.
+    /// Tell Redis how many look at what.
     CountActive,
     /// Tell everybody to move within this many ms.
     Drain(u64),
@@ -108,10 +114,11 @@ impl Inbox {
     }
 
     fn take(&self) -> Vec<Mail> {
-        if self.woken.load(Ordering::Acquire) {
-            let _ = self.bell.read();
-            self.woken.store(false, Ordering::Release);
+        if !self.woken.load(Ordering::Acquire) {
+            return Vec::new();
         }
+        let _ = self.bell.read();
+        self.woken.store(false, Ordering::Release);
         std::mem::take(&mut self.mail.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -156,7 +163,7 @@ impl Shards {
     }
 
     pub fn event(&self, socket: SocketRef, frame: Bytes) {
-        self.inboxes[socket.shard].post(Mail::Event(socket, frame));
+        self.inboxes[socket.shard as usize].post(Mail::Event(socket, frame));
     }
 
     pub fn announce(&self, sale: SaleId, frame: &Bytes) {
@@ -164,7 +171,7 @@ impl Shards {
     }
 
     pub fn close(&self, socket: SocketRef, code: CloseCode) {
-        self.inboxes[socket.shard].post(Mail::Close(socket, code));
+        self.inboxes[socket.shard as usize].post(Mail::Close(socket, code));
     }
 
     pub fn tick(&self, tick: &Arc<LiveTick>) {
@@ -210,17 +217,6 @@ fn run(app: &Arc<App>, inboxes: &Arc<[Inbox]>, index: usize, runtime: &Handle) {
     }
 }
 
-/// A sale's watchers in this shard.
-struct Channel {
-    newest: Option<Arc<LiveTick>>,
-    /// Their keys; each knows where it stands here.
-    watchers: Vec<u32>,
-    /// Where the round stands, and how many watchers it still has to pass.
-    cursor: usize,
-    left: usize,
-    _interest: Interest,
-}
-
 struct Shard {
     app: Arc<App>,
     inboxes: Arc<[Inbox]>,
@@ -229,17 +225,20 @@ struct Shard {
     epoll: Epoll,
     connections: Slab<Connection>,
     channels: HashMap<SaleId, Channel>,
+    pace: Pace,
     wheel: Wheel,
     /// Connections whose turn of reading ended before their bytes did.
     again: Vec<u32>,
     started: Instant,
-    /// ms since the start, as of this round.
+    /// ms since the start, which was at 1, as of this turn.
     now: u64,
     /// Sockets leave at this time at the latest.
     leaves_at: Option<u64>,
     stopping: bool,
     frames: Counter,
     skipped: Counter,
+    round: Histogram,
+    lag: Histogram,
 }
 
 /// Socket ids begin anywhere, so that those of several gateways differ.
@@ -254,6 +253,7 @@ impl Shard {
     fn new(app: Arc<App>, inboxes: Arc<[Inbox]>, index: usize, runtime: Handle) -> nix::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&inboxes[index].bell, EpollEvent::new(EpollFlags::EPOLLIN, INBOX))?;
+        let pace = Pace::new(app.limits.tick_percent, Instant::now());
         Ok(Self {
             app,
             inboxes,
@@ -262,14 +262,17 @@ impl Shard {
             epoll,
             connections: Slab::new(),
             channels: HashMap::new(),
+            pace,
             wheel: Wheel::new(0),
             again: Vec::new(),
             started: Instant::now(),
-            now: 0,
+            now: 1,
             leaves_at: None,
             stopping: false,
             frames: metrics::counter!(name::FRAMES),
             skipped: metrics::counter!(name::TICKS_SKIPPED),
+            round: metrics::histogram!(name::TICK_ROUND),
+            lag: metrics::histogram!(name::TICK_LAG),
         })
     }
 
@@ -281,7 +284,7 @@ impl Shard {
                 Err(Errno::EINTR) => 0,
                 Err(error) => return Err(error),
             };
-            self.now = self.started.elapsed().as_millis() as u64;
+            self.now = self.ms_at(Instant::now());
             for event in &events[..ready] {
                 if event.data() != INBOX {
                     self.ready(event.data() as u32, event.events());
@@ -303,13 +306,19 @@ impl Shard {
         Ok(())
     }
 
+    fn ms_at(&self, now: Instant) -> u64 {
+        1 + (now - self.started).as_millis() as u64
+    }
+
     fn sleep(&self) -> EpollTimeout {
-        let busy = !self.again.is_empty() || self.channels.values().any(|channel| channel.left > 0);
-        if busy {
+        if !self.again.is_empty() || self.pace.is_in_round() {
             return EpollTimeout::ZERO;
         }
-        let now = self.started.elapsed().as_millis() as u64;
-        match self.wheel.sleep_ms(now) {
+        let now = Instant::now();
+        let wheel = self.wheel.sleep_ms(self.ms_at(now));
+        let due = self.channels.values().any(Channel::is_due);
+        let round = due.then(|| self.pace.rest(now).as_millis() as u64);
+        match wheel.into_iter().chain(round).min() {
             // Rounded up: to wake before the slot has passed would be to wake twice.
             Some(ms) => EpollTimeout::try_from(ms + 1).unwrap_or(EpollTimeout::MAX),
             None => EpollTimeout::NONE,
@@ -330,7 +339,8 @@ impl Shard {
                 }
             }
             Mail::Announce(sale, frame) => {
-                let watchers = self.channels.get(&sale).map(|channel| channel.watchers.clone());
+                let watchers: Option<Vec<u32>> =
+                    self.channels.get(&sale).map(|channel| channel.keys().collect());
                 for key in watchers.unwrap_or_default() {
                     self.event(key, frame.clone());
                 }
@@ -341,17 +351,8 @@ impl Shard {
                 }
             }
             Mail::Tick(tick) => {
-                let Some(channel) = self.channels.get_mut(&tick.tick.sale) else {
-                    return;
-                };
-                // The hub's own, taken when the channel was opened, may be newer.
-                if channel
-                    .newest
-                    .as_ref()
-                    .is_none_or(|newest| newest.tick.seq < tick.tick.seq)
-                {
-                    channel.left = channel.watchers.len();
-                    channel.newest = Some(tick);
+                if let Some(channel) = self.channels.get_mut(&tick.tick.sale) {
+                    channel.take(tick, Instant::now());
                 }
             }
             Mail::CountActive => self.count_active(),
@@ -377,18 +378,11 @@ impl Shard {
         if let Err(error) = self.epoll.add(&stream, EpollEvent::new(edges, u64::from(key))) {
             return tracing::warn!(%error, "cannot watch a socket");
         }
-        entry.insert(Connection::new(
-            next_id(),
-            stream,
-            read,
-            place,
-            &self.app.limits,
-            self.now,
-        ));
+        entry.insert(Connection::new(next_id(), stream, read, place, self.now));
         if self.leaves_at.is_some() {
             self.send_bye(key);
         }
-        self.arm(key);
+        self.settle(key);
         self.pump(key);
     }
 
@@ -422,7 +416,7 @@ impl Shard {
                 Err(end) => return self.end(key, end),
             }
         }
-        self.arm(key);
+        self.settle(key);
     }
 
     fn request(&mut self, key: u32, request: Request) {
@@ -431,10 +425,10 @@ impl Shard {
         let id = request.id;
         let socket = SocketRef {
             id: connection.id,
-            shard: self.index,
+            shard: self.index as u32,
             key,
         };
-        let refused = match (&connection.session, &request.command) {
+        let refused = match (connection.caller(), &request.command) {
             (None, Command::Hello { .. }) => None,
             (None, _) => Some(Code::HelloFirst),
             (Some(_), Command::Hello { .. }) => Some(Code::HelloTwice),
@@ -460,7 +454,7 @@ impl Shard {
             _ => {}
         }
         connection.running = true;
-        let caller = connection.session.as_ref().map(|session| session.caller.clone());
+        let caller = connection.caller().cloned();
         let (app, inboxes, index) = (self.app.clone(), self.inboxes.clone(), self.index);
         self.runtime.spawn(async move {
             let answer = match (caller, request.command) {
@@ -486,9 +480,12 @@ impl Shard {
         if connection.is_closing() {
             return;
         }
-        let welcomed = answer.session.is_some();
-        if welcomed {
-            connection.session = answer.session;
+        let mut came_early = Vec::new();
+        if let Some(registration) = answer.registration
+            && let Standing::Stranger { early, .. } =
+                std::mem::replace(&mut connection.standing, Standing::Known(registration))
+        {
+            came_early = early;
         }
         if answer.offence {
             if let Err(reject) = answer.outcome
@@ -505,10 +502,8 @@ impl Shard {
         if let Some(code) = answer.close {
             return self.end(key, End::Close(code));
         }
-        if welcomed && let Some(connection) = self.connections.get_mut(key as usize) {
-            for frame in std::mem::take(&mut connection.early) {
-                self.event(key, frame);
-            }
+        for frame in came_early {
+            self.event(key, frame);
         }
         self.pump(key);
     }
@@ -517,16 +512,16 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key as usize) else {
             return;
         };
-        if connection.session.is_none() {
-            if connection.early.len() == EARLY_EVENTS {
+        if let Standing::Stranger { early, .. } = &mut connection.standing {
+            if early.len() == EARLY_EVENTS {
                 return self.end(key, End::Close(CloseCode::TooSlow));
             }
-            return connection.early.push(frame);
+            return early.push(frame);
         }
         match connection.send(&[&frame], self.now) {
             Ok(()) => {
                 self.frames.increment(1);
-                self.arm(key);
+                self.settle(key);
             }
             Err(end) => self.end(key, end),
         }
@@ -543,12 +538,11 @@ impl Shard {
         };
         for tick in states.iter().map(|state| &state.tick) {
             // A state may overtake the ticks before it.
-            if let Some(watched) = connection
-                .watched
-                .iter_mut()
-                .find(|watched| watched.sale == tick.sale)
+            let mut watched = connection.watched.iter();
+            if let Some(watched) = watched.find(|watched| watched.sale == tick.sale)
+                && let Some(channel) = self.channels.get_mut(&tick.sale)
             {
-                watched.seen = watched.seen.max(tick.seq);
+                channel.note_seen(watched.at, tick.seq);
             }
         }
         let outcome = match outcome {
@@ -582,7 +576,7 @@ impl Shard {
         }
         let connection = &mut self.connections[key as usize];
         if first && word.is_some() && connection.close(code, self.now) {
-            self.arm(key);
+            self.settle(key);
             // What has come already will not be announced again.
             self.again.push(key);
         } else {
@@ -593,12 +587,23 @@ impl Shard {
 
     // ---------------------------------------------------------------------------------------------------------- timing
 
-    /// Sees to it that the connection is looked at in time.
-    fn arm(&mut self, key: u32) {
+    /// After a connection was given something to read or to send: sees to it that rounds of ticks do not write past what it
+    /// is owed, and that it is looked at in time.
+    fn settle(&mut self, key: u32) {
         let Some(connection) = self.connections.get_mut(key as usize) else {
             return;
         };
-        let deadline = connection.deadline(&self.app.limits, self.now, crate::clock::now_ms());
+        let socket = connection.socket();
+        if socket.is_some() != connection.in_rounds {
+            connection.in_rounds = socket.is_some();
+            for watched in &connection.watched {
+                if let Some(channel) = self.channels.get_mut(&watched.sale) {
+                    channel.set_socket(watched.at, socket);
+                }
+            }
+        }
+        let deadline =
+            connection.deadline(&self.app.limits, self.leaves_at, self.now, crate::clock::now_ms());
         // One that stands earlier is asked then, and put where it belongs.
         if connection.armed == 0 || self.wheel.slot_of(deadline) < connection.armed {
             connection.armed = self.wheel.arm(key, deadline);
@@ -615,9 +620,9 @@ impl Shard {
             return;
         }
         connection.armed = 0;
-        match connection.timed_out(&self.app.limits, self.now, crate::clock::now_ms()) {
+        match connection.timed_out(&self.app.limits, self.leaves_at, self.now, crate::clock::now_ms()) {
             Some(end) => self.end(key, end),
-            None => self.arm(key),
+            None => self.settle(key),
         }
     }
 
@@ -626,14 +631,13 @@ impl Shard {
         let keys: Vec<u32> = self.connections.iter().map(|(key, _)| key as u32).collect();
         for key in keys {
             self.send_bye(key);
-            self.arm(key);
+            self.settle(key);
         }
     }
 
     fn send_bye(&mut self, key: u32) {
         let Some(leaves_at) = self.leaves_at else { return };
         let connection = &mut self.connections[key as usize];
-        connection.leaves_at = Some(leaves_at);
         let bye = connection::frame_of(&ServerMessage::Bye {
             code: CloseCode::Draining.number(),
             text: CloseCode::Draining.text().into(),
@@ -652,24 +656,13 @@ impl Shard {
         if connection.watched.iter().any(|watched| watched.sale == sale) {
             return;
         }
-        let channel = match self.channels.entry(sale) {
-            hash_map::Entry::Occupied(channel) => channel.into_mut(),
-            hash_map::Entry::Vacant(vacant) => vacant.insert(Channel {
-                // From now on ticks come by the inbox; what came before is the hub's.
-                newest: self.app.hub.last_live(sale),
-                watchers: Vec::new(),
-                cursor: 0,
-                left: 0,
-                _interest: interest,
-            }),
-        };
-        connection.watched.reserve_exact(1);
-        connection.watched.push(Watched {
-            sale,
-            at: channel.watchers.len(),
-            seen: 0,
-        });
-        channel.watchers.push(key);
+        // From now on ticks come by the inbox; what came before is the hub's.
+        let channel = self
+            .channels
+            .entry(sale)
+            .or_insert_with(|| Channel::new(self.app.hub.last_live(sale), interest));
+        let at = channel.add(key, connection.socket());
+        connection.watched.push(Watched { sale, at });
     }
 
     fn unwatch(&mut self, key: u32, sale: SaleId) {
@@ -681,70 +674,66 @@ impl Shard {
         let Some(channel) = self.channels.get_mut(&sale) else {
             return;
         };
-        channel.watchers.swap_remove(at);
-        if channel.watchers.is_empty() {
-            self.channels.remove(&sale);
-            return;
-        }
-        if channel.left > 0 {
-            // Whoever has moved here might be passed over otherwise.
-            channel.left = channel.watchers.len();
-        }
-        if let Some(moved) = channel.watchers.get(at)
-            && let Some(connection) = self.connections.get_mut(*moved as usize)
+        if let Some(moved) = channel.remove(at)
+            && let Some(connection) = self.connections.get_mut(moved as usize)
             && let Some(watched) = connection.watched.iter_mut().find(|watched| watched.sale == sale)
         {
             watched.at = at;
         }
+        if channel.is_empty() {
+            self.channels.remove(&sale);
+        }
     }
 
-    /// Gives the next few watchers of each sale its newest tick.
+    /// Gives the next few watchers of each sale its newest tick, or begins a round if one is due.
     fn go_round(&mut self) {
-        let Self {
-            channels,
-            connections,
-            ..
-        } = self;
-        let (mut blocked, mut ended) = (Vec::new(), Vec::new());
-        let (mut sent, mut skipped) = (0, 0);
-        for (sale, channel) in channels.iter_mut().filter(|(_, channel)| channel.left > 0) {
-            let Some(live) = &channel.newest else {
-                channel.left = 0;
+        let now = Instant::now();
+        if !self.pace.is_in_round() && self.pace.rest(now).is_zero() {
+            let due = self.channels.values_mut().filter(|channel| channel.is_due());
+            due.for_each(Channel::begin);
+        }
+        let in_round = self.channels.iter().filter(|(_, channel)| channel.is_in_round());
+        for sale in in_round.map(|(sale, _)| *sale).collect::<Vec<_>>() {
+            let Some(channel) = self.channels.get_mut(&sale) else {
                 continue;
             };
-            for _ in 0..channel.left.min(TICKS_IN_A_TURN) {
-                channel.left -= 1;
-                channel.cursor = (channel.cursor + 1) % channel.watchers.len();
-                let key = channel.watchers[channel.cursor];
-                let connection = &mut connections[key as usize];
-                // It gets the newest one when it has caught up.
-                if !connection.keeps_up() {
-                    skipped += 1;
-                    continue;
-                }
-                let watched = connection
-                    .watched
-                    .iter_mut()
-                    .find(|watched| watched.sale == *sale);
-                let Some(watched) = watched.filter(|watched| watched.seen < live.tick.seq) else {
-                    continue;
-                };
-                watched.seen = live.tick.seq;
-                sent += 1;
-                match connection.send(&[&live.frame], self.now) {
-                    Ok(()) if connection.keeps_up() => {}
-                    Ok(()) => blocked.push(key),
-                    Err(end) => ended.push((key, end)),
-                }
+            self.pace.begin(now);
+            let passed = channel.pass(TICKS_IN_A_TURN);
+            self.frames.increment(passed.sent);
+            self.skipped.increment(passed.skipped);
+            // Before the next sale's turn: it may have the same sockets.
+            for (key, rest) in passed.unsent {
+                self.finish(key, rest);
             }
         }
-        self.frames.increment(sent);
-        self.skipped.increment(skipped);
-        for key in blocked {
-            self.arm(key);
+        if !self.channels.values().any(Channel::is_in_round) {
+            self.end_round();
         }
-        for (key, end) in ended {
-            self.end(key, end);
+    }
+
+    fn end_round(&mut self) {
+        let now = Instant::now();
+        let Some(took) = self.pace.end(now) else {
+            return;
+        };
+        self.round.record(took);
+        for due in self.channels.values_mut().filter_map(Channel::end) {
+            self.lag.record(now - due);
+        }
+    }
+
+    /// A round could not write all of a tick to a connection's socket.
+    fn finish(&mut self, key: u32, rest: Result<Bytes, Errno>) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        connection.in_rounds = false;
+        match rest
+            .map_err(|_| End::Gone)
+            .and_then(|rest| connection.finish(&rest, self.now))
+        {
+            Ok(()) => self.settle(key),
+            Err(end) => self.end(key, end),
         }
     }
 
@@ -755,13 +744,11 @@ impl Shard {
         };
         let mut due: Vec<Bytes> = frames.to_vec();
         if connection.keeps_up() {
-            for watched in &mut connection.watched {
-                let newest = self
-                    .channels
-                    .get(&watched.sale)
-                    .and_then(|channel| channel.newest.as_ref());
-                if let Some(live) = newest.filter(|live| live.tick.seq > watched.seen) {
-                    watched.seen = live.tick.seq;
+            for watched in &connection.watched {
+                if let Some(channel) = self.channels.get_mut(&watched.sale)
+                    && let Some(live) = channel.unseen(watched.at).cloned()
+                {
+                    channel.note_seen(watched.at, live.tick.seq);
                     due.push(live.frame.clone());
                 }
             }
@@ -773,25 +760,25 @@ impl Shard {
         match connection.send(&slices, self.now) {
             Ok(()) => {
                 self.frames.increment(due.len() as u64);
-                self.arm(key);
+                self.settle(key);
             }
             Err(end) => self.end(key, end),
         }
     }
 
-    /// Tells Redis who looks at what, for the operator's number of people looking.
+    /// Tells Redis how many look at what, for the operator's number of people looking.
     fn count_active(&self) {
         for (sale, channel) in &self.channels {
-            let sessions = channel.watchers.iter().filter_map(|key| {
-                let connection = self.connections.get(*key as usize)?;
-                connection.session.as_ref()
-            });
-            let shoppers = sessions
-                .map(|session| session.caller.shopper.to_string())
+            let connections = channel
+                .keys()
+                .filter_map(|key| self.connections.get(key as usize));
+            let people: HashSet<_> = connections
+                .filter_map(Connection::caller)
+                .map(|caller| &caller.shopper)
                 .collect();
-            let (app, sale) = (self.app.clone(), *sale);
+            let (app, sale, index, people) = (self.app.clone(), *sale, self.index, people.len());
             self.runtime
-                .spawn(async move { mark_active(&app, sale, shoppers).await });
+                .spawn(async move { mark_active(&app, sale, index, people).await });
         }
     }
 }

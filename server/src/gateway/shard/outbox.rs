@@ -3,21 +3,25 @@
 
 use std::io::{self, IoSlice, Write};
 
+/// No more than a pointer for the many who are owed nothing.
 #[derive(Debug, Default)]
-pub struct Outbox {
-    owed: Vec<u8>,
-    /// How many of the bytes owed are on their way already.
+pub struct Outbox(Option<Box<Owed>>);
+
+#[derive(Debug, Default)]
+struct Owed {
+    bytes: Vec<u8>,
+    /// How many of them are on their way already.
     sent: usize,
 }
 
 impl Outbox {
     pub fn is_empty(&self) -> bool {
-        self.owed.is_empty()
+        self.0.is_none()
     }
 
     /// Bytes that the socket has not taken yet.
     pub fn len(&self) -> usize {
-        self.owed.len() - self.sent
+        self.0.as_ref().map_or(0, |owed| owed.bytes.len() - owed.sent)
     }
 
     /// Sends frames after what is owed; where nothing is, in one write and without a copy.
@@ -34,22 +38,31 @@ impl Outbox {
         }
         for frame in frames {
             let skipped = taken.min(frame.len());
-            self.owed.extend_from_slice(&frame[skipped..]);
+            self.owe(&frame[skipped..]);
             taken -= skipped;
         }
         self.flush(socket)
     }
 
+    /// Adds bytes: what is left of a frame that was begun elsewhere, where nothing was owed.
+    pub fn owe(&mut self, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.0.get_or_insert_default().bytes.extend_from_slice(rest);
+        }
+    }
+
     /// Sends what is owed, as far as the socket takes it.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<()> {
-        while self.sent < self.owed.len() {
-            match attempt(|| socket.write(&self.owed[self.sent..]))? {
+        let Some(owed) = &mut self.0 else {
+            return Ok(());
+        };
+        while owed.sent < owed.bytes.len() {
+            match attempt(|| socket.write(&owed.bytes[owed.sent..]))? {
                 0 => return Ok(()),
-                taken => self.sent += taken,
+                taken => owed.sent += taken,
             }
         }
-        // Its memory too: most sockets are never owed anything again.
-        *self = Self::default();
+        self.0 = None;
         Ok(())
     }
 }

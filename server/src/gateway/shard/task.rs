@@ -1,12 +1,12 @@
 //! What a connection's requests need of the stores: carried out away from the shard's thread, and brought back to it as an
 //! [`Answer`]. Knows the connection's own commands (`hello`, `watch`, `ping`); all others are [`command::run`]'s.
 
-use super::{Session, SocketRef};
+use super::SocketRef;
 use crate::{
     app::App,
     auth::Caller,
     command,
-    gateway::hub::{Hub, Interest},
+    gateway::hub::{Hub, Interest, Registration},
 };
 use flashsale_protocol::{
     CloseCode, Code, Command, CommandId, DeviceId, Done, Reject, Request, SaleId, SaleState, Welcome,
@@ -17,7 +17,8 @@ use std::sync::Arc;
 pub struct Answer {
     pub id: CommandId,
     pub outcome: Result<Done, Reject>,
-    pub session: Option<Session>,
+    /// The client is known from now on.
+    pub registration: Option<Registration>,
     /// Sales that the connection watches from now on.
     pub watched: Vec<(SaleId, Interest)>,
     /// The refusal counts against the connection.
@@ -31,7 +32,7 @@ impl Answer {
         Self {
             id,
             outcome,
-            session: None,
+            registration: None,
             watched: Vec::new(),
             offence: false,
             close: None,
@@ -112,10 +113,7 @@ pub async fn hello(
         states,
     };
     Answer {
-        session: Some(Session {
-            caller,
-            _registration: registration,
-        }),
+        registration: Some(registration),
         watched,
         ..Answer::new(id, Ok(Done::Welcome(welcome)))
     }

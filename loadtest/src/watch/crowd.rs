@@ -1,0 +1,247 @@
+//! The processes of a run: servers, and those that are full of shoppers; and what is read of both at the same moments.
+
+use super::{
+    client,
+    reading::{cpu_of, pin, rss_of},
+};
+use anyhow::{Context, Result};
+use flashsale_protocol::SaleId;
+use hdrhistogram::Histogram;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    net::SocketAddrV4,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+/// Sockets of one process: it may open 20,000 files, and needs some for itself.
+pub const SOCKETS_A_PROCESS: usize = 19_000;
+const ANSWER_DEADLINE: Duration = Duration::from_secs(900);
+/// Highest time that is told apart, in µs.
+pub const HIGHEST_US: u64 = 120_000_000;
+
+/// A server process.
+pub struct RemoteEnd {
+    child: Child,
+    pub address: SocketAddrV4,
+}
+
+impl RemoteEnd {
+    /// Starts it, and returns when it has said that it is ready.
+    pub async fn start(mut command: Command, core: Option<usize>) -> Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let address = loop {
+            let line = tokio::time::timeout(ANSWER_DEADLINE, lines.next_line()).await??;
+            let line = line.context("a server ended before it was ready")?;
+            if let Some(url) = line.strip_prefix("ready http://") {
+                break url.parse()?;
+            }
+        };
+        let server = Self { child, address };
+        if let Some(core) = core {
+            pin(server.pid()?, core)?;
+        }
+        Ok(server)
+    }
+
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().context("a server has ended")
+    }
+
+    pub fn rss(&self) -> Result<u64> {
+        rss_of(self.pid()?)
+    }
+
+    /// Asks it to stop (SIGTERM), and waits until it has.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        kill(Pid::from_raw(self.pid()? as i32), Signal::SIGTERM)?;
+        Ok(self.child.wait().await?)
+    }
+}
+
+pub async fn end(servers: Vec<RemoteEnd>) -> Result<()> {
+    for mut server in servers {
+        server.child.kill().await?;
+    }
+    Ok(())
+}
+
+pub fn cpu_of_all(servers: &[RemoteEnd]) -> Result<Duration> {
+    servers.iter().map(|server| cpu_of(server.pid()?)).sum()
+}
+
+pub fn rss_of_all(servers: &[RemoteEnd]) -> Result<u64> {
+    servers.iter().map(RemoteEnd::rss).sum()
+}
+
+/// What shoppers do when they have connected.
+#[derive(Clone, Copy)]
+pub struct Entering<'a> {
+    /// They say hello and watch this sale; without it they only shake hands.
+    pub sale: Option<SaleId>,
+    /// They stand in line as well.
+    pub join: bool,
+    pub data_dir: &'a Path,
+    /// Servers on the first core and clients on the second, or wherever there is time.
+    pub pinned: bool,
+    /// Handshakes under way at the same time, of each client process.
+    pub at_once: usize,
+}
+
+/// All client processes.
+#[derive(Default)]
+pub struct Crowd {
+    clients: Vec<(Child, Lines<BufReader<ChildStdout>>)>,
+    sockets: usize,
+}
+
+/// What came of letting shoppers in.
+pub struct Entered {
+    pub open: usize,
+    pub connect_s: f64,
+    /// CPU of the servers per shopper.
+    pub cpu_us: f64,
+}
+
+/// What all clients and servers did in the same stretch of time.
+pub struct Window {
+    pub took: Duration,
+    pub server_cpu: Duration,
+    pub reports: Vec<client::Report>,
+}
+
+impl Window {
+    pub fn sum<T: std::iter::Sum>(&self, of: impl Fn(&client::Report) -> T) -> T {
+        self.reports.iter().map(of).sum()
+    }
+
+    /// One histogram of them all, in µs.
+    pub fn times(&self, of: impl Fn(&client::Report) -> &[(u64, u64)]) -> Result<Histogram<u64>> {
+        let mut times = Histogram::new_with_bounds(1, HIGHEST_US, 3)?;
+        for (value, count) in self.reports.iter().flat_map(of) {
+            times.record_n(*value, *count)?;
+        }
+        Ok(times)
+    }
+}
+
+impl Crowd {
+    /// Lets so many more in, spread over the servers; returns when all of them are there.
+    pub async fn enter(
+        &mut self,
+        sockets: usize,
+        servers: &[RemoteEnd],
+        entering: Entering<'_>,
+    ) -> Result<Entered> {
+        let (cpu, known) = (cpu_of_all(servers)?, self.clients.len());
+        let processes = sockets.div_ceil(SOCKETS_A_PROCESS);
+        for index in 0..processes {
+            // The first ones have one more where it does not come out even.
+            let share = sockets / processes + usize::from(index < sockets % processes);
+            let server = &servers[index % servers.len()];
+            self.start_client(share, server.address, entering)?;
+            self.sockets += share;
+        }
+        let reports = self.answers(known).await?;
+        Ok(Entered {
+            open: reports.iter().map(|report| report.open).sum(),
+            connect_s: reports.iter().map(|report| report.connect_s).fold(0.0, f64::max),
+            cpu_us: (cpu_of_all(servers)? - cpu).as_micros() as f64 / sockets as f64,
+        })
+    }
+
+    fn start_client(&mut self, sockets: usize, address: SocketAddrV4, entering: Entering<'_>) -> Result<()> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["watch-client", "--address", &address.to_string()])
+            .args([
+                "--sockets",
+                &sockets.to_string(),
+                "--at-once",
+                &entering.at_once.to_string(),
+            ])
+            .args(["--first", &self.sockets.to_string(), "--data-dir"])
+            .arg(entering.data_dir);
+        if let Some(sale) = entering.sale {
+            command.args(["--sale", &sale.to_string()]);
+        }
+        if entering.join {
+            command.arg("--join");
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        if entering.pinned {
+            pin(child.id().context("a client has ended")?, 1)?;
+        }
+        let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        self.clients.push((child, lines));
+        Ok(())
+    }
+
+    /// What the clients from this one on say next.
+    async fn answers(&mut self, from: usize) -> Result<Vec<client::Report>> {
+        let mut reports = Vec::new();
+        for (_, lines) in &mut self.clients[from..] {
+            loop {
+                let line = tokio::time::timeout(ANSWER_DEADLINE, lines.next_line()).await??;
+                let line = line.context("a client process has ended")?;
+                match serde_json::from_str(&line) {
+                    Ok(report) => break reports.push(report),
+                    Err(_) => println!("{line}"),
+                }
+            }
+        }
+        Ok(reports)
+    }
+
+    async fn say(&mut self, word: &str) -> Result<()> {
+        for (child, _) in &mut self.clients {
+            let stdin = child.stdin.as_mut().context("no input")?;
+            stdin.write_all(format!("{word}\n").as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts frames and CPU from now on, until `meanwhile` is over: both over the same time.
+    pub async fn during<T>(
+        &mut self,
+        servers: &[RemoteEnd],
+        meanwhile: impl Future<Output = Result<T>>,
+    ) -> Result<(Window, T)> {
+        self.say("begin").await?;
+        let (cpu, began) = (cpu_of_all(servers)?, Instant::now());
+        let done = meanwhile.await?;
+        self.say("end").await?;
+        let window = Window {
+            took: began.elapsed(),
+            server_cpu: cpu_of_all(servers)? - cpu,
+            reports: self.answers(0).await?,
+        };
+        Ok((window, done))
+    }
+
+    /// User memory of all client processes.
+    pub fn rss(&self) -> Result<u64> {
+        let pids = self.clients.iter().filter_map(|(child, _)| child.id());
+        pids.map(rss_of).sum()
+    }
+
+    pub async fn leave(mut self) -> Result<()> {
+        for (child, _) in &mut self.clients {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+}

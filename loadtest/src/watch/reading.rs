@@ -1,0 +1,66 @@
+//! What the kernel says of processes and sockets: their CPU time and memory; and on which core they run.
+
+use anyhow::{Context, Result};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+use std::{fs, time::Duration};
+
+/// CPU that a process has used so far. From its scheduler's own count: /proc/*/stat has steps of 10 ms.
+pub fn cpu_of(pid: u32) -> Result<Duration> {
+    let mut total = Duration::ZERO;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        let ns = text
+            .split_whitespace()
+            .next()
+            .and_then(|ns| ns.parse().ok())
+            .unwrap_or(0);
+        total += Duration::from_nanos(ns);
+    }
+    Ok(total)
+}
+
+/// A process's resident memory, in bytes.
+pub fn rss_of(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kb = field(&text, "VmRSS:").context("no VmRSS")?;
+    Ok(kb * 1024)
+}
+
+/// What the kernel has for sockets: its slabs, and TCP's own pages, in bytes.
+pub fn kernel_bytes() -> Result<u64> {
+    let slab = field(&fs::read_to_string("/proc/meminfo")?, "Slab:").context("no Slab")? * 1024;
+    let sockets = fs::read_to_string("/proc/net/sockstat")?;
+    let pages = sockets
+        .lines()
+        .find(|line| line.starts_with("TCP:"))
+        .and_then(|line| line.split("mem ").nth(1)?.trim().parse::<u64>().ok());
+    Ok(slab + pages.unwrap_or(0) * 4096)
+}
+
+/// Memory that programs could still have, in bytes.
+pub fn available_bytes() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    Ok(field(&text, "MemAvailable:").context("no MemAvailable")? * 1024)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Keeps a process on a core, or on the last one where there are not as many.
+pub fn pin(pid: u32, core: usize) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut set = CpuSet::new();
+    set.set(core.min(cores - 1))?;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        if let Some(id) = task.file_name().to_str().and_then(|name| name.parse().ok()) {
+            // A thread may have ended meanwhile.
+            let _ = sched_setaffinity(Pid::from_raw(id), &set);
+        }
+    }
+    Ok(())
+}

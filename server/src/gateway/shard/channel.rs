@@ -1,0 +1,384 @@
+//! A sale's watchers in one shard, as its ticks see them: sixteen bytes each, in one row. A round writes the newest tick to
+//! one socket after the other, and has no business with a connection whose socket takes all of it.
+
+use crate::gateway::hub::{Interest, LiveTick};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, send},
+};
+use std::{os::fd::RawFd, sync::Arc, time::Instant};
+use tokio_tungstenite::tungstenite::Bytes;
+
+/// Instead of a socket: its connection is owed something, and nothing may leave before that.
+const OWED: RawFd = -1;
+
+struct Watcher {
+    /// The newest tick that this client has seen: in a state or by itself.
+    seen: u64,
+    /// Where ticks are written, or [`OWED`]. The connection closes it, and is taken out of here before it does.
+    socket: RawFd,
+    key: u32,
+}
+
+pub struct Channel {
+    newest: Option<Arc<LiveTick>>,
+    watchers: Vec<Watcher>,
+    /// Where the round stands, and how many watchers it still has to pass.
+    cursor: usize,
+    left: usize,
+    /// Since when there is a tick that the round under way does not bring to everybody.
+    due: Option<Instant>,
+    /// The same of the tick that has caused this round.
+    due_before: Option<Instant>,
+    _interest: Interest,
+}
+
+/// What a step of a round came to.
+#[derive(Default)]
+pub struct Passed {
+    pub sent: u64,
+    pub skipped: u64,
+    /// Connections whose sockets did not take the whole tick: what is left of it, or why it cannot be sent.
+    pub unsent: Vec<(u32, Result<Bytes, Errno>)>,
+}
+
+impl Channel {
+    pub fn new(newest: Option<Arc<LiveTick>>, interest: Interest) -> Self {
+        Self {
+            newest,
+            watchers: Vec::new(),
+            cursor: 0,
+            left: 0,
+            due: None,
+            due_before: None,
+            _interest: interest,
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------------------- watchers
+
+    /// Adds a watcher who has seen nothing; where it stands.
+    pub fn add(&mut self, key: u32, socket: Option<RawFd>) -> u32 {
+        self.watchers.push(Watcher {
+            seen: 0,
+            socket: socket.unwrap_or(OWED),
+            key,
+        });
+        self.watchers.len() as u32 - 1
+    }
+
+    /// Takes a watcher out; who stands in its place now.
+    pub fn remove(&mut self, at: u32) -> Option<u32> {
+        self.watchers.swap_remove(at as usize);
+        if self.left > 0 {
+            // Whoever has moved here might be passed over otherwise.
+            self.left = self.watchers.len();
+        }
+        self.watchers.get(at as usize).map(|moved| moved.key)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.watchers.is_empty()
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = u32> + '_ {
+        self.watchers.iter().map(|watcher| watcher.key)
+    }
+
+    /// Where ticks are written from now on; None while the connection is owed something.
+    pub fn set_socket(&mut self, at: u32, socket: Option<RawFd>) {
+        self.watchers[at as usize].socket = socket.unwrap_or(OWED);
+    }
+
+    /// A watcher has a tick of this number, or a state that is as new.
+    pub fn note_seen(&mut self, at: u32, seq: u64) {
+        let seen = &mut self.watchers[at as usize].seen;
+        *seen = seq.max(*seen);
+    }
+
+    /// The newest tick, if this watcher has not seen it.
+    pub fn unseen(&self, at: u32) -> Option<&Arc<LiveTick>> {
+        let seen = self.watchers[at as usize].seen;
+        self.newest.as_ref().filter(|live| live.tick.seq > seen)
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- rounds
+
+    /// Takes a newer tick. One that changes what everybody may do is for everybody at once, whatever the pace: a round that
+    /// is under way goes all the way round again, and if there is none, one begins.
+    pub fn take(&mut self, tick: Arc<LiveTick>, now: Instant) {
+        let before = self.newest.as_ref().map(|newest| &newest.tick);
+        // The hub's own, taken when the channel was opened, may be newer.
+        if before.is_some_and(|before| before.seq >= tick.tick.seq) {
+            return;
+        }
+        let urgent = before
+            .is_none_or(|before| before.phase != tick.tick.phase || before.outlook() != tick.tick.outlook());
+        self.newest = Some(tick);
+        self.due.get_or_insert(now);
+        if urgent {
+            self.begin();
+        }
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.due.is_some()
+    }
+
+    pub fn is_in_round(&self) -> bool {
+        self.left > 0
+    }
+
+    pub fn begin(&mut self) {
+        self.left = self.watchers.len();
+        self.due_before = self.due_before.or(self.due);
+        self.due = None;
+    }
+
+    /// The round is done: since when its tick was due.
+    pub fn end(&mut self) -> Option<Instant> {
+        self.due_before.take()
+    }
+
+    /// Writes the newest tick to the next few watchers.
+    pub fn pass(&mut self, most: usize) -> Passed {
+        let mut passed = Passed::default();
+        let Some(live) = &self.newest else {
+            self.left = 0;
+            return passed;
+        };
+        let (seq, frame) = (live.tick.seq, &live.frame[..]);
+        while self.left > 0 && passed.sent < most as u64 {
+            self.left -= 1;
+            // Somebody behind may have left.
+            self.cursor = if self.cursor + 1 < self.watchers.len() {
+                self.cursor + 1
+            } else {
+                0
+            };
+            let watcher = &mut self.watchers[self.cursor];
+            if watcher.seen >= seq {
+                continue;
+            }
+            // It gets the newest one when it has caught up.
+            if watcher.socket == OWED {
+                passed.skipped += 1;
+                continue;
+            }
+            watcher.seen = seq;
+            passed.sent += 1;
+            match attempt(watcher.socket, frame) {
+                Ok(taken) if taken == frame.len() => {}
+                other => {
+                    watcher.socket = OWED;
+                    let rest = other.map(|taken| live.frame.slice(taken..));
+                    passed.unsent.push((watcher.key, rest));
+                }
+            }
+        }
+        passed
+    }
+}
+
+/// A write; 0 where the socket takes nothing now.
+fn attempt(socket: RawFd, frame: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match send(socket, frame, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Err(Errno::EAGAIN) => return Ok(0),
+            Err(Errno::EINTR) => {}
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::shard::outbox::Outbox;
+    use nix::sys::socket::{setsockopt, sockopt};
+    use proptest::prelude::*;
+    use std::{
+        io::{ErrorKind, Read},
+        os::{fd::AsRawFd, unix::net::UnixStream},
+    };
+
+    const WORD_BYTES: usize = 8;
+
+    /// A tick of this number: its frame is a length in words, and then that many times the number.
+    fn tick(seq: u64, phase: &str, words: u64) -> Arc<LiveTick> {
+        let tick = serde_json::from_value(serde_json::json!({
+            "sale": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "seq": seq, "now": 1, "phase": phase, "starts_at": 0, "ends_at": 9,
+            "supply": 100, "available": 100,
+        }));
+        Arc::new(LiveTick {
+            tick: Arc::new(tick.expect("a tick")),
+            frame: frame(seq, words),
+        })
+    }
+
+    fn frame(number: u64, words: u64) -> Bytes {
+        let words = std::iter::once(words).chain((0..words).map(|_| number));
+        words.flat_map(u64::to_be_bytes).collect::<Vec<u8>>().into()
+    }
+
+    /// The numbers of the frames, each of which must be whole.
+    fn numbers(bytes: &[u8]) -> Vec<u64> {
+        let mut words = bytes
+            .chunks(WORD_BYTES)
+            .map(|word| u64::from_be_bytes(word.try_into().expect("a whole word")));
+        let mut numbers = Vec::new();
+        while let Some(length) = words.next() {
+            let payload: Vec<u64> = words.by_ref().take(length as usize).collect();
+            assert_eq!(payload.len() as u64, length, "the frame is whole");
+            assert!(
+                payload.iter().all(|word| *word == payload[0]),
+                "and not mixed with another"
+            );
+            numbers.push(payload[0]);
+        }
+        numbers
+    }
+
+    fn channel() -> Channel {
+        Channel::new(None, Interest::default())
+    }
+
+    /// A socket that takes little, and its other end.
+    fn narrow() -> (UnixStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        setsockopt(&ours, sockopt::SndBuf, &4_608).expect("an option");
+        theirs.set_nonblocking(true).expect("an option");
+        ours.set_nonblocking(true).expect("an option");
+        (ours, theirs)
+    }
+
+    fn read(socket: &mut UnixStream, most: usize, into: &mut Vec<u8>) {
+        let mut bytes = vec![0; most];
+        match socket.read(&mut bytes) {
+            Ok(read) => into.extend_from_slice(&bytes[..read]),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Tick(u64),
+        Pass,
+        Reply(u64),
+        Flush,
+        Read(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (1u64..400).prop_map(Step::Tick),
+            Just(Step::Pass),
+            (1u64..200).prop_map(Step::Reply),
+            Just(Step::Flush),
+            (1usize..3_000).prop_map(Step::Read),
+        ]
+    }
+
+    proptest! {
+        /// Rounds write straight to a socket that takes what it likes, and replies go to it as well: frames arrive whole and
+        /// unmixed, ticks in order, and in the end the newest.
+        #[test]
+        fn a_round_never_writes_into_a_frame_in_progress(steps in prop::collection::vec(step(), 1..120)) {
+            const REPLY: u64 = 1 << 40;
+            let (ours, mut theirs) = narrow();
+            let (mut channel, mut outbox) = (channel(), Outbox::default());
+            let at = channel.add(7, Some(ours.as_raw_fd()));
+            let (mut got, mut seq) = (Vec::new(), 0);
+            let pass = |channel: &mut Channel, outbox: &mut Outbox| {
+                channel.begin();
+                for (_, rest) in channel.pass(10).unsent {
+                    outbox.owe(&rest.expect("the socket is open"));
+                    outbox.flush(&mut &ours).expect("blocked is no error");
+                    channel.set_socket(at, outbox.is_empty().then(|| ours.as_raw_fd()));
+                }
+            };
+            let flush = |channel: &mut Channel, outbox: &mut Outbox| {
+                outbox.flush(&mut &ours).expect("blocked is no error");
+                channel.set_socket(at, outbox.is_empty().then(|| ours.as_raw_fd()));
+            };
+            for step in steps {
+                match step {
+                    Step::Tick(words) => {
+                        seq += 1;
+                        channel.take(tick(seq, "live", words), Instant::now());
+                    }
+                    Step::Pass => pass(&mut channel, &mut outbox),
+                    Step::Reply(words) => {
+                        outbox.send(&mut &ours, &[&frame(REPLY, words)]).expect("blocked is no error");
+                        flush(&mut channel, &mut outbox);
+                    }
+                    Step::Flush => flush(&mut channel, &mut outbox),
+                    Step::Read(most) => read(&mut theirs, most, &mut got),
+                }
+            }
+            for _ in 0..500 {
+                read(&mut theirs, 100_000, &mut got);
+                flush(&mut channel, &mut outbox);
+                pass(&mut channel, &mut outbox);
+            }
+            read(&mut theirs, 100_000, &mut got);
+            let mut ticks = numbers(&got);
+            ticks.retain(|number| *number != REPLY);
+            prop_assert!(ticks.is_sorted_by(|a, b| a < b), "{ticks:?}");
+            prop_assert_eq!(ticks.last().copied().unwrap_or(0), seq);
+        }
+    }
+
+    #[test]
+    fn a_tick_that_changes_what_one_may_do_begins_its_round_at_once() {
+        let mut channel = channel();
+        let sockets: Vec<_> = (0..4).map(|_| narrow()).collect();
+        for (key, (ours, _)) in sockets.iter().enumerate() {
+            channel.add(key as u32, Some(ours.as_raw_fd()));
+        }
+        channel.take(tick(1, "waiting", 1), Instant::now());
+        assert!(channel.is_in_round(), "nothing was known before");
+        assert_eq!(channel.pass(100).sent, 4);
+        channel.take(tick(2, "waiting", 1), Instant::now());
+        assert!(
+            !channel.is_in_round() && channel.is_due(),
+            "an ordinary one waits for the pace"
+        );
+        channel.begin();
+        assert_eq!(channel.pass(3).sent, 3);
+        channel.take(tick(3, "waiting", 1), Instant::now());
+        assert_eq!(
+            channel.pass(100).sent,
+            1,
+            "a newer one takes the round over, and does not prolong it"
+        );
+        assert!(channel.is_due(), "but the three others get it in the next");
+        channel.begin();
+        assert_eq!(channel.pass(2).sent, 2);
+        channel.take(tick(4, "live", 1), Instant::now());
+        assert_eq!(channel.pass(100).sent, 4, "an urgent one goes all the way round");
+        assert!(!channel.is_due());
+    }
+
+    #[test]
+    fn nobody_is_passed_over_when_another_leaves_in_the_middle_of_a_round() {
+        let mut channel = channel();
+        let mut sockets: Vec<_> = (0..5).map(|_| narrow()).collect();
+        for (key, (ours, _)) in sockets.iter().enumerate() {
+            channel.add(key as u32, Some(ours.as_raw_fd()));
+        }
+        channel.take(tick(1, "live", 1), Instant::now());
+        assert_eq!(channel.pass(3).sent, 3);
+        assert_eq!(channel.remove(1), Some(4), "the last one stands there now");
+        while channel.is_in_round() {
+            channel.pass(1);
+        }
+        let mut got: Vec<usize> = Vec::new();
+        for (_, theirs) in &mut sockets {
+            let mut bytes = Vec::new();
+            read(theirs, 1_000, &mut bytes);
+            got.push(numbers(&bytes).len());
+        }
+        assert_eq!([got[0], got[2], got[3], got[4]], [1; 4], "each exactly once");
+    }
+}
