@@ -2,7 +2,10 @@
 //! either gets a claim, or goes back to its old place. A leader that dies in between leaves its called entries to the
 //! next one.
 
-use super::{Led, repeat};
+use super::{
+    Led, repeat,
+    roll::{self, Roll},
+};
 use crate::{
     error::Result,
     sale::{LaneRef, Sale},
@@ -27,6 +30,7 @@ struct Steps {
     /// The place up to which the gate is open already, in which epochs of the lanes.
     opened: Option<(Vec<u32>, u64)>,
     budget: Budget,
+    roll: Roll,
 }
 
 /// How many may be called: so many per [`STEP`], whenever the steps are.
@@ -83,7 +87,7 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
             NOT_LIVE
         });
     }
-    if led.is_held_off(&sale) {
+    if led.is_held_off(&sale) || roll::call(led, &mut steps.roll).await? {
         return Ok(STEP);
     }
     // The inflow is what the shop can serve: where some of those called do not come, more are called.
@@ -97,6 +101,12 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         called,
         parked,
     } = app.stock.admit(led.id, most, sale.priority_share).await?;
+    // Whoever is back from being away has not shut the gate again, as joining does.
+    if waiting > 0 && steps.opened.take().is_some() {
+        for at in sale.lane_refs() {
+            app.stock.close_gate(at, last_stamp).await?;
+        }
+    }
     if !parked.is_empty() {
         app.live.parked(led.id, &parked).await?;
     }

@@ -102,7 +102,7 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
     }
     let turns = app.store.turns_to_call(led.id, CALL_BATCH).await?;
     let drawn: Vec<Turn> = turns.into_iter().filter(|turn| turn.drawn).collect();
-    let given = call(led, sale, &drawn).await?;
+    let given = call(led, sale, &drawn, false).await?;
     app.stock.count_turns(led.id, given).await?;
     // Units that were lost meanwhile come to nobody: those drawn for them are no longer waited for.
     let are_gone = given == Turns::default() && is_all_sold(led, sale).await?;
@@ -177,7 +177,7 @@ async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> 
             gets_some
         })
         .collect();
-    let given = call(led, sale, &next).await?;
+    let given = call(led, sale, &next, false).await?;
     app.stock.count_turns(led.id, given).await?;
     Ok(STEP)
 }
@@ -198,8 +198,9 @@ async fn finish(led: &Led) -> Result<()> {
 }
 
 /// Gives claims to these, tells them, and writes down that their turn has come. Whoever has units, or had their turn, is only
-/// written down: this was broken off before. The claims that were given.
-async fn call(led: &Led, sale: &Sale, turns: &[Turn]) -> Result<Turns> {
+/// written down: this was broken off before. `again`: they were called before, and may have lost their claim. The claims that were
+/// given.
+async fn call(led: &Led, sale: &Sale, turns: &[Turn], again: bool) -> Result<Turns> {
     let app = &led.app;
     let mut called = Vec::new();
     let mut given = Turns::default();
@@ -210,11 +211,11 @@ async fn call(led: &Led, sale: &Sale, turns: &[Turn]) -> Result<Turns> {
             .person(sale.lane_of(&turn.shopper), turn.shopper.clone())
     });
     for (turn, person) in turns.iter().zip(try_join_all(people).await?) {
-        let has_had_turn = match (&person.value.record, sale.allocation) {
-            (None, Allocation::Draw) => person.value.bought > 0,
-            (Some(_), Allocation::Draw) => true,
-            // What has ended was before: an earlier turn in line, or a hold.
-            (record, Allocation::Queue) => record.as_ref().is_some_and(|record| record.state.runs()),
+        // In a first-come sale what has ended was before its draw: an earlier turn in line, or a hold.
+        let may_be_before = sale.allocation == Allocation::Queue && !again;
+        let has_had_turn = match &person.value.record {
+            Some(record) => !may_be_before || record.state.runs(),
+            None => !may_be_before && person.value.bought > 0,
         };
         if !has_had_turn {
             by_lane.entry(sale.lane_of(&turn.shopper)).or_default().push(turn);
@@ -303,7 +304,7 @@ async fn look_after_claims(led: &Led, sale: &Sale, memory: &mut Memory) -> Resul
     let turns = led.app.store.turns_called_since(led.id, sale.claim_ms).await?;
     for turns in turns.chunks(CALL_BATCH as usize) {
         // Turns that were counted when they were given.
-        call(led, sale, turns).await?;
+        call(led, sale, turns, true).await?;
     }
     memory.epochs = Some(epochs);
     Ok(())

@@ -10,6 +10,7 @@ pub mod life;
 pub mod pace;
 pub mod pay;
 pub mod reconcile;
+pub mod roll;
 pub mod tick;
 
 use crate::{

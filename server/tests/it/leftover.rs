@@ -291,11 +291,12 @@ async fn the_clock_ends_a_sale_with_a_draw_of_the_rest_and_no_page_sees_it_ended
     act(&world, sale, "pause").await;
     let mut client = watcher(&world, sale, "only").await;
     join(&mut client, sale, 1).await.expect("in line");
-    let mut phases = Vec::new();
-    loop {
+    // Until both are seen, whichever comes first.
+    let (mut phases, mut is_called) = (Vec::new(), false);
+    while !is_called || phases.last() == Some(&Phase::Paused) {
         match client.next().await {
             ServerMessage::Tick(tick) => phases.push(tick.phase),
-            ServerMessage::Entry(entry) if entry.state == EntryState::Admitted => break,
+            ServerMessage::Entry(entry) => is_called |= entry.state == EntryState::Admitted,
             _ => {}
         }
     }
@@ -400,4 +401,56 @@ async fn who_waits_longer_weighs_more_where_the_sale_says_so_and_the_weights_are
         "{fairness}"
     );
     world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_leader_gives_nobody_a_second_turn() {
+    let world = World::start().await;
+    let sale = world
+        .sale(json!({ "total_stock": 4, "per_shopper_limit": 2, "claim_ms": 60_000 }))
+        .await;
+    act(&world, sale, "pause").await;
+    let mut clients = Vec::new();
+    for who in ["buys", "leaves", "holds", "waits"] {
+        let mut client = watcher(&world, sale, who).await;
+        join(&mut client, sale, 1).await.expect("in line");
+        clients.push(client);
+    }
+    act(&world, sale, "end").await;
+    for client in &mut clients {
+        told(client, EntryState::Admitted).await;
+    }
+    buy(&mut clients[0], sale).await;
+    clients[1].ok(Command::Leave { sale }).await;
+    clients[2].ok(reserve(sale)).await;
+
+    let other = world.another("127.0.0.1:0").await;
+    let token = world.token("waits", Role::Shopper);
+    world.server.stop().await;
+    let mut last = Client::connect(other.address).await;
+    let hello = Command::Hello {
+        token,
+        device: Some("device-of-waits".parse().expect("an id")),
+        resume: vec![],
+    };
+    last.ok(hello).await;
+    last.ok(Command::Leave { sale }).await;
+    // Over only when nobody has a turn any more.
+    let known = crate::line::until(async || {
+        let known = other
+            .app
+            .store
+            .sale(sale)
+            .await
+            .expect("Postgres")
+            .expect("there");
+        (known.status == Phase::Ended).then_some(known)
+    })
+    .await;
+    let counters = other.app.stock.sale_counters(&known).await.expect("Redis");
+    assert_eq!(
+        (counters.sold, counters.held, counters.claimed, counters.available),
+        (1, 1, 0, 2)
+    );
+    other.stop().await;
 }

@@ -15,6 +15,7 @@ use flashsale_protocol::{
     ServerMessage, ShopperId, Tick,
     draw::{Seed, entry_name, opening_place},
 };
+use fred::prelude::SortedSetsInterface;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -882,5 +883,49 @@ async fn waits_are_counted_once_and_told_within_a_tenth_however_often_they_are_w
     while store.end_entries(&sale, Utc::now()).await.expect("Postgres") {}
     let outcomes = store.outcomes(sale.id).await.expect("Postgres");
     assert_eq!((outcomes.not_served, outcomes.waiting), (100, 0));
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_a_dead_gateway_has_left_behind_is_parked_at_their_turn_and_those_here_are_called() {
+    let world = World::start().await;
+    let sale = room(&world, 1_500, json!({ "total_stock": 1, "claim_ms": 60_000 })).await;
+    let stock = &world.server.app.stock;
+    let mut here = world.shopper("here").await;
+    here.watch(sale).await;
+    // Both had joined through a gateway that died six seconds ago; one of them has a socket at another one by now.
+    let now = stock.now().await.expect("Redis");
+    for (n, who) in ["gone", "here"].into_iter().enumerate() {
+        let item = Join {
+            shopper: who.parse().expect("an id"),
+            device: format!("device-of-{who}").parse().expect("an id"),
+            quantity: 1,
+            old_place: Some((now - 10_000) * 1000 + n as u64),
+            opening_place: None,
+            line: LineName::Queue,
+        };
+        stock.join(sale, item).await.expect("Redis");
+    }
+    let gateways = stock.keys().all_sales("gateways");
+    let dead: u64 = stock
+        .client()
+        .zadd(gateways, None, None, false, false, ((now - 6_000) as f64, "dead"))
+        .await
+        .expect("Redis");
+    assert_eq!(dead, 1);
+    here.until(|message| entry_of(message, EntryState::Admitted))
+        .await;
+    let numbers = look(&world, format!("/admin/sales/{sale}/metrics")).await;
+    assert_eq!(
+        (&numbers["parked"], &numbers["absent"]),
+        (&json!(1), &json!(1)),
+        "{numbers}"
+    );
+    // Their place is kept.
+    let back = world.shopper("gone").await.watch(sale).await;
+    assert_eq!(
+        back.entry.map(|entry| (entry.state, entry.position)),
+        Some((EntryState::Waiting, 1))
+    );
     world.server.stop().await;
 }
