@@ -419,11 +419,29 @@ pub struct SaleState {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Allocation {
-    /// First come, first served.
+    /// First come, first served. What is left at the end is drawn among those who still wait.
     #[default]
     Queue,
     /// Everybody who enters until the end has the same chance; then it is drawn.
     Draw,
+}
+
+/// What an entry weighs in a sale's draw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DrawWeight {
+    /// All the same.
+    #[default]
+    Equal,
+    /// More the longer it has waited: 1 to 10.
+    WaitingTime,
+}
+
+impl DrawWeight {
+    pub fn is_equal(&self) -> bool {
+        *self == Self::Equal
+    }
 }
 
 /// What does not change from second to second.
@@ -450,6 +468,8 @@ pub struct SaleInfo {
     pub payment_ms: u64,
     #[serde(default)]
     pub allocation: Allocation,
+    #[serde(default, skip_serializing_if = "DrawWeight::is_equal")]
+    pub draw_weight: DrawWeight,
     #[serde(default, skip_serializing_if = "OpeningOrder::is_fifo")]
     pub opening: OpeningOrder,
     /// Where the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
@@ -488,7 +508,8 @@ pub enum Phase {
     Waiting,
     Live,
     Paused,
-    /// The entries of a draw have closed: units go to those drawn, and what they leave to the next ones.
+    /// The entries of a draw have closed: units go to those drawn, and what they leave to the next ones. At the end of a
+    /// first-come sale: units are left or may come back, and people wait.
     Drawing,
     Ended,
     Cancelled,

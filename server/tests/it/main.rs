@@ -9,6 +9,7 @@ mod draw;
 mod draw_file;
 mod gateways;
 mod harness;
+mod leftover;
 mod line;
 mod model;
 mod openapi;
