@@ -16,7 +16,7 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test lint chaos mutants bench million rolling-restart queries docs up down clean
+.PHONY: help setup run build web wasm test lint chaos mutants bench million rolling-restart fuzz conformance queries docs up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,12 @@ rolling-restart: setup ## Restart two gateways one after the other under a rush:
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush --rolling \
 		--shoppers $(or $(SHOPPERS),2000) --stock $(or $(STOCK),1000) --json target/bench/rolling.json $(ARGS)
+
+fuzz: ## Feed the gateway's frame path with a fuzzer's bytes, MINUTES (10) for each target; needs cargo-fuzz
+	@MINUTES=$(MINUTES) scripts/fuzz
+
+conformance: ## Hold the gateway's frame path to Autobahn's WebSocket cases; needs PYTHON2 with autobahntestsuite
+	@scripts/conformance
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
 	@scripts/prepare-queries

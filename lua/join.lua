@@ -59,7 +59,7 @@ local function join(i, shopper, device, mark, quantity, old_place, opening_place
   if not phase then
     return 'missing'
   end
-  if phase == 'ended' or phase == 'cancelled' or now >= ends_at then
+  if phase == 'drawing' or phase == 'ended' or phase == 'cancelled' or now >= ends_at then
     return 'ended'
   end
   if called[i] then

@@ -1,8 +1,8 @@
 //! Messages for tests: whole and valid, so that each test names only what it is about.
 
 use flashsale_protocol::{
-    Allocation, Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Phase, Role, SaleId,
-    SaleInfo, SaleState, Tick, Welcome,
+    Allocation, DrawWeight, Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Phase, Role,
+    SaleId, SaleInfo, SaleState, Tick, Welcome,
 };
 
 pub const SALE: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -77,6 +77,7 @@ pub fn info() -> SaleInfo {
         claim_ms: 120_000,
         payment_ms: 300_000,
         allocation: Allocation::Queue,
+        draw_weight: DrawWeight::Equal,
         opening: flashsale_protocol::OpeningOrder::Fifo,
         opening_seed_hash: None,
         opening_seed: None,

@@ -24,6 +24,7 @@ pub fn read(text: &str) -> Option<ServerMessage> {
             ServerMessage::Reply { id, outcome }
         }
         "tick" => ServerMessage::Tick(whole(fields.into())?),
+        "change" => ServerMessage::Change(whole(fields.into())?),
         "entry" => ServerMessage::Entry(whole(fields.into())?),
         "draw" => ServerMessage::Draw(whole(fields.into())?),
         "hold" => ServerMessage::Hold(whole(fields.into())?),
@@ -54,8 +55,8 @@ fn whole<T: DeserializeOwned>(value: Value) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{entry, hold, order, sale, state, tick, welcome};
-    use flashsale_protocol::{Code, Done, EntryState, HoldState, OrderStatus, Reason, Reject};
+    use crate::fixture::{entry, hold, order, sale, sold_out, state, tick, welcome};
+    use flashsale_protocol::{Change, Code, Done, EntryState, HoldState, OrderStatus, Reason, Reject};
 
     #[test]
     fn every_message_is_read_as_the_protocol_reads_it() {
@@ -101,6 +102,7 @@ mod tests {
                 outcome: Outcome::Error(Code::BadJson.into()),
             },
             ServerMessage::Tick(tick(3, 4)),
+            ServerMessage::Change(Change::between(&tick(3, 4), &sold_out(5, 6))),
             ServerMessage::Entry(entry(EntryState::Lapsed, 0, 1)),
             ServerMessage::Hold(hold(HoldState::Revoked, 1)),
             ServerMessage::Order(order(OrderStatus::Pending, 1)),

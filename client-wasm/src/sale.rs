@@ -108,8 +108,18 @@ impl Known {
         self.note_position();
     }
 
-    /// News of the draw. Those who won have heard of it before: whoever is only entered now was not drawn.
+    /// News of the draw. Whoever stands in line when its entries have closed is in it: what is left is drawn among those. Those
+    /// who won have heard of it before: whoever is only entered now was not drawn.
     pub fn apply_draw(&mut self, draw: Draw) {
+        if draw.root.is_some()
+            && let Some(entry) = &mut self.entry
+            && entry.state == EntryState::Waiting
+        {
+            entry.state = EntryState::Entered;
+            entry.position = 0;
+            self.best_position = None;
+            self.look_at = None;
+        }
         if draw.seed.is_some()
             && let Some(entry) = &mut self.entry
             && entry.state == EntryState::Entered
@@ -183,6 +193,12 @@ impl Known {
         self.hold = None;
         self.best_position = None;
         self.refusal = None;
+    }
+
+    /// Asks for the state at a moment of its own within the shortest spread.
+    pub fn look_soon(&mut self, now: u64, dice: u64) {
+        let at = now + dice % SHORTEST_SPREAD_MS;
+        self.look_at = Some(self.look_at.map_or(at, |planned| planned.min(at)));
     }
 
     /// Plans the next exact look at the place: soon after places are drawn, else rarely, and the more so the further back.
@@ -419,6 +435,24 @@ mod tests {
             None,
             "heard too late to count"
         );
+    }
+
+    #[test]
+    fn whoever_is_in_line_when_the_rest_is_drawn_is_in_the_draw_without_news_of_their_own() {
+        let draw = |seed: Option<u8>| Draw {
+            root: Some(Hash([2; 32])),
+            seed: seed.map(|byte| Seed([byte; 32])),
+            ..Draw::committed(sale(), Hash([1; 32]))
+        };
+        let mut known = Known::default();
+        known.apply_entry(entry(EntryState::Waiting, 7, 5));
+        known.apply_draw(draw(None));
+        assert_eq!(
+            (known.entry.as_ref().map(|entry| entry.state), known.position()),
+            (Some(EntryState::Entered), None)
+        );
+        known.apply_draw(draw(Some(4)));
+        assert_eq!(known.entry.map(|entry| entry.state), Some(EntryState::NotDrawn));
     }
 
     #[test]

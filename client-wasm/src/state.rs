@@ -11,7 +11,7 @@ use crate::{
 };
 use flashsale_protocol::{
     CloseCode, Code, Command, CommandId, DeviceId, Done, Order, OrderId, Outcome, Reason, Reject, Request,
-    Role, SaleId, ServerMessage, ShopperId, VERBS, Welcome,
+    Role, SaleId, ServerMessage, ShopperId, Tick, VERBS, Welcome,
     code::{AfterClose, after_close},
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -467,6 +467,7 @@ impl State {
                 token,
                 device: self.device.clone(),
                 resume: resumed.clone(),
+                changes: true,
             },
         );
         let until = turn.now + CONNECT_DEADLINE_MS;
@@ -845,16 +846,28 @@ impl State {
 
     // ------------------------------------------------------------------------------------------ news
 
+    fn tick(&mut self, turn: &mut Turn, tick: Tick) {
+        self.clock.saw(turn.now, tick.now);
+        if let Some(known) = self.sales.get_mut(&tick.sale) {
+            turn.changed(Change::Sale(tick.sale));
+            known.apply_tick(tick);
+            let (now, dice) = (turn.now, turn.up_to(u64::MAX));
+            known.plan_look(now, dice);
+        }
+    }
+
     fn receive(&mut self, turn: &mut Turn, message: ServerMessage) {
         match message {
             ServerMessage::Reply { id, outcome } => self.reply(turn, id, outcome),
-            ServerMessage::Tick(tick) => {
-                self.clock.saw(turn.now, tick.now);
-                if let Some(known) = self.sales.get_mut(&tick.sale) {
-                    turn.changed(Change::Sale(tick.sale));
-                    known.apply_tick(tick);
-                    let (now, dice) = (turn.now, turn.up_to(u64::MAX));
-                    known.plan_look(now, dice);
+            ServerMessage::Tick(tick) => self.tick(turn, tick),
+            ServerMessage::Change(change) => {
+                let Some(known) = self.sales.get_mut(&change.sale) else {
+                    return;
+                };
+                match known.tick.as_ref().and_then(|tick| change.apply(tick)) {
+                    Some(tick) => self.tick(turn, tick),
+                    // It was made for a tick that this client does not have: the state has one that is newer.
+                    None => known.look_soon(turn.now, turn.up_to(u64::MAX)),
                 }
             }
             ServerMessage::Entry(entry) => {

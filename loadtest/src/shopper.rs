@@ -105,6 +105,7 @@ impl Shopper {
             token: self.identity.token.clone(),
             device: Some(device.map_err(|error| anyhow::anyhow!("{error}"))?),
             resume: vec![self.sale],
+            changes: false,
         };
         match self.ask_once(command_id(), &hello).await? {
             Ok(Done::Welcome(mut welcome)) if welcome.states.len() == 1 => Ok(welcome.states.remove(0)),

@@ -1,6 +1,7 @@
 //! The wire of the flash-sale platform: what travels over the socket, as types. Shared by the server, the browser
 //! client and the load generator. Knows nothing of sockets, clocks or stores: it is pure and builds for WASM.
 
+pub mod change;
 pub mod code;
 pub mod draw;
 pub mod id;
@@ -8,6 +9,7 @@ pub mod json;
 pub mod message;
 pub mod wait;
 
+pub use change::Change;
 pub use code::{CloseCode, Code, Reason};
 pub use id::{CommandId, DeviceId, OrderId, PaymentId, SaleId, ShopperId};
 pub use message::*;

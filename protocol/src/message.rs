@@ -3,7 +3,7 @@
 //! Units: times are milliseconds since 1970 by the server's (Redis') clock; money is in minor units of the sale's
 //! currency (cents for EUR, yen for JPY).
 
-use crate::{Code, CommandId, DeviceId, OrderId, Reason, SaleId, ShopperId, draw::Draw, json};
+use crate::{Change, Code, CommandId, DeviceId, OrderId, Reason, SaleId, ShopperId, draw::Draw, json};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use std::fmt;
@@ -26,13 +26,16 @@ pub struct Request {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
-    /// Who I am. First on every connection. `resume` names the sales to watch again at once.
+    /// Who I am. First on every connection. `resume` names the sales to watch again at once; `changes`: I know how to apply a
+    /// [`Change`], send me those where they will do.
     Hello {
         token: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         device: Option<DeviceId>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         resume: Vec<SaleId>,
+        #[serde(default, skip_serializing_if = "is_not")]
+        changes: bool,
     },
     /// Send me this sale's ticks, and its state now.
     Watch { sale: SaleId },
@@ -257,6 +260,8 @@ pub enum ServerMessage {
     },
     /// A sale's shared state, the same for every watcher.
     Tick(Tick),
+    /// The same, as what is new in it, for whoever has said `changes` and has seen the tick before.
+    Change(Change),
     /// Your place in line has changed its state.
     Entry(Entry),
     /// Your hold has changed its state.
@@ -414,11 +419,29 @@ pub struct SaleState {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Allocation {
-    /// First come, first served.
+    /// First come, first served. What is left at the end is drawn among those who still wait.
     #[default]
     Queue,
     /// Everybody who enters until the end has the same chance; then it is drawn.
     Draw,
+}
+
+/// What an entry weighs in a sale's draw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DrawWeight {
+    /// All the same.
+    #[default]
+    Equal,
+    /// More the longer it has waited: 1 to 10.
+    WaitingTime,
+}
+
+impl DrawWeight {
+    pub fn is_equal(&self) -> bool {
+        *self == Self::Equal
+    }
 }
 
 /// What does not change from second to second.
@@ -445,6 +468,8 @@ pub struct SaleInfo {
     pub payment_ms: u64,
     #[serde(default)]
     pub allocation: Allocation,
+    #[serde(default, skip_serializing_if = "DrawWeight::is_equal")]
+    pub draw_weight: DrawWeight,
     #[serde(default, skip_serializing_if = "OpeningOrder::is_fifo")]
     pub opening: OpeningOrder,
     /// Where the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
@@ -483,7 +508,8 @@ pub enum Phase {
     Waiting,
     Live,
     Paused,
-    /// The entries of a draw have closed: units go to those drawn, and what they leave to the next ones.
+    /// The entries of a draw have closed: units go to those drawn, and what they leave to the next ones. At the end of a
+    /// first-come sale: units are left or may come back, and people wait.
     Drawing,
     Ended,
     Cancelled,
@@ -554,6 +580,10 @@ pub struct Tick {
     /// As `pace`, of the priority line.
     #[serde(default, skip_serializing_if = "is_still")]
     pub priority_pace: f64,
+}
+
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 fn one() -> f64 {

@@ -186,6 +186,10 @@ impl Server {
             tasks.push(tokio::spawn(worker::pay::run(app.clone(), stopping.clone())));
         }
         if gateway {
+            tasks.push(tokio::spawn(gateway::presence::run(
+                app.clone(),
+                stopping.clone(),
+            )));
             tasks.push(tokio::spawn(sandbox::deliver(
                 app.clone(),
                 address,

@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use chrono::{DateTime, TimeDelta, Utc};
-use flashsale_protocol::{Allocation, OpeningOrder, Phase, ShopperId};
+use flashsale_protocol::{Allocation, DrawWeight, OpeningOrder, Phase, ShopperId};
 use futures_util::{StreamExt, stream};
 
 const MERCHANT: &str = "demo";
@@ -123,6 +123,7 @@ fn body(
         allocation: Allocation::Queue,
         beacon: None,
         opening: OpeningOrder::Fifo,
+        draw_weight: DrawWeight::Equal,
         priority_share: 50,
         absence_ms: 3_600_000,
     }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod demo;
 pub mod draw_file;
 pub mod embedded;
+pub mod ending;
 pub mod error;
 pub mod fairness;
 pub mod gateway;

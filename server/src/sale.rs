@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{
-    Allocation, CommandId, DeviceId, OpeningOrder, OrderId, OrderStatus, Phase, SaleId, SaleInfo, ShopperId,
+    Allocation, CommandId, DeviceId, DrawWeight, OpeningOrder, OrderId, OrderStatus, Phase, SaleId, SaleInfo,
+    ShopperId,
     draw::{self, Seed},
 };
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,11 @@ pub struct Sale {
     pub payment_ms: u64,
     pub inflow: u32,
     pub allocation: Allocation,
+    #[serde(default)]
+    pub draw_weight: DrawWeight,
+    /// The last change of the inflow was a cut, then.
+    #[serde(default)]
+    pub inflow_cut_at: Option<DateTime<Utc>>,
     /// Where those who join before the start are shuffled: what their places come from, secret until then.
     pub opening_seed: Option<Seed>,
     /// Percent of the turns for the priority list, while somebody of it waits.
@@ -170,19 +176,15 @@ impl Sale {
     pub fn phase_at(&self, now: u64) -> Phase {
         match self.status {
             Phase::Drawing | Phase::Ended | Phase::Cancelled => self.status,
-            _ if now >= ms(self.end_time) => self.last_phase(),
+            // What is left of a first-come sale may be drawn then: see `ending.rs`.
+            _ if now >= ms(self.end_time) => match self.allocation {
+                Allocation::Queue => Phase::Ended,
+                Allocation::Draw => Phase::Drawing,
+            },
             Phase::Paused => Phase::Paused,
             _ if now >= ms(self.start_time) => Phase::Live,
             _ if now >= ms(self.room_opens_at) => Phase::Waiting,
             _ => Phase::Scheduled,
-        }
-    }
-
-    /// What its end brings.
-    pub fn last_phase(&self) -> Phase {
-        match self.allocation {
-            Allocation::Queue => Phase::Ended,
-            Allocation::Draw => Phase::Drawing,
         }
     }
 
@@ -264,6 +266,7 @@ impl Sale {
             claim_ms: self.claim_ms,
             payment_ms: self.payment_ms,
             allocation: self.allocation,
+            draw_weight: self.draw_weight,
         }
     }
 }
@@ -283,6 +286,13 @@ pub const fn phase_word(phase: Phase) -> &'static str {
         Phase::Drawing => "drawing",
         Phase::Ended => "ended",
         Phase::Cancelled => "cancelled",
+    }
+}
+
+pub const fn draw_weight_word(weight: DrawWeight) -> &'static str {
+    match weight {
+        DrawWeight::Equal => "equal",
+        DrawWeight::WaitingTime => "waiting_time",
     }
 }
 
@@ -354,6 +364,8 @@ mod tests {
             payment_ms: 1,
             inflow: 1,
             allocation: Allocation::Queue,
+            draw_weight: DrawWeight::Equal,
+            inflow_cut_at: None,
             opening_seed: None,
             priority_share: 50,
             absence_ms: 1,

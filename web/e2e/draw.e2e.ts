@@ -1,7 +1,7 @@
 /** A sale whose units are drawn: two enter, one is drawn, and both check it in their browser. */
 
 import { expect, test } from "vitest";
-import { api, button, createSale, endSale, isAccessible, journey, picture, said, shopper } from "./harness";
+import { api, button, createSale, crowd, endSale, isAccessible, journey, pauseSale, picture, said, shopper } from "./harness";
 
 test("two enter a draw, one is drawn, both are told, and both can check it", async () => {
   const sale = await createSale({ allocation: "draw", units: 1 });
@@ -69,4 +69,62 @@ test("a proof that was changed on its way is found out, and the part is named", 
   await button(page, "Check the draw").click();
   await said(page, /The check failed. The secret number is not the one that was promised/);
   await picture(page, "draw-found-out");
+});
+
+test("what is left at the end of a first-come sale is drawn among those in line, and they can check it", async () => {
+  // Paused, so that a unit is left.
+  const sale = await createSale({ units: 1, claim_ms: 60_000 });
+  const pages = await Promise.all([shopper(), shopper()].map(async (one) => (await one).open(`${api}/sale/${sale}`)));
+  const [first, second] = pages;
+  if (!first || !second) throw new Error("two pages");
+  await journey(first, "open");
+  expect(await first.getByText("Fingerprint").count(), "no talk of a draw before there is one").toBe(0);
+  await pauseSale(sale);
+  for (const page of pages) {
+    await journey(page, "paused");
+    await page.reload();
+    await journey(page, "paused");
+  }
+  await picture(first, "left-1-paused");
+  await crowd(sale, 1);
+  await endSale(sale);
+  // Nobody of these two was in line: they are told what happens.
+  for (const page of pages) await said(page, "What is left is being drawn");
+  await picture(first, "left-2-drawing");
+  await isAccessible(first);
+});
+
+test("somebody in line at the end sees the draw of what is left, the outcome and the proof", async () => {
+  const sale = await createSale({ units: 1, claim_ms: 60_000, startsInMs: 3_000 });
+  const pages = await Promise.all([shopper(), shopper()].map(async (one) => (await one).open(`${api}/sale/${sale}`)));
+  for (const page of pages) {
+    await journey(page, "lobby");
+    await button(page, "Join the line").click();
+    await button(page, "Leave the line").waitFor();
+  }
+  await pauseSale(sale);
+  await endSale(sale);
+  const [first, second] = pages;
+  if (!first || !second) throw new Error("two pages");
+  await Promise.all(pages.map((page) => page.locator('article:is([data-journey="admitted"],[data-journey="not_drawn"])').waitFor()));
+  const isDrawn = await first.locator('article[data-journey="admitted"]').isVisible();
+  const [winner, other] = isDrawn ? [first, second] : [second, first];
+  await journey(other, "not_drawn");
+  await said(winner, "You were drawn");
+  await picture(winner, "left-3-won");
+  await picture(other, "left-4-not-drawn");
+  await button(other, "Check the draw").click();
+  await said(other, /promised before the entries closed. This page had seen the promise/);
+  await said(other, /one of the 2 that were counted at the close/);
+  await picture(other, "left-5-checked");
+  await isAccessible(other);
+  await button(winner, "Put in my cart").click();
+  await journey(winner, "holding");
+});
+
+test("where waiting counts the page says so", async () => {
+  const sale = await createSale({ allocation: "draw", draw_weight: "waiting_time", units: 1 });
+  const page = await (await shopper()).open(`${api}/sale/${sale}`);
+  await said(page, "The longer you are in, the better your chance: up to ten times.");
+  await picture(page, "draw-weight");
 });

@@ -93,6 +93,7 @@ export interface SaleWish {
   allocation?: "queue" | "draw";
   inflow?: number;
   opening?: "fifo" | "shuffle";
+  draw_weight?: "equal" | "waiting_time";
 }
 
 /** Creates a sale through the REST door; live at once unless the wish says otherwise. */
@@ -115,6 +116,7 @@ export async function createSale(wish: SaleWish = {}): Promise<string> {
     allocation: wish.allocation ?? "queue",
     inflow: wish.inflow ?? 1_000,
     opening: wish.opening ?? "fifo",
+    draw_weight: wish.draw_weight ?? "equal",
   };
   const response = await fetch(`${api}/admin/sales`, {
     method: "POST",
@@ -125,13 +127,16 @@ export async function createSale(wish: SaleWish = {}): Promise<string> {
   return ((await response.json()) as { sale_id: string }).sale_id;
 }
 
-/** Ends a sale, as an operator does. */
-export async function endSale(sale: string): Promise<void> {
-  const response = await fetch(`${api}/admin/sales/${sale}/end`, {
+export const endSale = (sale: string): Promise<void> => act(sale, "end");
+export const pauseSale = (sale: string): Promise<void> => act(sale, "pause");
+
+/** What an operator does with a sale. */
+async function act(sale: string, verb: "pause" | "end"): Promise<void> {
+  const response = await fetch(`${api}/admin/sales/${sale}/${verb}`, {
     method: "POST",
     headers: { Authorization: `Bearer ${inject("adminToken")}` },
   });
-  if (!response.ok) throw new Error(`not ended: ${response.status} ${await response.text()}`);
+  if (!response.ok) throw new Error(`${verb}: ${response.status} ${await response.text()}`);
 }
 
 /** Guests without a page: they join the line over REST, in this order. */

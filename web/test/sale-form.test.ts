@@ -31,6 +31,8 @@ describe("the form for a new sale", () => {
         lanes: 1,
         inflow: 1_000,
         allocation: "queue",
+        opening: "fifo",
+        draw_weight: "equal",
       },
     });
   });

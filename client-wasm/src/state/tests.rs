@@ -776,3 +776,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_change_is_applied_to_the_tick_it_was_made_for_and_else_the_state_is_asked_for() {
+    let mut page = Page::ready();
+    let at = page.at_ms;
+    let shown = |page: &Page| {
+        let known = page.state.known(sale()).and_then(|known| known.tick.as_ref());
+        known.map(|tick| (tick.seq, tick.available))
+    };
+    let before = tick(1, at);
+    let after = fixture::sold_out(at + 9, at + 9);
+    page.receive(&ServerMessage::Change(flashsale_protocol::Change::between(
+        &before, &after,
+    )));
+    assert_eq!(shown(&page), Some((at + 9, 0)));
+
+    let (missed, newest) = (tick(at + 10, at + 10), tick(at + 11, at + 11));
+    page.receive(&ServerMessage::Change(flashsale_protocol::Change::between(
+        &missed, &newest,
+    )));
+    assert_eq!(
+        shown(&page),
+        Some((at + 9, 0)),
+        "what does not fit changes nothing"
+    );
+    let asked = page.run_until(at + 2_000);
+    assert_eq!(sent_ids(&asked, "state").len(), 1);
+}

@@ -383,6 +383,8 @@ fn sale(stock: u32) -> Sale {
         payment_ms: LONG_MS,
         inflow: 1_000,
         allocation: flashsale_protocol::Allocation::Queue,
+        draw_weight: flashsale_protocol::DrawWeight::Equal,
+        inflow_cut_at: None,
         opening_seed: None,
         priority_share: 50,
         absence_ms: 3_600_000,

@@ -600,6 +600,7 @@ impl Person {
                     .map_err(|error| anyhow::anyhow!("{error}"))?,
             ),
             resume: vec![self.street.sale],
+            changes: false,
         };
         match self.ask_once(command_id(), &hello).await? {
             Ok(Done::Welcome(welcome)) => welcome.states.into_iter().next().map(Box::new).context("no sale"),

@@ -101,6 +101,7 @@ fn hello(token: &str, sale: SaleId) -> Message {
         token: token.to_owned(),
         device: None,
         resume: vec![sale],
+        changes: false,
     };
     Message::text(
         Request {

@@ -417,6 +417,7 @@ impl Client {
             token: authority.issue(who, Role::Shopper, None, TOKEN_LIFE)?,
             device: Some(device),
             resume: vec![sale],
+            changes: false,
         };
         socket.stage = Stage::Greeting;
         say(socket, hello)

@@ -3,7 +3,7 @@
 use super::Operator;
 use crate::{
     app::App,
-    clock,
+    clock, ending,
     error::Error,
     rest::{
         Json, Problem, SalePath, field,
@@ -17,7 +17,7 @@ use crate::{
 use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_protocol::{
-    Allocation, Code, MAX_QUANTITY, OpeningOrder, Phase, Reject, SaleId,
+    Allocation, Code, DrawWeight, MAX_QUANTITY, OpeningOrder, Phase, Reject, SaleId,
     draw::{Draw, MAX_BEACON_BYTES, Seed},
 };
 use serde::Deserialize;
@@ -92,9 +92,14 @@ pub struct SaleBody {
     #[serde(default = "thousand")]
     #[schema(minimum = 1, maximum = 100_000, default = 1_000)]
     pub inflow: i64,
-    /// `draw`: everybody who enters until the end has the same chance.
+    /// `queue`: first come, first served; what is left at the end is drawn among those who still wait. `draw`: everybody who enters
+    /// until the end has a chance.
     #[serde(default)]
     pub allocation: Allocation,
+    /// What an entry weighs in the draw. `waiting_time`: 1, and one more for each ninth of the time from the room's opening to the
+    /// close that it was there, so 10 at the most.
+    #[serde(default)]
+    pub draw_weight: DrawWeight,
     /// Only for a draw: where a value will come from that nobody knows before the entries close, to be mixed in. The draw waits
     /// for it.
     #[serde(default)]
@@ -236,6 +241,8 @@ impl SaleBody {
             payment_ms: time("payment_ms", self.payment_ms)?,
             inflow: range("inflow", self.inflow, 1, i64::from(MAX_INFLOW))? as u32,
             allocation: self.allocation,
+            draw_weight: self.draw_weight,
+            inflow_cut_at: None,
             opening_seed: match self.opening {
                 OpeningOrder::Fifo => None,
                 OpeningOrder::Shuffle => Some(Seed(rand::random())),
@@ -273,18 +280,19 @@ fn split(stock: u32, lanes: u32) -> Vec<LaneInfo> {
         .collect()
 }
 
-/// Writes a checked sale and opens its lanes. A draw's seed is made here: nothing that came before can depend on it.
+/// Writes a checked sale and opens its lanes. The seed of its draw, or of the draw of what is left at its end, is made here: nothing
+/// that came before can depend on it.
 pub async fn open(app: &App, sale: &Sale, beacon: Option<String>) -> Result<(), Error> {
-    let draw = (sale.allocation == Allocation::Draw).then(|| NewDraw {
+    let draw = NewDraw {
         seed: Seed(rand::random()),
         beacon_source: beacon,
-    });
+    };
     // Redis first: whoever finds the sale in Postgres finds its lanes open. Without the sale nobody knows of them.
     app.stock.open_sale(sale).await?;
     for info in &sale.lanes {
         app.stock.new_lane(sale, *info).await?;
     }
-    app.store.create_sale(sale, draw.as_ref()).await?;
+    app.store.create_sale(sale, Some(&draw)).await?;
     app.sale_made.notify_one();
     app.sale_changed(sale.id).await
 }
@@ -394,7 +402,8 @@ pub async fn resume(
 
 /// End a sale now.
 ///
-/// What is in carts and checkouts may still be bought. A draw's entries close, and it is held.
+/// What is in carts and checkouts may still be bought. A draw's entries close, and it is held; so is that of what is left of a
+/// first-come sale while people wait for it.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/end",
@@ -410,7 +419,7 @@ pub async fn end(
     sale: SalePath,
 ) -> Result<axum::Json<SaleView>, Problem> {
     let from = [Phase::Scheduled, Phase::Waiting, Phase::Live, Phase::Paused];
-    let to = operator.sale(&state.0, sale.0).await?.last_phase();
+    let to = ending::phase(&state.0, &operator.sale(&state.0, sale.0).await?).await?;
     change(state.0, operator, sale.0, &from, to).await
 }
 

@@ -8,7 +8,7 @@ use crate::{
     store::draws::{Entered, NewEntry},
 };
 use flashsale_protocol::{
-    Code, Entry, EntryState, Phase, Quantity, Reject, ServerMessage, ShopperId, draw::Draw,
+    Allocation, Code, Entry, EntryState, Phase, Quantity, Reject, ServerMessage, ShopperId, draw::Draw,
 };
 
 pub async fn enter(app: &App, caller: &Caller, sale: &Sale, quantity: Quantity) -> Result<Entry, Reject> {
@@ -52,26 +52,35 @@ pub async fn leave(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> 
     app.store.leave_draw(sale.id, shopper).await
 }
 
-/// What is published of the draw; and the shopper's entry, if the lane knows nothing newer of them.
+/// What is published of the draw; and the shopper's entry in it, where neither the line nor the lane knows anything that counts
+/// more.
 pub async fn in_state(
     app: &App,
     sale: &Sale,
     shopper: &ShopperId,
-    newer: Option<Entry>,
+    known: Option<Entry>,
     now: u64,
 ) -> Result<(Option<Entry>, Option<Draw>)> {
-    let (draw, mine) = tokio::try_join!(
-        app.store.recent_draw(sale.id),
-        app.store.draw_entry(sale.id, shopper)
-    )?;
-    let entry = newer.or_else(|| {
-        let mine = mine?;
-        let state = match (mine.called, mine.told) {
-            (true, _) => return None,
-            (false, false) => EntryState::Entered,
-            (false, true) => EntryState::NotDrawn,
-        };
-        Some(Entry::settled(sale.id, state, mine.quantity, now))
-    });
-    Ok((entry, draw.map(|draw| draw.public.clone())))
+    let Some(draw) = app.store.recent_draw(sale.id).await? else {
+        return Ok((known, None));
+    };
+    let stands = |entry: &Entry| matches!(entry.state, EntryState::Waiting | EntryState::Admitted);
+    // Until its end nobody of a first-come sale is in its draw.
+    let is_before = sale.allocation == Allocation::Queue && !draw.is_closed;
+    if is_before || known.as_ref().is_some_and(stands) {
+        return Ok((known, Some(draw.public.clone())));
+    }
+    let mine = app.store.draw_entry(sale.id, shopper).await?;
+    let entry = match mine {
+        Some(mine) if !mine.called => {
+            let state = if mine.told {
+                EntryState::NotDrawn
+            } else {
+                EntryState::Entered
+            };
+            Some(Entry::settled(sale.id, state, mine.quantity, now))
+        }
+        _ => known,
+    };
+    Ok((entry, Some(draw.public.clone())))
 }

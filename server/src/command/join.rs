@@ -44,6 +44,10 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
         return Err(limit(person.limit));
     }
 
+    // What is left is being drawn among those who were in line.
+    if sale.allocation == Allocation::Queue && sale.status == Phase::Drawing {
+        return Err(Code::EntriesClosed.into());
+    }
     if sale.allocation == Allocation::Draw {
         let entry = draw::enter(app, caller, &sale, quantity).await?;
         return joined(app, caller, entry);

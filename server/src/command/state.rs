@@ -9,7 +9,7 @@ use crate::{
     stock::{At, InLine, RecordState, Served, Stands, TickNumber, Turns},
     store::OrderRow,
 };
-use flashsale_protocol::{Allocation, Done, Entry, EntryState, Hold, Reject, SaleId, SaleState, Tick};
+use flashsale_protocol::{Done, Entry, EntryState, Hold, Reject, SaleId, SaleState, Tick};
 
 pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
     let sale = app.sale(sale).await?;
@@ -86,12 +86,7 @@ pub async fn sale_state(app: &App, caller: &Caller, sale: &Sale) -> Result<SaleS
         }
         (Stands::Nowhere, _) => None,
     };
-    let (entry, draw) = match sale.allocation {
-        Allocation::Queue => (entry, None),
-        Allocation::Draw => {
-            draw::in_state(app, sale, shopper, entry.filter(|_| record.is_some()), now).await?
-        }
-    };
+    let (entry, draw) = draw::in_state(app, sale, shopper, entry, now).await?;
     let hold = record.and_then(|record| {
         Some(Hold {
             sale: sale.id,

@@ -7,6 +7,7 @@ pub mod hub;
 mod listen;
 mod openapi;
 mod operations;
+pub mod presence;
 mod restore;
 mod shard;
 

@@ -9,7 +9,7 @@ use crate::{
     stock::{At, How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
 };
 use flashsale_protocol::{
-    DeviceId, Entry, EntryState, Hold, HoldState, Reason, SaleId, ServerMessage, ShopperId,
+    DeviceId, Entry, EntryState, Hold, HoldState, Phase, Reason, SaleId, ServerMessage, ShopperId,
 };
 use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
@@ -102,6 +102,8 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
                 app.stock.leave(sale.id, shopper).await?;
             }
         }
+        // While what is left is drawn, whoever had a place has an entry instead.
+        (None, Some(_)) if sale.status == Phase::Drawing => {}
         (None, Some(place)) if stands == Stands::Nowhere && !is_in(RecordState::Claim) => {
             stand_again(app, sale, shopper, place).await?;
         }

@@ -1,7 +1,7 @@
 //! What is published of a draw (docs/draw.md).
 
 use super::{Bearer, Problem, SalePath};
-use crate::{app::App, error::Error, store::draws::ProofOf};
+use crate::{app::App, error::Error, sale::Sale, store::draws::ProofOf};
 use axum::{
     body::{Body, Bytes},
     extract::State,
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flashsale_protocol::{
-    Code, SaleId,
+    Code, Phase, SaleId,
     draw::{Draw, Proof},
 };
 use futures_util::stream;
@@ -51,10 +51,10 @@ pub async fn show(
     responses((status = 200, description = "The draw's file.", content_type = "text/plain", body = String)),
 )]
 pub async fn file(State(app): State<Arc<App>>, SalePath(sale): SalePath) -> Result<Response, Problem> {
-    app.sale(sale).await?;
+    let known = app.sale(sale).await?;
     let draw = app.store.draw(sale).await?.ok_or(Code::NoDraw)?.public;
     if draw.seed.is_none() {
-        return Err(Code::NotDrawnYet.into());
+        return Err(not_drawn(&known).into());
     }
     let permit = FILES.try_acquire().map_err(|_| Code::Busy)?;
     let head = serde_json::to_string(&draw).map_err(|error| Error::unexpected(error.to_string()))?;
@@ -95,12 +95,20 @@ pub async fn proof(
     SalePath(sale): SalePath,
     Bearer(caller): Bearer,
 ) -> Result<axum::Json<Proof>, Problem> {
-    app.sale(sale).await?;
+    let known = app.sale(sale).await?;
     match app.store.draw_proof(sale, &caller.shopper).await? {
         ProofOf::Entry(proof) => Ok(axum::Json(*proof)),
         ProofOf::NoDraw => Err(Code::NoDraw.into()),
-        ProofOf::NotDrawnYet => Err(Code::NotDrawnYet.into()),
+        ProofOf::NotDrawnYet => Err(not_drawn(&known).into()),
         ProofOf::NotInDraw => Err(Code::NotInDraw.into()),
+    }
+}
+
+/// A first-come sale that has ended with nothing left, or nobody in line, has no draw.
+fn not_drawn(sale: &Sale) -> Code {
+    match sale.status {
+        Phase::Ended | Phase::Cancelled => Code::NoDraw,
+        _ => Code::NotDrawnYet,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     stock::shown::Showing,
 };
 use axum::extract::State;
-use flashsale_protocol::{Allocation, Code, OpeningOrder, Phase, SaleId};
+use flashsale_protocol::{Allocation, Code, DrawWeight, OpeningOrder, Phase, SaleId};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -52,6 +52,7 @@ pub struct SaleView {
     /// The seed itself, after the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opening_seed: Option<String>,
+    pub draw_weight: DrawWeight,
     pub priority_share: u32,
     pub absence_ms: u64,
     pub lanes: usize,
@@ -100,6 +101,7 @@ impl SaleView {
             opening: info.opening,
             opening_seed_hash: info.opening_seed_hash,
             opening_seed: info.opening_seed,
+            draw_weight: sale.draw_weight,
             priority_share: sale.priority_share,
             absence_ms: sale.absence_ms,
             lanes: sale.lanes.len(),

@@ -75,6 +75,11 @@ impl RecordState {
             Self::None => "none",
         }
     }
+
+    /// Units are set aside, in the cart or in a checkout.
+    pub const fn runs(self) -> bool {
+        matches!(self, Self::Claim | Self::Held | Self::Ordering)
+    }
 }
 
 impl FromStr for RecordState {

@@ -12,7 +12,7 @@ use crate::{
     batcher::{BatchLimits, Batcher, Batchers},
     config::{CHECKOUT_LEASE, COMMAND_DEADLINE},
     error::{Error, Result},
-    sale::{LaneOrder, LaneRef, Note, Sale, ms, phase_word},
+    sale::{LaneOrder, LaneRef, LineName, Note, Sale, ms, phase_word},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use flashsale_protocol::{DeviceId, OrderId, Phase, SaleId, ShopperId};
@@ -502,6 +502,34 @@ impl Stock {
         Ok(all + first)
     }
 
+    /// Everybody who stands in line: waiting, being called, or absent at their turn.
+    pub async fn standing(&self, sale: SaleId) -> Result<u64> {
+        let (client, keys) = (&self.runner.client, &self.runner.keys);
+        let mut standing = 0;
+        for place in ["queue", "priority", "admitting", "parked"] {
+            let people: u64 = client.zcard(keys.sale(place, sale)).await?;
+            standing += people;
+        }
+        Ok(standing)
+    }
+
+    /// Ends a line that nobody may join any more. Its history is kept.
+    pub async fn drop_line(&self, sale: SaleId) -> Result<()> {
+        const LINE: [&str; 7] = [
+            "queue",
+            "priority",
+            "admitting",
+            "parked",
+            "absent",
+            "wants",
+            "devices",
+        ];
+        let keys: Vec<String> = LINE.map(|name| self.runner.keys.sale(name, sale)).into();
+        // Freed by another thread of Redis: ten million places take seconds.
+        let _: u64 = self.runner.client.unlink(keys).await?;
+        Ok(())
+    }
+
     /// The front of the line. `share`: percent of the step for the priority line.
     pub async fn admit(&self, sale: SaleId, most: usize, share: u32) -> Result<Called> {
         let args = vec![most.min(ADMIT_BATCH).to_string(), share.to_string()];
@@ -536,6 +564,84 @@ impl Stock {
                 }
             })
         })
+    }
+
+    /// The same for many, and waits.
+    pub async fn mark_away(&self, sale: SaleId, shoppers: &[ShopperId]) -> Result<()> {
+        let args = shoppers.iter().map(ShopperId::to_string).collect();
+        self.runner.on_sale(&GO_AWAY, sale, args).await?;
+        Ok(())
+    }
+
+    /// How many stand in a line up to this place.
+    pub async fn standing_up_to(&self, sale: SaleId, line: LineName, place: u64) -> Result<u64> {
+        let key = self.runner.keys.sale(line.word(), sale);
+        Ok(self.runner.client.zcount(key, 0.0, place as f64).await?)
+    }
+
+    /// The first of those who stand in a line behind one place and before another, with their places.
+    pub async fn behind(
+        &self,
+        sale: SaleId,
+        line: LineName,
+        place: u64,
+        before: u64,
+        most: usize,
+    ) -> Result<Vec<(ShopperId, u64)>> {
+        let key = self.runner.keys.sale(line.word(), sale);
+        let limit = Some((0, most as i64));
+        let found: Vec<(String, f64)> = self
+            .runner
+            .client
+            .zrangebyscore(
+                key,
+                (place + 1) as f64,
+                before.saturating_sub(1) as f64,
+                true,
+                limit,
+            )
+            .await?;
+        found
+            .into_iter()
+            .map(|(name, place)| {
+                let shopper = name
+                    .parse()
+                    .map_err(|_| Error::unexpected("a bad shopper in line"))?;
+                Ok((shopper, place as u64))
+            })
+            .collect()
+    }
+
+    /// A gateway is alive.
+    pub async fn beat(&self, gateway: &str) -> Result<()> {
+        let now = self.clock().await? as f64;
+        let key = self.runner.keys.all_sales("gateways");
+        let _: u64 = self
+            .runner
+            .client
+            .zadd(key, None, None, false, false, (now, gateway))
+            .await?;
+        Ok(())
+    }
+
+    /// A gateway ends as it should.
+    pub async fn sign_off(&self, gateway: &str) -> Result<()> {
+        let key = self.runner.keys.all_sales("gateways");
+        let _: u64 = self.runner.client.zrem(key, gateway).await?;
+        Ok(())
+    }
+
+    /// When the gateway that died last was last alive, in ms; of those silent for so long, and not yet forgotten.
+    pub async fn last_death(&self, silent: Duration, remembered: Duration) -> Result<Option<u64>> {
+        let key = self.runner.keys.all_sales("gateways");
+        let now = self.clock().await?;
+        let before = |ago: Duration| now.saturating_sub(ago.as_millis() as u64) as f64;
+        let client = &self.runner.client;
+        let _: u64 = client.zremrangebyscore(&key, 0.0, before(remembered)).await?;
+        let last: Vec<(String, f64)> = client
+            .zrevrangebyscore(&key, before(silent), 0.0, true, Some((0, 1)))
+            .await?;
+        Ok(last.first().map(|(_, beat)| *beat as u64))
     }
 
     /// Takes those out of the line who have been absent for so long.

@@ -307,11 +307,11 @@ impl Stock {
             claimed,
             held,
             ms(sale.start_time),
-            match (over, sale.allocation) {
-                (true, _) => 0,
-                (false, Allocation::Queue) => ms(sale.end_time),
+            match (over, sale.allocation, sale.status) {
+                (true, _, _) => 0,
                 // Claims only, and those come when the entries have closed; the draw ends by itself.
-                (false, Allocation::Draw) => NEVER,
+                (false, Allocation::Draw, _) | (false, _, Phase::Drawing) => NEVER,
+                (false, Allocation::Queue, _) => ms(sale.end_time),
             },
             u64::from(sale.status == Phase::Paused),
             u64::from(sale.per_shopper_limit),

@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Result},
     fairness::WeightClass,
 };
+use chrono::{DateTime, Utc};
 use flashsale_protocol::{
     DeviceId, SaleId, ShopperId,
     draw::{self, Draw, Drum, Hash, Pick, Proof, Rank, Seed, Winner, entry_name, merkle},
@@ -27,6 +28,8 @@ pub const ENTER: BatchLimits = BatchLimits {
 };
 /// Entries below one kept node of the tree; a power of two.
 const CHUNK: usize = 1024;
+/// Entries of a line that one statement takes, or weighs.
+const LINE_PAGE: i64 = 10_000;
 /// Entries that one query reads, in whole chunks.
 const PAGE: usize = 8 * CHUNK;
 /// Units that one pass over the entries finds winners for: what a pass keeps in memory.
@@ -201,8 +204,78 @@ impl Store {
         Ok(())
     }
 
-    /// Counts the closed entries and publishes the root of their tree, and the units that are to be drawn for.
-    pub async fn publish_root(&self, sale: SaleId) -> Result<()> {
+    /// Takes those who still stand in the line of a sale that is over as entries, by its history; a page of it behind `after`
+    /// ("": the first). None: that was the last one.
+    pub async fn enter_waiting(&self, sale: SaleId, after: &str) -> Result<Option<String>> {
+        let rows = sqlx::query!(
+            "SELECT queue_id, user_id, device_id, quantity, joined_at, status FROM queue_entries
+             WHERE sale_id = $1 AND queue_id > $2 ORDER BY queue_id LIMIT $3",
+            sale.to_string(),
+            after,
+            LINE_PAGE,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let last = rows.last().map(|row| row.queue_id.clone());
+        let mut entries = Vec::new();
+        for row in rows.into_iter().filter(|row| row.status == "waiting") {
+            let shopper: ShopperId = row
+                .user_id
+                .parse()
+                .map_err(|_| Error::unexpected("an entry with a bad shopper"))?;
+            entries.push((
+                entry_name(sale, &shopper),
+                row.user_id,
+                row.device_id,
+                row.quantity,
+                row.joined_at,
+            ));
+        }
+        entries.sort();
+        let names: Vec<String> = entries.iter().map(|entry| entry.0.clone()).collect();
+        let shoppers: Vec<String> = entries.iter().map(|entry| entry.1.clone()).collect();
+        let devices: Vec<String> = entries.iter().map(|entry| entry.2.clone()).collect();
+        let quantities: Vec<i32> = entries.iter().map(|entry| entry.3).collect();
+        let joined: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.4).collect();
+        sqlx::query!(
+            "INSERT INTO draw_entries (sale_id, entry, shopper_id, device_id, quantity, weight, entered_at)
+             SELECT $1, e.entry, e.shopper_id, e.device_id, e.quantity, 1, e.joined_at
+             FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])
+                AS e (entry, shopper_id, device_id, quantity, joined_at)
+             ON CONFLICT DO NOTHING",
+            sale.to_string(),
+            &names,
+            &shoppers,
+            &devices,
+            &quantities,
+            &joined,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(last)
+    }
+
+    /// Weighs the closed entries by the time that they have waited; a page of them behind `after` ("": the first). None: that was
+    /// the last one.
+    pub async fn weigh_entries(&self, sale: SaleId, after: &str) -> Result<Option<String>> {
+        Ok(sqlx::query_scalar!(
+            "WITH page AS (SELECT entry FROM draw_entries WHERE sale_id = $1 AND entry > $2 ORDER BY entry LIMIT $3),
+                weighed AS (
+                    UPDATE draw_entries e SET weight = waiting_weight(e.entered_at, s.room_opens_at, d.closed_at)
+                    FROM page p, flash_sales s JOIN draws d USING (sale_id)
+                    WHERE e.sale_id = $1 AND e.entry = p.entry AND s.sale_id = $1)
+             SELECT max(entry) AS last FROM page",
+            sale.to_string(),
+            after,
+            LINE_PAGE,
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// Counts the closed entries and publishes the root of their tree, and the units that are to be drawn for: so many, or all that
+    /// are not sold.
+    pub async fn publish_root(&self, sale: SaleId, units: Option<u64>) -> Result<()> {
         let (mut tree, mut chunk) = (merkle::Tree::default(), merkle::Tree::default());
         let (mut firsts, mut roots) = (Vec::new(), Vec::new());
         let mut by_weight: BTreeMap<i32, i64> = BTreeMap::new();
@@ -227,11 +300,12 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let is_first = sqlx::query!(
             "UPDATE draws SET entries = $2, root = $3,
-                units = (SELECT sum(supply - allocated) FROM sale_lanes WHERE sale_id = $1)
+                units = coalesce($4, (SELECT sum(supply - allocated) FROM sale_lanes WHERE sale_id = $1))
              WHERE sale_id = $1 AND closed_at IS NOT NULL AND root IS NULL RETURNING units",
             id,
             tree.count() as i64,
             &tree.root().0,
+            units.map(|units| units as i64),
         )
         .fetch_optional(&mut *tx)
         .await?;

@@ -6,10 +6,10 @@ use super::{LOOK, Store, audit};
 use crate::{
     batcher::Batcher,
     error::{Error, Result},
-    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, allocation_word, phase_word},
+    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, allocation_word, draw_weight_word, phase_word},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{Allocation, Phase, SaleId};
+use flashsale_protocol::{Allocation, DrawWeight, Phase, SaleId};
 use serde_json::json;
 use sqlx::PgPool;
 use std::collections::HashMap;
@@ -36,7 +36,9 @@ struct SaleRow {
     claim_ms: i64,
     payment_ms: i64,
     inflow: i32,
+    inflow_cut_at: Option<DateTime<Utc>>,
     allocation: String,
+    draw_weight: String,
     opening_seed: Option<String>,
     priority_share: i32,
     absence_ms: i64,
@@ -61,9 +63,9 @@ impl Store {
             "INSERT INTO flash_sales (sale_id, merchant_id, product_id, product_name, description, currency,
                 original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
                 per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at,
-                allocation, opening_seed, priority_share, absence_ms)
+                allocation, opening_seed, priority_share, absence_ms, draw_weight)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-                $22, $23, $24, $25)",
+                $22, $23, $24, $25, $26)",
             sale.id.to_string(),
             sale.merchant,
             sale.product_id,
@@ -89,6 +91,7 @@ impl Store {
             sale.opening_seed.map(|seed| seed.reveal()),
             sale.priority_share as i32,
             sale.absence_ms as i64,
+            draw_weight_word(sale.draw_weight),
         )
         .execute(&mut *tx)
         .await?;
@@ -128,7 +131,8 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, allocation, opening_seed, priority_share, absence_ms, status, created_at
+                claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
+                status, created_at
              FROM flash_sales WHERE sale_id = $1",
             id.to_string(),
         )
@@ -143,7 +147,8 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, allocation, opening_seed, priority_share, absence_ms, status, created_at
+                claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
+                status, created_at
              FROM flash_sales WHERE $1::text IS NULL OR merchant_id = $1
              ORDER BY start_time DESC LIMIT $2",
             merchant,
@@ -160,7 +165,8 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, allocation, opening_seed, priority_share, absence_ms, status, created_at
+                claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
+                status, created_at
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
                 OR end_time > now() - interval '10 minutes'
@@ -445,7 +451,7 @@ impl Store {
             return Ok(false);
         }
         sqlx::query!(
-            "UPDATE flash_sales SET inflow = $2 WHERE sale_id = $1",
+            "UPDATE flash_sales SET inflow = $2, inflow_cut_at = CASE WHEN $2 < inflow THEN now() END WHERE sale_id = $1",
             sale.to_string(),
             inflow as i32,
         )
@@ -517,6 +523,11 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         "draw" => Allocation::Draw,
         other => return Err(Error::unexpected(format!("a sale with the allocation {other:?}"))),
     };
+    let draw_weight = match row.draw_weight.as_str() {
+        "equal" => DrawWeight::Equal,
+        "waiting_time" => DrawWeight::WaitingTime,
+        other => return Err(Error::unexpected(format!("a sale with the weight {other:?}"))),
+    };
     Ok(Sale {
         id: row
             .sale_id
@@ -540,6 +551,8 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         payment_ms: row.payment_ms as u64,
         inflow: row.inflow as u32,
         allocation,
+        draw_weight,
+        inflow_cut_at: row.inflow_cut_at,
         opening_seed: row
             .opening_seed
             .map(|seed| seed.parse())

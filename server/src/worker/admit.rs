@@ -2,7 +2,10 @@
 //! either gets a claim, or goes back to its old place. A leader that dies in between leaves its called entries to the
 //! next one.
 
-use super::{Led, repeat};
+use super::{
+    Led, repeat,
+    roll::{self, Roll},
+};
 use crate::{
     error::Result,
     sale::{LaneRef, Sale},
@@ -27,6 +30,7 @@ struct Steps {
     /// The place up to which the gate is open already, in which epochs of the lanes.
     opened: Option<(Vec<u32>, u64)>,
     budget: Budget,
+    roll: Roll,
 }
 
 /// How many may be called: so many per [`STEP`], whenever the steps are.
@@ -83,7 +87,7 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
             NOT_LIVE
         });
     }
-    if led.is_held_off(&sale) {
+    if led.is_held_off(&sale) || roll::call(led, &mut steps.roll).await? {
         return Ok(STEP);
     }
     // The inflow is what the shop can serve: where some of those called do not come, more are called.
@@ -97,15 +101,21 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         called,
         parked,
     } = app.stock.admit(led.id, most, sale.priority_share).await?;
+    // Whoever is back from being away has not shut the gate again, as joining does.
+    if waiting > 0 && steps.opened.take().is_some() {
+        for at in sale.lane_refs() {
+            app.stock.close_gate(at, last_stamp).await?;
+        }
+    }
     if !parked.is_empty() {
         app.live.parked(led.id, &parked).await?;
     }
     if !called.is_empty() {
         let called_now = called.len();
         steps.budget.spend(called_now);
-        settle(led, &sale, called).await?;
-        // A step of more than one round goes on at once; other scripts come in between.
-        return Ok(if called_now == ADMIT_BATCH {
+        let all_settled = settle(led, &sale, called).await?;
+        // A step of more than one round goes on at once; other scripts come in between. So does the last one, to open the gate.
+        return Ok(if called_now == ADMIT_BATCH || (all_settled && waiting == 0) {
             Duration::ZERO
         } else {
             STEP
@@ -123,8 +133,8 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     Ok(STEP)
 }
 
-/// Gives the called entries their claims, tells them, and takes them out of the line.
-async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result<()> {
+/// Gives the called entries their claims, tells them, and takes them out of the line. False: some have gone back to their place.
+async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result<bool> {
     let app = &led.app;
     let mut by_lane: HashMap<LaneRef, Vec<(ShopperId, u32)>> = HashMap::new();
     for (shopper, quantity) in called {
@@ -174,11 +184,13 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
             news.extend(told.map(|entry| (shopper, entry)));
         }
     }
+    let all_settled = verdicts.iter().all(|(_, verdict)| *verdict != Verdict::Back);
     app.stock.settle_admission(sale.id, &verdicts).await?;
     for (shopper, entry) in news {
         app.live.tell(sale.id, shopper, ServerMessage::Entry(entry));
     }
-    app.stock.count_turns(sale.id, turns).await
+    app.stock.count_turns(sale.id, turns).await?;
+    Ok(all_settled)
 }
 
 #[cfg(test)]

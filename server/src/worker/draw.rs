@@ -1,17 +1,19 @@
-//! Holds the draw of a sale when its entries have closed: publishes the root, draws, calls those drawn, and passes what they do
+//! Holds the draw of a sale when its entries have closed, or of what is left of a first-come sale at its end: publishes the root, draws, calls those drawn, and passes what they do
 //! not take to the next key, until everything is sold or nobody is left. Every step may be repeated: a leader that dies in between
 //! leaves the rest to the next one, and what is drawn is computed from what was fixed before.
 
-use super::{Led, reconcile, repeat};
+use super::{Led, history, reconcile, repeat};
 use crate::{
     error::{Error, Result},
-    sale::{LaneRef, Sale},
-    stock::{Claimed, RecordState, Turns},
+    sale::{LaneRef, Note, Sale},
+    stock::{Claimed, Counters, RecordState, Turns},
     store::draws::{DrawRow, Turn},
     supply,
     telemetry::name,
 };
-use flashsale_protocol::{Allocation, Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
+use flashsale_protocol::{
+    Allocation, DrawWeight, Entry, EntryState, Phase, Reason, ServerMessage, ShopperId,
+};
 use futures_util::future::try_join_all;
 use std::{
     collections::HashMap,
@@ -48,9 +50,8 @@ pub async fn run(led: &Led) {
 async fn step(led: &Led, memory: &mut Memory) -> Result<Duration> {
     let sale = led.sale().await?;
     match (sale.allocation, sale.status) {
-        (Allocation::Queue, _) => Ok(LOOK),
-        (Allocation::Draw, Phase::Drawing) => advance(led, &sale, memory).await,
-        (Allocation::Draw, Phase::Ended | Phase::Cancelled) => Ok(LOOK),
+        (_, Phase::Drawing) => advance(led, &sale, memory).await,
+        (Allocation::Queue, _) | (_, Phase::Ended | Phase::Cancelled) => Ok(LOOK),
         (Allocation::Draw, _) => {
             let began = Instant::now();
             led.set_entries(led.app.store.count_entries(led.id).await?);
@@ -64,8 +65,18 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
     let mut row = draw(led).await?;
     if !row.is_closed {
         let began = Instant::now();
+        let left = match sale.allocation {
+            Allocation::Queue => Some(close_line(led, sale).await?),
+            Allocation::Draw => None,
+        };
         app.store.close_entries(led.id).await?;
-        app.store.publish_root(led.id).await?;
+        if sale.draw_weight == DrawWeight::WaitingTime {
+            let mut after = String::new();
+            while let Some(last) = app.store.weigh_entries(led.id, &after).await? {
+                after = last;
+            }
+        }
+        app.store.publish_root(led.id, left).await?;
         row = draw(led).await?;
         metrics::histogram!(name::DRAW_SECONDS, "step" => "close").record(began.elapsed().as_secs_f64());
         tracing::info!(sale = %led.id, entries = row.public.count, units = row.public.units, "the entries have closed");
@@ -91,15 +102,17 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
     }
     let turns = app.store.turns_to_call(led.id, CALL_BATCH).await?;
     let drawn: Vec<Turn> = turns.into_iter().filter(|turn| turn.drawn).collect();
-    if drawn.is_empty() {
+    let given = call(led, sale, &drawn, false).await?;
+    app.stock.count_turns(led.id, given).await?;
+    // Units that were lost meanwhile come to nobody: those drawn for them are no longer waited for.
+    let are_gone = given == Turns::default() && is_all_sold(led, sale).await?;
+    if drawn.is_empty() || are_gone {
         app.store.mark_told(led.id).await?;
         app.forget_sale(led.id).await;
         // After the winners' own news: whoever has none by now was not drawn.
         app.live.draw(&row.public).await?;
         return Ok(Duration::ZERO);
     }
-    let given = call(led, sale, &drawn).await?;
-    app.stock.count_turns(led.id, given).await?;
     Ok(if drawn.len() < CALL_BATCH as usize {
         STEP
     } else {
@@ -107,16 +120,41 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
     })
 }
 
+/// Takes everybody who stands in the line of a first-come sale as an entry of the draw of what is left. The units that are free by
+/// now; what comes back later passes on. By the line's history: it has those as well whose place Redis has lost.
+async fn close_line(led: &Led, sale: &Sale) -> Result<u64> {
+    let app = &led.app;
+    // In this order: nobody joins, nobody leaves, and all that was noted of it before is in the history.
+    app.stock.open_sale(sale).await?;
+    app.stock.drop_line(led.id).await?;
+    history::drain(led).await?;
+    let mut after = String::new();
+    while let Some(last) = app.store.enter_waiting(led.id, &after).await? {
+        after = last;
+    }
+    Ok(app.stock.sale_counters(sale).await?.available)
+}
+
 async fn draw(led: &Led) -> Result<DrawRow> {
     let row = led.app.store.draw(led.id).await?;
     row.ok_or_else(|| Error::unexpected("a draw without its row"))
+}
+
+/// Whether no unit is free, and none can come back.
+async fn is_all_sold(led: &Led, sale: &Sale) -> Result<bool> {
+    let counters = led.app.stock.sale_counters(sale).await?;
+    Ok(counters.available + coming(led, &counters) == 0)
+}
+
+fn coming(led: &Led, counters: &Counters) -> u64 {
+    counters.claimed + counters.held + counters.ordering + led.unpaid()
 }
 
 /// Gives free units to the next ones in the order of the draw. Ends the sale when all are sold, or nobody is left to ask.
 async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> Result<Duration> {
     let app = &led.app;
     let counters = app.stock.sale_counters(sale).await?;
-    let coming = counters.claimed + counters.held + counters.ordering + led.unpaid();
+    let coming = coming(led, &counters);
     let turns = app.store.turns_to_call(led.id, CALL_BATCH).await?;
     if turns.is_empty() && !memory.nobody_left && counters.available + coming > 0 {
         let units = NEXT_UNITS.max(counters.available + coming);
@@ -139,7 +177,7 @@ async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> 
             gets_some
         })
         .collect();
-    let given = call(led, sale, &next).await?;
+    let given = call(led, sale, &next, false).await?;
     app.stock.count_turns(led.id, given).await?;
     Ok(STEP)
 }
@@ -160,26 +198,36 @@ async fn finish(led: &Led) -> Result<()> {
 }
 
 /// Gives claims to these, tells them, and writes down that their turn has come. Whoever has units, or had their turn, is only
-/// written down: this was broken off before. The claims that were given.
-async fn call(led: &Led, sale: &Sale, turns: &[Turn]) -> Result<Turns> {
+/// written down: this was broken off before. `again`: they were called before, and may have lost their claim. The claims that were
+/// given.
+async fn call(led: &Led, sale: &Sale, turns: &[Turn], again: bool) -> Result<Turns> {
     let app = &led.app;
     let mut called = Vec::new();
     let mut given = Turns::default();
+    let mut notes = Vec::new();
     let mut by_lane: HashMap<LaneRef, Vec<&Turn>> = HashMap::new();
     let people = turns.iter().map(|turn| {
         app.stock
             .person(sale.lane_of(&turn.shopper), turn.shopper.clone())
     });
     for (turn, person) in turns.iter().zip(try_join_all(people).await?) {
-        match person.value.record {
-            None if person.value.bought == 0 => {
-                by_lane.entry(sale.lane_of(&turn.shopper)).or_default().push(turn)
-            }
-            Some(record) if record.state == RecordState::Claim => {
-                called.push(turn.rank);
-                tell(led, turn, record.quantity, Some(record.until), person.now);
-            }
-            _ => called.push(turn.rank),
+        // In a first-come sale what has ended was before its draw: an earlier turn in line, or a hold.
+        let may_be_before = sale.allocation == Allocation::Queue && !again;
+        let has_had_turn = match &person.value.record {
+            Some(record) => !may_be_before || record.state.runs(),
+            None => !may_be_before && person.value.bought > 0,
+        };
+        if !has_had_turn {
+            by_lane.entry(sale.lane_of(&turn.shopper)).or_default().push(turn);
+            continue;
+        }
+        called.push(turn.rank);
+        if let Some(record) = person
+            .value
+            .record
+            .filter(|record| record.state == RecordState::Claim)
+        {
+            tell(led, turn, record.quantity, Some(record.until), person.now);
         }
     }
     for (at, turns) in by_lane {
@@ -205,12 +253,25 @@ async fn call(led: &Led, sale: &Sale, turns: &[Turn]) -> Result<Turns> {
                 }
             }
             called.push(turn.rank);
+            notes.push(Note::Ended {
+                shopper: turn.shopper.to_string(),
+                status: if claimed == Claimed::Limit {
+                    "removed"
+                } else {
+                    "served"
+                }
+                .into(),
+                at_us: claims.now * 1000,
+            });
         }
         if short > 0 && sale.lanes.len() > 1 {
             supply::move_units(app, sale, at, short).await?;
         }
     }
     app.store.mark_called(led.id, &called).await?;
+    if sale.allocation == Allocation::Queue {
+        app.store.write_entries(sale, &notes).await?;
+    }
     Ok(given)
 }
 
@@ -243,7 +304,7 @@ async fn look_after_claims(led: &Led, sale: &Sale, memory: &mut Memory) -> Resul
     let turns = led.app.store.turns_called_since(led.id, sale.claim_ms).await?;
     for turns in turns.chunks(CALL_BATCH as usize) {
         // Turns that were counted when they were given.
-        call(led, sale, turns).await?;
+        call(led, sale, turns, true).await?;
     }
     memory.epochs = Some(epochs);
     Ok(())

@@ -17,24 +17,44 @@ pub async fn run(led: &Led) {
     .await;
 }
 
+/// Writes all that is noted down by now.
+pub async fn drain(led: &Led) -> Result<()> {
+    // One at a time: what the one has written, the other must not take away.
+    let _turn = led.journal.lock().await;
+    while write(led).await? == JOURNAL_BATCH {}
+    Ok(())
+}
+
+/// The oldest notes. How many there were.
+async fn write(led: &Led) -> Result<usize> {
+    let app = &led.app;
+    let notes = app.stock.journal(led.id).await?;
+    if !notes.is_empty() {
+        app.store.write_entries(&*led.sale().await?, &notes).await?;
+        // Only now: a worker that dies in between leaves them to the next one, who writes them again.
+        app.stock.drop_journal(led.id, notes.len()).await?;
+    }
+    Ok(notes.len())
+}
+
 /// `closed`: the entries of this sale, which is over, are closed.
 async fn step(led: &Led, closed: &mut bool) -> Result<Duration> {
     let app = &led.app;
-    let notes = app.stock.journal(led.id).await?;
-    let sale = led.sale().await?;
-    if !notes.is_empty() {
-        app.store.write_entries(&sale, &notes).await?;
-        // Only now: a worker that dies in between leaves them to the next one, who writes them again.
-        app.stock.drop_journal(led.id, notes.len()).await?;
+    let turn = led.journal.lock().await;
+    let written = write(led).await?;
+    drop(turn);
+    if written > 0 {
         *closed = false;
-        return Ok(if notes.len() == JOURNAL_BATCH {
+        return Ok(if written == JOURNAL_BATCH {
             Duration::ZERO
         } else {
             STEP
         });
     }
+    let sale = led.sale().await?;
     let now = app.stock.clock().await?;
-    if !*closed && matches!(sale.phase_at(now), Phase::Ended | Phase::Cancelled) {
+    // Not by the clock: what is left may be drawn among them first.
+    if !*closed && matches!(sale.status, Phase::Ended | Phase::Cancelled) {
         let at = chrono::DateTime::from_timestamp_millis(now as i64).unwrap_or_default();
         *closed = !app.store.end_entries(&sale, at.min(sale.end_time)).await?;
     }

@@ -3,6 +3,7 @@
 
 use super::{Led, reconcile, repeat};
 use crate::{
+    ending,
     error::Result,
     sale::{ms, phase_word},
 };
@@ -21,7 +22,10 @@ async fn step(led: &Led) -> Result<Duration> {
     let app = &led.app;
     let sale = led.sale().await?;
     let now = app.stock.now().await?;
-    let phase = sale.phase_at(now);
+    let mut phase = sale.phase_at(now);
+    if phase == Phase::Ended && sale.status != phase {
+        phase = ending::phase(app, &sale).await?;
+    }
     if phase != sale.status
         && matches!(
             phase,

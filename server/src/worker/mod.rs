@@ -10,6 +10,7 @@ pub mod life;
 pub mod pace;
 pub mod pay;
 pub mod reconcile;
+pub mod roll;
 pub mod tick;
 
 use crate::{
@@ -59,6 +60,8 @@ pub struct Led {
     pub freed: Notify,
     /// The share of turns that nobody used lately, in millionths.
     no_show: AtomicU64,
+    /// Held by whoever writes the line's history and takes it out of Redis.
+    journal: tokio::sync::Mutex<()>,
     /// How often in a row each lane was found to disagree with Postgres.
     apart: Mutex<HashMap<u16, u32>>,
 }
@@ -169,6 +172,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
                         held_off: Mutex::default(),
                         freed: Notify::new(),
                         no_show: AtomicU64::new(0),
+                        journal: tokio::sync::Mutex::default(),
                         apart: Mutex::default(),
                     };
                     led.insert(sale.id, (tokio::spawn(lead(Arc::new(task), stop.clone())), stop));

@@ -16,7 +16,7 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// Turns are looked at over this time.
 const TURNS_WINDOW: Duration = Duration::from_secs(120);
 /// How long a cut of the inflow is named as the reason of a longer wait.
-const CUT_NAMED: Duration = Duration::from_secs(60);
+const CUT_NAMED_MS: u64 = 60_000;
 /// Before turns are measured, everybody is taken to come: that weighs as much as so many turns.
 const TURNS_PRIOR: f64 = 5.0;
 /// Fewer turns than that say nothing about how many do not come.
@@ -40,12 +40,20 @@ struct TurnsLook {
     claimed_units: u64,
 }
 
+/// How many may be called.
+#[derive(Debug, Clone, Copy)]
+pub struct Inflow {
+    /// In 100 ms.
+    pub most: u32,
+    /// When it was cut, if that was its last change; ms since 1970.
+    pub cut_at: Option<u64>,
+}
+
 #[derive(Default)]
 pub struct Measured {
     looks: VecDeque<Look>,
     turns: VecDeque<TurnsLook>,
     inflow: Option<u32>,
-    cut: Option<Instant>,
     /// The pace at the last change of the inflow, in proportion.
     carried: f64,
     pace: f64,
@@ -59,14 +67,14 @@ impl Measured {
         tick: &mut Tick,
         counters: &Counters,
         number: &TickNumber,
-        inflow: u32,
+        inflow: Inflow,
         now: Instant,
     ) -> f64 {
+        let Inflow { most, cut_at } = inflow;
         let live = tick.phase == Phase::Live;
-        match self.inflow.replace(inflow) {
-            Some(before) if before != inflow => {
-                self.cut = (inflow < before).then_some(now);
-                self.carried = self.pace * f64::from(inflow) / f64::from(before);
+        match self.inflow.replace(most) {
+            Some(before) if before != most => {
+                self.carried = self.pace * f64::from(most) / f64::from(before);
                 self.looks.clear();
             }
             _ => {}
@@ -85,10 +93,11 @@ impl Measured {
         let ended = counters.reservations.saturating_sub(running) as f64;
         let (back, of) = LAPSE_PRIOR;
         tick.lapse = hundredths((counters.expired as f64 + back) / (ended + of)).min(1.0);
+        let is_cut = cut_at.is_some_and(|at| tick.now.saturating_sub(at) < CUT_NAMED_MS);
         tick.slowed = match tick.phase {
             Phase::Paused => Some(Reason::SalePaused),
             Phase::Live if tick.waiting > 0 && tick.available == 0 => Some(Reason::StockLow),
-            Phase::Live if self.cut.is_some_and(|at| now - at < CUT_NAMED) => Some(Reason::InflowCut),
+            Phase::Live if is_cut => Some(Reason::InflowCut),
             _ => None,
         };
         no_show
@@ -216,6 +225,10 @@ mod tests {
         }
     }
 
+    fn inflow(most: u32) -> Inflow {
+        Inflow { most, cut_at: None }
+    }
+
     /// A line that moves `a_second` for so many seconds.
     fn run(
         measured: &mut Measured,
@@ -223,7 +236,7 @@ mod tests {
         seconds: u64,
         start: u64,
         a_second: u64,
-        inflow: u32,
+        most: u32,
     ) -> Tick {
         let mut last = tick(Phase::Live, 50);
         for s in 0..=seconds {
@@ -233,7 +246,7 @@ mod tests {
                 &mut last,
                 &Counters::default(),
                 &number,
-                inflow,
+                inflow(most),
                 from + Duration::from_secs(s),
             );
         }
@@ -254,23 +267,39 @@ mod tests {
         let now = Instant::now();
         let mut measured = Measured::default();
         run(&mut measured, now, 30, 0, 50, 5);
-        let mut cut = tick(Phase::Live, 50);
+        const CUT_AT: u64 = 1_000_000;
+        let mut cut = Tick {
+            now: CUT_AT + CUT_NAMED_MS - 1,
+            ..tick(Phase::Live, 50)
+        };
         let at = now + Duration::from_millis(30_100);
         measured.write(
             &mut cut,
             &Counters::default(),
             &number(1_500, Turns::default()),
-            1,
+            Inflow {
+                most: 1,
+                cut_at: Some(CUT_AT),
+            },
             at,
         );
         assert_eq!(cut.pace, 10.0, "a fifth of what it was");
         assert_eq!(cut.slowed, Some(Reason::InflowCut));
-        let later = run(&mut measured, at + Duration::from_secs(1), 70, 1_500, 10, 1);
-        assert_eq!(
-            (later.pace, later.slowed),
-            (10.0, None),
-            "news is news for a minute"
-        );
+        let mut later = Tick {
+            now: CUT_AT + CUT_NAMED_MS,
+            ..tick(Phase::Live, 50)
+        };
+        // Another leader knows of it as well: the sale does.
+        let cut = Inflow {
+            most: 1,
+            cut_at: Some(CUT_AT),
+        };
+        let line = number(1_500, Turns::default());
+        Measured::default().write(&mut later, &Counters::default(), &line, cut, at);
+        assert_eq!(later.slowed, None, "news is news for a minute");
+        later.now -= 1;
+        Measured::default().write(&mut later, &Counters::default(), &line, cut, at);
+        assert_eq!(later.slowed, Some(Reason::InflowCut));
     }
 
     #[test]
@@ -284,7 +313,13 @@ mod tests {
         ] {
             let mut tick = tick(phase, available);
             let number = number(0, Turns::default());
-            measured.write(&mut tick, &Counters::default(), &number, 1, Instant::now());
+            measured.write(
+                &mut tick,
+                &Counters::default(),
+                &number,
+                inflow(1),
+                Instant::now(),
+            );
             assert_eq!(tick.slowed, reason, "{phase:?}");
         }
     }
@@ -303,7 +338,13 @@ mod tests {
             lapsed_units: 40,
         };
         let mut tick = tick(Phase::Live, 50);
-        let no_show = measured.write(&mut tick, &counters, &number(120, turns), 1, Instant::now());
+        let no_show = measured.write(
+            &mut tick,
+            &counters,
+            &number(120, turns),
+            inflow(1),
+            Instant::now(),
+        );
         assert!(
             (no_show - 0.4).abs() < 1e-9,
             "of a hundred that have ended, forty: {no_show}"

@@ -15,7 +15,7 @@ use crate::{
     telemetry::name,
 };
 use flashsale_protocol::{
-    DeviceId, Entry, EntryState, Hold, HoldState, OrderId, OrderStatus, Reason, SaleId, ServerMessage,
+    DeviceId, Entry, EntryState, Hold, HoldState, OrderId, OrderStatus, Phase, Reason, SaleId, ServerMessage,
     ShopperId,
 };
 use std::{
@@ -137,6 +137,11 @@ pub async fn open(app: &App, sale: &Sale) -> Result<bool> {
     for (info, at) in sale.lanes.iter().zip(sale.lane_refs()) {
         let above = match app.stock.probe_lane(at).await? {
             LaneLife::Open => {
+                if sale.status == Phase::Drawing {
+                    // Before the lane goes on: from now on only those drawn may reserve, also where nobody had waited.
+                    let now_us = app.stock.now().await? * 1000;
+                    app.stock.close_gate(at, now_us).await?;
+                }
                 app.stock.open_lane(sale, *info, 0, 0).await?;
                 continue;
             }

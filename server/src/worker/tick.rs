@@ -1,8 +1,12 @@
 //! Publishes a sale's shared state: at most ten times a second when it changes, once a second otherwise.
 
-use super::{Led, pace::Measured, repeat};
-use crate::{error::Result, telemetry::name};
-use flashsale_protocol::{Allocation, Tick};
+use super::{
+    Led,
+    pace::{Inflow, Measured},
+    repeat,
+};
+use crate::{ending, error::Result, sale::ms, telemetry::name};
+use flashsale_protocol::{Allocation, Phase, Tick};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -29,13 +33,24 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     let sale = led.sale().await?;
     // Numbered before the counters are read: what a tick tells is never older than its number.
     let mut number = app.stock.number_tick(led.id, &led.token).await?;
-    if sale.allocation == Allocation::Draw {
-        number.waiting = led.entries();
+    // In the draw of what is left the entries take the line's place once they are counted.
+    let is_draw = sale.allocation == Allocation::Draw || sale.status == Phase::Drawing && led.entries() > 0;
+    if is_draw {
+        (number.waiting, number.priority_waiting) = (led.entries(), 0);
     }
     let counters = app.stock.sale_counters(&sale).await?;
     let mut tick = counters.tick(&sale, number, led.unpaid());
+    // The clock alone does not know what the end brings.
+    let is_end = tick.phase == Phase::Ended && sale.status != Phase::Ended;
+    if is_end && ending::is_left(tick.waiting + number.parked, &counters, led.unpaid()) {
+        tick.phase = Phase::Drawing;
+    }
     let measured = &mut last.measured;
-    led.set_no_show(measured.write(&mut tick, &counters, &number, sale.inflow, Instant::now()));
+    let inflow = Inflow {
+        most: sale.inflow,
+        cut_at: sale.inflow_cut_at.map(ms),
+    };
+    led.set_no_show(measured.write(&mut tick, &counters, &number, inflow, Instant::now()));
     if tick.claimed + tick.held > 0 {
         for at in sale.lane_refs() {
             let next = app.stock.next_deadline(at).await?;

@@ -32,6 +32,7 @@ async fn two_servers_on_one_port_share_its_shoppers_and_one_takes_all_when_the_o
             token: world.token(&format!("u{number}"), Role::Shopper),
             device: Some(format!("d{number}").parse().expect("an id")),
             resume: vec![sale],
+            changes: false,
         };
         socket.ok(hello).await;
         sockets.push(socket);
@@ -58,6 +59,7 @@ async fn two_servers_on_one_port_share_its_shoppers_and_one_takes_all_when_the_o
             token: world.token(&format!("u{number}"), Role::Shopper),
             device: None,
             resume: vec![],
+            changes: false,
         };
         socket.ok(hello).await;
     }
@@ -207,6 +209,7 @@ async fn on_a_cluster_a_sale_is_told_in_its_own_shard_once_a_server_whatever_the
                 token,
                 device: Some(format!("d{number}").parse().expect("an id")),
                 resume: vec![sale],
+                changes: false,
             };
             socket.ok(hello).await;
             sockets.push(socket);

@@ -204,6 +204,7 @@ impl World {
                 token,
                 device,
                 resume: vec![],
+                changes: false,
             })
             .await;
         client

@@ -1,6 +1,9 @@
 //! The waiting line, through its doors: who stands where, who is called when, and what everybody is told of it.
 
-use crate::harness::{Client, DEADLINE, World};
+use crate::{
+    harness::{Client, DEADLINE, World},
+    purchase::{approve, checkout, reserve},
+};
 use chrono::{TimeDelta, Utc};
 use flashsale::{
     auth::GUEST_LIFE,
@@ -12,6 +15,7 @@ use flashsale_protocol::{
     ServerMessage, ShopperId, Tick,
     draw::{Seed, entry_name, opening_place},
 };
+use fred::prelude::SortedSetsInterface;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -73,7 +77,7 @@ fn tick_where(is: impl Fn(&Tick) -> bool) -> impl Fn(&ServerMessage) -> Option<T
 }
 
 /// Asks until the answer is as wanted.
-async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = ask().await {
@@ -116,6 +120,7 @@ async fn a_shuffled_opening_shows_no_place_before_the_start_and_the_published_or
         token: world.token(who, Role::Shopper),
         device: Some("a-phone".parse().expect("an id")),
         resume: vec![sale],
+        changes: false,
     };
     let Done::Welcome(welcome) = again.ok(hello).await else {
         panic!("no welcome")
@@ -269,6 +274,7 @@ async fn two_sockets_of_one_person_share_the_place_and_one_of_them_may_go() {
             token: world.token("u", Role::Shopper),
             device: Some("phone-of-u".parse().expect("an id")),
             resume: vec![],
+            changes: false,
         })
         .await;
     let entry = join(&mut tab, sale).await;
@@ -318,6 +324,7 @@ async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it
         token: on_list(sale.to_string()),
         device: Some("d-vip".parse().expect("an id")),
         resume: vec![sale],
+        changes: false,
     })
     .await;
     let entry = join(&mut vip, sale).await;
@@ -346,6 +353,7 @@ async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it
             token: on_list("another-merchant".into()),
             device: Some("d-other".parse().expect("an id")),
             resume: vec![],
+            changes: false,
         })
         .await;
     world.server.stop().await;
@@ -499,7 +507,7 @@ async fn the_wait_is_a_range_with_a_chance_and_says_early_that_there_will_be_non
 #[tokio::test]
 async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     let world = World::start().await;
-    let sale = room(&world, 60_000, json!({})).await;
+    let sale = room(&world, 60_000, json!({ "per_shopper_limit": 2 })).await;
     let closed = room(
         &world,
         3_600_000,
@@ -532,6 +540,13 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
         .expect_err("left already");
     assert_eq!(twice.code, Code::NotInLine);
     client.ok(join(sale)).await;
+    // Again is the same place; for another quantity, or for more than one may have, it is none.
+    client.ok(join(sale)).await;
+    for (quantity, code) in [(2, Code::AlreadyInLine), (3, Code::LimitReached)] {
+        let quantity = Quantity::new(quantity).expect("a quantity");
+        let other = client.ask(Command::Join { sale, quantity }).await;
+        assert_eq!(other.expect_err("in line for one").code, code);
+    }
 
     // The device stands in line: under no other name as well.
     let mut other = world.stranger().await;
@@ -540,6 +555,7 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
             token: world.token("another", Role::Shopper),
             device: Some("device-of-u".parse().expect("an id")),
             resume: vec![],
+            changes: false,
         })
         .await;
     let shared = other.ask(join(sale)).await.expect_err("one device, one entry");
@@ -586,9 +602,15 @@ async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
         people.push(client);
     }
     people[1].ok(Command::Leave { sale }).await;
-    people[0]
+    let first = &mut people[0];
+    first
         .until(|message| entry_of(message, EntryState::Admitted))
         .await;
+    first.ok(reserve(sale)).await;
+    let order = checkout(first, sale).await.order;
+    let payment = approve();
+    first.ok(Command::Pay { order, payment }).await;
+    // Nothing is left to draw.
     admin(&world, &format!("/admin/sales/{sale}/end"), json!({})).await;
     let boss = world.token("boss", Role::Admin);
     let url = world.url(&format!("/admin/sales/{sale}/entries.csv"));
@@ -866,5 +888,49 @@ async fn waits_are_counted_once_and_told_within_a_tenth_however_often_they_are_w
     while store.end_entries(&sale, Utc::now()).await.expect("Postgres") {}
     let outcomes = store.outcomes(sale.id).await.expect("Postgres");
     assert_eq!((outcomes.not_served, outcomes.waiting), (100, 0));
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_a_dead_gateway_has_left_behind_is_parked_at_their_turn_and_those_here_are_called() {
+    let world = World::start().await;
+    let sale = room(&world, 1_500, json!({ "total_stock": 1, "claim_ms": 60_000 })).await;
+    let stock = &world.server.app.stock;
+    let mut here = world.shopper("here").await;
+    here.watch(sale).await;
+    // Both had joined through a gateway that died six seconds ago; one of them has a socket at another one by now.
+    let now = stock.now().await.expect("Redis");
+    for (n, who) in ["gone", "here"].into_iter().enumerate() {
+        let item = Join {
+            shopper: who.parse().expect("an id"),
+            device: format!("device-of-{who}").parse().expect("an id"),
+            quantity: 1,
+            old_place: Some((now - 10_000) * 1000 + n as u64),
+            opening_place: None,
+            line: LineName::Queue,
+        };
+        stock.join(sale, item).await.expect("Redis");
+    }
+    let gateways = stock.keys().all_sales("gateways");
+    let dead: u64 = stock
+        .client()
+        .zadd(gateways, None, None, false, false, ((now - 6_000) as f64, "dead"))
+        .await
+        .expect("Redis");
+    assert_eq!(dead, 1);
+    here.until(|message| entry_of(message, EntryState::Admitted))
+        .await;
+    let numbers = look(&world, format!("/admin/sales/{sale}/metrics")).await;
+    assert_eq!(
+        (&numbers["parked"], &numbers["absent"]),
+        (&json!(1), &json!(1)),
+        "{numbers}"
+    );
+    // Their place is kept.
+    let back = world.shopper("gone").await.watch(sale).await;
+    assert_eq!(
+        back.entry.map(|entry| (entry.state, entry.position)),
+        Some((EntryState::Waiting, 1))
+    );
     world.server.stop().await;
 }

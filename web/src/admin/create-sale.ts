@@ -85,7 +85,11 @@ export class CreateSale extends LitElement {
         <div class="fields">
           ${this.field("product_name", "Product", { wide: true })}
           ${this.field("description", "Description", { wide: true, hint: "Optional" })}
-          ${this.currency()} ${this.field("total_stock", "Units", { mode: "numeric" })} ${this.allocation()}
+          ${this.currency()} ${this.field("total_stock", "Units", { mode: "numeric" })}
+          ${this.choice("allocation", "Units go to", [
+            ["queue", "whoever comes first; what is left at the end is drawn among those in line"],
+            ["draw", "those drawn among all who enter until the end"],
+          ])}
           ${this.field("original_price", "Original price", { mode: "decimal" })}
           ${this.field("sale_price", "Sale price", { mode: "decimal" })}
           ${this.field("start_time", "Starts", { type: "datetime-local" })}
@@ -101,6 +105,14 @@ export class CreateSale extends LitElement {
             ${this.field("hold_seconds", "A hold lasts", { mode: "decimal", hint: "Seconds" })}
             ${this.field("payment_seconds", "Time to pay", { mode: "decimal", hint: "Seconds" })}
             ${this.field("inflow", "Inflow", { mode: "numeric", hint: "People called in 100 ms, at most" })}
+            ${this.choice("opening", "Places before the start", [
+              ["fifo", "in the order of coming"],
+              ["shuffle", "by lot, so that coming early is no advantage"],
+            ])}
+            ${this.choice("draw_weight", "Chances in the draw", [
+              ["equal", "the same for everybody"],
+              ["waiting_time", "better the longer somebody has waited, up to ten times"],
+            ])}
             ${this.field("lanes", "Lanes", { mode: "numeric", hint: "Shares of the stock; 1 for most sales" })}
           </div>
         </details>
@@ -125,15 +137,14 @@ export class CreateSale extends LitElement {
     `;
   }
 
-  private allocation(): TemplateResult {
-    const option = (value: string, name: string) => html`<option value=${value} ?selected=${value === this.values.allocation}>${name}</option>`;
+  private choice(field: Field, label: string, options: [value: string, name: string][]): TemplateResult {
     return html`
       <div class="field" data-wide>
-        <label for="allocation">Units go to</label>
-        <select id="allocation" name="allocation" aria-describedby="allocation-below">
-          ${option("queue", "whoever comes first")} ${option("draw", "those drawn among all who enter until the end")}
+        <label for=${field}>${label}</label>
+        <select id=${field} name=${field} aria-describedby="${field}-below">
+          ${options.map(([value, name]) => html`<option value=${value} ?selected=${value === this.values[field]}>${name}</option>`)}
         </select>
-        ${this.below("allocation", "")}
+        ${this.below(field, "")}
       </div>
     `;
   }

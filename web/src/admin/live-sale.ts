@@ -129,13 +129,13 @@ export class LiveSale extends LitElement {
 
   protected override render(): TemplateResult {
     const view = this.view;
-    const isOver = view?.phase === "ended" || view?.phase === "cancelled";
+    const hasLine = view?.info?.allocation === "queue" && !["drawing", "ended", "cancelled"].includes(view.phase ?? "");
     if (view?.trouble) return html`<p class="notice" data-tone="bad">${words(view.trouble)}</p>`;
     return html`
       <a class="soft small" href="#/">← All sales</a>
       ${this.head(view)} ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
       <section class="card block" aria-label="Stock">${stockBar(view?.stock ?? null)}</section>
-      ${isOver || !this.metrics ? nothing : html`<section class="card block" aria-label="Inflow">
+      ${!hasLine || !this.metrics ? nothing : html`<section class="card block">
         <inflow-form .token=${this.token} .sale=${this.sale} .inflow=${this.metrics.inflow}></inflow-form>
       </section>`}
       <section class="grid" aria-label="Numbers">${this.numbers(view)}</section>
@@ -161,7 +161,7 @@ export class LiveSale extends LitElement {
     const button = (verb: Verb, label: string, look: string) => html`
       <button class=${look} ?disabled=${this.busy !== null} @click=${() => this.act(verb)}>${label}</button>
     `;
-    const isOver = phase === "ended" || phase === "cancelled";
+    const isOver = phase === "drawing" || phase === "ended" || phase === "cancelled";
     return html`
       <div class="row apart">
         <div>

@@ -20,6 +20,8 @@ export const FIELDS = [
   "lanes",
   "inflow",
   "allocation",
+  "opening",
+  "draw_weight",
 ] as const;
 
 export type Field = (typeof FIELDS)[number];
@@ -44,6 +46,8 @@ export interface SaleRequest {
   lanes: number;
   inflow: number;
   allocation: "queue" | "draw";
+  opening: "fifo" | "shuffle";
+  draw_weight: "equal" | "waiting_time";
 }
 
 const MINUTE_MS = 60_000;
@@ -69,6 +73,8 @@ export function defaults(now: number): Values {
     lanes: "1",
     inflow: "1000",
     allocation: "queue",
+    opening: "fifo",
+    draw_weight: "equal",
   };
 }
 
@@ -131,6 +137,8 @@ export function check(values: Values, now: number): { request: SaleRequest } | {
     lanes: whole("lanes", 1, 64),
     inflow: whole("inflow", 1, 100_000),
     allocation: values.allocation === "draw" ? "draw" : "queue",
+    opening: values.opening === "shuffle" ? "shuffle" : "fifo",
+    draw_weight: values.draw_weight === "waiting_time" ? "waiting_time" : "equal",
   };
   if (values.per_device_limit.trim() !== "") request.per_device_limit = whole("per_device_limit", 1, 100);
   return Object.keys(errors).length > 0 ? { errors } : { request };

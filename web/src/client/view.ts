@@ -80,6 +80,8 @@ export interface SaleInfo {
   claim_ms: number;
   payment_ms: number;
   allocation: "queue" | "draw";
+  /** Where it is absent, all entries weigh the same. */
+  draw_weight?: "waiting_time";
 }
 
 export interface Countdown {

@@ -37,6 +37,8 @@ export class DrawCheck {
   render(view: View, client: Client | null, api: string): TemplateResult | typeof nothing {
     const { draw, sale } = view;
     if (!draw || !client) return nothing;
+    // What will be left of a first-come sale is no matter before its end; the promise is noted all the same.
+    if (draw.stage === "open" && view.info?.allocation !== "draw") return nothing;
     if (draw.stage !== "drawn") return fingerprint("Fingerprint of the secret number", draw.commitment);
     const file = `${api}/flash-sales/${sale}/draw/file`;
     return html`

@@ -25,7 +25,7 @@ export function wordsFor(view: View): Words {
         ? calm("The waiting room opens soon", "Keep this page open. You can join the line when the room opens.")
         : calm("The sale starts soon", "Keep this page open. It opens by itself.");
     case "lobby":
-      if (info?.allocation === "draw") return calm("The draw is open", ENTER);
+      if (info?.allocation === "draw") return calm("The draw is open", enter(view));
       if (line?.drawn_at)
         return calm(
           "You are in the waiting room",
@@ -36,7 +36,7 @@ export function wordsFor(view: View): Words {
         : calm("The waiting room is open", "Join now, and you are in line when the sale starts.");
     case "open":
       if (view.may_take === 0) return calm("You have reached the limit", limit(view));
-      if (info?.allocation === "draw") return calm("The draw is open", ENTER);
+      if (info?.allocation === "draw") return calm("The draw is open", enter(view));
       if (view.outlook === "may_come_back") {
         return {
           title: "All units are in carts",
@@ -50,6 +50,7 @@ export function wordsFor(view: View): Words {
     case "waiting":
       return calm(line?.position === 1 ? "You are next" : "You are in line", waiting(view));
     case "entered":
+      if (info?.allocation === "queue") return calm(REST, "The sale is over, and you were in line: you are in the draw. The result comes by itself.");
       return view.draw?.stage === "open" || !view.draw
         ? calm("You are in the draw", `${inDraw(view)} The draw is held when the entries close. You need not stay on this page.`)
         : calm("The draw is being held", view.draw.awaits ? `It waits for a value that nobody can know yet: ${view.draw.awaits}.` : "The entries have closed. The result comes by itself.");
@@ -59,7 +60,9 @@ export function wordsFor(view: View): Words {
         view.phase === "drawing" ? "If others do not take their units, they pass to the next ones: this page tells you." : "We are sorry. Thank you for being here.",
       );
     case "drawing":
-      return calm("The draw is being held", "The entries have closed.");
+      return info?.allocation === "queue"
+        ? calm(REST, "The sale is over. What is left, or comes back from carts, goes by lot to those who were in line.")
+        : calm("The draw is being held", "The entries have closed.");
     case "admitted":
       return {
         title: TURNS[view.draw?.reason ?? ""] ?? "It is your turn",
@@ -103,7 +106,13 @@ export function wordsFor(view: View): Words {
   }
 }
 
-const ENTER = "Enter until the end; it does not matter when. Everybody has the same chance, and anybody can check the draw.";
+const REST = "What is left is being drawn";
+
+function enter(view: View): string {
+  return view.info?.draw_weight === "waiting_time"
+    ? "Enter until the end. The longer you are in, the better your chance: up to ten times. Anybody can check the draw."
+    : "Enter until the end; it does not matter when. Everybody has the same chance, and anybody can check the draw.";
+}
 
 /** What has brought a turn, where it was not the line. */
 const TURNS: Readonly<Record<string, string>> = { drawn: "You were drawn", passed_on: "A unit has come to you" };

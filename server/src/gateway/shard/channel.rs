@@ -1,7 +1,9 @@
 //! A sale's watchers in one shard, as its ticks see them: sixteen bytes each, in one row. A round writes the newest tick to
 //! one socket after the other, and has no business with a connection whose socket takes all of it.
 
+use super::connection::frame_of;
 use crate::gateway::hub::{Interest, LiveTick};
+use flashsale_protocol::{Change, ServerMessage, Tick};
 use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, send},
@@ -11,17 +13,34 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 /// Instead of a socket: its connection is owed something, and nothing may leave before that.
 const OWED: RawFd = -1;
+/// In a watcher's key: its client takes changes. Far beyond the number of files that a process can open.
+const TAKES_CHANGES: u32 = 1 << 31;
 
 struct Watcher {
     /// The newest tick that this client has seen: in a state or by itself.
     seen: u64,
     /// Where ticks are written, or [`OWED`]. The connection closes it, and is taken out of here before it does.
     socket: RawFd,
+    /// The connection's, with [`TAKES_CHANGES`].
     key: u32,
+}
+
+impl Watcher {
+    fn key(&self) -> u32 {
+        self.key & !TAKES_CHANGES
+    }
+
+    fn takes_changes(&self) -> bool {
+        self.key & TAKES_CHANGES != 0
+    }
 }
 
 pub struct Channel {
     newest: Option<Arc<LiveTick>>,
+    /// What the last round has brought to everybody who keeps up.
+    base: Option<Arc<Tick>>,
+    /// What makes the base the newest, as of this round: the numbers of both, and the frame.
+    change: Option<(u64, u64, Bytes)>,
     watchers: Vec<Watcher>,
     /// Where the round stands, and how many watchers it still has to pass.
     cursor: usize,
@@ -46,6 +65,8 @@ impl Channel {
     pub fn new(newest: Option<Arc<LiveTick>>, interest: Interest) -> Self {
         Self {
             newest,
+            base: None,
+            change: None,
             watchers: Vec::new(),
             cursor: 0,
             left: 0,
@@ -58,11 +79,11 @@ impl Channel {
     // -------------------------------------------------------------------------------------------------------- watchers
 
     /// Adds a watcher who has seen nothing; where it stands.
-    pub fn add(&mut self, key: u32, socket: Option<RawFd>) -> u32 {
+    pub fn add(&mut self, key: u32, socket: Option<RawFd>, takes_changes: bool) -> u32 {
         self.watchers.push(Watcher {
             seen: 0,
             socket: socket.unwrap_or(OWED),
-            key,
+            key: if takes_changes { key | TAKES_CHANGES } else { key },
         });
         self.watchers.len() as u32 - 1
     }
@@ -74,7 +95,7 @@ impl Channel {
             // Whoever has moved here might be passed over otherwise.
             self.left = self.watchers.len();
         }
-        self.watchers.get(at as usize).map(|moved| moved.key)
+        self.watchers.get(at as usize).map(Watcher::key)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -82,7 +103,7 @@ impl Channel {
     }
 
     pub fn keys(&self) -> impl Iterator<Item = u32> + '_ {
-        self.watchers.iter().map(|watcher| watcher.key)
+        self.watchers.iter().map(Watcher::key)
     }
 
     /// Where ticks are written from now on; None while the connection is owed something.
@@ -140,14 +161,33 @@ impl Channel {
         self.due_before.take()
     }
 
-    /// Writes the newest tick to the next few watchers.
+    /// Made once for all watchers, and again where a newer tick has come in mid-round.
+    fn make_change(&mut self) {
+        let (Some(live), Some(base)) = (&self.newest, &self.base) else {
+            return;
+        };
+        let numbers = (base.seq, live.tick.seq);
+        let is_made = |(before, seq, _): &(u64, u64, Bytes)| (*before, *seq) == numbers;
+        if !self.change.as_ref().is_some_and(is_made) {
+            let change = Change::between(base, &live.tick);
+            let frame = frame_of(&ServerMessage::Change(change));
+            self.change = Some((numbers.0, numbers.1, frame));
+        }
+    }
+
+    /// Writes the newest tick to the next few watchers, as a change to those who have seen what it changes.
     pub fn pass(&mut self, most: usize) -> Passed {
+        self.make_change();
         let mut passed = Passed::default();
         let Some(live) = &self.newest else {
             self.left = 0;
             return passed;
         };
-        let (seq, frame) = (live.tick.seq, &live.frame[..]);
+        let seq = live.tick.seq;
+        let (changed, change) = match &self.change {
+            Some((before, _, frame)) => (*before, frame),
+            None => (0, &live.frame),
+        };
         while self.left > 0 && passed.sent < most as u64 {
             self.left -= 1;
             // Somebody behind may have left.
@@ -165,16 +205,24 @@ impl Channel {
                 passed.skipped += 1;
                 continue;
             }
+            let frame = if watcher.takes_changes() && watcher.seen == changed {
+                change
+            } else {
+                &live.frame
+            };
             watcher.seen = seq;
             passed.sent += 1;
             match attempt(watcher.socket, frame) {
                 Ok(taken) if taken == frame.len() => {}
                 other => {
                     watcher.socket = OWED;
-                    let rest = other.map(|taken| live.frame.slice(taken..));
-                    passed.unsent.push((watcher.key, rest));
+                    let rest = other.map(|taken| frame.slice(taken..));
+                    passed.unsent.push((watcher.key(), rest));
                 }
             }
+        }
+        if self.left == 0 {
+            self.base = Some(live.tick.clone());
         }
         passed
     }
@@ -287,7 +335,7 @@ mod tests {
             const REPLY: u64 = 1 << 40;
             let (ours, mut theirs) = narrow();
             let (mut channel, mut outbox) = (channel(), Outbox::default());
-            let at = channel.add(7, Some(ours.as_raw_fd()));
+            let at = channel.add(7, Some(ours.as_raw_fd()), false);
             let (mut got, mut seq) = (Vec::new(), 0);
             let pass = |channel: &mut Channel, outbox: &mut Outbox| {
                 channel.begin();
@@ -334,7 +382,7 @@ mod tests {
         let mut channel = channel();
         let sockets: Vec<_> = (0..4).map(|_| narrow()).collect();
         for (key, (ours, _)) in sockets.iter().enumerate() {
-            channel.add(key as u32, Some(ours.as_raw_fd()));
+            channel.add(key as u32, Some(ours.as_raw_fd()), false);
         }
         channel.take(tick(1, "waiting", 1), Instant::now());
         assert!(channel.is_in_round(), "nothing was known before");
@@ -361,11 +409,40 @@ mod tests {
     }
 
     #[test]
+    fn whoever_takes_changes_gets_one_of_the_tick_they_have_seen_and_else_a_whole_one() {
+        let mut channel = channel();
+        let (mut whole, mut keen, mut late) = (narrow(), narrow(), narrow());
+        channel.add(0, Some(whole.0.as_raw_fd()), false);
+        channel.add(1, Some(keen.0.as_raw_fd()), true);
+        let at = channel.add(2, None, true);
+        let caught_up = late.0.as_raw_fd();
+        let heard = |other: &mut UnixStream| {
+            let mut bytes = Vec::new();
+            read(other, 10_000, &mut bytes);
+            let is_change = bytes.get(2).is_some_and(|byte| *byte == b'{');
+            (!bytes.is_empty(), is_change)
+        };
+        let mut expect = |channel: &mut Channel, number, expected| {
+            channel.take(tick(number, "live", 1), Instant::now());
+            channel.begin();
+            channel.pass(10);
+            let got = [&mut whole, &mut keen, &mut late].map(|(_, other)| heard(other));
+            assert_eq!(got, expected, "tick {number}");
+        };
+        let (nothing, all, change) = ((false, false), (true, false), (true, true));
+        expect(&mut channel, 1, [all, all, nothing]);
+        expect(&mut channel, 2, [all, change, nothing]);
+        channel.set_socket(at, Some(caught_up));
+        expect(&mut channel, 3, [all, change, all]);
+        expect(&mut channel, 4, [all, change, change]);
+    }
+
+    #[test]
     fn nobody_is_passed_over_when_another_leaves_in_the_middle_of_a_round() {
         let mut channel = channel();
         let mut sockets: Vec<_> = (0..5).map(|_| narrow()).collect();
         for (key, (ours, _)) in sockets.iter().enumerate() {
-            channel.add(key as u32, Some(ours.as_raw_fd()));
+            channel.add(key as u32, Some(ours.as_raw_fd()), false);
         }
         channel.take(tick(1, "live", 1), Instant::now());
         assert_eq!(channel.pass(3).sent, 3);

@@ -50,6 +50,8 @@ pub struct Connection {
     pub stream: TcpStream,
     /// A command is being carried out: the next one waits.
     pub running: bool,
+    /// Has said in hello that changes will do.
+    pub takes_changes: bool,
     /// Whether the rounds of ticks write to its socket: kept like [`Connection::keeps_up`] by the shard.
     pub in_rounds: bool,
     pub standing: Standing,
@@ -117,6 +119,7 @@ impl Connection {
             id,
             stream,
             running: false,
+            takes_changes: false,
             in_rounds: true,
             standing: Standing::Stranger {
                 opened: now,

@@ -454,6 +454,9 @@ impl Shard {
             _ => {}
         }
         connection.running = true;
+        if let Command::Hello { changes, .. } = &request.command {
+            connection.takes_changes = *changes;
+        }
         let caller = connection.caller().cloned();
         let (app, inboxes, index) = (self.app.clone(), self.inboxes.clone(), self.index);
         self.runtime.spawn(async move {
@@ -464,6 +467,7 @@ impl Shard {
                         token,
                         device,
                         resume,
+                        changes: _,
                     },
                 ) => task::hello(&app, socket, id, &token, device, resume).await,
                 (Some(caller), command) => task::run(&app, &caller, Request { id, command }).await,
@@ -661,7 +665,7 @@ impl Shard {
             .channels
             .entry(sale)
             .or_insert_with(|| Channel::new(self.app.hub.last_live(sale), interest));
-        let at = channel.add(key, connection.socket());
+        let at = channel.add(key, connection.socket(), connection.takes_changes);
         connection.watched.push(Watched { sale, at });
     }
 

@@ -278,6 +278,7 @@ async fn before_hello_every_command_is_refused_and_a_refused_hello_may_be_said_a
         token: world.token("u1", flashsale_protocol::Role::Shopper),
         device: None,
         resume,
+        changes: false,
     };
     for command in [
         Command::Orders {},

@@ -121,6 +121,7 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
             token: token.clone(),
             device: None,
             resume: vec![],
+            changes: false,
         };
         assert_eq!(socket.ask(hello).await.expect_err(token).code, code, "{token}");
         assert_eq!(socket.closed().await, close);
@@ -137,6 +138,7 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
         token,
         device: None,
         resume: vec![],
+        changes: false,
     };
     let mut socket = world.stranger().await;
     assert_eq!(
@@ -175,6 +177,7 @@ async fn a_guests_token_is_good_on_its_device_only_at_either_door() {
         token: text("token"),
         device: Some(device.parse().expect("an id")),
         resume: vec![],
+        changes: false,
     };
     assert_eq!(
         socket.ask(hello("dev")).await.expect_err("another device").code,
@@ -203,6 +206,7 @@ async fn a_live_socket_is_closed_with_4100_when_its_token_expires() {
         token: token.clone(),
         device: None,
         resume: vec![],
+        changes: false,
     };
     let flashsale_protocol::Done::Welcome(welcome) = socket.ok(hello).await else {
         panic!("a welcome")

@@ -15,7 +15,7 @@ use flashsale::{
         rebuild::{KeptRecord, LaneLife, Settled, settle},
     },
 };
-use flashsale_protocol::{CommandId, DeviceId, OrderId, OrderStatus, Phase, SaleId, ShopperId};
+use flashsale_protocol::{CommandId, DeviceId, DrawWeight, OrderId, OrderStatus, Phase, SaleId, ShopperId};
 use fred::{prelude::*, types::ClusterHash, types::CustomCommand};
 use futures_util::future::join_all;
 use proptest::{
@@ -35,7 +35,6 @@ const SHORT_MS: u64 = 100;
 const LONG_AGO: u64 = 1_000;
 const OTHER_RUN: &str = "0000feed";
 const LANE_KEYS: [&str; 5] = ["stock", "holds", "deadlines", "device_units", "returned"];
-const SALE_KEYS: [&str; 6] = ["sale", "queue", "admitting", "devices", "wants", "leader"];
 const LOOKS: usize = 3;
 
 type Checked<T = ()> = Result<T, TestCaseError>;
@@ -164,7 +163,8 @@ pub struct Run<'a> {
     looks: Vec<(u32, u64)>,
     /// Shoppers whose place has closed the gate.
     promised: BTreeSet<String>,
-    lost_places: BTreeMap<String, u64>,
+    lost_places: BTreeMap<String, (u64, LineName)>,
+    shuffles: bool,
     greatest_place: u64,
     /// Device → its shopper, with several lanes.
     bound: BTreeMap<String, String>,
@@ -259,6 +259,8 @@ impl<'a> Run<'a> {
             inflow: 10,
             allocation: flashsale_protocol::Allocation::Queue,
             opening_seed: None,
+            draw_weight: DrawWeight::Equal,
+            inflow_cut_at: None,
             priority_share: 50,
             absence_ms: 3_600_000,
             status: Phase::Live,
@@ -279,6 +281,7 @@ impl<'a> Run<'a> {
             looks: vec![(1, 0)],
             promised: BTreeSet::new(),
             lost_places: BTreeMap::new(),
+            shuffles: terms.shuffles,
             greatest_place: 0,
             bound: BTreeMap::new(),
             seen: Seen::default(),
@@ -348,7 +351,7 @@ impl<'a> Run<'a> {
     fn keys(&self) -> Vec<String> {
         let (keys, at) = (self.stock.keys(), self.at(false));
         let lane = LANE_KEYS.iter().map(|name| keys.lane(name, at));
-        lane.chain(SALE_KEYS.iter().map(|name| keys.sale(name, at.sale)))
+        lane.chain(super::line::KEYS.iter().map(|name| keys.sale(name, at.sale)))
             .collect()
     }
 
@@ -522,7 +525,11 @@ impl<'a> Run<'a> {
             Step::Join { items, close } => self.join(items, *close, at).await?,
             Step::Place(items) => {
                 let calls = items.iter().map(|n| self.stock.place(self.sale.id, shopper(*n)));
-                for (n, answer) in items.iter().zip(join_all(calls).await) {
+                let answers = join_all(calls).await;
+                let here: Vec<ShopperId> = items.iter().map(|n| shopper(*n)).collect();
+                self.line
+                    .welcome(&here.iter().map(ShopperId::as_str).collect::<Vec<_>>());
+                for (n, answer) in items.iter().zip(answers) {
                     let answer = sound(answer)?.value;
                     prop_assert_eq!(answer.admitted, self.line.served());
                     prop_assert_eq!(answer.value, self.line.stands_where(shopper(*n).as_str()));
@@ -536,6 +543,24 @@ impl<'a> Run<'a> {
                 self.promised.retain(|who| self.line.stands(who));
                 self.lost_places.remove(who.as_str());
                 self.seen.answer("leave", &left);
+            }
+            Step::GoAway(items) => {
+                let shoppers: Vec<ShopperId> = items.iter().map(|n| shopper(*n)).collect();
+                sound(self.stock.mark_away(self.sale.id, &shoppers).await)?;
+                for who in &shoppers {
+                    self.line.go_away(who.as_str());
+                }
+                self.seen.answer("go_away", &"ok");
+            }
+            Step::ExpireAbsent => {
+                let gone = sound(self.stock.expire_absent(self.sale.id, 0).await)?.value;
+                let expected = self.line.expire_absent();
+                prop_assert_eq!(gone.into_iter().collect::<BTreeSet<_>>(), expected.clone());
+                for who in &expected {
+                    self.lost_places.remove(who.as_str());
+                    self.seen.answer("expire_absent", &"ok");
+                }
+                self.promised.retain(|who| self.line.stands(who));
             }
             Step::Commit(n) => self.commit(*n)?,
             Step::Cancel(n) => {
@@ -571,11 +596,11 @@ impl<'a> Run<'a> {
                 return Ok(false);
             }
             Step::Supply(supply) => self.set_supply(*supply).await?,
-            Step::Admit(most) => {
-                self.admit(*most).await?;
+            Step::Admit(most, share) => {
+                self.admit(*most, *share).await?;
             }
-            Step::Admission(most) => {
-                let called = self.admit(*most).await?;
+            Step::Admission(most, share) => {
+                let called = self.admit(*most, *share).await?;
                 let served = if called.is_empty() {
                     Vec::new()
                 } else {
@@ -677,9 +702,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn admit(&mut self, most: usize) -> Checked<Vec<(ShopperId, u32)>> {
-        let answer = sound(self.stock.admit(self.sale.id, most, 50).await)?;
-        prop_assert_eq!(&answer, &self.line.admit(most));
+    async fn admit(&mut self, most: usize, share: u32) -> Checked<Vec<(ShopperId, u32)>> {
+        let answer = sound(self.stock.admit(self.sale.id, most, share).await)?;
+        prop_assert_eq!(&answer, &self.line.admit(most, share));
+        for who in &answer.parked {
+            // Away at their turn: others may go first until they are back.
+            self.promised.remove(who.as_str());
+            self.seen.answer("park", &"ok");
+        }
         let Called {
             last_stamp,
             waiting,
@@ -716,8 +746,8 @@ impl<'a> Run<'a> {
             if self.line.admitting.contains_key(who.as_str()) {
                 self.seen.answer("settle_admission", verdict);
             }
-            self.line.settle(who.as_str(), *verdict);
         }
+        self.line.settle(verdicts);
         prop_assert_eq!(admitted, self.line.served());
         self.promised.retain(|who| self.line.stands(who));
         Ok(())
@@ -823,16 +853,31 @@ impl<'a> Run<'a> {
     async fn join(&mut self, items: &[JoinItem], close: bool, at: LaneRef) -> Checked {
         let items: Vec<Join> = items
             .iter()
-            .map(|item| Join {
-                shopper: shopper(item.shopper),
-                device: device(item.device),
-                quantity: item.quantity,
-                old_place: self.lost_places.get(shopper(item.shopper).as_str()).copied(),
-                opening_place: None,
-                line: LineName::Queue,
+            .map(|item| {
+                let lost = self.lost_places.get(shopper(item.shopper).as_str());
+                let line = if item.priority {
+                    LineName::Priority
+                } else {
+                    LineName::Queue
+                };
+                Join {
+                    shopper: shopper(item.shopper),
+                    device: device(item.device),
+                    quantity: item.quantity,
+                    old_place: lost.map(|(place, _)| *place),
+                    // As everybody has one in a sale that opens so.
+                    opening_place: self.shuffles.then(|| 1 + u64::from(item.shopper) * 7 % 5),
+                    line: lost.map_or(line, |(_, line)| *line),
+                }
             })
             .collect();
-        let old_places = items.iter().any(|item| item.old_place.is_some());
+        let here: Vec<&str> = items.iter().map(|item| item.shopper.as_str()).collect();
+        self.line.welcome(&here);
+        // They move others of their batch, who were counted before.
+        let moves_others = items
+            .iter()
+            .any(|item| item.old_place.is_some() || item.opening_place.is_some());
+        let mut joined: BTreeMap<String, u64> = BTreeMap::new();
         let answers = join_all(
             items
                 .iter()
@@ -844,46 +889,36 @@ impl<'a> Run<'a> {
             let (now, answer) = (answer.now, answer.value);
             prop_assert_eq!(answer.admitted, self.line.served());
             let who = item.shopper.as_str();
-            let place = match answer.value {
-                Joined::Waiting { place, .. } => Some(place),
+            let told = match answer.value {
+                Joined::Waiting { place, stamp, .. } => Some((place, stamp)),
                 _ => None,
             };
             let stood = self.line.stands(who);
-            let mut expected = self.line.join(now, item, place);
+            let mut expected = self.line.join(now, item, told.map(|(_, stamp)| stamp));
             self.seen.answer("join", &answer.value);
-            if let (
-                Joined::Waiting { position, stamp, .. },
-                Joined::Waiting {
-                    position: about,
-                    stamp: told,
-                    place,
-                    ..
-                },
-            ) = (&mut expected, &answer.value)
+            if let (Joined::Waiting { position, stamp, .. }, Joined::Waiting { position: about, .. }) =
+                (&mut expected, &answer.value)
             {
-                if old_places {
-                    // An old place moves others of its batch, who were counted before.
+                if moves_others {
                     *position = *about;
                 }
                 // Twice in one batch: the second is told what the first was.
-                if *stamp == 0 && told == place {
-                    *stamp = *told;
-                }
+                *stamp = *joined.entry(who.to_owned()).or_insert(*stamp);
             }
             prop_assert_eq!(&answer.value, &expected, "{:?}", item);
-            let Some(place) = place else { continue };
+            let Some((place, stamp)) = told else { continue };
             if !stood && item.old_place.is_none() {
                 prop_assert!(
-                    place > self.greatest_place,
+                    stamp > self.greatest_place,
                     "{} is given after {}",
-                    place,
+                    stamp,
                     self.greatest_place
                 );
                 prop_assert!(
-                    place / 1000 == now || place == self.greatest_place + 1,
-                    "{place} is given at {now}"
+                    stamp / 1000 == now || stamp == self.greatest_place + 1,
+                    "{stamp} is given at {now}"
                 );
-                self.greatest_place = place;
+                self.greatest_place = stamp;
             }
             if self.sale.lanes.len() > 1 && !stood {
                 let owner = self
@@ -894,7 +929,8 @@ impl<'a> Run<'a> {
             }
             if close {
                 let refusal = self.lane.refuses(at.epoch);
-                if told(self.stock.close_gate(at, place).await, refusal)?.is_some() {
+                let place = place.max(stamp);
+                if self::told(self.stock.close_gate(at, place).await, refusal)?.is_some() {
                     self.lane.close_gate(place);
                     self.promised.insert(who.to_owned());
                 }
@@ -935,9 +971,11 @@ impl<'a> Run<'a> {
                 let number = sound(answer)?;
                 prop_assert!(leads);
                 self.line.tick = number.now.max(self.line.tick + 1);
-                let waiting = self.line.queue.len() as u64;
-                let told = (number.seq, number.waiting, number.admitted.queue);
-                prop_assert_eq!(told, (self.line.tick, waiting, self.line.admitted));
+                let line = &self.line;
+                let told = (number.seq, number.waiting, number.priority_waiting, number.parked);
+                let lengths = [line.queue.len(), line.priority.len(), line.parked.len()].map(|n| n as u64);
+                prop_assert_eq!(told, (line.tick, lengths[0], lengths[1], lengths[2]));
+                prop_assert_eq!(number.admitted, line.served());
                 self.seen.answer("number_tick", &"Ok");
             }
         }
@@ -1074,13 +1112,9 @@ impl<'a> Run<'a> {
 
     /// Who stands in the line now, and not in the one that is left, may ask for the old place.
     fn lose_places(&mut self, left: &Line) {
-        let queue = self.line.queue.iter().map(|(place, who)| (who.clone(), *place));
-        let admitting = self
-            .line
-            .admitting
-            .iter()
-            .map(|(who, place)| (who.clone(), *place));
-        self.lost_places.extend(queue.chain(admitting));
+        let places = self.line.places().into_iter();
+        self.lost_places
+            .extend(places.map(|(who, place, line)| (who, (place, line))));
         self.lost_places.retain(|who, _| !left.stands(who));
         // In a line from before, devices are bound as they were then.
         self.bound.clear();
@@ -1176,8 +1210,8 @@ impl<'a> Run<'a> {
     async fn check(&self) -> Checked {
         let (redis, model) = (self.lane_in_redis().await?, self.lane_in_model());
         prop_assert_eq!(redis, model, "the lane in Redis, and in the model");
-        let (redis, model) = (self.line_in_redis().await?, self.line_in_model());
-        prop_assert_eq!(redis, model, "the line in Redis, and in the model");
+        let redis = raw(Line::read(self.stock, &self.sale).await)?;
+        prop_assert_eq!(&redis, &self.line, "the line in Redis, and in the model");
         prop_assert!(self.books.allocated() <= self.books.supply, "I2: oversold");
         if self.lane.epoch.is_none() {
             return Ok(());
@@ -1348,52 +1382,6 @@ impl<'a> Run<'a> {
         view.insert("returned", returned.map(|note| (note, String::new())).collect());
         view.insert("stock", stock);
         view
-    }
-
-    async fn line_in_redis(&self) -> Checked<Line> {
-        let client = self.stock.client();
-        let [sale, queue, admitting, devices, wants, leader] =
-            SALE_KEYS.map(|name| self.stock.keys().sale(name, self.sale.id));
-        let (sale, queue, admitting, devices, wants, leader) = raw(tokio::try_join!(
-            client.hgetall::<Map, _>(sale),
-            client.zrange::<Vec<(String, f64)>, _, _, _>(queue, 0, -1, None, false, None, true),
-            client.zrange::<Vec<(String, f64)>, _, _, _>(admitting, 0, -1, None, false, None, true),
-            client.hgetall::<Map, _>(devices),
-            client.hgetall::<BTreeMap<String, u32>, _>(wants),
-            client.get::<Option<String>, _>(leader),
-        ))?;
-        let number = |field: &str| sale.get(field).and_then(|text| text.parse().ok()).unwrap_or(0);
-        // The phase is one of the model's own words, or the comparison fails.
-        let phase = sale.get("phase").map(|phase| {
-            let words = ["open", "live", "paused", "ended", "cancelled"];
-            words.into_iter().find(|word| word == phase).unwrap_or("?")
-        });
-        Ok(Line {
-            settings: phase.map(|phase| super::line::Settings {
-                phase,
-                room_opens_at: number("room_opens_at"),
-                ends_at: number("ends_at"),
-                lanes: number("lanes") as usize,
-            }),
-            queue: queue
-                .into_iter()
-                .map(|(who, place)| (place as u64, who))
-                .collect(),
-            admitting: admitting
-                .into_iter()
-                .map(|(who, place)| (who, place as u64))
-                .collect(),
-            devices,
-            wants,
-            last_place: number("last_place"),
-            admitted: number("admitted"),
-            tick: number("tick"),
-            leader,
-        })
-    }
-
-    fn line_in_model(&self) -> Line {
-        self.line.clone()
     }
 
     /// Everything ends, and every unit is for sale again: none has leaked (I12).

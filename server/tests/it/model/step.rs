@@ -26,6 +26,8 @@ pub struct Terms {
     pub short_holds: bool,
     pub short_claims: bool,
     pub gate_open: bool,
+    /// Places before the start are the seed's.
+    pub shuffles: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -63,9 +65,14 @@ pub enum Step {
     Supply(u32),
     /// Money has come for a cancelled order. True: the worker dies once it has the units.
     Revive(u8, bool),
-    Admit(usize),
+    /// So many, and so many percent of them of the priority line.
+    Admit(usize, u32),
     /// The worker's whole step: called, claimed for, settled.
-    Admission(usize),
+    Admission(usize, u32),
+    /// Their last socket has closed.
+    GoAway(Vec<u8>),
+    /// Everybody has been away for too long.
+    ExpireAbsent,
     Settle(Vec<(u8, Verdict)>),
     /// By what was seen of the line at one of the last looks.
     OpenGate(u8),
@@ -104,6 +111,7 @@ pub struct JoinItem {
     pub shopper: u8,
     pub device: u8,
     pub quantity: u32,
+    pub priority: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -137,16 +145,20 @@ pub fn terms() -> impl Strategy<Value = Terms> {
         rarely(),
         rarely(),
         proptest::bool::weighted(0.7),
+        rarely(),
     )
         .prop_map(
-            |(supply, shopper_limit, device_limit, lanes, short_holds, short_claims, gate_open)| Terms {
-                supply,
-                shopper_limit,
-                device_limit,
-                lanes,
-                short_holds,
-                short_claims,
-                gate_open,
+            |(supply, shopper_limit, device_limit, lanes, short_holds, short_claims, gate_open, shuffles)| {
+                Terms {
+                    supply,
+                    shopper_limit,
+                    device_limit,
+                    lanes,
+                    short_holds,
+                    short_claims,
+                    gate_open,
+                    shuffles,
+                }
             },
         )
 }
@@ -182,8 +194,10 @@ fn step() -> impl Strategy<Value = Step> {
         5 => several(any::<u8>()).prop_map(Step::Return),
         5 => (any::<u8>(), rarely()).prop_map(|(order, dies)| Step::Revive(order, dies)),
         4 => (0..=MOST_UNITS + 2).prop_map(Step::Supply),
-        5 => (0usize..=4).prop_map(Step::Admit),
-        4 => (0usize..=4).prop_map(Step::Admission),
+        5 => (0usize..=4, share()).prop_map(|(most, share)| Step::Admit(most, share)),
+        4 => (0usize..=4, share()).prop_map(|(most, share)| Step::Admission(most, share)),
+        5 => several(shopper()).prop_map(Step::GoAway),
+        1 => Just(Step::ExpireAbsent),
         7 => several((aimed(), prop_oneof![Just(Verdict::Served), Just(Verdict::Back)])).prop_map(Step::Settle),
         10 => any::<u8>().prop_map(Step::OpenGate),
         3 => (0..3u8, prop_oneof![Just(0u64), Just(1), Just(3_600_000)])
@@ -199,6 +213,11 @@ fn step() -> impl Strategy<Value = Step> {
         7 => prop_oneof![1 => 0..=2u8, 4 => Just(3)].prop_map(Step::Rebuild),
         2 => any::<u8>().prop_map(Step::Resume),
     ]
+}
+
+/// Percent of the turns for the priority line.
+fn share() -> impl Strategy<Value = u32> {
+    prop_oneof![1 => Just(0u32), 3 => Just(50), 1 => Just(100)]
 }
 
 fn rarely() -> proptest::bool::Weighted {
@@ -232,10 +251,11 @@ fn reserve_item() -> impl Strategy<Value = ReserveItem> {
 }
 
 fn join_item() -> impl Strategy<Value = JoinItem> {
-    (shopper(), 0..DEVICES, 1u32..=2).prop_map(|(shopper, device, quantity)| JoinItem {
+    (shopper(), 0..DEVICES, 1u32..=2, rarely()).prop_map(|(shopper, device, quantity, priority)| JoinItem {
         shopper,
         device,
         quantity,
+        priority,
     })
 }
 
@@ -251,7 +271,7 @@ fn settings() -> impl Strategy<Value = NewSettings> {
         rarely(),
         rarely(),
         status,
-        prop_oneof![30 => Just(-1i64), 1 => Just(1)],
+        prop_oneof![12 => Just(-1i64), 1 => Just(1)],
         prop_oneof![30 => Just(2i64), 1 => Just(-1)],
         prop_oneof![30 => Just(-2i64), 1 => Just(1)],
     )

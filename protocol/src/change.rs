@@ -1,0 +1,163 @@
+//! What is new in a sale's shared state: for clients that say so in `hello`, most of a tick's bytes are those of the one
+//! before. A change is a JSON merge patch (RFC 7396) of a tick, made for whoever has seen exactly that one.
+
+use crate::{SaleId, Tick};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What a change says in its own fields, and `now`, which nearly always is the same as `seq`.
+const SAID_OTHERWISE: [&str; 3] = ["sale", "seq", "now"];
+
+/// The tick `seq` is the tick `after` with these fields set; those set to null are absent from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Change {
+    pub sale: SaleId,
+    pub seq: u64,
+    /// The tick that this one changes. Whoever has another one asks for the `state`.
+    pub after: u64,
+    /// `now` is `seq` where it is not among them.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub set: Map<String, Value>,
+}
+
+impl Change {
+    /// What makes one tick of a sale the other.
+    pub fn between(before: &Tick, tick: &Tick) -> Self {
+        let (old, new) = (fields(before), fields(tick));
+        let gone = old.keys().filter(|name| !new.contains_key(*name));
+        let mut set: Map<_, _> = gone.map(|name| (name.clone(), Value::Null)).collect();
+        let news = new
+            .into_iter()
+            .filter(|(name, value)| old.get(name) != Some(value) && !SAID_OTHERWISE.contains(&name.as_str()));
+        set.extend(news);
+        if tick.now != tick.seq {
+            set.insert("now".to_owned(), tick.now.into());
+        }
+        Self {
+            sale: tick.sale,
+            seq: tick.seq,
+            after: before.seq,
+            set,
+        }
+    }
+
+    /// The tick that this makes of another one. None: it was made for a different tick.
+    pub fn apply(&self, before: &Tick) -> Option<Tick> {
+        if (before.sale, before.seq) != (self.sale, self.after) {
+            return None;
+        }
+        let mut tick = fields(before);
+        tick.insert("seq".to_owned(), self.seq.into());
+        tick.insert("now".to_owned(), self.seq.into());
+        for (name, value) in &self.set {
+            if value.is_null() {
+                tick.remove(name);
+            } else {
+                tick.insert(name.clone(), value.clone());
+            }
+        }
+        serde_json::from_value(tick.into()).ok()
+    }
+}
+
+fn fields(tick: &Tick) -> Map<String, Value> {
+    match serde_json::to_value(tick) {
+        Ok(Value::Object(fields)) => fields,
+        // A tick is numbers, words and a few options: it always is an object.
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Phase, Reason, ServerMessage};
+    use proptest::prelude::*;
+
+    /// A line of a hundred thousand that moves, in a sale whose carts come and go.
+    fn moving(second: u64) -> Tick {
+        let now = 1_795_647_551_408 + 1_021 * second;
+        Tick {
+            sale: "01M8AEYC3WVM3489YDWPVBVK01".parse().expect("an id"),
+            seq: now,
+            now,
+            phase: Phase::Live,
+            starts_at: 1_795_647_548_538,
+            ends_at: 1_795_651_148_538,
+            supply: 5_000,
+            available: 0,
+            claimed: 120 + second,
+            held: 731 - second,
+            ordering: 3,
+            sold: 1_400 + 4 * second,
+            unpaid: 212 + second,
+            waiting: 98_211 - 9 * second,
+            admitted: 3_702 + 9 * second,
+            pace: 9.1,
+            pace_low: 6.4,
+            pace_high: 12.0,
+            take: 0.9,
+            lapse: 0.12,
+            next_lapse_at: Some(now + 11_004 + second),
+            slowed: Some(Reason::StockLow),
+            priority_waiting: 0,
+            priority_admitted: 0,
+            priority_pace: 0.0,
+        }
+    }
+
+    fn any_tick() -> impl Strategy<Value = Tick> {
+        let numbers = (0u64..3, 0u64..3, 0u64..3, 0u64..3, 0u64..4);
+        (numbers, prop::option::of(0u64..3), any::<bool>(), 0u8..4).prop_map(
+            |((available, held, waiting, admitted, now), next_lapse_at, slowed, quarters)| Tick {
+                available,
+                held,
+                waiting,
+                admitted,
+                now,
+                next_lapse_at,
+                slowed: slowed.then_some(Reason::InflowCut),
+                take: f64::from(quarters) / 4.0,
+                pace: f64::from(quarters),
+                ..moving(0)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_makes_the_one_tick_the_other(before in any_tick(), tick in any_tick(), seq in 0u64..4) {
+            let tick = Tick { seq, ..tick };
+            let change = Change::between(&before, &tick);
+            let sent = ServerMessage::Change(change).to_json();
+            let Ok(ServerMessage::Change(got)) = serde_json::from_str(&sent) else { panic!("{sent}") };
+            prop_assert_eq!(got.apply(&before), Some(tick));
+        }
+    }
+
+    #[test]
+    fn whoever_has_another_tick_is_not_misled() {
+        let change = Change::between(&moving(1), &moving(2));
+        assert_eq!(change.apply(&moving(0)), None);
+        assert_eq!(change.apply(&moving(2)), None);
+    }
+
+    #[test]
+    fn a_waiting_shopper_of_a_moving_line_gets_few_bytes_a_second() {
+        let bytes = |after: &Tick| {
+            let change = Change::between(&moving(0), after);
+            ServerMessage::Change(change).to_json().len()
+        };
+        // Everything that moves in a line, at once; then a room before the start, where people come.
+        assert!(bytes(&moving(1)) <= 260, "{}", bytes(&moving(1)));
+        let room = Tick {
+            waiting: 98_300,
+            seq: moving(1).seq,
+            now: moving(1).now,
+            ..moving(0)
+        };
+        assert!(bytes(&room) <= 130, "{}", bytes(&room));
+        assert!(ServerMessage::Tick(moving(1)).to_json().len() > 380);
+    }
+}

@@ -1,0 +1,34 @@
+//! What the end of a sale brings: a draw, or nothing more.
+//!
+//! A first-come sale has something left to draw when somebody stands in line (here or away) and not all units are paid for: some
+//! are free, or may come back from a turn, a cart, a checkout or an unpaid order.
+
+use crate::{app::App, error::Result, sale::Sale, stock::Counters};
+use flashsale_protocol::{Allocation, Phase};
+
+/// Where a sale goes whose time is over, or which its operator ends.
+pub async fn phase(app: &App, sale: &Sale) -> Result<Phase> {
+    if sale.allocation == Allocation::Draw {
+        return Ok(Phase::Drawing);
+    }
+    let (standing, counters, lanes, draw) = tokio::try_join!(
+        app.stock.standing(sale.id),
+        app.stock.sale_counters(sale),
+        app.store.lanes(sale.id),
+        app.store.recent_draw(sale.id),
+    )?;
+    let unpaid = lanes
+        .iter()
+        .map(|lane| u64::from(lane.allocated.saturating_sub(lane.confirmed)))
+        .sum();
+    Ok(if draw.is_some() && is_left(standing, &counters, unpaid) {
+        Phase::Drawing
+    } else {
+        Phase::Ended
+    })
+}
+
+/// `standing`: everybody in line; `unpaid`: units in unpaid orders.
+pub fn is_left(standing: u64, counters: &Counters, unpaid: u64) -> bool {
+    standing > 0 && counters.available + counters.claimed + counters.held + counters.ordering + unpaid > 0
+}
