@@ -16,10 +16,10 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test lint chaos mutants bench fuzz conformance queries docs up down clean
+.PHONY: help setup run build web wasm test lint chaos mutants bench fuzz conformance million rolling-restart queries docs up down clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run LISTEN=127.0.0.1:9000 STOREFRONT_LISTEN=127.0.0.1:9001 DATA_DIR=/tmp/sale"
 	@echo "  make test PARTS=\"rust web browser draw queue chaos\" FILTER=reserve"
@@ -59,6 +59,15 @@ fuzz: ## Feed the gateway's frame path with a fuzzer's bytes, MINUTES (10) for e
 
 conformance: ## Hold the gateway's frame path to Autobahn's WebSocket cases; needs PYTHON2 with autobahntestsuite
 	@scripts/conformance
+
+million: setup ## A million shoppers (SOCKETS) on this machine until the last unit is sold; wants root, 16 GiB and some minutes; target/bench/million.json
+	@mkdir -p target/bench
+	cargo run --release --locked --package loadtest -- million --sockets $(or $(SOCKETS),1000000) --json target/bench/million.json $(ARGS)
+
+rolling-restart: setup ## Restart two gateways one after the other under a rush: no command, place or hold is lost; target/bench/rolling.json
+	@mkdir -p target/bench
+	cargo run --release --locked --package loadtest -- rush --rolling \
+		--shoppers $(or $(SHOPPERS),2000) --stock $(or $(STOCK),1000) --json target/bench/rolling.json $(ARGS)
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
 	@scripts/prepare-queries

@@ -6,7 +6,7 @@ use crate::{
     batcher::{BatchLimits, Batcher, Batchers},
     config::COMMAND_DEADLINE,
     error::Result,
-    stock::Keys,
+    stock::{GatewayId, Keys},
 };
 use flashsale_protocol::{SaleId, ServerMessage, ShopperId, Tick, draw::Draw};
 use fred::{clients::SubscriberClient, prelude::*};
@@ -60,6 +60,8 @@ pub enum LiveMessage<'a> {
     News(Vec<News<'a>>),
     /// A draw has gone on: the frame for everybody who watches the sale.
     Draw(SaleId, String),
+    /// A shopper has a socket at that gateway as well.
+    AlsoAt(GatewayId, ShopperId),
     /// A sale's settings have changed: whoever keeps a copy forgets it.
     Changed(SaleId),
     /// Absent at their turn, as it seems: a gateway that has a socket of theirs says that they are here.
@@ -74,6 +76,7 @@ const NEWS_LETTER: char = 'N';
 const NOBODY: &str = "-";
 const DRAW: char = 'D';
 const CHANGED: char = 'C';
+const ALSO_AT: char = 'A';
 const REOPENED: char = 'R';
 const PARKED: char = 'P';
 
@@ -97,6 +100,13 @@ impl<'a> LiveMessage<'a> {
                 ServerMessage::Draw(draw) => Some(LiveMessage::Draw(draw.sale, json.to_owned())),
                 _ => None,
             },
+            ALSO_AT => {
+                let (gateway, shopper) = json.split_once(' ')?;
+                Some(LiveMessage::AlsoAt(
+                    GatewayId(gateway.parse().ok()?),
+                    shopper.parse().ok()?,
+                ))
+            }
             CHANGED => Some(LiveMessage::Changed(json.parse().ok()?)),
             PARKED => {
                 let (sale, shoppers) = serde_json::from_str(json).ok()?;
@@ -146,7 +156,16 @@ type Telling = (ShopperId, ServerMessage, Option<u64>);
 pub struct Live {
     client: Client,
     keys: Keys,
-    news: Batchers<SaleId, Telling, ()>,
+    /// By channel.
+    news: Batchers<To, Telling, ()>,
+}
+
+/// Who hears of news.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum To {
+    /// Every gateway with somebody who watches the sale.
+    Watchers(SaleId),
+    Gateway(GatewayId),
 }
 
 impl Live {
@@ -192,17 +211,38 @@ impl Live {
     /// Tells one shopper, on all their sockets. Does not wait and never fails the caller: the state itself is in Redis
     /// and Postgres.
     pub fn tell(&self, sale: SaleId, shopper: ShopperId, message: ServerMessage) {
-        self.post(sale, (shopper, message, None));
+        self.post(To::Watchers(sale), (shopper, message, None));
     }
 
     /// The same, but for the socket that has caused it: its reply says as much.
     pub fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
-        self.post(sale, (caller.shopper.clone(), message, caller.socket));
+        self.post(
+            To::Watchers(sale),
+            (caller.shopper.clone(), message, caller.socket),
+        );
     }
 
-    fn post(&self, sale: SaleId, telling: Telling) {
-        let told = self.news.post(&sale, telling, || {
-            let (client, channel) = (self.client.clone(), self.keys.live(sale));
+    /// The same, for sockets at one gateway.
+    pub fn tell_at(&self, gateway: GatewayId, caller: &Caller, message: ServerMessage) {
+        self.post(
+            To::Gateway(gateway),
+            (caller.shopper.clone(), message, caller.socket),
+        );
+    }
+
+    /// Tells a gateway that a shopper has a socket at this one as well. False: nobody listens there.
+    pub async fn also_here(&self, gateway: GatewayId, here: GatewayId, shopper: &ShopperId) -> Result<bool> {
+        let payload = format!("{ALSO_AT}{} {shopper}", here.0);
+        Ok(publish(&self.client, self.keys.gateway(gateway), payload).await? > 0)
+    }
+
+    fn post(&self, to: To, telling: Telling) {
+        let told = self.news.post(&to, telling, || {
+            let channel = match to {
+                To::Watchers(sale) => self.keys.live(sale),
+                To::Gateway(gateway) => self.keys.gateway(gateway),
+            };
+            let client = self.client.clone();
             Batcher::new("news", NEWS, move |items: Vec<Telling>| {
                 let (client, channel) = (client.clone(), channel.clone());
                 async move {
@@ -217,13 +257,16 @@ impl Live {
             })
         });
         if let Err(error) = told {
-            tracing::warn!(%sale, %error, "a shopper was not told");
+            tracing::warn!(?to, %error, "a shopper was not told");
         }
     }
 
-    /// Forgets the batchers of sales that are over.
+    /// Forgets the batchers of sales that are over, and those towards gateways, which come and go.
     pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
-        self.news.retain(|sale| keep(*sale));
+        self.news.retain(|to| match to {
+            To::Watchers(sale) => keep(*sale),
+            To::Gateway(_) => false,
+        });
     }
 }
 

@@ -212,6 +212,11 @@ impl Sale {
         self.lanes.iter().map(|lane| u64::from(lane.epoch)).sum()
     }
 
+    /// Whether a lane has begun another life than its first: Redis has lost something since the sale was made.
+    pub fn has_lost_a_lane(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.epoch > 1)
+    }
+
     /// What so many units cost, in minor units. None: more than can be counted.
     pub fn line_total(&self, quantity: u32) -> Option<i64> {
         self.sale_price.checked_mul(i64::from(quantity))

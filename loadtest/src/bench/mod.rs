@@ -26,7 +26,7 @@ const LONG_MS: u64 = 86_400_000;
 #[derive(Args)]
 pub struct Options {
     /// Where the figures go (orders.json, scripts.json, figures.json, index.html), and where those of other scenarios
-    /// (rush.json, watch.json, chaos-*.json) are looked for.
+    /// (rush.json, watch.json, million.json, chaos-*.json) are looked for.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
     /// Rounds of each measurement; the median counts.
@@ -101,6 +101,7 @@ pub async fn run(options: Options) -> Result<bool> {
         scripts: read(&out.join("scripts.json")).and_then(|v| serde_json::from_value(v).ok()),
         rush: read(&out.join("rush.json")),
         watch: read(&out.join("watch.json")),
+        million: read(&out.join("million.json")),
         draw: read(&out.join("draw.json")),
         queue: read(&out.join("queue.json")),
         chaos: chaos_runs(out)?,
@@ -151,6 +152,7 @@ pub struct Parts {
     scripts: Option<scripts::Scripts>,
     rush: Option<Value>,
     watch: Option<Value>,
+    million: Option<Value>,
     draw: Option<Value>,
     queue: Option<Value>,
     /// Name of the file, and what is in it.
@@ -176,6 +178,7 @@ fn figures(parts: &Parts) -> Vec<Figure> {
         }
     }
     figures.extend(parts.watch.iter().flat_map(watch_figures));
+    figures.extend(parts.million.iter().flat_map(million_figures));
     if let Some(queue) = &parts.queue {
         figures.extend(crate::queue::figures(&|key| {
             queue[key].as_f64().unwrap_or(f64::NAN)
@@ -229,9 +232,9 @@ fn figures(parts: &Parts) -> Vec<Figure> {
 
 fn watch_figures(watch: &Value) -> Vec<Figure> {
     let number = |row: &Value, key: &str| row[key].as_f64().unwrap_or(0.0);
-    let rows = watch["rows"].as_array().into_iter().flatten();
+    let rows = || watch["rows"].as_array().into_iter().flatten();
     let mut figures = Vec::new();
-    for row in rows.filter(|row| row["server"] == "gateway") {
+    for row in rows().filter(|row| row["server"] == "gateway") {
         let rate = number(row, "rate");
         if let Some(floor) = row["floor_us_per_frame"].as_f64() {
             let name = format!("Watching: CPU per frame against a bare loop's, {rate}/s");
@@ -245,6 +248,17 @@ fn watch_figures(watch: &Value) -> Vec<Figure> {
             "ms",
             Target::AtMost(100.0),
         ));
+        // A rate that nobody is held against is one beyond what a core can send.
+        if row["floor_us_per_frame"].is_null() {
+            let name = format!("Watching: age of what shoppers see p99, {rate}/s");
+            let age = number(row, "age_p99_ms");
+            figures.push(Figure::new(name, age, "ms", Target::AtMost(200.0)));
+        }
+    }
+    if let Some(row) = rows().find(|row| row["server"] == crate::watch::BESIDE_BAD) {
+        let name = "Watching: delivery p99 beside bad neighbours against without";
+        let ratio = number(row, "delivery_p99_ms") / number(watch, "delivery_p99_ms");
+        figures.push(Figure::new(name, ratio, "×", Target::AtMost(1.1)));
     }
     let memory = number(watch, "rss_bytes_per_socket");
     figures.push(Figure::new(
@@ -261,6 +275,33 @@ fn watch_figures(watch: &Value) -> Vec<Figure> {
         Target::AtLeast(6_000.0),
     ));
     figures
+}
+
+fn million_figures(million: &Value) -> Vec<Figure> {
+    let number = |key: &str| million[key].as_f64().unwrap_or(0.0);
+    let (least, most) = (Target::AtLeast, Target::AtMost);
+    let of = |what: &str| format!("A million: {what}");
+    vec![
+        Figure::new(of("shoppers there to the end"), number("told"), "", least(1e6)),
+        Figure::new(
+            of("longest without a tick"),
+            number("tick_gap_max_ms") / 1e3,
+            "s",
+            most(15.0),
+        ),
+        Figure::new(
+            of("sold out, told to the last"),
+            number("sold_out_last_ms") / 1e3,
+            "s",
+            most(10.0),
+        ),
+        Figure::new(
+            of("user memory per shopper"),
+            number("rss_bytes_per_socket"),
+            "B",
+            most(2_000.0),
+        ),
+    ]
 }
 
 /// The slowest recovery from each kind of fault, over all runs.

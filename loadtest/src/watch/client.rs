@@ -32,7 +32,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(900);
 const SOURCES: usize = 199;
 const TOKEN_LIFE: Duration = Duration::from_secs(2 * 3600);
 const SCRATCH_BYTES: usize = 64 * 1024;
-const INPUT: u64 = u64::MAX;
 
 #[derive(Args)]
 pub struct Options {
@@ -126,6 +125,8 @@ struct Client {
     /// When counting began, in ms since the start.
     began: u32,
     verdict: Verdict,
+    /// What is read, of one socket after the other.
+    scratch: Vec<u8>,
     options: Options,
     authority: Option<Authority>,
     epoll: Epoll,
@@ -160,6 +161,7 @@ pub fn run(options: Options) -> Result<bool> {
         started: Instant::now(),
         began: 0,
         verdict: Verdict::default(),
+        scratch: vec![0; SCRATCH_BYTES],
         options,
     };
     client.connect()?;
@@ -305,13 +307,11 @@ impl Client {
             Err(Errno::EINTR) => 0,
             Err(error) => return Err(error.into()),
         };
-        let mut scratch = vec![0; SCRATCH_BYTES];
+        let mut scratch = std::mem::take(&mut self.scratch);
         for event in &events[..ready] {
-            if event.data() == INPUT {
-                continue;
-            }
             self.ready(event.data() as usize, event.events(), &mut scratch)?;
         }
+        self.scratch = scratch;
         Ok(())
     }
 

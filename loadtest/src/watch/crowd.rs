@@ -2,7 +2,7 @@
 
 use super::{
     client,
-    reading::{cpu_of, pin, rss_of},
+    reading::{cpu_of, on_core, rss_of},
 };
 use anyhow::{Context, Result};
 use flashsale_protocol::SaleId;
@@ -37,7 +37,11 @@ pub struct RemoteEnd {
 impl RemoteEnd {
     /// Starts it, and returns when it has said that it is ready.
     pub async fn start(mut command: Command, core: Option<usize>) -> Result<Self> {
-        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        command.stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = match core {
+            Some(core) => on_core(core, || command.spawn())??,
+            None => command.spawn()?,
+        };
         let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
         let address = loop {
             let line = tokio::time::timeout(ANSWER_DEADLINE, lines.next_line()).await??;
@@ -46,11 +50,7 @@ impl RemoteEnd {
                 break url.parse()?;
             }
         };
-        let server = Self { child, address };
-        if let Some(core) = core {
-            pin(server.pid()?, core)?;
-        }
-        Ok(server)
+        Ok(Self { child, address })
     }
 
     pub fn pid(&self) -> Result<u32> {
@@ -91,8 +91,8 @@ pub struct Entering<'a> {
     /// They stand in line as well.
     pub join: bool,
     pub data_dir: &'a Path,
-    /// Servers on the first core and clients on the second, or wherever there is time.
-    pub pinned: bool,
+    /// Where they are, if not wherever there is time.
+    pub core: Option<usize>,
     /// Handshakes under way at the same time, of each client process.
     pub at_once: usize,
 }
@@ -177,14 +177,14 @@ impl Crowd {
         if entering.join {
             command.arg("--join");
         }
-        let mut child = command
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        if entering.pinned {
-            pin(child.id().context("a client has ended")?, 1)?;
-        }
+            .kill_on_drop(true);
+        let mut child = match entering.core {
+            Some(core) => on_core(core, || command.spawn())??,
+            None => command.spawn()?,
+        };
         let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
         self.clients.push((child, lines));
         Ok(())

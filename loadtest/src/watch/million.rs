@@ -24,7 +24,10 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    signal::unix::{SignalKind, signal},
+};
 
 /// A gateway's share, on average: the kernel does not spread them evenly.
 const SOCKETS_A_GATEWAY: usize = 18_400;
@@ -66,6 +69,8 @@ pub async fn run(options: Options) -> Result<bool> {
     let report = tokio::select! {
         report = hold(&options, &target) => report,
         short = memory_is_short() => short,
+        // So that processes end and the kernel's settings are put back.
+        () = told_to_stop() => Err(anyhow::anyhow!("stopped")),
     };
     target.stop().await?;
     let report = report?;
@@ -78,6 +83,17 @@ pub async fn run(options: Options) -> Result<bool> {
         && at_most("lost", 0.0)
         && at_most("tick_gap_max_ms", GAP_MS)
         && at_most("sold_out_last_ms", TOLD_MS))
+}
+
+async fn told_to_stop() {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 async fn memory_is_short() -> Result<Value> {
@@ -102,7 +118,7 @@ async fn hold(options: &Options, target: &Target) -> Result<Value> {
         sale: Some(sale),
         join: !options.no_line,
         data_dir: &target.data_dir,
-        pinned: false,
+        core: None,
         at_once: (AT_ONCE / options.sockets.div_ceil(SOCKETS_A_PROCESS)).max(1),
     };
     let entered = crowd.enter(options.sockets, &gateways, entering).await?;

@@ -34,6 +34,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 
 /// After connecting, before anything is measured.
 const SETTLE: Duration = Duration::from_secs(3);
+/// Ticks before those that are measured.
+const WARM_UP: Duration = Duration::from_secs(2);
 /// Memory per shopper is the difference that so many make in a process that has served some already.
 const WARM_SOCKETS: usize = 2_000;
 const WEIGHED_SOCKETS: usize = 15_500;
@@ -43,9 +45,10 @@ pub const FIRST_TIME_US: u64 = 1_000_000_000_000_000;
 const CONNECTS_AT_ONCE: usize = 400;
 const TOKEN_LIFE: Duration = Duration::from_secs(2 * 3600);
 /// The gateway while others misbehave.
-const BESIDE_BAD: &str = "beside bad";
+pub const BESIDE_BAD: &str = "beside bad";
 /// The cores of servers where they are kept apart from shoppers.
 const SERVER_CORE: usize = 0;
+const SHOPPERS_CORE: usize = 1;
 
 #[derive(Args)]
 pub struct Options {
@@ -125,7 +128,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
         sale: Some(sale),
         join: true,
         data_dir: &target.data_dir,
-        pinned: true,
+        core: Some(SHOPPERS_CORE),
         at_once: CONNECTS_AT_ONCE,
     };
     let weight = weigh(
@@ -266,8 +269,8 @@ async fn one(
     entered: &Entered,
     weight: Weight,
 ) -> Result<Measured> {
-    // Past the first round, which everybody gets at once.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Past the first rounds.
+    tokio::time::sleep(WARM_UP).await;
     let time = tokio::time::sleep(Duration::from_secs(options.seconds));
     let (window, ()) = crowd
         .during(servers, async {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use nix::{
-    sched::{CpuSet, sched_setaffinity},
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
 use std::{fs, time::Duration};
@@ -51,16 +51,17 @@ fn field(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Keeps a process on a core, or on the last one where there are not as many.
-pub fn pin(pid: u32, core: usize) -> Result<()> {
+/// Starts something on a core, or on the last one where there are not as many: it never sees another, and makes as many
+/// threads as suit one.
+pub fn on_core<T>(core: usize, start: impl FnOnce() -> T) -> Result<T> {
+    let here = Pid::from_raw(0);
+    let before = sched_getaffinity(here)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut set = CpuSet::new();
-    set.set(core.min(cores - 1))?;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
-        if let Some(id) = task.file_name().to_str().and_then(|name| name.parse().ok()) {
-            // A thread may have ended meanwhile.
-            let _ = sched_setaffinity(Pid::from_raw(id), &set);
-        }
-    }
-    Ok(())
+    let mut one = CpuSet::new();
+    one.set(core.min(cores - 1))?;
+    // A process inherits this of the thread that starts it.
+    sched_setaffinity(here, &one)?;
+    let started = start();
+    sched_setaffinity(here, &before)?;
+    Ok(started)
 }

@@ -35,8 +35,8 @@ pub async fn enter(app: &App, caller: &Caller, sale: &Sale, quantity: Quantity) 
         )),
         Entered::Ok { quantity } => {
             let entry = Entry::settled(sale.id, EntryState::Entered, quantity, now);
-            app.live
-                .tell_others(sale.id, caller, ServerMessage::Entry(entry.clone()));
+            app.hub
+                .tell_others(&app.live, sale, caller, ServerMessage::Entry(entry.clone()));
             Ok(entry)
         }
         Entered::DeviceInDraw => Err(Reject::because(

@@ -121,8 +121,8 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
             hold: None,
         };
     });
-    app.live
-        .tell_others(sale.id, caller, ServerMessage::Entry(entry.clone()));
+    app.hub
+        .tell_others(&app.live, &sale, caller, ServerMessage::Entry(entry.clone()));
     joined(app, caller, entry)
 }
 

@@ -1,14 +1,17 @@
 //! Who watches what: the sockets of this process, by sale, by shopper and by address, and the one subscription per sale
 //! that feeds them. Knows nothing of commands.
 
-use super::shard::{Shards, SocketRef, text_frame};
+use super::{
+    elsewhere::Elsewhere,
+    shard::{Shards, SocketRef, text_frame},
+};
 use crate::{
     app::App,
     auth::Caller,
     config::Limits,
     live::{self, LiveMessage, News},
     sale::{Sale, Stake},
-    stock::{self, Keys},
+    stock::{self, GatewayId, Keys},
     telemetry::name,
 };
 use dashmap::DashMap;
@@ -78,8 +81,8 @@ struct Present {
 type Wanted = (SaleId, oneshot::Sender<()>);
 
 pub struct Hub {
-    /// Names this gateway among all.
-    id: u64,
+    pub id: GatewayId,
+    pub elsewhere: Elsewhere,
     subscriber: SubscriberClient,
     keys: Keys,
     sales: DashMap<SaleId, Channel>,
@@ -136,6 +139,9 @@ impl Drop for Registration {
         }
         let gone = shoppers.remove_if(shopper, |_, present| present.sockets.is_empty());
         // Whoever stands in line is away now, unless another gateway has a socket of theirs (see LiveMessage::Parked).
+        if gone.is_some() {
+            self.app.hub.elsewhere.forget(shopper);
+        }
         let stakes = gone.map(|(_, present)| present.stakes).unwrap_or_default();
         for (sale, _) in stakes.into_iter().filter(|(_, stake)| stake.place.is_some()) {
             if let Err(error) = self.app.stock.go_away(sale, shopper.clone()) {
@@ -153,9 +159,12 @@ impl Hub {
         subscriber.init().await?;
         // Subscribes again after a lost connection.
         subscriber.manage_subscriptions();
+        let id = GatewayId(rand::random_range(1..i64::MAX));
+        live::subscribe(&subscriber, keys.gateway(id)).await?;
         let (wanted, wanted_rx) = mpsc::unbounded_channel();
         Ok(Self {
-            id: rand::random(),
+            id,
+            elsewhere: Elsewhere::default(),
             subscriber,
             keys,
             sales: DashMap::new(),
@@ -368,7 +377,12 @@ impl Hub {
         }
     }
 
-    fn deliver_news(&self, news: &News<'_>) {
+    /// Whether a shopper has a socket here.
+    pub fn has_shopper(&self, shopper: &str) -> bool {
+        self.shoppers.contains_key(shopper)
+    }
+
+    pub fn deliver_news(&self, news: &News<'_>) {
         let Some(present) = self.shoppers.get(news.shopper) else {
             return;
         };
@@ -481,6 +495,11 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
             app.store.forget_draw(sale).await;
             app.hub.shards.announce(sale, &text_frame(frame));
         }
+        Some(LiveMessage::AlsoAt(gateway, shopper)) => {
+            if app.hub.has_shopper(shopper.as_str()) {
+                app.hub.elsewhere.add(&shopper, gateway);
+            }
+        }
         Some(LiveMessage::Changed(sale)) => app.forget_sale(sale).await,
         Some(LiveMessage::Parked(sale, shoppers)) => {
             for shopper in shoppers {
@@ -533,7 +552,7 @@ async fn unsubscribe_unwatched(hub: &Hub) {
 
 /// Tells Redis how many look at a sale through a shard of this gateway, for the operator's number of people looking.
 pub async fn mark_active(app: &App, sale: SaleId, shard: usize, people: usize) {
-    let part = format!("{:016x}.{shard}", app.hub.id);
+    let part = format!("{:x}.{shard}", app.hub.id.0);
     let marked = async {
         let minute = app.stock.now().await? / 60_000;
         app.stock.mark_active(sale, minute, part, people as u64).await

@@ -1,6 +1,7 @@
 //! The doors: every route in one list.
 
 mod address;
+pub mod elsewhere;
 mod handshake;
 pub mod hub;
 mod listen;

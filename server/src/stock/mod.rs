@@ -29,7 +29,7 @@ use std::{
 
 pub use answer::*;
 use scripts::*;
-pub use scripts::{Keys, SCRIPTS, ScriptFile};
+pub use scripts::{GatewayId, Keys, SCRIPTS, ScriptFile};
 
 /// Items in one script call: enough to share the call's cost, few enough that no other script waits long.
 const BATCH: BatchLimits = BatchLimits {
@@ -886,6 +886,26 @@ impl Stock {
         let args = vec![token.to_owned(), lease.as_millis().to_string()];
         let answer = self.runner.on_sale(&LEAD, sale, args).await?;
         Ok(answer.first().is_some_and(|word| word == "yes"))
+    }
+
+    /// Notes that a shopper is at a gateway; at which others they have been, within a day.
+    pub async fn arrive(&self, shopper: &ShopperId, gateway: GatewayId) -> Result<Vec<GatewayId>> {
+        const LIFE_S: i64 = 24 * 3600;
+        let key = self.runner.keys.arrivals(shopper);
+        let together = self.runner.client.pipeline();
+        let _: () = together.sadd(&key, gateway.0).await?;
+        let _: () = together.expire(&key, LIFE_S, None).await?;
+        let _: () = together.smembers(&key).await?;
+        let (_, _, all): (u64, u64, Vec<i64>) = together.all().await?;
+        let others = all.into_iter().filter(|other| *other != gateway.0);
+        Ok(others.map(GatewayId).collect())
+    }
+
+    /// A gateway is gone, and a shopper's arrival there with it.
+    pub async fn forget_arrival(&self, shopper: &ShopperId, gateway: GatewayId) -> Result<()> {
+        let key = self.runner.keys.arrivals(shopper);
+        let _: u64 = self.runner.client.srem(&key, gateway.0).await?;
+        Ok(())
     }
 
     /// Notes how many look at a sale in this minute through one part of a gateway. One number, whatever it is: people are

@@ -5,9 +5,13 @@ use crate::{
     mutation::Mutation,
     sale::LaneRef,
 };
-use flashsale_protocol::SaleId;
+use flashsale_protocol::{SaleId, ShopperId};
 use fred::{prelude::*, types::scripts::Script};
 use std::sync::Arc;
+
+/// Names a gateway among all; what Redis keeps small sets of numbers in has room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GatewayId(pub i64);
 
 /// Every key's name. `{…}` is the cluster's hash tag: one script, one slot.
 #[derive(Debug, Clone)]
@@ -27,6 +31,16 @@ impl Keys {
     /// About all sales together.
     pub fn all_sales(&self, name: &str) -> String {
         format!("{}{name}:{{all}}", self.prefix)
+    }
+
+    /// The gateways that a shopper has said hello to.
+    pub fn arrivals(&self, shopper: &ShopperId) -> String {
+        format!("{}at:{{{shopper}}}", self.prefix)
+    }
+
+    /// The channel of what one gateway alone is to hear.
+    pub fn gateway(&self, gateway: GatewayId) -> String {
+        format!("{}gateway:{{{:x}}}", self.prefix, gateway.0)
     }
 
     /// The channel of a sale's ticks and news.

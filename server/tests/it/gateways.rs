@@ -1,7 +1,8 @@
 //! Several gateways of one platform.
 
 use crate::harness::{Client, DEADLINE, World};
-use flashsale_protocol::{Command, Quantity, Role, ServerMessage};
+use flashsale_protocol::{Command, EntryState, Quantity, Role, ServerMessage};
+use fred::prelude::*;
 use serde_json::json;
 use std::{
     net::{SocketAddr, TcpListener},
@@ -62,6 +63,67 @@ async fn two_servers_on_one_port_share_its_shoppers_and_one_takes_all_when_the_o
         };
         socket.ok(hello).await;
     }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_join_is_told_to_its_shopper_s_sockets_at_another_gateway_and_to_no_gateway_else() {
+    let world = World::start().await;
+    let other = world.another("127.0.0.1:0").await;
+    let sale = world
+        .sale(
+            json!({ "start_time": "2100-01-01T00:00:00Z", "end_time": "2100-01-02T00:00:00Z",
+        "room_opens_at": "2020-01-01T00:00:00Z" }),
+        )
+        .await;
+    let mut sockets = Vec::new();
+    for (who, server) in [
+        ("alone", world.server.address),
+        ("both", world.server.address),
+        ("both", other.address),
+    ] {
+        let mut socket = Client::connect(server).await;
+        let hello = Command::Hello {
+            token: world.token(who, Role::Shopper),
+            device: Some(format!("device-of-{who}").parse().expect("an id")),
+            resume: vec![sale],
+        };
+        socket.ok(hello).await;
+        sockets.push(socket);
+    }
+    let redis = std::env::var("TEST_REDIS_URL").expect("a Redis");
+    let listener = Builder::from_config(Config::from_url(&redis).expect("an address"))
+        .build_subscriber_client()
+        .expect("a client");
+    listener.init().await.expect("Redis answers");
+    let mut heard = listener.message_rx();
+    let channel = world.server.app.stock.keys().live(sale);
+    listener.subscribe(&channel).await.expect("subscribes");
+
+    let join = Command::Join {
+        sale,
+        quantity: Quantity::ONE,
+    };
+    let entry = |message: &ServerMessage| match message {
+        ServerMessage::Entry(entry) => Some(entry.state),
+        _ => None,
+    };
+    sockets[0].insist(join.clone()).await;
+    sockets[1].insist(join).await;
+    assert_eq!(sockets[2].until(entry).await, EntryState::Waiting);
+    // What leaves the line is told on the sale's channel: nothing was before it.
+    sockets[0].ok(Command::Leave { sale }).await;
+    let news = loop {
+        let message = tokio::time::timeout(DEADLINE, heard.recv())
+            .await
+            .expect("in time");
+        let text = message.expect("a message").value.as_string().expect("a text");
+        if text.starts_with('N') {
+            break text;
+        }
+    };
+    assert!(news.contains(r#""left""#) && !news.contains("waiting"), "{news}");
+    other.stop().await;
     world.server.stop().await;
 }
 

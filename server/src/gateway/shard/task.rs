@@ -6,7 +6,10 @@ use crate::{
     app::App,
     auth::Caller,
     command,
-    gateway::hub::{Hub, Interest, Registration},
+    gateway::{
+        elsewhere,
+        hub::{Hub, Interest, Registration},
+    },
 };
 use flashsale_protocol::{
     CloseCode, Code, Command, CommandId, DeviceId, Done, Reject, Request, SaleId, SaleState, Welcome,
@@ -98,6 +101,7 @@ pub async fn hello(
     let caller = Arc::new(caller);
     // Before the state is read, so that no event falls between the two.
     let registration = Hub::register(app, &caller, socket);
+    elsewhere::arrive(app, &caller.shopper).await;
     // A refusal here is as if hello had not been said: the client may say it again.
     let (states, watched, now) = match resumed(app, &caller, resume).await {
         Ok(resumed) => resumed,
