@@ -16,7 +16,7 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test lint chaos mutants bench million rolling-restart fuzz conformance queries docs up down clean
+.PHONY: help setup run build web wasm test lint chaos mutants bench fuzz conformance million rolling-restart queries docs up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,12 @@ bench: setup ## Rush (SHOPPERS for STOCK units), watching (SOCKETS), a draw, a l
 	cargo run --release --locked --package loadtest -- queue --entries $(or $(ENTRIES),10000000) --json target/bench/queue.json
 	cargo run --release --locked --package loadtest -- bench --out target/bench
 
+fuzz: ## Feed the gateway's frame path with a fuzzer's bytes, MINUTES (10) for each target; needs cargo-fuzz
+	@MINUTES=$(MINUTES) scripts/fuzz
+
+conformance: ## Hold the gateway's frame path to Autobahn's WebSocket cases; needs PYTHON2 with autobahntestsuite
+	@scripts/conformance
+
 million: setup ## A million shoppers (SOCKETS) on this machine until the last unit is sold; wants root, 16 GiB and some minutes; target/bench/million.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- million --sockets $(or $(SOCKETS),1000000) --json target/bench/million.json $(ARGS)
@@ -62,12 +68,6 @@ rolling-restart: setup ## Restart two gateways one after the other under a rush:
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush --rolling \
 		--shoppers $(or $(SHOPPERS),2000) --stock $(or $(STOCK),1000) --json target/bench/rolling.json $(ARGS)
-
-fuzz: ## Feed the gateway's frame path with a fuzzer's bytes, MINUTES (10) for each target; needs cargo-fuzz
-	@MINUTES=$(MINUTES) scripts/fuzz
-
-conformance: ## Hold the gateway's frame path to Autobahn's WebSocket cases; needs PYTHON2 with autobahntestsuite
-	@scripts/conformance
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
 	@scripts/prepare-queries
