@@ -233,7 +233,7 @@ async fn gateway(target: &Target) -> Result<Command> {
     let percent = TICK_PERCENT.to_string();
     let mut command = Command::new(server_binary().await?);
     command
-        .args(["serve", "--roles", "gateway", "--listen", &listen, "--share-port"])
+        .args(["serve", "--roles", "gateway", "--listen", "127.0.0.1:0"])
         .args(["--threads", "1", "--shards", "1", "--database-connections", "1"])
         .args(["--tick-percent", &percent, "--handshakes-per-s", "100000"])
         // Whoever does nothing but watch says nothing: ticks and TCP tell whether they are there.
