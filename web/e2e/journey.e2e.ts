@@ -163,7 +163,7 @@ test("a reload in mid-hold finds the hold and its clock again", async () => {
 });
 
 test("two tabs of one guest show the same place and the same hold", async () => {
-  const sale = await createSale({ startsInMs: 6_000 });
+  const sale = await createSale({ startsInMs: 10_000 });
   const ahead = await (await shopper()).open(`${api}/sale/${sale}`);
   await button(ahead, "Join the line").click();
   await said(ahead, "You are in the waiting room");

@@ -572,7 +572,7 @@ async fn every_command_and_whatever_comes_of_it_is_as_the_document_says() {
     };
     let sale = json!(world.sale(json!({ "total_stock": 3 })).await);
     let token = world.token("u1", Role::Shopper);
-    wire.ask(json!({ "type": "hello", "token": token, "device": "d1", "resume": [sale] }))
+    wire.ask(json!({ "type": "hello", "token": token, "device": "d1", "resume": [sale], "changes": true }))
         .await;
     wire.ask(json!({ "type": "unwatch", "sale": sale })).await;
     wire.ask(json!({ "type": "watch", "sale": sale })).await;
@@ -606,7 +606,8 @@ async fn every_command_and_whatever_comes_of_it_is_as_the_document_says() {
     assert_eq!(orders["ok"]["orders"].as_array().map(Vec::len), Some(2));
     wire.ask(json!({ "type": "state", "sale": sale })).await;
     wire.ask(json!({ "type": "ping", "t": 7 })).await;
-    wire.until(|frame| frame["type"] == "tick").await;
+    // The first is a whole tick.
+    wire.until(|frame| frame["type"] == "change").await;
     wire.client.send("nonsense").await;
     wire.until(|frame| frame["error"]["code"] == "bad_json").await;
     let drawn = world.sale(json!({ "allocation": "draw" })).await;

@@ -87,6 +87,7 @@ async fn a_join_is_told_to_its_shopper_s_sockets_at_another_gateway_and_to_no_ga
             token: world.token(who, Role::Shopper),
             device: Some(format!("device-of-{who}").parse().expect("an id")),
             resume: vec![sale],
+            changes: false,
         };
         socket.ok(hello).await;
         sockets.push(socket);

@@ -432,6 +432,7 @@ async fn a_new_leader_gives_nobody_a_second_turn() {
         token,
         device: Some("device-of-waits".parse().expect("an id")),
         resume: vec![],
+        changes: false,
     };
     last.ok(hello).await;
     last.ok(Command::Leave { sale }).await;
