@@ -138,6 +138,7 @@ async fn hold(options: &Options, target: &Target) -> Result<Value> {
             Ending::Bought => {}
             other => bail!("the last unit is not sold: {other:?}"),
         }
+        // The event that everybody is to hear of.
         let sold = now_us();
         tokio::time::sleep(TOLD_DEADLINE).await;
         Ok((began, sold))
@@ -149,7 +150,7 @@ async fn hold(options: &Options, target: &Target) -> Result<Value> {
     end(gateways).await?;
 
     let gaps = watched.times(|report| &report.gaps)?;
-    let told = told_after(&end_of_sale, began)?;
+    let told = told_after(&end_of_sale, sold)?;
     let ms = |us: u64| us as f64 / 1000.0;
     let frames = watched.sum(|report| report.frames);
     Ok(json!({
