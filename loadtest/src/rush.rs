@@ -4,7 +4,7 @@ use crate::{
     check::check,
     report::Timings,
     rolling::Gateways,
-    shopper::{Ending, Identity, Shopper},
+    shopper::{CALLED_AT_ONCE, Ending, Identity, Shopper},
     target::Target,
 };
 use anyhow::{Context, Result, bail};
@@ -114,7 +114,8 @@ async fn rush(options: &Options, target: &mut Target, gateways: Option<&mut Gate
     });
     if options.rolling {
         // Slow enough that it is not over before the restarts are.
-        body["inflow"] = options.stock.div_ceil(ROLLING_STEPS).into();
+        let step = u64::from(options.stock.div_ceil(ROLLING_STEPS));
+        body["inflow"] = step.min(CALLED_AT_ONCE).into();
     }
     let sale: SaleId = target
         .create_sale(&token("loadtest", Role::Admin)?, &body)

@@ -23,6 +23,9 @@ use tokio_tungstenite::{
 /// An answer that takes longer counts as none.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 const MAX_TRIES: usize = 20;
+/// A place is counted while others are called: those of one step are counted as called, and as waiting until they have
+/// their claims.
+pub const CALLED_AT_ONCE: u64 = 50;
 /// How long a shopper tries to come back to a server that is gone, and the longest pause between two attempts.
 const RECONNECT_DEADLINE: Duration = Duration::from_secs(90);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
@@ -124,7 +127,8 @@ impl Shopper {
             Some(_) if has_units => true,
             Some(Promise::Hold) => false,
             Some(Promise::Place(before)) => entry.is_some_and(|entry| {
-                entry.state == EntryState::Waiting && entry.position + entry.admitted <= before
+                entry.state == EntryState::Waiting
+                    && entry.position + entry.admitted <= before + CALLED_AT_ONCE
             }),
         };
         if !kept {

@@ -12,6 +12,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
+    collections::VecDeque,
     net::SocketAddrV4,
     path::Path,
     process::{ExitStatus, Stdio},
@@ -24,6 +25,8 @@ use tokio::{
 
 /// Sockets of one process: it may open 20,000 files, and needs some for itself.
 pub const SOCKETS_A_PROCESS: usize = 19_000;
+/// Client processes whose shoppers connect at the same time.
+const PROCESSES_AT_ONCE: usize = 4;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(900);
 /// Highest time that is told apart, in µs.
 pub const HIGHEST_US: u64 = 120_000_000;
@@ -135,26 +138,37 @@ impl Window {
 }
 
 impl Crowd {
-    /// Lets so many more in, spread over the servers; returns when all of them are there.
+    /// Lets so many more in, spread over the servers; returns when all of them are there. Some processes at a time, where
+    /// there are many: all at once would do a little each, and batch nothing.
     pub async fn enter(
         &mut self,
         sockets: usize,
         servers: &[RemoteEnd],
         entering: Entering<'_>,
     ) -> Result<Entered> {
-        let (cpu, known) = (cpu_of_all(servers)?, self.clients.len());
+        let (cpu, began) = (cpu_of_all(servers)?, Instant::now());
         let processes = sockets.div_ceil(SOCKETS_A_PROCESS);
+        let (mut reports, mut under_way) = (Vec::new(), VecDeque::new());
         for index in 0..processes {
             // The first ones have one more where it does not come out even.
             let share = sockets / processes + usize::from(index < sockets % processes);
             let server = &servers[index % servers.len()];
+            let known = self.clients.len();
             self.start_client(share, server.address, entering)?;
             self.sockets += share;
+            under_way.push_back(known);
+            if under_way.len() == PROCESSES_AT_ONCE
+                && let Some(first) = under_way.pop_front()
+            {
+                reports.push(self.answer_of(first).await?);
+            }
         }
-        let reports = self.answers(known).await?;
+        for client in under_way {
+            reports.push(self.answer_of(client).await?);
+        }
         Ok(Entered {
             open: reports.iter().map(|report| report.open).sum(),
-            connect_s: reports.iter().map(|report| report.connect_s).fold(0.0, f64::max),
+            connect_s: began.elapsed().as_secs_f64(),
             cpu_us: (cpu_of_all(servers)? - cpu).as_micros() as f64 / sockets as f64,
         })
     }
@@ -190,20 +204,25 @@ impl Crowd {
         Ok(())
     }
 
-    /// What the clients from this one on say next.
-    async fn answers(&mut self, from: usize) -> Result<Vec<client::Report>> {
+    /// What all clients say next.
+    async fn answers(&mut self) -> Result<Vec<client::Report>> {
         let mut reports = Vec::new();
-        for (_, lines) in &mut self.clients[from..] {
-            loop {
-                let line = tokio::time::timeout(ANSWER_DEADLINE, lines.next_line()).await??;
-                let line = line.context("a client process has ended")?;
-                match serde_json::from_str(&line) {
-                    Ok(report) => break reports.push(report),
-                    Err(_) => println!("{line}"),
-                }
-            }
+        for index in 0..self.clients.len() {
+            reports.push(self.answer_of(index).await?);
         }
         Ok(reports)
+    }
+
+    async fn answer_of(&mut self, client: usize) -> Result<client::Report> {
+        let (_, lines) = &mut self.clients[client];
+        loop {
+            let line = tokio::time::timeout(ANSWER_DEADLINE, lines.next_line()).await??;
+            let line = line.context("a client process has ended")?;
+            match serde_json::from_str(&line) {
+                Ok(report) => return Ok(report),
+                Err(_) => println!("{line}"),
+            }
+        }
     }
 
     async fn say(&mut self, word: &str) -> Result<()> {
@@ -227,7 +246,7 @@ impl Crowd {
         let window = Window {
             took: began.elapsed(),
             server_cpu: cpu_of_all(servers)? - cpu,
-            reports: self.answers(0).await?,
+            reports: self.answers().await?,
         };
         Ok((window, done))
     }
