@@ -3,13 +3,22 @@
 //! A first-come sale has something left to draw when somebody stands in line (here or away) and not all units are paid for: some
 //! are free, or may come back from a turn, a cart, a checkout or an unpaid order.
 
-use crate::{app::App, error::Result, sale::Sale, stock::Counters};
+use crate::{
+    app::App,
+    error::Result,
+    sale::{Sale, ms},
+    stock::Counters,
+};
 use flashsale_protocol::{Allocation, Phase};
 
 /// Where a sale goes whose time is over, or which its operator ends.
 pub async fn phase(app: &App, sale: &Sale) -> Result<Phase> {
     if sale.allocation == Allocation::Draw {
         return Ok(Phase::Drawing);
+    }
+    // It was called off: before the start there are no turns, and nothing is left of them.
+    if app.stock.clock().await? < ms(sale.start_time) {
+        return Ok(Phase::Ended);
     }
     let (standing, counters, lanes, draw) = tokio::try_join!(
         app.stock.standing(sale.id),

@@ -95,6 +95,7 @@ test("what is left at the end of a first-come sale is drawn among those in line,
 });
 
 test("somebody in line at the end sees the draw of what is left, the outcome and the proof", async () => {
+  const starts = Date.now() + 3_000;
   const sale = await createSale({ units: 1, claim_ms: 60_000, startsInMs: 3_000 });
   const pages = await Promise.all([shopper(), shopper()].map(async (one) => (await one).open(`${api}/sale/${sale}`)));
   for (const page of pages) {
@@ -103,6 +104,8 @@ test("somebody in line at the end sees the draw of what is left, the outcome and
     await button(page, "Leave the line").waitFor();
   }
   await pauseSale(sale);
+  // Called off before its start, it would have no draw.
+  await expect.poll(() => Date.now() > starts + 200, { timeout: 5_000 }).toBe(true);
   await endSale(sale);
   const [first, second] = pages;
   if (!first || !second) throw new Error("two pages");

@@ -147,7 +147,7 @@ pub async fn position(
     let tick = &state.tick;
     let starts_in_ms = tick.starts_at.saturating_sub(tick.now);
     let wait = wait::of(&entry, tick);
-    let turn_is_here = entry.state != EntryState::Waiting;
+    let turn_is_here = matches!(entry.state, EntryState::Admitted | EntryState::Served);
     let seconds = |ms: fn(&Wait) -> Option<u64>| match &wait {
         _ if turn_is_here => Some(0),
         Some(wait) => ms(wait).map(|ms| (ms + starts_in_ms).div_ceil(1000)),

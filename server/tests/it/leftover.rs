@@ -132,6 +132,14 @@ async fn units_left_at_the_end_are_drawn_among_all_in_line_and_everybody_is_answ
     for who in &order[2..] {
         let mine = state(&mut clients[at(who)], sale).await.entry.expect("an entry");
         assert_eq!(mine.state, EntryState::NotDrawn, "{who}");
+        let place = get(&world, &format!("/flash-sales/{sale}/queue-position"), Some(who))
+            .await
+            .body;
+        assert_eq!(
+            (&place["status"], &place["wait_time_seconds"]),
+            (&json!("not_drawn"), &Value::Null),
+            "no turn is near: {place}"
+        );
     }
     // It is too late for all others.
     assert_eq!(
@@ -255,7 +263,17 @@ async fn a_sale_ends_without_a_draw_where_nothing_is_left_or_nobody_waits() {
     let mut late = watcher(&world, sold_out, "late").await;
     join(&mut late, sold_out, 1).await.expect("in line");
     buy(&mut buyer, sold_out).await;
-    for sale in [nobody, sold_out] {
+    // Called off before its start.
+    let now = chrono::Utc::now();
+    let called_off = world
+        .sale(json!({
+            "room_opens_at": (now - chrono::TimeDelta::seconds(1)).to_rfc3339(),
+            "start_time": (now + chrono::TimeDelta::minutes(1)).to_rfc3339(),
+        }))
+        .await;
+    let mut early = watcher(&world, called_off, "early").await;
+    join(&mut early, called_off, 1).await.expect("in line");
+    for sale in [nobody, sold_out, called_off] {
         let path = format!("/flash-sales/{sale}/draw");
         let before: Draw = serde_json::from_value(get(&world, &path, None).await.body).expect("a draw");
         assert_eq!((before.root, before.seed), (None, None), "only the commitment");
