@@ -420,8 +420,16 @@ fn receive_news(app: &Arc<App>, news: &News<'_>) {
             && hold.state == HoldState::Expired
             && app.hub.is_holding(&shopper, hold.sale, hold.at)
         {
-            let (app, sale) = (app.clone(), hold.sale);
-            tokio::spawn(async move { super::restore::of_shopper(&app, sale, &shopper).await });
+            let (app, sale, origin, frame) = (app.clone(), hold.sale, news.origin, news.frame.to_owned());
+            tokio::spawn(async move {
+                if super::restore::of_shopper(&app, sale, &shopper).await {
+                    app.hub.deliver_news(&News {
+                        shopper: shopper.as_str(),
+                        origin,
+                        frame: &frame,
+                    });
+                }
+            });
             return;
         }
     }

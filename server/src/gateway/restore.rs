@@ -34,20 +34,35 @@ pub async fn run(app: Arc<App>, sale: SaleId) {
         .await;
 }
 
-/// The same for one shopper.
-pub async fn of_shopper(app: &App, sale: SaleId, shopper: &ShopperId) {
+/// The same for one shopper. True: nothing is lost, their hold has just ended.
+pub async fn of_shopper(app: &App, sale: SaleId, shopper: &ShopperId) -> bool {
     match app.find_sale(sale).await {
         Ok(Some(sale)) => try_restore(app, &sale, shopper).await,
-        Ok(None) => {}
-        Err(error) => tracing::warn!(%sale, %error, "cannot look after what was lost"),
+        Ok(None) => true,
+        Err(error) => {
+            tracing::warn!(%sale, %error, "cannot look after what was lost");
+            false
+        }
     }
 }
 
-async fn try_restore(app: &App, sale: &Sale, shopper: &ShopperId) {
+/// What a look at one shopper has come to.
+enum Found {
+    /// What they have has changed meanwhile: to be looked at again.
+    Moved,
+    /// They have what they had, or were told what has become of it.
+    Settled,
+    /// Redis knows the end of their hold.
+    Ended,
+}
+
+/// True: their hold has ended.
+async fn try_restore(app: &App, sale: &Sale, shopper: &ShopperId) -> bool {
     for attempt in 1..=ATTEMPTS {
         match restore(app, sale, shopper).await {
-            Ok(true) => return,
-            Ok(false) => {}
+            Ok(Found::Settled) => return false,
+            Ok(Found::Ended) => return true,
+            Ok(Found::Moved) => {}
             Err(error) if attempt == ATTEMPTS => {
                 tracing::warn!(%shopper, %error, "what a shopper had is not restored");
             }
@@ -57,12 +72,12 @@ async fn try_restore(app: &App, sale: &Sale, shopper: &ShopperId) {
             }
         }
     }
+    false
 }
 
-/// False: what they have has changed meanwhile, and is to be looked at again.
-async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
+async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<Found> {
     let Some(stake) = app.hub.stake_of(shopper, sale.id) else {
-        return Ok(true);
+        return Ok(Found::Settled);
     };
     let at = sale.lane_of(shopper);
     let (person, stands) = tokio::try_join!(
@@ -71,7 +86,7 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
     )?;
     if app.hub.stake_of(shopper, sale.id).as_ref() != Some(&stake) {
         // What they did, and were told in answer, is newer.
-        return Ok(false);
+        return Ok(Found::Moved);
     }
     let (now, record, held_before) = (person.now, person.value.record, stake.hold.as_deref().copied());
     // What Redis has now may be older than what its shopper has seen: an earlier hold of theirs, from before the loss.
@@ -79,23 +94,21 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
         if held_before.map(|hold| hold.command) != held.command {
             tell_held_again(app, sale, shopper, held_before, held, now);
         }
-        return Ok(true);
+        return Ok(Found::Settled);
     }
     let is_in = |state| record.as_ref().is_some_and(|record| record.state == state);
     if is_in(RecordState::Ordering) {
-        return Ok(true);
+        return Ok(Found::Settled);
     }
     let stands = stands.value.value;
-    // Unless it has ended as it should, and Redis knows.
-    let lost = held_before.filter(|hold| {
-        let known = record.as_ref().and_then(|record| record.command);
-        hold.until > now && known != Some(hold.command)
-    });
+    let known = record.as_ref().and_then(|record| record.command);
+    let has_ended = held_before.is_some_and(|hold| known == Some(hold.command));
+    let lost = held_before.filter(|hold| hold.until > now && !has_ended);
     match (lost, stake.place) {
         // Before an earlier claim or place of theirs that Redis still has: that was used for the hold.
         (Some(hold), _) => {
             if person.value.bought > 0 && is_ordered(app, sale, shopper, hold).await? {
-                return Ok(true);
+                return Ok(Found::Settled);
             }
             let is_back = regain(app, sale, shopper, hold, now).await?;
             if is_back && stands != Stands::Nowhere {
@@ -109,7 +122,7 @@ async fn restore(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
         }
         _ => {}
     }
-    Ok(true)
+    Ok(if has_ended { Found::Ended } else { Found::Settled })
 }
 
 /// Whether a hold has become an order, at another gateway.
