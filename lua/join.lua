@@ -85,11 +85,13 @@ local function join(i, shopper, device, mark, quantity, old_place, opening_place
     return 'device_in_line'
   end
 
-  -- The stamp counts joins, whatever their places are: opening the gate asks for it.
-  local place, stamp = old_place, old_place
-  if old_place == 0 then
-    last_place = math.max(last_place + 1, time)
-    place, stamp = last_place, last_place
+  -- The stamp counts joins, whatever their places are: opening the gate asks for it. Whoever comes back to an old place has
+  -- one too, or a look at the line from before could open the gate over their head.
+  last_place = math.max(last_place + 1, time)
+  local place, stamp = last_place, last_place
+  if old_place > 0 then
+    place = old_place
+  else
     if opening_place > 0 and now < starts_at then
       place = opening_place
     end

@@ -299,12 +299,14 @@ async fn join(
         line,
     };
     match app.stock.join(sale.id, item).await?.value.value {
-        Joined::Waiting { .. } | Joined::Admitting => {
+        Joined::Waiting { stamp, .. } => {
             for at in sale.lane_refs() {
-                app.stock.close_gate(at, place).await?;
+                app.stock.close_gate(at, place.max(stamp)).await?;
             }
             Ok(true)
         }
+        // Called: the gate was shut when they came.
+        Joined::Admitting => Ok(true),
         Joined::SaleMissing => Err(Error::LaneMissing),
         Joined::OtherQuantity { .. } | Joined::DeviceInLine | Joined::Ended | Joined::RoomClosed { .. } => {
             Ok(false)

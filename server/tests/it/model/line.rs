@@ -268,7 +268,7 @@ impl Line {
             (None, Some(opening)) if now < settings.starts_at => opening,
             (None, _) => stamp,
         };
-        if item.old_place.is_none() {
+        if told.is_some() {
             self.last_place = stamp;
         }
         let line = item.line;
@@ -286,7 +286,7 @@ impl Line {
             position: self.line(line).len() as u64,
             place,
             line,
-            stamp: item.old_place.unwrap_or(stamp),
+            stamp,
         }
     }
 

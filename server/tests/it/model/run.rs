@@ -907,7 +907,7 @@ impl<'a> Run<'a> {
             }
             prop_assert_eq!(&answer.value, &expected, "{:?}", item);
             let Some((place, stamp)) = told else { continue };
-            if !stood && item.old_place.is_none() {
+            if !stood {
                 prop_assert!(
                     stamp > self.greatest_place,
                     "{} is given after {}",
