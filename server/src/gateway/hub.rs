@@ -138,10 +138,10 @@ impl Drop for Registration {
             present.sockets.retain(|socket| *socket != self.socket);
         }
         let gone = shoppers.remove_if(shopper, |_, present| present.sockets.is_empty());
-        // Whoever stands in line is away now, unless another gateway has a socket of theirs (see LiveMessage::Parked).
         if gone.is_some() {
             self.app.hub.elsewhere.forget(shopper);
         }
+        // Whoever stands in line is away now, unless another gateway has a socket of theirs (see LiveMessage::Parked).
         let stakes = gone.map(|(_, present)| present.stakes).unwrap_or_default();
         for (sale, _) in stakes.into_iter().filter(|(_, stake)| stake.place.is_some()) {
             if let Err(error) = self.app.stock.go_away(sale, shopper.clone()) {
