@@ -90,7 +90,7 @@ codes! {
     NoDraw = 317, "no_draw", 404, false, "This sale has no draw.";
     NotDrawnYet = 318, "not_drawn_yet", 409, true, "The draw has not been held yet.";
     NotInDraw = 319, "not_in_draw", 404, false, "You are not in this draw.";
-    /// Joined, left or changed after the entries of a draw have closed.
+    /// Joined, left, changed, or reserved without having been drawn, after the entries of a draw have closed.
     EntriesClosed = 320, "entries_closed", 409, false, "The entries of this draw have closed.";
 
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";

@@ -125,10 +125,10 @@ impl Measured {
         // As far apart as the two windows, and as the count in the shorter one spreads by chance.
         let counted = (self.pace * WINDOW.as_secs_f64()).max(1.0);
         let spread = 1.0 / counted.sqrt();
-        tick.pace = tenths(self.pace);
-        tick.pace_low = hundredths(self.pace.min(slow) * (1.0 - spread).max(0.1));
-        tick.pace_high = hundredths(self.pace.max(slow) * (1.0 + spread));
-        tick.priority_pace = tenths(first);
+        tick.pace = two_digits(self.pace);
+        tick.pace_low = two_digits(self.pace.min(slow) * (1.0 - spread).max(0.1));
+        tick.pace_high = two_digits(self.pace.max(slow) * (1.0 + spread));
+        tick.priority_pace = two_digits(first);
     }
 
     /// Entries a second over a window, or over as much of it as there is.
@@ -191,8 +191,19 @@ impl Measured {
     }
 }
 
-fn tenths(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
+/// To two digits: a measured pace is no surer than that, and its ticks stay short.
+fn two_digits(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 0.0;
+    }
+    // One division by a whole number or one product: either gives the float that is written with two digits.
+    let places = 1 - value.log10().floor() as i32;
+    let scale = 10f64.powi(places.abs());
+    if places >= 0 {
+        (value * scale).round() / scale
+    } else {
+        (value / scale).round() * scale
+    }
 }
 
 fn hundredths(value: f64) -> f64 {
@@ -251,6 +262,21 @@ mod tests {
             );
         }
         last
+    }
+
+    #[test]
+    fn a_pace_has_two_digits() {
+        let cases = [
+            (0.0, 0.0),
+            (0.0449, 0.045),
+            (0.996, 1.0),
+            (9.14, 9.1),
+            (38.24, 38.0),
+            (12_345.0, 12_000.0),
+        ];
+        for (value, rounded) in cases {
+            assert_eq!(two_digits(value), rounded);
+        }
     }
 
     #[test]
