@@ -10,6 +10,7 @@
 --   "admitting"                      being called at this moment
 --   "other_quantity quantity"        in line already, for another quantity
 --   "device_in_line"                 the device stands in line for somebody else
+--   "busy"                           so much is to be written to Postgres that nobody new may come now
 --   "ended"   "room_closed room_opens_at"   "missing" (the sale is not open in Redis)
 -- Atomic because a place is given once, and a device stands once.
 local sale_key, queue, admitting, devices, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -39,6 +40,7 @@ welcome_back({ queue = queue, priority = priority, parked = parked, absent = abs
 local places = { queue = scores(queue, shoppers), priority = scores(priority, shoppers) }
 local called = scores(admitting, shoppers)
 local owners = redis.call('HMGET', devices, unpack(marks))
+local journal_is_full = is_journal_full(journal)
 local length = { queue = redis.call('ZCARD', queue), priority = redis.call('ZCARD', priority) }
 local joined, owner_now, wants_now = {}, {}, {}
 local new_places, new_devices, new_wants, lines = { queue = {}, priority = {} }, {}, {}, {}
@@ -79,6 +81,9 @@ local function join(i, shopper, device, mark, quantity, old_place, opening_place
   end
   if now < room_opens_at then
     return 'room_closed ' .. whole(room_opens_at)
+  end
+  if journal_is_full and old_place == 0 then
+    return 'busy'
   end
   local owner = owner_now[mark] or owners[i]
   if owner and owner ~= shopper and (device_is_bound or stands(owner)) then

@@ -23,11 +23,15 @@ local function scores(key, names)
   return redis.call('ZMSCORE', key, unpack(names))
 end
 
--- What Postgres is told of entries, a line each; a worker takes it away every second. Full, it is not written on: the line
--- itself must not suffer when Postgres is away for long.
+-- What Postgres is told of entries, a line each; a worker takes it away every second. Full, nobody new may join: what was not
+-- noted would be missing in the history, and in a draw of what is left. Ends are noted always: they are no more than joins.
 local JOURNAL_MOST = 1000000
+local function is_journal_full(journal)
+  return redis.call('LLEN', journal) >= JOURNAL_MOST
+end
+
 local function write_journal(journal, lines)
-  if #lines > 0 and redis.call('LLEN', journal) < JOURNAL_MOST then
+  if #lines > 0 then
     redis.call('RPUSH', journal, unpack(lines))
   end
 end

@@ -99,6 +99,7 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
             ));
         }
         Joined::DeviceInLine => return Err(Code::DeviceInLine.into()),
+        Joined::Busy => return Err(Error::QueueFull("journal").into()),
         Joined::Ended => return Err(Code::SaleEnded.into()),
         Joined::RoomClosed { room_opens_at } => {
             return Err(Reject::new(Code::RoomClosed).after_ms(room_opens_at.saturating_sub(now)));

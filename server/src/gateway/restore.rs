@@ -308,8 +308,10 @@ async fn join(
         // Called: the gate was shut when they came.
         Joined::Admitting => Ok(true),
         Joined::SaleMissing => Err(Error::LaneMissing),
-        Joined::OtherQuantity { .. } | Joined::DeviceInLine | Joined::Ended | Joined::RoomClosed { .. } => {
-            Ok(false)
-        }
+        Joined::OtherQuantity { .. }
+        | Joined::DeviceInLine
+        | Joined::Busy
+        | Joined::Ended
+        | Joined::RoomClosed { .. } => Ok(false),
     }
 }

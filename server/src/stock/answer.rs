@@ -174,6 +174,8 @@ pub enum Joined {
         quantity: u32,
     },
     DeviceInLine,
+    /// Postgres is behind with what it is told of the line.
+    Busy,
     Ended,
     RoomClosed {
         room_opens_at: u64,

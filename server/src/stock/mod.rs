@@ -341,6 +341,7 @@ impl Stock {
                                 quantity: answer.number(1)?,
                             },
                             "device_in_line" => Joined::DeviceInLine,
+                            "busy" => Joined::Busy,
                             "ended" => Joined::Ended,
                             "room_closed" => Joined::RoomClosed {
                                 room_opens_at: answer.number(1)?,

@@ -15,7 +15,7 @@ use flashsale_protocol::{
     ServerMessage, ShopperId, Tick,
     draw::{Seed, entry_name, opening_place},
 };
-use fred::prelude::SortedSetsInterface;
+use fred::prelude::{LuaInterface, SortedSetsInterface};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -932,5 +932,49 @@ async fn whoever_a_dead_gateway_has_left_behind_is_parked_at_their_turn_and_thos
         back.entry.map(|entry| (entry.state, entry.position)),
         Some((EntryState::Waiting, 1))
     );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn while_postgres_is_far_behind_with_the_line_nobody_new_joins_and_those_in_line_keep_their_place() {
+    /// As many lines as the journal holds (`lua/lib/line.lua`), and what a worker writes while we look.
+    const FILL: &str = "local lines = {}
+        for i = 1, 5000 do lines[i] = 'left nobody 1' end
+        for i = 1, 230 do redis.call('RPUSH', KEYS[1], unpack(lines)) end
+        return redis.call('LLEN', KEYS[1])";
+    let world = World::start().await;
+    let sale = room(&world, 60_000, json!({})).await;
+    let (mut early, mut late) = (world.shopper("early").await, world.shopper("late").await);
+    let place = join(&mut early, sale).await;
+    let stock = &world.server.app.stock;
+    let journal = vec![stock.keys().sale("journal", sale)];
+    let length: u64 = stock
+        .client()
+        .eval(FILL, journal, Vec::<String>::new())
+        .await
+        .expect("Redis");
+    assert!(length > 1_000_000);
+
+    let ask = Command::Join {
+        sale,
+        quantity: Quantity::ONE,
+    };
+    let refusal = late.ask(ask.clone()).await.expect_err("the journal is full");
+    assert_eq!(refusal.code, Code::Busy);
+    let pause = Duration::from_millis(refusal.retry_after_ms.expect("a pause"));
+    assert_eq!(
+        join(&mut early, sale).await.position,
+        place.position,
+        "the same place again"
+    );
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match late.ask(ask.clone()).await {
+            Ok(_) => break,
+            Err(refusal) => assert_eq!(refusal.code, Code::Busy),
+        }
+        assert!(Instant::now() < deadline, "the journal is written away");
+        tokio::time::sleep(pause).await;
+    }
     world.server.stop().await;
 }
