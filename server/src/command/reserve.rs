@@ -9,7 +9,7 @@ use crate::{
     stock::{How, RecordState, Reserve, Reserved},
 };
 use flashsale_protocol::{
-    Code, CommandId, Done, Hold, HoldState, Outlook, Quantity, Reject, SaleId, ServerMessage,
+    Code, CommandId, Done, Hold, HoldState, Outlook, Phase, Quantity, Reject, SaleId, ServerMessage,
 };
 
 pub async fn run(
@@ -72,6 +72,8 @@ pub async fn run(
             Reject::new(Code::SaleNotOpen).after_ms(opens_at.saturating_sub(now))
         }
         Reserved::Ended => Code::SaleEnded.into(),
+        // What is left goes to those who were drawn, and nobody can join them any more.
+        Reserved::JoinFirst if sale.status == Phase::Drawing => Code::EntriesClosed.into(),
         Reserved::JoinFirst => Code::JoinFirst.into(),
         Reserved::Limit { left } => {
             let limit = sale.per_shopper_limit;

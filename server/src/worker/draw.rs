@@ -1,6 +1,7 @@
-//! Holds the draw of a sale when its entries have closed, or of what is left of a first-come sale at its end: publishes the root, draws, calls those drawn, and passes what they do
-//! not take to the next key, until everything is sold or nobody is left. Every step may be repeated: a leader that dies in between
-//! leaves the rest to the next one, and what is drawn is computed from what was fixed before.
+//! Holds the draw of a sale when its entries have closed, or of what is left of a first-come sale at its end: publishes the
+//! root, draws, calls those drawn, and passes what they do not take to the next key, until everything is sold or nobody is
+//! left. Every step may be repeated: a leader that dies in between leaves the rest to the next one, and what is drawn is
+//! computed from what was fixed before.
 
 use super::{Led, history, reconcile, repeat};
 use crate::{

@@ -216,7 +216,7 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
                 .await
                 .expect_err("not drawn")
                 .code,
-            Code::JoinFirst
+            Code::EntriesClosed
         );
     }
 

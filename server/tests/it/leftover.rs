@@ -148,7 +148,7 @@ async fn units_left_at_the_end_are_drawn_among_all_in_line_and_everybody_is_answ
     );
     assert_eq!(
         stranger.ask(reserve(sale)).await.expect_err("not drawn").code,
-        Code::JoinFirst
+        Code::EntriesClosed
     );
     let loser = &mut clients[at(&order[5])];
     assert_eq!(
