@@ -11,9 +11,12 @@ mod rush;
 mod shopper;
 mod target;
 mod watch;
+mod wire;
 
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Loads a flash-sale server on this machine and checks that it kept its promises.
 #[derive(Parser)]
@@ -49,16 +52,17 @@ enum Scenario {
 #[tokio::main]
 async fn main() -> ExitCode {
     let passed = match Cli::parse().scenario {
-        Scenario::Rush(options) => rush::run(options).await,
-        Scenario::Chaos(options) => chaos::run(options).await,
-        Scenario::Watch(options) => watch::run(options).await,
-        Scenario::Million(options) => watch::million::run(options).await,
+        Scenario::Rush(options) => unless_stopped(rush::run(options)).await,
+        Scenario::Chaos(options) => unless_stopped(chaos::run(options)).await,
+        Scenario::Watch(options) => unless_stopped(watch::run(options)).await,
+        Scenario::Million(options) => unless_stopped(watch::million::run(options)).await,
+        Scenario::Bench(options) => unless_stopped(bench::run(options)).await,
+        Scenario::Queue(options) => unless_stopped(queue::run(options)).await,
+        Scenario::Mutants(options) => unless_stopped(chaos::mutants::run(options)).await,
+        // These start nothing: a signal ends them as it ends anything.
         Scenario::WatchClient(options) => tokio::task::block_in_place(|| watch::client::run(options)),
         Scenario::WatchServer(options) => watch::floor::run(options).await,
-        Scenario::Bench(options) => bench::run(options).await,
         Scenario::Draw(options) => draw::run(&options),
-        Scenario::Queue(options) => queue::run(options).await,
-        Scenario::Mutants(options) => chaos::mutants::run(options).await,
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,
@@ -66,6 +70,19 @@ async fn main() -> ExitCode {
         Err(error) => {
             println!("error: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Servers end when the run that holds them is dropped: a signal must not leave them behind.
+async fn unless_stopped(run: impl Future<Output = Result<bool>>) -> Result<bool> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        passed = run => passed,
+        _ = terminate.recv() => bail!("stopped by a signal"),
+        stopped = tokio::signal::ctrl_c() => {
+            stopped?;
+            bail!("stopped by a signal")
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A million shoppers on one machine, its own end included: dozens of gateways, and processes full of shoppers who are signed in, watch one sale and stand in its line, until its last unit is sold.
+//! A million shoppers on one machine, its own end included: dozens of gateways, and processes full of shoppers who are signed in,
+//! watch one sale and stand in its line, until its last unit is sold.
 
 use super::{
     crowd::{Crowd, Entering, RemoteEnd, SOCKETS_A_PROCESS, Window, cpu_of_all, end, rss_of_all},
@@ -19,10 +20,7 @@ use flashsale_protocol::{Role, SaleId};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
-use tokio::{
-    process::Command,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::process::Command;
 
 /// Handshakes under way at the same time, of one process.
 const AT_ONCE: usize = 400;
@@ -62,8 +60,6 @@ pub async fn run(options: Options) -> Result<bool> {
     let report = tokio::select! {
         report = hold(&options, &target) => report,
         short = memory_is_short() => short,
-        // So that processes end and the kernel's settings are put back.
-        () = told_to_stop() => Err(anyhow::anyhow!("stopped")),
     };
     target.stop().await?;
     let report = report?;
@@ -76,17 +72,6 @@ pub async fn run(options: Options) -> Result<bool> {
         && at_most("lost", 0.0)
         && at_most("tick_gap_max_ms", GAP_MS)
         && at_most("sold_out_last_ms", TOLD_MS))
-}
-
-async fn told_to_stop() {
-    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }
 
 async fn memory_is_short() -> Result<Value> {
