@@ -45,10 +45,11 @@ chaos: setup ## Break everything for MINUTES from SEED, and check every invarian
 mutants: setup ## Servers with one deliberate defect each: the checks must notice every one
 	@scripts/mutants $(ARGS)
 
-bench: setup ## Rush (SHOPPERS for STOCK units), watching (SOCKETS), a draw, a line of ENTRIES, orders, scripts; the figures go to target/bench/index.html and *.json
+bench: setup ## Rush (SHOPPERS for STOCK units), a line that moves, watching (SOCKETS), a draw, ENTRIES in line, orders, scripts; the figures go to target/bench/index.html and *.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush \
 		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
+	cargo run --release --locked --package loadtest -- rush --shoppers 4000 --stock 1000 --line-s 30 --json target/bench/line.json
 	cargo run --release --locked --package loadtest -- watch --sockets $(or $(SOCKETS),10000) --json target/bench/watch.json
 	cargo run --release --locked --package loadtest -- draw --json target/bench/draw.json
 	cargo run --release --locked --package loadtest -- queue --entries $(or $(ENTRIES),10000000) --json target/bench/queue.json

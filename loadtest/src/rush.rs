@@ -6,6 +6,7 @@ use crate::{
     rolling::Gateways,
     shopper::{CALLED_AT_ONCE, Ending, Identity, Shopper},
     target::Target,
+    wire::{self, Wire},
 };
 use anyhow::{Context, Result, bail};
 use chrono::{SecondsFormat, TimeDelta, Utc};
@@ -22,7 +23,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 
 /// Connections opened at the same time.
 const CONNECTS_AT_ONCE: usize = 200;
@@ -31,8 +32,10 @@ const ADDRESSES: usize = 198;
 /// A process may open 20,000 files here and there.
 const MAX_SHOPPERS: usize = 19_000;
 const RUSH_DEADLINE: Duration = Duration::from_secs(300);
-/// Steps of the line (100 ms each) in which everything is sold while gateways are restarted, at least.
-const ROLLING_STEPS: u32 = 120;
+/// Steps of the line a second.
+const STEPS_PER_S: u32 = 10;
+/// Seconds that the line takes while gateways are restarted.
+const ROLLING_LINE_S: u32 = 12;
 /// How long people have shopped when the first gateway is restarted.
 const ROLLING_AFTER: Duration = Duration::from_secs(1);
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
@@ -60,6 +63,9 @@ pub struct Options {
     /// Two gateways share a port, and are restarted one after the other meanwhile; not with --url.
     #[arg(long, conflicts_with_all = ["url", "crash_after_ms"])]
     rolling: bool,
+    /// Lets people in so slowly that the line takes about this many seconds.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=120))]
+    line_s: Option<u32>,
     /// Writes the figures there as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -112,9 +118,9 @@ async fn rush(options: &Options, target: &mut Target, gateways: Option<&mut Gate
         "total_stock": options.stock, "lanes": options.lanes,
         "start_time": stamp(start), "end_time": stamp(start + TimeDelta::hours(1)),
     });
-    if options.rolling {
-        // Slow enough that it is not over before the restarts are.
-        let step = u64::from(options.stock.div_ceil(ROLLING_STEPS));
+    // Slow enough that it is not over before the restarts are.
+    if let Some(seconds) = options.line_s.or(options.rolling.then_some(ROLLING_LINE_S)) {
+        let step = u64::from(options.stock.div_ceil(seconds * STEPS_PER_S));
         body["inflow"] = step.min(CALLED_AT_ONCE).into();
     }
     let sale: SaleId = target
@@ -145,6 +151,14 @@ async fn rush(options: &Options, target: &mut Target, gateways: Option<&mut Gate
     }
     drop(connecting);
     bar.finish_and_clear();
+    let listener = Identity {
+        name: "listener".into(),
+        device: "device-listener".into(),
+        token: token("listener", Role::Shopper)?,
+        from: Ipv4Addr::new(127, 0, 0, 1),
+    };
+    let (tell_over, over) = oneshot::channel();
+    let listening = tokio::spawn(wire::listen(address, sale, listener, over));
     if let Ok(wait) = (start - Utc::now()).to_std() {
         tokio::time::sleep(wait).await;
     }
@@ -199,6 +213,14 @@ async fn rush(options: &Options, target: &mut Target, gateways: Option<&mut Gate
         }
     }
 
+    let _ = tell_over.send(());
+    // A server that is stopped on purpose takes its listener along.
+    let wire = match (listening.await?, &disturbed) {
+        (Ok(wire), _) => wire,
+        (Err(_), Disturbed::Crashed(_) | Disturbed::Restarted(_)) => Wire::default(),
+        (Err(error), Disturbed::Not) => return Err(error.context("whoever only listens")),
+    };
+
     let (database_url, redis_url) = target.stores()?;
     let mut found = check(&database_url, &redis_url, sale, &tally.acknowledged).await?;
     let expected = u64::from(options.stock).min(options.shoppers as u64);
@@ -231,6 +253,7 @@ async fn rush(options: &Options, target: &mut Target, gateways: Option<&mut Gate
         found.counters.held,
         found.counters.sold
     );
+    wire.print();
     let seconds = |took: &Duration| format!("{:.1}", took.as_secs_f64());
     match &disturbed {
         Disturbed::Not => {}
@@ -263,6 +286,7 @@ async fn rush(options: &Options, target: &mut Target, gateways: Option<&mut Gate
             "checkout_p50_ms": timings.ms("checkout", 0.5), "checkout_p99_ms": timings.ms("checkout", 0.99),
             "join_p99_ms": timings.ms("join", 0.99), "pay_p99_ms": timings.ms("pay", 0.99),
             "purchases_per_s": purchases_per_s, "violations": found.violations,
+            "wire_bytes_per_s": wire,
             "crash_after_ms": options.crash_after_ms, "reconnects": tally.reconnects,
             "back_after_ms": match &disturbed {
                 Disturbed::Crashed(back) => Some(back.as_millis() as u64),

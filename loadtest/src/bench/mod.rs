@@ -26,7 +26,7 @@ const LONG_MS: u64 = 86_400_000;
 #[derive(Args)]
 pub struct Options {
     /// Where the figures go (orders.json, scripts.json, figures.json, index.html), and where those of other scenarios
-    /// (rush.json, watch.json, million.json, chaos-*.json) are looked for.
+    /// (rush.json, line.json, watch.json, million.json, chaos-*.json) are looked for.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
     /// Rounds of each measurement; the median counts.
@@ -100,6 +100,7 @@ pub async fn run(options: Options) -> Result<bool> {
         orders: read(&out.join("orders.json")).and_then(|v| serde_json::from_value(v).ok()),
         scripts: read(&out.join("scripts.json")).and_then(|v| serde_json::from_value(v).ok()),
         rush: read(&out.join("rush.json")),
+        line: read(&out.join("line.json")),
         watch: read(&out.join("watch.json")),
         million: read(&out.join("million.json")),
         draw: read(&out.join("draw.json")),
@@ -151,6 +152,8 @@ pub struct Parts {
     orders: Option<orders::Orders>,
     scripts: Option<scripts::Scripts>,
     rush: Option<Value>,
+    /// A rush whose line moves for a while.
+    line: Option<Value>,
     watch: Option<Value>,
     million: Option<Value>,
     draw: Option<Value>,
@@ -176,6 +179,14 @@ fn figures(parts: &Parts) -> Vec<Figure> {
                 figures.push(Figure::new(name, count, "", Target::AtMost(0.0)));
             }
         }
+    }
+    if let Some(mean) = parts
+        .line
+        .as_ref()
+        .and_then(|line| line["wire_bytes_per_s"]["change_mean"].as_f64())
+    {
+        let name = "Line: bytes to each who waits, at one tick a second";
+        figures.push(Figure::new(name, mean, "B/s", Target::AtMost(200.0)));
     }
     figures.extend(parts.watch.iter().flat_map(watch_figures));
     figures.extend(parts.million.iter().flat_map(million_figures));
@@ -260,6 +271,21 @@ fn watch_figures(watch: &Value) -> Vec<Figure> {
         let ratio = number(row, "delivery_p99_ms") / number(watch, "delivery_p99_ms");
         figures.push(Figure::new(name, ratio, "×", Target::AtMost(1.1)));
     }
+    for (what, key) in [
+        ("CPU per frame", "us_per_frame"),
+        ("CPU per arrival", "connect_cpu_us"),
+        ("user memory per shopper", "rss_bytes_per_socket"),
+    ] {
+        let costs = || {
+            rows()
+                .filter(|row| row["server"] == crate::watch::GROWING)
+                .map(|row| number(row, key))
+        };
+        if let (Some(most), Some(least)) = (costs().reduce(f64::max), costs().reduce(f64::min)) {
+            let name = format!("Watching: {what}, from few to all, the most against the least");
+            figures.push(Figure::new(name, most / least, "×", Target::AtMost(SAME)));
+        }
+    }
     let memory = number(watch, "rss_bytes_per_socket");
     figures.push(Figure::new(
         "Watching: user memory per shopper",
@@ -318,6 +344,8 @@ fn recovery_ms(chaos: &[(String, Value)]) -> Vec<(String, f64)> {
 
 /// From kill -9 of a gateway until the last of its shoppers is back; the client's jitter is in it.
 const RECONNECTED_MS: f64 = 5_000.0;
+/// What does not depend on the number of shoppers: 15 % more or less than in the middle.
+const SAME: f64 = 1.15 / 0.85;
 
 fn recovery_target_ms(fault: &str) -> Option<f64> {
     match fault {

@@ -240,7 +240,13 @@ fn rush(rush: &Value) -> String {
 fn watch(watch: &Value) -> String {
     let rows: Vec<&Value> = watch["rows"].as_array().into_iter().flatten().collect();
     let of = |row: &Value, key: &str| row[key].as_f64().unwrap_or(0.0);
-    let name = |row: &Value| format!("{}, {}/s", row["server"].as_str().unwrap_or("?"), of(row, "rate"));
+    let name = |row: &Value| {
+        let (server, rate) = (row["server"].as_str().unwrap_or("?"), of(row, "rate"));
+        if server == crate::watch::GROWING {
+            return format!("{server} to {}, {rate}/s", number(of(row, "sockets")));
+        }
+        format!("{server}, {rate}/s")
+    };
     let bars: Vec<Bar> = rows
         .iter()
         .map(|row| Bar {

@@ -10,7 +10,7 @@ pub mod million;
 pub mod reading;
 
 use crate::target::{Target, server_binary};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bad::Neighbours;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
@@ -39,6 +39,8 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// Memory per shopper is the difference that so many make in a process that has served some already.
 const WARM_SOCKETS: usize = 2_000;
 const WEIGHED_SOCKETS: usize = 15_500;
+/// A process that has served so many has the buffers that the first of them need.
+const FIRST_SOCKETS: usize = 500;
 /// Numbers of ticks above this are times in µs since 1970.
 pub const FIRST_TIME_US: u64 = 1_000_000_000_000_000;
 /// Handshakes under way at the same time.
@@ -46,6 +48,8 @@ const CONNECTS_AT_ONCE: usize = 400;
 const TOKEN_LIFE: Duration = Duration::from_secs(2 * 3600);
 /// The gateway while others misbehave.
 pub const BESIDE_BAD: &str = "beside bad";
+/// The gateway with a few, many, and as many as one process takes.
+pub const GROWING: &str = "growing";
 /// The cores of servers where they are kept apart from shoppers.
 const SERVER_CORE: usize = 0;
 const SHOPPERS_CORE: usize = 1;
@@ -60,6 +64,9 @@ pub struct Options {
     /// Ticks a second of which the gateway alone sends what it can, the newest state first.
     #[arg(long, value_delimiter = ',', default_value = "50")]
     beyond: Vec<f64>,
+    /// Sockets of one gateway that more and more people come to, at the lowest rate: what each costs must not depend on them.
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,18000")]
+    sizes: Vec<usize>,
     /// How long each rate is measured.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
@@ -167,6 +174,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
     }
     crowd.leave().await?;
     end(gateways).await?;
+    measured.extend(grow(options, target, &stock, sale, entering).await?);
     if options.alone {
         return Ok(measured);
     }
@@ -192,6 +200,51 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
             end(servers).await?;
         }
     }
+    Ok(measured)
+}
+
+/// One gateway that more and more people come to.
+async fn grow(
+    options: &Options,
+    target: &Target,
+    stock: &Stock,
+    sale: SaleId,
+    entering: Entering<'_>,
+) -> Result<Vec<Measured>> {
+    let mut measured = Vec::new();
+    let Some(rate) = options.rates.iter().copied().reduce(f64::min) else {
+        return Ok(measured);
+    };
+    if options.sizes.iter().any(|size| *size > SOCKETS_A_PROCESS) || !options.sizes.is_sorted() {
+        bail!("--sizes grow up to {SOCKETS_A_PROCESS}");
+    }
+    let servers = [RemoteEnd::start(gateway(target).await?, Some(SERVER_CORE)).await?];
+    let mut crowd = Crowd::default();
+    let mut there = 0;
+    let sizes = options.sizes.iter().copied().filter(|size| *size > FIRST_SOCKETS);
+    for size in std::iter::once(FIRST_SOCKETS).chain(sizes) {
+        let (user, kernel) = (rss_of_all(&servers)?, kernel_bytes()?);
+        let more = size - there;
+        let mut entered = crowd.enter(more, &servers, entering).await?;
+        tokio::time::sleep(SETTLE).await;
+        let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / more as f64;
+        let weight = Weight {
+            user: each(rss_of_all(&servers)?, user),
+            kernel: each(kernel_bytes()?, kernel) / 2.0,
+        };
+        let ticks = Ticks::start(stock.client().clone(), stock.keys().live(sale), sale, rate);
+        // Connects a second are those of this step.
+        entered.connect_s *= size as f64 / more as f64;
+        entered.open += there;
+        let one = one(&mut crowd, GROWING, rate, options, &servers, &entered, weight).await?;
+        drop(ticks);
+        if there > 0 {
+            measured.push(one);
+        }
+        there = size;
+    }
+    crowd.leave().await?;
+    end(servers.into()).await?;
     Ok(measured)
 }
 
