@@ -80,6 +80,10 @@ impl Channel {
 
     /// Adds a watcher who has seen nothing; where it stands.
     pub fn add(&mut self, key: u32, socket: Option<RawFd>, takes_changes: bool) -> u32 {
+        if self.left > 0 {
+            // Or somebody at the end of the round would be passed over for them.
+            self.left += 1;
+        }
         self.watchers.push(Watcher {
             seen: 0,
             socket: socket.unwrap_or(OWED),
@@ -438,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_passed_over_when_another_leaves_in_the_middle_of_a_round() {
+    fn nobody_is_passed_over_when_another_leaves_or_comes_in_the_middle_of_a_round() {
         let mut channel = channel();
         let mut sockets: Vec<_> = (0..5).map(|_| narrow()).collect();
         for (key, (ours, _)) in sockets.iter().enumerate() {
@@ -450,12 +454,20 @@ mod tests {
         while channel.is_in_round() {
             channel.pass(1);
         }
+        let late = narrow();
+        channel.take(tick(2, "live", 1), Instant::now());
+        channel.begin();
+        assert_eq!(channel.pass(2).sent, 2);
+        channel.add(9, Some(late.0.as_raw_fd()), false);
+        while channel.is_in_round() {
+            channel.pass(1);
+        }
         let mut got: Vec<usize> = Vec::new();
         for (_, theirs) in &mut sockets {
             let mut bytes = Vec::new();
             read(theirs, 1_000, &mut bytes);
             got.push(numbers(&bytes).len());
         }
-        assert_eq!([got[0], got[2], got[3], got[4]], [1; 4], "each exactly once");
+        assert_eq!([got[0], got[2], got[3], got[4]], [2; 4], "each exactly once");
     }
 }
