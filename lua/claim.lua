@@ -1,11 +1,11 @@
 -- claim: set units aside for shoppers whose turn it is.
--- KEYS: stock, holds, deadlines
--- ARGV: epoch, then per item: shopper, wanted
+-- KEYS: stock, holds, deadlines, drawn
+-- ARGV: epoch, by ("line", or "draw": each shopper has one turn), then per item: shopper, wanted
 -- Returns: now_ms, then per item "ok quantity until" (fewer than wanted when fewer are left; again: the same claim),
---   "has_hold", "limit", "short", or "shut" (paused, not open, over).
+--   "has_hold", "had_turn" (a draw's, and it has ended), "limit", "short", or "shut" (paused, not open, over).
 -- Atomic because a unit must not be set aside twice. May be repeated.
-local stock, holds, deadlines = KEYS[1], KEYS[2], KEYS[3]
-local epoch = ARGV[1]
+local stock, holds, deadlines, drawn = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local epoch, by = ARGV[1], ARGV[2]
 local ITEM = 2
 
 local lane, failure = read_lane(stock, epoch, 'opens_at', 'closes_at', 'paused', 'shopper_limit', 'claim_ms')
@@ -15,7 +15,15 @@ end
 local now = now_ms()
 local claim_till = whole(now + lane.claim_ms)
 local shut = lane.paused == 1 or now < lane.opens_at or now >= lane.closes_at
-read_records(holds, column(2, ITEM))
+local shoppers = column(3, ITEM)
+read_records(holds, shoppers)
+-- With the claim itself: whoever calls them may die, or be late, before it is noted anywhere else.
+local had_turn, has_turn_now = {}, {}
+if by == 'draw' then
+  for i, is_in in ipairs(redis.call('SMISMEMBER', drawn, unpack(shoppers))) do
+    had_turn[shoppers[i]] = is_in == 1
+  end
+end
 
 local function claim(shopper, wanted)
   local state, quantity, till, bought = parse_record(records[shopper])
@@ -27,6 +35,9 @@ local function claim(shopper, wanted)
   end
   if RUNNING[state] then
     return 'has_hold'
+  end
+  if had_turn[shopper] then
+    return 'had_turn'
   end
   if shut then
     return 'shut'
@@ -41,13 +52,19 @@ local function claim(shopper, wanted)
   end
   lane.available = lane.available - granted
   lane.claimed = lane.claimed + granted
+  if by == 'draw' then
+    has_turn_now[#has_turn_now + 1] = shopper
+  end
   set_record(shopper, 'claim', whole(granted), claim_till, bought, '-', NOTHING)
   return 'ok ' .. whole(granted) .. ' ' .. claim_till
 end
 
 local answers = { whole(now) }
-for i = 2, #ARGV, ITEM do
+for i = 3, #ARGV, ITEM do
   answers[#answers + 1] = claim(ARGV[i], tonumber(ARGV[i + 1]))
+end
+if #has_turn_now > 0 then
+  redis.call('SADD', drawn, unpack(has_turn_now))
 end
 if write_records(holds, deadlines) then
   write_counters(stock, lane)

@@ -1,10 +1,10 @@
 -- lock_lane: close a lane for its rebuild under a new epoch. Every other script refuses it until it opens again; its
 -- records stay, what is restored from Postgres alone is emptied.
--- KEYS: stock, deadlines, device_units, returned
+-- KEYS: stock, deadlines, device_units, returned, drawn
 -- ARGV: epoch (the new one)
 -- Returns: now_ms, or an error LANE_FENCED if a later rebuild has begun.
 -- Atomic because the lane must not be sold from while it is being rebuilt.
-local stock, deadlines, device_units, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local stock, deadlines, device_units, returned, drawn = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch = ARGV[1]
 
 local living, rebuilding = unpack(redis.call('HMGET', stock, 'epoch', 'rebuilding'))
@@ -14,5 +14,5 @@ if newest >= tonumber(epoch) and rebuilding ~= epoch then
 end
 redis.call('HSET', stock, 'rebuilding', epoch, 'run', this_run())
 redis.call('HDEL', stock, 'epoch')
-redis.call('UNLINK', deadlines, device_units, returned)
+redis.call('UNLINK', deadlines, device_units, returned, drawn)
 return whole(now_ms())

@@ -10,7 +10,7 @@ use clap::Args;
 use flashsale::{
     embedded,
     sale::{LaneRef, LineName},
-    stock::{ADMIT_BATCH, Called, Claimed, Join, Joined, Stands, Stock, Verdict},
+    stock::{ADMIT_BATCH, Called, CalledBy, Claimed, Join, Joined, Stands, Stock, Verdict},
 };
 use flashsale_protocol::{DeviceId, SaleId, ShopperId};
 use fred::{
@@ -339,7 +339,7 @@ impl<'a> Line<'a> {
                     called.len()
                 );
                 left -= called.len();
-                let claimed = stock.claim(self.at, &called).await?.value;
+                let claimed = stock.claim(self.at, CalledBy::Line, &called).await?.value;
                 lap().await?;
                 let verdicts: Vec<(ShopperId, Verdict)> = called
                     .into_iter()

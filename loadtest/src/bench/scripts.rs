@@ -4,7 +4,10 @@ use super::{Buyer, Figure, Target, buyer, median, sale};
 use anyhow::{Context, Result, bail, ensure};
 use flashsale::{
     sale::{LaneRef, LineName, Sale},
-    stock::{Begun, Claimed, Finish, How, Join, Joined, Released, Reserve, Reserved, SCRIPTS, Stock, What},
+    stock::{
+        Begun, CalledBy, Claimed, Finish, How, Join, Joined, Released, Reserve, Reserved, SCRIPTS, Stock,
+        What,
+    },
 };
 use flashsale_protocol::ShopperId;
 use fred::{
@@ -170,7 +173,7 @@ async fn scripts(stock: &Stock, batch: usize, items: usize) -> Result<Vec<Cost>>
 
     let claim = async |buyers: &[Buyer]| {
         let wanted: Vec<(ShopperId, u32)> = buyers.iter().map(|b| (b.shopper.clone(), 1)).collect();
-        let claimed = stock.claim(at, &wanted).await?.value;
+        let claimed = stock.claim(at, CalledBy::Line, &wanted).await?.value;
         let all = claimed.iter().all(|claim| matches!(claim, Claimed::Ok { .. }));
         ensure!(all, "not every claim was granted");
         Ok(())

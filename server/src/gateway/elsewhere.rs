@@ -9,6 +9,7 @@ use super::hub::Hub;
 use crate::{
     app::App,
     auth::Caller,
+    error::Result,
     live::{Live, News},
     sale::Sale,
     stock::GatewayId,
@@ -16,76 +17,107 @@ use crate::{
 use dashmap::DashMap;
 use flashsale_protocol::{ServerMessage, ShopperId};
 use smallvec::SmallVec;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+type Gateways = SmallVec<[GatewayId; 1]>;
 
 #[derive(Default)]
-pub struct Elsewhere(DashMap<ShopperId, Places>);
+pub struct Elsewhere {
+    /// Nobody who is nowhere else, as long as there is no doubt.
+    places: DashMap<ShopperId, Places>,
+    /// How often Redis may have lost what was noted there, or a message that said it was lost here.
+    doubts: AtomicU32,
+}
 
-#[derive(Debug, Clone, PartialEq)]
-enum Places {
-    At(SmallVec<[GatewayId; 1]>),
-    /// Redis could not say.
-    Unknown,
+#[derive(Default)]
+struct Places {
+    gateways: Gateways,
+    /// How many doubts there had been when these were all; None: these are not known to be all.
+    all_as_of: Option<u32>,
 }
 
 impl Elsewhere {
+    /// What is known by now may be wrong.
+    pub fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another gateway says that a shopper is there as well.
     pub fn add(&self, shopper: &ShopperId, gateway: GatewayId) {
-        let mut places = self
-            .0
-            .entry(shopper.clone())
-            .or_insert_with(|| Places::At(SmallVec::new()));
-        if let Places::At(gateways) = &mut *places
-            && !gateways.contains(&gateway)
-        {
-            gateways.push(gateway);
+        let all_as_of = (self.doubts.load(Ordering::Acquire) == 0).then_some(0);
+        let mut places = self.places.entry(shopper.clone()).or_insert_with(|| Places {
+            all_as_of,
+            ..Places::default()
+        });
+        if !places.gateways.contains(&gateway) {
+            places.gateways.push(gateway);
         }
     }
 
     /// Their last socket here has closed.
     pub fn forget(&self, shopper: &ShopperId) {
-        self.0.remove(shopper);
+        self.places.remove(shopper);
+    }
+
+    /// Where they are as well, if that is known.
+    fn known(&self, shopper: &ShopperId) -> Option<Gateways> {
+        let doubts = self.doubts.load(Ordering::Acquire);
+        match self.places.get(shopper) {
+            Some(places) if places.all_as_of == Some(doubts) => Some(places.gateways.clone()),
+            None if doubts == 0 => Some(Gateways::new()),
+            _ => None,
+        }
+    }
+
+    /// They have arrived here; `all_as_of`: as in [`Places`].
+    fn note(&self, shopper: &ShopperId, gateways: Gateways, all_as_of: Option<u32>) {
+        if gateways.is_empty() && all_as_of == Some(0) {
+            return;
+        }
+        for gateway in gateways {
+            self.add(shopper, gateway);
+        }
+        self.places.entry(shopper.clone()).or_default().all_as_of = all_as_of;
     }
 }
 
 /// Notes that somebody is here, and tells those gateways where they are as well.
 pub async fn arrive(app: &App, shopper: &ShopperId) {
-    let hub = &app.hub;
-    let others = match app.stock.arrive(shopper, hub.id).await {
-        Ok(others) => others,
-        Err(error) => {
-            tracing::debug!(%shopper, %error, "where else a shopper is cannot be known");
-            hub.elsewhere.0.insert(shopper.clone(), Places::Unknown);
-            return;
-        }
-    };
-    for other in others {
-        match app.live.also_here(other, hub.id, shopper).await {
-            Ok(true) => hub.elsewhere.add(shopper, other),
-            // Nobody listens: that gateway is gone.
-            Ok(false) => {
-                if let Err(error) = app.stock.forget_arrival(shopper, other).await {
-                    tracing::debug!(%shopper, %error, "a gateway that is gone stays noted");
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%shopper, %error, "another gateway is not told");
-                hub.elsewhere.0.insert(shopper.clone(), Places::Unknown);
-            }
+    let elsewhere = &app.hub.elsewhere;
+    let doubts = elsewhere.doubts.load(Ordering::Acquire);
+    let (gateways, is_sure) = tell_arrival(app, shopper).await.unwrap_or_else(|error| {
+        tracing::debug!(%shopper, %error, "where else a shopper is cannot be known");
+        (Gateways::new(), false)
+    });
+    elsewhere.note(shopper, gateways, is_sure.then_some(doubts));
+}
+
+/// Where they are as well; whether these are all.
+async fn tell_arrival(app: &App, shopper: &ShopperId) -> Result<(Gateways, bool)> {
+    let here = app.hub.id;
+    let (mut gateways, mut is_sure) = (Gateways::new(), true);
+    for other in app.stock.arrive(shopper, here).await? {
+        if app.live.also_here(other, here, shopper).await? {
+            gateways.push(other);
+        } else if app.stock.is_alive(other).await? {
+            // It listens to nothing at the moment, and does not know of this one.
+            is_sure = false;
+        } else {
+            app.stock.forget_arrival(shopper, other).await?;
         }
     }
+    Ok((gateways, is_sure))
 }
 
 impl Hub {
     /// Tells a shopper's other sockets what one of theirs has done.
     pub fn tell_others(&self, live: &Live, sale: &Sale, caller: &Caller, message: ServerMessage) {
         let shopper = &caller.shopper;
-        let places = self.elsewhere.0.get(shopper).map(|places| places.clone());
         // Without a socket here nothing is known; and what was noted in Redis may be lost, if a lane of it was.
         let is_known =
             caller.socket.is_some() && self.has_shopper(shopper.as_str()) && !sale.has_lost_a_lane();
-        let gateways = match places {
-            Some(Places::At(gateways)) if is_known => gateways,
-            None if is_known => SmallVec::new(),
-            _ => return live.tell_others(sale.id, caller, message),
+        let Some(gateways) = self.elsewhere.known(shopper).filter(|_| is_known) else {
+            return live.tell_others(sale.id, caller, message);
         };
         for gateway in gateways {
             live.tell_at(gateway, caller, message.clone());
@@ -95,5 +127,32 @@ impl Hub {
             origin: caller.socket,
             frame: &message.to_json(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_doubt_only_what_was_asked_anew_is_known() {
+        let elsewhere = Elsewhere::default();
+        let [one, two, three]: [ShopperId; 3] = ["one", "two", "three"].map(|id| id.parse().expect("an id"));
+        let gateways = |ids: &[i64]| ids.iter().copied().map(GatewayId).collect::<Gateways>();
+        elsewhere.note(&one, gateways(&[7]), Some(0));
+        assert_eq!(elsewhere.known(&one), Some(gateways(&[7])));
+        assert_eq!(elsewhere.known(&two), Some(gateways(&[])), "nowhere else");
+        elsewhere.note(&two, gateways(&[7]), None);
+        assert_eq!(elsewhere.known(&two), None, "one of them could not be told");
+
+        elsewhere.doubt();
+        assert_eq!(
+            [&one, &two, &three].map(|who| elsewhere.known(who)),
+            [None, None, None]
+        );
+        elsewhere.add(&three, GatewayId(8));
+        assert_eq!(elsewhere.known(&three), None, "there may be others");
+        elsewhere.note(&two, gateways(&[]), Some(1));
+        assert_eq!(elsewhere.known(&two), Some(gateways(&[7])), "asked anew");
     }
 }

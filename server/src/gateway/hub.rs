@@ -475,6 +475,7 @@ pub async fn run(app: Arc<App>, stopping: CancellationToken) {
                 Ok(message) => receive(&app, message).await,
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(lost)) => {
                     tracing::warn!(lost, "this gateway is behind its subscriptions");
+                    hub.elsewhere.doubt();
                 }
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
             },
@@ -495,7 +496,7 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
     match LiveMessage::parse(&text) {
         Some(LiveMessage::Tick(tick, frame, life)) => {
             look_after(app, tick.sale, life).await;
-            note_lag(app, &tick).await;
+            note_lag(app, &tick);
             app.hub.deliver_tick(tick, frame);
         }
         Some(LiveMessage::News(news)) => news.iter().for_each(|item| receive_news(app, item)),
@@ -523,6 +524,7 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
             }
         }
         Some(LiveMessage::Reopened(sale, life)) => {
+            app.hub.elsewhere.doubt();
             app.forget_sale(sale).await;
             look_after(app, sale, life).await;
         }
@@ -531,8 +533,9 @@ async fn receive(app: &Arc<App>, message: fred::types::Message) {
 }
 
 /// How long a tick was on its way, by Redis' clock as far as it is known here.
-async fn note_lag(app: &App, tick: &Tick) {
-    if let Ok(now) = app.stock.clock().await {
+fn note_lag(app: &App, tick: &Tick) {
+    // Without a call to Redis: ticks are behind this one.
+    if let Some(now) = app.stock.known_clock() {
         let lag = Duration::from_millis(now.saturating_sub(tick.now));
         metrics::histogram!(name::TICK_RECEIVED).record(lag);
     }

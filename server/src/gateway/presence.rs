@@ -8,17 +8,16 @@ use tokio_util::sync::CancellationToken;
 const BEAT: Duration = Duration::from_secs(1);
 
 pub async fn run(app: Arc<App>, stopping: CancellationToken) {
-    let gateway = format!("{:032x}", rand::random::<u128>());
     let mut beat = tokio::time::interval(BEAT);
     loop {
         tokio::select! {
             () = stopping.cancelled() => break,
             _ = beat.tick() => {}
         }
-        if let Err(error) = app.stock.beat(&gateway).await {
+        if let Err(error) = app.stock.beat(app.hub.id).await {
             tracing::debug!(%error, "cannot say that this gateway is alive");
         }
     }
     // Its sockets were closed one by one: nobody is missed.
-    let _ = app.stock.sign_off(&gateway).await;
+    let _ = app.stock.sign_off(app.hub.id).await;
 }

@@ -153,11 +153,34 @@ pub enum Begun {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
-    Ok { quantity: u32, until: u64 },
+    Ok {
+        quantity: u32,
+        until: u64,
+    },
     HasHold,
+    /// The draw has called them before, and that turn has ended.
+    HadTurn,
     Limit,
     Short,
     Shut,
+}
+
+/// Who calls people's turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CalledBy {
+    /// The line: whoever joins again has another turn.
+    Line,
+    /// A draw: each has one.
+    Draw,
+}
+
+impl CalledBy {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::Draw => "draw",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -47,6 +47,9 @@ pub const ADMIT_BATCH: usize = 250;
 /// Notes of the line's history that are taken at once.
 pub const JOURNAL_BATCH: usize = 5_000;
 
+/// A gateway that has not said anything for so long is dead.
+pub const GATEWAY_SILENCE: Duration = Duration::from_secs(5);
+
 const RECONNECT_MIN_MS: u32 = 50;
 const RECONNECT_MAX_MS: u32 = 1_000;
 /// How long a measured difference between Redis' clock and ours is good.
@@ -125,20 +128,23 @@ impl Stock {
 
     /// Redis' clock, from a recent measurement: many may ask without a call each.
     pub async fn clock(&self) -> Result<u64> {
+        if let Some(now) = self.known_clock() {
+            return Ok(now);
+        }
+        let before = crate::clock::now().timestamp_millis();
+        let redis = self.now().await? as i64;
+        let offset = redis - (before + crate::clock::now().timestamp_millis()) / 2;
+        if let Ok(mut clock) = self.clock.lock() {
+            *clock = Some((offset, Instant::now()));
+        }
+        Ok(by_redis(offset))
+    }
+
+    /// The same, if it was measured lately.
+    pub fn known_clock(&self) -> Option<u64> {
         let known = self.clock.lock().ok().and_then(|clock| *clock);
-        let offset = match known {
-            Some((offset, measured)) if measured.elapsed() < CLOCK_LIFE => offset,
-            _ => {
-                let before = crate::clock::now().timestamp_millis();
-                let redis = self.now().await? as i64;
-                let offset = redis - (before + crate::clock::now().timestamp_millis()) / 2;
-                if let Ok(mut clock) = self.clock.lock() {
-                    *clock = Some((offset, Instant::now()));
-                }
-                offset
-            }
-        };
-        Ok(u64::try_from(crate::clock::now().timestamp_millis() + offset).unwrap_or(0))
+        let (offset, _) = known.filter(|(_, measured)| measured.elapsed() < CLOCK_LIFE)?;
+        Some(by_redis(offset))
     }
 
     /// Forgets the batchers of sales that are over.
@@ -614,33 +620,44 @@ impl Stock {
     }
 
     /// A gateway is alive.
-    pub async fn beat(&self, gateway: &str) -> Result<()> {
+    pub async fn beat(&self, gateway: GatewayId) -> Result<()> {
         let now = self.clock().await? as f64;
         let key = self.runner.keys.all_sales("gateways");
         let _: u64 = self
             .runner
             .client
-            .zadd(key, None, None, false, false, (now, gateway))
+            .zadd(key, None, None, false, false, (now, gateway.0))
             .await?;
         Ok(())
     }
 
     /// A gateway ends as it should.
-    pub async fn sign_off(&self, gateway: &str) -> Result<()> {
+    pub async fn sign_off(&self, gateway: GatewayId) -> Result<()> {
         let key = self.runner.keys.all_sales("gateways");
-        let _: u64 = self.runner.client.zrem(key, gateway).await?;
+        let _: u64 = self.runner.client.zrem(key, gateway.0).await?;
         Ok(())
     }
 
-    /// When the gateway that died last was last alive, in ms; of those silent for so long, and not yet forgotten.
-    pub async fn last_death(&self, silent: Duration, remembered: Duration) -> Result<Option<u64>> {
+    /// Whether a gateway has said so lately.
+    pub async fn is_alive(&self, gateway: GatewayId) -> Result<bool> {
+        let key = self.runner.keys.all_sales("gateways");
+        let beat: Option<f64> = self.runner.client.zscore(key, gateway.0).await?;
+        let since = self
+            .clock()
+            .await?
+            .saturating_sub(GATEWAY_SILENCE.as_millis() as u64);
+        Ok(beat.is_some_and(|beat| beat as u64 >= since))
+    }
+
+    /// When the gateway that died last was last alive, in ms; of those silent for too long, and not yet forgotten.
+    pub async fn last_death(&self, remembered: Duration) -> Result<Option<u64>> {
         let key = self.runner.keys.all_sales("gateways");
         let now = self.clock().await?;
         let before = |ago: Duration| now.saturating_sub(ago.as_millis() as u64) as f64;
         let client = &self.runner.client;
         let _: u64 = client.zremrangebyscore(&key, 0.0, before(remembered)).await?;
         let last: Vec<(String, f64)> = client
-            .zrevrangebyscore(&key, before(silent), 0.0, true, Some((0, 1)))
+            .zrevrangebyscore(&key, before(GATEWAY_SILENCE), 0.0, true, Some((0, 1)))
             .await?;
         Ok(last.first().map(|(_, beat)| *beat as u64))
     }
@@ -657,8 +674,13 @@ impl Stock {
         Ok(At { now, value })
     }
 
-    pub async fn claim(&self, at: LaneRef, wanted: &[(ShopperId, u32)]) -> Result<At<Vec<Claimed>>> {
-        let mut args = vec![at.epoch.to_string()];
+    pub async fn claim(
+        &self,
+        at: LaneRef,
+        by: CalledBy,
+        wanted: &[(ShopperId, u32)],
+    ) -> Result<At<Vec<Claimed>>> {
+        let mut args = vec![at.epoch.to_string(), by.word().to_owned()];
         args.extend(
             wanted
                 .iter()
@@ -676,6 +698,7 @@ impl Stock {
                         until: answer.number(2)?,
                     },
                     "has_hold" => Claimed::HasHold,
+                    "had_turn" => Claimed::HadTurn,
                     "limit" => Claimed::Limit,
                     "short" => Claimed::Short,
                     "shut" => Claimed::Shut,
@@ -1046,4 +1069,9 @@ pub fn builder(url: &str) -> Result<Builder> {
             2,
         ));
     Ok(builder)
+}
+
+/// Redis' clock now, so many ms ahead of this host's.
+fn by_redis(offset: i64) -> u64 {
+    u64::try_from(crate::clock::now().timestamp_millis() + offset).unwrap_or(0)
 }

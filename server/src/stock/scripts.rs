@@ -81,7 +81,7 @@ script!(
     LOCK_LANE,
     "lock_lane",
     ["clock", "run"],
-    ["stock", "deadlines", "device_units", "returned"]
+    ["stock", "deadlines", "device_units", "returned", "drawn"]
 );
 script!(
     REFILL_LANE,
@@ -142,7 +142,7 @@ script!(
     CLAIM,
     "claim",
     ["clock", "run", "lane"],
-    ["stock", "holds", "deadlines"]
+    ["stock", "holds", "deadlines", "drawn"]
 );
 script!(PERSON, "person", ["clock", "run", "lane"], ["stock", "holds"]);
 script!(OPEN_SALE, "open_sale", ["clock"], ["sale"]);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::Result,
     sale::{LaneRef, Sale},
-    stock::{ADMIT_BATCH, Called, Claimed, Turns, Verdict},
+    stock::{ADMIT_BATCH, Called, CalledBy, Claimed, Turns, Verdict},
     supply,
 };
 use flashsale_protocol::{Allocation, Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
@@ -29,6 +29,8 @@ const MOST_COMPENSATION: f64 = 2.0;
 struct Steps {
     /// The place up to which the gate is open already, in which epochs of the lanes.
     opened: Option<(Vec<u32>, u64)>,
+    /// This leader has shut the gate, and not opened it since.
+    is_shut: bool,
     budget: Budget,
     roll: Roll,
 }
@@ -101,11 +103,12 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         called,
         parked,
     } = app.stock.admit(led.id, most, sale.priority_share).await?;
-    // Whoever is back from being away has not shut the gate again, as joining does.
-    if waiting > 0 && steps.opened.take().is_some() {
+    // Whoever is back from being away has not shut the gate again, as joining does; another leader may have opened it.
+    if waiting > 0 && !steps.is_shut {
         for at in sale.lane_refs() {
             app.stock.close_gate(at, last_stamp).await?;
         }
+        (steps.is_shut, steps.opened) = (true, None);
     }
     if !parked.is_empty() {
         app.live.parked(led.id, &parked).await?;
@@ -125,6 +128,7 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     let epochs = sale.lane_refs().map(|at| at.epoch).collect();
     let open = Some((epochs, last_stamp));
     if waiting == 0 && sale.lanes.len() == 1 && steps.opened != open {
+        steps.is_shut = false;
         for at in sale.lane_refs() {
             app.stock.open_gate(at, last_stamp).await?;
         }
@@ -147,7 +151,7 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
     let mut news = Vec::new();
     let mut turns = Turns::default();
     for (at, wanted) in by_lane {
-        let claims = app.stock.claim(at, &wanted).await?;
+        let claims = app.stock.claim(at, CalledBy::Line, &wanted).await?;
         let short: u64 = wanted
             .iter()
             .zip(&claims.value)
@@ -173,7 +177,9 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
                         Some(entry(EntryState::Admitted, quantity, Some(until), None)),
                     )
                 }
-                Claimed::HasHold => (Verdict::Served, Some(entry(EntryState::Served, 0, None, None))),
+                Claimed::HasHold | Claimed::HadTurn => {
+                    (Verdict::Served, Some(entry(EntryState::Served, 0, None, None)))
+                }
                 Claimed::Limit => (
                     Verdict::Removed,
                     Some(entry(EntryState::Removed, 0, None, Some(Reason::LimitReached))),

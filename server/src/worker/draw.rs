@@ -7,7 +7,7 @@ use super::{Led, history, reconcile, repeat};
 use crate::{
     error::{Error, Result},
     sale::{LaneRef, Note, Sale},
-    stock::{Claimed, Counters, RecordState, Turns},
+    stock::{CalledBy, Claimed, Counters, RecordState, Turns},
     store::draws::{DrawRow, Turn},
     supply,
     telemetry::name,
@@ -223,6 +223,7 @@ async fn call(led: &Led, sale: &Sale, turns: &[Turn], again: bool) -> Result<Tur
             continue;
         }
         called.push(turn.rank);
+        notes.push(ended(turn, "served", person.now));
         if let Some(record) = person
             .value
             .record
@@ -236,8 +237,12 @@ async fn call(led: &Led, sale: &Sale, turns: &[Turn], again: bool) -> Result<Tur
             .iter()
             .map(|turn| (turn.shopper.clone(), turn.units))
             .collect();
-        let claims = app.stock.claim(at, &wanted).await?;
-        let mut short = 0;
+        if sale.lanes.len() > 1 {
+            let units: u64 = wanted.iter().map(|(_, units)| u64::from(*units)).sum();
+            let free = app.stock.counters(at).await?.available;
+            supply::move_units(app, sale, at, units.saturating_sub(free)).await?;
+        }
+        let claims = app.stock.claim(at, CalledBy::Draw, &wanted).await?;
         for (turn, claimed) in turns.into_iter().zip(claims.value) {
             match claimed {
                 Claimed::Ok { quantity, until } => {
@@ -245,35 +250,33 @@ async fn call(led: &Led, sale: &Sale, turns: &[Turn], again: bool) -> Result<Tur
                     given.granted_units += u64::from(quantity);
                     tell(led, turn, quantity, Some(until), claims.now);
                 }
-                Claimed::HasHold => {}
+                Claimed::HasHold | Claimed::HadTurn => {}
                 Claimed::Limit => tell(led, turn, 0, None, claims.now),
                 // They stay the next ones.
-                Claimed::Short | Claimed::Shut => {
-                    short += u64::from(turn.units);
-                    continue;
-                }
+                Claimed::Short | Claimed::Shut => continue,
             }
             called.push(turn.rank);
-            notes.push(Note::Ended {
-                shopper: turn.shopper.to_string(),
-                status: if claimed == Claimed::Limit {
-                    "removed"
-                } else {
-                    "served"
-                }
-                .into(),
-                at_us: claims.now * 1000,
+            notes.push(if claimed == Claimed::Limit {
+                ended(turn, "removed", claims.now)
+            } else {
+                ended(turn, "served", claims.now)
             });
         }
-        if short > 0 && sale.lanes.len() > 1 {
-            supply::move_units(app, sale, at, short).await?;
-        }
     }
-    app.store.mark_called(led.id, &called).await?;
+    // In this order: what is marked is not looked at again.
     if sale.allocation == Allocation::Queue {
         app.store.write_entries(sale, &notes).await?;
     }
+    app.store.mark_called(led.id, &called).await?;
     Ok(given)
+}
+
+fn ended(turn: &Turn, status: &str, now: u64) -> Note {
+    Note::Ended {
+        shopper: turn.shopper.to_string(),
+        status: status.into(),
+        at_us: now * 1000,
+    }
 }
 
 /// `until`: None where the limit leaves them nothing.

@@ -5,11 +5,10 @@
 //! ([`crate::live::LiveMessage::Parked`]); the others are parked at their turn as everybody who is away, with their place.
 
 use super::Led;
-use crate::{error::Result, sale::LineName};
+use crate::{error::Result, sale::LineName, stock::GATEWAY_SILENCE};
 use std::time::{Duration, Instant};
 
-/// A gateway that has not said anything for so long is dead, and is remembered for so long.
-const SILENT: Duration = Duration::from_secs(5);
+/// A gateway that has died is remembered for so long.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_secs(1);
 /// The roll is called for so many people ahead of the turns: some steps' time to answer.
@@ -33,7 +32,9 @@ pub struct Roll {
 pub async fn call(led: &Led, roll: &mut Roll) -> Result<bool> {
     let stock = &led.app.stock;
     if roll.looked.is_none_or(|at| at.elapsed() >= LOOK) {
-        let until_us = stock.last_death(SILENT, REMEMBERED).await?.unwrap_or(0) * 1000;
+        // It may have let people in after its last beat.
+        let died = stock.last_death(REMEMBERED).await?;
+        let until_us = died.map_or(0, |beat| beat + GATEWAY_SILENCE.as_millis() as u64) * 1000;
         roll.looked = Some(Instant::now());
         if until_us > roll.until_us {
             *roll = Roll {

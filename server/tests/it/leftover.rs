@@ -444,6 +444,16 @@ async fn a_new_leader_gives_nobody_a_second_turn() {
 
     let other = world.another("127.0.0.1:0").await;
     let token = world.token("waits", Role::Shopper);
+    // As if their leader had died before it noted whom it had called.
+    sqlx::query("UPDATE draw_turns SET called_at = NULL WHERE sale_id = $1")
+        .bind(sale.to_string())
+        .execute(
+            &sqlx::PgPool::connect(&world.database_url)
+                .await
+                .expect("Postgres"),
+        )
+        .await
+        .expect("Postgres");
     world.server.stop().await;
     let mut last = Client::connect(other.address).await;
     let hello = Command::Hello {

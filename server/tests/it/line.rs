@@ -8,14 +8,14 @@ use chrono::{TimeDelta, Utc};
 use flashsale::{
     auth::GUEST_LIFE,
     sale::{LaneRef, LineName, Note, Sale},
-    stock::{Claimed, Join, Joined, Stands, Verdict},
+    stock::{CalledBy, Claimed, Join, Joined, Stands, Verdict},
 };
 use flashsale_protocol::{
     Code, Command, Done, Entry, EntryState, OpeningOrder, Phase, Quantity, Reason, Role, SaleId,
     ServerMessage, ShopperId, Tick,
     draw::{Seed, entry_name, opening_place},
 };
-use fred::prelude::{LuaInterface, SortedSetsInterface};
+use fred::prelude::{HashesInterface, LuaInterface, SortedSetsInterface};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -714,7 +714,11 @@ async fn admission(world: &World, sale: &Sale, at: LaneRef, parts: usize) -> Vec
     if parts < 2 || called.is_empty() {
         return Vec::new();
     }
-    let claims = stock.claim(at, &called).await.expect("Redis").value;
+    let claims = stock
+        .claim(at, CalledBy::Line, &called)
+        .await
+        .expect("Redis")
+        .value;
     if parts < 3 {
         return Vec::new();
     }
@@ -977,4 +981,48 @@ async fn while_postgres_is_far_behind_with_the_line_nobody_new_joins_and_those_i
         tokio::time::sleep(pause).await;
     }
     world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_leader_shuts_a_gate_that_stood_open_over_somebody_in_line() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "total_stock": 1 })).await;
+    let mut holder = world.shopper("holder").await;
+    until(async || holder.ask(reserve(sale)).await.ok()).await;
+    let other = world.another("127.0.0.1:0").await;
+    let stock = &other.app.stock;
+    world.server.stop().await;
+    // Back from being away, while nobody leads: that alone does not shut the gate.
+    let now = stock.now().await.expect("Redis");
+    let _: u64 = stock
+        .client()
+        .zadd(
+            stock.keys().sale("queue", sale),
+            None,
+            None,
+            false,
+            false,
+            (now as f64 * 1000.0, "back"),
+        )
+        .await
+        .expect("Redis");
+    let at = other
+        .app
+        .sale(sale)
+        .await
+        .expect("there")
+        .lane_refs()
+        .next()
+        .expect("a lane");
+    let gate = until(async || {
+        let gate: String = stock
+            .client()
+            .hget(stock.keys().lane("stock", at), "gate")
+            .await
+            .expect("Redis");
+        (gate == "line").then_some(gate)
+    })
+    .await;
+    assert_eq!(gate, "line");
+    other.stop().await;
 }

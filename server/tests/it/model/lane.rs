@@ -5,8 +5,8 @@ use flashsale::{
     config::CHECKOUT_LEASE,
     sale::{LaneOrder, LaneSnapshot, Sale, ms},
     stock::{
-        Begun, Claimed, Counters, Finish, How, Overdue, Person, Record, RecordState, Released, Reserve,
-        Reserved, What,
+        Begun, CalledBy, Claimed, Counters, Finish, How, Overdue, Person, Record, RecordState, Released,
+        Reserve, Reserved, What,
         rebuild::{KeptRecord, LaneLife, Settled},
     },
 };
@@ -67,6 +67,8 @@ pub struct Lane {
     pub records: BTreeMap<String, KeptRecord>,
     pub sold: BTreeMap<String, Sold>,
     pub returned: BTreeSet<String>,
+    /// Whom a draw has called in this life.
+    pub drawn: BTreeSet<String>,
     /// Cancelled orders whose units were taken again, with the epoch of that.
     pub revived: BTreeSet<(String, u32)>,
     pub gate_open: bool,
@@ -373,7 +375,7 @@ impl Lane {
 
     // ------------------------------------------------------------------------------------------------------- workers
 
-    pub fn claim(&mut self, now: u64, shopper: &ShopperId, wanted: u32) -> Claimed {
+    pub fn claim(&mut self, now: u64, by: CalledBy, shopper: &ShopperId, wanted: u32) -> Claimed {
         match self.records.get(shopper.as_str()) {
             Some(record) if record.state == RecordState::Ordering => return Claimed::HasHold,
             Some(record) if running(record) && record.until <= now => return Claimed::Short,
@@ -386,6 +388,9 @@ impl Lane {
             Some(record) if record.state == RecordState::Held => return Claimed::HasHold,
             _ => {}
         }
+        if by == CalledBy::Draw && self.drawn.contains(shopper.as_str()) {
+            return Claimed::HadTurn;
+        }
         if self.settings.paused || now < self.settings.opens_at || now >= self.settings.closes_at {
             return Claimed::Shut;
         }
@@ -396,6 +401,9 @@ impl Lane {
         let quantity = wanted.min(left).min(self.available());
         if quantity == 0 {
             return Claimed::Short;
+        }
+        if by == CalledBy::Draw {
+            self.drawn.insert(shopper.to_string());
         }
         let until = now + self.settings.claim_ms;
         self.records.insert(
@@ -533,6 +541,7 @@ impl Lane {
         (self.rebuilding, self.epoch, self.other_life) = (Some(epoch), None, false);
         // What comes of them is Postgres' to say.
         self.returned.clear();
+        self.drawn.clear();
         self.revived.clear();
         Ok(())
     }

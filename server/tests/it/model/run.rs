@@ -10,8 +10,8 @@ use flashsale::{
     error::{Error, Result as Answered},
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, LineName, Sale},
     stock::{
-        Begun, Called, Claimed, Finish, Join, Joined, RecordState, Reserve, Reserved, Revive, Stock, Verdict,
-        What,
+        Begun, Called, CalledBy, Claimed, Finish, Join, Joined, RecordState, Reserve, Reserved, Revive,
+        Stock, Verdict, What,
         rebuild::{KeptRecord, LaneLife, Settled, settle},
     },
 };
@@ -583,7 +583,7 @@ impl<'a> Run<'a> {
                     .iter()
                     .map(|(n, quantity)| (shopper(*n), *quantity))
                     .collect();
-                self.claim(at, &wanted).await?;
+                self.claim(at, CalledBy::Draw, &wanted).await?;
             }
             Step::Expire => self.expire(at).await?,
             Step::Return(items) => {
@@ -604,7 +604,7 @@ impl<'a> Run<'a> {
                 let served = if called.is_empty() {
                     Vec::new()
                 } else {
-                    self.claim(at, &called).await?
+                    self.claim(at, CalledBy::Line, &called).await?
                 };
                 let verdicts: Vec<_> = called
                     .into_iter()
@@ -726,14 +726,19 @@ impl<'a> Run<'a> {
     }
 
     /// Whom that serves.
-    async fn claim(&mut self, at: LaneRef, wanted: &[(ShopperId, u32)]) -> Checked<Vec<bool>> {
+    async fn claim(&mut self, at: LaneRef, by: CalledBy, wanted: &[(ShopperId, u32)]) -> Checked<Vec<bool>> {
         let refusal = self.lane.refuses(at.epoch);
-        let Some(answers) = told(self.stock.claim(at, wanted).await, refusal)? else {
+        let Some(answers) = told(self.stock.claim(at, by, wanted).await, refusal)? else {
             return Ok(Vec::new());
         };
         prop_assert_eq!(answers.value.len(), wanted.len());
         for ((who, quantity), answer) in wanted.iter().zip(&answers.value) {
-            prop_assert_eq!(*answer, self.lane.claim(answers.now, who, *quantity), "{}", who);
+            prop_assert_eq!(
+                *answer,
+                self.lane.claim(answers.now, by, who, *quantity),
+                "{}",
+                who
+            );
             self.seen.answer("claim", &answer);
         }
         let served = |answer: &Claimed| !matches!(answer, Claimed::Short | Claimed::Shut);
