@@ -34,7 +34,8 @@ impl Clock {
             round_trip_ms,
             offset_ms,
         });
-        self.offset_ms = self.best().map(|best| best.offset_ms);
+        let at_least = signed(now) - signed(received_at);
+        self.offset_ms = self.best().map(|best| best.offset_ms.max(at_least));
     }
 
     /// Learns from any message that left the server at `now`: by the time it is here, the server cannot be behind it.
@@ -48,8 +49,9 @@ impl Clock {
             .is_none_or(|offset_ms| at_least > offset_ms + error_ms)
         {
             self.samples.clear();
-            self.offset_ms = Some(at_least);
         }
+        // Within the error the samples are kept, but nobody is shown more time than is left.
+        self.offset_ms = self.offset_ms.max(Some(at_least));
     }
 
     /// The server's time when the local clock shows `local_ms`; the local time itself while nothing is known.
@@ -88,6 +90,16 @@ mod tests {
         // Asleep for an hour; the local clock did not move.
         clock.saw(20, 4_600_020);
         assert_eq!(clock.server_ms(20), 4_600_020);
+    }
+
+    #[test]
+    fn nobody_is_shown_more_time_than_is_left_when_the_round_trips_were_slow() {
+        let mut clock = Clock::default();
+        // The server is exactly 1,000,000 ms ahead; all of a second was the way back.
+        clock.sample(0, 1_000, 1_000_000);
+        assert_eq!(clock.server_ms(1_000), 1_000_500);
+        clock.saw(3_000, 1_002_990);
+        assert_eq!(clock.server_ms(3_000), 1_002_990);
     }
 
     #[test]

@@ -883,6 +883,7 @@ impl State {
                 }
             }
             ServerMessage::Hold(hold) => {
+                self.clock.saw(turn.now, hold.at);
                 if let Some(known) = self.sales.get_mut(&hold.sale) {
                     turn.changed(Change::Sale(hold.sale));
                     known.apply_hold(hold);
@@ -976,6 +977,7 @@ impl State {
                 }
             }
             Done::Hold(hold) => {
+                self.clock.saw(turn.now, hold.at);
                 if let Some(known) = self.sales.get_mut(&hold.sale) {
                     known.apply_hold(hold.clone());
                     turn.changed(Change::Sale(hold.sale));
