@@ -365,11 +365,12 @@ impl<'a> Line<'a> {
 /// What the worker that writes the history does, without Postgres.
 async fn drain(stock: &Stock, sale: SaleId) -> Result<()> {
     loop {
-        let notes = stock.journal(sale).await?.len();
+        let journal = stock.journal(sale).await?;
+        let notes = journal.notes.len();
         if notes == 0 {
             return Ok(());
         }
-        stock.drop_journal(sale, notes).await?;
+        stock.drop_journal(sale, journal).await?;
     }
 }
 

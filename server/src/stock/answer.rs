@@ -569,6 +569,14 @@ pub(super) fn read_reserved(answer: &Answer<'_>) -> Result<Reserved> {
     })
 }
 
+/// The oldest notes of the line's history.
+#[derive(Debug)]
+pub struct Journal {
+    pub notes: Vec<Note>,
+    /// The first and the last one as they stood there.
+    pub(super) ends: Option<(String, String)>,
+}
+
 pub(super) fn read_note(answer: &Answer<'_>) -> Result<Note> {
     Ok(match answer.word() {
         "joined" => Note::Joined {

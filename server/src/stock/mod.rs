@@ -12,7 +12,7 @@ use crate::{
     batcher::{BatchLimits, Batcher, Batchers},
     config::{CHECKOUT_LEASE, COMMAND_DEADLINE},
     error::{Error, Result},
-    sale::{LaneOrder, LaneRef, LineName, Note, Sale, ms, phase_word},
+    sale::{LaneOrder, LaneRef, LineName, Sale, ms, phase_word},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use flashsale_protocol::{DeviceId, OrderId, Phase, SaleId, ShopperId};
@@ -858,20 +858,26 @@ impl Stock {
     }
 
     /// The oldest of what the line's scripts have noted down for Postgres.
-    pub async fn journal(&self, sale: SaleId) -> Result<Vec<Note>> {
+    pub async fn journal(&self, sale: SaleId) -> Result<Journal> {
         let key = self.runner.keys.sale("journal", sale);
         let lines: Vec<String> = self
             .runner
             .client
             .lrange(key, 0, JOURNAL_BATCH as i64 - 1)
             .await?;
-        lines.iter().map(|line| read_note(&Answer::of(line))).collect()
+        let notes = lines.iter().map(|line| read_note(&Answer::of(line)));
+        Ok(Journal {
+            notes: notes.collect::<Result<_>>()?,
+            ends: lines.first().cloned().zip(lines.last().cloned()),
+        })
     }
 
-    /// What was written may go.
-    pub async fn drop_journal(&self, sale: SaleId, notes: usize) -> Result<()> {
-        let key = self.runner.keys.sale("journal", sale);
-        let _: () = self.runner.client.ltrim(key, notes as i64, -1).await?;
+    /// What was written may go, unless somebody else has taken it away: what stands there since, nobody has read.
+    pub async fn drop_journal(&self, sale: SaleId, read: Journal) -> Result<()> {
+        if let Some((first, last)) = read.ends {
+            let args = vec![read.notes.len().to_string(), first, last];
+            self.runner.on_sale(&DROP_JOURNAL, sale, args).await?;
+        }
         Ok(())
     }
 

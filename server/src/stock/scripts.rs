@@ -228,6 +228,7 @@ script!(
     ["clock"],
     ["sale", "queue", "leader", "priority", "parked"]
 );
+script!(DROP_JOURNAL, "drop_journal", [], ["journal"]);
 script!(LEAD, "lead", ["clock"], ["leader"]);
 
 /// All scripts, for the test that compares them with their files.
@@ -257,6 +258,7 @@ pub static SCRIPTS: &[&ScriptFile] = &[
     &GO_AWAY,
     &EXPIRE_ABSENT,
     &NUMBER_TICK,
+    &DROP_JOURNAL,
     &LEAD,
 ];
 

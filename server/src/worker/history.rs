@@ -19,7 +19,7 @@ pub async fn run(led: &Led) {
 
 /// Writes all that is noted down by now.
 pub async fn drain(led: &Led) -> Result<()> {
-    // One at a time: what the one has written, the other must not take away.
+    // One at a time: what the one writes, the other need not write as well.
     let _turn = led.journal.lock().await;
     while write(led).await? == JOURNAL_BATCH {}
     Ok(())
@@ -28,13 +28,16 @@ pub async fn drain(led: &Led) -> Result<()> {
 /// The oldest notes. How many there were.
 async fn write(led: &Led) -> Result<usize> {
     let app = &led.app;
-    let notes = app.stock.journal(led.id).await?;
-    if !notes.is_empty() {
-        app.store.write_entries(&*led.sale().await?, &notes).await?;
+    let journal = app.stock.journal(led.id).await?;
+    let count = journal.notes.len();
+    if count > 0 {
+        app.store
+            .write_entries(&*led.sale().await?, &journal.notes)
+            .await?;
         // Only now: a worker that dies in between leaves them to the next one, who writes them again.
-        app.stock.drop_journal(led.id, notes.len()).await?;
+        app.stock.drop_journal(led.id, journal).await?;
     }
-    Ok(notes.len())
+    Ok(count)
 }
 
 /// `closed`: the entries of this sale, which is over, are closed.

@@ -1026,3 +1026,41 @@ async fn a_new_leader_shuts_a_gate_that_stood_open_over_somebody_in_line() {
     assert_eq!(gate, "line");
     other.stop().await;
 }
+
+#[tokio::test]
+async fn a_note_of_the_line_is_taken_away_only_by_whoever_has_read_it() {
+    let world = World::with(&["--roles", "gateway"]).await;
+    let id = world.sale(json!({})).await;
+    let stock = &world.server.app.stock;
+    let join = async |who: &str| {
+        let item = Join {
+            shopper: who.parse().expect("an id"),
+            device: format!("device-of-{who}").parse().expect("an id"),
+            quantity: 1,
+            old_place: None,
+            opening_place: None,
+            line: LineName::Queue,
+        };
+        stock.join(id, item).await.expect("Redis");
+    };
+    let read = async || stock.journal(id).await.expect("Redis");
+    for who in ["a", "b"] {
+        join(who).await;
+    }
+    // Two leaders have read the same: one of them was frozen before it has taken them away, or repeats that.
+    let (late, leader) = (read().await, read().await);
+    assert_eq!(leader.notes.len(), 2);
+    for who in ["c", "d", "e"] {
+        join(who).await;
+    }
+    stock.drop_journal(id, leader).await.expect("Redis");
+    stock.drop_journal(id, late).await.expect("Redis");
+    let left = read().await;
+    let who = |note: &Note| match note {
+        Note::Joined { shopper, .. } | Note::Ended { shopper, .. } => shopper.clone(),
+    };
+    assert_eq!(left.notes.iter().map(who).collect::<Vec<_>>(), ["c", "d", "e"]);
+    stock.drop_journal(id, left).await.expect("Redis");
+    assert!(read().await.notes.is_empty());
+    world.server.stop().await;
+}
