@@ -93,15 +93,14 @@ local function join(i, shopper, device, mark, quantity, old_place, opening_place
   -- The stamp counts joins, whatever their places are: opening the gate asks for it. Whoever comes back to an old place has
   -- one too, or a look at the line from before could open the gate over their head.
   last_place = math.max(last_place + 1, time)
-  local place, stamp = last_place, last_place
+  local place, stamp, note = last_place, last_place, 'joined'
   if old_place > 0 then
-    place = old_place
-  else
-    if opening_place > 0 and now < starts_at then
-      place = opening_place
-    end
-    lines[#lines + 1] = string.format('joined %s %s %d %d %d %s', shopper, device, quantity, place, stamp, line)
+    -- Noted as well: what was noted of them before may be lost with their place.
+    place, note = old_place, 'restored'
+  elseif opening_place > 0 and now < starts_at then
+    place = opening_place
   end
+  lines[#lines + 1] = string.format('%s %s %s %d %d %d %s', note, shopper, device, quantity, place, stamp, line)
   length[line] = length[line] + 1
   local new = new_places[line]
   new[#new + 1] = whole(place)

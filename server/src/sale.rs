@@ -98,6 +98,8 @@ pub enum Note {
         place: u64,
         at_us: u64,
         line: LineName,
+        /// A place that was given back after Redis had lost it: a new entry only where nothing is known of the old one.
+        restored: bool,
     },
     /// served | removed | left | expired
     Ended {

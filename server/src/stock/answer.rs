@@ -579,13 +579,14 @@ pub struct Journal {
 
 pub(super) fn read_note(answer: &Answer<'_>) -> Result<Note> {
     Ok(match answer.word() {
-        "joined" => Note::Joined {
+        word @ ("joined" | "restored") => Note::Joined {
             shopper: answer.parse(1)?,
             device: answer.parse(2)?,
             quantity: answer.number(3)?,
             place: answer.number(4)?,
             at_us: answer.number(5)?,
             line: answer.text(6)?.parse()?,
+            restored: word == "restored",
         },
         status => Note::Ended {
             shopper: answer.parse(1)?,

@@ -8,6 +8,7 @@ use crate::{
 use chrono::{DateTime, Utc};
 use flashsale_protocol::SaleId;
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use ulid::Ulid;
 
 /// Entries in one page of an export.
@@ -47,9 +48,16 @@ pub struct Outcomes {
 impl Store {
     /// Writes what happened. May be repeated: the same note changes nothing the second time.
     pub async fn write_entries(&self, sale: &Sale, notes: &[Note]) -> Result<()> {
+        for notes in until_restored(notes) {
+            self.write_notes(sale, notes).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_notes(&self, sale: &Sale, notes: &[Note]) -> Result<()> {
         let sale_id = sale.id.to_string();
         let (mut ids, mut users, mut devices, mut quantities) = (vec![], vec![], vec![], vec![]);
-        let (mut places, mut priorities, mut joined) = (vec![], vec![], vec![]);
+        let (mut places, mut priorities, mut joined, mut restored) = (vec![], vec![], vec![], vec![]);
         let (mut gone, mut statuses, mut ended) = (vec![], vec![], vec![]);
         for note in notes {
             match note {
@@ -60,6 +68,7 @@ impl Store {
                     place,
                     at_us,
                     line,
+                    restored: is_restored,
                 } => {
                     ids.push(queue_id(&sale_id, shopper, *at_us));
                     users.push(shopper.clone());
@@ -68,6 +77,7 @@ impl Store {
                     places.push(*place as i64);
                     priorities.push(*line == LineName::Priority);
                     joined.push(time(*at_us));
+                    restored.push(*is_restored);
                 }
                 Note::Ended {
                     shopper,
@@ -85,8 +95,11 @@ impl Store {
         sqlx::query!(
             "WITH joined AS (
                 INSERT INTO queue_entries (sale_id, queue_id, user_id, device_id, quantity, place, priority, joined_at)
-                SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::bigint[], $7::bool[],
-                    $8::timestamptz[])
+                SELECT $1, n.queue_id, n.user_id, n.device_id, n.quantity, n.place, n.priority, n.joined_at
+                FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::bigint[], $7::bool[], $8::timestamptz[],
+                    $9::bool[]) AS n (queue_id, user_id, device_id, quantity, place, priority, joined_at, restored)
+                WHERE NOT (n.restored AND EXISTS (SELECT FROM queue_entries e
+                    WHERE e.sale_id = $1 AND e.user_id = n.user_id AND e.status = 'waiting'))
                 ON CONFLICT DO NOTHING RETURNING 1)
              INSERT INTO queue_outcomes AS o SELECT $1, 'joined', 0, count(*) FROM joined HAVING count(*) > 0
              ON CONFLICT (sale_id, outcome, bucket) DO UPDATE SET entries = o.entries + excluded.entries",
@@ -98,6 +111,7 @@ impl Store {
             &places,
             &priorities,
             &joined,
+            &restored,
         )
         .execute(&mut *tx)
         .await?;
@@ -210,6 +224,24 @@ impl Store {
         .fetch_one(&self.pool)
         .await?)
     }
+}
+
+/// Parts of these notes, each to be written before the next: whether a place that was given back is a new entry depends on
+/// all that was noted of its shopper before.
+fn until_restored(notes: &[Note]) -> Vec<&[Note]> {
+    let (mut parts, mut begin, mut seen) = (vec![], 0, HashSet::new());
+    for (at, note) in notes.iter().enumerate() {
+        let (Note::Joined { shopper, .. } | Note::Ended { shopper, .. }) = note;
+        let is_restored = matches!(note, Note::Joined { restored: true, .. });
+        if is_restored && seen.contains(shopper) {
+            parts.push(&notes[begin..at]);
+            begin = at;
+            seen.clear();
+        }
+        seen.insert(shopper);
+    }
+    parts.push(&notes[begin..]);
+    parts
 }
 
 /// An entry's id: its time first, then bits that only this entry has.

@@ -338,6 +338,7 @@ async fn the_entries_of_a_line_are_taken_once_however_often_a_leader_begins_anew
         place: at_us,
         at_us,
         line: LineName::Queue,
+        restored: false,
     };
     let left = Note::Ended {
         shopper: "left".into(),

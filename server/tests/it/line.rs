@@ -867,6 +867,7 @@ async fn waits_are_counted_once_and_told_within_a_tenth_however_often_they_are_w
             // Waiting before the start is no wait.
             at_us: start_us - SECOND_US + n,
             line: LineName::Queue,
+            restored: false,
         });
         if n % 10 < 9 {
             notes.push(Note::Ended {
@@ -1062,5 +1063,72 @@ async fn a_note_of_the_line_is_taken_away_only_by_whoever_has_read_it() {
     assert_eq!(left.notes.iter().map(who).collect::<Vec<_>>(), ["c", "d", "e"]);
     stock.drop_journal(id, left).await.expect("Redis");
     assert!(read().await.notes.is_empty());
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_place_that_was_given_back_is_in_the_history_once_also_where_it_was_never_noted_before() {
+    let world = World::with(&["--roles", "gateway"]).await;
+    let id = world.sale(json!({})).await;
+    let app = &world.server.app;
+    let sale = app.sale(id).await.expect("the sale");
+    let now_us = app.stock.now().await.expect("Redis") * 1000;
+    let earlier = |who: &str| Note::Joined {
+        shopper: who.into(),
+        device: format!("device-of-{who}"),
+        quantity: 1,
+        place: now_us - 10,
+        at_us: now_us - 10,
+        line: LineName::Queue,
+        restored: false,
+    };
+    let served = Note::Ended {
+        shopper: "served".into(),
+        status: "served".into(),
+        at_us: now_us - 5,
+    };
+    let known = [earlier("known"), earlier("shuffled")];
+    app.store.write_entries(&sale, &known).await.expect("Postgres");
+    for (who, place) in [
+        ("unknown", now_us - 20),
+        ("known", now_us - 10),
+        ("shuffled", 7),
+        ("served", now_us - 10),
+    ] {
+        let item = Join {
+            shopper: who.parse().expect("an id"),
+            device: format!("device-of-{who}").parse().expect("an id"),
+            quantity: 1,
+            old_place: Some(place),
+            opening_place: None,
+            line: LineName::Queue,
+        };
+        app.stock.join(id, item).await.expect("Redis");
+    }
+    // Their turn was lost with a lane, and their place came back within the same second.
+    let mut notes = vec![earlier("served"), served];
+    notes.extend(app.stock.journal(id).await.expect("Redis").notes);
+    // A leader that dies before it has taken them away leaves them to the next one.
+    for _ in 0..2 {
+        app.store.write_entries(&sale, &notes).await.expect("Postgres");
+        let rows = app.store.entries_page(id, "").await.expect("Postgres");
+        let mut told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.user_id.as_str(), row.status.as_str()))
+            .collect();
+        told.sort_unstable();
+        assert_eq!(
+            told,
+            [
+                ("known", "waiting"),
+                ("served", "served"),
+                ("served", "waiting"),
+                ("shuffled", "waiting"),
+                ("unknown", "waiting"),
+            ]
+        );
+        let outcomes = app.store.outcomes(id).await.expect("Postgres");
+        assert_eq!((outcomes.waiting, outcomes.served), (4, 1));
+    }
     world.server.stop().await;
 }
