@@ -8,6 +8,7 @@ use crate::{
     error::Result,
     sale::{Sale, ms},
     stock::Counters,
+    worker::history,
 };
 use flashsale_protocol::{Allocation, Phase};
 
@@ -20,7 +21,7 @@ pub async fn phase(app: &App, sale: &Sale) -> Result<Phase> {
     if app.stock.clock().await? < ms(sale.start_time) {
         return Ok(Phase::Ended);
     }
-    let (standing, counters, lanes, draw) = tokio::try_join!(
+    let (in_redis, counters, lanes, draw) = tokio::try_join!(
         app.stock.standing(sale.id),
         app.stock.sale_counters(sale),
         app.store.lanes(sale.id),
@@ -30,11 +31,22 @@ pub async fn phase(app: &App, sale: &Sale) -> Result<Phase> {
         .iter()
         .map(|lane| u64::from(lane.allocated.saturating_sub(lane.confirmed)))
         .sum();
+    let standing = standing(app, sale, in_redis).await?;
     Ok(if draw.is_some() && is_left(standing, &counters, unpaid) {
         Phase::Drawing
     } else {
         Phase::Ended
     })
+}
+
+/// Everybody in line: as many as Redis knows of. A line that it has lost cannot come back after the end: then those whom the
+/// line's history has.
+pub async fn standing(app: &App, sale: &Sale, in_redis: u64) -> Result<u64> {
+    if in_redis > 0 {
+        return Ok(in_redis);
+    }
+    history::write_all(app, sale).await?;
+    Ok(app.store.outcomes(sale.id).await?.waiting)
 }
 
 /// `standing`: everybody in line; `unpaid`: units in unpaid orders.

@@ -8,7 +8,7 @@ mod listen;
 mod openapi;
 mod operations;
 pub mod presence;
-mod restore;
+pub mod restore;
 mod shard;
 
 use crate::{admin, app::App, rest};

@@ -248,7 +248,12 @@ async fn stand_again(app: &App, sale: &Sale, shopper: &ShopperId, place: PlaceSt
             .tell(sale.id, shopper.clone(), ServerMessage::Entry(entry))
     };
     let joined = match app.hub.device_of(shopper) {
-        Some(device) => join(app, sale, shopper, device, place).await?,
+        Some(device) => match join(app, sale, shopper, device, place).await? {
+            Back::Stands => true,
+            Back::Refused => false,
+            // What comes of those who were in line, the sale's end tells them; it may draw what is left among them.
+            Back::Over => return Ok(()),
+        },
         None => false,
     };
     let answer = app.stock.place(sale.id, shopper.clone()).await?;
@@ -277,13 +282,21 @@ async fn stand_again(app: &App, sale: &Sale, shopper: &ShopperId, place: PlaceSt
     Ok(())
 }
 
+/// What has become of asking for an old place.
+enum Back {
+    Stands,
+    Refused,
+    /// The sale's time is over, or its operator has ended it.
+    Over,
+}
+
 async fn join(
     app: &App,
     sale: &Sale,
     shopper: &ShopperId,
     device: DeviceId,
     staked: PlaceStake,
-) -> Result<bool> {
+) -> Result<Back> {
     let PlaceStake {
         line,
         place,
@@ -303,15 +316,14 @@ async fn join(
             for at in sale.lane_refs() {
                 app.stock.close_gate(at, place.max(stamp)).await?;
             }
-            Ok(true)
+            Ok(Back::Stands)
         }
         // Called: the gate was shut when they came.
-        Joined::Admitting => Ok(true),
+        Joined::Admitting => Ok(Back::Stands),
         Joined::SaleMissing => Err(Error::LaneMissing),
-        Joined::OtherQuantity { .. }
-        | Joined::DeviceInLine
-        | Joined::Busy
-        | Joined::Ended
-        | Joined::RoomClosed { .. } => Ok(false),
+        Joined::Ended => Ok(Back::Over),
+        Joined::OtherQuantity { .. } | Joined::DeviceInLine | Joined::Busy | Joined::RoomClosed { .. } => {
+            Ok(Back::Refused)
+        }
     }
 }

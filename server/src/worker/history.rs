@@ -2,7 +2,7 @@
 //! for it.
 
 use super::{Led, repeat};
-use crate::{error::Result, stock::JOURNAL_BATCH};
+use crate::{app::App, error::Result, sale::Sale, stock::JOURNAL_BATCH};
 use flashsale_protocol::Phase;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -21,21 +21,23 @@ pub async fn run(led: &Led) {
 pub async fn drain(led: &Led) -> Result<()> {
     // One at a time: what the one writes, the other need not write as well.
     let _turn = led.journal.lock().await;
-    while write(led).await? == JOURNAL_BATCH {}
+    write_all(&led.app, &*led.sale().await?).await
+}
+
+/// The same for whoever does not lead the sale.
+pub async fn write_all(app: &App, sale: &Sale) -> Result<()> {
+    while write(app, sale).await? == JOURNAL_BATCH {}
     Ok(())
 }
 
 /// The oldest notes. How many there were.
-async fn write(led: &Led) -> Result<usize> {
-    let app = &led.app;
-    let journal = app.stock.journal(led.id).await?;
+async fn write(app: &App, sale: &Sale) -> Result<usize> {
+    let journal = app.stock.journal(sale.id).await?;
     let count = journal.notes.len();
     if count > 0 {
-        app.store
-            .write_entries(&*led.sale().await?, &journal.notes)
-            .await?;
+        app.store.write_entries(sale, &journal.notes).await?;
         // Only now: a worker that dies in between leaves them to the next one, who writes them again.
-        app.stock.drop_journal(led.id, journal).await?;
+        app.stock.drop_journal(sale.id, journal).await?;
     }
     Ok(count)
 }
@@ -43,8 +45,9 @@ async fn write(led: &Led) -> Result<usize> {
 /// `closed`: the entries of this sale, which is over, are closed.
 async fn step(led: &Led, closed: &mut bool) -> Result<Duration> {
     let app = &led.app;
+    let sale = led.sale().await?;
     let turn = led.journal.lock().await;
-    let written = write(led).await?;
+    let written = write(app, &sale).await?;
     drop(turn);
     if written > 0 {
         *closed = false;
@@ -54,7 +57,6 @@ async fn step(led: &Led, closed: &mut bool) -> Result<Duration> {
             STEP
         });
     }
-    let sale = led.sale().await?;
     let now = app.stock.clock().await?;
     // Not by the clock: what is left may be drawn among them first.
     if !*closed && matches!(sale.status, Phase::Ended | Phase::Cancelled) {

@@ -42,8 +42,11 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     let mut tick = counters.tick(&sale, number, led.unpaid());
     // The clock alone does not know what the end brings.
     let is_end = tick.phase == Phase::Ended && sale.status != Phase::Ended;
-    if is_end && ending::is_left(tick.waiting + number.parked, &counters, led.unpaid()) {
-        tick.phase = Phase::Drawing;
+    if is_end {
+        let standing = ending::standing(app, &sale, tick.waiting + number.parked).await?;
+        if ending::is_left(standing, &counters, led.unpaid()) {
+            tick.phase = Phase::Drawing;
+        }
     }
     let measured = &mut last.measured;
     let inflow = Inflow {

@@ -7,7 +7,8 @@ use crate::{
 };
 use flashsale::{
     draw_file::{self, Checked, Noted},
-    sale::{LineName, Note},
+    gateway::restore,
+    sale::{LineName, Note, Sale},
 };
 use flashsale_protocol::{
     Code, Command, Entry, EntryState, Phase, Reason, Role, SaleId, ServerMessage,
@@ -322,6 +323,65 @@ async fn the_clock_ends_a_sale_with_a_draw_of_the_rest_and_no_page_sees_it_ended
     assert_eq!(phases, [Phase::Paused, Phase::Drawing]);
     buy(&mut client, sale).await;
     phase(&world, sale, Phase::Ended).await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_line_that_redis_has_lost_just_before_the_end_is_drawn_among_as_any_other() {
+    let world = World::start().await;
+    for by_operator in [true, false] {
+        let ends_in = chrono::TimeDelta::seconds(if by_operator { 600 } else { 5 });
+        let end = (chrono::Utc::now() + ends_in).to_rfc3339();
+        let sale = world.sale(json!({ "claim_ms": 60_000, "end_time": end })).await;
+        act(&world, sale, "pause").await;
+        let mut client = watcher(&world, sale, "only").await;
+        join(&mut client, sale, 1).await.expect("in line");
+        let waits = HashMap::from([("only".to_owned(), "waiting".to_owned())]);
+        crate::line::until(async || (outcomes(&world, sale).await == waits).then_some(())).await;
+        // Nothing tells the gateways, or it is too late to give the place back.
+        world.server.app.stock.drop_line(sale).await.expect("Redis");
+        if by_operator {
+            act(&world, sale, "end").await;
+        }
+        let (mut phases, mut is_called) = (Vec::new(), false);
+        while !is_called {
+            match client.next().await {
+                ServerMessage::Tick(tick) => phases.push(tick.phase),
+                ServerMessage::Entry(entry) => is_called |= entry.state == EntryState::Admitted,
+                _ => {}
+            }
+        }
+        assert!(!phases.contains(&Phase::Ended), "{phases:?}");
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_the_line_was_lost_who_is_drawn_among_at_its_end() {
+    let world = World::with(&["--roles", "gateway"]).await;
+    let sale = world.sale(json!({})).await;
+    let app = &world.server.app;
+    let mut client = watcher(&world, sale, "only").await;
+    join(&mut client, sale, 1).await.expect("in line");
+    // Ended by now, which this gateway has not heard of yet, and the line is lost.
+    let known = app.sale(sale).await.expect("the sale");
+    let drawing = Sale {
+        status: Phase::Drawing,
+        ..(*known).clone()
+    };
+    app.stock.open_sale(&drawing).await.expect("Redis");
+    app.stock.drop_line(sale).await.expect("Redis");
+    restore::of_shopper(app, sale, &"only".parse().expect("an id")).await;
+    let turn = Entry::settled(sale, EntryState::Admitted, 1, u64::MAX >> 12);
+    app.live
+        .tell(sale, "only".parse().expect("an id"), ServerMessage::Entry(turn));
+    let told = client
+        .until(|message| match message {
+            ServerMessage::Entry(entry) => Some(entry.state),
+            _ => None,
+        })
+        .await;
+    assert_eq!(told, EntryState::Admitted, "nothing before it");
     world.server.stop().await;
 }
 
