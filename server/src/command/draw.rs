@@ -65,10 +65,16 @@ pub async fn in_state(
         return Ok((known, None));
     };
     let stands = |entry: &Entry| matches!(entry.state, EntryState::Waiting | EntryState::Admitted);
-    // Until its end nobody of a first-come sale is in its draw.
-    let is_before = sale.allocation == Allocation::Queue && !draw.is_closed;
-    if is_before || known.as_ref().is_some_and(stands) {
+    if known.as_ref().is_some_and(stands) {
         return Ok((known, Some(draw.public.clone())));
+    }
+    if sale.allocation == Allocation::Queue && !draw.is_closed {
+        // Until its end nobody of a first-come sale is in its draw.
+        let entry = match sale.status {
+            Phase::Drawing => from_line(app, sale, shopper, now).await?.or(known),
+            _ => known,
+        };
+        return Ok((entry, Some(draw.public.clone())));
     }
     let mine = app.store.draw_entry(sale.id, shopper).await?;
     let entry = match mine {
@@ -83,4 +89,14 @@ pub async fn in_state(
         _ => known,
     };
     Ok((entry, Some(draw.public.clone())))
+}
+
+/// The line has ended, and those who stood in it are being taken as entries of the draw: that takes a while where they are many.
+async fn from_line(app: &App, sale: &Sale, shopper: &ShopperId, now: u64) -> Result<Option<Entry>> {
+    let place = app.hub.stake_of(shopper, sale.id).and_then(|stake| stake.place);
+    let quantity = match place {
+        Some(place) => Some(place.quantity),
+        None => app.store.waits_for(sale.id, shopper).await?,
+    };
+    Ok(quantity.map(|quantity| Entry::settled(sale.id, EntryState::Entered, quantity, now)))
 }

@@ -1,14 +1,16 @@
 //! The line's history: who stood in it, and what became of them. Written in bulk by a worker; the line itself is in Redis.
 
-use super::Store;
+use super::{LOOK, Store};
 use crate::{
+    batcher::Batcher,
     error::Result,
     sale::{LineName, Note, Sale},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::SaleId;
+use flashsale_protocol::{SaleId, ShopperId};
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use sqlx::PgPool;
+use std::collections::{HashMap, HashSet};
 use ulid::Ulid;
 
 /// Entries in one page of an export.
@@ -160,6 +162,19 @@ impl Store {
         Ok(closed == CLOSE_AT_ONCE)
     }
 
+    /// For how many units a shopper waits by the line's history, if they do; one query for all who ask at once.
+    pub async fn waits_for(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<u32>> {
+        self.waits_for
+            .submit(&sale, shopper.clone(), || {
+                let pool = self.pool.clone();
+                Batcher::new("waits_for", LOOK, move |askers: Vec<ShopperId>| {
+                    let pool = pool.clone();
+                    async move { waiting_among(&pool, sale, &askers).await }
+                })
+            })
+            .await
+    }
+
     /// One page of a sale's entries in the order of joining, behind the entry `after` ("": from the first).
     pub async fn entries_page(&self, sale: SaleId, after: &str) -> Result<Vec<EntryRow>> {
         Ok(sqlx::query_as!(
@@ -224,6 +239,22 @@ impl Store {
         .fetch_one(&self.pool)
         .await?)
     }
+}
+
+async fn waiting_among(pool: &PgPool, sale: SaleId, shoppers: &[ShopperId]) -> Result<Vec<Option<u32>>> {
+    let names: Vec<String> = shoppers.iter().map(ShopperId::to_string).collect();
+    let rows = sqlx::query!(
+        "SELECT user_id, quantity FROM queue_entries WHERE sale_id = $1 AND user_id = ANY($2) AND status = 'waiting'",
+        sale.to_string(),
+        &names,
+    )
+    .fetch_all(pool)
+    .await?;
+    let waiting: HashMap<String, i32> = rows.into_iter().map(|row| (row.user_id, row.quantity)).collect();
+    Ok(names
+        .iter()
+        .map(|name| waiting.get(name).map(|quantity| *quantity as u32))
+        .collect())
 }
 
 /// Parts of these notes, each to be written before the next: whether a place that was given back is a new entry depends on

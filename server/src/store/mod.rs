@@ -60,6 +60,7 @@ pub struct Store {
     report: Batchers<LaneRef, Report, Reported>,
     enter: Batchers<SaleId, NewEntry, Entered>,
     draw_entry: Batchers<SaleId, ShopperId, Option<MyEntry>>,
+    waits_for: Batchers<SaleId, ShopperId, Option<u32>>,
     draw_tops: Cache<SaleId, Arc<Vec<draw::Hash>>>,
     recent_draws: Cache<SaleId, Option<Arc<DrawRow>>>,
 }
@@ -88,6 +89,7 @@ impl Store {
             report: Batchers::default(),
             enter: Batchers::default(),
             draw_entry: Batchers::default(),
+            waits_for: Batchers::default(),
             draw_tops: Cache::new(DRAWS_KEPT),
             recent_draws: Cache::builder()
                 .max_capacity(DRAWS_KEPT)
@@ -118,5 +120,6 @@ impl Store {
         self.report.retain(|at| keep(at.sale));
         self.enter.retain(|sale| keep(*sale));
         self.draw_entry.retain(|sale| keep(*sale));
+        self.waits_for.retain(|sale| keep(*sale));
     }
 }

@@ -9,6 +9,7 @@ use flashsale::{
     draw_file::{self, Checked, Noted},
     gateway::restore,
     sale::{LineName, Note, Sale},
+    worker::history,
 };
 use flashsale_protocol::{
     Code, Command, Entry, EntryState, Phase, Reason, Role, SaleId, ServerMessage,
@@ -382,6 +383,50 @@ async fn nobody_is_told_that_the_line_was_lost_who_is_drawn_among_at_its_end() {
         })
         .await;
     assert_eq!(told, EntryState::Admitted, "nothing before it");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn while_a_line_is_being_taken_as_entries_its_people_are_told_that_they_have_entered() {
+    let world = World::with(&["--roles", "gateway"]).await;
+    let sale = world.sale(json!({ "per_shopper_limit": 2 })).await;
+    let app = &world.server.app;
+    let mut here = watcher(&world, sale, "here").await;
+    join(&mut here, sale, 2).await.expect("in line");
+    drop({
+        let mut elsewhere = watcher(&world, sale, "elsewhere").await;
+        join(&mut elsewhere, sale, 1).await.expect("in line");
+        elsewhere
+    });
+    let mut stranger = watcher(&world, sale, "stranger").await;
+    // As the end begins; entries are taken by a worker, which is not there.
+    assert!(
+        app.store
+            .set_status(
+                sale,
+                &[Phase::Scheduled, Phase::Waiting, Phase::Live],
+                Phase::Drawing,
+                "test"
+            )
+            .await
+            .expect("Postgres")
+    );
+    app.forget_sale(sale).await;
+    let known = app.sale(sale).await.expect("the sale");
+    app.stock.open_sale(&known).await.expect("Redis");
+    app.stock.drop_line(sale).await.expect("Redis");
+    // By the place that was given here, before its note is read; and by the history, for whoever comes anew.
+    let entered = state(&mut here, sale).await.entry.expect("an entry");
+    assert_eq!((entered.state, entered.quantity), (EntryState::Entered, 2));
+    history::write_all(app, &known).await.expect("both stores");
+    let mut again = watcher(&world, sale, "elsewhere").await;
+    let entered = state(&mut again, sale).await.entry.expect("an entry");
+    assert_eq!((entered.state, entered.quantity), (EntryState::Entered, 1));
+    for who in ["here", "elsewhere"] {
+        let place = get(&world, &format!("/flash-sales/{sale}/queue-position"), Some(who)).await;
+        assert_eq!(place.body["status"], "entered", "{who}: {place:?}");
+    }
+    assert_eq!(state(&mut stranger, sale).await.entry, None);
     world.server.stop().await;
 }
 
