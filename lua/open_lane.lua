@@ -1,8 +1,9 @@
 -- open_lane: start the life of a lane that was locked for it from what Postgres says, or bring a living lane's settings up
 -- to date.
 -- KEYS: stock
--- ARGV: epoch, supply, sold, claimed, held, opens_at, closes_at, paused, shopper_limit, device_limit, hold_ms, claim_ms, gate
+-- ARGV: epoch, supply, sold, claimed, held, opens_at, closes_at, paused, shopper_limit, device_limit, hold_ms, claim_ms, gate, phase
 --   gate: "open": nobody can stand in this line yet; "line": somebody may. A living lane's stays as it is
+--   phase: the sale's; the settings of an earlier one than the lane knows are passed over
 -- Returns: "opened", "updated", or an error: LANE_FENCED if the lane lives, or is being rebuilt, under another epoch;
 --   LANE_MISSING or LANE_LOST if Redis has lost it since it was locked or opened, and with it what the rebuild has written.
 -- Atomic because a lane must never be seen with some of its counters.
@@ -10,8 +11,9 @@ local stock = KEYS[1]
 local epoch, supply, sold, claimed, held = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local opens_at, closes_at, paused = ARGV[6], ARGV[7], ARGV[8]
 local shopper_limit, device_limit, hold_ms, claim_ms, gate = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
+local phase = ARGV[14]
 
-local living, rebuilding, run = unpack(redis.call('HMGET', stock, 'epoch', 'rebuilding', 'run'))
+local living, rebuilding, run, known = unpack(redis.call('HMGET', stock, 'epoch', 'rebuilding', 'run', 'phase'))
 if not (living or rebuilding) then
   return redis.error_reply('LANE_MISSING the lane is neither open nor being rebuilt')
 end
@@ -22,8 +24,10 @@ if run ~= this_run() then
   return redis.error_reply('LANE_LOST the lane was locked or opened in another life of Redis')
 end
 
-redis.call('HSET', stock, 'opens_at', opens_at, 'closes_at', closes_at, 'paused', paused,
-  'shopper_limit', shopper_limit, 'device_limit', device_limit, 'hold_ms', hold_ms, 'claim_ms', claim_ms)
+if not goes_back(known, phase) then
+  redis.call('HSET', stock, 'opens_at', opens_at, 'closes_at', closes_at, 'paused', paused, 'phase', phase,
+    'shopper_limit', shopper_limit, 'device_limit', device_limit, 'hold_ms', hold_ms, 'claim_ms', claim_ms)
+end
 if living then
   return 'updated'
 end

@@ -4,7 +4,7 @@
 use super::{Answer, RecordState, Stock, scripts::*};
 use crate::{
     error::{Error, Result},
-    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, ms},
+    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, ms, phase_word},
 };
 use flashsale_protocol::{Allocation, OrderStatus, Phase, ShopperId};
 use fred::types::scan::Scanner;
@@ -325,7 +325,7 @@ impl Stock {
             epoch: info.epoch,
         };
         let mut args: Vec<String> = args.iter().map(u64::to_string).collect();
-        args.push(gate.to_owned());
+        args.extend([gate.to_owned(), phase_word(sale.status).to_owned()]);
         self.runner.on_lane(&OPEN_LANE, at, args).await?;
         Ok(())
     }

@@ -69,7 +69,7 @@ macro_rules! script {
     };
 }
 
-script!(OPEN_LANE, "open_lane", ["clock", "run"], ["stock"]);
+script!(OPEN_LANE, "open_lane", ["clock", "run", "phase"], ["stock"]);
 script!(SET_SUPPLY, "set_supply", ["clock", "run", "lane"], ["stock"]);
 script!(
     PROBE_LANE,
@@ -145,7 +145,7 @@ script!(
     ["stock", "holds", "deadlines", "drawn"]
 );
 script!(PERSON, "person", ["clock", "run", "lane"], ["stock", "holds"]);
-script!(OPEN_SALE, "open_sale", ["clock"], ["sale"]);
+script!(OPEN_SALE, "open_sale", ["clock", "phase"], ["sale"]);
 script!(
     JOIN,
     "join",

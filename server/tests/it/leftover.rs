@@ -15,6 +15,7 @@ use flashsale_protocol::{
     Code, Command, Entry, EntryState, Phase, Reason, Role, SaleId, ServerMessage,
     draw::{Draw, Proof, entry_name},
 };
+use fred::prelude::HashesInterface;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{collections::HashMap, path::Path, process::Command as Program};
@@ -588,4 +589,45 @@ async fn a_new_leader_gives_nobody_a_second_turn() {
         (1, 1, 0, 2)
     );
     other.stop().await;
+}
+
+#[tokio::test]
+async fn a_sale_that_was_read_before_its_end_does_not_take_it_back() {
+    let world = World::with(&["--roles", "gateway"]).await;
+    let id = world.sale(json!({})).await;
+    let stock = &world.server.app.stock;
+    let live = world.server.app.sale(id).await.expect("the sale");
+    let at = live.lane_refs().next().expect("a lane");
+    let stands = async || {
+        let client = stock.client();
+        let phase: String = client
+            .hget(stock.keys().sale("sale", id), "phase")
+            .await
+            .expect("Redis");
+        let closes_at: u64 = client
+            .hget(stock.keys().lane("stock", at), "closes_at")
+            .await
+            .expect("Redis");
+        (phase, closes_at)
+    };
+    let mut before = stands().await;
+    for status in [Phase::Paused, Phase::Live, Phase::Drawing, Phase::Ended] {
+        let next = Sale {
+            status,
+            ..(*live).clone()
+        };
+        for sale in [&next, &live] {
+            stock.open_sale(sale).await.expect("Redis");
+            stock.open_lane(sale, sale.lanes[0], 0, 0).await.expect("Redis");
+            let now = stands().await;
+            let is_late = matches!(status, Phase::Drawing | Phase::Ended);
+            if is_late && sale.status != status {
+                assert_eq!(now, before, "not back from {status:?}");
+            } else if is_late {
+                assert!(now != before, "{status:?} after {before:?}");
+            }
+            before = now;
+        }
+    }
+    world.server.stop().await;
 }

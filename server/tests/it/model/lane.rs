@@ -1,9 +1,10 @@
 //! What a lane is: its supply, one record per shopper, and the orders that it knows. Everything else follows from these,
 //! the counters too, so that a unit cannot be in two places here.
 
+use super::line::stage;
 use flashsale::{
     config::CHECKOUT_LEASE,
-    sale::{LaneOrder, LaneSnapshot, Sale, ms},
+    sale::{LaneOrder, LaneSnapshot, Sale, ms, phase_word},
     stock::{
         Begun, CalledBy, Claimed, Counters, Finish, How, Overdue, Person, Record, RecordState, Released,
         Reserve, Reserved, What,
@@ -31,6 +32,7 @@ pub struct Sold {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Settings {
+    pub phase: &'static str,
     pub opens_at: u64,
     pub closes_at: u64,
     pub paused: bool,
@@ -44,6 +46,7 @@ impl Settings {
     fn of(sale: &Sale) -> Self {
         let over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
         Self {
+            phase: phase_word(sale.status),
             opens_at: ms(sale.start_time),
             closes_at: if over { 0 } else { ms(sale.end_time) },
             paused: sale.status == Phase::Paused,
@@ -530,7 +533,10 @@ impl Lane {
 
     /// For a lane that lives under this epoch already, or is there for the first time.
     pub fn update(&mut self, sale: &Sale) {
-        self.settings = Settings::of(sale);
+        let new = Settings::of(sale);
+        if stage(new.phase) >= stage(self.settings.phase) {
+            self.settings = new;
+        }
     }
 
     pub fn lock(&mut self, epoch: u32) -> Result<(), Refusal> {

@@ -67,6 +67,15 @@ pub struct Line {
     pub leader: Option<String>,
 }
 
+/// As far as a sale has gone in this phase: it never goes back.
+pub fn stage(phase: &str) -> u8 {
+    match phase {
+        "drawing" => 1,
+        "ended" | "cancelled" => 2,
+        _ => 0,
+    }
+}
+
 impl Line {
     /// As it stands in Redis.
     pub async fn read(stock: &Stock, sale: &Sale) -> Result<Line, Error> {
@@ -143,6 +152,10 @@ impl Line {
             Phase::Scheduled | Phase::Waiting => "open",
             other => phase_word(other),
         };
+        let known = self.settings.as_ref().map(|settings| stage(&settings.phase));
+        if known.is_some_and(|known| known > stage(phase)) {
+            return;
+        }
         self.settings = Some(Settings {
             phase: phase.to_owned(),
             room_opens_at: ms(sale.room_opens_at),

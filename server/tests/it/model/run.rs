@@ -1365,6 +1365,7 @@ impl<'a> Run<'a> {
             ] {
                 field(name, value.to_string());
             }
+            field("phase", settings.phase.to_owned());
             field("gate", if lane.gate_open { "open" } else { "line" }.into());
             let deadlines = lane.deadlines().into_iter();
             view.insert(
