@@ -16,9 +16,9 @@ pub struct Change {
     pub seq: u64,
     /// How far back the tick is that this one changes, in numbers. Whoever has another one asks for the `state`.
     pub step: u64,
-    /// `now` is `seq` where it is not among them.
+    /// Fields of the tick; `now` is `seq` where it is not among them.
     #[serde(flatten)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, Value>))]
     pub set: Map<String, Value>,
 }
 

@@ -289,7 +289,24 @@ fn schemas() -> Value {
             schemas.insert(text(&name), readable(yaml_serde::to_value(schema).expect("YAML")));
         }
     }
+    name_what_changes(&mut schemas);
     schemas.into()
+}
+
+/// A change's other fields are those of a tick, or null: in Rust they are a map.
+fn name_what_changes(schemas: &mut Mapping) {
+    let tick = schemas["Tick"]["properties"]
+        .as_mapping()
+        .expect("fields")
+        .clone();
+    let change = schemas["Change"].as_mapping_mut().expect("a schema");
+    change.remove("additionalProperties").expect("the map");
+    let own = change["properties"].as_mapping_mut().expect("fields");
+    for (name, schema) in tick {
+        let null = map([("type", text("null"))]);
+        own.entry(name)
+            .or_insert_with(|| map([("oneOf", Value::Sequence(vec![schema, null]))]));
+    }
 }
 
 fn variants<T: ToSchema>() -> Vec<Value> {
