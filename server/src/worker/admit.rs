@@ -27,12 +27,20 @@ const MOST_COMPENSATION: f64 = 2.0;
 /// What one leader knows from step to step.
 #[derive(Default)]
 struct Steps {
-    /// The place up to which the gate is open already, in which epochs of the lanes.
-    opened: Option<(Vec<u32>, u64)>,
-    /// This leader has shut the gate, and not opened it since.
-    is_shut: bool,
+    gate: Gate,
     budget: Budget,
     roll: Roll,
+}
+
+/// How this leader has left the gate of the sale's lanes.
+#[derive(Default, PartialEq)]
+enum Gate {
+    /// Another leader's, or half-way.
+    #[default]
+    Unknown,
+    Shut,
+    /// For places up to this one, in these epochs of the lanes.
+    Open(Vec<u32>, u64),
 }
 
 /// How many may be called: so many per [`STEP`], whenever the steps are.
@@ -104,11 +112,11 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         parked,
     } = app.stock.admit(led.id, most, sale.priority_share).await?;
     // Whoever is back from being away has not shut the gate again, as joining does; another leader may have opened it.
-    if waiting > 0 && !steps.is_shut {
+    if waiting > 0 && steps.gate != Gate::Shut {
         for at in sale.lane_refs() {
             app.stock.close_gate(at, last_stamp).await?;
         }
-        (steps.is_shut, steps.opened) = (true, None);
+        steps.gate = Gate::Shut;
     }
     if !parked.is_empty() {
         app.live.parked(led.id, &parked).await?;
@@ -125,14 +133,13 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         });
     }
     // With several lanes everybody goes through the line: it is there that a device is counted across lanes.
-    let epochs = sale.lane_refs().map(|at| at.epoch).collect();
-    let open = Some((epochs, last_stamp));
-    if waiting == 0 && sale.lanes.len() == 1 && steps.opened != open {
-        steps.is_shut = false;
+    let open = Gate::Open(sale.lane_refs().map(|at| at.epoch).collect(), last_stamp);
+    if waiting == 0 && sale.lanes.len() == 1 && steps.gate != open {
+        steps.gate = Gate::Unknown;
         for at in sale.lane_refs() {
             app.stock.open_gate(at, last_stamp).await?;
         }
-        steps.opened = open;
+        steps.gate = open;
     }
     Ok(STEP)
 }
