@@ -177,6 +177,7 @@ impl Server {
             storefront = Some(listener.local_addr()?);
             tasks.extend(threads.spawn(gateway::serve_storefront(
                 app.clone(),
+                address,
                 listener.into_std()?,
                 config.web_dir.clone(),
             )));

@@ -20,11 +20,16 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get_service,
+    routing::{get, get_service},
 };
 use flashsale_protocol::{Code, MAX_FRAME_BYTES};
 pub use listen::bind;
-use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tower::ServiceBuilder;
 use tower_http::{
@@ -233,9 +238,10 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gatew
     listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 
-/// Development: the page of a shop that embeds the widget, on an origin of its own.
-pub async fn serve_storefront(app: Arc<App>, listener: TcpListener, web_dir: PathBuf) {
+/// Development: the page of a shop that embeds the widget, on an origin of its own. It asks where this platform is.
+pub async fn serve_storefront(app: Arc<App>, platform: SocketAddr, listener: TcpListener, web_dir: PathBuf) {
     let router = Router::new()
+        .route_service("/platform", get(async move || format!("http://{platform}")))
         .route_service("/", ServeFile::new(web_dir.join("storefront.html")))
         .nest_service("/assets", ServeDir::new(web_dir.join("assets")));
     listen::run(router, listener, &app.limits, app.draining.clone()).await;

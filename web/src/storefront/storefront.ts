@@ -1,6 +1,6 @@
 /**
  * Puts the two lines of HTML into the example storefront. On a real site they stand in the page as they are; here the
- * platform's address and the sale come from `?api=…&sale=…`, by default port 8080 of this host and its next sale.
+ * platform's address and the sale come from `?api=…&sale=…`, by default the server that this page comes with, and its next sale.
  */
 
 interface Listed {
@@ -10,11 +10,15 @@ interface Listed {
 }
 
 const query = new URLSearchParams(location.search);
-const api = (query.get("api") ?? `${location.protocol}//${location.hostname}:8080`).replace(/\/$/, "");
 const place = document.querySelector("#buy");
 const code = document.querySelector("#code");
 
-async function nextSale(): Promise<string | null> {
+async function platform(): Promise<string> {
+  const address = query.get("api") ?? (await (await fetch("/platform")).text());
+  return address.replace(/\/$/, "");
+}
+
+async function nextSale(api: string): Promise<string | null> {
   const answer = await fetch(`${api}/flash-sales`);
   const { sales } = (await answer.json()) as { sales: Listed[] };
   const rank = ["live", "waiting", "scheduled", "paused"];
@@ -23,12 +27,12 @@ async function nextSale(): Promise<string | null> {
   return open[0]?.sale_id ?? null;
 }
 
-async function embed(): Promise<void> {
-  const sale = query.get("sale") ?? (await nextSale().catch(() => null));
-  if (!sale || !place || !code) {
-    if (place) place.textContent = "There is no sale at the moment.";
-    return;
-  }
+/** What the page says instead of the widget; null: the widget is there. */
+async function embed(): Promise<string | null> {
+  const api = await platform();
+  const sale = query.get("sale") ?? (await nextSale(api));
+  if (!sale) return "There is no sale at the moment.";
+  if (!place || !code) return null;
   code.textContent = `<script type="module" src="${api}/widget.js"></script>\n<flash-sale sale="${sale}"></flash-sale>`;
   const script = document.createElement("script");
   script.type = "module";
@@ -36,8 +40,10 @@ async function embed(): Promise<void> {
   const element = document.createElement("flash-sale");
   element.setAttribute("sale", sale);
   place.replaceChildren(script, element);
+  return null;
 }
 
-void embed();
+const excuse = await embed().catch(() => "The sale cannot be reached at the moment. Please reload the page.");
+if (excuse && place) place.textContent = excuse;
 
 export {};
