@@ -721,6 +721,18 @@ async fn a_draw_without_entries_ends_and_one_with_several_lanes_gives_out_every_
     for client in &mut clients {
         assert_eq!(admitted(client).await.reason, Some(Reason::Drawn));
     }
+
+    // More than any lane has by itself.
+    let sale = world
+        .sale(json!({
+            "allocation": "draw", "total_stock": 2, "lanes": 2, "per_shopper_limit": 2, "claim_ms": 60_000,
+        }))
+        .await;
+    let mut client = world.shopper("both").await;
+    client.watch(sale).await;
+    enter(&mut client, sale, 2).await.expect("enters");
+    act(&world, sale, "end", json!({})).await;
+    assert_eq!(admitted(&mut client).await.quantity, 2);
     world.server.stop().await;
 }
 

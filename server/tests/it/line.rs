@@ -903,14 +903,14 @@ async fn whoever_a_dead_gateway_has_left_behind_is_parked_at_their_turn_and_thos
     let stock = &world.server.app.stock;
     let mut here = world.shopper("here").await;
     here.watch(sale).await;
-    // Both had joined through a gateway that died six seconds ago; one of them has a socket at another one by now.
+    // Both joined through a gateway that died, after its last beat six seconds ago; one of them has a socket at another one by now.
     let now = stock.now().await.expect("Redis");
     for (n, who) in ["gone", "here"].into_iter().enumerate() {
         let item = Join {
             shopper: who.parse().expect("an id"),
             device: format!("device-of-{who}").parse().expect("an id"),
             quantity: 1,
-            old_place: Some((now - 10_000) * 1000 + n as u64),
+            old_place: Some((now - 4_000) * 1000 + n as u64),
             opening_place: None,
             line: LineName::Queue,
         };
