@@ -272,7 +272,7 @@ fn watch_figures(watch: &Value) -> Vec<Figure> {
         figures.push(Figure::new(name, ratio, "×", Target::AtMost(1.1)));
     }
     for (what, key) in [
-        ("CPU per frame", "us_per_frame"),
+        ("CPU per frame", "marginal_us_per_frame"),
         ("CPU per arrival", "connect_cpu_us"),
         ("user memory per shopper", "rss_bytes_per_socket"),
     ] {

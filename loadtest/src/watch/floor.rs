@@ -34,6 +34,8 @@ pub struct Options {
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Kind {
     Floor,
+    /// The floor with frames as short as binary ones could be: what the bytes themselves cost.
+    Short,
     Axum,
 }
 
@@ -42,13 +44,19 @@ pub async fn run(options: Options) -> Result<bool> {
     println!("ready http://{}", listener.local_addr()?);
     let every = Duration::from_secs_f64(1.0 / options.rate);
     match options.kind {
-        Kind::Floor => tokio::task::block_in_place(|| floor(&listener, every)),
+        Kind::Floor => tokio::task::block_in_place(|| floor(&listener, every, tick_of)),
+        Kind::Short => tokio::task::block_in_place(|| floor(&listener, every, short)),
         Kind::Axum => axum_broadcast(listener, every).await,
     }
 }
 
+/// As many bytes as the numbers of a change need by themselves.
+fn short(seq: u64) -> String {
+    format!(r#"{{"seq":{seq},"packed":"0123456789"}}"#)
+}
+
 /// Accepts, shakes hands, and writes each tick to every socket in turn. Ends with its parent.
-fn floor(listener: &TcpListener, every: Duration) -> Result<bool> {
+fn floor(listener: &TcpListener, every: Duration, tick: fn(u64) -> String) -> Result<bool> {
     listener.set_nonblocking(true)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, u64::MAX))?;
@@ -92,7 +100,7 @@ fn floor(listener: &TcpListener, every: Duration) -> Result<bool> {
         }
         if Instant::now() >= due {
             due += every;
-            let frame = crate::watch::framed(&tick_of(now_us()));
+            let frame = crate::watch::framed(&tick(now_us()));
             for index in &upgraded {
                 if let Some(stream) = &mut sockets[*index] {
                     // One that is full misses this one.

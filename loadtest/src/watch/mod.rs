@@ -39,6 +39,8 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// Memory per shopper is the difference that so many make in a process that has served some already.
 const WARM_SOCKETS: usize = 2_000;
 const WEIGHED_SOCKETS: usize = 15_500;
+/// Somebody must watch for ticks to come.
+const ALONE: usize = 1;
 /// A process that has served so many has the buffers that the first of them need.
 const FIRST_SOCKETS: usize = 500;
 /// Numbers of ticks above this are times in µs since 1970.
@@ -87,6 +89,8 @@ struct Measured {
     connect_cpu_us: f64,
     weight: Weight,
     us_per_frame: f64,
+    /// The same without what the process needs for itself, where that was measured.
+    marginal_us_per_frame: Option<f64>,
     frames: u64,
     expected: u64,
     bytes_per_socket_s: f64,
@@ -183,7 +187,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
         join: false,
         ..entering
     };
-    for kind in ["floor", "axum"] {
+    for kind in ["floor", "short", "axum"] {
         // Its memory does not depend on the rate: one that does not disturb.
         let quiet = RemoteEnd::start(plain_server(kind, 0.1)?, Some(SERVER_CORE)).await?;
         let weight = weigh(quiet, entering).await?;
@@ -221,8 +225,10 @@ async fn grow(
     let servers = [RemoteEnd::start(gateway(target).await?, Some(SERVER_CORE)).await?];
     let mut crowd = Crowd::default();
     let mut there = 0;
+    // What the process needs for itself, in µs of CPU for as long as one measurement takes.
+    let mut own_us = 0.0;
     let sizes = options.sizes.iter().copied().filter(|size| *size > FIRST_SOCKETS);
-    for size in std::iter::once(FIRST_SOCKETS).chain(sizes) {
+    for size in [ALONE, FIRST_SOCKETS].into_iter().chain(sizes) {
         let (user, kernel) = (rss_of_all(&servers)?, kernel_bytes()?);
         let more = size - there;
         let mut entered = crowd.enter(more, &servers, entering).await?;
@@ -236,9 +242,12 @@ async fn grow(
         // Connects a second are those of this step.
         entered.connect_s *= size as f64 / more as f64;
         entered.open += there;
-        let one = one(&mut crowd, GROWING, rate, options, &servers, &entered, weight).await?;
+        let mut one = one(&mut crowd, GROWING, rate, options, &servers, &entered, weight).await?;
         drop(ticks);
-        if there > 0 {
+        if size == ALONE {
+            own_us = one.us_per_frame * one.frames as f64;
+        } else if size > FIRST_SOCKETS {
+            one.marginal_us_per_frame = Some(one.us_per_frame - own_us / one.frames.max(1) as f64);
             measured.push(one);
         }
         there = size;
@@ -342,6 +351,7 @@ async fn one(
         connect_cpu_us: entered.cpu_us,
         weight,
         us_per_frame: window.server_cpu.as_micros() as f64 / frames.max(1) as f64,
+        marginal_us_per_frame: None,
         frames,
         expected: (seconds * rate * open) as u64,
         bytes_per_socket_s: window.sum(|report| report.bytes) as f64 / open / seconds,
@@ -421,7 +431,7 @@ fn report(options: &Options, measured: &[Measured]) -> Value {
                 "server": one.kind, "rate": one.rate, "sockets": one.open, "lost": one.lost,
                 "connects_per_s": one.open as f64 / one.connect_s, "connect_cpu_us": one.connect_cpu_us,
                 "rss_bytes_per_socket": one.weight.user, "kernel_bytes_per_socket": one.weight.kernel,
-                "us_per_frame": one.us_per_frame, "floor_us_per_frame": floor(one.rate),
+                "us_per_frame": one.us_per_frame, "marginal_us_per_frame": one.marginal_us_per_frame, "floor_us_per_frame": floor(one.rate),
                 "of_floor": floor(one.rate).map(|floor| one.us_per_frame / floor),
                 "frames": one.frames, "ticks_skipped": one.expected.saturating_sub(one.frames),
                 "wire_bytes_per_socket_s": one.bytes_per_socket_s, "personal_frames": one.personal,
