@@ -442,6 +442,25 @@ mod tests {
     }
 
     #[test]
+    fn a_newcomer_in_the_middle_of_a_round_takes_nobody_s_place_in_it() {
+        let mut channel = channel();
+        let mut sockets: Vec<_> = (0..5).map(|_| narrow()).collect();
+        for (key, (ours, _)) in sockets[..4].iter().enumerate() {
+            channel.add(key as u32, Some(ours.as_raw_fd()), false);
+        }
+        channel.take(tick(1, "live", 1), Instant::now());
+        // From the second one on: the first one is the last of this round, behind whoever comes meanwhile.
+        assert_eq!(channel.pass(2).sent, 2);
+        channel.add(4, Some(sockets[4].0.as_raw_fd()), false);
+        assert_eq!(channel.pass(100).sent, 3);
+        for (_, theirs) in &mut sockets {
+            let mut bytes = Vec::new();
+            read(theirs, 1_000, &mut bytes);
+            assert_eq!(numbers(&bytes), [1]);
+        }
+    }
+
+    #[test]
     fn nobody_is_passed_over_when_another_leaves_or_comes_in_the_middle_of_a_round() {
         let mut channel = channel();
         let mut sockets: Vec<_> = (0..5).map(|_| narrow()).collect();
