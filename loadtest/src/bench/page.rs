@@ -276,7 +276,7 @@ fn watch(watch: &Value) -> String {
         .collect();
     format!(
         "<h2>Watching</h2>\n<p>{} shoppers who are signed in, watch one sale and stand in its line, server on one core and \
-         shoppers on another; beside the gateway a bare loop that only writes (floor; short: frames of 50 bytes) and axum's own \
+         shoppers on another; beside the gateway a bare loop that only writes (floor; short: frames of 40 bytes) and axum's own \
          broadcast, which know nothing of shoppers.</p>\n",
         number(of(watch, "sockets"))
     ) + &plot("Server CPU per delivered tick", "µs", &bars, None)

@@ -50,9 +50,9 @@ pub async fn run(options: Options) -> Result<bool> {
     }
 }
 
-/// As many bytes as the numbers of a change need by themselves.
+/// About as many bytes as the numbers of a change need by themselves.
 fn short(seq: u64) -> String {
-    format!(r#"{{"seq":{seq},"packed":"0123456789"}}"#)
+    format!(r#"{{"type":"tick","seq":{seq}}}"#)
 }
 
 /// Accepts, shakes hands, and writes each tick to every socket in turn. Ends with its parent.
