@@ -20,7 +20,7 @@ const CROWD_STOCK: i64 = 60;
 /// Joins under way at once.
 const CROWD_AT_ONCE: usize = 200;
 
-/// Makes what is missing: the one that opens soon is made anew when the last one is over or sold out.
+/// Makes what is missing, and the one that opens soon anew with each start.
 pub async fn create(app: &App) -> anyhow::Result<()> {
     let now = clock::now();
     let existing = app.store.list_sales(Some(MERCHANT)).await?;
