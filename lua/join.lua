@@ -41,7 +41,8 @@ local places = { queue = scores(queue, shoppers), priority = scores(priority, sh
 local called = scores(admitting, shoppers)
 local owners = redis.call('HMGET', devices, unpack(marks))
 local journal_is_full = is_journal_full(journal)
-local length = { queue = redis.call('ZCARD', queue), priority = redis.call('ZCARD', priority) }
+local ahead = being_called(admitting, wants)
+local length = { queue = ahead.queue + redis.call('ZCARD', queue), priority = ahead.priority + redis.call('ZCARD', priority) }
 local joined, owner_now, wants_now = {}, {}, {}
 local new_places, new_devices, new_wants, lines = { queue = {}, priority = {} }, {}, {}, {}
 
@@ -77,7 +78,7 @@ local function join(i, shopper, device, mark, quantity, old_place, opening_place
       return joined[shopper]
     end
     local rank = redis.call('ZRANK', standing == 'queue' and queue or priority, shopper)
-    return string.format('ok %d %d %s 0', rank + 1, tonumber(places[standing][i]), standing)
+    return string.format('ok %d %d %s 0', ahead[standing] + rank + 1, tonumber(places[standing][i]), standing)
   end
   if now < room_opens_at then
     return 'room_closed ' .. whole(room_opens_at)

@@ -13,6 +13,7 @@ local answers = { whole(now_ms()), (counts[1] or '0') .. ' ' .. (counts[2] or '0
 local places = { queue = scores(queue, ARGV), priority = scores(priority, ARGV) }
 local called = scores(admitting, ARGV)
 local wanted = redis.call('HMGET', wants, unpack(ARGV))
+local ahead = being_called(admitting, wants)
 for i, shopper in ipairs(ARGV) do
   local quantity = read_want(wanted[i])
   local line = (places.queue[i] and 'queue') or (places.priority[i] and 'priority')
@@ -20,7 +21,8 @@ for i, shopper in ipairs(ARGV) do
     answers[#answers + 1] = 'admitting 0 ' .. whole(quantity)
   elseif line then
     local rank = redis.call('ZRANK', line == 'queue' and queue or priority, shopper)
-    answers[#answers + 1] = string.format('waiting %d %d %d %s', rank + 1, quantity, tonumber(places[line][i]), line)
+    answers[#answers + 1] = string.format('waiting %d %d %d %s', ahead[line] + rank + 1, quantity,
+      tonumber(places[line][i]), line)
   else
     answers[#answers + 1] = 'none'
   end

@@ -23,6 +23,21 @@ local function scores(key, names)
   return redis.call('ZMSCORE', key, unpack(names))
 end
 
+-- How many of each line are being called. They are ahead of all who wait there until they are counted as admitted: without
+-- them everybody would stand too far in front for that moment.
+local function being_called(admitting, wants)
+  local count = { queue = 0, priority = 0 }
+  local names = redis.call('ZRANGE', admitting, 0, -1)
+  if #names > 0 then
+    for _, want in ipairs(redis.call('HMGET', wants, unpack(names))) do
+      local _, priority = read_want(want)
+      local line = priority and 'priority' or 'queue'
+      count[line] = count[line] + 1
+    end
+  end
+  return count
+end
+
 -- What Postgres is told of entries, a line each; a worker takes it away every second. Full, nobody new may join: what was not
 -- noted would be missing in the history, and in a draw of what is left. Ends are noted always: they are no more than joins.
 local JOURNAL_MOST = 1000000

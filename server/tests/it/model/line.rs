@@ -179,14 +179,20 @@ impl Line {
         }
     }
 
-    /// The line, the place and the rank of somebody who waits.
+    /// How many of a line are being called: they are ahead of all who wait in it.
+    fn being_called(&self, name: LineName) -> u64 {
+        let called = self.admitting.keys();
+        called.filter(|who| self.line_of(who) == name).count() as u64
+    }
+
+    /// The line, the place and the position of somebody who waits.
     fn waits(&self, shopper: &str) -> Option<(LineName, u64, u64)> {
         [LineName::Queue, LineName::Priority]
             .into_iter()
             .find_map(|name| {
                 let mut line = self.line(name).iter().enumerate();
                 let (rank, (place, _)) = line.find(|(_, (_, who))| who == shopper)?;
-                Some((name, *place, rank as u64 + 1))
+                Some((name, *place, self.being_called(name) + rank as u64 + 1))
             })
     }
 
@@ -296,7 +302,7 @@ impl Line {
             self.wants.insert(shopper, want);
         }
         Joined::Waiting {
-            position: self.line(line).len() as u64,
+            position: self.being_called(line) + self.line(line).len() as u64,
             place,
             line,
             stamp,
