@@ -21,7 +21,8 @@ const COLUMNS: &str = "queue_id,user_id,device_id,quantity,place,priority,joined
 
 /// Every entry of a sale's line, as CSV.
 ///
-/// In the order of joining. A second behind the line itself. It is sent as it is read, however long it is.
+/// In the order of joining. A second behind the line itself. It is sent as it is read, however long it is. Before a sale that
+/// opens in shuffled order has started, nobody's place is in it.
 #[utoipa::path(
     get,
     path = "/admin/sales/{sale_id}/entries.csv",
@@ -36,7 +37,9 @@ pub async fn export(
     operator: Operator,
     SalePath(id): SalePath,
 ) -> Result<Response, Problem> {
-    operator.sale(&app, id).await?;
+    let sale = operator.sale(&app, id).await?;
+    // Whoever saw them could enter under many names, and keep the best ones.
+    let is_secret = sale.hides_places_at(app.stock.clock().await?);
     // The first page before the headers, so that a failure is still told as one.
     let first = app.store.entries_page(id, "").await?;
     let pages = stream::unfold(Some((first, true)), move |page| {
@@ -44,7 +47,7 @@ pub async fn export(
         async move {
             let (rows, is_first) = page?;
             let mut text = String::from(if is_first { COLUMNS } else { "" });
-            rows.iter().for_each(|row| line(&mut text, row));
+            rows.iter().for_each(|row| line(&mut text, row, is_secret));
             let next = match rows.last() {
                 Some(last) if rows.len() as i64 == PAGE => {
                     match app.store.entries_page(id, &last.queue_id).await {
@@ -70,7 +73,7 @@ pub async fn export(
 
 /// Names of shoppers and devices have neither commas nor quotes, but may begin as a formula does; a spreadsheet must not
 /// compute them.
-fn line(text: &mut String, row: &EntryRow) {
+fn line(text: &mut String, row: &EntryRow, is_place_secret: bool) {
     use std::fmt::Write;
     let plain = |name: &str| {
         if name.starts_with(['=', '+', '-', '@']) {
@@ -78,6 +81,11 @@ fn line(text: &mut String, row: &EntryRow) {
         } else {
             name.to_owned()
         }
+    };
+    let place = if is_place_secret {
+        String::new()
+    } else {
+        row.place.to_string()
     };
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
     let _ = writeln!(
@@ -87,7 +95,7 @@ fn line(text: &mut String, row: &EntryRow) {
         plain(&row.user_id),
         plain(&row.device_id),
         row.quantity,
-        row.place,
+        place,
         row.priority,
         time(row.joined_at),
         row.status,

@@ -137,6 +137,22 @@ async fn a_shuffled_opening_shows_no_place_before_the_start_and_the_published_or
         (&json!(0), &Value::Null),
         "{rest}"
     );
+    let boss = world.token("boss", Role::Admin);
+    let path = format!("/admin/sales/{sale}/entries.csv");
+    let rows = until(async || {
+        let export = reqwest::Client::new()
+            .get(world.url(&path))
+            .bearer_auth(&boss)
+            .send()
+            .await;
+        let text = export.expect("an answer").text().await.expect("a text");
+        let rows: Vec<String> = text.lines().skip(1).map(str::to_owned).collect();
+        (rows.len() == PEOPLE).then_some(rows)
+    })
+    .await;
+    for row in rows {
+        assert_eq!(row.split(',').nth(4), Some(""), "no place in the export: {row}");
+    }
     let here = again
         .until(tick_where(|tick| {
             tick.phase == Phase::Waiting && tick.waiting == PEOPLE as u64
