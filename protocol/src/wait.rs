@@ -57,8 +57,8 @@ pub fn of(entry: &Entry, tick: &Tick) -> Option<Wait> {
 }
 
 /// The chance that the units that come are enough for everybody ahead and for this shopper. Units in carts come back with
-/// the measured share of holds that lapse; everybody ahead takes the measured number of units. Both are sums of many small
-/// chances, hence nearly normal.
+/// the measured share of holds that lapse; everybody ahead takes the measured number of units, and gives back that share of
+/// them. Both are sums of many small chances, hence nearly normal.
 fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     if matches!(tick.phase, Phase::Ended | Phase::Cancelled) {
         return 0.0;
@@ -73,11 +73,13 @@ fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     let take = tick.take.max(0.0);
     let lapse = tick.lapse.clamp(0.0, 1.0);
     let in_carts = (tick.held + tick.ordering + tick.unpaid) as f64;
-    let unclaimed = (1.0 - take).clamp(0.0, 1.0);
-    let units = tick.available as f64 + in_carts * lapse + tick.claimed as f64 * unclaimed;
-    let wanted = (ahead + first) * take + 1.0;
+    // What a turn takes for good.
+    let keep = take * (1.0 - lapse);
+    let given_back = (1.0 - keep).clamp(0.0, 1.0);
+    let units = tick.available as f64 + in_carts * lapse + tick.claimed as f64 * given_back;
+    let wanted = (ahead + first) * keep + 1.0;
     let turns = ahead + first + tick.claimed as f64;
-    let variance = in_carts * lapse * (1.0 - lapse) + turns * take.min(1.0) * unclaimed;
+    let variance = in_carts * lapse * (1.0 - lapse) + turns * keep.min(1.0) * given_back;
     // Half a unit: units are whole.
     let surplus = units - wanted + 0.5;
     if variance < 1e-9 {
@@ -160,12 +162,25 @@ mod tests {
 
     #[test]
     fn as_many_units_as_people_ahead_is_one_too_few() {
-        assert_eq!(chance_at(100, &tick()), 1.0, "the last unit is mine");
+        let all_are_kept = Tick { lapse: 0.0, ..tick() };
+        assert_eq!(chance_at(100, &all_are_kept), 1.0, "the last unit is mine");
         assert_eq!(
-            chance_at(101, &tick()),
+            chance_at(101, &all_are_kept),
             0.0,
             "the one behind gets none while everybody takes one"
         );
+    }
+
+    #[test]
+    fn what_those_ahead_will_give_back_counts_for_whoever_is_behind() {
+        let few = Tick {
+            available: 5,
+            ..tick()
+        };
+        // That one of five lapses, each with a chance of 0.1: 0.41.
+        let sixth = chance_at(6, &few);
+        assert!((0.3..0.6).contains(&sixth), "{sixth}");
+        assert!(chance_at(9, &few) < UNLIKELY);
     }
 
     #[test]

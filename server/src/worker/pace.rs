@@ -2,7 +2,7 @@
 //! for the times that it is given.
 
 use crate::stock::{Counters, TickNumber};
-use flashsale_protocol::{Phase, Reason, Tick};
+use flashsale_protocol::{Outlook, Phase, Reason, Tick};
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -96,7 +96,10 @@ impl Measured {
         let is_cut = cut_at.is_some_and(|at| tick.now.saturating_sub(at) < CUT_NAMED_MS);
         tick.slowed = match tick.phase {
             Phase::Paused => Some(Reason::SalePaused),
-            Phase::Live if tick.waiting > 0 && tick.available == 0 => Some(Reason::StockLow),
+            // When all is paid for, nothing comes back any more.
+            Phase::Live if tick.waiting > 0 && tick.outlook() == Outlook::MayComeBack => {
+                Some(Reason::StockLow)
+            }
             Phase::Live if is_cut => Some(Reason::InflowCut),
             _ => None,
         };

@@ -180,10 +180,17 @@ function chance(view: View): string {
     case "possible":
       return "It depends on units that others have in their carts.";
     case "slim":
-      return `You will probably not get one: more people are ahead of you than there are units left (${formatCount((view.stock?.free ?? 0) + (view.stock?.in_carts ?? 0))}).`;
+      return `You will probably not get one: ${slim(view.line.position, view)}`;
     default:
       return "";
   }
+}
+
+function slim(position: number, view: View): string {
+  const left = (view.stock?.free ?? 0) + (view.stock?.in_carts ?? 0);
+  return position > left
+    ? `more people are ahead of you than there are units left (${formatCount(left)}).`
+    : "the units left are in other people's carts, and few come back.";
 }
 
 function people(count: number): string {
