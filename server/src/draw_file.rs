@@ -38,12 +38,21 @@ pub fn check(path: &Path, noted: &Noted) -> anyhow::Result<Checked> {
     let file = File::open(path).with_context(|| format!("{}", path.display()))?;
     let mut lines = BufReader::with_capacity(READ_BYTES, file);
     let first = line(&mut lines)?.context("the file is empty")?;
-    if let Ok(draw) = serde_json::from_str::<Draw>(&first) {
-        if let Some(other) = differs(&draw, noted) {
-            return Ok(other);
+    match serde_json::from_str::<Draw>(&first) {
+        Ok(draw) => {
+            if let Some(other) = differs(&draw, noted) {
+                return Ok(other);
+            }
+            let verdict = check_entries(&draw, lines)?;
+            return Ok(Checked::Draw(Box::new(draw), verdict));
         }
-        let verdict = check_entries(&draw, lines)?;
-        return Ok(Checked::Draw(Box::new(draw), verdict));
+        // A proof has its draw inside.
+        Err(error) => {
+            let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&first);
+            if object.is_ok_and(|object| object.contains_key("format") && !object.contains_key("draw")) {
+                bail!("the draw in the first line cannot be read: {error}");
+            }
+        }
     }
     let mut rest = String::new();
     (&mut lines).take(MAX_BYTES).read_to_string(&mut rest)?;

@@ -210,6 +210,10 @@ fn what_is_no_draw_is_refused_with_its_reason() {
         ("", "empty"),
         ("hello\n", "neither"),
         ("{\"a\":1}\n", "neither"),
+        (
+            "{\"format\":\"x\",\"seed\":\"AB\"}\n",
+            "the draw in the first line",
+        ),
         (&"x".repeat(70_000), "longer"),
     ] {
         let (right, text) = rust(&[], &drawn.write_text(content));
