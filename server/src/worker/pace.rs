@@ -334,13 +334,18 @@ mod tests {
     #[test]
     fn a_pause_and_an_empty_shelf_have_their_reasons() {
         let mut measured = Measured::default();
-        for (phase, available, reason) in [
-            (Phase::Paused, 5, Some(Reason::SalePaused)),
-            (Phase::Live, 0, Some(Reason::StockLow)),
-            (Phase::Live, 5, None),
-            (Phase::Waiting, 0, None),
+        for (phase, available, held, reason) in [
+            (Phase::Paused, 5, 0, Some(Reason::SalePaused)),
+            (Phase::Live, 0, 1, Some(Reason::StockLow)),
+            // Nothing comes back any more.
+            (Phase::Live, 0, 0, None),
+            (Phase::Live, 5, 0, None),
+            (Phase::Waiting, 0, 0, None),
         ] {
-            let mut tick = tick(phase, available);
+            let mut tick = Tick {
+                held,
+                ..tick(phase, available)
+            };
             let number = number(0, Turns::default());
             measured.write(
                 &mut tick,
