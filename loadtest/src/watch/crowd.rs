@@ -111,10 +111,8 @@ pub struct Crowd {
 pub struct Entered {
     pub open: usize,
     pub connect_s: f64,
-    /// CPU of the servers per shopper, with that of the ticks meanwhile.
+    /// CPU of the servers per shopper.
     pub cpu_us: f64,
-    /// Ticks that came meanwhile, to whoever was there by then, per shopper who came.
-    pub ticks: f64,
 }
 
 /// What all clients and servers did in the same stretch of time.
@@ -148,8 +146,6 @@ impl Crowd {
         servers: &[RemoteEnd],
         entering: Entering<'_>,
     ) -> Result<Entered> {
-        // Those who are there already count from here on, as those who come do.
-        self.say("begin").await?;
         let (cpu, began) = (cpu_of_all(servers)?, Instant::now());
         let processes = sockets.div_ceil(SOCKETS_A_PROCESS);
         let (mut reports, mut under_way) = (Vec::new(), VecDeque::new());
@@ -170,14 +166,10 @@ impl Crowd {
         for client in under_way {
             reports.push(self.answer_of(client).await?);
         }
-        let (connect_s, cpu) = (began.elapsed().as_secs_f64(), cpu_of_all(servers)? - cpu);
-        self.say("end").await?;
-        let ticks: u64 = self.answers().await?.iter().map(|report| report.frames).sum();
         Ok(Entered {
             open: reports.iter().map(|report| report.open).sum(),
-            connect_s,
-            cpu_us: cpu.as_micros() as f64 / sockets as f64,
-            ticks: ticks as f64 / sockets as f64,
+            connect_s: began.elapsed().as_secs_f64(),
+            cpu_us: (cpu_of_all(servers)? - cpu).as_micros() as f64 / sockets as f64,
         })
     }
 

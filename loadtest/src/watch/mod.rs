@@ -87,8 +87,6 @@ struct Measured {
     lost: usize,
     connect_s: f64,
     connect_cpu_us: f64,
-    /// Ticks that were delivered per arrival while people came: they are in its CPU.
-    connect_ticks: f64,
     weight: Weight,
     us_per_frame: f64,
     /// The same without what the process needs for itself, where that was measured.
@@ -351,7 +349,6 @@ async fn one(
         lost: window.sum(|report| report.lost),
         connect_s: entered.connect_s,
         connect_cpu_us: entered.cpu_us,
-        connect_ticks: entered.ticks,
         weight,
         us_per_frame: window.server_cpu.as_micros() as f64 / frames.max(1) as f64,
         marginal_us_per_frame: None,
@@ -426,12 +423,6 @@ fn report(options: &Options, measured: &[Measured]) -> Value {
             .find(|one| one.kind == "floor" && one.rate == rate);
         floor.map(|floor| floor.us_per_frame)
     };
-    // While people come there are as many ticks a second as there ever are.
-    let tick_us = measured.first().map_or(0.0, |one| one.us_per_frame);
-    let arrival = |one: &Measured| {
-        let is_ours = ["gateway", BESIDE_BAD, GROWING].contains(&one.kind);
-        is_ours.then_some(one.connect_cpu_us - one.connect_ticks * tick_us)
-    };
     let rows: Vec<Value> = measured
         .iter()
         .map(|one| {
@@ -439,7 +430,6 @@ fn report(options: &Options, measured: &[Measured]) -> Value {
             json!({
                 "server": one.kind, "rate": one.rate, "sockets": one.open, "lost": one.lost,
                 "connects_per_s": one.open as f64 / one.connect_s, "connect_cpu_us": one.connect_cpu_us,
-                "connect_ticks": one.connect_ticks, "arrival_cpu_us": arrival(one),
                 "rss_bytes_per_socket": one.weight.user, "kernel_bytes_per_socket": one.weight.kernel,
                 "us_per_frame": one.us_per_frame, "marginal_us_per_frame": one.marginal_us_per_frame, "floor_us_per_frame": floor(one.rate),
                 "of_floor": floor(one.rate).map(|floor| one.us_per_frame / floor),
