@@ -8,6 +8,7 @@
 Written from docs/draw.md, not from the server's code: two programs by the same description have to agree.
 """
 
+import bisect
 import hashlib
 import hmac
 import json
@@ -15,7 +16,7 @@ import sys
 
 FORMAT = "flashsale draw 1"
 LN_2 = 0x2C5C85FDF473DE6A  # ln 2 * 2^62, rounded down
-MAX_WEIGHT, MAX_QUANTITY, MAX_NAME, MAX_BEACON = 1000, 100, 64, 1024
+MAX_WEIGHT, MAX_QUANTITY, MAX_NAME, MAX_BEACON, MAX_PROOF = 1000, 100, 64, 1024, 65536
 
 
 class Wrong(Exception):
@@ -24,6 +25,39 @@ class Wrong(Exception):
 
 def sha256(data):
     return hashlib.sha256(data).digest()
+
+
+def read_json(text):
+    """One object, in which no field stands twice."""
+
+    def once(pairs):
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise ValueError("a field stands there twice")
+        return dict(pairs)
+
+    head = json.loads(text, object_pairs_hook=once)
+    if not isinstance(head, dict):
+        raise ValueError("it is no object")
+    return head
+
+
+def field(of, name, kind, digits=None):
+    """A field of this kind; a text of so many hex digits in lower case, where a number of them is named."""
+    value = of.get(name)
+    fits = type(value) is kind and (kind is not int or value >= 0)
+    if digits and fits:
+        fits = len(value) == digits and not set(value) - set("0123456789abcdef")
+    if not fits:
+        what = f"{digits} hex digits in lower case" if digits else {str: "a text", int: "a number from 0", bool: "true or false", list: "a list", dict: "an object"}[kind]
+        raise Wrong(f"{name}: {value!r} is not {what}")
+    return value
+
+
+def rank(of, name):
+    """Key and name of an entry, or None where the field is not there."""
+    if of.get(name) is None:
+        return None
+    return field(field(of, name, dict), "key", str, 26), field(of[name], "entry", str)
 
 
 def leaf(line):
@@ -115,8 +149,13 @@ def published(draw):
     for part in ("root", "count", "units", "seed", "winners"):
         if draw.get(part) is None:
             raise Wrong(f"{part}: not published yet; the draw is not over")
+        field(draw, part, *((str, 64) if part in ("root", "seed") else (int,)))
+    field(draw, "sale", str)
+    for part in ("awaits", "beacon"):
+        if draw.get(part) is not None:
+            field(draw, part, str)
     seed, beacon = bytes.fromhex(draw["seed"]), draw.get("beacon")
-    if sha256(seed).hex() != draw["commitment"]:
+    if sha256(seed).hex() != field(draw, "commitment", str, 64):
         raise Wrong(f"seed: SHA-256(seed) is {sha256(seed).hex()}, but {draw['commitment']} was committed to")
     if (beacon is None) != (draw.get("awaits") is None):
         raise Wrong("beacon: a draw that awaits one has its value, and no other draw has")
@@ -127,7 +166,7 @@ def published(draw):
 
 def parse(line, number):
     parts = line.split(b" ")
-    if len(parts) != 3 or any(not p.isdigit() or str(int(p)).encode() != p for p in parts[1:]):
+    if len(parts) != 3 or any(not 0 < len(p) <= 10 or not p.isdigit() or str(int(p)).encode() != p for p in parts[1:]):
         raise Wrong(f'line: line {number} is not "name weight quantity"')
     name, weight, quantity = parts[0], int(parts[1]), int(parts[2])
     check_entry(name, weight, quantity)
@@ -165,34 +204,45 @@ def check_draw(draw, lines):
             break
         winners.append((name.decode(), min(quantity, left), f"{number:026x}"))
         left -= min(quantity, left)
-    cut_off = {"key": winners[-1][2], "entry": winners[-1][0]} if winners else None
-    if cut_off != draw.get("cut_off"):
-        raise Wrong(f"cut_off: the last winner is {cut_off}, not {draw.get('cut_off')}")
+    cut_off = (winners[-1][2], winners[-1][0]) if winners else None
+    if cut_off != rank(draw, "cut_off"):
+        raise Wrong(f"cut_off: the last winner is {cut_off}, not {rank(draw, 'cut_off')}")
     if len(winners) != draw["winners"]:
         raise Wrong(f"winners: {len(winners)} have won, not {draw['winners']}")
+    last, called = rank(draw, "last_called"), 0
+    if last is not None:
+        at = (int(last[0], 16), last[1].encode())
+        called = bisect.bisect_right(keys, (*at, MAX_QUANTITY))
+        if called == 0 or keys[called - 1][:2] != at:
+            raise Wrong("last_called: there is no such entry")
+    if called != (field(draw, "called", int) if draw.get("called") is not None else 0):
+        raise Wrong(f"called: {called} stand up to the last one called, not {draw.get('called')}")
     return winners
 
 
 def check_proof(proof):
     """Whether one entry was in the draw, with this key, and has rightly won or not won."""
-    draw, entry = proof["draw"], proof["entry"]
+    draw, entry = field(proof, "draw", dict), field(proof, "entry", dict)
     seed = published(draw)
-    name, weight, quantity = entry["name"].encode(), entry["weight"], entry["quantity"]
+    name, weight, quantity = field(entry, "name", str).encode(), field(entry, "weight", int), field(entry, "quantity", int)
     check_entry(name, weight, quantity)
-    path = [bytes.fromhex(sibling) for sibling in proof["path"]]
-    root = climb(leaf(f"{entry['name']} {weight} {quantity}".encode()), proof["index"], draw["count"], path)
+    path = [bytes.fromhex(field({"path": sibling}, "path", str, 64)) for sibling in field(proof, "path", list)]
+    root = climb(leaf(f"{entry['name']} {weight} {quantity}".encode()), field(proof, "index", int), draw["count"], path)
     in_tree = root is not None and root.hex() == draw["root"]
     mine = f"{key(seed, name, weight):026x}"
-    if mine != proof["key"]:
+    if mine != field(proof, "key", str, 26):
         part = "key" if in_tree else "entry"
         raise Wrong(f"{part}: {entry['name']} has the key {mine}, not {proof['key']}")
     if not in_tree:
         raise Wrong(f"path: it leads to {root and root.hex()}, but the root is {draw['root']}")
-    last = draw.get("cut_off")
-    won = last is not None and (mine, entry["name"]) <= (last["key"], last["entry"])
-    if won != proof["won"]:
+    up_to = {part: rank(draw, part) for part in ("cut_off", "last_called")}
+    within = {part: last is not None and (mine, entry["name"]) <= last for part, last in up_to.items()}
+    won, called = within["cut_off"], within["last_called"]
+    if won != field(proof, "won", bool):
         raise Wrong(f"won: by its key {entry['name']} has {'won' if won else 'not won'}")
-    return won
+    if called != (field(proof, "called", bool) if "called" in proof else False):
+        raise Wrong(f"called: by its key {entry['name']} has {'been called' if called else 'not been called'}")
+    return "won" if won else "not-won called" if called else "not-won"
 
 
 def check_vectors(vectors):
@@ -213,6 +263,11 @@ def check_vectors(vectors):
         assert [list(winner) for winner in winners] == case["winners"], case
         if case["proof_of_the_third"]:
             check_proof(case["proof_of_the_third"])
+    for case in vectors["passed_on"]:
+        winners = check_draw(case["draw"], [line.encode() for line in case["entries"]])
+        outcomes = [check_proof(proof) for proof in case["proofs"]]
+        assert outcomes.count("won") == len(winners), case
+        assert len(winners) + outcomes.count("not-won called") == max(case["draw"]["called"], len(winners)), case
     return "ok vectors"
 
 
@@ -221,18 +276,28 @@ def main(arguments):
     files = [argument for argument in arguments if not argument.startswith("--")]
     if len(files) != 1 or set(arguments) - set(files) - {"--winners", "--vectors"}:
         sys.exit(__doc__)
-    with open(files[0], "rb") as file:
+    try:
+        file = open(files[0], "rb")
+    except OSError as error:
+        sys.exit(f"{files[0]}: {error.strerror}")
+    with file:
         if "--vectors" in arguments:
             return check_vectors(json.load(file))
-        first = file.readline()
+        first = file.readline(MAX_PROOF)
         try:
-            head = json.loads(first)
-        except ValueError:  # over several lines: a proof
-            head = json.loads(first + file.read())
+            try:
+                head = read_json(first)
+            except ValueError:  # over several lines: a proof
+                head = read_json(first + file.read(MAX_PROOF))
+        except (ValueError, RecursionError) as error:
+            raise Wrong(f"format: neither a draw's file nor a proof: {error}")
         if "path" in head:
-            return f"ok proof: {head['entry']['name']} has {'won' if check_proof(head) else 'not won'}"
+            outcome = check_proof(head)
+            return f"ok sale={head['draw']['sale']} entry={head['entry']['name']} {outcome}"
         winners = check_draw(head, file)
         lines = [f"ok sale={head['sale']} entries={head['count']} units={head['units']} winners={len(winners)}"]
+        if head.get("called") is not None:
+            lines[0] += f" called={head['called']}"
         if show:
             lines += [f"{name} {units} {number}" for name, units, number in winners]
         return "\n".join(lines)

@@ -22,11 +22,15 @@ pub struct Checked {
     pub part: Option<&'static str>,
     pub wrong: Option<String>,
     pub won: bool,
+    /// Whether its turn has come, by what the proof says.
+    pub called: bool,
     pub entry: Option<String>,
     pub key: Option<Key>,
     pub count: u64,
     pub units: u64,
     pub winners: u64,
+    /// How many have had their turn, by what the proof says: the winners, and those to whom units passed on.
+    pub turns: u64,
     /// Whether commitment and root are those that this page had heard before the draw.
     pub knew_commitment: bool,
     pub knew_root: bool,
@@ -85,11 +89,13 @@ fn checked(proof: Option<&Proof>, noted: Option<Noted>) -> Checked {
         part: None,
         wrong: None,
         won: proof.is_some_and(|proof| proof.won),
+        called: proof.is_some_and(|proof| proof.called),
         entry: proof.map(|proof| proof.entry.name.clone()),
         key: proof.map(|proof| proof.key),
         count: number(|draw| draw.count),
         units: number(|draw| draw.units),
         winners: number(|draw| draw.winners),
+        turns: number(|draw| draw.called),
         knew_commitment: noted.is_some(),
         knew_root: noted.is_some_and(|noted| noted.root.is_some()),
     }
@@ -129,6 +135,7 @@ mod tests {
             path: vec![other],
             key: rank.key,
             won: true,
+            called: false,
         }
     }
 

@@ -213,6 +213,7 @@ reasons! {
     SalePaused = "sale_paused", "tick slowed", "The sale is paused.";
     InflowCut = "inflow_cut", "tick slowed", "The shop lets fewer people in at a time.";
     StockLow = "stock_low", "tick slowed", "No unit is free: it goes on when one comes back from a cart.";
+    EndsFirst = "ends_first", "queue position", "The sale ends before this turn would come; what is left then goes by lot to all in line.";
     ByShopper = "by_shopper", "order cancelled", "The shopper has cancelled it.";
     Unpaid = "unpaid", "order cancelled", "It was not paid in time.";
     PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be had; nothing was charged.";

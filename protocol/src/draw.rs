@@ -362,7 +362,11 @@ impl Pick {
     }
 
     pub fn add(&mut self, drum: &Drum, entry: &Entry) {
-        let key = drum.key(&entry.name, entry.weight);
+        self.add_keyed(drum.key(&entry.name, entry.weight), entry);
+    }
+
+    /// The same, of an entry whose key is known.
+    pub fn add_keyed(&mut self, key: Key, entry: &Entry) {
         // Most entries of a large draw end here: nothing is copied for them.
         let full = self.wanted >= self.units;
         if full && self.best.peek().is_none_or(|(worst, _)| key > worst.key) {

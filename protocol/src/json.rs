@@ -28,8 +28,8 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         match (path.as_str(), error.into_inner()) {
-            (".", inner) => sentence(&inner.to_string()),
-            (path, inner) => sentence(&format!("{path}: {inner}")),
+            (".", inner) => sentence(&in_words(inner.to_string())),
+            (path, inner) => sentence(&in_words(format!("{path}: {inner}"))),
         }
     })
 }
@@ -45,6 +45,16 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
             .map(Object)
             .map_err(de::Error::custom)
     }
+}
+
+/// Whoever sends JSON need not know how this program calls its numbers.
+fn in_words(mut text: String) -> String {
+    for kind in ["u8", "u16", "u32", "u64", "usize", "i32", "i64"] {
+        if let Some(rest) = text.strip_suffix(&format!("expected {kind}")) {
+            text = format!("{rest}expected a whole number");
+        }
+    }
+    text
 }
 
 fn sentence(text: &str) -> String {

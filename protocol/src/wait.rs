@@ -33,30 +33,97 @@ pub fn of(entry: &Entry, tick: &Tick) -> Option<Wait> {
         return None;
     }
     let position = entry.position_at(tick);
-    let (slow, fast) = if entry.priority {
-        (tick.priority_pace, tick.priority_pace)
-    } else {
-        (tick.pace_low, tick.pace_high)
-    };
+    let (slow, fast) = paces(entry, tick);
     // Without a free unit the line stands, however fast it was.
     let moves = tick.phase == Phase::Live && tick.available > 0;
     let ms = |pace: f64| {
         let ms = position as f64 / pace * 1000.0;
-        (moves && pace > 0.0 && ms <= LONGEST_MS).then_some(ms as u64)
+        (moves && pace > 0.0 && ms <= LONGEST_MS.min(left_ms(tick))).then_some(ms as u64)
     };
     // A turn needs a unit: where those ahead may take all that are free, nobody can say when the next one comes.
     let free_for_all_ahead = (position - 1) as f64 * tick.take < tick.available as f64;
     let (soonest_ms, latest_ms) = (ms(fast), ms(slow).filter(|_| free_for_all_ahead));
+    let in_time = turn_in_time(entry, position, tick);
+    let chance = in_time * chance(entry, position, tick) + (1.0 - in_time) * chance_of_the_rest(tick);
     Some(Wait {
         position,
         soonest_ms,
         latest_ms,
-        chance: chance(entry, position, tick),
-        reason: tick.slowed,
+        chance,
+        reason: tick.slowed.or((in_time < 0.5).then_some(Reason::EndsFirst)),
     })
 }
 
-/// The chance that the units that come are enough for everybody ahead and for this shopper. Units in carts come back with
+/// Entries called a second, at the least and at the most.
+fn paces(entry: &Entry, tick: &Tick) -> (f64, f64) {
+    if entry.priority {
+        (tick.priority_pace, tick.priority_pace)
+    } else {
+        (tick.pace_low, tick.pace_high)
+    }
+}
+
+fn left_ms(tick: &Tick) -> f64 {
+    tick.ends_at.saturating_sub(tick.now) as f64
+}
+
+/// How likely the turn comes before the sale ends: between the two paces all are taken to be as likely. 1 where the line does
+/// not move, which is not for lack of time.
+fn turn_in_time(entry: &Entry, position: u64, tick: &Tick) -> f64 {
+    let (slow, fast) = paces(entry, tick);
+    if tick.phase != Phase::Live || fast <= 0.0 {
+        return 1.0;
+    }
+    let called = |pace: f64| pace * left_ms(tick) / 1000.0;
+    let (least, most, position) = (called(slow), called(fast), position as f64);
+    if position <= least {
+        1.0
+    } else if position >= most {
+        0.0
+    } else {
+        (most - position) / (most - least)
+    }
+}
+
+/// The chance in the draw of what is left at the end, among all whose turn has not come by then, each for one unit.
+fn chance_of_the_rest(tick: &Tick) -> f64 {
+    let pace = (tick.pace_low + tick.pace_high) / 2.0 + tick.priority_pace;
+    let called = (pace * left_ms(tick) / 1000.0).min(tick.waiting as f64);
+    let expected = Expected::by(tick);
+    let left = (expected.units - called * expected.keep).max(0.0);
+    (left / (tick.waiting as f64 - called).max(1.0)).min(1.0)
+}
+
+/// What turns and carts come to, on average.
+struct Expected {
+    /// Units that a turn takes for good.
+    keep: f64,
+    /// The share of a turn that comes back.
+    given_back: f64,
+    /// Units in carts and orders, and the share of those that comes back.
+    in_carts: f64,
+    lapse: f64,
+    /// Units for those in line.
+    units: f64,
+}
+
+impl Expected {
+    fn by(tick: &Tick) -> Expected {
+        let lapse = tick.lapse.clamp(0.0, 1.0);
+        let in_carts = (tick.held + tick.ordering + tick.unpaid) as f64;
+        let keep = tick.take.max(0.0) * (1.0 - lapse);
+        let given_back = (1.0 - keep).clamp(0.0, 1.0);
+        Expected {
+            keep,
+            given_back,
+            in_carts,
+            lapse,
+            units: tick.available as f64 + in_carts * lapse + tick.claimed as f64 * given_back,
+        }
+    }
+}
+
+/// The chance, at one's turn, that the units that come are enough for everybody ahead and for this shopper. Units in carts come back with
 /// the measured share of holds that lapse; everybody ahead takes the measured number of units, and gives back that share of
 /// them. Both are sums of many small chances, hence nearly normal.
 fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
@@ -70,13 +137,13 @@ fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     } else {
         tick.priority_waiting as f64
     };
-    let take = tick.take.max(0.0);
-    let lapse = tick.lapse.clamp(0.0, 1.0);
-    let in_carts = (tick.held + tick.ordering + tick.unpaid) as f64;
-    // What a turn takes for good.
-    let keep = take * (1.0 - lapse);
-    let given_back = (1.0 - keep).clamp(0.0, 1.0);
-    let units = tick.available as f64 + in_carts * lapse + tick.claimed as f64 * given_back;
+    let Expected {
+        keep,
+        given_back,
+        in_carts,
+        lapse,
+        units,
+    } = Expected::by(tick);
     let wanted = (ahead + first) * keep + 1.0;
     let turns = ahead + first + tick.claimed as f64;
     let variance = in_carts * lapse * (1.0 - lapse) + turns * keep.min(1.0) * given_back;
@@ -106,7 +173,7 @@ mod tests {
 
     fn tick() -> Tick {
         serde_json::from_str(
-            r#"{"sale":"01ARZ3NDEKTSV4RRFFQ69G5FAV","seq":1,"now":1,"phase":"live","starts_at":0,"ends_at":9,"supply":100,
+            r#"{"sale":"01ARZ3NDEKTSV4RRFFQ69G5FAV","seq":1,"now":1,"phase":"live","starts_at":0,"ends_at":3600001,"supply":100,
                 "available":100,"claimed":0,"held":0,"ordering":0,"sold":0,"unpaid":0,"waiting":1000,"admitted":0,
                 "pace":10.0,"pace_low":8.0,"pace_high":12.5,"take":1.0,"lapse":0.1}"#,
         )
@@ -181,6 +248,34 @@ mod tests {
         let sixth = chance_at(6, &few);
         assert!((0.3..0.6).contains(&sixth), "{sixth}");
         assert!(chance_at(9, &few) < UNLIKELY);
+    }
+
+    #[test]
+    fn whose_turn_comes_after_the_end_is_told_so_and_has_the_chance_of_the_draw() {
+        // A hundred units; until the end 160 to 240 are called of a thousand in line.
+        let ends_soon = Tick {
+            ends_at: 20_001,
+            supply: 1000,
+            available: 700,
+            pace_high: 12.0,
+            ..tick()
+        };
+        let wait = |position| of(&at(position), &ends_soon).expect("waits");
+        let (called, between, not_called) = (wait(150), wait(200), wait(300));
+        assert_eq!((called.reason, called.chance > LIKELY), (None, true));
+        assert_eq!(called.latest_ms, Some(18_750));
+        assert_eq!((between.soonest_ms, between.latest_ms), (Some(16_666), None));
+        assert_eq!(not_called.reason, Some(Reason::EndsFirst));
+        assert_eq!((not_called.soonest_ms, not_called.latest_ms), (None, None));
+        // 200 are called and keep nine of ten: 520 are left for 800.
+        assert!((not_called.chance - 0.65).abs() < 1e-9, "{not_called:?}");
+        assert!(between.chance < called.chance && between.chance > not_called.chance);
+        let cut = Tick {
+            slowed: Some(Reason::InflowCut),
+            ..ends_soon
+        };
+        let cause = of(&at(300), &cut).expect("waits").reason;
+        assert_eq!(cause, Some(Reason::InflowCut), "the cause first");
     }
 
     #[test]

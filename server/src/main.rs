@@ -219,7 +219,11 @@ fn verify_draw(config: &VerifyDraw) -> anyhow::Result<ExitCode> {
     let (what, found) = match draw_file::check(&config.file, &noted)? {
         Checked::Draw(draw, found) => (format!("sale={}", draw.sale), found.map(Some)),
         Checked::Proof(proof, found) => {
-            let outcome = if proof.won { "won" } else { "not-won" };
+            let outcome = match (proof.won, proof.called) {
+                (true, _) => "won",
+                (false, true) => "not-won called",
+                (false, false) => "not-won",
+            };
             let what = format!("sale={} entry={} {outcome}", proof.draw.sale, proof.entry.name);
             (what, found.map(|_| None))
         }
@@ -239,9 +243,11 @@ fn verify_draw(config: &VerifyDraw) -> anyhow::Result<ExitCode> {
             count,
             units,
             winners,
+            called,
         })) => {
+            let called = called.map_or(String::new(), |called| format!(" called={called}"));
             println!(
-                "ok {what} entries={count} units={units} winners={}",
+                "ok {what} entries={count} units={units} winners={}{called}",
                 winners.len()
             );
             for winner in winners.iter().filter(|_| config.winners) {

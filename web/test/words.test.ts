@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import type { Journey, Line, Note, View } from "../src/client/view";
+import type { Checked, Journey, Line, Note, View } from "../src/client/view";
+import { checkWords } from "../src/text/draw";
 import { noteWords, REASONS, wordsFor } from "../src/text/journey";
 import { REJECTS, words } from "../src/text/rejects";
 
@@ -21,6 +22,37 @@ function codes(table: string): string[] {
   const body = PROTOCOL.slice(start, PROTOCOL.indexOf("\n}", start + 1));
   return [...body.matchAll(/= \d+, "(\w+)"/g)].map((match) => match[1] ?? "");
 }
+
+describe("a checked draw", () => {
+  const right: Checked = {
+    ok: true,
+    part: null,
+    wrong: null,
+    won: false,
+    called: false,
+    entry: "ab",
+    key: "cd",
+    count: 50,
+    units: 5,
+    winners: 5,
+    turns: 5,
+    knew_commitment: true,
+    knew_root: true,
+  };
+  const last = (checked: Partial<Checked>) => checkWords({ ...right, ...checked }).at(-1)?.text;
+
+  test("says how far units have passed on, where they have", () => {
+    expect(last({})).toContain("The 5 smallest numbers win");
+    expect(last({ turns: 9 })).toContain("went on to the first 9, and your number is behind those");
+    expect(last({ turns: 9, called: true })).toContain("your turn came");
+    expect(last({ turns: 9, called: true, won: true })).toContain("you were drawn");
+  });
+
+  test("names the part that is wrong", () => {
+    const said = checkWords({ ...right, ok: false, part: "called", wrong: "why" });
+    expect(said).toEqual([{ ok: false, text: expect.stringContaining("whether its turn came") as string }]);
+  });
+});
 
 describe("refusals", () => {
   test("every code of the protocol has words for a person", () => {
@@ -129,6 +161,13 @@ describe("the journey", () => {
     const said = waiting({ chance: "slim", chance_percent: 3, soonest_ms: 1_000, latest_ms: 2_000 });
     expect(said).toContain("You will probably not get one");
     expect(said).toContain("than there are units left (5)");
+  });
+
+  test("whose turn would come after the end is told of the draw of what is left, not of a standing line", () => {
+    const late = { reason: "ends_first", soonest_ms: null, latest_ms: null } as const;
+    expect(waiting(late)).toBe(REASONS["ends_first"]);
+    expect(waiting({ ...late, chance: "possible" })).toBe(REASONS["ends_first"]);
+    expect(waiting({ ...late, chance: "slim" })).toBe(`${REASONS["ends_first"]} You will probably not get one.`);
   });
 
   test("before places are drawn the page says how many are here, and when it is", () => {

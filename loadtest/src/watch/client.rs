@@ -16,6 +16,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead, Read, Write},
     net::{SocketAddrV4, TcpStream},
     path::PathBuf,
@@ -60,6 +61,8 @@ pub struct Options {
 pub struct Report {
     pub open: usize,
     pub lost: usize,
+    /// What ended them.
+    pub lost_by: BTreeMap<String, usize>,
     pub connect_s: f64,
     pub cpu_s: f64,
     pub frames: u64,
@@ -134,6 +137,7 @@ struct Client {
     open: usize,
     pending: usize,
     lost: usize,
+    lost_by: BTreeMap<String, usize>,
     report: Report,
     delays: Histogram<u64>,
     ages: Histogram<u64>,
@@ -153,6 +157,7 @@ pub fn run(options: Options) -> Result<bool> {
         open: 0,
         pending: 0,
         lost: 0,
+        lost_by: BTreeMap::new(),
         report: Report::default(),
         delays: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
         ages: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
@@ -221,6 +226,7 @@ impl Client {
         Report {
             open: self.open,
             lost: self.lost,
+            lost_by: self.lost_by.clone(),
             connect_s: self.report.connect_s,
             cpu_s: cpu_of(std::process::id()).unwrap_or_default().as_secs_f64(),
             frames: self.report.frames,
@@ -331,16 +337,16 @@ impl Client {
             );
             // A new socket takes this much; one that failed to connect says so here.
             if socket.stream.write_all(request.as_bytes()).is_err() {
-                return self.lose(opened);
+                return self.lose(opened, "it could not connect");
             }
             socket.seen = 1;
         }
         loop {
             match socket.stream.read(scratch) {
-                Ok(0) => return self.lose(opened),
+                Ok(0) => return self.lose(opened, "it ended without a word"),
                 Ok(read) => {
-                    if !self.take(&mut socket, &scratch[..read])? {
-                        return self.lose(opened);
+                    if let Some(why) = self.take(&mut socket, &scratch[..read])? {
+                        return self.lose(opened, &why);
                     }
                     // Less than there was room for: that was all.
                     if read < scratch.len() {
@@ -348,7 +354,7 @@ impl Client {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return self.lose(opened),
+                Err(error) => return self.lose(opened, &error.to_string()),
             }
         }
         if !opened && matches!(socket.stage, Stage::Open) {
@@ -359,18 +365,19 @@ impl Client {
         Ok(())
     }
 
-    fn lose(&mut self, opened: bool) -> Result<()> {
+    fn lose(&mut self, opened: bool, why: &str) -> Result<()> {
         if opened {
             self.open -= 1;
         } else {
             self.pending -= 1;
         }
         self.lost += 1;
+        *self.lost_by.entry(why.to_owned()).or_default() += 1;
         Ok(())
     }
 
-    /// False: the server said something that ends it.
-    fn take(&mut self, socket: &mut Socket, bytes: &[u8]) -> Result<bool> {
+    /// What has ended it, if anything has.
+    fn take(&mut self, socket: &mut Socket, bytes: &[u8]) -> Result<Option<String>> {
         let whole;
         let mut bytes = if socket.part.is_empty() {
             bytes
@@ -382,27 +389,31 @@ impl Client {
         if matches!(socket.stage, Stage::Upgrading) {
             let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
                 socket.part = bytes.to_vec();
-                return Ok(true);
+                return Ok(None);
             };
             if !bytes.starts_with(b"HTTP/1.1 101") {
-                return Ok(false);
+                let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+                return Ok(Some(String::from_utf8_lossy(line).into_owned()));
             }
             socket.seen = 0;
             bytes = &bytes[end + 4..];
             if !self.greet(socket)? {
-                return Ok(false);
+                return Ok(Some("it took no hello".into()));
             }
         }
         while let Some((code, payload, size)) = frame(bytes) {
             bytes = &bytes[size..];
             match code {
-                1 if !self.text(socket, payload, size)? => return Ok(false),
-                8 => return Ok(false),
+                1 if !self.text(socket, payload, size)? => return Ok(Some("it was refused".into())),
+                8 => {
+                    let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+                    return Ok(Some(format!("closed with {}", code.unwrap_or_default())));
+                }
                 _ => {}
             }
         }
         socket.part = bytes.to_vec();
-        Ok(true)
+        Ok(None)
     }
 
     fn greet(&self, socket: &mut Socket) -> Result<bool> {

@@ -45,6 +45,8 @@ const ALONE: usize = 1;
 const FIRST_SOCKETS: usize = 500;
 /// Numbers of ticks above this are times in µs since 1970.
 pub const FIRST_TIME_US: u64 = 1_000_000_000_000_000;
+/// Longer than any of it takes.
+const IDLE: Duration = Duration::from_secs(3600);
 /// Handshakes under way at the same time.
 const CONNECTS_AT_ONCE: usize = 400;
 const TOKEN_LIFE: Duration = Duration::from_secs(2 * 3600);
@@ -264,7 +266,9 @@ async fn gateway(target: &Target) -> Result<Command> {
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--roles", "gateway"])
         // What the core can do is measured, not the limit that protects it.
-        .args(["--handshakes-per-s", "100000", "--data-dir"])
+        .args(["--handshakes-per-s", "100000"])
+        // Whoever does nothing but watch says nothing, for as long as the bench takes.
+        .args(["--idle-timeout-ms", &IDLE.as_millis().to_string(), "--data-dir"])
         .arg(&target.data_dir)
         .env("DATABASE_URL", database)
         .env("REDIS_URL", redis);
@@ -341,6 +345,9 @@ async fn one(
         })
         .await?;
     let (frames, seconds) = (window.sum(|report| report.frames), window.took.as_secs_f64());
+    for (why, count) in window.reports.iter().flat_map(|report| &report.lost_by) {
+        println!("{kind}: {count} lost: {why}");
+    }
     let open = entered.open.max(1) as f64;
     Ok(Measured {
         kind,

@@ -69,7 +69,17 @@ fn proof(entries: &[Entry], index: usize, draw: &Draw) -> Proof {
         path: merkle::path(&leaves, index).expect("an entry"),
         key: rank.key,
         won: draw.cut_off.as_ref().is_some_and(|last| rank <= *last),
+        called: draw.last_called.as_ref().is_some_and(|last| rank <= *last),
     }
+}
+
+/// Turns have come to so many entries of a draw.
+fn pass_on(draw: &mut Draw, entries: &[Entry], called: usize) {
+    let drum = Drum::new(&draw.seed.expect("drawn"), draw.beacon.as_deref());
+    let mut ranks: Vec<Rank> = entries.iter().map(|entry| drum.rank(entry)).collect();
+    ranks.sort();
+    draw.called = Some(called as u64);
+    draw.last_called = called.checked_sub(1).map(|last| ranks[last].clone());
 }
 
 fn vectors() -> Value {
@@ -132,7 +142,21 @@ fn vectors() -> Value {
         })
     })
     .collect();
+    let passed_on: Vec<Value> = [(7, 3, 5), (7, 0, 0), (7, 0, 2), (7, 3, 7)]
+        .into_iter()
+        .map(|(count, units, called)| {
+            let entries = entries(count);
+            let (mut draw, _) = draw(&entries, units, seed(3), None);
+            pass_on(&mut draw, &entries, called);
+            json!({
+                "draw": draw,
+                "entries": entries.iter().map(Entry::to_string).collect::<Vec<_>>(),
+                "proofs": (0..entries.len()).map(|index| proof(&entries, index, &draw)).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
     json!({
+        "passed_on": passed_on,
         "commitments": [{ "seed": seed(1), "commitment": seed(1).commitment() }],
         "logarithms": logarithms, "keys": keys, "opening_places": places, "names": names, "draws": draws,
     })
@@ -150,6 +174,7 @@ fn the_frozen_vectors_are_what_is_computed() {
         "opening_places",
         "names",
         "draws",
+        "passed_on",
     ] {
         assert_eq!(
             computed[part],
@@ -164,9 +189,13 @@ fn the_frozen_vectors_are_what_is_computed() {
 fn a_draw_is_verified_whole_and_entry_by_entry() {
     for (count, units) in [(0, 3), (1, 3), (6, 3), (50, 7), (50, 0), (50, 1000)] {
         let entries = entries(count);
-        let (draw, winners) = draw(&entries, units, seed(4), Some("beacon"));
+        let (mut draw, winners) = draw(&entries, units, seed(4), Some("beacon"));
+        let called = (winners.len() + 2).min(entries.len());
+        pass_on(&mut draw, &entries, called);
         let verdict = check(&draw, &entries).expect("right");
         assert_eq!((verdict.count, &verdict.winners), (u64::from(count), &winners));
+        assert_eq!(verdict.called, Some(called as u64));
+        let mut with_turn = 0;
         for (index, entry) in entries.iter().enumerate() {
             let proof = proof(&entries, index, &draw);
             let read: Proof =
@@ -176,7 +205,10 @@ fn a_draw_is_verified_whole_and_entry_by_entry() {
                 proof.won,
                 winners.iter().any(|winner| winner.rank.entry == entry.name)
             );
+            assert!(read.called || !proof.won);
+            with_turn += usize::from(read.called);
         }
+        assert_eq!(with_turn, called);
     }
 }
 
@@ -189,7 +221,8 @@ fn part(result: Result<Verdict, Wrong>) -> &'static str {
 #[test]
 fn what_was_changed_in_a_draw_is_named() {
     let entries = entries(50);
-    let (good, _) = draw(&entries, 7, seed(4), None);
+    let (mut good, _) = draw(&entries, 7, seed(4), None);
+    pass_on(&mut good, &entries, 10);
     let changed = |change: &dyn Fn(&mut Draw, &mut Vec<Entry>)| {
         let (mut draw, mut entries) = (good.clone(), entries.clone());
         change(&mut draw, &mut entries);
@@ -204,6 +237,17 @@ fn what_was_changed_in_a_draw_is_named() {
     assert_eq!(changed(&|draw, _| draw.count = Some(49)), "count");
     assert_eq!(changed(&|draw, _| draw.units = Some(20)), "cut_off");
     assert_eq!(changed(&|draw, _| draw.winners = Some(1)), "winners");
+    assert_eq!(changed(&|draw, _| draw.called = Some(9)), "called");
+    assert_eq!(changed(&|draw, _| draw.called = None), "called");
+    assert_eq!(changed(&|draw, _| draw.last_called = None), "called");
+    assert_eq!(
+        changed(&|draw, _| draw.last_called = draw.cut_off.clone()),
+        "called"
+    );
+    assert_eq!(
+        changed(&|draw, _| draw.last_called.as_mut().expect("called").key.0 += 1),
+        "last_called"
+    );
     assert_eq!(changed(&|draw, _| draw.beacon = Some("late".into())), "beacon");
     let late =
         |draw: &mut Draw, value: &str| (draw.awaits, draw.beacon) = (Some("x".into()), Some(value.into()));
@@ -235,7 +279,8 @@ fn what_was_changed_in_a_draw_is_named() {
 #[test]
 fn what_was_changed_in_a_proof_is_named() {
     let entries = entries(50);
-    let (draw, _) = draw(&entries, 7, seed(4), None);
+    let (mut draw, _) = draw(&entries, 7, seed(4), None);
+    pass_on(&mut draw, &entries, 10);
     let good = proof(&entries, 20, &draw);
     let changed = |change: &dyn Fn(&mut Proof)| {
         let mut proof = good.clone();
@@ -258,6 +303,7 @@ fn what_was_changed_in_a_proof_is_named() {
     assert_eq!(changed(&|proof| proof.draw.seed = None), "seed");
     assert_eq!(changed(&|proof| proof.draw.root = None), "root");
     assert_eq!(changed(&|proof| proof.won = !proof.won), "won");
+    assert_eq!(changed(&|proof| proof.called = !proof.called), "called");
     assert_eq!(
         changed(&|proof| proof.draw.beacon = Some("late".into())),
         "beacon"

@@ -37,6 +37,12 @@ pub struct Draw {
     pub winners: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_off: Option<Rank>,
+    /// Units that nobody takes pass on in the order of the keys: how many entries have had their turn by now, and the last of
+    /// them. Everybody up to there has had one, those drawn among them. Final when the sale has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_called: Option<Rank>,
 }
 
 /// One entry's part of a draw.
@@ -51,6 +57,9 @@ pub struct Proof {
     pub path: Vec<Hash>,
     pub key: Key,
     pub won: bool,
+    /// Whether its turn has come by what `draw` says: it was drawn, or units have passed on to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub called: bool,
 }
 
 /// What a check has found to be right.
@@ -60,6 +69,8 @@ pub struct Verdict {
     pub units: u64,
     /// The winners, best first. Of a single proof: that entry, if it has won.
     pub winners: Vec<Winner>,
+    /// The entries that have had their turn, as published.
+    pub called: Option<u64>,
 }
 
 /// What does not fit, by the name of the part that was changed.
@@ -125,9 +136,15 @@ pub enum Wrong {
         published: u64,
         computed: u64,
     },
+    /// `None`: the entry that is said to be the last one called is not among the entries.
+    Called {
+        published: Option<u64>,
+        computed: Option<u64>,
+    },
     Outcome {
+        part: &'static str,
         entry: String,
-        won: bool,
+        published: bool,
     },
 }
 
@@ -150,7 +167,9 @@ impl Wrong {
             Wrong::Path { .. } => "path",
             Wrong::CutOff { .. } => "cut_off",
             Wrong::Winners { .. } => "winners",
-            Wrong::Outcome { .. } => "won",
+            Wrong::Called { computed: None, .. } => "last_called",
+            Wrong::Called { .. } => "called",
+            Wrong::Outcome { part, .. } => part,
         }
     }
 }
@@ -232,10 +251,22 @@ impl fmt::Display for Wrong {
                 rank(published)
             ),
             Wrong::Winners { published, computed } => write!(f, "{computed} have won, not {published}"),
-            Wrong::Outcome { entry, won } => write!(
+            Wrong::Called { published, computed } => {
+                let said = published.map_or("nothing".into(), |published| published.to_string());
+                match computed {
+                    None => write!(f, "there is no such entry"),
+                    Some(computed) => write!(f, "{computed} stand up to the last one called, not {said}"),
+                }
+            }
+            Wrong::Outcome {
+                part,
+                entry,
+                published,
+            } => write!(
                 f,
-                "by its key the entry {entry} has {}",
-                if *won { "not won" } else { "won" }
+                "by its key the entry {entry} has {}{}",
+                if *published { "not " } else { "" },
+                if *part == "won" { "won" } else { "been called" }
             ),
         }
     }
@@ -251,6 +282,8 @@ struct Published<'a> {
     root: Hash,
     winners: u64,
     cut_off: Option<&'a Rank>,
+    called: Option<u64>,
+    last_called: Option<&'a Rank>,
 }
 
 impl Draw {
@@ -268,6 +301,8 @@ impl Draw {
             seed: None,
             winners: None,
             cut_off: None,
+            called: None,
+            last_called: None,
         }
     }
 
@@ -299,6 +334,8 @@ impl Draw {
             root,
             winners,
             cut_off: self.cut_off.as_ref(),
+            called: self.called,
+            last_called: self.last_called.as_ref(),
         })
     }
 }
@@ -309,6 +346,9 @@ pub struct Check<'a> {
     tree: merkle::Tree,
     pick: Pick,
     last: Option<String>,
+    /// Entries up to the last one called, and whether that one is among them.
+    called: u64,
+    has_last_called: bool,
 }
 
 impl<'a> Check<'a> {
@@ -318,6 +358,8 @@ impl<'a> Check<'a> {
             tree: merkle::Tree::default(),
             pick: Pick::new(published.units, None),
             last: None,
+            called: 0,
+            has_last_called: published.last_called.is_none(),
             published,
         })
     }
@@ -334,7 +376,13 @@ impl<'a> Check<'a> {
             });
         }
         self.tree.push(merkle::leaf(line.as_bytes()));
-        self.pick.add(&self.published.drum, &entry);
+        let key = self.published.drum.key(&entry.name, entry.weight);
+        self.pick.add_keyed(key, &entry);
+        if let Some(last) = self.published.last_called {
+            let order = (key, &entry.name).cmp(&(last.key, &last.entry));
+            self.called += u64::from(order.is_le());
+            self.has_last_called |= order.is_eq();
+        }
         self.last = Some(entry.name);
         Ok(())
     }
@@ -368,10 +416,17 @@ impl<'a> Check<'a> {
                 computed: winners.len() as u64,
             });
         }
+        if !self.has_last_called || published.called.unwrap_or(0) != self.called {
+            return Err(Wrong::Called {
+                published: published.called,
+                computed: self.has_last_called.then_some(self.called),
+            });
+        }
         Ok(Verdict {
             count: found,
             units: published.units,
             winners,
+            called: published.called,
         })
     }
 }
@@ -410,12 +465,20 @@ impl Proof {
                 computed: led_to,
             });
         }
-        let won = published.cut_off.is_some_and(|last| rank <= *last);
-        if won != self.won {
-            return Err(Wrong::Outcome {
-                entry: entry.name.clone(),
-                won: self.won,
-            });
+        let is_within = |last: Option<&Rank>| last.is_some_and(|last| rank <= *last);
+        let won = is_within(published.cut_off);
+        let outcomes = [
+            ("won", self.won, won),
+            ("called", self.called, is_within(published.last_called)),
+        ];
+        for (part, published, computed) in outcomes {
+            if published != computed {
+                return Err(Wrong::Outcome {
+                    part,
+                    entry: entry.name.clone(),
+                    published,
+                });
+            }
         }
         let winners = if won {
             // The units of the last one may be fewer than wanted; a proof alone does not say.
@@ -431,6 +494,7 @@ impl Proof {
             count: published.count,
             units: published.units,
             winners,
+            called: published.called,
         })
     }
 

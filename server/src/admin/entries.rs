@@ -1,8 +1,9 @@
-//! The line's history, for the operator: an export of every entry.
+//! The history of a line, or of a draw, for the operator: an export of every entry.
 
 use super::Operator;
 use crate::{
     app::App,
+    error::Result,
     rest::{Problem, SalePath},
     store::{EntryRow, PAGE},
 };
@@ -13,15 +14,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
-use flashsale_protocol::SaleId;
+use flashsale_protocol::{Allocation, SaleId};
 use futures_util::stream;
 use std::sync::Arc;
 
 const COLUMNS: &str = "queue_id,user_id,device_id,quantity,place,priority,joined_at,status,ended_at\n";
 
-/// Every entry of a sale's line, as CSV.
+/// Every entry of a sale's line, or of its draw, as CSV.
 ///
-/// In the order of joining. A second behind the line itself. It is sent as it is read, however long it is. Before a sale that
+/// A line's in the order of joining, a second behind the line itself. Of a sale whose units are drawn, in the order of the published
+/// names (`queue_id`): `place` is the one in the order of the keys, empty behind those who were looked up for units, and `served`
+/// is whose turn has come. It is sent as it is read, however long it is. Before a sale that
 /// opens in shuffled order has started, nobody's place is in it.
 #[utoipa::path(
     get,
@@ -41,16 +44,17 @@ pub async fn export(
     // Whoever saw them could enter under many names, and keep the best ones.
     let is_secret = sale.hides_places_at(app.stock.clock().await?);
     // The first page before the headers, so that a failure is still told as one.
-    let first = app.store.entries_page(id, "").await?;
-    let pages = stream::unfold(Some((first, true)), move |page| {
+    let allocation = sale.allocation;
+    let first = page(&app, id, allocation, String::new()).await?;
+    let pages = stream::unfold(Some((first, true)), move |known| {
         let app = app.clone();
         async move {
-            let (rows, is_first) = page?;
+            let (rows, is_first) = known?;
             let mut text = String::from(if is_first { COLUMNS } else { "" });
             rows.iter().for_each(|row| line(&mut text, row, is_secret));
             let next = match rows.last() {
                 Some(last) if rows.len() as i64 == PAGE => {
-                    match app.store.entries_page(id, &last.queue_id).await {
+                    match page(&app, id, allocation, last.queue_id.clone()).await {
                         Ok(rows) => Some((rows, false)),
                         // The connection breaks off: a file that ends early must not look whole.
                         Err(error) => return Some((Err(error), None)),
@@ -71,6 +75,13 @@ pub async fn export(
     Ok((headers, Body::from_stream(pages)).into_response())
 }
 
+async fn page(app: &App, sale: SaleId, allocation: Allocation, after: String) -> Result<Vec<EntryRow>> {
+    match allocation {
+        Allocation::Queue => app.store.entries_page(sale, &after).await,
+        Allocation::Draw => app.store.draw_entries_page(sale, &after).await,
+    }
+}
+
 /// Names of shoppers and devices have neither commas nor quotes, but may begin as a formula does; a spreadsheet must not
 /// compute them.
 fn line(text: &mut String, row: &EntryRow, is_place_secret: bool) {
@@ -82,11 +93,8 @@ fn line(text: &mut String, row: &EntryRow, is_place_secret: bool) {
             name.to_owned()
         }
     };
-    let place = if is_place_secret {
-        String::new()
-    } else {
-        row.place.to_string()
-    };
+    let place = row.place.filter(|_| !is_place_secret);
+    let place = place.map_or(String::new(), |place| place.to_string());
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
     let _ = writeln!(
         text,

@@ -5,8 +5,9 @@ use crate::{
     error::Result,
     fairness::{self, WeightClass},
     sale::Sale,
+    store::Outcomes,
 };
-use flashsale_protocol::{Allocation, Tick};
+use flashsale_protocol::{Allocation, Phase, Tick};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -66,7 +67,7 @@ pub struct ChiSquare {
 pub async fn of_sale(app: &App, sale: &Sale, tick: &Tick) -> Result<Fairness> {
     let (line, outcomes, top_devices_share, classes) = tokio::try_join!(
         app.stock.line_counts(sale.id),
-        app.store.outcomes(sale.id),
+        outcomes(app, sale, tick),
         app.store.top_devices_share(sale.id, TOP_DEVICES),
         app.store.draw_classes(sale.id),
     )?;
@@ -92,6 +93,24 @@ pub async fn of_sale(app: &App, sale: &Sale, tick: &Tick) -> Result<Fairness> {
             p: test.p,
         }),
         win_chance_gini: fairness::gini(&classes),
+    })
+}
+
+/// Of a sale whose units are drawn, from what is published: nobody waits in a line.
+async fn outcomes(app: &App, sale: &Sale, tick: &Tick) -> Result<Outcomes> {
+    if sale.allocation == Allocation::Queue {
+        return app.store.outcomes(sale.id).await;
+    }
+    let draw = app.store.recent_draw(sale.id).await?;
+    let (called, count) = draw.map_or((None, None), |row| (row.public.called, row.public.count));
+    let served = called.unwrap_or(0);
+    let others = count.unwrap_or(tick.waiting).saturating_sub(served);
+    let is_over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
+    Ok(Outcomes {
+        served,
+        waiting: if is_over { 0 } else { others },
+        not_served: if is_over { others } else { 0 },
+        ..Outcomes::default()
     })
 }
 

@@ -10,7 +10,7 @@ use crate::{
     rest::{Problem, SalePath},
 };
 use axum::extract::State;
-use flashsale_protocol::{Phase, SaleId};
+use flashsale_protocol::{Allocation, Phase, SaleId};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -84,6 +84,11 @@ pub async fn show(
         app.stock.active_users(id, now / 60_000),
         app.stock.line_counts(id),
     )?;
+    // In a draw those who wait are its entries.
+    let queue_length = match sale.allocation {
+        Allocation::Queue => queue_length,
+        Allocation::Draw => tick.waiting,
+    };
     let fairness = fairness::of_sale(&app, &sale, &tick).await?;
     let conversion_rate = if counters.reservations == 0 {
         0.0

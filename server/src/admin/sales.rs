@@ -547,11 +547,11 @@ pub async fn change_inflow(
 ) -> Result<axum::Json<SaleView>, Problem> {
     let inflow = range("inflow", body.inflow, 1, i64::from(MAX_INFLOW))? as u32;
     let sale = operator.sale(&app, id).await?;
-    if matches!(
-        sale.phase_at(app.stock.clock().await?),
-        Phase::Ended | Phase::Cancelled
-    ) {
-        return Err(Code::SaleEnded.into());
+    match sale.phase_at(app.stock.clock().await?) {
+        Phase::Ended | Phase::Cancelled => return Err(Code::SaleEnded.into()),
+        // Nobody is let in any more.
+        Phase::Drawing => return Err(Code::SaleWrongState.into()),
+        _ => {}
     }
     if app
         .store

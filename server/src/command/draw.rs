@@ -52,6 +52,15 @@ pub async fn leave(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> 
     app.store.leave_draw(sale.id, shopper).await
 }
 
+/// Whether a shopper is in a draw that is being held, and their turn has not come.
+pub async fn is_entered(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
+    if sale.status != Phase::Drawing {
+        return Ok(false);
+    }
+    let mine = app.store.draw_entry(sale.id, shopper).await?;
+    Ok(mine.is_some_and(|mine| !mine.called))
+}
+
 /// What is published of the draw; and the shopper's entry in it, where neither the line nor the lane knows anything that counts
 /// more.
 pub async fn in_state(

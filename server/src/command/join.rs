@@ -25,7 +25,10 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
 
     // Whoever has units, or their turn, does not stand in line for them.
     let at = sale.lane_of(&caller.shopper);
-    let At { now, value: person } = app.stock.person(at, caller.shopper.clone()).await?;
+    let (At { now, value: person }, on_device) = tokio::try_join!(
+        app.stock.person(at, caller.shopper.clone()),
+        app.stock.device_units(at, device.clone()),
+    )?;
     if let Some(record) = &person.record {
         match record.state {
             RecordState::Claim if record.until > now => {
@@ -42,6 +45,15 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
     }
     if person.bought + quantity.get() > person.limit && !Mutation::SkipLimit.is_on() {
         return Err(limit(person.limit));
+    }
+    // Said now: nobody should wait for a turn that they could not use.
+    let overdue = person
+        .record
+        .as_ref()
+        .filter(|record| record.state == RecordState::Held);
+    let stays = on_device.saturating_sub(overdue.map_or(0, |record| record.quantity));
+    if stays + quantity.get() > sale.per_device_limit {
+        return Err(Code::DeviceLimitReached.into());
     }
 
     // What is left is being drawn among those who were in line.

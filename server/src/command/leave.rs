@@ -34,6 +34,12 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
                     released.now
                 }
                 Released::Is(RecordState::Held) => return Err(Code::AlreadyHeld.into()),
+                Released::Is(_) | Released::None if draw::is_entered(app, &sale, &caller.shopper).await? => {
+                    return Err(Reject::because(
+                        Code::EntriesClosed,
+                        "The entries have closed: yours stays in the draw.",
+                    ));
+                }
                 Released::Is(_) | Released::None => return Err(Code::NotInLine.into()),
             }
         }

@@ -9,7 +9,8 @@ use crate::{
     stock::{How, RecordState, Reserve, Reserved},
 };
 use flashsale_protocol::{
-    Code, CommandId, Done, Hold, HoldState, Outlook, Phase, Quantity, Reject, SaleId, ServerMessage,
+    Allocation, Code, CommandId, Done, Hold, HoldState, Outlook, Phase, Quantity, Reject, SaleId,
+    ServerMessage,
 };
 
 pub async fn run(
@@ -74,6 +75,10 @@ pub async fn run(
         Reserved::Ended => Code::SaleEnded.into(),
         // What is left goes to those who were drawn, and nobody can join them any more.
         Reserved::JoinFirst if sale.status == Phase::Drawing => Code::EntriesClosed.into(),
+        Reserved::JoinFirst if sale.allocation == Allocation::Draw => Reject::because(
+            Code::JoinFirst,
+            "The units of this sale are drawn: join, and wait for the draw.",
+        ),
         Reserved::JoinFirst => Code::JoinFirst.into(),
         Reserved::Limit { left } => {
             let limit = sale.per_shopper_limit;

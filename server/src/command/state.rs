@@ -124,6 +124,7 @@ pub async fn tick_now(app: &App, sale: &Sale) -> Result<Tick> {
         .iter()
         .map(|lane| u64::from(lane.allocated - lane.confirmed))
         .sum();
+    let kept = app.stock.kept_tick(sale.id).await?;
     // Older than any tick of a worker, so that the first one of those is taken.
     let number = TickNumber {
         now,
@@ -134,5 +135,22 @@ pub async fn tick_now(app: &App, sale: &Sale) -> Result<Tick> {
         admitted: Served::default(),
         turns: Turns::default(),
     };
-    Ok(counters.tick(sale, number, unpaid))
+    let tick = counters.tick(sale, number, unpaid);
+    let Some(kept) = kept else { return Ok(tick) };
+    // What is measured, and who waits, from the leader; the stock as it is now.
+    Ok(Tick {
+        waiting: kept.waiting,
+        admitted: kept.admitted,
+        priority_waiting: kept.priority_waiting,
+        priority_admitted: kept.priority_admitted,
+        pace: kept.pace,
+        pace_low: kept.pace_low,
+        pace_high: kept.pace_high,
+        priority_pace: kept.priority_pace,
+        take: kept.take,
+        lapse: kept.lapse,
+        next_lapse_at: kept.next_lapse_at,
+        slowed: kept.slowed,
+        ..tick
+    })
 }

@@ -15,7 +15,7 @@ use crate::{
     sale::{LaneOrder, LaneRef, LineName, Sale, ms, phase_word},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use flashsale_protocol::{DeviceId, OrderId, Phase, SaleId, ShopperId};
+use flashsale_protocol::{DeviceId, OrderId, Phase, SaleId, ShopperId, Tick};
 use fred::{
     prelude::*,
     types::{ClusterHash, CustomCommand},
@@ -47,6 +47,9 @@ pub const ADMIT_BATCH: usize = 250;
 /// Notes of the line's history that are taken at once.
 pub const JOURNAL_BATCH: usize = 5_000;
 
+/// Longer than the leader is silent: it says something every second.
+const TICK_KEPT_MS: i64 = 5_000;
+
 /// A gateway that has not said anything for so long is dead.
 pub const GATEWAY_SILENCE: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,7 @@ pub struct Stock {
     begin: LaneBatchers<(ShopperId, OrderId), Begun>,
     finish: LaneBatchers<(ShopperId, OrderId, Finish), bool>,
     person: LaneBatchers<ShopperId, Person>,
+    device_units: Batchers<LaneRef, DeviceId, u32>,
     join: SaleBatchers<Join, Joined>,
     place: SaleBatchers<ShopperId, Stands>,
     close_gate: Batchers<LaneRef, u64, ()>,
@@ -95,6 +99,7 @@ impl Stock {
             begin: Default::default(),
             finish: Default::default(),
             person: Default::default(),
+            device_units: Default::default(),
             join: Default::default(),
             place: Default::default(),
             close_gate: Default::default(),
@@ -154,6 +159,7 @@ impl Stock {
         self.begin.retain(|at| keep(at.sale));
         self.finish.retain(|at| keep(at.sale));
         self.person.retain(|at| keep(at.sale));
+        self.device_units.retain(|at| keep(at.sale));
         self.join.retain(|sale| keep(*sale));
         self.place.retain(|sale| keep(*sale));
         self.close_gate.retain(|at| keep(at.sale));
@@ -312,6 +318,26 @@ impl Stock {
                         })
                     },
                 )
+            })
+            .await
+    }
+
+    /// Units in carts and orders that were taken from a device, on its shopper's lane.
+    pub async fn device_units(&self, at: LaneRef, device: DeviceId) -> Result<u32> {
+        self.device_units
+            .submit(&at, device, || {
+                let (client, key) = (
+                    self.runner.client.clone(),
+                    self.runner.keys.lane("device_units", at),
+                );
+                Batcher::new("device_units", BATCH, move |devices: Vec<DeviceId>| {
+                    let (client, key) = (client.clone(), key.clone());
+                    async move {
+                        let devices: Vec<String> = devices.iter().map(DeviceId::to_string).collect();
+                        let units: Vec<Option<u32>> = client.hmget(key, devices).await?;
+                        Ok(units.into_iter().map(Option::unwrap_or_default).collect())
+                    }
+                })
             })
             .await
     }
@@ -518,6 +544,22 @@ impl Stock {
             standing += people;
         }
         Ok(standing)
+    }
+
+    /// Keeps the leader's last tick for those who have none of their own.
+    pub async fn keep_tick(&self, tick: &Tick) -> Result<()> {
+        let json = serde_json::to_string(tick).map_err(|error| Error::unexpected(error.to_string()))?;
+        let key = self.runner.keys.sale("last_tick", tick.sale);
+        let kept_for = Some(Expiration::PX(TICK_KEPT_MS));
+        let () = self.runner.client.set(key, json, kept_for, None, false).await?;
+        Ok(())
+    }
+
+    /// The leader's last tick, if there was one lately.
+    pub async fn kept_tick(&self, sale: SaleId) -> Result<Option<Tick>> {
+        let key = self.runner.keys.sale("last_tick", sale);
+        let json: Option<String> = self.runner.client.get(key).await?;
+        Ok(json.and_then(|json| serde_json::from_str(&json).ok()))
     }
 
     /// Ends a line that nobody may join any more. Its history is kept.

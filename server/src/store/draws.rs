@@ -498,15 +498,58 @@ impl Store {
             .collect()
     }
 
+    /// Their turn has come. Published is how far turns have come without a gap.
     pub async fn mark_called(&self, sale: SaleId, ranks: &[i64]) -> Result<()> {
+        if ranks.is_empty() {
+            return Ok(());
+        }
+        let id = sale.to_string();
+        let mut tx = self.pool.begin().await?;
         sqlx::query!(
             "UPDATE draw_turns SET called_at = now() WHERE sale_id = $1 AND rank = ANY($2) AND called_at IS NULL",
-            sale.to_string(),
+            id,
             ranks,
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        sqlx::query!(
+            "UPDATE draws d SET called = t.rank, last_called_key = t.key, last_called_entry = t.entry
+             FROM (SELECT rank, key, entry FROM draw_turns
+                WHERE sale_id = $1 AND rank < coalesce(
+                    (SELECT min(rank) FROM draw_turns WHERE sale_id = $1 AND called_at IS NULL), 9223372036854775807)
+                ORDER BY rank DESC LIMIT 1) t
+             WHERE d.sale_id = $1 AND d.called IS DISTINCT FROM t.rank",
+            id,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
         Ok(())
+    }
+
+    /// Nobody is called any more: what is published of the turns is final. False: it was so already.
+    pub async fn end_draw(&self, sale: SaleId) -> Result<bool> {
+        let id = sale.to_string();
+        let mut tx = self.pool.begin().await?;
+        let over = sqlx::query!(
+            r#"UPDATE draws SET over_at = now(), called = coalesce(called, 0)
+               WHERE sale_id = $1 AND drawn_at IS NOT NULL AND over_at IS NULL
+               RETURNING called AS "called!", last_called_key, last_called_entry"#,
+            id,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = over else { return Ok(false) };
+        let last = maybe_rank(row.last_called_key, row.last_called_entry)?;
+        let written = audit::Entry {
+            sale: id,
+            actor: "worker".into(),
+            kind: "draw_over",
+            data: json!({ "called": row.called, "last_called": last }),
+        };
+        audit::write(&mut tx, &[written]).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Entries and winners by weight. Empty: the draw has not been held.
@@ -586,8 +629,10 @@ impl Store {
             .nth(at)
             .ok_or_else(|| Error::unexpected("an entry is gone"))?;
         let rank = Drum::new(&row.seed, row.public.beacon.as_deref()).rank(&entry);
+        let is_within = |last: &Option<Rank>| last.as_ref().is_some_and(|last| rank <= *last);
         Ok(ProofOf::Entry(Box::new(Proof {
-            won: row.public.cut_off.as_ref().is_some_and(|last| rank <= *last),
+            won: is_within(&row.public.cut_off),
+            called: is_within(&row.public.last_called),
             draw: row.public.clone(),
             entry,
             index: (chunk.chunk as usize * CHUNK + at) as u64,
@@ -805,10 +850,8 @@ async fn draw_row(pool: &PgPool, sale: SaleId) -> Result<Option<DrawRow>> {
     let is_drawn = row.drawn_at.is_some();
     let root = row.root.map(bytes).transpose()?.map(Hash);
     let number = |number: Option<i64>| number.map(|number| number as u64);
-    let cut_off = match row.cut_off_key.zip(row.cut_off_entry) {
-        Some((key, entry)) => Some(rank_of(key, entry)?),
-        None => None,
-    };
+    let cut_off = maybe_rank(row.cut_off_key, row.cut_off_entry)?;
+    let last_called = maybe_rank(row.last_called_key, row.last_called_entry)?;
     let public = Draw {
         awaits: row.beacon_source.clone(),
         beacon: row.beacon,
@@ -818,6 +861,8 @@ async fn draw_row(pool: &PgPool, sale: SaleId) -> Result<Option<DrawRow>> {
         seed: is_drawn.then_some(seed),
         winners: number(row.winners),
         cut_off,
+        called: number(row.called),
+        last_called,
         ..Draw::committed(sale, Hash(bytes(row.commitment)?))
     };
     Ok(Some(DrawRow {
@@ -839,6 +884,10 @@ fn turn(rank: i64, shopper: &str, units: i32, drawn: bool) -> Result<Turn> {
         units: units as u32,
         drawn,
     })
+}
+
+fn maybe_rank(key: Option<String>, entry: Option<String>) -> Result<Option<Rank>> {
+    key.zip(entry).map(|(key, entry)| rank_of(key, entry)).transpose()
 }
 
 fn rank_of(key: String, entry: String) -> Result<Rank> {

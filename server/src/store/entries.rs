@@ -25,7 +25,8 @@ pub struct EntryRow {
     pub user_id: String,
     pub device_id: String,
     pub quantity: i32,
-    pub place: i64,
+    /// In line; of a draw, in the order of the keys, as far as it has been looked up.
+    pub place: Option<i64>,
     pub priority: bool,
     pub joined_at: DateTime<Utc>,
     pub status: String,
@@ -179,8 +180,29 @@ impl Store {
     pub async fn entries_page(&self, sale: SaleId, after: &str) -> Result<Vec<EntryRow>> {
         Ok(sqlx::query_as!(
             EntryRow,
-            "SELECT queue_id, user_id, device_id, quantity, place, priority, joined_at, status, ended_at
+            "SELECT queue_id, user_id, device_id, quantity, place AS \"place?\", priority, joined_at, status, ended_at
              FROM queue_entries WHERE sale_id = $1 AND queue_id > $2 ORDER BY queue_id LIMIT $3",
+            sale.to_string(),
+            after,
+            PAGE,
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// One page of the entries of a sale whose units are drawn, in the order of their published names.
+    pub async fn draw_entries_page(&self, sale: SaleId, after: &str) -> Result<Vec<EntryRow>> {
+        Ok(sqlx::query_as!(
+            EntryRow,
+            r#"SELECT e.entry AS queue_id, e.shopper_id AS user_id, e.device_id, e.quantity, t.rank AS "place?",
+                false AS "priority!", e.entered_at AS joined_at,
+                CASE WHEN t.called_at IS NOT NULL THEN 'served'
+                    WHEN s.status IN ('ended', 'cancelled') THEN 'not_served' ELSE 'waiting' END AS "status!",
+                CASE WHEN t.called_at IS NOT NULL THEN t.called_at
+                    WHEN s.status IN ('ended', 'cancelled') THEN coalesce(d.over_at, d.closed_at, s.end_time) END AS "ended_at?"
+             FROM draw_entries e JOIN draws d USING (sale_id) JOIN flash_sales s USING (sale_id)
+             LEFT JOIN draw_turns t ON t.sale_id = e.sale_id AND t.entry = e.entry AND d.drawn_at IS NOT NULL
+             WHERE e.sale_id = $1 AND e.entry > $2 ORDER BY e.entry LIMIT $3"#,
             sale.to_string(),
             after,
             PAGE,

@@ -23,7 +23,7 @@ use sqlx::{
 };
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-pub use entries::{EntryRow, PAGE};
+pub use entries::{EntryRow, Outcomes, PAGE};
 pub use orders::{NewOrder, OrderRow, Placed};
 use payments::{Begun, NewPayment, Report, Reported};
 

@@ -185,6 +185,8 @@ async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> 
 
 async fn finish(led: &Led) -> Result<()> {
     let app = &led.app;
+    app.store.end_draw(led.id).await?;
+    app.live.draw(&draw(led).await?.public).await?;
     if app
         .store
         .set_status(led.id, &[Phase::Drawing], Phase::Ended, "worker")

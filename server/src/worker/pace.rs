@@ -13,6 +13,10 @@ const WINDOW: Duration = Duration::from_secs(10);
 const LONG_WINDOW: Duration = Duration::from_secs(60);
 /// After a change of the inflow, until that much is measured anew, the pace is the old one in proportion.
 const SETTLING: Duration = Duration::from_secs(2);
+/// How far the pace may be off while it is not measured.
+const UNMEASURED_SPREAD: f64 = 0.5;
+/// Steps of the inflow.
+const STEPS_A_SECOND: f64 = 10.0;
 /// Turns are looked at over this time.
 const TURNS_WINDOW: Duration = Duration::from_secs(120);
 /// How long a cut of the inflow is named as the reason of a longer wait.
@@ -54,13 +58,19 @@ pub struct Measured {
     looks: VecDeque<Look>,
     turns: VecDeque<TurnsLook>,
     inflow: Option<u32>,
-    /// The pace at the last change of the inflow, in proportion.
+    /// What the pace is taken to be until it is measured: the one at the last change of the inflow, in proportion; at the start,
+    /// as many as the inflow lets in.
     carried: f64,
     pace: f64,
     was_live: bool,
 }
 
 impl Measured {
+    /// Goes on from the last leader's tick.
+    pub fn resume(&mut self, last: &Tick) {
+        self.pace = last.pace;
+    }
+
     /// Writes what is measured into a tick. The share of turns that were not used.
     pub fn write(
         &mut self,
@@ -81,7 +91,11 @@ impl Measured {
         }
         // A pause says nothing of how fast the line moves when it moves.
         if live && !self.was_live {
-            self.carried = self.pace;
+            self.carried = if self.pace > 0.0 {
+                self.pace
+            } else {
+                f64::from(most) * STEPS_A_SECOND
+            };
             self.looks.clear();
         }
         self.was_live = live;
@@ -113,6 +127,7 @@ impl Measured {
             priority: number.admitted.priority,
         };
         let since = self.looks.front().map_or(now, |first| first.at);
+        let settled = now - since >= SETTLING;
         let fast = self.rate(&look, WINDOW, |look| look.queue);
         let slow = self.rate(&look, LONG_WINDOW, |look| look.queue);
         let first = self.rate(&look, WINDOW, |look| look.priority);
@@ -122,12 +137,15 @@ impl Measured {
         while self.looks.len() > 1 && self.looks.get(1).is_some_and(|next| now - next.at > LONG_WINDOW) {
             self.looks.pop_front();
         }
-        let settled = now - since >= SETTLING || self.carried == 0.0;
         self.pace = if settled { fast } else { self.carried };
         let slow = if settled { slow } else { self.carried };
         // As far apart as the two windows, and as the count in the shorter one spreads by chance.
         let counted = (self.pace * WINDOW.as_secs_f64()).max(1.0);
-        let spread = 1.0 / counted.sqrt();
+        let spread = if settled {
+            1.0 / counted.sqrt()
+        } else {
+            UNMEASURED_SPREAD
+        };
         tick.pace = two_digits(self.pace);
         tick.pace_low = two_digits(self.pace.min(slow) * (1.0 - spread).max(0.1));
         tick.pace_high = two_digits(self.pace.max(slow) * (1.0 + spread));
@@ -289,6 +307,21 @@ mod tests {
         assert_eq!(tick.pace, 50.0);
         assert!(tick.pace_low < 50.0 && tick.pace_high > 50.0, "{tick:?}");
         assert!(tick.pace_low > 40.0 && tick.pace_high < 60.0, "{tick:?}");
+    }
+
+    #[test]
+    fn before_it_is_measured_the_pace_is_the_inflow_or_the_last_leaders() {
+        let now = Instant::now();
+        let start = run(&mut Measured::default(), now, 0, 0, 0, 5);
+        assert_eq!((start.pace, start.pace_low, start.pace_high), (50.0, 25.0, 75.0));
+        let mut next = Measured::default();
+        next.resume(&run(&mut Measured::default(), now, 30, 0, 20, 5));
+        assert_eq!(run(&mut next, now, 1, 600, 20, 5).pace, 20.0);
+        // Measured by then: it stands still.
+        assert_eq!(
+            run(&mut next, now + Duration::from_secs(2), 20, 620, 0, 5).pace,
+            0.0
+        );
     }
 
     #[test]

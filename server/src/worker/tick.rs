@@ -49,6 +49,11 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
         }
     }
     let measured = &mut last.measured;
+    if last.published.is_none()
+        && let Some(kept) = app.stock.kept_tick(led.id).await?
+    {
+        measured.resume(&kept);
+    }
     let inflow = Inflow {
         most: sale.inflow,
         cut_at: sale.inflow_cut_at.map(ms),
@@ -68,6 +73,7 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     last.tick = Some(tick.clone());
     last.published = Some(Instant::now());
     metrics::counter!(name::TICKS).increment(1);
+    app.stock.keep_tick(&tick).await?;
     // Where no gateway listens there is nobody to hurry for.
     let listeners = app.live.tick(tick, sale.life()).await?;
     Ok(if listeners == 0 { OTHERWISE } else { ON_CHANGE })

@@ -146,7 +146,7 @@ pub fn order_of(sale: SaleId, draw: &Draw, people: &[String]) -> Vec<String> {
     order.into_iter().map(|(_, who)| who).collect()
 }
 
-fn name(sale: SaleId, who: &str) -> String {
+pub fn name(sale: SaleId, who: &str) -> String {
     entry_name(sale, &who.parse().expect("an id"))
 }
 
@@ -219,6 +219,15 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
             Code::EntriesClosed
         );
     }
+    // The others' entries stay, and nobody is let in.
+    let stays = clients[at(&order[5])].ask(Command::Leave { sale }).await;
+    assert_eq!(stays.expect_err("closed").code, Code::EntriesClosed);
+    assert_eq!(
+        act(&world, sale, "inflow", json!({ "inflow": 5 }))
+            .await
+            .refusal(),
+        Code::SaleWrongState
+    );
 
     // One takes it; the other's unit passes to the next key.
     let first = &mut clients[at(&order[0])];
@@ -245,11 +254,23 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
     let last = state(&mut clients[at(&order[5])], sale).await;
     assert_eq!(last.entry.map(|entry| entry.state), Some(EntryState::NotDrawn));
 
+    // To whom units have passed on is published as well.
+    let over = draw_where(&mut clients[at(&order[5])], |draw| draw.called == Some(3)).await;
+    assert_eq!(
+        (over.called, over.last_called.as_ref().map(|last| &last.entry)),
+        (Some(3), Some(&name(sale, &order[2])))
+    );
+    assert_eq!(
+        (over.root, over.seed, &over.cut_off),
+        (draw.root, draw.seed, &draw.cut_off)
+    );
+
     // Everybody's proof is right, and so is the whole file.
     for (rank, who) in order.iter().enumerate() {
         let answer = get(&world, &format!("/flash-sales/{sale}/draw/proof"), Some(who)).await;
         let proof: Proof = serde_json::from_value(answer.body).expect("a proof");
-        assert_eq!((proof.won, &proof.draw), (rank < 2, &draw));
+        assert_eq!((proof.won, proof.called), (rank < 2, rank < 3));
+        assert_eq!(proof.draw, over);
         assert_eq!(proof.entry.name, name(sale, who));
         proof.verify().expect("right");
     }
@@ -272,7 +293,8 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
     };
     match draw_file::check(&path, &noted).expect("a draw's file") {
         Checked::Draw(published, Ok(verdict)) => {
-            assert_eq!(*published, draw);
+            assert_eq!(*published, over);
+            assert_eq!(verdict.called, Some(3));
             let winners: Vec<String> = verdict
                 .winners
                 .into_iter()
@@ -283,6 +305,38 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
         other => panic!("{other:?}"),
     }
 
+    // So can the operator, with what came of each entry.
+    let boss = world.token("boss", Role::Admin);
+    let csv = world.url(&format!("/admin/sales/{sale}/entries.csv"));
+    let csv = world
+        .http
+        .get(csv)
+        .bearer_auth(&boss)
+        .send()
+        .await
+        .expect("answers");
+    let csv = csv.text().await.expect("a text");
+    let mut rows: Vec<(&str, &str, &str, bool)> = csv
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let columns: Vec<&str> = line.split(',').collect();
+            (columns[1], columns[4], columns[7], columns[8].is_empty())
+        })
+        .collect();
+    rows.sort_by_key(|row| order.iter().position(|who| who == row.0));
+    let served = |n: usize, place| (order[n].as_str(), place, "served", false);
+    assert_eq!(rows.len(), 6, "{csv}");
+    assert_eq!(
+        rows[..3],
+        [served(0, "1"), served(1, "2"), served(2, "3")],
+        "{csv}"
+    );
+    let not_served = rows[3..]
+        .iter()
+        .all(|row| (row.2, row.3) == ("not_served", false));
+    assert!(not_served, "{csv}");
+
     // The log says it as well, in the order in which it happened.
     let store = &world.server.app.store;
     let rows = store.audit_rows(sale, 0, 1000).await.expect("Postgres");
@@ -290,8 +344,9 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
     let of_draw: Vec<_> = rows.iter().filter(|row| row.kind.starts_with("draw_")).collect();
     assert_eq!(
         of_draw.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(),
-        ["draw_closed", "draw_held"]
+        ["draw_closed", "draw_held", "draw_over"]
     );
+    assert_eq!(of_draw[2].data["called"], 3);
     assert_eq!(of_draw[0].data["root"], closed.root.expect("closed").to_string());
     assert_eq!(of_draw[1].data["seed"], draw.seed.expect("drawn").reveal());
     let mut found = None;
@@ -783,6 +838,15 @@ async fn the_operator_sees_how_fair_a_draw_was_and_how_many_winners_did_not_come
         (&told["order_inversions"], &told["queue_move_rate"]),
         (&Value::Null, &Value::Null),
         "a draw has no line"
+    );
+    assert_eq!(
+        (
+            &told["entries_served"],
+            &told["entries_not_served"],
+            &told["entries_waiting"]
+        ),
+        (&json!(6), &json!(0), &json!(0)),
+        "everybody had a turn: {told}"
     );
     world.server.stop().await;
 }

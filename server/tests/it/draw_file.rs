@@ -13,6 +13,7 @@ use std::{
 /// `make test` checks a draw of a million in the same way (scripts/test, draw).
 const ENTRIES: u32 = 3_000;
 const UNITS: u64 = 50;
+const CALLED: usize = 70;
 
 struct Drawn {
     draw: Draw,
@@ -28,7 +29,7 @@ fn drawn() -> Drawn {
             quantity: 1 + i % 2,
         })
         .collect();
-    let (seed, beacon) = (Seed([9; 32]), "round 7 ünpredictable");
+    let (seed, beacon) = (Seed([0xab; 32]), "round 7 ünpredictable");
     let drum = Drum::new(&seed, Some(beacon));
     let (mut tree, mut pick) = (merkle::Tree::default(), Pick::new(UNITS, None));
     for entry in &entries {
@@ -36,6 +37,8 @@ fn drawn() -> Drawn {
         pick.add(&drum, entry);
     }
     let winners = pick.winners();
+    let mut ranks: Vec<Rank> = entries.iter().map(|entry| drum.rank(entry)).collect();
+    ranks.sort();
     let draw = Draw {
         awaits: Some("a beacon".into()),
         beacon: Some(beacon.into()),
@@ -45,6 +48,8 @@ fn drawn() -> Drawn {
         seed: Some(seed),
         winners: Some(winners.len() as u64),
         cut_off: winners.last().map(|winner| winner.rank.clone()),
+        called: Some(CALLED as u64),
+        last_called: Some(ranks[CALLED - 1].clone()),
         ..Draw::committed(SaleId::from_parts(1, 1), seed.commitment())
     };
     Drawn {
@@ -77,6 +82,7 @@ impl Drawn {
             index: index as u64,
             key: rank.key,
             won: self.draw.cut_off.as_ref().is_some_and(|last| rank <= *last),
+            called: self.draw.last_called.as_ref().is_some_and(|last| rank <= *last),
             entry,
         }
     }
@@ -152,17 +158,30 @@ fn both_name_what_was_changed_in_a_draw() {
     };
     changed(&|draw, _| draw.cut_off = earlier(&draw.cut_off), "cut_off");
     changed(&|draw, _| draw.winners = Some(1), "winners");
+    changed(&|draw, _| draw.called = Some(CALLED as u64 - 1), "called");
+    changed(&|draw, _| draw.last_called = None, "called");
+    changed(&|draw, _| draw.last_called = draw.cut_off.clone(), "called");
+    changed(
+        &|draw, _| draw.last_called = earlier(&draw.last_called),
+        "last_called",
+    );
 }
 
 #[test]
 fn both_name_what_was_changed_in_a_proof() {
     let drawn = drawn();
-    let winner = drawn
-        .draw
-        .cut_off
-        .as_ref()
-        .and_then(|last| drawn.entries.iter().position(|entry| entry.name == last.entry));
-    for index in [0, 1234, winner.expect("somebody has won")] {
+    let index_of = |last: &Option<Rank>| {
+        let last = last.as_ref().expect("somebody");
+        let index = drawn.entries.iter().position(|entry| entry.name == last.entry);
+        index.expect("an entry")
+    };
+    let (winner, passed_on) = (index_of(&drawn.draw.cut_off), index_of(&drawn.draw.last_called));
+    for (index, outcome) in [
+        (0, None),
+        (1234, None),
+        (winner, Some(" won\n")),
+        (passed_on, Some(" not-won called\n")),
+    ] {
         let proof = drawn.proof(index);
         let check = |proof: &Proof| {
             let file = drawn.write_text(&serde_json::to_string_pretty(proof).expect("JSON"));
@@ -170,6 +189,7 @@ fn both_name_what_was_changed_in_a_proof() {
         };
         for (right, text) in check(&proof) {
             assert!(right && text.contains(&proof.entry.name), "{text}");
+            assert!(outcome.is_none_or(|outcome| text.ends_with(outcome)), "{text}");
         }
         let changed = |change: &dyn Fn(&mut Proof), part: &str| {
             let mut proof = proof.clone();
@@ -183,6 +203,7 @@ fn both_name_what_was_changed_in_a_proof() {
         changed(&|proof| proof.path[3] = Hash([1; 32]), "path");
         changed(&|proof| proof.index += 1, "path");
         changed(&|proof| proof.won = !proof.won, "won");
+        changed(&|proof| proof.called = !proof.called, "called");
         changed(&|proof| proof.draw.seed = Some(Seed([1; 32])), "seed");
     }
 }
@@ -210,15 +231,65 @@ fn what_is_no_draw_is_refused_with_its_reason() {
         ("", "empty"),
         ("hello\n", "neither"),
         ("{\"a\":1}\n", "neither"),
+        ("[1]\n", "neither"),
         (
             "{\"format\":\"x\",\"seed\":\"AB\"}\n",
             "the draw in the first line",
         ),
         (&"x".repeat(70_000), "longer"),
+        (&"[".repeat(50_000), "neither"),
     ] {
-        let (right, text) = rust(&[], &drawn.write_text(content));
+        let file = drawn.write_text(content);
+        let (right, text) = rust(&[], &file);
         assert!(!right && text.contains(reason), "{text}");
+        let (right, text) = python(&[], &file);
+        assert!(!right && text.starts_with("bad format: "), "{text}");
     }
-    let (right, text) = rust(&[], Path::new("nowhere"));
-    assert!(!right && text.contains("nowhere"), "{text}");
+    for (right, text) in [rust(&[], Path::new("nowhere")), python(&[], Path::new("nowhere"))] {
+        assert!(!right && text.contains("nowhere"), "{text}");
+    }
+}
+
+/// A text that is read in two ways, or not at all, is refused by both.
+#[test]
+fn a_draw_that_is_not_written_as_described_is_refused_by_both() {
+    let drawn = drawn();
+    let draw = serde_json::to_string(&drawn.draw).expect("JSON");
+    let proof = serde_json::to_string(&drawn.proof(7)).expect("JSON");
+    let lines: String = drawn.entries.iter().map(|entry| format!("{entry}\n")).collect();
+    let seed = drawn.draw.seed.expect("drawn").reveal();
+    let changes = [
+        (seed.clone(), seed.to_uppercase()),
+        (seed.clone(), seed[1..].to_owned()),
+        (format!("\"{seed}\""), "7".into()),
+        ("\"count\":".into(), "\"count\":3000,\"count\":".into()),
+        ("\"count\":3000".into(), "\"count\":3000.0".into()),
+        ("\"count\":3000".into(), "\"count\":-3000".into()),
+        ("\"units\":50".into(), "\"units\":true".into()),
+        ("\"cut_off\":{".into(), "\"cut_off\":[{".into()),
+        ("\"cut_off\":{\"key\":".into(), "\"cut_off\":{\"kee\":".into()),
+        ("\"commitment\":".into(), "\"commitments\":".into()),
+    ];
+    for (from, to) in &changes {
+        for (text, rest) in [(&draw, lines.as_str()), (&proof, "")] {
+            assert!(text.contains(from.as_str()), "{from} in {text}");
+            let file = drawn.write_text(&format!("{}\n{rest}", text.replace(from, to)));
+            for (right, text) in [rust(&[], &file), python(&[], &file)] {
+                assert!(!right && !text.contains("Traceback"), "{to}: {text}");
+            }
+        }
+    }
+    for (from, to) in [
+        ("\"index\":7", "\"index\":\"7\""),
+        ("\"path\":[", "\"path\":[7,"),
+        ("\"path\":", "\"paths\":[],\"path\":7,\"x\":"),
+        ("\"won\":false", "\"won\":0"),
+        ("\"entry\":{", "\"entry\":{\"name\":\"x\","),
+    ] {
+        assert!(proof.contains(from), "{from} in {proof}");
+        let file = drawn.write_text(&proof.replace(from, to));
+        for (right, text) in [rust(&[], &file), python(&[], &file)] {
+            assert!(!right && !text.contains("Traceback"), "{to}: {text}");
+        }
+    }
 }

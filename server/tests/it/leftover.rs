@@ -1,7 +1,7 @@
 //! The end of a first-come sale with units left and people in line: the rest is drawn among those, and everybody is answered.
 
 use crate::{
-    draw::{enter as join, get, order_of, phase, published, state},
+    draw::{enter as join, get, name, order_of, phase, published, state},
     harness::{Client, World},
     purchase::{approve, checkout, reserve},
 };
@@ -156,7 +156,7 @@ async fn units_left_at_the_end_are_drawn_among_all_in_line_and_everybody_is_answ
     let loser = &mut clients[at(&order[5])];
     assert_eq!(
         loser.ask(Command::Leave { sale }).await.expect_err("closed").code,
-        Code::NotInLine
+        Code::EntriesClosed
     );
 
     buy(&mut clients[at(&order[0])], sale).await;
@@ -172,14 +172,19 @@ async fn units_left_at_the_end_are_drawn_among_all_in_line_and_everybody_is_answ
     for (rank, who) in order.iter().enumerate() {
         let answer = get(&world, &format!("/flash-sales/{sale}/draw/proof"), Some(who)).await;
         let proof: Proof = serde_json::from_value(answer.body).expect("a proof");
-        assert_eq!((proof.won, &proof.draw), (rank < 2, &draw));
+        assert_eq!((proof.won, proof.called), (rank < 2, rank < 3));
+        assert_eq!((proof.draw.root, proof.draw.called), (root, Some(3)));
         proof.verify().expect("right");
     }
     let noted = Noted {
         commitment: Some(commitment),
         root,
     };
-    assert_eq!(verify(&world, sale, &noted).await, draw);
+    let over = verify(&world, sale, &noted).await;
+    assert_eq!(
+        (over.seed, &over.cut_off, over.called),
+        (draw.seed, &draw.cut_off, Some(3))
+    );
     let answer = get(
         &world,
         &format!("/flash-sales/{sale}/draw/proof"),
@@ -251,7 +256,12 @@ async fn a_turn_of_before_the_end_stays_good_and_what_comes_back_later_passes_on
     );
     buy(&mut clients[at], sale).await;
     phase(&world, sale, Phase::Ended).await;
-    verify(&world, sale, &Noted::default()).await;
+    let over = verify(&world, sale, &Noted::default()).await;
+    let turns = order.iter().position(|who| who == next).expect("in the draw") + 1;
+    assert_eq!(
+        (over.called, over.last_called.map(|last| last.entry)),
+        (Some(turns as u64), Some(name(sale, next)))
+    );
     world.server.stop().await;
 }
 

@@ -521,6 +521,84 @@ async fn the_wait_is_a_range_with_a_chance_and_says_early_that_there_will_be_non
 }
 
 #[tokio::test]
+async fn a_device_that_has_all_it_may_have_is_told_before_it_waits() {
+    let world = World::start().await;
+    let sale = world
+        .sale(json!({ "total_stock": 5, "per_shopper_limit": 2, "per_device_limit": 2 }))
+        .await;
+    let mut first = world.shopper("u").await;
+    first.ok(reserve(sale)).await;
+    let mut other = world.stranger().await;
+    other
+        .ok(Command::Hello {
+            token: world.token("another", Role::Shopper),
+            device: Some("device-of-u".parse().expect("an id")),
+            resume: vec![],
+            changes: false,
+        })
+        .await;
+    let wants = |quantity| Command::Join {
+        sale,
+        quantity: Quantity::new(quantity).expect("a quantity"),
+    };
+    let refused = other.ask(wants(2)).await.expect_err("one is in a cart");
+    assert_eq!(refused.code, Code::DeviceLimitReached);
+    other.ok(wants(1)).await;
+    other.ok(Command::Leave { sale }).await;
+    // What goes back counts no more.
+    first.ok(Command::Release { sale }).await;
+    other.ok(wants(2)).await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_without_a_socket_hears_what_was_measured() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "total_stock": 1, "claim_ms": 60_000 })).await;
+    let token = |who: &str| {
+        let device = format!("device-of-{who}").parse().expect("an id");
+        let authority = &world.server.app.authority;
+        let life = Duration::from_secs(60);
+        authority
+            .issue(who.parse().expect("an id"), Role::Shopper, Some(device), life)
+            .expect("signs")
+    };
+    for who in ["a", "b", "c"] {
+        let joined = world
+            .http
+            .post(world.url(&format!("/flash-sales/{sale}/join-queue")))
+            .bearer_auth(token(who))
+            .body(json!({ "user_id": who }).to_string())
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(joined.status(), 200, "{joined:?}");
+    }
+    let path = format!("/flash-sales/{sale}/queue-position");
+    let told = until(async || {
+        let told = world
+            .rest(
+                Method::GET,
+                &path,
+                Some(&world.token("c", Role::Shopper)),
+                &[],
+                "",
+            )
+            .await
+            .body;
+        (told["reason"] == "stock_low").then_some(told)
+    })
+    .await;
+    assert_eq!(
+        (&told["position"], &told["units_in_carts"]),
+        (&json!(2), &json!(1)),
+        "{told}"
+    );
+    assert!(told["next_lapse_time"].is_string(), "{told}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
 async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     let world = World::start().await;
     let sale = room(&world, 60_000, json!({ "per_shopper_limit": 2 })).await;

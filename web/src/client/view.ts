@@ -140,11 +140,13 @@ export interface Checked {
   part: string | null;
   wrong: string | null;
   won: boolean;
+  called: boolean;
   entry: string | null;
   key: string | null;
   count: number;
   units: number;
   winners: number;
+  turns: number;
   knew_commitment: boolean;
   knew_root: boolean;
 }

@@ -11,7 +11,7 @@ export interface Said {
 /** What was checked, one sentence each; of a draw that is wrong, which part. */
 export function checkWords(checked: Checked): Said[] {
   if (!checked.ok) return [{ ok: false, text: `The check failed. ${PARTS[checked.part ?? ""] ?? ""} (${checked.wrong ?? ""})` }];
-  const { count, winners } = checked;
+  const { count, winners, turns } = checked;
   const said = [
     `The secret number is the one that was promised before the entries closed.${checked.knew_commitment ? " This page had seen the promise." : ""}`,
     `Your entry is one of the ${formatCount(count)} that were counted at the close.${checked.knew_root ? " This page had seen their fingerprint before the draw." : ""}`,
@@ -21,6 +21,13 @@ export function checkWords(checked: Checked): Said[] {
       : winners === 1
         ? "The smallest number wins, and yours is not the smallest."
         : `The ${formatCount(winners)} smallest numbers win, and yours is not among them.`,
+    ...(checked.won || turns <= winners
+      ? []
+      : [
+          checked.called
+            ? `Units that others did not take went on to the first ${formatCount(turns)}, and your number is among those: your turn came.`
+            : `Units that others did not take went on to the first ${formatCount(turns)}, and your number is behind those.`,
+        ]),
   ];
   return said.map((text) => ({ ok: true, text }));
 }
@@ -36,5 +43,6 @@ const PARTS: Readonly<Record<string, string>> = {
   weight: "The weight of your entry was changed.",
   quantity: "The units of your entry were changed.",
   won: "By its number, the outcome is another one.",
+  called: "By its number, whether its turn came is another answer.",
   beacon: "The value that was to be mixed in is missing, or was not announced.",
 };

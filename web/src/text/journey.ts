@@ -165,6 +165,7 @@ function waiting(view: View): string {
 
 function wait(line: Line): string {
   if (line.position === 0) return "Places are being drawn; yours comes in a moment.";
+  if (line.soonest_ms === null && line.reason === "ends_first") return "";
   if (line.soonest_ms === null) return "The line is not moving at the moment.";
   if (line.latest_ms === null) return `Your turn in ${about(line.soonest_ms)} at the soonest.`;
   return `Your turn in ${range(line.soonest_ms, line.latest_ms)}.`;
@@ -178,9 +179,9 @@ function slowed(line: Line): string {
 function chance(view: View): string {
   switch (view.line?.chance) {
     case "possible":
-      return "It depends on units that others have in their carts.";
+      return view.line.reason === "ends_first" ? "" : "It depends on units that others have in their carts.";
     case "slim":
-      return `You will probably not get one: ${slim(view.line.position, view)}`;
+      return `You will probably not get one${view.line.reason === "ends_first" ? "." : `: ${slim(view.line.position, view)}`}`;
     default:
       return "";
   }
@@ -216,6 +217,7 @@ export const REASONS: Readonly<Record<string, string>> = {
   absent: "You were away for too long, so your place went to the next. You may join again.",
   sale_paused: "The shop has paused the sale.",
   inflow_cut: "The shop lets fewer people in at a time now.",
+  ends_first: "The sale ends before your turn would come; what is left then goes by lot to all in line.",
   stock_low: "No unit is free at the moment; the line goes on when one comes back.",
   checkout_failed: "Your checkout broke off; you were not charged.",
   drawn: "You were drawn.",

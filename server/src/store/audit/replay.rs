@@ -115,7 +115,7 @@ impl Totals {
                 self.order_lane(data, 1, 1)?;
             }
             // About who gets units, not about how many there are.
-            "draw_closed" | "draw_beacon" | "draw_held" => {}
+            "draw_closed" | "draw_beacon" | "draw_held" | "draw_over" => {}
             // About money on its way: no total here changes by it.
             "refund_asked" | "refund_done" | "refund_refused" | "refund_retried" | "payment_mismatch" => {}
             other => return Err(format!("rows of the kind {other:?} cannot be replayed")),
