@@ -1,6 +1,7 @@
 //! Neighbours that misbehave: they read nothing, begin and do not finish, or send too much, and come again when they are
 //! thrown out. The crowd beside them must not notice.
 
+use super::reading::on_core;
 use crate::shopper::{command_id, connect};
 use anyhow::Result;
 use flashsale_protocol::{Command, Request, SaleId};
@@ -12,7 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpSocket,
-    task::JoinSet,
+    runtime::{Builder, Runtime},
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -34,18 +35,29 @@ enum Habit {
 }
 
 /// They go on until this is dropped.
-pub struct Neighbours(#[expect(dead_code, reason = "held, not used")] JoinSet<()>);
+pub struct Neighbours(Option<Runtime>);
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
 
 impl Neighbours {
-    pub fn start(server: SocketAddr, sale: SaleId, token: &str) -> Self {
-        let mut tasks = JoinSet::new();
+    /// On the core of the other shoppers: what they cost the server is what they make it do.
+    pub fn start(server: SocketAddr, sale: SaleId, token: &str, core: usize) -> Result<Self> {
+        let runtime = on_core(core, || {
+            Builder::new_multi_thread().worker_threads(1).enable_all().build()
+        })??;
         for (kind, habit) in [Habit::Deaf, Habit::HalfHandshake, Habit::HalfFrame, Habit::Flood]
             .into_iter()
             .enumerate()
         {
             for number in 0..NEIGHBOURS {
                 let (token, from) = (token.to_owned(), Ipv4Addr::new(127, 1, kind as u8, 2 + number));
-                tasks.spawn(async move {
+                runtime.spawn(async move {
                     loop {
                         // However it ended, they come again.
                         let _ = visit(habit, server, from, sale, &token).await;
@@ -54,7 +66,7 @@ impl Neighbours {
                 });
             }
         }
-        Self(tasks)
+        Ok(Self(Some(runtime)))
     }
 }
 

@@ -168,7 +168,8 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
             gateways[0].address.into(),
             sale,
             &token(target, "bad", Role::Shopper)?,
-        );
+            SHOPPERS_CORE,
+        )?;
         tokio::time::sleep(SETTLE).await;
         measured.push(
             one(
