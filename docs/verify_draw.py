@@ -12,6 +12,7 @@ import bisect
 import hashlib
 import hmac
 import json
+import re
 import sys
 
 FORMAT = "flashsale draw 1"
@@ -31,20 +32,34 @@ def read_json(text):
     """One object, in which no field stands twice."""
 
     def once(pairs):
-        if len({name for name, _ in pairs}) < len(pairs):
-            raise ValueError("a field stands there twice")
-        return dict(pairs)
+        fields = {}
+        for name, value in pairs:
+            if name in fields:
+                raise ValueError(f"the field {name!r} stands there twice")
+            fields[name] = value
+        return fields
 
-    head = json.loads(text, object_pairs_hook=once)
+    def whole(digits):
+        if digits == "-0":
+            raise ValueError("-0 is no whole number")
+        return int(digits)
+
+    def no(word):
+        raise ValueError(f"{word} is no JSON")
+
+    head = json.loads(text.decode(), object_pairs_hook=once, parse_int=whole, parse_constant=no)
+    json.dumps(head, ensure_ascii=False).encode()  # half of a pair of UTF-16 is no text
     if not isinstance(head, dict):
         raise ValueError("it is no object")
+    if ("format" in head) == ("draw" in head) or ("format" in head and "path" in head):
+        raise ValueError("it is neither a draw nor a proof")
     return head
 
 
 def field(of, name, kind, digits=None):
     """A field of this kind; a text of so many hex digits in lower case, where a number of them is named."""
     value = of.get(name)
-    fits = type(value) is kind and (kind is not int or value >= 0)
+    fits = type(value) is kind and (kind is not int or 0 <= value < 2**64)
     if digits and fits:
         fits = len(value) == digits and not set(value) - set("0123456789abcdef")
     if not fits:
@@ -150,7 +165,10 @@ def published(draw):
         if draw.get(part) is None:
             raise Wrong(f"{part}: not published yet; the draw is not over")
         field(draw, part, *((str, 64) if part in ("root", "seed") else (int,)))
-    field(draw, "sale", str)
+    if not re.fullmatch("[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}", field(draw, "sale", str)):
+        raise Wrong(f"sale: {draw['sale']!r} is no sale's id")
+    if type(draw.get("over", False)) is not bool:
+        raise Wrong("over: it is neither true nor false")
     for part in ("awaits", "beacon"):
         if draw.get(part) is not None:
             field(draw, part, str)
@@ -285,13 +303,17 @@ def main(arguments):
             return check_vectors(json.load(file))
         first = file.readline(MAX_PROOF)
         try:
+            if len(first) == MAX_PROOF:
+                raise ValueError("the line is too long")
             try:
                 head = read_json(first)
             except ValueError:  # over several lines: a proof
                 head = read_json(first + file.read(MAX_PROOF))
+            if "draw" in head and file.read(MAX_PROOF).strip():
+                raise ValueError("something stands behind the proof")
         except (ValueError, RecursionError) as error:
             raise Wrong(f"format: neither a draw's file nor a proof: {error}")
-        if "path" in head:
+        if "draw" in head:
             outcome = check_proof(head)
             return f"ok sale={head['draw']['sale']} entry={head['entry']['name']} {outcome}"
         winners = check_draw(head, file)

@@ -31,6 +31,8 @@ pub struct Checked {
     pub winners: u64,
     /// How many have had their turn, by what the proof says: the winners, and those to whom units passed on.
     pub turns: u64,
+    /// Nobody else will have one.
+    pub over: bool,
     /// Whether commitment and root are those that this page had heard before the draw.
     pub knew_commitment: bool,
     pub knew_root: bool,
@@ -96,6 +98,7 @@ fn checked(proof: Option<&Proof>, noted: Option<Noted>) -> Checked {
         units: number(|draw| draw.units),
         winners: number(|draw| draw.winners),
         turns: number(|draw| draw.called),
+        over: draw.is_some_and(|draw| draw.over),
         knew_commitment: noted.is_some(),
         knew_root: noted.is_some_and(|noted| noted.root.is_some()),
     }

@@ -12,7 +12,7 @@ mod logarithm;
 pub mod merkle;
 mod verify;
 
-pub use verify::{Check, Draw, FORMAT, Proof, Verdict, Wrong};
+pub use verify::{Check, Draw, FORMAT, Proof, Published, Verdict, Wrong};
 
 use crate::{MAX_QUANTITY, SaleId, ShopperId};
 use hmac::{Hmac, KeyInit, Mac};

@@ -47,6 +47,18 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
     }
 }
 
+/// For a field: as [`Object`].
+pub fn object<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|object| object.0)
+}
+
+/// For a field that may be null.
+pub fn maybe_object<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::<Object<T>>::deserialize(deserializer).map(|object| object.map(|object| object.0))
+}
+
 /// Whoever sends JSON need not know how this program calls its numbers.
 fn in_words(mut text: String) -> String {
     for kind in ["u8", "u16", "u32", "u64", "usize", "i32", "i64"] {

@@ -12,6 +12,11 @@ pub const LIKELY: f64 = 0.9;
 /// A wait longer than this is none that anybody could plan with.
 const LONGEST_MS: f64 = 24.0 * 3_600_000.0;
 
+/// So few units are called in a moment, however slow the line was before.
+const FEW_UNITS: f64 = 10.0;
+/// Before the end, hardly any of the carts come back in time.
+const LAST_SECONDS: f64 = 60.0;
+
 /// What the numbers say to somebody in line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Wait {
@@ -21,9 +26,9 @@ pub struct Wait {
     pub soonest_ms: Option<u64>,
     /// At the latest, as far as the measured rate tells.
     pub latest_ms: Option<u64>,
-    /// The chance that a unit is left at the turn, 0 to 1.
+    /// The chance to get a unit, 0 to 1: that one is left at the turn; or, where the sale ends before it, in the draw of what is left.
     pub chance: f64,
-    /// Why it takes longer than it did, or may come to nothing.
+    /// Why it takes longer than it did, or comes to a draw.
     pub reason: Option<Reason>,
 }
 
@@ -44,13 +49,19 @@ pub fn of(entry: &Entry, tick: &Tick) -> Option<Wait> {
     let free_for_all_ahead = (position - 1) as f64 * tick.take < tick.available as f64;
     let (soonest_ms, latest_ms) = (ms(fast), ms(slow).filter(|_| free_for_all_ahead));
     let in_time = turn_in_time(entry, position, tick);
-    let chance = in_time * chance(entry, position, tick) + (1.0 - in_time) * chance_of_the_rest(tick);
+    let of_the_rest = chance_of_the_rest(tick);
+    // Whose turn brings nothing still stands in line at the end.
+    let at_turn = chance(entry, position, tick).max(of_the_rest);
     Some(Wait {
         position,
         soonest_ms,
         latest_ms,
-        chance,
-        reason: tick.slowed.or((in_time < 0.5).then_some(Reason::EndsFirst)),
+        chance: in_time * at_turn + (1.0 - in_time) * of_the_rest,
+        reason: if in_time > 0.0 {
+            tick.slowed
+        } else {
+            Some(Reason::EndsFirst)
+        },
     })
 }
 
@@ -67,31 +78,43 @@ fn left_ms(tick: &Tick) -> f64 {
     tick.ends_at.saturating_sub(tick.now) as f64
 }
 
-/// How likely the turn comes before the sale ends: between the two paces all are taken to be as likely. 1 where the line does
-/// not move, which is not for lack of time.
+/// How likely the turn comes before the sale ends. Between the two paces all are taken to be as likely. Where there are no
+/// more free units than can be called until then, it is not for lack of time that the line stands or moves slowly: then only the
+/// last minute counts, in which carts hardly come back.
 fn turn_in_time(entry: &Entry, position: u64, tick: &Tick) -> f64 {
-    let (slow, fast) = paces(entry, tick);
-    if tick.phase != Phase::Live || fast <= 0.0 {
+    if tick.phase != Phase::Live {
         return 1.0;
     }
-    let called = |pace: f64| pace * left_ms(tick) / 1000.0;
-    let (least, most, position) = (called(slow), called(fast), position as f64);
-    if position <= least {
+    let seconds = left_ms(tick) / 1000.0;
+    let (slow, fast) = paces(entry, tick);
+    let (least, most, position) = (slow * seconds, fast * seconds, position as f64);
+    let by_pace = if position <= least {
         1.0
     } else if position >= most {
         0.0
     } else {
         (most - position) / (most - least)
+    };
+    let lacks_units = fast <= 0.0 || tick.available as f64 <= most.max(FEW_UNITS);
+    if lacks_units {
+        by_pace.max((seconds / LAST_SECONDS).min(1.0))
+    } else {
+        by_pace
     }
 }
 
-/// The chance in the draw of what is left at the end, among all whose turn has not come by then, each for one unit.
+/// The chance in the draw of what is left at the end, among all whose turn has not come by then, who want as many units as
+/// others take.
 fn chance_of_the_rest(tick: &Tick) -> f64 {
+    if tick.phase != Phase::Live {
+        return 0.0;
+    }
     let pace = (tick.pace_low + tick.pace_high) / 2.0 + tick.priority_pace;
     let called = (pace * left_ms(tick) / 1000.0).min(tick.waiting as f64);
     let expected = Expected::by(tick);
     let left = (expected.units - called * expected.keep).max(0.0);
-    (left / (tick.waiting as f64 - called).max(1.0)).min(1.0)
+    let wanted = (tick.waiting as f64 - called).max(1.0) * tick.take.max(1.0);
+    (left / wanted).min(1.0)
 }
 
 /// What turns and carts come to, on average.
@@ -135,7 +158,7 @@ fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     let first = if entry.priority {
         0.0
     } else {
-        tick.priority_waiting as f64
+        called_before(position, tick)
     };
     let Expected {
         keep,
@@ -153,6 +176,16 @@ fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
         return if surplus > 0.0 { 1.0 } else { 0.0 };
     }
     normal(surplus / variance.sqrt())
+}
+
+/// Of the priority line, those who are called before an ordinary place; all of them while no pace tells.
+fn called_before(position: u64, tick: &Tick) -> f64 {
+    let all = tick.priority_waiting as f64;
+    let pace = (tick.pace_low + tick.pace_high) / 2.0;
+    if pace <= 0.0 || tick.priority_pace <= 0.0 {
+        return all;
+    }
+    all.min(tick.priority_pace * position as f64 / pace)
 }
 
 /// The normal distribution: the chance of a value up to `z`. Abramowitz and Stegun, Handbook of Mathematical Functions,
@@ -272,10 +305,77 @@ mod tests {
         assert!(between.chance < called.chance && between.chance > not_called.chance);
         let cut = Tick {
             slowed: Some(Reason::InflowCut),
+            ..ends_soon.clone()
+        };
+        let reason = |position| of(&at(position), &cut).expect("waits").reason;
+        assert_eq!(
+            (reason(200), reason(300)),
+            (Some(Reason::InflowCut), Some(Reason::EndsFirst))
+        );
+        // Each turn takes four: so do those in the draw, or they get fewer.
+        let fours = Tick {
+            take: 4.0,
+            lapse: 0.0,
+            available: 2_000,
             ..ends_soon
         };
-        let cause = of(&at(300), &cut).expect("waits").reason;
-        assert_eq!(cause, Some(Reason::InflowCut), "the cause first");
+        let chance = chance_at(300, &fours);
+        assert!(
+            (chance - 0.375).abs() < 1e-9,
+            "1,200 for 800 who want four each: {chance}"
+        );
+    }
+
+    #[test]
+    fn a_line_that_stands_for_lack_of_units_does_not_stand_for_lack_of_time() {
+        let stands = Tick {
+            ends_at: 300_001,
+            available: 0,
+            held: 100,
+            lapse: 0.5,
+            waiting: 400,
+            pace_low: 0.0,
+            pace_high: 0.0,
+            ..tick()
+        };
+        // One is called once a minute: the chance does not jump with each.
+        for (available, pace_high) in [(0, 0.0), (0, 0.033), (1, 0.0), (1, 0.033)] {
+            let tick = Tick {
+                available,
+                pace_high,
+                ..stands.clone()
+            };
+            let wait = of(&at(30), &tick).expect("waits");
+            assert!(
+                wait.chance > 0.9 && wait.reason.is_none(),
+                "{available} {pace_high}: {wait:?}"
+            );
+        }
+        let last_second = Tick {
+            ends_at: 1_001,
+            ..stands
+        };
+        let chance = chance_at(30, &last_second);
+        assert!(
+            (0.1..0.2).contains(&chance),
+            "50 come back, for 400 by lot: {chance}"
+        );
+    }
+
+    #[test]
+    fn the_priority_line_counts_as_far_as_it_is_called_before() {
+        let tick = Tick {
+            ends_at: 20_001,
+            available: 300,
+            priority_waiting: 400,
+            priority_pace: 2.0,
+            pace_low: 1.0,
+            pace_high: 20.0,
+            ..tick()
+        };
+        let chances = [1, 100, 200, 401].map(|position| chance_at(position, &tick));
+        assert!(chances[0] > LIKELY, "{chances:?}");
+        assert!(chances.is_sorted_by(|a, b| a >= b), "{chances:?}");
     }
 
     #[test]
@@ -329,9 +429,13 @@ mod tests {
         #[test]
         fn a_better_place_never_has_a_worse_chance(
             (near, far) in (1..5_000_u64, 1..5_000_u64), available in 0..500_u64, held in 0..500_u64,
-            take in 0.0..1.0_f64, lapse in 0.0..1.0_f64,
+            take in 0.0..1.0_f64, lapse in 0.0..1.0_f64, ends_at in 1..600_000_u64,
+            (priority_waiting, priority_pace) in (0..500_u64, 0.0..5.0_f64),
         ) {
-            let tick = Tick { available, held, take, lapse, ..tick() };
+            let tick = Tick {
+                available, held, take, lapse, ends_at, priority_waiting, priority_pace,
+                ..tick()
+            };
             let (near, far) = (near.min(far), near.max(far));
             let (here, there) = (chance_at(near, &tick), chance_at(far, &tick));
             prop_assert!((0.0..=1.0).contains(&here));

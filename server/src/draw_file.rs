@@ -2,7 +2,10 @@
 //! entry) or one shopper's proof (JSON). `docs/draw.md` describes both.
 
 use anyhow::{Context, bail};
-use flashsale_protocol::draw::{Check, Draw, Hash, Proof, Verdict, Wrong};
+use flashsale_protocol::{
+    draw::{Check, Draw, Hash, Proof, Published, Verdict, Wrong},
+    json,
+};
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
@@ -38,33 +41,32 @@ pub fn check(path: &Path, noted: &Noted) -> anyhow::Result<Checked> {
     let file = File::open(path).with_context(|| format!("{}", path.display()))?;
     let mut lines = BufReader::with_capacity(READ_BYTES, file);
     let first = line(&mut lines)?.context("the file is empty")?;
-    match serde_json::from_str::<Draw>(&first) {
-        Ok(draw) => {
-            if let Some(other) = differs(&draw, noted) {
-                return Ok(other);
-            }
-            let verdict = check_entries(&draw, lines)?;
-            return Ok(Checked::Draw(Box::new(draw), verdict));
+    let whole_first = Published::read(first.as_bytes());
+    if let Ok(Published::Draw(draw)) = whole_first {
+        if let Some(other) = differs(&draw, noted) {
+            return Ok(other);
         }
-        // A proof has its draw inside.
-        Err(error) => {
-            let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&first);
-            if object.is_ok_and(|object| object.contains_key("format") && !object.contains_key("draw")) {
-                bail!("the draw in the first line cannot be read: {error}");
-            }
-        }
+        let verdict = check_entries(&draw, lines)?;
+        return Ok(Checked::Draw(draw, verdict));
     }
-    let mut rest = String::new();
-    (&mut lines).take(MAX_BYTES).read_to_string(&mut rest)?;
-    let proof: Proof = match serde_json::from_str(&(first + "\n" + &rest)) {
-        Ok(proof) => proof,
+    if let Err(error) = whole_first
+        && json::parse(first.as_bytes()).is_ok_and(|value| value.get("format").is_some())
+    {
+        bail!("the draw in the first line cannot be read: {error}");
+    }
+    // A proof may stand on several lines.
+    let mut text = first + "\n";
+    (&mut lines).take(MAX_BYTES).read_to_string(&mut text)?;
+    let proof = match Published::read(text.as_bytes()) {
+        Ok(Published::Proof(proof)) => proof,
+        Ok(Published::Draw(_)) => bail!("a draw's file begins with one line of JSON"),
         Err(error) => bail!("neither a draw's file nor a proof: {error}"),
     };
     if let Some(other) = differs(&proof.draw, noted) {
         return Ok(other);
     }
     let verdict = proof.verify();
-    Ok(Checked::Proof(Box::new(proof), verdict))
+    Ok(Checked::Proof(proof, verdict))
 }
 
 fn differs(draw: &Draw, noted: &Noted) -> Option<Checked> {

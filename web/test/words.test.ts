@@ -36,6 +36,7 @@ describe("a checked draw", () => {
     units: 5,
     winners: 5,
     turns: 5,
+    over: true,
     knew_commitment: true,
     knew_root: true,
   };
@@ -45,6 +46,7 @@ describe("a checked draw", () => {
     expect(last({})).toContain("The 5 smallest numbers win");
     expect(last({ turns: 9 })).toContain("went on to the first 9, and your number is behind those");
     expect(last({ turns: 9, called: true })).toContain("your turn came");
+    expect(last({ turns: 9, over: false })).toContain("have gone so far on to the first 9");
     expect(last({ turns: 9, called: true, won: true })).toContain("you were drawn");
   });
 

@@ -1,7 +1,7 @@
 //! Checks what was published of a draw, from that alone: all of it ([`Check`]) or one shopper's part ([`Proof`]).
 
 use super::{Drum, Entry, Hash, Key, MAX_BEACON_BYTES, MAX_WEIGHT, Pick, Rank, Seed, Winner, merkle};
-use crate::{MAX_QUANTITY, SaleId};
+use crate::{MAX_QUANTITY, SaleId, json};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -35,21 +35,34 @@ pub struct Draw {
     /// How many have won, and the last of them. Nobody after the draw: there was no entry, or no unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub winners: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::maybe_object"
+    )]
     pub cut_off: Option<Rank>,
     /// Units that nobody takes pass on in the order of the keys: how many entries have had their turn by now, and the last of
-    /// them. Everybody up to there has had one, those drawn among them. Final when the sale has ended.
+    /// them. Everybody up to there has had one, those drawn among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub called: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::maybe_object"
+    )]
     pub last_called: Option<Rank>,
+    /// Nobody is called any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
 }
 
 /// One entry's part of a draw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Proof {
+    #[serde(deserialize_with = "json::object")]
     pub draw: Draw,
+    #[serde(deserialize_with = "json::object")]
     pub entry: Entry,
     /// Where the entry stands among all, from 0.
     pub index: u64,
@@ -274,8 +287,8 @@ impl fmt::Display for Wrong {
 
 impl std::error::Error for Wrong {}
 
-/// What a draw that is over has published.
-struct Published<'a> {
+/// What a draw that was held has published.
+struct Held<'a> {
     drum: Drum,
     units: u64,
     count: u64,
@@ -284,6 +297,27 @@ struct Published<'a> {
     cut_off: Option<&'a Rank>,
     called: Option<u64>,
     last_called: Option<&'a Rank>,
+}
+
+/// What was published, as it stands in a file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Published {
+    /// A draw's file begins with it.
+    Draw(Box<Draw>),
+    Proof(Box<Proof>),
+}
+
+impl Published {
+    /// Reads one JSON object. Strictly: what two programs could read in two ways is none of both.
+    pub fn read(text: &[u8]) -> Result<Published, String> {
+        let value = json::parse(text)?;
+        let has = |name: &str| value.get(name).is_some();
+        match (has("format"), has("draw")) {
+            (true, false) if !has("path") => json::read(value).map(|draw| Published::Draw(Box::new(draw))),
+            (false, true) => json::read(value).map(|proof| Published::Proof(Box::new(proof))),
+            _ => Err("It is neither a draw nor a proof.".into()),
+        }
+    }
 }
 
 impl Draw {
@@ -303,10 +337,11 @@ impl Draw {
             cut_off: None,
             called: None,
             last_called: None,
+            over: false,
         }
     }
 
-    fn published(&self) -> Result<Published<'_>, Wrong> {
+    fn held(&self) -> Result<Held<'_>, Wrong> {
         if self.format != FORMAT {
             return Err(Wrong::Format(self.format.chars().take(40).collect()));
         }
@@ -327,7 +362,7 @@ impl Draw {
         if misplaced || beacon.is_some_and(|value| value.is_empty() || value.len() > MAX_BEACON_BYTES) {
             return Err(Wrong::Beacon);
         }
-        Ok(Published {
+        Ok(Held {
             drum: Drum::new(&seed, beacon),
             units,
             count,
@@ -342,7 +377,7 @@ impl Draw {
 
 /// Checks a whole draw, entry by entry, in memory of the winners.
 pub struct Check<'a> {
-    published: Published<'a>,
+    published: Held<'a>,
     tree: merkle::Tree,
     pick: Pick,
     last: Option<String>,
@@ -353,7 +388,7 @@ pub struct Check<'a> {
 
 impl<'a> Check<'a> {
     pub fn new(draw: &'a Draw) -> Result<Check<'a>, Wrong> {
-        let published = draw.published()?;
+        let published = draw.held()?;
         Ok(Check {
             tree: merkle::Tree::default(),
             pick: Pick::new(published.units, None),
@@ -434,7 +469,7 @@ impl<'a> Check<'a> {
 impl Proof {
     /// Whether this entry was among those that closed, has this key, and has rightly won or not won.
     pub fn verify(&self) -> Result<Verdict, Wrong> {
-        let published = self.draw.published()?;
+        let published = self.draw.held()?;
         self.entry.check()?;
         let entry = &self.entry;
         let rank = published.drum.rank(entry);

@@ -46,6 +46,13 @@ pub struct Fairness {
     win_chance_gini: Option<f64>,
 }
 
+impl Fairness {
+    /// Entries that have had no turn yet, and may have one.
+    pub fn waiting(&self) -> u64 {
+        self.entries_waiting
+    }
+}
+
 /// All entries of one weight in the draw.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Weight {

@@ -84,12 +84,12 @@ pub async fn show(
         app.stock.active_users(id, now / 60_000),
         app.stock.line_counts(id),
     )?;
-    // In a draw those who wait are its entries.
-    let queue_length = match sale.allocation {
-        Allocation::Queue => queue_length,
-        Allocation::Draw => tick.waiting,
-    };
     let fairness = fairness::of_sale(&app, &sale, &tick).await?;
+    // In a draw those who wait are its entries.
+    let queue_length = match (sale.allocation, sale.status) {
+        (Allocation::Draw, _) | (_, Phase::Drawing) => fairness.waiting(),
+        _ => queue_length,
+    };
     let conversion_rate = if counters.reservations == 0 {
         0.0
     } else {

@@ -528,7 +528,7 @@ pub struct InflowBody {
 
 /// Change how fast the line is let in.
 ///
-/// At any time before the sale's end; to stop altogether, pause the sale.
+/// At any time before the sale's end and its draw; to stop altogether, pause the sale.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/inflow",

@@ -58,7 +58,12 @@ pub async fn is_entered(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<b
         return Ok(false);
     }
     let mine = app.store.draw_entry(sale.id, shopper).await?;
-    Ok(mine.is_some_and(|mine| !mine.called))
+    if mine.is_some() || sale.allocation == Allocation::Draw {
+        return Ok(mine.is_some_and(|mine| !mine.called));
+    }
+    let draw = app.store.recent_draw(sale.id).await?;
+    let is_closed = draw.is_none_or(|draw| draw.is_closed);
+    Ok(!is_closed && waits_for(app, sale, shopper).await?.is_some())
 }
 
 /// What is published of the draw; and the shopper's entry in it, where neither the line nor the lane knows anything that counts
@@ -102,10 +107,15 @@ pub async fn in_state(
 
 /// The line has ended, and those who stood in it are being taken as entries of the draw: that takes a while where they are many.
 async fn from_line(app: &App, sale: &Sale, shopper: &ShopperId, now: u64) -> Result<Option<Entry>> {
-    let place = app.hub.stake_of(shopper, sale.id).and_then(|stake| stake.place);
-    let quantity = match place {
-        Some(place) => Some(place.quantity),
-        None => app.store.waits_for(sale.id, shopper).await?,
-    };
+    let quantity = waits_for(app, sale, shopper).await?;
     Ok(quantity.map(|quantity| Entry::settled(sale.id, EntryState::Entered, quantity, now)))
+}
+
+/// For how many units a shopper stood in the line that has ended.
+async fn waits_for(app: &App, sale: &Sale, shopper: &ShopperId) -> Result<Option<u32>> {
+    let place = app.hub.stake_of(shopper, sale.id).and_then(|stake| stake.place);
+    match place {
+        Some(place) => Ok(Some(place.quantity)),
+        None => app.store.waits_for(sale.id, shopper).await,
+    }
 }

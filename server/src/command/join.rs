@@ -4,10 +4,10 @@ use super::{Answer, draw};
 use crate::{
     app::App,
     auth::Caller,
-    error::Error,
+    error::{Error, Result},
     mutation::Mutation,
-    sale::{LineName, PlaceStake, Stake},
-    stock::{At, InLine, Join, Joined, RecordState},
+    sale::{LineName, PlaceStake, Sale, Stake},
+    stock::{At, InLine, Join, Joined, RecordState, Stands},
 };
 use flashsale_protocol::{
     Allocation, Code, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage,
@@ -46,19 +46,18 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
     if person.bought + quantity.get() > person.limit && !Mutation::SkipLimit.is_on() {
         return Err(limit(person.limit));
     }
-    // Said now: nobody should wait for a turn that they could not use.
+    // What is left is being drawn among those who were in line.
+    if sale.allocation == Allocation::Queue && sale.status == Phase::Drawing {
+        return Err(Code::EntriesClosed.into());
+    }
+    // Said now: nobody should wait for a turn that they could not use. Units of an overdue hold are coming back.
     let overdue = person
         .record
         .as_ref()
         .filter(|record| record.state == RecordState::Held);
     let stays = on_device.saturating_sub(overdue.map_or(0, |record| record.quantity));
-    if stays + quantity.get() > sale.per_device_limit {
+    if stays + quantity.get() > sale.per_device_limit && !is_in(app, caller, &sale).await? {
         return Err(Code::DeviceLimitReached.into());
-    }
-
-    // What is left is being drawn among those who were in line.
-    if sale.allocation == Allocation::Queue && sale.status == Phase::Drawing {
-        return Err(Code::EntriesClosed.into());
     }
     if sale.allocation == Allocation::Draw {
         let entry = draw::enter(app, caller, &sale, quantity).await?;
@@ -137,6 +136,21 @@ pub async fn run(app: &App, caller: &Caller, sale: SaleId, quantity: Quantity) -
     app.hub
         .tell_others(&app.live, &sale, caller, ServerMessage::Entry(entry.clone()));
     joined(app, caller, entry)
+}
+
+/// Whether a shopper has a place already, or an entry.
+async fn is_in(app: &App, caller: &Caller, sale: &Sale) -> Result<bool> {
+    Ok(match sale.allocation {
+        Allocation::Queue => {
+            app.stock
+                .place(sale.id, caller.shopper.clone())
+                .await?
+                .value
+                .value
+                != Stands::Nowhere
+        }
+        Allocation::Draw => app.store.draw_entry(sale.id, &caller.shopper).await?.is_some(),
+    })
 }
 
 fn joined(app: &App, caller: &Caller, entry: Entry) -> Answer {

@@ -9,7 +9,7 @@ use crate::{
     stock::{At, InLine, RecordState, Served, Stands, TickNumber, Turns},
     store::OrderRow,
 };
-use flashsale_protocol::{Done, Entry, EntryState, Hold, Reject, SaleId, SaleState, Tick};
+use flashsale_protocol::{Done, Entry, EntryState, Hold, Phase, Reason, Reject, SaleId, SaleState, Tick};
 
 pub async fn run(app: &App, caller: &Caller, sale: SaleId) -> Answer {
     let sale = app.sale(sale).await?;
@@ -138,7 +138,13 @@ pub async fn tick_now(app: &App, sale: &Sale) -> Result<Tick> {
     let tick = counters.tick(sale, number, unpaid);
     let Some(kept) = kept else { return Ok(tick) };
     // What is measured, and who waits, from the leader; the stock as it is now.
+    let is_free = tick.available > 0;
     Ok(Tick {
+        // The clock alone does not know what the end brings.
+        phase: match (tick.phase, kept.phase) {
+            (Phase::Ended, Phase::Drawing) if sale.status != Phase::Ended => kept.phase,
+            (phase, _) => phase,
+        },
         waiting: kept.waiting,
         admitted: kept.admitted,
         priority_waiting: kept.priority_waiting,
@@ -150,7 +156,9 @@ pub async fn tick_now(app: &App, sale: &Sale) -> Result<Tick> {
         take: kept.take,
         lapse: kept.lapse,
         next_lapse_at: kept.next_lapse_at,
-        slowed: kept.slowed,
+        slowed: kept
+            .slowed
+            .filter(|reason| *reason != Reason::StockLow || !is_free),
         ..tick
     })
 }

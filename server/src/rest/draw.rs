@@ -22,7 +22,7 @@ static FILES: Semaphore = Semaphore::const_new(4);
 /// What is published of a sale's draw by now.
 ///
 /// From the beginning the commitment; when the entries have closed, the root of their tree; after the draw, the seed and the last
-/// winner's key.
+/// winner's key; and as units pass on, how far turns have come.
 #[utoipa::path(
     get,
     path = "/flash-sales/{sale_id}/draw",

@@ -38,13 +38,13 @@ pub struct JoinedView {
 pub struct PositionView {
     /// 1 is next; 0 where it is this shopper's turn already, and while places are not drawn yet.
     position: u64,
-    /// Estimated from the measured pace, at the latest; null while nothing moves.
+    /// Estimated from the measured pace, at the latest; null while nothing moves, and where the sale ends before it.
     wait_time_seconds: Option<u64>,
     /// The same at the soonest.
     wait_time_seconds_least: Option<u64>,
-    /// The chance that a unit is left at the turn, 0 to 1; null where it is not known yet.
+    /// The chance to get a unit, at the turn or in the draw of what is left at the end, 0 to 1; null where it is not known yet.
     chance: Option<f64>,
-    /// Why it takes longer than it did.
+    /// Why it takes longer than it did, or comes to a draw.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     /// Units that others have set aside or in carts.

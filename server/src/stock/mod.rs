@@ -47,8 +47,8 @@ pub const ADMIT_BATCH: usize = 250;
 /// Notes of the line's history that are taken at once.
 pub const JOURNAL_BATCH: usize = 5_000;
 
-/// Longer than the leader is silent: it says something every second.
-const TICK_KEPT_MS: i64 = 5_000;
+/// Longer than the leader is silent, which says something every second, and than it takes until there is another one.
+const TICK_KEPT_MS: i64 = 15_000;
 
 /// A gateway that has not said anything for so long is dead.
 pub const GATEWAY_SILENCE: Duration = Duration::from_secs(5);
@@ -320,6 +320,12 @@ impl Stock {
                 )
             })
             .await
+    }
+
+    /// Whether a shopper has had their turn of the draw, as far as the lane remembers.
+    pub async fn had_turn_of_draw(&self, at: LaneRef, shopper: &ShopperId) -> Result<bool> {
+        let key = self.runner.keys.lane("drawn", at);
+        Ok(self.runner.client.sismember(key, shopper.as_str()).await?)
     }
 
     /// Units in carts and orders that were taken from a device, on its shopper's lane.

@@ -1,7 +1,7 @@
 //! The draw: seed, entries, what is published, and whose turn it is. Every step may be repeated, and two workers at once do no
 //! harm: what a draw comes to is computed from what is fixed by then, and written down once.
 
-use super::{LOOK, Store, audit};
+use super::{LOOK, Store, audit, sales::move_status};
 use crate::{
     batcher::{BatchLimits, Batcher},
     config::COMMAND_DEADLINE,
@@ -10,7 +10,7 @@ use crate::{
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{
-    DeviceId, SaleId, ShopperId,
+    DeviceId, Phase, SaleId, ShopperId,
     draw::{self, Draw, Drum, Hash, Pick, Proof, Rank, Seed, Winner, entry_name, merkle},
 };
 use serde_json::json;
@@ -503,43 +503,52 @@ impl Store {
         if ranks.is_empty() {
             return Ok(());
         }
-        let id = sale.to_string();
         let mut tx = self.pool.begin().await?;
+        // One leader after the other: each must see what the one before has marked.
+        let draw = sqlx::query_scalar!(
+            "SELECT over_at FROM draws WHERE sale_id = $1 FOR UPDATE",
+            sale.to_string(),
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        // What was published at the end is final.
+        if !matches!(draw, Some(None)) {
+            return Ok(());
+        }
         sqlx::query!(
             "UPDATE draw_turns SET called_at = now() WHERE sale_id = $1 AND rank = ANY($2) AND called_at IS NULL",
-            id,
+            sale.to_string(),
             ranks,
         )
         .execute(&mut *tx)
         .await?;
-        sqlx::query!(
-            "UPDATE draws d SET called = t.rank, last_called_key = t.key, last_called_entry = t.entry
-             FROM (SELECT rank, key, entry FROM draw_turns
-                WHERE sale_id = $1 AND rank < coalesce(
-                    (SELECT min(rank) FROM draw_turns WHERE sale_id = $1 AND called_at IS NULL), 9223372036854775807)
-                ORDER BY rank DESC LIMIT 1) t
-             WHERE d.sale_id = $1 AND d.called IS DISTINCT FROM t.rank",
-            id,
-        )
-        .execute(&mut *tx)
-        .await?;
+        publish_turns(&mut tx, sale).await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// Nobody is called any more: what is published of the turns is final. False: it was so already.
+    /// Nobody is called any more: the sale has ended, and what is published of the turns is final. False: it was so already.
     pub async fn end_draw(&self, sale: SaleId) -> Result<bool> {
         let id = sale.to_string();
         let mut tx = self.pool.begin().await?;
         let over = sqlx::query!(
-            r#"UPDATE draws SET over_at = now(), called = coalesce(called, 0)
-               WHERE sale_id = $1 AND drawn_at IS NOT NULL AND over_at IS NULL
-               RETURNING called AS "called!", last_called_key, last_called_entry"#,
+            "UPDATE draws SET over_at = now() WHERE sale_id = $1 AND drawn_at IS NOT NULL AND over_at IS NULL",
             id,
         )
-        .fetch_optional(&mut *tx)
+        .execute(&mut *tx)
         .await?;
-        let Some(row) = over else { return Ok(false) };
+        if over.rows_affected() == 0
+            || !move_status(&mut tx, sale, &[Phase::Drawing], Phase::Ended, "worker").await?
+        {
+            return Ok(false);
+        }
+        publish_turns(&mut tx, sale).await?;
+        let row = sqlx::query!(
+            "SELECT called, last_called_key, last_called_entry FROM draws WHERE sale_id = $1",
+            id,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
         let last = maybe_rank(row.last_called_key, row.last_called_entry)?;
         let written = audit::Entry {
             sale: id,
@@ -718,6 +727,22 @@ impl Store {
     }
 }
 
+/// Writes down how far turns have come without a gap. Nobody has had one: 0.
+async fn publish_turns(connection: &mut PgConnection, sale: SaleId) -> Result<()> {
+    sqlx::query!(
+        "UPDATE draws d SET called = coalesce(t.rank, 0), last_called_key = t.key, last_called_entry = t.entry
+         FROM (SELECT 1) always LEFT JOIN (SELECT rank, key, entry FROM draw_turns
+            WHERE sale_id = $1 AND rank < coalesce(
+                (SELECT min(rank) FROM draw_turns WHERE sale_id = $1 AND called_at IS NULL), 9223372036854775807)
+            ORDER BY rank DESC LIMIT 1) t ON true
+         WHERE d.sale_id = $1",
+        sale.to_string(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Whether entries may come and go; they may until this transaction ends.
 async fn takes_entries(connection: &mut PgConnection, sale: SaleId) -> Result<bool> {
     let open = sqlx::query!(
@@ -842,9 +867,14 @@ async fn entries_from(pool: &PgPool, sale: SaleId, first: &str, most: usize) -> 
 }
 
 async fn draw_row(pool: &PgPool, sale: SaleId) -> Result<Option<DrawRow>> {
-    let row = sqlx::query!("SELECT * FROM draws WHERE sale_id = $1", sale.to_string())
-        .fetch_optional(pool)
-        .await?;
+    let row = sqlx::query!(
+        "SELECT seed, commitment, beacon_source, beacon, units, entries, root, drawn_at, winners, cut_off_key, cut_off_entry,
+            told_at, called, last_called_key, last_called_entry, over_at
+         FROM draws WHERE sale_id = $1",
+        sale.to_string(),
+    )
+    .fetch_optional(pool)
+    .await?;
     let Some(row) = row else { return Ok(None) };
     let seed = Seed(bytes(row.seed)?);
     let is_drawn = row.drawn_at.is_some();
@@ -863,6 +893,7 @@ async fn draw_row(pool: &PgPool, sale: SaleId) -> Result<Option<DrawRow>> {
         cut_off,
         called: number(row.called),
         last_called,
+        over: row.over_at.is_some(),
         ..Draw::committed(sale, Hash(bytes(row.commitment)?))
     };
     Ok(Some(DrawRow {

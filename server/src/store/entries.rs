@@ -199,7 +199,7 @@ impl Store {
                 CASE WHEN t.called_at IS NOT NULL THEN 'served'
                     WHEN s.status IN ('ended', 'cancelled') THEN 'not_served' ELSE 'waiting' END AS "status!",
                 CASE WHEN t.called_at IS NOT NULL THEN t.called_at
-                    WHEN s.status IN ('ended', 'cancelled') THEN coalesce(d.over_at, d.closed_at, s.end_time) END AS "ended_at?"
+                    WHEN s.status IN ('ended', 'cancelled') THEN coalesce(d.over_at, d.closed_at) END AS "ended_at?"
              FROM draw_entries e JOIN draws d USING (sale_id) JOIN flash_sales s USING (sale_id)
              LEFT JOIN draw_turns t ON t.sale_id = e.sale_id AND t.entry = e.entry AND d.drawn_at IS NOT NULL
              WHERE e.sale_id = $1 AND e.entry > $2 ORDER BY e.entry LIMIT $3"#,

@@ -11,7 +11,7 @@ use crate::{
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{Allocation, DrawWeight, Phase, SaleId};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use std::collections::HashMap;
 
 /// How many sales a list shows.
@@ -413,29 +413,10 @@ impl Store {
 
     /// Moves a sale from one of `from` to `to`, with its audit row. False: it was in none of them.
     pub async fn set_status(&self, sale: SaleId, from: &[Phase], to: Phase, actor: &str) -> Result<bool> {
-        let from: Vec<String> = from.iter().map(|phase| phase_word(*phase).to_owned()).collect();
         let mut tx = self.pool.begin().await?;
-        let moved = sqlx::query!(
-            "UPDATE flash_sales SET status = $3 WHERE sale_id = $1 AND status = ANY($2)",
-            sale.to_string(),
-            &from,
-            phase_word(to),
-        )
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        if moved == 0 {
-            return Ok(false);
-        }
-        let entry = audit::Entry {
-            sale: sale.to_string(),
-            actor: actor.to_owned(),
-            kind: "sale_status",
-            data: json!({ "to": phase_word(to) }),
-        };
-        audit::write(&mut tx, &[entry]).await?;
+        let moved = move_status(&mut tx, sale, from, to, actor).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(moved)
     }
 
     /// Sets how many entries are called per 100 ms. False: it was so already.
@@ -564,4 +545,35 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         created_at: row.created_at,
         lanes,
     })
+}
+
+/// Moves a sale's status as [`Store::set_status`] does, in a transaction of more.
+pub(super) async fn move_status(
+    connection: &mut PgConnection,
+    sale: SaleId,
+    from: &[Phase],
+    to: Phase,
+    actor: &str,
+) -> Result<bool> {
+    let from: Vec<String> = from.iter().map(|phase| phase_word(*phase).to_owned()).collect();
+    let moved = sqlx::query!(
+        "UPDATE flash_sales SET status = $3 WHERE sale_id = $1 AND status = ANY($2)",
+        sale.to_string(),
+        &from,
+        phase_word(to),
+    )
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if moved == 0 {
+        return Ok(false);
+    }
+    let entry = audit::Entry {
+        sale: sale.to_string(),
+        actor: actor.to_owned(),
+        kind: "sale_status",
+        data: json!({ "to": phase_word(to) }),
+    };
+    audit::write(connection, &[entry]).await?;
+    Ok(true)
 }

@@ -38,12 +38,17 @@ struct Memory {
     /// The lives of the lanes in which claims were last looked after.
     epochs: Option<Vec<u32>>,
     nobody_left: bool,
+    /// Everybody who has had a turn is written down as called: a step that broke off may have left some out.
+    all_noted: bool,
 }
 
 pub async fn run(led: &Led) {
     let memory = Mutex::new(Memory::default());
     repeat("draw", led.id, || async {
-        step(led, &mut *memory.lock().await).await
+        let memory = &mut *memory.lock().await;
+        let stepped = step(led, memory).await;
+        memory.all_noted &= stepped.is_ok();
+        stepped
     })
     .await;
 }
@@ -106,7 +111,8 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
     let given = call(led, sale, &drawn, false).await?;
     app.stock.count_turns(led.id, given).await?;
     // Units that were lost meanwhile come to nobody: those drawn for them are no longer waited for.
-    let are_gone = given == Turns::default() && is_all_sold(led, sale).await?;
+    let are_gone =
+        given == Turns::default() && is_all_sold(led, &app.stock.sale_counters(sale).await?).await?;
     if drawn.is_empty() || are_gone {
         app.store.mark_told(led.id).await?;
         app.forget_sale(led.id).await;
@@ -141,10 +147,14 @@ async fn draw(led: &Led) -> Result<DrawRow> {
     row.ok_or_else(|| Error::unexpected("a draw without its row"))
 }
 
-/// Whether no unit is free, and none can come back.
-async fn is_all_sold(led: &Led, sale: &Sale) -> Result<bool> {
-    let counters = led.app.stock.sale_counters(sale).await?;
-    Ok(counters.available + coming(led, &counters) == 0)
+/// Whether no unit is free, and none can come back. By Redis first, which is asked anyway; then by Postgres, which alone knows
+/// of every order that is not paid for.
+async fn is_all_sold(led: &Led, counters: &Counters) -> Result<bool> {
+    if counters.available + coming(led, counters) > 0 {
+        return Ok(false);
+    }
+    let lanes = led.app.store.lanes(led.id).await?;
+    Ok(lanes.iter().all(|lane| lane.confirmed == lane.supply))
 }
 
 fn coming(led: &Led, counters: &Counters) -> u64 {
@@ -155,16 +165,20 @@ fn coming(led: &Led, counters: &Counters) -> u64 {
 async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> Result<Duration> {
     let app = &led.app;
     let counters = app.stock.sale_counters(sale).await?;
-    let coming = coming(led, &counters);
     let turns = app.store.turns_to_call(led.id, CALL_BATCH).await?;
-    if turns.is_empty() && !memory.nobody_left && counters.available + coming > 0 {
-        let units = NEXT_UNITS.max(counters.available + coming);
+    if !memory.all_noted {
+        note_turns(led, sale, &turns, false).await?;
+        memory.all_noted = true;
+        return Ok(Duration::ZERO);
+    }
+    let all_sold = is_all_sold(led, &counters).await?;
+    if turns.is_empty() && !memory.nobody_left && !all_sold {
+        let units = NEXT_UNITS.max(counters.available + coming(led, &counters));
         memory.nobody_left = !app.store.more_turns(led.id, row, units).await?;
         return Ok(Duration::ZERO);
     }
     // A claim is good for as long as it was given, also if nobody comes after it.
-    let is_over =
-        counters.claimed == 0 && (memory.nobody_left && turns.is_empty() || counters.available + coming == 0);
+    let is_over = counters.claimed == 0 && (memory.nobody_left && turns.is_empty() || all_sold);
     if is_over {
         finish(led).await?;
         return Ok(LOOK);
@@ -185,43 +199,37 @@ async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> 
 
 async fn finish(led: &Led) -> Result<()> {
     let app = &led.app;
-    app.store.end_draw(led.id).await?;
-    app.live.draw(&draw(led).await?.public).await?;
-    if app
-        .store
-        .set_status(led.id, &[Phase::Drawing], Phase::Ended, "worker")
-        .await?
-    {
+    if app.store.end_draw(led.id).await? {
         tracing::info!(sale = %led.id, "the draw is over");
     }
+    app.live.draw(&draw(led).await?.public).await?;
     app.forget_sale(led.id).await;
     let sale = led.sale().await?;
     reconcile::open(app, &sale).await?;
     app.sale_changed(led.id).await
 }
 
-/// Gives claims to these, tells them, and writes down that their turn has come. Whoever has units, or had their turn, is only
-/// written down: this was broken off before. `again`: they were called before, and may have lost their claim. The claims that were
-/// given.
-async fn call(led: &Led, sale: &Sale, turns: &[Turn], again: bool) -> Result<Turns> {
+/// Writes those down as called who have units, or had their turn: a step that has called them was broken off. Those who had
+/// none are left. `again`: they were called before, and may have lost their claim.
+async fn note_turns<'a>(led: &Led, sale: &Sale, turns: &'a [Turn], again: bool) -> Result<Vec<&'a Turn>> {
     let app = &led.app;
-    let mut called = Vec::new();
-    let mut given = Turns::default();
-    let mut notes = Vec::new();
-    let mut by_lane: HashMap<LaneRef, Vec<&Turn>> = HashMap::new();
-    let people = turns.iter().map(|turn| {
-        app.stock
-            .person(sale.lane_of(&turn.shopper), turn.shopper.clone())
+    let (mut called, mut notes, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let people = turns.iter().map(async |turn| {
+        let at = sale.lane_of(&turn.shopper);
+        tokio::try_join!(
+            app.stock.person(at, turn.shopper.clone()),
+            app.stock.had_turn_of_draw(at, &turn.shopper),
+        )
     });
-    for (turn, person) in turns.iter().zip(try_join_all(people).await?) {
-        // In a first-come sale what has ended was before its draw: an earlier turn in line, or a hold.
-        let may_be_before = sale.allocation == Allocation::Queue && !again;
+    // In a first-come sale what has ended was before its draw, if the lane does not know better: an earlier turn in line, or a hold.
+    let may_be_before = sale.allocation == Allocation::Queue && !again;
+    for (turn, (person, had_turn)) in turns.iter().zip(try_join_all(people).await?) {
         let has_had_turn = match &person.value.record {
             Some(record) => !may_be_before || record.state.runs(),
             None => !may_be_before && person.value.bought > 0,
         };
-        if !has_had_turn {
-            by_lane.entry(sale.lane_of(&turn.shopper)).or_default().push(turn);
+        if !has_had_turn && !had_turn {
+            others.push(turn);
             continue;
         }
         called.push(turn.rank);
@@ -233,6 +241,27 @@ async fn call(led: &Led, sale: &Sale, turns: &[Turn], again: bool) -> Result<Tur
         {
             tell(led, turn, record.quantity, Some(record.until), person.now);
         }
+    }
+    mark(led, sale, &called, &notes).await?;
+    Ok(others)
+}
+
+async fn mark(led: &Led, sale: &Sale, called: &[i64], notes: &[Note]) -> Result<()> {
+    // In this order: what is marked is not looked at again.
+    if sale.allocation == Allocation::Queue {
+        led.app.store.write_entries(sale, notes).await?;
+    }
+    led.app.store.mark_called(led.id, called).await
+}
+
+/// Gives claims to these, tells them, and writes down that their turn has come. The claims that were given.
+async fn call(led: &Led, sale: &Sale, turns: &[Turn], again: bool) -> Result<Turns> {
+    let app = &led.app;
+    let (mut called, mut notes) = (Vec::new(), Vec::new());
+    let mut given = Turns::default();
+    let mut by_lane: HashMap<LaneRef, Vec<&Turn>> = HashMap::new();
+    for turn in note_turns(led, sale, turns, again).await? {
+        by_lane.entry(sale.lane_of(&turn.shopper)).or_default().push(turn);
     }
     for (at, turns) in by_lane {
         let wanted: Vec<(ShopperId, u32)> = turns
@@ -265,11 +294,7 @@ async fn call(led: &Led, sale: &Sale, turns: &[Turn], again: bool) -> Result<Tur
             });
         }
     }
-    // In this order: what is marked is not looked at again.
-    if sale.allocation == Allocation::Queue {
-        app.store.write_entries(sale, &notes).await?;
-    }
-    app.store.mark_called(led.id, &called).await?;
+    mark(led, sale, &called, &notes).await?;
     Ok(given)
 }
 

@@ -17,6 +17,8 @@ const SETTLING: Duration = Duration::from_secs(2);
 const UNMEASURED_SPREAD: f64 = 0.5;
 /// Steps of the inflow.
 const STEPS_A_SECOND: f64 = 10.0;
+/// No more are called a second, whatever the inflow.
+const MOST_EXPECTED: f64 = 10_000.0;
 /// Turns are looked at over this time.
 const TURNS_WINDOW: Duration = Duration::from_secs(120);
 /// How long a cut of the inflow is named as the reason of a longer wait.
@@ -51,6 +53,36 @@ pub struct Inflow {
     pub most: u32,
     /// When it was cut, if that was its last change; ms since 1970.
     pub cut_at: Option<u64>,
+    /// Of these, so many of a hundred for the priority line while somebody stands there.
+    pub priority_share: u32,
+}
+
+impl Inflow {
+    /// The pace that the inflow alone makes.
+    fn expected(self, has_priority: bool) -> Pace {
+        let all = (f64::from(self.most) * STEPS_A_SECOND).min(MOST_EXPECTED);
+        let priority = all * f64::from(self.priority_share) / 100.0;
+        Pace {
+            queue: if has_priority { all - priority } else { all },
+            priority,
+        }
+    }
+}
+
+/// Entries called a second, of both lines.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    queue: f64,
+    priority: f64,
+}
+
+impl Pace {
+    fn map(self, change: impl Fn(f64) -> f64) -> Pace {
+        Pace {
+            queue: change(self.queue),
+            priority: change(self.priority),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -58,17 +90,25 @@ pub struct Measured {
     looks: VecDeque<Look>,
     turns: VecDeque<TurnsLook>,
     inflow: Option<u32>,
-    /// What the pace is taken to be until it is measured: the one at the last change of the inflow, in proportion; at the start,
-    /// as many as the inflow lets in.
-    carried: f64,
-    pace: f64,
+    /// What the pace is taken to be until it is measured: what it was before a change of the inflow, in proportion, before a
+    /// pause, or by the last leader.
+    carried: Option<Pace>,
+    /// None: not measured.
+    pace: Option<Pace>,
     was_live: bool,
+    /// Since when there are people who could be called. What came before, when nobody was there, says nothing of their wait.
+    waits_since: Option<Instant>,
 }
 
 impl Measured {
     /// Goes on from the last leader's tick.
     pub fn resume(&mut self, last: &Tick) {
-        self.pace = last.pace;
+        if last.phase == Phase::Live && last.waiting > 0 {
+            self.pace = Some(Pace {
+                queue: last.pace,
+                priority: last.priority_pace,
+            });
+        }
     }
 
     /// Writes what is measured into a tick. The share of turns that were not used.
@@ -80,27 +120,28 @@ impl Measured {
         inflow: Inflow,
         now: Instant,
     ) -> f64 {
-        let Inflow { most, cut_at } = inflow;
+        let Inflow { most, cut_at, .. } = inflow;
         let live = tick.phase == Phase::Live;
         match self.inflow.replace(most) {
             Some(before) if before != most => {
-                self.carried = self.pace * f64::from(most) / f64::from(before);
-                self.looks.clear();
+                let ratio = f64::from(most) / f64::from(before);
+                self.begin_anew(self.pace.map(|pace| pace.map(|pace| pace * ratio)));
             }
             _ => {}
         }
         // A pause says nothing of how fast the line moves when it moves.
         if live && !self.was_live {
-            self.carried = if self.pace > 0.0 {
-                self.pace
-            } else {
-                f64::from(most) * STEPS_A_SECOND
-            };
-            self.looks.clear();
+            self.begin_anew(self.pace);
         }
         self.was_live = live;
+        let waits = live && tick.waiting > 0;
+        if !waits {
+            self.waits_since = None;
+        } else if self.waits_since.is_none() {
+            self.waits_since = Some(now);
+        }
         if live {
-            self.measure_pace(tick, number, now);
+            self.measure_pace(tick, number, inflow, now);
         }
         let no_show = self.measure_turns(tick, counters, number, now);
         let running = counters.held + counters.ordering;
@@ -120,45 +161,71 @@ impl Measured {
         no_show
     }
 
-    fn measure_pace(&mut self, tick: &mut Tick, number: &TickNumber, now: Instant) {
+    /// What was measured until now is not what will be.
+    fn begin_anew(&mut self, carried: Option<Pace>) {
+        self.carried = carried;
+        self.looks.clear();
+        self.waits_since = None;
+    }
+
+    fn measure_pace(&mut self, tick: &mut Tick, number: &TickNumber, inflow: Inflow, now: Instant) {
         let look = Look {
             at: now,
             queue: number.admitted.queue,
             priority: number.admitted.priority,
         };
-        let since = self.looks.front().map_or(now, |first| first.at);
-        let settled = now - since >= SETTLING;
-        let fast = self.rate(&look, WINDOW, |look| look.queue);
-        let slow = self.rate(&look, LONG_WINDOW, |look| look.queue);
-        let first = self.rate(&look, WINDOW, |look| look.priority);
+        let measured_for = self.looks.front().map_or(Duration::ZERO, |first| now - first.at);
+        let waited_for = self.waits_since.map_or(Duration::ZERO, |since| now - since);
+        let expected = inflow.expected(tick.priority_waiting > 0);
+        let (fast, slow);
+        if measured_for < SETTLING {
+            self.pace = self.carried;
+            (fast, slow) = (self.carried.unwrap_or(expected), self.carried.unwrap_or(expected));
+        } else {
+            self.pace = self.rate(&look, WINDOW);
+            (fast, slow) = if waited_for < SETTLING {
+                (expected, expected)
+            } else {
+                let within = |window: Duration| self.rate(&look, window.min(waited_for)).unwrap_or(expected);
+                (within(WINDOW), within(LONG_WINDOW))
+            };
+        }
         if self.looks.back().is_none_or(|last| now - last.at >= KEEP_EVERY) {
             self.looks.push_back(look);
         }
         while self.looks.len() > 1 && self.looks.get(1).is_some_and(|next| now - next.at > LONG_WINDOW) {
             self.looks.pop_front();
         }
-        self.pace = if settled { fast } else { self.carried };
-        let slow = if settled { slow } else { self.carried };
         // As far apart as the two windows, and as the count in the shorter one spreads by chance.
-        let counted = (self.pace * WINDOW.as_secs_f64()).max(1.0);
-        let spread = if settled {
-            1.0 / counted.sqrt()
-        } else {
+        let spread = if measured_for.min(waited_for) < SETTLING {
             UNMEASURED_SPREAD
+        } else {
+            1.0 / (fast.queue * WINDOW.as_secs_f64()).max(1.0).sqrt()
         };
-        tick.pace = two_digits(self.pace);
-        tick.pace_low = two_digits(self.pace.min(slow) * (1.0 - spread).max(0.1));
-        tick.pace_high = two_digits(self.pace.max(slow) * (1.0 + spread));
-        tick.priority_pace = two_digits(first);
+        // What is expected is told to those who wait, not counted.
+        let pace = self.pace.unwrap_or_default();
+        tick.pace = two_digits(match self.pace {
+            None if tick.waiting > 0 => expected.queue,
+            _ => pace.queue,
+        });
+        tick.pace_low = two_digits(fast.queue.min(slow.queue) * (1.0 - spread).max(0.1));
+        tick.pace_high = two_digits(fast.queue.max(slow.queue) * (1.0 + spread));
+        tick.priority_pace = two_digits(if tick.priority_waiting > 0 {
+            fast.priority
+        } else {
+            pace.priority
+        });
     }
 
-    /// Entries a second over a window, or over as much of it as there is.
-    fn rate(&self, now: &Look, window: Duration, count: fn(&Look) -> u64) -> f64 {
-        let Some(then) = self.looks.iter().find(|look| now.at - look.at <= window) else {
-            return 0.0;
-        };
-        let seconds = (now.at - then.at).as_secs_f64().max(1.0);
-        count(now).saturating_sub(count(then)) as f64 / seconds
+    /// Over a window, or over as much of it as there is. None: nothing is known yet.
+    fn rate(&self, now: &Look, window: Duration) -> Option<Pace> {
+        let then = self.looks.iter().find(|look| now.at - look.at <= window)?;
+        let seconds = (now.at - then.at).as_secs_f64();
+        let a_second = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+        (seconds > 0.0).then(|| Pace {
+            queue: a_second(now.queue, then.queue),
+            priority: a_second(now.priority, then.priority),
+        })
     }
 
     fn measure_turns(
@@ -258,7 +325,11 @@ mod tests {
     }
 
     fn inflow(most: u32) -> Inflow {
-        Inflow { most, cut_at: None }
+        Inflow {
+            most,
+            cut_at: None,
+            priority_share: 20,
+        }
     }
 
     /// A line that moves `a_second` for so many seconds.
@@ -314,13 +385,54 @@ mod tests {
         let now = Instant::now();
         let start = run(&mut Measured::default(), now, 0, 0, 0, 5);
         assert_eq!((start.pace, start.pace_low, start.pace_high), (50.0, 25.0, 75.0));
-        let mut next = Measured::default();
-        next.resume(&run(&mut Measured::default(), now, 30, 0, 20, 5));
-        assert_eq!(run(&mut next, now, 1, 600, 20, 5).pace, 20.0);
-        // Measured by then: it stands still.
+        assert_eq!(start.priority_pace, 0.0, "nobody is there");
+        let mut both = Tick {
+            priority_waiting: 1,
+            ..tick(Phase::Live, 50)
+        };
+        let line = number(0, Turns::default());
+        Measured::default().write(&mut both, &Counters::default(), &line, inflow(5), now);
         assert_eq!(
-            run(&mut next, now + Duration::from_secs(2), 20, 620, 0, 5).pace,
-            0.0
+            (both.pace, both.priority_pace),
+            (40.0, 10.0),
+            "a fifth is for the list"
+        );
+        // A line that stood is not told to move by a new leader.
+        for pace in [20, 0] {
+            let mut next = Measured::default();
+            next.resume(&run(&mut Measured::default(), now, 70, 0, pace, 5));
+            assert_eq!(run(&mut next, now, 1, 1_400, pace, 5).pace, pace as f64);
+        }
+        let mut next = Measured::default();
+        run(&mut next, now, 1, 0, 20, 5);
+        let standing = run(&mut next, now + Duration::from_secs(2), 20, 20, 0, 5);
+        assert_eq!(standing.pace, 0.0, "measured by then");
+    }
+
+    #[test]
+    fn whoever_comes_to_an_empty_line_is_not_told_of_the_time_when_nobody_was_called() {
+        let (now, mut measured) = (Instant::now(), Measured::default());
+        let mut at = |s: u64, waiting: u64, admitted: u64| {
+            let mut next = Tick {
+                waiting,
+                ..tick(Phase::Live, 500)
+            };
+            let number = number(admitted, Turns::default());
+            let at = now + Duration::from_secs(s);
+            measured.write(&mut next, &Counters::default(), &number, inflow(5), at);
+            next
+        };
+        for s in 0..=20 {
+            at(s, 0, s / 10);
+        }
+        let here = at(21, 100, 3);
+        assert_eq!((here.pace_low, here.pace_high), (25.0, 75.0), "by the inflow");
+        assert!(here.pace < 1.0, "and the shop sees what was: {here:?}");
+        at(22, 60, 43);
+        let measured = at(23, 20, 83);
+        assert!(
+            measured.pace_low > 25.0 && measured.pace_high < 55.0,
+            "{measured:?}"
         );
     }
 
@@ -340,8 +452,8 @@ mod tests {
             &Counters::default(),
             &number(1_500, Turns::default()),
             Inflow {
-                most: 1,
                 cut_at: Some(CUT_AT),
+                ..inflow(1)
             },
             at,
         );
@@ -353,8 +465,8 @@ mod tests {
         };
         // Another leader knows of it as well: the sale does.
         let cut = Inflow {
-            most: 1,
             cut_at: Some(CUT_AT),
+            ..inflow(1)
         };
         let line = number(1_500, Turns::default());
         Measured::default().write(&mut later, &Counters::default(), &line, cut, at);

@@ -57,6 +57,7 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     let inflow = Inflow {
         most: sale.inflow,
         cut_at: sale.inflow_cut_at.map(ms),
+        priority_share: sale.priority_share,
     };
     led.set_no_show(measured.write(&mut tick, &counters, &number, inflow, Instant::now()));
     if tick.claimed + tick.held > 0 {

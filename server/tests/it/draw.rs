@@ -22,7 +22,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -681,6 +681,21 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
     assert_eq!((behind.len(), order.len()), (3000, 3000));
     assert!(behind.iter().skip(turns.len()).all(|turn| !turn.drawn));
 
+    // Published is how far turns have come without a gap.
+    for (marked, called) in [(vec![1, 2, 4], 2), (vec![3], 4), (vec![1], 4)] {
+        store.mark_called(sale, &marked).await.expect("Postgres");
+        let public = store.draw(sale).await.expect("Postgres").expect("a draw").public;
+        assert_eq!(public.called, Some(called));
+        assert_eq!(
+            public.last_called.map(|last| last.entry),
+            Some(name(sale, &order[called as usize - 1]))
+        );
+    }
+    assert!(
+        !store.end_draw(sale).await.expect("Postgres"),
+        "the sale is not in its draw"
+    );
+
     // A proof out of every part of the tree: the first, the last, and around the chunks' ends.
     let mut names: Vec<(String, &String)> = people.iter().map(|who| (name(sale, who), who)).collect();
     names.sort();
@@ -702,7 +717,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         mine,
         Some(MyEntry {
             quantity: 1,
-            called: false,
+            called: order[..4].contains(&"u1".to_owned()),
             told: false
         })
     );
@@ -750,6 +765,95 @@ async fn a_winner_whose_claim_was_lost_with_redis_has_it_again_and_it_passes_to_
         })
         .await;
     phase(&world, sale, Phase::Ended).await;
+    world.server.stop().await;
+}
+
+/// A draw of one unit that has passed on to the second of three, who has it in the cart.
+async fn passed_on(world: &World) -> (SaleId, Vec<String>, HashMap<String, Client>) {
+    let sale = world
+        .sale(json!({ "allocation": "draw", "total_stock": 1, "payment_ms": 60_000 }))
+        .await;
+    let people: Vec<String> = (0..3).map(|n| format!("p{n}")).collect();
+    let mut clients = HashMap::new();
+    for who in &people {
+        let mut client = world.shopper(who).await;
+        client.watch(sale).await;
+        enter(&mut client, sale, 1).await.expect("enters");
+        clients.insert(who.clone(), client);
+    }
+    act(world, sale, "end", json!({})).await;
+    let first = clients.get_mut(&people[0]).expect("one");
+    let draw = draw_where(first, |draw| draw.seed.is_some()).await;
+    let order = order_of(sale, &draw, &people);
+    let winner = clients.get_mut(&order[0]).expect("one");
+    admitted(winner).await;
+    winner.ok(Command::Leave { sale }).await;
+    let second = clients.get_mut(&order[1]).expect("one");
+    assert_eq!(admitted(second).await.reason, Some(Reason::PassedOn));
+    second.ok(reserve(sale)).await;
+    (sale, order, clients)
+}
+
+#[tokio::test]
+async fn whoever_was_called_by_a_step_that_broke_off_is_published_as_called() {
+    let world = World::start().await;
+    let (sale, order, mut clients) = passed_on(&world).await;
+    // Its claim was given, and then nothing of it was written down.
+    let pool = PgPool::connect(&world.database_url).await.expect("Postgres");
+    for sql in [
+        format!("UPDATE draw_turns SET called_at = NULL WHERE sale_id = '{sale}' AND rank = 2"),
+        format!(
+            "UPDATE draws SET called = 1, last_called_key = NULL, last_called_entry = NULL WHERE sale_id = '{sale}'"
+        ),
+    ] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&pool)
+            .await
+            .expect("Postgres");
+    }
+    pool.close().await;
+    forget_everything(&world).await;
+    let second = clients.get_mut(&order[1]).expect("one");
+    let started = Instant::now();
+    let placed = loop {
+        match second.ask(Command::Checkout { sale, payment: None }).await {
+            Ok(Done::Order(order)) => break order.order,
+            other => assert!(started.elapsed() < DEADLINE, "{other:?}"),
+        }
+        tokio::time::sleep(POLL * 5).await;
+    };
+    second
+        .ok(Command::Pay {
+            order: placed,
+            payment: approve(),
+        })
+        .await;
+    phase(&world, sale, Phase::Ended).await;
+    let over = published(&world, sale, |draw| draw.over).await;
+    assert_eq!(
+        (over.over, over.called, over.last_called.map(|last| last.entry)),
+        (true, Some(2), Some(name(sale, &order[1])))
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_draw_is_not_over_before_its_last_order_is_paid() {
+    let world = World::start().await;
+    let (sale, order, mut clients) = passed_on(&world).await;
+    let second = clients.get_mut(&order[1]).expect("one");
+    let placed = checkout(second, sale).await.order;
+    // Longer than any worker rests.
+    let looks = Instant::now();
+    while looks.elapsed() < Duration::from_secs(1) {
+        let shown = get(&world, &format!("/flash-sales/{sale}"), None).await.body;
+        assert_eq!(shown["status"], "drawing", "an order is not paid yet: {shown}");
+        tokio::time::sleep(POLL).await;
+    }
+    let second = clients.get_mut(&order[1]).expect("one");
+    second.ok(Command::Cancel { order: placed }).await;
+    let third = clients.get_mut(&order[2]).expect("one");
+    assert_eq!(admitted(third).await.reason, Some(Reason::PassedOn));
     world.server.stop().await;
 }
 

@@ -258,38 +258,77 @@ fn a_draw_that_is_not_written_as_described_is_refused_by_both() {
     let proof = serde_json::to_string(&drawn.proof(7)).expect("JSON");
     let lines: String = drawn.entries.iter().map(|entry| format!("{entry}\n")).collect();
     let seed = drawn.draw.seed.expect("drawn").reveal();
+    let last = drawn.draw.cut_off.as_ref().expect("won");
+    let text = serde_json::to_string(last).expect("JSON");
+    let list = serde_json::to_string(&(&last.key, &last.entry)).expect("JSON");
+    // What is changed, into what, and the part that both name.
     let changes = [
-        (seed.clone(), seed.to_uppercase()),
-        (seed.clone(), seed[1..].to_owned()),
-        (format!("\"{seed}\""), "7".into()),
-        ("\"count\":".into(), "\"count\":3000,\"count\":".into()),
-        ("\"count\":3000".into(), "\"count\":3000.0".into()),
-        ("\"count\":3000".into(), "\"count\":-3000".into()),
-        ("\"units\":50".into(), "\"units\":true".into()),
-        ("\"cut_off\":{".into(), "\"cut_off\":[{".into()),
-        ("\"cut_off\":{\"key\":".into(), "\"cut_off\":{\"kee\":".into()),
-        ("\"commitment\":".into(), "\"commitments\":".into()),
+        (seed.clone(), seed.to_uppercase(), "seed"),
+        (seed.clone(), seed[1..].to_owned(), "seed"),
+        (format!("\"{seed}\""), "7".into(), "seed"),
+        ("\"count\":".into(), "\"count\":3000,\"count\":".into(), "count"),
+        ("\"count\":3000".into(), "\"count\":3000.0".into(), "count"),
+        ("\"count\":3000".into(), "\"count\":-3000".into(), "count"),
+        ("\"units\":50".into(), "\"units\":true".into(), "units"),
+        ("\"units\":50".into(), "\"units\":-0".into(), ""),
+        (
+            "\"units\":50".into(),
+            "\"units\":18446744073709551616".into(),
+            "units",
+        ),
+        (text.clone(), list, "cut_off"),
+        (text, "{\"entry\":\"a\"}".into(), "key"),
+        ("\"commitment\":".into(), "\"commitments\":".into(), "commitment"),
+        ("\"sale\":\"0".into(), "\"sale\":\"8".into(), "sale"),
+        ("a beacon".into(), "\\ud800".into(), ""),
+        ("\"units\":".into(), "\"more\":NaN,\"units\":".into(), ""),
+        (
+            "\"units\":".into(),
+            "\"more\":1,\"more\":2,\"units\":".into(),
+            "more",
+        ),
     ];
-    for (from, to) in &changes {
+    let refused = |file: &Path, what: &str, part: &str| {
+        for (right, text) in [rust(&[], file), python(&[], file)] {
+            // Of a field in a field Rust names the outer one.
+            let named = text.contains(part) || text.contains("draw: ");
+            let named = named && !text.contains("Traceback");
+            assert!(!right && named, "{what}: {part} in {text}");
+        }
+    };
+    for (from, to, part) in &changes {
         for (text, rest) in [(&draw, lines.as_str()), (&proof, "")] {
             assert!(text.contains(from.as_str()), "{from} in {text}");
             let file = drawn.write_text(&format!("{}\n{rest}", text.replace(from, to)));
-            for (right, text) in [rust(&[], &file), python(&[], &file)] {
-                assert!(!right && !text.contains("Traceback"), "{to}: {text}");
-            }
+            refused(&file, to, part);
         }
     }
-    for (from, to) in [
-        ("\"index\":7", "\"index\":\"7\""),
-        ("\"path\":[", "\"path\":[7,"),
-        ("\"path\":", "\"paths\":[],\"path\":7,\"x\":"),
-        ("\"won\":false", "\"won\":0"),
-        ("\"entry\":{", "\"entry\":{\"name\":\"x\","),
+    for (from, to, part) in [
+        ("\"index\":7", "\"index\":\"7\"", "index"),
+        ("\"path\":[", "\"path\":[7,", "path"),
+        ("\"path\":", "\"paths\":[],\"path\":7,\"x\":", "path"),
+        ("\"won\":false", "\"won\":0", "won"),
+        ("\"entry\":{", "\"entry\":{\"name\":\"x\",", "name"),
+        ("{\"draw\":", "{\"format\":\"flashsale draw 1\",\"draw\":", ""),
     ] {
         assert!(proof.contains(from), "{from} in {proof}");
-        let file = drawn.write_text(&proof.replace(from, to));
-        for (right, text) in [rust(&[], &file), python(&[], &file)] {
-            assert!(!right && !text.contains("Traceback"), "{to}: {text}");
-        }
+        refused(&drawn.write_text(&proof.replace(from, to)), to, part);
+    }
+    refused(
+        &drawn.write_text(&format!("{proof}\nmore")),
+        "behind a proof",
+        "proof",
+    );
+    refused(
+        &drawn.write_text(&format!("\u{feff}{draw}\n{lines}")),
+        "a mark before it",
+        "",
+    );
+    // A draw that is a proof of another one as well.
+    let both = format!("{},{}", &draw[..draw.len() - 1], &proof[1..]);
+    refused(&drawn.write_text(&format!("{both}\n{lines}")), "both", "");
+    for text in [format!("{draw}\n{lines}"), format!("{proof}\n\n")] {
+        let right = drawn.write_text(&text);
+        assert!(rust(&[], &right).0 && python(&[], &right).0);
     }
 }

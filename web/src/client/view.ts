@@ -147,6 +147,7 @@ export interface Checked {
   units: number;
   winners: number;
   turns: number;
+  over: boolean;
   knew_commitment: boolean;
   knew_root: boolean;
 }
