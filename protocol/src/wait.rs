@@ -14,8 +14,10 @@ const LONGEST_MS: f64 = 24.0 * 3_600_000.0;
 
 /// So few units are called in a moment, however slow the line was before.
 const FEW_UNITS: f64 = 10.0;
-/// Before the end, hardly any of the carts come back in time.
-const LAST_SECONDS: f64 = 60.0;
+/// In so long carts and turns have come back that do.
+const CARTS_MS: f64 = 60_000.0;
+/// Where turns take next to nothing, nobody can say how many a unit is enough for.
+const LEAST_KEPT: f64 = 0.01;
 
 /// What the numbers say to somebody in line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -49,14 +51,13 @@ pub fn of(entry: &Entry, tick: &Tick) -> Option<Wait> {
     let free_for_all_ahead = (position - 1) as f64 * tick.take < tick.available as f64;
     let (soonest_ms, latest_ms) = (ms(fast), ms(slow).filter(|_| free_for_all_ahead));
     let in_time = turn_in_time(entry, position, tick);
-    let of_the_rest = chance_of_the_rest(tick);
-    // Whose turn brings nothing still stands in line at the end.
-    let at_turn = chance(entry, position, tick).max(of_the_rest);
+    let (at_turn, of_the_rest) = (chance(entry, position, tick), chance_of_the_rest(tick));
     Some(Wait {
         position,
         soonest_ms,
         latest_ms,
-        chance: in_time * at_turn + (1.0 - in_time) * of_the_rest,
+        // Whose turn brings nothing still stands in line at the end.
+        chance: in_time * at_turn + (1.0 - in_time * at_turn) * of_the_rest,
         reason: if in_time > 0.0 {
             tick.slowed
         } else {
@@ -78,28 +79,32 @@ fn left_ms(tick: &Tick) -> f64 {
     tick.ends_at.saturating_sub(tick.now) as f64
 }
 
-/// How likely the turn comes before the sale ends. Between the two paces all are taken to be as likely. Where there are no
-/// more free units than can be called until then, it is not for lack of time that the line stands or moves slowly: then only the
-/// last minute counts, in which carts hardly come back.
+/// How likely the turn comes before the sale ends. Between the two paces all are taken to be as likely. Where the free units are
+/// gone before the time is, it is not for lack of time that the line stands: then the units decide.
 fn turn_in_time(entry: &Entry, position: u64, tick: &Tick) -> f64 {
-    if tick.phase != Phase::Live {
+    let (slow, fast) = paces(entry, tick);
+    if tick.phase != Phase::Live || fast <= 0.0 {
         return 1.0;
     }
-    let seconds = left_ms(tick) / 1000.0;
-    let (slow, fast) = paces(entry, tick);
-    let (least, most, position) = (slow * seconds, fast * seconds, position as f64);
-    let by_pace = if position <= least {
+    let (expected, seconds) = (Expected::by(tick), left_ms(tick) / 1000.0);
+    let called = |pace: f64| {
+        let all = (pace + if entry.priority { 0.0 } else { tick.priority_pace }) * seconds;
+        if all * expected.keep + FEW_UNITS >= tick.available as f64 {
+            f64::INFINITY
+        } else {
+            pace * seconds + expected.back_in_time / expected.keep.max(LEAST_KEPT)
+        }
+    };
+    let (least, most, position) = (called(slow), called(fast), position as f64);
+    if position <= least {
         1.0
+    } else if most.is_infinite() {
+        // Between a pace that leaves some units and one that leaves none.
+        0.5
     } else if position >= most {
         0.0
     } else {
         (most - position) / (most - least)
-    };
-    let lacks_units = fast <= 0.0 || tick.available as f64 <= most.max(FEW_UNITS);
-    if lacks_units {
-        by_pace.max((seconds / LAST_SECONDS).min(1.0))
-    } else {
-        by_pace
     }
 }
 
@@ -109,12 +114,13 @@ fn chance_of_the_rest(tick: &Tick) -> f64 {
     if tick.phase != Phase::Live {
         return 0.0;
     }
-    let pace = (tick.pace_low + tick.pace_high) / 2.0 + tick.priority_pace;
-    let called = (pace * left_ms(tick) / 1000.0).min(tick.waiting as f64);
     let expected = Expected::by(tick);
-    let left = (expected.units - called * expected.keep).max(0.0);
-    let wanted = (tick.waiting as f64 - called).max(1.0) * tick.take.max(1.0);
-    (left / wanted).min(1.0)
+    let pace = (tick.pace_low + tick.pace_high) / 2.0 + tick.priority_pace;
+    let free = tick.available as f64;
+    let taken = (pace * left_ms(tick) / 1000.0 * expected.keep).min(free) + expected.back_in_time;
+    let left = (free + expected.back - taken).max(0.0);
+    let others = tick.waiting as f64 - taken / expected.keep.max(LEAST_KEPT);
+    (left / (others.max(1.0) * tick.take.max(1.0))).min(1.0)
 }
 
 /// What turns and carts come to, on average.
@@ -126,8 +132,9 @@ struct Expected {
     /// Units in carts and orders, and the share of those that comes back.
     in_carts: f64,
     lapse: f64,
-    /// Units for those in line.
-    units: f64,
+    /// Units that come back, and those of them before the sale ends.
+    back: f64,
+    back_in_time: f64,
 }
 
 impl Expected {
@@ -136,12 +143,19 @@ impl Expected {
         let in_carts = (tick.held + tick.ordering + tick.unpaid) as f64;
         let keep = tick.take.max(0.0) * (1.0 - lapse);
         let given_back = (1.0 - keep).clamp(0.0, 1.0);
+        let back = in_carts * lapse + tick.claimed as f64 * given_back;
+        // Hardly any in the last moments; there is no end before the start.
+        let in_time = match tick.phase {
+            Phase::Live => (left_ms(tick) / CARTS_MS).min(1.0),
+            _ => 1.0,
+        };
         Expected {
             keep,
             given_back,
             in_carts,
             lapse,
-            units: tick.available as f64 + in_carts * lapse + tick.claimed as f64 * given_back,
+            back,
+            back_in_time: back * in_time,
         }
     }
 }
@@ -165,8 +179,10 @@ fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
         given_back,
         in_carts,
         lapse,
-        units,
+        back_in_time,
+        ..
     } = Expected::by(tick);
+    let units = tick.available as f64 + back_in_time;
     let wanted = (ahead + first) * keep + 1.0;
     let turns = ahead + first + tick.claimed as f64;
     let variance = in_carts * lapse * (1.0 - lapse) + turns * keep.min(1.0) * given_back;
@@ -339,17 +355,18 @@ mod tests {
             ..tick()
         };
         // One is called once a minute: the chance does not jump with each.
-        for (available, pace_high) in [(0, 0.0), (0, 0.033), (1, 0.0), (1, 0.033)] {
-            let tick = Tick {
-                available,
-                pace_high,
-                ..stands.clone()
-            };
-            let wait = of(&at(30), &tick).expect("waits");
+        let looks = [(0, 0.0), (0, 0.033), (1, 0.0), (1, 0.033)].map(|(available, pace_high)| Tick {
+            available,
+            pace_high,
+            ..stands.clone()
+        });
+        for tick in &looks {
             assert!(
-                wait.chance > 0.9 && wait.reason.is_none(),
-                "{available} {pace_high}: {wait:?}"
+                chance_at(300, tick) < 0.01,
+                "the units that come back go to the front"
             );
+            let wait = of(&at(30), tick).expect("waits");
+            assert!(wait.chance > 0.9 && wait.reason.is_none(), "{tick:?}: {wait:?}");
         }
         let last_second = Tick {
             ends_at: 1_001,

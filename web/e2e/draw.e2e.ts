@@ -49,6 +49,11 @@ test("two enter a draw, one is drawn, both are told, and both can check it", asy
   await button(winner, "Let others go first").click();
   await journey(other, "admitted");
   await said(other, "A unit has come to you");
+  // That it had to be this one, anybody can check as well.
+  await other.reload();
+  await button(other, "Check the draw").click();
+  await said(other, "Units that others did not take have gone so far on to the first 2, and your number is among those: your turn came.");
+  await picture(other, "draw-passed-on");
   await button(other, "Put in my cart").click();
   await journey(other, "holding");
 });

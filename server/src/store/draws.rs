@@ -532,17 +532,18 @@ impl Store {
         let id = sale.to_string();
         let mut tx = self.pool.begin().await?;
         let over = sqlx::query!(
-            "UPDATE draws SET over_at = now() WHERE sale_id = $1 AND drawn_at IS NOT NULL AND over_at IS NULL",
+            "UPDATE draws SET over_at = coalesce(over_at, now()) WHERE sale_id = $1 AND drawn_at IS NOT NULL",
             id,
         )
         .execute(&mut *tx)
         .await?;
+        // Before the log's head is locked.
+        publish_turns(&mut tx, sale).await?;
         if over.rows_affected() == 0
             || !move_status(&mut tx, sale, &[Phase::Drawing], Phase::Ended, "worker").await?
         {
             return Ok(false);
         }
-        publish_turns(&mut tx, sale).await?;
         let row = sqlx::query!(
             "SELECT called, last_called_key, last_called_entry FROM draws WHERE sale_id = $1",
             id,

@@ -170,6 +170,8 @@ impl Store {
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
                 OR end_time > now() - interval '10 minutes'
+                -- Its draw was over later, and the entries of its line are to be closed.
+                OR EXISTS (SELECT 1 FROM draws d WHERE d.sale_id = s.sale_id AND d.over_at > now() - interval '10 minutes')
                 OR EXISTS (SELECT 1 FROM flash_sale_orders o
                            WHERE o.sale_id = s.sale_id AND (o.status = 'pending' OR NOT o.units_returned))
              ORDER BY start_time",

@@ -120,10 +120,10 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
         app.live.draw(&row.public).await?;
         return Ok(Duration::ZERO);
     }
-    Ok(if drawn.len() < CALL_BATCH as usize {
-        STEP
-    } else {
+    Ok(if given.granted > 0 && drawn.len() == CALL_BATCH as usize {
         Duration::ZERO
+    } else {
+        STEP
     })
 }
 
@@ -180,6 +180,15 @@ async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> 
     // A claim is good for as long as it was given, also if nobody comes after it.
     let is_over = counters.claimed == 0 && (memory.nobody_left && turns.is_empty() || all_sold);
     if is_over {
+        // Now, not by what was read before: a Redis that has lost its lanes says so here, and a turn that another leader has
+        // given meanwhile is found.
+        for at in sale.lane_refs() {
+            app.stock.next_deadline(at).await?;
+        }
+        let others = note_turns(led, sale, &turns, false).await?;
+        if others.len() < turns.len() || app.stock.sale_counters(sale).await?.claimed > 0 {
+            return Ok(STEP);
+        }
         finish(led).await?;
         return Ok(LOOK);
     }

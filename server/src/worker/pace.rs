@@ -95,16 +95,33 @@ pub struct Measured {
     carried: Option<Pace>,
     /// None: not measured.
     pace: Option<Pace>,
+    /// The last one that was measured while somebody waited.
+    of_people: Option<Pace>,
     was_live: bool,
-    /// Since when there are people who could be called. What came before, when nobody was there, says nothing of their wait.
-    waits_since: Option<Instant>,
+    queue: Standing,
+    priority: Standing,
+}
+
+/// Since when there are people in a line who could be called. What came before, when nobody was there, says nothing of their
+/// wait.
+#[derive(Default)]
+struct Standing(Option<Instant>);
+
+impl Standing {
+    fn look(&mut self, stands: bool, now: Instant) {
+        self.0 = stands.then(|| self.0.unwrap_or(now));
+    }
+
+    fn lasts(&self, now: Instant) -> Duration {
+        self.0.map_or(Duration::ZERO, |since| now - since)
+    }
 }
 
 impl Measured {
     /// Goes on from the last leader's tick.
     pub fn resume(&mut self, last: &Tick) {
         if last.phase == Phase::Live && last.waiting > 0 {
-            self.pace = Some(Pace {
+            self.of_people = Some(Pace {
                 queue: last.pace,
                 priority: last.priority_pace,
             });
@@ -125,21 +142,21 @@ impl Measured {
         match self.inflow.replace(most) {
             Some(before) if before != most => {
                 let ratio = f64::from(most) / f64::from(before);
-                self.begin_anew(self.pace.map(|pace| pace.map(|pace| pace * ratio)));
+                self.begin_anew(|pace| pace * ratio);
             }
             _ => {}
         }
         // A pause says nothing of how fast the line moves when it moves.
         if live && !self.was_live {
-            self.begin_anew(self.pace);
+            self.begin_anew(|pace| pace);
+        }
+        // Nor do looks from before this leader was held up.
+        if self.looks.back().is_some_and(|last| now - last.at > WINDOW) {
+            self.begin_anew(|pace| pace);
         }
         self.was_live = live;
-        let waits = live && tick.waiting > 0;
-        if !waits {
-            self.waits_since = None;
-        } else if self.waits_since.is_none() {
-            self.waits_since = Some(now);
-        }
+        self.queue.look(live && tick.waiting > tick.priority_waiting, now);
+        self.priority.look(live && tick.priority_waiting > 0, now);
         if live {
             self.measure_pace(tick, number, inflow, now);
         }
@@ -161,11 +178,12 @@ impl Measured {
         no_show
     }
 
-    /// What was measured until now is not what will be.
-    fn begin_anew(&mut self, carried: Option<Pace>) {
-        self.carried = carried;
+    /// What was measured until now is not what will be; what was measured of people who waited is the best guess.
+    fn begin_anew(&mut self, change: impl Fn(f64) -> f64) {
+        self.carried = self.of_people.map(|pace| pace.map(change));
         self.looks.clear();
-        self.waits_since = None;
+        self.queue = Standing::default();
+        self.priority = Standing::default();
     }
 
     fn measure_pace(&mut self, tick: &mut Tick, number: &TickNumber, inflow: Inflow, now: Instant) {
@@ -175,21 +193,28 @@ impl Measured {
             priority: number.admitted.priority,
         };
         let measured_for = self.looks.front().map_or(Duration::ZERO, |first| now - first.at);
-        let waited_for = self.waits_since.map_or(Duration::ZERO, |since| now - since);
         let expected = inflow.expected(tick.priority_waiting > 0);
-        let (fast, slow);
-        if measured_for < SETTLING {
-            self.pace = self.carried;
-            (fast, slow) = (self.carried.unwrap_or(expected), self.carried.unwrap_or(expected));
+        let settled = measured_for >= SETTLING;
+        self.pace = if settled {
+            self.rate(&look, WINDOW)
         } else {
-            self.pace = self.rate(&look, WINDOW);
-            (fast, slow) = if waited_for < SETTLING {
-                (expected, expected)
-            } else {
-                let within = |window: Duration| self.rate(&look, window.min(waited_for)).unwrap_or(expected);
-                (within(WINDOW), within(LONG_WINDOW))
-            };
+            self.carried
+        };
+        if self.queue.lasts(now).max(self.priority.lasts(now)) >= SETTLING {
+            self.of_people = self.pace.or(self.of_people);
         }
+        let unsettled = self.carried.filter(|_| !settled).unwrap_or(expected);
+        // Of one line: over the shorter and the longer window, and how long it stands there.
+        let line = |standing: &Standing, of: fn(Pace) -> f64| {
+            let lasts = standing.lasts(now).min(measured_for);
+            let within = |window: Duration| match self.rate(&look, window.min(lasts)) {
+                Some(pace) if lasts >= SETTLING => of(pace),
+                _ => of(unsettled),
+            };
+            (within(WINDOW), within(LONG_WINDOW), lasts)
+        };
+        let (fast, slow, lasts) = line(&self.queue, |pace| pace.queue);
+        let (first, first_slow, _) = line(&self.priority, |pace| pace.priority);
         if self.looks.back().is_none_or(|last| now - last.at >= KEEP_EVERY) {
             self.looks.push_back(look);
         }
@@ -197,10 +222,10 @@ impl Measured {
             self.looks.pop_front();
         }
         // As far apart as the two windows, and as the count in the shorter one spreads by chance.
-        let spread = if measured_for.min(waited_for) < SETTLING {
+        let spread = if lasts < SETTLING {
             UNMEASURED_SPREAD
         } else {
-            1.0 / (fast.queue * WINDOW.as_secs_f64()).max(1.0).sqrt()
+            1.0 / (fast * WINDOW.as_secs_f64()).max(1.0).sqrt()
         };
         // What is expected is told to those who wait, not counted.
         let pace = self.pace.unwrap_or_default();
@@ -208,12 +233,13 @@ impl Measured {
             None if tick.waiting > 0 => expected.queue,
             _ => pace.queue,
         });
-        tick.pace_low = two_digits(fast.queue.min(slow.queue) * (1.0 - spread).max(0.1));
-        tick.pace_high = two_digits(fast.queue.max(slow.queue) * (1.0 + spread));
-        tick.priority_pace = two_digits(if tick.priority_waiting > 0 {
-            fast.priority
-        } else {
-            pace.priority
+        tick.pace_low = two_digits(fast.min(slow) * (1.0 - spread).max(0.1));
+        tick.pace_high = two_digits(fast.max(slow) * (1.0 + spread));
+        tick.priority_pace = two_digits(match tick.priority_waiting {
+            0 => pace.priority,
+            // In the longer window, if nobody was called in the shorter one: as the other line's range.
+            _ if first > 0.0 => first,
+            _ => first_slow,
         });
     }
 
@@ -221,8 +247,11 @@ impl Measured {
     fn rate(&self, now: &Look, window: Duration) -> Option<Pace> {
         let then = self.looks.iter().find(|look| now.at - look.at <= window)?;
         let seconds = (now.at - then.at).as_secs_f64();
+        if seconds < KEEP_EVERY.as_secs_f64() {
+            return None;
+        }
         let a_second = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
-        (seconds > 0.0).then(|| Pace {
+        Some(Pace {
             queue: a_second(now.queue, then.queue),
             priority: a_second(now.priority, then.priority),
         })
@@ -254,7 +283,11 @@ impl Measured {
         let granted = look.granted.saturating_sub(then.granted) as f64;
         let units = look.granted_units.saturating_sub(then.granted_units) as f64;
         let lapsed = look.lapsed.saturating_sub(then.lapsed);
-        let per_turn = if granted > 0.0 { units / granted } else { 1.0 };
+        let per_turn = if units > 0.0 {
+            units / granted.max(1.0)
+        } else {
+            1.0
+        };
         // Turns that have ended: granted, less those that still run (or plus those that ran then).
         let running = look.claimed_units as f64 - then.claimed_units as f64;
         let ended = (granted - running / per_turn).max(lapsed as f64);
@@ -434,6 +467,39 @@ mod tests {
             measured.pace_low > 25.0 && measured.pace_high < 55.0,
             "{measured:?}"
         );
+    }
+
+    #[test]
+    fn each_line_is_measured_from_when_somebody_stands_there() {
+        let (now, mut measured) = (Instant::now(), Measured::default());
+        let mut at = |ms: u64, waiting: u64, priority_waiting: u64, (queue, priority): (u64, u64)| {
+            let mut next = Tick {
+                waiting: waiting + priority_waiting,
+                priority_waiting,
+                ..tick(Phase::Live, 500)
+            };
+            let number = TickNumber {
+                admitted: Served { queue, priority },
+                ..number(0, Turns::default())
+            };
+            let at = now + Duration::from_millis(ms);
+            measured.write(&mut next, &Counters::default(), &number, inflow(5), at);
+            next
+        };
+        for s in 0..=30 {
+            at(s * 1000, 0, 500, (0, s * 50));
+        }
+        let mixed = at(31_000, 100, 450, (0, 1_550));
+        assert_eq!(
+            (mixed.pace_low, mixed.pace_high),
+            (20.0, 60.0),
+            "what the inflow leaves"
+        );
+        assert_eq!(mixed.priority_pace, 50.0);
+        // The leader was held up: the line is not told to stand, nor to rush.
+        at(31_100, 100, 450, (4, 1_551));
+        let after = at(51_000, 90, 440, (14, 1_561));
+        assert_eq!(after.priority_pace, 50.0);
     }
 
     #[test]

@@ -39,6 +39,8 @@ use tokio_tungstenite::tungstenite::{
 
 /// Command ids that a connection remembers, to refuse one that comes back with other contents.
 const REMEMBERED_COMMANDS: usize = 32;
+/// What a ping (or pong) over the rate counts for.
+const PING_OFFENCES: u32 = 10;
 /// Bytes that may wait for a client which does not keep up; one more closes its socket.
 const MAX_OWED_BYTES: usize = 256 * 1024;
 /// How long a client may take to answer a close.
@@ -184,10 +186,11 @@ impl Connection {
             Message::Binary(_) => self
                 .offence(None, Code::BinaryFrame.into(), limits, now)
                 .map(|()| None),
-            // Pings are answered by the protocol engine; they count as commands do.
+            // Pings are answered by the protocol engine; they count as commands do, and more where they are too many: nobody
+            // needs one more than once in seconds.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => match self.rate.check(limits, now) {
                 Ok(()) => Ok(None),
-                Err(_) => self.count_offence(limits).map(|()| None),
+                Err(_) => self.count_offence(PING_OFFENCES, limits).map(|()| None),
             },
             Message::Close(_) => Err(End::Closed),
         }
@@ -312,11 +315,11 @@ impl Connection {
         metrics::counter!(name::COMMANDS, "command" => "refused", "outcome" => reject.code.word())
             .increment(1);
         self.reply(id, reject, now)?;
-        self.count_offence(limits)
+        self.count_offence(1, limits)
     }
 
-    fn count_offence(&mut self, limits: &Limits) -> Result<(), End> {
-        self.offences += 1;
+    fn count_offence(&mut self, weight: u32, limits: &Limits) -> Result<(), End> {
+        self.offences = self.offences.saturating_add(weight);
         if self.offences > limits.max_offences {
             Err(End::Close(CloseCode::Abuse))
         } else {

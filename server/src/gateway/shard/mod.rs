@@ -53,6 +53,9 @@ use wheel::Wheel;
 const TICKS_IN_A_TURN: usize = 128;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1_024;
+/// The same while a round of ticks is under way, before each turn of it: a crowd at the door, or a flood, may hold a round up by a
+/// tenth or so, and waits for its end otherwise.
+const EVENTS_IN_A_ROUND: usize = 8;
 /// Events that a socket can have before its welcome was sent.
 const EARLY_EVENTS: usize = 64;
 /// The inbox among the epoll events.
@@ -279,7 +282,12 @@ impl Shard {
     fn run(&mut self) -> nix::Result<()> {
         let mut events = vec![EpollEvent::empty(); EVENTS];
         while !self.stopping {
-            let ready = match self.epoll.wait(&mut events, self.sleep()) {
+            let most = if self.pace.is_in_round() {
+                EVENTS_IN_A_ROUND
+            } else {
+                EVENTS
+            };
+            let ready = match self.epoll.wait(&mut events[..most], self.sleep()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
                 Err(error) => return Err(error),
