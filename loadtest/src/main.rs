@@ -38,6 +38,8 @@ enum Scenario {
     #[command(hide = true)]
     WatchClient(watch::client::Options),
     #[command(hide = true)]
+    WatchBad(watch::bad::Options),
+    #[command(hide = true)]
     WatchServer(watch::floor::Options),
     /// The figures: orders per second, and what each script costs Redis; with a page that shows them.
     Bench(bench::Options),
@@ -61,6 +63,7 @@ async fn main() -> ExitCode {
         Scenario::Mutants(options) => unless_stopped(chaos::mutants::run(options)).await,
         // These start nothing: a signal ends them as it ends anything.
         Scenario::WatchClient(options) => tokio::task::block_in_place(|| watch::client::run(options)),
+        Scenario::WatchBad(options) => watch::bad::run(options).await,
         Scenario::WatchServer(options) => watch::floor::run(options).await,
         Scenario::Draw(options) => draw::run(&options),
     };

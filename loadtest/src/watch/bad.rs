@@ -1,19 +1,23 @@
 //! Neighbours that misbehave: they read nothing, begin and do not finish, or send too much, and come again when they are
 //! thrown out. The crowd beside them must not notice.
 
-use super::reading::on_core;
+use super::{TOKEN_LIFE, reading::on_core};
 use crate::shopper::{command_id, connect};
 use anyhow::Result;
-use flashsale_protocol::{Command, Request, SaleId};
+use clap::Args;
+use flashsale::auth::Authority;
+use flashsale_protocol::{Request, Role, SaleId};
 use futures_util::{SinkExt, StreamExt};
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpSocket,
-    runtime::{Builder, Runtime},
+    process::{Child, Command},
+    task::JoinSet,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -34,40 +38,61 @@ enum Habit {
     Flood,
 }
 
-/// They go on until this is dropped.
-pub struct Neighbours(Option<Runtime>);
+#[derive(Args)]
+pub struct Options {
+    #[arg(long)]
+    address: SocketAddr,
+    #[arg(long)]
+    sale: SaleId,
+    #[arg(long)]
+    data_dir: PathBuf,
+}
 
-impl Drop for Neighbours {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
+/// A process of them, which goes on until this is dropped.
+pub struct Neighbours(#[expect(dead_code, reason = "held, not used")] Child);
+
+impl Neighbours {
+    /// On the core of the other shoppers, and only when those have nothing to do there: what is measured is what they make the
+    /// server do, not what they take of the machine by themselves.
+    pub fn start(address: SocketAddr, sale: SaleId, data_dir: &Path, core: usize) -> Result<Self> {
+        let mut command = Command::new("nice");
+        command
+            .args(["-n", "19"])
+            .arg(std::env::current_exe()?)
+            .args(["watch-bad", "--address", &address.to_string()])
+            .args(["--sale", &sale.to_string(), "--data-dir"])
+            .arg(data_dir)
+            .kill_on_drop(true);
+        Ok(Self(on_core(core, || command.spawn())??))
     }
 }
 
-impl Neighbours {
-    /// On the core of the other shoppers: what they cost the server is what they make it do.
-    pub fn start(server: SocketAddr, sale: SaleId, token: &str, core: usize) -> Result<Self> {
-        let runtime = on_core(core, || {
-            Builder::new_multi_thread().worker_threads(1).enable_all().build()
-        })??;
-        for (kind, habit) in [Habit::Deaf, Habit::HalfHandshake, Habit::HalfFrame, Habit::Flood]
-            .into_iter()
-            .enumerate()
-        {
-            for number in 0..NEIGHBOURS {
-                let (token, from) = (token.to_owned(), Ipv4Addr::new(127, 1, kind as u8, 2 + number));
-                runtime.spawn(async move {
-                    loop {
-                        // However it ended, they come again.
-                        let _ = visit(habit, server, from, sale, &token).await;
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                });
-            }
+/// They misbehave until they are killed.
+pub async fn run(options: Options) -> Result<bool> {
+    let authority = Authority::open(&crate::rush::identity(), &options.data_dir)?;
+    let mut tasks = JoinSet::new();
+    for (kind, habit) in [Habit::Deaf, Habit::HalfHandshake, Habit::HalfFrame, Habit::Flood]
+        .into_iter()
+        .enumerate()
+    {
+        for number in 0..NEIGHBOURS {
+            let from = Ipv4Addr::new(127, 1, kind as u8, 2 + number);
+            // Each is somebody else: a limit for one shopper is not what keeps them off.
+            let who = format!("bad-{kind}-{number}").parse();
+            let who = who.map_err(|error| anyhow::anyhow!("{error}"))?;
+            let token = authority.issue(who, Role::Shopper, None, TOKEN_LIFE)?;
+            let (server, sale) = (options.address, options.sale);
+            tasks.spawn(async move {
+                loop {
+                    // However it ended, they come again.
+                    let _ = visit(habit, server, from, sale, &token).await;
+                    tokio::time::sleep(PAUSE).await;
+                }
+            });
         }
-        Ok(Self(Some(runtime)))
     }
+    while tasks.join_next().await.is_some() {}
+    Ok(true)
 }
 
 /// Comes, misbehaves, and stays until it is closed.
@@ -109,7 +134,7 @@ async fn visit(habit: Habit, server: SocketAddr, from: Ipv4Addr, sale: SaleId, t
 }
 
 fn hello(token: &str, sale: SaleId) -> Message {
-    let command = Command::Hello {
+    let command = flashsale_protocol::Command::Hello {
         token: token.to_owned(),
         device: None,
         resume: vec![sale],

@@ -1,7 +1,7 @@
 //! Many shoppers who only watch: what a delivered tick and an idle socket cost the gateway, and how late ticks are; beside
 //! it, over the same sockets in the same run, a bare loop that does nothing but write, and axum's plain broadcast.
 
-mod bad;
+pub mod bad;
 pub mod client;
 pub mod crowd;
 pub mod floor;
@@ -164,12 +164,8 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
     }
     if let Some(rate) = options.rates.first() {
         let ticks = Ticks::start(publisher.clone(), channel.clone(), sale, *rate);
-        let neighbours = Neighbours::start(
-            gateways[0].address.into(),
-            sale,
-            &token(target, "bad", Role::Shopper)?,
-            SHOPPERS_CORE,
-        )?;
+        let neighbours =
+            Neighbours::start(gateways[0].address.into(), sale, &target.data_dir, SHOPPERS_CORE)?;
         tokio::time::sleep(SETTLE).await;
         measured.push(
             one(

@@ -12,6 +12,7 @@ pub mod pay;
 pub mod reconcile;
 pub mod roll;
 pub mod tick;
+mod turns;
 
 use crate::{
     app::App,

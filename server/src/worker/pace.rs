@@ -1,7 +1,6 @@
-//! What a sale's line does, measured: how fast it moves, how many come at their turn, how many holds come back. Pure but
-//! for the times that it is given.
+//! How fast a sale's lines move, measured, and why they do not. Pure but for the times that it is given.
 
-use crate::stock::{Counters, TickNumber};
+use crate::stock::TickNumber;
 use flashsale_protocol::{Outlook, Phase, Reason, Tick};
 use std::{
     collections::VecDeque,
@@ -19,31 +18,15 @@ const UNMEASURED_SPREAD: f64 = 0.5;
 const STEPS_A_SECOND: f64 = 10.0;
 /// No more are called a second, whatever the inflow.
 const MOST_EXPECTED: f64 = 10_000.0;
-/// Turns are looked at over this time.
-const TURNS_WINDOW: Duration = Duration::from_secs(120);
 /// How long a cut of the inflow is named as the reason of a longer wait.
 const CUT_NAMED_MS: u64 = 60_000;
-/// Before turns are measured, everybody is taken to come: that weighs as much as so many turns.
-const TURNS_PRIOR: f64 = 5.0;
-/// Fewer turns than that say nothing about how many do not come.
-const FEWEST_TURNS: u64 = 20;
-/// Of the first holds, so many are taken to come back: one of ten.
-const LAPSE_PRIOR: (f64, f64) = (1.0, 10.0);
 /// A look a second is kept.
-const KEEP_EVERY: Duration = Duration::from_secs(1);
+pub const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 struct Look {
     at: Instant,
     queue: u64,
     priority: u64,
-}
-
-struct TurnsLook {
-    at: Instant,
-    granted: u64,
-    granted_units: u64,
-    lapsed: u64,
-    claimed_units: u64,
 }
 
 /// How many may be called.
@@ -86,9 +69,8 @@ impl Pace {
 }
 
 #[derive(Default)]
-pub struct Measured {
+pub struct MeasuredPace {
     looks: VecDeque<Look>,
-    turns: VecDeque<TurnsLook>,
     inflow: Option<u32>,
     /// What the pace is taken to be until it is measured: what it was before a change of the inflow, in proportion, before a
     /// pause, or by the last leader.
@@ -117,7 +99,7 @@ impl Standing {
     }
 }
 
-impl Measured {
+impl MeasuredPace {
     /// Goes on from the last leader's tick.
     pub fn resume(&mut self, last: &Tick) {
         if last.phase == Phase::Live && last.waiting > 0 {
@@ -128,15 +110,8 @@ impl Measured {
         }
     }
 
-    /// Writes what is measured into a tick. The share of turns that were not used.
-    pub fn write(
-        &mut self,
-        tick: &mut Tick,
-        counters: &Counters,
-        number: &TickNumber,
-        inflow: Inflow,
-        now: Instant,
-    ) -> f64 {
+    /// Writes what is measured into a tick.
+    pub fn write(&mut self, tick: &mut Tick, number: &TickNumber, inflow: Inflow, now: Instant) {
         let Inflow { most, cut_at, .. } = inflow;
         let live = tick.phase == Phase::Live;
         match self.inflow.replace(most) {
@@ -160,11 +135,6 @@ impl Measured {
         if live {
             self.measure_pace(tick, number, inflow, now);
         }
-        let no_show = self.measure_turns(tick, counters, number, now);
-        let running = counters.held + counters.ordering;
-        let ended = counters.reservations.saturating_sub(running) as f64;
-        let (back, of) = LAPSE_PRIOR;
-        tick.lapse = hundredths((counters.expired as f64 + back) / (ended + of)).min(1.0);
         let is_cut = cut_at.is_some_and(|at| tick.now.saturating_sub(at) < CUT_NAMED_MS);
         tick.slowed = match tick.phase {
             Phase::Paused => Some(Reason::SalePaused),
@@ -175,7 +145,6 @@ impl Measured {
             Phase::Live if is_cut => Some(Reason::InflowCut),
             _ => None,
         };
-        no_show
     }
 
     /// What was measured until now is not what will be; what was measured of people who waited is the best guess.
@@ -256,60 +225,6 @@ impl Measured {
             priority: a_second(now.priority, then.priority),
         })
     }
-
-    fn measure_turns(
-        &mut self,
-        tick: &mut Tick,
-        counters: &Counters,
-        number: &TickNumber,
-        now: Instant,
-    ) -> f64 {
-        let turns = number.turns;
-        let look = TurnsLook {
-            at: now,
-            granted: turns.granted,
-            granted_units: turns.granted_units,
-            lapsed: turns.lapsed,
-            claimed_units: counters.claimed,
-        };
-        let zero = TurnsLook {
-            at: now,
-            granted: 0,
-            granted_units: 0,
-            lapsed: 0,
-            claimed_units: 0,
-        };
-        let then = self.turns.front().unwrap_or(&zero);
-        let granted = look.granted.saturating_sub(then.granted) as f64;
-        let units = look.granted_units.saturating_sub(then.granted_units) as f64;
-        let lapsed = look.lapsed.saturating_sub(then.lapsed);
-        let per_turn = if units > 0.0 {
-            units / granted.max(1.0)
-        } else {
-            1.0
-        };
-        // Turns that have ended: granted, less those that still run (or plus those that ran then).
-        let running = look.claimed_units as f64 - then.claimed_units as f64;
-        let ended = (granted - running / per_turn).max(lapsed as f64);
-        let no_show = if ended as u64 >= FEWEST_TURNS {
-            lapsed as f64 / ended
-        } else {
-            0.0
-        };
-        let came = ended - lapsed as f64;
-        tick.take = hundredths((came * per_turn + TURNS_PRIOR) / (ended + TURNS_PRIOR));
-        if self.turns.back().is_none_or(|last| now - last.at >= KEEP_EVERY) {
-            self.turns.push_back(look);
-        }
-        while self
-            .turns
-            .front()
-            .is_some_and(|first| now - first.at > TURNS_WINDOW)
-        {
-            self.turns.pop_front();
-        }
-        no_show
-    }
 }
 
 /// To two digits: a measured pace is no surer than that, and its ticks stay short.
@@ -327,16 +242,12 @@ fn two_digits(value: f64) -> f64 {
     }
 }
 
-fn hundredths(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::stock::{Served, Turns};
 
-    fn tick(phase: Phase, available: u64) -> Tick {
+    pub fn tick(phase: Phase, available: u64) -> Tick {
         serde_json::from_value(serde_json::json!({
             "sale": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "seq": 1, "now": 1, "phase": phase, "starts_at": 0, "ends_at": 9,
             "supply": 100, "available": available, "claimed": 0, "held": 0, "ordering": 0, "sold": 0, "unpaid": 0,
@@ -345,7 +256,7 @@ mod tests {
         .expect("a tick")
     }
 
-    fn number(queue: u64, turns: Turns) -> TickNumber {
+    pub fn number(queue: u64, turns: Turns) -> TickNumber {
         TickNumber {
             now: 0,
             seq: 0,
@@ -367,7 +278,7 @@ mod tests {
 
     /// A line that moves `a_second` for so many seconds.
     fn run(
-        measured: &mut Measured,
+        measured: &mut MeasuredPace,
         from: Instant,
         seconds: u64,
         start: u64,
@@ -378,13 +289,7 @@ mod tests {
         for s in 0..=seconds {
             last = tick(Phase::Live, 50);
             let number = number(start + s * a_second, Turns::default());
-            measured.write(
-                &mut last,
-                &Counters::default(),
-                &number,
-                inflow(most),
-                from + Duration::from_secs(s),
-            );
+            measured.write(&mut last, &number, inflow(most), from + Duration::from_secs(s));
         }
         last
     }
@@ -407,7 +312,7 @@ mod tests {
     #[test]
     fn a_steady_line_has_its_pace_within_the_range() {
         let now = Instant::now();
-        let tick = run(&mut Measured::default(), now, 30, 0, 50, 5);
+        let tick = run(&mut MeasuredPace::default(), now, 30, 0, 50, 5);
         assert_eq!(tick.pace, 50.0);
         assert!(tick.pace_low < 50.0 && tick.pace_high > 50.0, "{tick:?}");
         assert!(tick.pace_low > 40.0 && tick.pace_high < 60.0, "{tick:?}");
@@ -416,7 +321,7 @@ mod tests {
     #[test]
     fn before_it_is_measured_the_pace_is_the_inflow_or_the_last_leaders() {
         let now = Instant::now();
-        let start = run(&mut Measured::default(), now, 0, 0, 0, 5);
+        let start = run(&mut MeasuredPace::default(), now, 0, 0, 0, 5);
         assert_eq!((start.pace, start.pace_low, start.pace_high), (50.0, 25.0, 75.0));
         assert_eq!(start.priority_pace, 0.0, "nobody is there");
         let mut both = Tick {
@@ -424,7 +329,7 @@ mod tests {
             ..tick(Phase::Live, 50)
         };
         let line = number(0, Turns::default());
-        Measured::default().write(&mut both, &Counters::default(), &line, inflow(5), now);
+        MeasuredPace::default().write(&mut both, &line, inflow(5), now);
         assert_eq!(
             (both.pace, both.priority_pace),
             (40.0, 10.0),
@@ -432,11 +337,11 @@ mod tests {
         );
         // A line that stood is not told to move by a new leader.
         for pace in [20, 0] {
-            let mut next = Measured::default();
-            next.resume(&run(&mut Measured::default(), now, 70, 0, pace, 5));
+            let mut next = MeasuredPace::default();
+            next.resume(&run(&mut MeasuredPace::default(), now, 70, 0, pace, 5));
             assert_eq!(run(&mut next, now, 1, 1_400, pace, 5).pace, pace as f64);
         }
-        let mut next = Measured::default();
+        let mut next = MeasuredPace::default();
         run(&mut next, now, 1, 0, 20, 5);
         let standing = run(&mut next, now + Duration::from_secs(2), 20, 20, 0, 5);
         assert_eq!(standing.pace, 0.0, "measured by then");
@@ -444,7 +349,7 @@ mod tests {
 
     #[test]
     fn whoever_comes_to_an_empty_line_is_not_told_of_the_time_when_nobody_was_called() {
-        let (now, mut measured) = (Instant::now(), Measured::default());
+        let (now, mut measured) = (Instant::now(), MeasuredPace::default());
         let mut at = |s: u64, waiting: u64, admitted: u64| {
             let mut next = Tick {
                 waiting,
@@ -452,7 +357,7 @@ mod tests {
             };
             let number = number(admitted, Turns::default());
             let at = now + Duration::from_secs(s);
-            measured.write(&mut next, &Counters::default(), &number, inflow(5), at);
+            measured.write(&mut next, &number, inflow(5), at);
             next
         };
         for s in 0..=20 {
@@ -471,7 +376,7 @@ mod tests {
 
     #[test]
     fn each_line_is_measured_from_when_somebody_stands_there() {
-        let (now, mut measured) = (Instant::now(), Measured::default());
+        let (now, mut measured) = (Instant::now(), MeasuredPace::default());
         let mut at = |ms: u64, waiting: u64, priority_waiting: u64, (queue, priority): (u64, u64)| {
             let mut next = Tick {
                 waiting: waiting + priority_waiting,
@@ -483,7 +388,7 @@ mod tests {
                 ..number(0, Turns::default())
             };
             let at = now + Duration::from_millis(ms);
-            measured.write(&mut next, &Counters::default(), &number, inflow(5), at);
+            measured.write(&mut next, &number, inflow(5), at);
             next
         };
         for s in 0..=30 {
@@ -505,7 +410,7 @@ mod tests {
     #[test]
     fn a_cut_of_the_inflow_shows_at_once_with_its_reason() {
         let now = Instant::now();
-        let mut measured = Measured::default();
+        let mut measured = MeasuredPace::default();
         run(&mut measured, now, 30, 0, 50, 5);
         const CUT_AT: u64 = 1_000_000;
         let mut cut = Tick {
@@ -515,7 +420,6 @@ mod tests {
         let at = now + Duration::from_millis(30_100);
         measured.write(
             &mut cut,
-            &Counters::default(),
             &number(1_500, Turns::default()),
             Inflow {
                 cut_at: Some(CUT_AT),
@@ -535,16 +439,16 @@ mod tests {
             ..inflow(1)
         };
         let line = number(1_500, Turns::default());
-        Measured::default().write(&mut later, &Counters::default(), &line, cut, at);
+        MeasuredPace::default().write(&mut later, &line, cut, at);
         assert_eq!(later.slowed, None, "news is news for a minute");
         later.now -= 1;
-        Measured::default().write(&mut later, &Counters::default(), &line, cut, at);
+        MeasuredPace::default().write(&mut later, &line, cut, at);
         assert_eq!(later.slowed, Some(Reason::InflowCut));
     }
 
     #[test]
     fn a_pause_and_an_empty_shelf_have_their_reasons() {
-        let mut measured = Measured::default();
+        let mut measured = MeasuredPace::default();
         for (phase, available, held, reason) in [
             (Phase::Paused, 5, 0, Some(Reason::SalePaused)),
             (Phase::Live, 0, 1, Some(Reason::StockLow)),
@@ -558,42 +462,8 @@ mod tests {
                 ..tick(phase, available)
             };
             let number = number(0, Turns::default());
-            measured.write(
-                &mut tick,
-                &Counters::default(),
-                &number,
-                inflow(1),
-                Instant::now(),
-            );
+            measured.write(&mut tick, &number, inflow(1), Instant::now());
             assert_eq!(tick.slowed, reason, "{phase:?}");
         }
-    }
-
-    #[test]
-    fn turns_that_nobody_uses_are_measured() {
-        let mut measured = Measured::default();
-        let counters = Counters {
-            claimed: 20,
-            ..Counters::default()
-        };
-        let turns = Turns {
-            granted: 120,
-            granted_units: 120,
-            lapsed: 40,
-            lapsed_units: 40,
-        };
-        let mut tick = tick(Phase::Live, 50);
-        let no_show = measured.write(
-            &mut tick,
-            &counters,
-            &number(120, turns),
-            inflow(1),
-            Instant::now(),
-        );
-        assert!(
-            (no_show - 0.4).abs() < 1e-9,
-            "of a hundred that have ended, forty: {no_show}"
-        );
-        assert!((0.55..0.7).contains(&tick.take), "{}", tick.take);
     }
 }

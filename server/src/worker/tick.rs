@@ -2,8 +2,9 @@
 
 use super::{
     Led,
-    pace::{Inflow, Measured},
+    pace::{Inflow, MeasuredPace},
     repeat,
+    turns::MeasuredTurns,
 };
 use crate::{ending, error::Result, sale::ms, telemetry::name};
 use flashsale_protocol::{Allocation, Phase, Tick};
@@ -17,7 +18,8 @@ const OTHERWISE: Duration = Duration::from_secs(1);
 struct Last {
     tick: Option<Tick>,
     published: Option<Instant>,
-    measured: Measured,
+    pace: MeasuredPace,
+    turns: MeasuredTurns,
 }
 
 pub async fn run(led: &Led) {
@@ -48,18 +50,19 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
             tick.phase = Phase::Drawing;
         }
     }
-    let measured = &mut last.measured;
     if last.published.is_none()
         && let Some(kept) = app.stock.kept_tick(led.id).await?
     {
-        measured.resume(&kept);
+        last.pace.resume(&kept);
     }
     let inflow = Inflow {
         most: sale.inflow,
         cut_at: sale.inflow_cut_at.map(ms),
         priority_share: sale.priority_share,
     };
-    led.set_no_show(measured.write(&mut tick, &counters, &number, inflow, Instant::now()));
+    let now = Instant::now();
+    led.set_no_show(last.turns.write(&mut tick, &counters, &number, now));
+    last.pace.write(&mut tick, &number, inflow, now);
     if tick.claimed + tick.held > 0 {
         for at in sale.lane_refs() {
             let next = app.stock.next_deadline(at).await?;

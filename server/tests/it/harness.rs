@@ -196,9 +196,14 @@ impl World {
 
     /// A socket that has said hello, on a device of its own.
     pub async fn shopper(&self, who: &str) -> Client {
+        self.shopper_on(who, &format!("device-of-{who}")).await
+    }
+
+    /// The same on a device that others may have as well.
+    pub async fn shopper_on(&self, who: &str, device: &str) -> Client {
         let mut client = self.stranger().await;
         let token = self.token(who, Role::Shopper);
-        let device = Some(format!("device-of-{who}").parse().expect("an id"));
+        let device = Some(device.parse().expect("an id"));
         client
             .ok(Command::Hello {
                 token,

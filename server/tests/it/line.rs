@@ -284,15 +284,7 @@ async fn two_sockets_of_one_person_share_the_place_and_one_of_them_may_go() {
     let sale = room(&world, 60_000, json!({})).await;
     join(&mut world.shopper("before").await, sale).await;
     let mut tab = world.shopper("u").await;
-    let mut phone = world.stranger().await;
-    phone
-        .ok(Command::Hello {
-            token: world.token("u", Role::Shopper),
-            device: Some("phone-of-u".parse().expect("an id")),
-            resume: vec![],
-            changes: false,
-        })
-        .await;
+    let mut phone = world.shopper_on("u", "phone-of-u").await;
     let entry = join(&mut tab, sale).await;
     assert_eq!(join(&mut phone, sale).await.position, entry.position);
     drop(tab);
@@ -528,15 +520,7 @@ async fn a_device_that_has_all_it_may_have_is_told_before_it_waits() {
         .await;
     let mut first = world.shopper("u").await;
     first.ok(reserve(sale)).await;
-    let mut other = world.stranger().await;
-    other
-        .ok(Command::Hello {
-            token: world.token("another", Role::Shopper),
-            device: Some("device-of-u".parse().expect("an id")),
-            resume: vec![],
-            changes: false,
-        })
-        .await;
+    let mut other = world.shopper_on("another", "device-of-u").await;
     let wants = |quantity| Command::Join {
         sale,
         quantity: Quantity::new(quantity).expect("a quantity"),
@@ -643,15 +627,7 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     }
 
     // The device stands in line: under no other name as well.
-    let mut other = world.stranger().await;
-    other
-        .ok(Command::Hello {
-            token: world.token("another", Role::Shopper),
-            device: Some("device-of-u".parse().expect("an id")),
-            resume: vec![],
-            changes: false,
-        })
-        .await;
+    let mut other = world.shopper_on("another", "device-of-u").await;
     let shared = other.ask(join(sale)).await.expect_err("one device, one entry");
     assert_eq!(shared.code, Code::DeviceInLine);
 
