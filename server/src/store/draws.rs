@@ -602,7 +602,8 @@ impl Store {
     /// A shopper's proof.
     pub async fn draw_proof(&self, sale: SaleId, shopper: &ShopperId) -> Result<ProofOf> {
         let mut row = self.recent_draw(sale).await?;
-        if row.as_ref().is_some_and(|row| !row.is_drawn) {
+        // Until it is over it goes on: whoever was called a moment ago shall not be told otherwise.
+        if row.as_ref().is_some_and(|row| !row.public.over) {
             self.forget_draw(sale).await;
             row = self.recent_draw(sale).await?;
         }
