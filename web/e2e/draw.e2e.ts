@@ -52,7 +52,7 @@ test("two enter a draw, one is drawn, both are told, and both can check it", asy
   // That it had to be this one, anybody can check as well.
   await other.reload();
   await button(other, "Check the draw").click();
-  await said(other, "Units that others did not take have gone so far on to the first 2, and your number is among those: your turn came.");
+  await said(other, "So far, units that others did not take have gone on to the first 2, and your number is among those: your turn came.");
   await picture(other, "draw-passed-on");
   await button(other, "Put in my cart").click();
   await journey(other, "holding");

@@ -46,7 +46,7 @@ describe("a checked draw", () => {
     expect(last({})).toContain("The 5 smallest numbers win");
     expect(last({ turns: 9 })).toContain("went on to the first 9, and your number is behind those");
     expect(last({ turns: 9, called: true })).toContain("your turn came");
-    expect(last({ turns: 9, over: false })).toContain("have gone so far on to the first 9");
+    expect(last({ turns: 9, over: false })).toContain("So far, units that others did not take have gone on to the first 9");
     expect(last({ turns: 9, called: true, won: true })).toContain("you were drawn");
   });
 

@@ -12,7 +12,7 @@ export interface Said {
 export function checkWords(checked: Checked): Said[] {
   if (!checked.ok) return [{ ok: false, text: `The check failed. ${PARTS[checked.part ?? ""] ?? ""} (${checked.wrong ?? ""})` }];
   const { count, winners, turns } = checked;
-  const passed = `Units that others did not take ${checked.over ? "went" : "have gone so far"} on to the first ${formatCount(turns)}`;
+  const passed = `${checked.over ? "Units that others did not take went" : "So far, units that others did not take have gone"} on to the first ${formatCount(turns)}`;
   const said = [
     `The secret number is the one that was promised before the entries closed.${checked.knew_commitment ? " This page had seen the promise." : ""}`,
     `Your entry is one of the ${formatCount(count)} that were counted at the close.${checked.knew_root ? " This page had seen their fingerprint before the draw." : ""}`,
