@@ -361,9 +361,10 @@ mod tests {
             ..stands.clone()
         });
         for tick in &looks {
+            let behind = of(&at(300), tick).expect("waits");
             assert!(
-                chance_at(300, tick) < 0.01,
-                "the units that come back go to the front"
+                behind.chance < 0.01 && behind.reason.is_none(),
+                "the units that come back go to the front: {behind:?}"
             );
             let wait = of(&at(30), tick).expect("waits");
             assert!(wait.chance > 0.9 && wait.reason.is_none(), "{tick:?}: {wait:?}");
