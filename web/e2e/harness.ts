@@ -85,6 +85,8 @@ export interface SaleWish {
   product_name?: string;
   units?: number;
   startsInMs?: number;
+  /** After its start. */
+  endsAfterMs?: number;
   roomBeforeMs?: number;
   limit?: number;
   hold_ms?: number;
@@ -107,7 +109,7 @@ export async function createSale(wish: SaleWish = {}): Promise<string> {
     sale_price: 9_900,
     total_stock: wish.units ?? 10,
     start_time: new Date(start).toISOString(),
-    end_time: new Date(start + 3_600_000).toISOString(),
+    end_time: new Date(start + (wish.endsAfterMs ?? 3_600_000)).toISOString(),
     room_opens_at: new Date(start - (wish.roomBeforeMs ?? 60_000)).toISOString(),
     per_shopper_limit: wish.limit ?? 1,
     hold_ms: wish.hold_ms ?? 300_000,

@@ -37,3 +37,16 @@ test("who stands behind more people than there are units is told early, and what
   await picture(page, "line-2-slim");
   await isAccessible(page);
 });
+
+test("whose turn would come after the end is told of the draw of what is left, with the chance in it", async () => {
+  // Ten a second: until the end a hundred or so of the 120 ahead are called, and most units are left.
+  const sale = await createSale({ units: 500, inflow: 1, startsInMs: 12_000, endsAfterMs: 9_000, claim_ms: 60_000 });
+  await crowd(sale, 120);
+  const page = await (await shopper()).open(`${api}/sale/${sale}`);
+  await button(page, "Join the line").click();
+  await said(page, "The sale ends before your turn would come; what is left then goes by lot to all in line.", 25_000);
+  await picture(page, "line-4-ends-first");
+  expect(await page.getByText("You will probably not get one").count(), "there are more units than people").toBe(0);
+  expect(await page.getByText("not moving").count()).toBe(0);
+  await said(page, "You were drawn", 25_000);
+});

@@ -660,8 +660,8 @@ function claimClock(clocked: Omit<Clocked, "quantity">, label: string): Template
 /** When the turn comes, how likely a unit is left then, and what may come back until then. */
 function outlook(line: Line): TemplateResult {
   const row = (name: string, value: string) => html`<dt class="soft">${name}</dt><dd class="numbers">${value}</dd>`;
-  const wait =
-    line.soonest_ms === null ? "Not moving" : line.latest_ms === null ? "Not known" : range(line.soonest_ms, line.latest_ms);
+  const stands = line.reason === "ends_first" ? "Not before the end" : "Not moving";
+  const wait = line.soonest_ms === null ? stands : line.latest_ms === null ? "Not known" : range(line.soonest_ms, line.latest_ms);
   return html`
     <dl class="receipt" data-part="outlook">
       ${row("Your turn in", wait)}
