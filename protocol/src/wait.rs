@@ -160,9 +160,9 @@ impl Expected {
     }
 }
 
-/// The chance, at one's turn, that the units that come are enough for everybody ahead and for this shopper. Units in carts come back with
-/// the measured share of holds that lapse; everybody ahead takes the measured number of units, and gives back that share of
-/// them. Both are sums of many small chances, hence nearly normal.
+/// The chance, at one's turn, that the units that come are enough for everybody ahead and for this shopper. Units in carts
+/// come back with the measured share of holds that lapse; everybody ahead takes the measured number of units, and gives back
+/// that share of them. Both are sums of many small chances, hence nearly normal.
 fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     if matches!(tick.phase, Phase::Ended | Phase::Cancelled) {
         return 0.0;
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn whose_turn_comes_after_the_end_is_told_so_and_has_the_chance_of_the_draw() {
-        // A hundred units; until the end 160 to 240 are called of a thousand in line.
+        // 700 free units; until the end 160 to 240 are called of a thousand in line.
         let ends_soon = Tick {
             ends_at: 20_001,
             supply: 1000,

@@ -38,17 +38,12 @@ struct Memory {
     /// The lives of the lanes in which claims were last looked after.
     epochs: Option<Vec<u32>>,
     nobody_left: bool,
-    /// Everybody who has had a turn is written down as called: a step that broke off may have left some out.
-    all_noted: bool,
 }
 
 pub async fn run(led: &Led) {
     let memory = Mutex::new(Memory::default());
     repeat("draw", led.id, || async {
-        let memory = &mut *memory.lock().await;
-        let stepped = step(led, memory).await;
-        memory.all_noted &= stepped.is_ok();
-        stepped
+        step(led, &mut *memory.lock().await).await
     })
     .await;
 }
@@ -166,11 +161,6 @@ async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> 
     let app = &led.app;
     let counters = app.stock.sale_counters(sale).await?;
     let turns = app.store.turns_to_call(led.id, CALL_BATCH).await?;
-    if !memory.all_noted {
-        note_turns(led, sale, &turns, false).await?;
-        memory.all_noted = true;
-        return Ok(Duration::ZERO);
-    }
     let all_sold = is_all_sold(led, &counters).await?;
     if turns.is_empty() && !memory.nobody_left && !all_sold {
         let units = NEXT_UNITS.max(counters.available + coming(led, &counters));
@@ -180,8 +170,8 @@ async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> 
     // A claim is good for as long as it was given, also if nobody comes after it.
     let is_over = counters.claimed == 0 && (memory.nobody_left && turns.is_empty() || all_sold);
     if is_over {
-        // Now, not by what was read before: a Redis that has lost its lanes says so here, and a turn that another leader has
-        // given meanwhile is found.
+        // Now, not by what was read before: a Redis that has lost its lanes says so here, and a turn is found that was given by
+        // a step which broke off, or by another leader.
         for at in sale.lane_refs() {
             app.stock.next_deadline(at).await?;
         }

@@ -77,9 +77,12 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     last.tick = Some(tick.clone());
     last.published = Some(Instant::now());
     metrics::counter!(name::TICKS).increment(1);
-    app.stock.keep_tick(&tick).await?;
+    // At once: nobody waits for what is kept.
+    let (listeners, ()) = tokio::try_join!(
+        app.live.tick(tick.clone(), sale.life()),
+        app.stock.keep_tick(&tick),
+    )?;
     // Where no gateway listens there is nobody to hurry for.
-    let listeners = app.live.tick(tick, sale.life()).await?;
     Ok(if listeners == 0 { OTHERWISE } else { ON_CHANGE })
 }
 
