@@ -24,9 +24,10 @@ COPY scripts scripts
 COPY protocol protocol
 COPY client-wasm client-wasm
 # The other members are only named: cargo wants to see the whole workspace.
+COPY engine/Cargo.toml engine/
 COPY server/Cargo.toml server/
 COPY loadtest/Cargo.toml loadtest/
-RUN mkdir -p server/src server/tests/it loadtest/src && touch server/src/lib.rs server/src/main.rs server/tests/it/main.rs loadtest/src/main.rs
+RUN mkdir -p engine/src server/src server/tests/it loadtest/src && touch engine/src/lib.rs server/src/lib.rs server/src/main.rs server/tests/it/main.rs loadtest/src/main.rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=flashsale-wasm \
     scripts/build-wasm
@@ -44,6 +45,7 @@ COPY client-wasm client-wasm
 COPY loadtest loadtest
 COPY lua lua
 COPY migrations migrations
+COPY engine engine
 COPY server server
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=flashsale-server \

@@ -16,13 +16,13 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test lint chaos mutants bench fuzz conformance million rolling-restart queries docs up down clean
+.PHONY: help setup run build web wasm test check lint chaos mutants bench fuzz conformance million rolling-restart rolling-versions restore-drill queries docs up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run LISTEN=127.0.0.1:9000 STOREFRONT_LISTEN=127.0.0.1:9001 DATA_DIR=/tmp/sale"
-	@echo "  make test PARTS=\"rust web browser draw queue chaos\" FILTER=reserve"
+	@echo "  make test PARTS=\"rust web browser draw queue rush chaos\" FILTER=reserve"
 	@echo "  make bench SHOPPERS=5000 STOCK=500"
 
 run: setup web ## Set up, build, and serve demo sales with a private Redis and Postgres; Ctrl-C stops it all
@@ -33,6 +33,9 @@ run: setup web ## Set up, build, and serve demo sales with a private Redis and P
 test: ## Set up, and run every test: Rust, web, browser
 	@scripts/setup --test
 	@PARTS="$(PARTS)" FILTER="$(FILTER)" scripts/test
+
+check: setup ## What takes seconds when the build is warm: formatting, lints, types, house rules, unit tests
+	@scripts/check
 
 lint: setup wasm ## Formatting, clippy, types, shell scripts, licences
 	@scripts/lint
@@ -69,6 +72,12 @@ rolling-restart: setup ## Restart two gateways one after the other under a rush:
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush --rolling \
 		--shoppers $(or $(SHOPPERS),2000) --stock $(or $(STOCK),1000) --json target/bench/rolling.json $(ARGS)
+
+rolling-versions: setup ## Exchange servers of commit BEFORE for today's under a rush, and some back again: nothing is lost, nobody counts twice; target/bench/versions.json
+	@scripts/rolling-versions $(or $(BEFORE),HEAD~1) $(ARGS)
+
+restore-drill: build ## Back Postgres up, let it die, restore it to an earlier moment (or MODE=promote a standby that is behind), and recover
+	@scripts/restore-drill
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
 	@scripts/prepare-queries

@@ -10,6 +10,11 @@ local most, share = tonumber(ARGV[1]), tonumber(ARGV[2])
 -- A front of absent people is looked through this often at once; the next step goes on.
 local ROUNDS = 3
 
+local keys = { queue = queue, admitting = admitting, wants = wants, priority = priority, parked = parked, absent = absent }
+local noted, failure = read_line(sale, keys)
+if not noted then
+  return failure
+end
 local shoppers, absentees = redis.call('ZRANGE', admitting, 0, -1), {}
 
 -- Takes up to `wanted` people off the front of a line.
@@ -57,6 +62,7 @@ if #shoppers == 0 and most > 0 then
   end
 end
 
+note_line(sale, keys, noted)
 local waiting = redis.call('ZCARD', queue) + redis.call('ZCARD', priority)
 local answers = { redis.call('HGET', sale, 'last_place') or '0', whole(waiting) }
 if #shoppers > 0 then

@@ -3,13 +3,14 @@
 -- KEYS: stock, holds, deadlines
 -- ARGV: epoch, lease_ms, then per item: shopper, order
 -- Returns: now_ms, then per item the shopper's record as it was, if the units are the order's now, or have been before;
---   or one word: "checkout_running" (another order of this shopper is), or the record's state, or "none".
+--   or one word: "checkout_running" (another order of this shopper is), "stopped" (lib/lane.lua), or the record's state, or
+--   "none".
 -- Atomic because expiry and checkout must not both get the units.
 local stock, holds, deadlines = KEYS[1], KEYS[2], KEYS[3]
 local epoch, lease_ms = ARGV[1], tonumber(ARGV[2])
 local ITEM = 2
 
-local lane, failure = read_lane(stock, epoch)
+local lane, failure = read_lane(stock, epoch, 'stopped')
 if not lane then
   return failure
 end
@@ -18,6 +19,9 @@ local lease_till = whole(now + lease_ms)
 read_records(holds, column(3, ITEM))
 
 local function begin(shopper, order)
+  if lane.stopped == 1 then
+    return 'stopped'
+  end
   local record = records[shopper]
   local state, quantity, till, bought, its_order, origin = parse_record(record)
   if its_order == order and (state == 'ordering' or state == 'ordered') then

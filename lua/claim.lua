@@ -1,22 +1,23 @@
 -- claim: set units aside for shoppers whose turn it is.
--- KEYS: stock, holds, deadlines, drawn
+-- KEYS: stock, holds, deadlines, drawn, seen
 -- ARGV: epoch, by ("line", or "draw": each shopper has one turn), then per item: shopper, wanted
 -- Returns: now_ms, then per item "ok quantity until" (fewer than wanted when fewer are left; again: the same claim),
---   "has_hold", "had_turn" (a draw's, and it has ended), "limit", "short", or "shut" (paused, not open, over).
+--   "has_hold", "had_turn" (a draw's, and it has ended), "limit", "short", or "shut" (paused, stopped, not open, over).
 -- Atomic because a unit must not be set aside twice. May be repeated.
-local stock, holds, deadlines, drawn = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local stock, holds, deadlines, drawn, seen_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch, by = ARGV[1], ARGV[2]
 local ITEM = 2
 
-local lane, failure = read_lane(stock, epoch, 'opens_at', 'closes_at', 'paused', 'shopper_limit', 'claim_ms')
+local lane, failure = read_lane(stock, epoch, 'opens_at', 'closes_at', 'paused', 'shopper_limit', 'claim_ms', 'stopped')
 if not lane then
   return failure
 end
 local now = now_ms()
 local claim_till = whole(now + lane.claim_ms)
-local shut = lane.paused == 1 or now < lane.opens_at or now >= lane.closes_at
+local shut = lane.paused == 1 or lane.stopped == 1 or now < lane.opens_at or now >= lane.closes_at
 local shoppers = column(3, ITEM)
 read_records(holds, shoppers)
+read_seen(seen_key, {})
 -- With the claim itself: whoever calls them may die, or be late, before it is noted anywhere else.
 local had_turn, has_turn_now = {}, {}
 if by == 'draw' then
@@ -26,7 +27,7 @@ if by == 'draw' then
 end
 
 local function claim(shopper, wanted)
-  local state, quantity, till, bought = parse_record(records[shopper])
+  local state, quantity, till, bought, _, origin = parse_record(records[shopper])
   if (state == 'claim' or state == 'held') and tonumber(till) <= now then
     return 'short' -- overdue: its units come back within one expiry step
   end
@@ -55,6 +56,7 @@ local function claim(shopper, wanted)
   if by == 'draw' then
     has_turn_now[#has_turn_now + 1] = shopper
   end
+  note_last_hold(shopper, state, quantity, origin)
   set_record(shopper, 'claim', whole(granted), claim_till, bought, '-', NOTHING)
   return 'ok ' .. whole(granted) .. ' ' .. claim_till
 end
@@ -69,4 +71,5 @@ end
 if write_records(holds, deadlines) then
   write_counters(stock, lane)
 end
+write_seen(seen_key)
 return answers

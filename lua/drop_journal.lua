@@ -1,15 +1,18 @@
 -- drop_journal: take away the oldest notes of the line's history, which are in Postgres by now.
--- KEYS: journal
+-- KEYS: sale, journal
 -- ARGV: count, first, last
 --   first, last: these notes as they were read. If others stand there by now, somebody else has taken them away
 -- Returns: "dropped" or "gone".
 -- Atomic because what is taken away must be what was read: a leader that was frozen in between is not the only one any more,
 -- and nobody has read what stands there since.
-local journal = KEYS[1]
+local sale, journal = KEYS[1], KEYS[2]
 local count, first, last = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 
 if redis.call('LINDEX', journal, 0) ~= first or redis.call('LINDEX', journal, count - 1) ~= last then
   return { 'gone' }
 end
 redis.call('LTRIM', journal, count, -1)
+if redis.call('EXISTS', journal) == 0 then
+  redis.call('HSET', sale, 'has_journal', '0')
+end
 return { 'dropped' }

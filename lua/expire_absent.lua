@@ -1,11 +1,17 @@
 -- expire_absent: whoever has been absent for too long loses their place.
--- KEYS: queue, wants, priority, parked, absent, journal
+-- KEYS: sale, queue, wants, priority, parked, absent, journal
 -- ARGV: absence_ms, most (items a call)
 -- Returns: now_ms, then the shoppers.
 -- Atomic because somebody who comes back in this moment keeps their place or loses it, not both.
-local queue, wants, priority, parked, absent, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local sale, queue, wants = KEYS[1], KEYS[2], KEYS[3]
+local priority, parked, absent, journal = KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local absence_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 
+local keys = { queue = queue, wants = wants, priority = priority, parked = parked, absent = absent, journal = journal }
+local noted, failure = read_line(sale, keys)
+if not noted then
+  return failure
+end
 local time, lines = now_us(), {}
 local now = math.floor(time / 1000)
 local answers = { whole(now) }
@@ -23,4 +29,5 @@ for _, shopper in ipairs(overdue) do
   lines[#lines + 1] = string.format('expired %s %d', shopper, time)
 end
 write_journal(journal, lines)
+note_line(sale, keys, noted)
 return answers

@@ -1,19 +1,20 @@
 -- finish_checkout: ordering → sold where Postgres has the order; back to available where it has refused; back to the
 -- hold, with its old end, where the command was no checkout at all, or one that Postgres has made from another hold.
 -- KEYS: stock, holds, deadlines, device_units
--- ARGV: epoch, then per item: shopper, order, outcome ("committed" | "refused" | "undone"), hold (the command of the
---   hold that a committed order was made from; "-": not known)
+-- ARGV: epoch, chain (how far the audit log has come: lib/chain.lua), then per item: shopper, order, outcome, hold
+--   outcome: "committed", "refused" or "undone"
+--   hold: the command of the hold that a committed order was made from; "-": not known
 -- Returns: now_ms, then per item "ok" (also when it was finished before) or "gone" (the record is about something else).
 -- Atomic because counters, limit and record must change together. May be repeated.
 local stock, holds, deadlines, devices_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local epoch = ARGV[1]
+local epoch, chain = ARGV[1], ARGV[2]
 local ITEM = 4
 
-local lane, failure = read_lane(stock, epoch)
+local lane, failure = read_lane(stock, epoch, 'chain', 'chain_before')
 if not lane then
   return failure
 end
-read_records(holds, column(2, ITEM))
+read_records(holds, column(3, ITEM))
 local device_change = {}
 
 local function finish(shopper, order, outcome, hold)
@@ -42,11 +43,12 @@ local function finish(shopper, order, outcome, hold)
 end
 
 local answers = { whole(now_ms()) }
-for i = 2, #ARGV, ITEM do
+for i = 3, #ARGV, ITEM do
   answers[#answers + 1] = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
 if write_records(holds, deadlines) then
   add_units(devices_key, device_change)
   write_counters(stock, lane)
 end
+note_chain(stock, lane, chain)
 return answers

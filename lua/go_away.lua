@@ -1,9 +1,15 @@
 -- go_away: shoppers whose last socket has closed are absent, if they stand in line. Their place is kept.
--- KEYS: queue, priority, parked, absent
+-- KEYS: sale, queue, priority, parked, absent
 -- ARGV: per item: shopper
 -- Returns: now_ms, then per item "ok" or "none" (not in line).
 -- Atomic because nobody may be marked who has left meanwhile.
-local queue, priority, parked, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local sale, queue, priority, parked, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+
+local keys = { queue = queue, priority = priority, parked = parked, absent = absent }
+local noted, failure = read_line(sale, keys)
+if not noted then
+  return failure
+end
 
 local now = now_ms()
 local waits, first, aside = scores(queue, ARGV), scores(priority, ARGV), scores(parked, ARGV)
@@ -18,5 +24,6 @@ for i, shopper in ipairs(ARGV) do
 end
 if #marks > 0 then
   redis.call('ZADD', absent, 'NX', unpack(marks))
+  note_line(sale, keys, noted)
 end
 return answers

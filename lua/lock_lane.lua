@@ -13,6 +13,13 @@ if newest >= tonumber(epoch) and rebuilding ~= epoch then
   return redis.error_reply('LANE_FENCED the lane lives in epoch ' .. whole(newest))
 end
 redis.call('HSET', stock, 'rebuilding', epoch, 'run', this_run())
-redis.call('HDEL', stock, 'epoch')
+-- After a disaster, Postgres may count its versions from before.
+local gone = { 'epoch', 'supply_version', 'settings_version' }
+for _, field in ipairs(redis.call('HKEYS', stock)) do
+  if string.find(field, 'leaving', 1, true) == 1 then
+    gone[#gone + 1] = field -- Postgres refuses what was set aside under an older epoch
+  end
+end
+redis.call('HDEL', stock, unpack(gone))
 redis.call('UNLINK', deadlines, device_units, returned, drawn)
 return whole(now_ms())

@@ -30,6 +30,9 @@ local front = redis.call('ZRANGE', deadlines, 0, most - 1, 'WITHSCORES')
 local next_deadline = 0
 local passed = {}
 for i = 1, #front, 2 do
+  if front[i] == KEPT then
+    break
+  end
   local deadline = tonumber(front[i + 1])
   if runs(front[i], deadline) then
     next_deadline = deadline

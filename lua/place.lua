@@ -7,7 +7,14 @@
 local sale, queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local priority, parked, absent = KEYS[5], KEYS[6], KEYS[7]
 
-welcome_back({ queue = queue, priority = priority, parked = parked, absent = absent, wants = wants }, ARGV)
+local keys = { queue = queue, admitting = admitting, wants = wants, priority = priority, parked = parked, absent = absent }
+local noted, failure = read_line(sale, keys)
+if not noted then
+  return failure
+end
+if welcome_back(keys, ARGV) then
+  note_line(sale, keys, noted)
+end
 local counts = redis.call('HMGET', sale, 'admitted', 'priority_admitted')
 local answers = { whole(now_ms()), (counts[1] or '0') .. ' ' .. (counts[2] or '0') }
 local places = { queue = scores(queue, ARGV), priority = scores(priority, ARGV) }

@@ -1,18 +1,18 @@
 -- return_units: the units of cancelled orders are for sale again. Postgres has cancelled them before.
 -- KEYS: stock, holds, deadlines, device_units, returned
--- ARGV: epoch, then per item: shopper, order, quantity, device, hold (the command of the hold that the order was made
---   from; "-": not known)
+-- ARGV: epoch, chain (lib/chain.lua), then per item: shopper, order, quantity, device, hold
+--   hold: the command of the hold that the order was made from; "-": not known
 -- Returns: now_ms, then per item "ok" or "again" (they were returned before).
 -- Atomic because a unit must come back exactly once, however often this is repeated.
 local stock, holds, deadlines, devices_key, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local epoch = ARGV[1]
+local epoch, chain = ARGV[1], ARGV[2]
 local ITEM = 5
 
-local lane, failure = read_lane(stock, epoch)
+local lane, failure = read_lane(stock, epoch, 'chain', 'chain_before')
 if not lane then
   return failure
 end
-read_records(holds, column(2, ITEM))
+read_records(holds, column(3, ITEM))
 local device_change = {}
 
 local function return_one(shopper, order, quantity, device, hold)
@@ -38,11 +38,12 @@ local function return_one(shopper, order, quantity, device, hold)
 end
 
 local answers = { whole(now_ms()) }
-for i = 2, #ARGV, ITEM do
+for i = 3, #ARGV, ITEM do
   answers[#answers + 1] = return_one(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4])
 end
 if write_records(holds, deadlines) then
   add_units(devices_key, device_change)
   write_counters(stock, lane)
 end
+note_chain(stock, lane, chain)
 return answers

@@ -8,6 +8,11 @@ local sale, queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local priority, journal = KEYS[5], KEYS[6]
 local ITEM = 2
 
+local keys = { queue = queue, admitting = admitting, wants = wants, priority = priority, journal = journal }
+local noted, failure = read_line(sale, keys)
+if not noted then
+  return failure
+end
 local shoppers, verdicts = {}, {}
 for i = 1, #ARGV, ITEM do
   -- A name that stands there twice counts once.
@@ -62,5 +67,6 @@ if farthest_now > farthest then
 end
 redis.call('HINCRBY', sale, 'inversions', inversions)
 write_journal(journal, lines)
+note_line(sale, keys, noted)
 return whole(redis.call('HINCRBY', sale, 'admitted', served.queue)) .. ' '
   .. whole(redis.call('HINCRBY', sale, 'priority_admitted', served.priority))

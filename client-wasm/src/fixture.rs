@@ -33,7 +33,7 @@ pub fn tick(seq: u64, now: u64) -> Tick {
         unpaid: 1,
         waiting: 20,
         admitted: 0,
-        pace: 2.0,
+        pace: Some(2.0),
         pace_low: 1.0,
         pace_high: 4.0,
         take: 1.0,
@@ -136,6 +136,7 @@ pub fn order(status: OrderStatus, at: u64) -> Order {
         expires_at: 300_001,
         paying: false,
         refunded: 0,
+        declined: None,
         at,
     }
 }

@@ -6,6 +6,7 @@ mod clock;
 #[cfg(test)]
 mod fixture;
 mod frame;
+mod refusal;
 mod sale;
 mod socket;
 mod state;

@@ -1,7 +1,7 @@
 //! What is known about one sale: the shared tick, and this shopper's entry and hold. Owns the rule that news never
 //! goes back, in whatever order it arrives. Knows nothing of connections.
 
-use crate::{check::Noted, state::Refusal};
+use crate::{check::Noted, refusal::Refusal};
 use flashsale_protocol::{
     Entry, EntryState, Hold, HoldState, Order, OrderStatus, Phase, SaleInfo, SaleState, Tick, draw::Draw,
 };

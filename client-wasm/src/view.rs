@@ -2,8 +2,9 @@
 //! the state and the time. Pages decide nothing; they draw this.
 
 use crate::{
+    refusal::Refusal,
     sale::{Known, Stage, stage},
-    state::{ConnectionView, Refusal, State},
+    state::{ConnectionView, State},
 };
 use flashsale_protocol::{
     Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId,
@@ -103,7 +104,8 @@ pub struct Stock {
     pub sold: u64,
     pub waiting: u64,
     pub admitted: u64,
-    pub pace: f64,
+    /// Called a second; null while it has not been measured.
+    pub pace: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -188,6 +190,8 @@ pub struct OrderView {
     pub paying: bool,
     /// What of `amount` has gone back.
     pub refunded: i64,
+    /// Why the last payment was refused, in the provider's words; another one may be tried.
+    pub declined: Option<String>,
     pub created_at: u64,
     pub until: u64,
     pub left_ms: u64,
@@ -565,6 +569,7 @@ impl OrderView {
             reason: order.reason,
             paying: order.paying,
             refunded: order.refunded,
+            declined: order.declined.as_ref().map(|declined| declined.reason.clone()),
             created_at: order.created_at,
             until: order.expires_at,
             left_ms: order.expires_at.saturating_sub(now),

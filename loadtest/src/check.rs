@@ -1,7 +1,7 @@
 //! The invariants, checked on what shoppers saw and on what Redis and Postgres say afterwards.
 
 use anyhow::{Context, Result};
-use flashsale::{
+use flashsale_engine::{
     stock::{Counters, Stock},
     store::Store,
 };

@@ -3,9 +3,15 @@
 mod bench;
 mod chaos;
 mod check;
+mod cluster;
 mod draw;
+mod figure;
+mod patience;
+mod proxy;
 mod queue;
+mod rebuild;
 mod report;
+mod resp;
 mod rolling;
 mod rush;
 mod shopper;
@@ -47,6 +53,8 @@ enum Scenario {
     Draw(draw::Options),
     /// A line of millions in one Redis: what an entry costs, and whether an admission step minds.
     Queue(queue::Options),
+    /// A lane that Redis has lost, in a sale with a million cancelled orders: how long until it sells again.
+    Rebuild(rebuild::Options),
     /// Servers with one deliberate defect each: the check of the invariants must notice every one (debug builds only).
     Mutants(chaos::mutants::MutantOptions),
 }
@@ -60,6 +68,7 @@ async fn main() -> ExitCode {
         Scenario::Million(options) => unless_stopped(watch::million::run(options)).await,
         Scenario::Bench(options) => unless_stopped(bench::run(options)).await,
         Scenario::Queue(options) => unless_stopped(queue::run(options)).await,
+        Scenario::Rebuild(options) => unless_stopped(rebuild::run(options)).await,
         Scenario::Mutants(options) => unless_stopped(chaos::mutants::run(options)).await,
         // These start nothing: a signal ends them as it ends anything.
         Scenario::WatchClient(options) => tokio::task::block_in_place(|| watch::client::run(options)),

@@ -1,16 +1,14 @@
 //! A line of millions in one Redis, filled through the same `Stock` functions that gateways and workers call: what an entry
 //! costs in memory and in time, and what an admission step costs while they all wait.
 
-use crate::bench::{
-    Figure, Target,
-    scripts::{Used, field, open},
-};
+use crate::bench::scripts::{Used, field, open};
+use crate::figure::{Figure, Target};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use flashsale::{
-    embedded,
+use flashsale::embedded;
+use flashsale_engine::{
     sale::{LaneRef, LineName},
-    stock::{ADMIT_BATCH, Called, CalledBy, Claimed, Join, Joined, Stands, Stock, Verdict},
+    stock::{ADMIT_BATCH, Called, CalledBy, Claimed, Join, JoinHow, Joined, Stands, Stock, TurnVerdict},
 };
 use flashsale_protocol::{DeviceId, SaleId, ShopperId};
 use fred::{
@@ -120,9 +118,9 @@ async fn measure(options: &Options, url: &str) -> Result<Report> {
     )?);
     bar.set_message("joining");
     let before_memory = used_memory(&stock).await?;
-    let (before, since) = (Used::by(stock.client()).await?, Instant::now());
+    let (before, since) = (Used::by(&stock.client()).await?, Instant::now());
     line.fill(0, options.entries, Some(&bar)).await?;
-    let (after, took) = (Used::by(stock.client()).await?, since.elapsed());
+    let (after, took) = (Used::by(&stock.client()).await?, since.elapsed());
     bar.finish();
     let entries = options.entries as f64;
     let redis_bytes = used_memory(&stock).await? - before_memory;
@@ -265,7 +263,14 @@ impl<'a> Line<'a> {
                     opening_place: None,
                     line: LineName::Queue,
                 };
-                match self.stock.join(sale, join).await?.value.value {
+                let command = Some(crate::shopper::command_id());
+                match self
+                    .stock
+                    .join_as(sale, join, JoinHow::Line, command)
+                    .await?
+                    .value
+                    .value
+                {
                     Joined::Waiting { .. } => Ok(()),
                     other => bail!("{n} is not in line: {other:?}"),
                 }
@@ -291,7 +296,7 @@ impl<'a> Line<'a> {
 
     /// Redis' CPU for one rank.
     async fn ranks(&self, entries: u64) -> Result<f64> {
-        let before = Used::by(self.stock.client()).await?;
+        let before = Used::by(&self.stock.client()).await?;
         for first in (0..RANKS).step_by(BATCH as usize) {
             let looks = (first..first + BATCH).map(|n| async move {
                 // Spread over the whole line, near and far.
@@ -308,7 +313,7 @@ impl<'a> Line<'a> {
                 looked?;
             }
         }
-        let after = Used::by(self.stock.client()).await?;
+        let after = Used::by(&self.stock.client()).await?;
         Ok((after.cpu_us - before.cpu_us) / RANKS as f64)
     }
 
@@ -321,12 +326,12 @@ impl<'a> Line<'a> {
             longest_ms: 0.0,
         };
         for n in 0..STEPS {
-            let began = Used::by(stock.client()).await?;
+            let began = Used::by(&stock.client()).await?;
             let mut since = began.script_us;
             let mut left = STEP;
             while left > 0 {
                 let mut lap = async || {
-                    let now = Used::by(stock.client()).await?.script_us;
+                    let now = Used::by(&stock.client()).await?.script_us;
                     steps.longest_ms = steps.longest_ms.max((now - since) / 1000.0);
                     since = now;
                     anyhow::Ok(())
@@ -341,18 +346,18 @@ impl<'a> Line<'a> {
                 left -= called.len();
                 let claimed = stock.claim(self.at, CalledBy::Line, &called).await?.value;
                 lap().await?;
-                let verdicts: Vec<(ShopperId, Verdict)> = called
+                let verdicts: Vec<(ShopperId, TurnVerdict)> = called
                     .into_iter()
                     .zip(claimed)
                     .map(|((shopper, _), claimed)| match claimed {
-                        Claimed::Ok { .. } => Ok((shopper, Verdict::Served)),
+                        Claimed::Ok { .. } => Ok((shopper, TurnVerdict::Served)),
                         other => bail!("a claim was not granted: {other:?}"),
                     })
                     .collect::<Result<_>>()?;
                 stock.settle_admission(sale, &verdicts).await?;
                 lap().await?;
             }
-            let ended = Used::by(stock.client()).await?;
+            let ended = Used::by(&stock.client()).await?;
             steps.wall_ms.push((ended.script_us - began.script_us) / 1000.0);
             steps.cpu_ms.push((ended.cpu_us - began.cpu_us) / 1000.0);
             let next = entries + n * STEP as u64;

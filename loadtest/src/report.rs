@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 /// Highest latency that is told apart, in µs.
-const HIGHEST_US: u64 = 120_000_000;
+pub const HIGHEST_US: u64 = 120_000_000;
 
 /// One histogram per command, in µs.
 #[derive(Default)]

@@ -1,78 +1,170 @@
-//! A deploy: gateways that share a port are stopped (SIGTERM) and started again, one after the other, while shoppers shop.
+//! A deploy: processes are stopped (SIGTERM) and others started in their place, one after the other, while shoppers shop.
+//! Gateways share a port. The others may be of another version: forwards, and a part of them back again.
 
 use crate::{
     target::{Target, server_binary},
     watch::crowd::RemoteEnd,
 };
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::{
     net::SocketAddrV4,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use tokio::process::Command;
 
 const GATEWAYS: usize = 2;
-/// How long a stopping gateway may take in all.
+/// How long a stopping process may take in all.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-/// Between two restarts: what came over has settled.
+/// Between two exchanges: what came over has settled.
 const BETWEEN: Duration = Duration::from_millis(500);
 
-pub struct Gateways(Vec<RemoteEnd>);
+/// Which process is exchanged.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Gateway(usize),
+    Worker,
+}
 
-impl Gateways {
-    pub async fn start(target: &Target) -> Result<Self> {
-        let mut gateways = vec![RemoteEnd::start(gateway(target, None).await?, None).await?];
+/// One step of a deploy.
+struct Step {
+    place: Place,
+    binary: PathBuf,
+    /// How the version is called in the report.
+    version: &'static str,
+    /// A step back to the old version, which may not know the schema of the new one.
+    back: bool,
+}
+
+pub struct Fleet {
+    gateways: Vec<RemoteEnd>,
+    /// None: somebody else works.
+    worker: Option<RemoteEnd>,
+    plan: Vec<Step>,
+}
+
+/// What came of a deploy.
+pub struct Rolled {
+    /// How long each process took to stop.
+    pub stopped_in: Vec<Duration>,
+    /// One line per step.
+    pub steps: Vec<String>,
+}
+
+impl Fleet {
+    /// Two gateways beside a server that works, to be restarted in turn.
+    pub async fn restarting(target: &Target) -> Result<Self> {
+        let binary = server_binary().await?;
+        let step = |gateway| Step {
+            place: Place::Gateway(gateway),
+            binary: binary.clone(),
+            version: "the same",
+            back: false,
+        };
+        let plan = (0..GATEWAYS).map(step).collect();
+        Self::start(target, &binary, false, plan).await
+    }
+
+    /// Two gateways and a worker of an earlier version, to be exchanged for today's; then one gateway and the worker for the
+    /// earlier one again (a rollback), and forwards once more.
+    pub async fn of_versions(target: &Target, before: &Path) -> Result<Self> {
+        let now = server_binary().await?;
+        let step = |place, forwards: bool, back| Step {
+            place,
+            binary: if forwards { now.clone() } else { before.to_owned() },
+            version: if forwards { "now" } else { "before" },
+            back,
+        };
+        let plan = vec![
+            step(Place::Gateway(0), true, false),
+            step(Place::Worker, true, false),
+            step(Place::Gateway(1), true, false),
+            step(Place::Gateway(0), false, true),
+            step(Place::Worker, false, true),
+            step(Place::Gateway(0), true, false),
+            step(Place::Worker, true, false),
+        ];
+        Self::start(target, before, true, plan).await
+    }
+
+    async fn start(target: &Target, binary: &Path, works: bool, plan: Vec<Step>) -> Result<Self> {
+        let worker = match works {
+            true => Some(RemoteEnd::start(process(target, binary, "worker", None)?, None).await?),
+            false => None,
+        };
+        let mut gateways: Vec<RemoteEnd> = Vec::new();
         while gateways.len() < GATEWAYS {
-            let shared = gateways[0].address;
-            gateways.push(RemoteEnd::start(gateway(target, Some(shared)).await?, None).await?);
+            let shared = gateways.first().map(|gateway| gateway.address);
+            let command = process(target, binary, "gateway", shared)?;
+            gateways.push(RemoteEnd::start(command, None).await?);
         }
-        Ok(Self(gateways))
+        Ok(Self {
+            gateways,
+            worker,
+            plan,
+        })
     }
 
     pub fn address(&self) -> SocketAddrV4 {
-        self.0[0].address
+        self.gateways[0].address
     }
 
-    /// Stops each in turn, and starts another in its place. How long each took to stop.
-    pub async fn restart_in_turn(&mut self, target: &Target) -> Result<Vec<Duration>> {
-        let mut took = Vec::new();
-        for place in &mut self.0 {
+    /// Carries the plan out. `may_not_go_back`: an earlier version that refuses the newer schema is told of, and no failure.
+    pub async fn roll(&mut self, target: &Target, may_not_go_back: bool) -> Result<Rolled> {
+        let mut rolled = Rolled {
+            stopped_in: vec![],
+            steps: vec![],
+        };
+        let address = self.address();
+        for step in &self.plan {
+            let (role, shared, place) = match step.place {
+                Place::Gateway(i) => ("gateway", Some(address), &mut self.gateways[i]),
+                Place::Worker => {
+                    let worker = self.worker.as_mut().context("there is no worker")?;
+                    ("worker", None, worker)
+                }
+            };
+            // Its place is taken before it is given up, as a deploy does it that looks at /readyz.
+            let command = process(target, &step.binary, role, shared)?;
+            let next = match RemoteEnd::start(command, None).await {
+                Err(error) if step.back && may_not_go_back => {
+                    rolled.steps.push(format!("{:?} stays: {error:#}", step.place));
+                    continue;
+                }
+                next => next.with_context(|| format!("{:?} of {}", step.place, step.version))?,
+            };
             let began = Instant::now();
             let status = tokio::time::timeout(STOP_DEADLINE, place.terminate()).await??;
             if !status.success() {
-                bail!("a gateway ended with {status}");
+                bail!("{:?} ended with {status}", step.place);
             }
-            took.push(began.elapsed());
-            *place = RemoteEnd::start(gateway(target, Some(place.address)).await?, None).await?;
+            rolled.stopped_in.push(began.elapsed());
+            rolled.steps.push(format!("{:?} is {}", step.place, step.version));
+            *place = next;
             tokio::time::sleep(BETWEEN).await;
         }
-        Ok(took)
+        Ok(rolled)
     }
 
     pub async fn stop(self) -> Result<()> {
-        for mut gateway in self.0 {
-            gateway.terminate().await?;
+        for mut process in self.gateways.into_iter().chain(self.worker) {
+            process.terminate().await?;
         }
         Ok(())
     }
 }
 
-async fn gateway(target: &Target, shared: Option<SocketAddrV4>) -> Result<Command> {
+fn process(target: &Target, binary: &Path, role: &str, shared: Option<SocketAddrV4>) -> Result<Command> {
     let (database, redis) = target.stores()?;
     let listen = shared.map_or("127.0.0.1:0".to_owned(), |address| address.to_string());
-    let mut command = Command::new(server_binary().await?);
+    let mut command = Command::new(binary);
     command
-        .args([
-            "serve",
-            "--roles",
-            "gateway",
-            "--listen",
-            &listen,
-            "--share-port",
-            "--data-dir",
-        ])
+        .args(["serve", "--roles", role, "--listen", &listen, "--data-dir"])
         .arg(&target.data_dir)
         .env("DATABASE_URL", database)
         .env("REDIS_URL", redis);
+    if role == "gateway" {
+        command.arg("--share-port");
+    }
     Ok(command)
 }

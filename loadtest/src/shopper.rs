@@ -1,10 +1,13 @@
 //! One shopper: connects from an address of their own, and buys as a browser would.
 
-use crate::report::Timings;
+use crate::{
+    patience::{self, connect_once},
+    report::Timings,
+};
 use anyhow::{Context, Result, bail};
 use flashsale_protocol::{
     Code, Command, CommandId, Done, EntryState, Order, OrderStatus, Outcome, Outlook, Payment, Phase,
-    Quantity, Reject, Request, SUBPROTOCOL, SaleId, SaleState, ServerMessage,
+    Quantity, Reject, Request, SaleId, SaleState, ServerMessage,
 };
 use futures_util::{SinkExt, StreamExt};
 use std::{
@@ -12,12 +15,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{
-        Message, Utf8Bytes, client::IntoClientRequest, http::HeaderValue, protocol::WebSocketConfig,
-    },
+    tungstenite::{Message, Utf8Bytes},
 };
 
 /// An answer that takes longer counts as none.
@@ -84,7 +85,7 @@ enum Turn {
 impl Shopper {
     /// Connected, greeted and watching: ready before the start.
     pub async fn enter(server: SocketAddr, sale: SaleId, identity: Identity) -> Result<Self> {
-        let stream = connect(server, identity.from).await?;
+        let stream = patience::connect(server, identity.from).await?;
         let mut shopper = Self {
             identity,
             server,
@@ -146,7 +147,7 @@ impl Shopper {
             tokio::time::sleep(pause.mul_f64(rand::random())).await;
             pause = (pause * 2).min(RECONNECT_PAUSE);
             let attempt = async {
-                self.stream = connect(self.server, self.identity.from).await?;
+                self.stream = connect_once(self.server, self.identity.from).await?;
                 self.events.clear();
                 (self.tick, self.must_move) = (None, false);
                 self.greet().await
@@ -372,23 +373,6 @@ impl Shopper {
         let sold_out = started && tick.outlook() == Outlook::SoldOut;
         Ok(tick.sale == self.sale && (sold_out || tick.phase == Phase::Ended))
     }
-}
-
-pub async fn connect(server: SocketAddr, from: Ipv4Addr) -> Result<WebSocketStream<TcpStream>> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::from((from, 0)))?;
-    let stream = socket.connect(server).await.context("cannot connect")?;
-    stream.set_nodelay(true)?;
-    let mut request = format!("ws://{server}/ws").into_client_request()?;
-    request
-        .headers_mut()
-        .insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
-    let config = WebSocketConfig::default()
-        .read_buffer_size(4096)
-        .write_buffer_size(0);
-    let (stream, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
-    Ok(stream)
 }
 
 pub fn command_id() -> CommandId {

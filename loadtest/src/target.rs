@@ -1,6 +1,8 @@
 //! The server under load: one that is there, or one of our own on a scratch folder.
 
+use crate::{cluster::Cluster, patience};
 use anyhow::{Context, Result, bail};
+use flashsale::embedded::{Private, Services};
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -22,6 +24,8 @@ pub struct Target {
     pub database_url: Option<String>,
     pub redis_url: Option<String>,
     server: Option<Own>,
+    /// Without a server of our own: what its processes use.
+    services: Option<(Services, Option<Cluster>, TempDir)>,
     http: reqwest::Client,
 }
 
@@ -29,6 +33,7 @@ pub struct Target {
 struct Own {
     child: Child,
     binary: PathBuf,
+    cluster: Option<Cluster>,
     scratch: TempDir,
 }
 
@@ -41,22 +46,48 @@ impl Target {
             database_url: std::env::var("DATABASE_URL").ok(),
             redis_url: std::env::var("REDIS_URL").ok(),
             server: None,
+            services: None,
             http: reqwest::Client::new(),
         }
     }
 
-    /// Starts `flashsale serve` with its defaults on a scratch folder.
-    pub async fn start() -> Result<Self> {
+    /// Starts `flashsale serve` with its defaults on a scratch folder; `cluster`: with a Redis Cluster of its own.
+    pub async fn start(cluster: bool) -> Result<Self> {
         let binary = server_binary().await?;
         let scratch = tempfile::tempdir()?;
-        let (child, url) = spawn(&binary, scratch.path(), "127.0.0.1:0").await?;
+        let cluster = match cluster {
+            true => Some(Cluster::start(&scratch.path().join("cluster"), false).await?),
+            false => None,
+        };
+        let redis_url = cluster.as_ref().map(Cluster::url);
+        let (child, url) = spawn(&binary, scratch.path(), redis_url.as_deref(), "127.0.0.1:0").await?;
         let mut target = Self::running(url, scratch.path().to_owned());
-        (target.database_url, target.redis_url) = (None, None);
+        (target.database_url, target.redis_url) = (None, redis_url);
         target.server = Some(Own {
             child,
             binary,
+            cluster,
             scratch,
         });
+        Ok(target)
+    }
+
+    /// A private Postgres and Redis (or a cluster) on a scratch folder, for processes that are started by themselves.
+    pub async fn stores_only(cluster: bool) -> Result<Self> {
+        let scratch = tempfile::tempdir()?;
+        let private = Private {
+            postgres: true,
+            redis: !cluster,
+        };
+        let services = Services::start_only(scratch.path(), private).await?;
+        let cluster = match cluster {
+            true => Some(Cluster::start(&scratch.path().join("cluster"), false).await?),
+            false => None,
+        };
+        let mut target = Self::running(String::new(), scratch.path().to_owned());
+        target.database_url = None;
+        target.redis_url = cluster.as_ref().map(Cluster::url);
+        target.services = Some((services, cluster, scratch));
         Ok(target)
     }
 
@@ -70,27 +101,34 @@ impl Target {
         own.child.kill().await?;
         let killed = Instant::now();
         let address = self.url.trim_start_matches("http://");
-        (own.child, _) = spawn(&own.binary, own.scratch.path(), address).await?;
+        let redis_url = self.redis_url.as_deref();
+        (own.child, _) = spawn(&own.binary, own.scratch.path(), redis_url, address).await?;
         Ok(killed.elapsed())
     }
 
-    /// The address of the stores: given, or the private ones of the data folder.
+    /// The process of a server of our own.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().and_then(|own| own.child.id())
+    }
+
+    /// The addresses of the stores: each as it was given, or else that of the data folder's private one, as the server itself
+    /// takes them.
     pub fn stores(&self) -> Result<(String, String)> {
-        match (&self.database_url, &self.redis_url) {
-            (Some(database), Some(redis)) => Ok((database.clone(), redis.clone())),
-            _ => Ok(flashsale::embedded::urls(&self.data_dir)?),
-        }
+        let (database, redis) = flashsale::embedded::urls(&self.data_dir)?;
+        Ok((
+            self.database_url.clone().unwrap_or(database),
+            self.redis_url.clone().unwrap_or(redis),
+        ))
     }
 
     /// Creates a sale and returns its id.
     pub async fn create_sale(&self, token: &str, sale: &Value) -> Result<String> {
-        let response = self
+        let request = self
             .http
             .post(format!("{}/admin/sales", self.url))
             .bearer_auth(token)
-            .json(sale)
-            .send()
-            .await?;
+            .json(sale);
+        let response = patience::send(request).await?;
         let status = response.status();
         let body: Value = response.json().await.unwrap_or(json!({}));
         body["sale_id"]
@@ -109,16 +147,35 @@ impl Target {
                     .await?;
             }
             own.child.wait().await?;
+            if let Some(cluster) = &mut own.cluster {
+                cluster.stop().await?;
+            }
+        }
+        if let Some((services, cluster, _scratch)) = self.services.take() {
+            services.stop().await;
+            if let Some(mut cluster) = cluster {
+                cluster.stop().await?;
+            }
         }
         Ok(())
     }
 }
 
 /// A server process that is ready, and its address.
-async fn spawn(binary: &Path, data_dir: &Path, listen: &str) -> Result<(Child, String)> {
-    let mut child = Command::new(binary)
+async fn spawn(
+    binary: &Path,
+    data_dir: &Path,
+    redis_url: Option<&str>,
+    listen: &str,
+) -> Result<(Child, String)> {
+    let mut command = Command::new(binary);
+    command
         .args(["serve", "--listen", listen, "--data-dir"])
-        .arg(data_dir)
+        .arg(data_dir);
+    if let Some(url) = redis_url {
+        command.args(["--redis-url", url]);
+    }
+    let mut child = command
         .env_remove("DATABASE_URL")
         .env_remove("REDIS_URL")
         .stdout(Stdio::piped())
@@ -163,4 +220,40 @@ pub async fn server_binary() -> Result<PathBuf> {
         );
     }
     Ok(binary)
+}
+
+/// Tokens are signed with the data folder's secret, or with the one that the server was given.
+pub fn identity() -> flashsale::config::Identity {
+    flashsale::config::Identity {
+        jwt_secret: std::env::var("FLASHSALE_JWT_SECRET").ok(),
+        jwt_public_key_file: vec![],
+        jwt_issuer: None,
+        jwt_audience: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_store_is_the_given_one_or_the_folders() {
+        let data = tempfile::tempdir().expect("a folder");
+        let (private_database, private_redis) = flashsale::embedded::urls(data.path()).expect("a folder");
+        let mut target = Target::running("http://127.0.0.1:1".into(), data.path().to_owned());
+        let (database, redis) = ("postgres://given".to_owned(), "redis://given".to_owned());
+        for (given_database, given_redis) in [
+            (None, None),
+            (Some(&database), None),
+            (None, Some(&redis)),
+            (Some(&database), Some(&redis)),
+        ] {
+            (target.database_url, target.redis_url) = (given_database.cloned(), given_redis.cloned());
+            let expected = (
+                given_database.unwrap_or(&private_database).clone(),
+                given_redis.unwrap_or(&private_redis).clone(),
+            );
+            assert_eq!(target.stores().expect("a folder"), expected);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What somebody who waits in line gets over the wire: one socket that takes changes, beside all the others.
 
-use crate::shopper::{Identity, connect};
+use crate::{patience, shopper::Identity};
 use anyhow::{Result, bail};
 use flashsale_protocol::{Change, Command, Done, Outcome, Phase, Request, SaleId, ServerMessage, Tick};
 use futures_util::{SinkExt, StreamExt};
@@ -40,7 +40,7 @@ pub async fn listen(
     identity: Identity,
     mut over: oneshot::Receiver<()>,
 ) -> Result<Wire> {
-    let mut stream = connect(server, identity.from).await?;
+    let mut stream = patience::connect(server, identity.from).await?;
     let id = crate::shopper::command_id();
     let command = Command::Hello {
         token: identity.token,

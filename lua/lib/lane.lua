@@ -13,12 +13,23 @@
 -- over when the bucket is due. So the set has as many names as there were reservations, claims and checkouts within the
 -- longest deadline, however short-lived they were.
 
+-- Each key of a lane but the stock has a member that stays, so that it is always there: one that is not was lost, and what it
+-- knew is not guessed. In `holds` and `deadlines` it is a claim of no units that never ends.
+-- Lanes that were opened by an earlier release have none, until a leader gives them theirs: `kept` in the stock is the epoch
+-- in which that was done.
+
+-- `stopped` in the stock is 1 while Postgres is behind what Redis knows: nothing is sold until an operator has confirmed it, and the
+-- lane begins a new life.
+
+-- The last KEYS of a script that are not missed: what was answered lately (lib/lane_seen.lua).
+local unkept = 0
+
 local COUNTERS = { 'available', 'claimed', 'held', 'ordering', 'sold', 'reservations', 'expired' }
 
 -- Reads the lane's counters and those of its settings that are named; nil and an error reply if the lane is not open, in
 -- this life of Redis, under the epoch that the caller believes in.
 local function read_lane(stock_key, epoch, ...)
-  local fields = { 'epoch', 'run', unpack(COUNTERS) }
+  local fields = { 'epoch', 'run', 'kept', unpack(COUNTERS) }
   for _, setting in ipairs({ ... }) do
     fields[#fields + 1] = setting
   end
@@ -32,8 +43,12 @@ local function read_lane(stock_key, epoch, ...)
   if values[2] ~= this_run() then
     return nil, redis.error_reply('LANE_LOST the lane was opened in another life of Redis')
   end
+  local last = #KEYS - unkept
+  if values[3] == epoch and last > 1 and redis.call('EXISTS', unpack(KEYS, 2, last)) < last - 1 then
+    return nil, redis.error_reply('LANE_LOST a part of the lane is gone')
+  end
   local lane = {}
-  for i = 3, #fields do
+  for i = 4, #fields do
     lane[fields[i]] = tonumber(values[i]) or values[i] or 0
   end
   return lane

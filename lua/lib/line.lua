@@ -4,6 +4,48 @@
 -- wants: shopper → units wanted, with "p" for an entry of the priority line and "r" for one that was parked and has come
 -- back. Whoever wants one unit, and is neither, is not in it.
 
+-- The line's keys come and go with those who stand in it. So that one which was lost is not taken for an empty one, each script
+-- notes in the sale which of its keys there are (has_queue, …), and misses them before it does anything. A leader guards the
+-- line so, until guarded_until (ms), once every process notes it; a line that has ended is not guarded.
+
+-- What is noted of a script's keys, by name; nil and an error reply if one of them is gone.
+local ENDS = { drawing = true, ended = true, cancelled = true }
+local function read_line(sale_key, keys)
+  local names, fields = {}, { 'phase', 'guarded_until' }
+  for name in pairs(keys) do
+    names[#names + 1] = name
+    fields[#fields + 1] = 'has_' .. name
+  end
+  local values = redis.call('HMGET', sale_key, unpack(fields))
+  local noted, there = {}, {}
+  for i, name in ipairs(names) do
+    noted[name] = values[i + 2] == '1'
+    if noted[name] then
+      there[#there + 1] = keys[name]
+    end
+  end
+  local is_guarded = tonumber(values[2] or 0) > now_ms() and not ENDS[values[1]]
+  if is_guarded and #there > 0 and redis.call('EXISTS', unpack(there)) < #there then
+    return nil, redis.error_reply('LINE_LOST a part of the line is gone')
+  end
+  return noted
+end
+
+-- At the end of a script: which of its keys there are now.
+local function note_line(sale_key, keys, noted)
+  local fields = {}
+  for name, key in pairs(keys) do
+    local is_there = redis.call('EXISTS', key) == 1
+    if is_there ~= noted[name] then
+      fields[#fields + 1] = 'has_' .. name
+      fields[#fields + 1] = is_there and '1' or '0'
+    end
+  end
+  if #fields > 0 then
+    redis.call('HSET', sale_key, unpack(fields))
+  end
+end
+
 local function read_want(text)
   if not text then
     return 1, false, false
@@ -51,10 +93,10 @@ local function write_journal(journal, lines)
   end
 end
 
--- People who are here, of whom some were absent: whoever was parked is back at their place.
+-- People who are here, of whom some were absent: whoever was parked is back at their place. False: nothing has changed.
 local function welcome_back(keys, names)
   if #names == 0 or redis.call('EXISTS', keys.absent) == 0 then
-    return
+    return false
   end
   redis.call('ZREM', keys.absent, unpack(names))
   for i, place in pairs(scores(keys.parked, names)) do
@@ -65,4 +107,5 @@ local function welcome_back(keys, names)
       redis.call('HSET', keys.wants, names[i], format_want(quantity, priority, true))
     end
   end
+  return true
 end

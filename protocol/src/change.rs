@@ -96,7 +96,7 @@ mod tests {
             unpaid: 212 + second,
             waiting: 98_211 - 9 * second,
             admitted: 3_702 + 9 * second,
-            pace: 9.1,
+            pace: Some(9.1),
             pace_low: 6.4,
             pace_high: 12.0,
             take: 0.9,
@@ -121,7 +121,7 @@ mod tests {
                 next_lapse_at,
                 slowed: slowed.then_some(Reason::InflowCut),
                 take: f64::from(quarters) / 4.0,
-                pace: f64::from(quarters),
+                pace: Some(f64::from(quarters)),
                 ..moving(0)
             },
         )

@@ -55,6 +55,8 @@ codes! {
     MethodNotAllowed = 107, "method_not_allowed", 405, false, "This address does not take this method.";
 
     BadHandshake = 108, "bad_handshake", 400, false, "This address speaks WebSocket, version 13, subprotocol flashsale.v1.";
+    /// One of the shopper's older commands again: nothing was done. `state` says what is so now.
+    CommandSuperseded = 109, "command_superseded", 409, false, "This command came before newer ones of yours: nothing was done.";
 
     HelloFirst = 200, "hello_first", 401, false, "Say hello before any other command.";
     HelloTwice = 201, "hello_twice", 409, false, "This connection has said hello already.";
@@ -92,6 +94,11 @@ codes! {
     NotInDraw = 319, "not_in_draw", 404, false, "You are not in this draw.";
     /// Joined, left, changed, or reserved without having been drawn, after the entries of a draw have closed.
     EntriesClosed = 320, "entries_closed", 409, false, "The entries of this draw have closed.";
+    /// An operator's command was conditional, and other changes by operators came before it.
+    VersionChanged = 321, "version_changed", 412, false, "The sale's settings have changed since you read them.";
+    /// Postgres knows less than it did: nothing is sold until an operator has confirmed that. Places in line stay.
+    SaleStopped = 322, "sale_stopped", 503, true, "Selling has stopped after a failure of ours. It goes on when we have looked into it; your place in line stays.";
+    NothingToRecover = 323, "nothing_to_recover", 409, false, "Nothing of this sale is lost: there is nothing to recover.";
 
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
     HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";
@@ -109,13 +116,19 @@ codes! {
     RefundTooMuch = 412, "refund_too_much", 422, false, "That is more than is left of what was paid.";
     PaymentUnknown = 413, "payment_unknown", 404, false, "There is no such payment.";
     /// A webhook whose amount or currency is not the payment's.
-    PaymentMismatch = 414, "payment_mismatch", 422, false, "The amount or currency is not the payment's.";
+    PaymentMismatch = 414, "payment_mismatch", 422, false, "The amount or currency does not match the payment.";
+    /// Of this sale; the cart stays as it is, to the end of its time.
+    CancelLimitReached = 415, "cancel_limit_reached", 409, false, "You have cancelled, or not paid, too many orders of this sale.";
+    /// It was placed, and Postgres has lost it; the order itself says what has gone back.
+    OrderLost = 416, "order_lost", 409, false, "This order was lost in a failure of ours; what you paid goes back.";
 
     TooManyCommands = 500, "too_many_commands", 429, true, "Too many commands: slow down.";
     TooManySockets = 501, "too_many_sockets", 429, true, "Too many connections for one shopper.";
     TooManyFromAddress = 502, "too_many_from_address", 429, true, "Too many connections from one address.";
     TooManySales = 503, "too_many_sales", 429, false, "One connection can watch a few sales only.";
     Busy = 504, "busy", 503, true, "Very busy at the moment: try again shortly.";
+    /// Joined and left, or reserved and released, again and again.
+    TooManyChanges = 505, "too_many_changes", 429, false, "You have changed your mind too often in this sale.";
 
     Unavailable = 900, "unavailable", 503, true, "Temporarily unavailable. Your command may be repeated with the same id.";
     Internal = 901, "internal", 500, false, "Something failed on our side.";
@@ -218,6 +231,7 @@ reasons! {
     Unpaid = "unpaid", "order cancelled", "It was not paid in time.";
     PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be had; nothing was charged.";
     Refunded = "refunded", "order cancelled", "The shop has given all of its money back.";
+    OrderLost = "order_lost", "order cancelled", "It was lost in a failure of ours; what was paid for it goes back.";
 }
 
 impl Serialize for Reason {
@@ -341,7 +355,8 @@ mod tests {
     #[test]
     fn our_failures_and_overload_are_server_errors_and_the_rest_is_not() {
         for code in Code::ALL {
-            let server_error = code.number() >= 900 || *code == Code::Busy;
+            let of_ours = [Code::Busy, Code::SaleStopped];
+            let server_error = code.number() >= 900 || of_ours.contains(code);
             assert_eq!(code.http_status() >= 500, server_error, "{}", code.word());
         }
     }

@@ -44,12 +44,7 @@ macro_rules! ulid_id {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                const WRONG: InvalidId = InvalidId("an id is a ULID: 26 characters of Crockford base 32");
-                // 26 characters are 130 bits; the decoder drops the two that are too many, and two texts would be one id.
-                if text.as_bytes().first().is_some_and(|first| *first > b'7') {
-                    return Err(WRONG);
-                }
-                Ulid::from_string(text).map(Self).map_err(|_| WRONG)
+                parse_ulid(text).map(Self)
             }
         }
 
@@ -109,6 +104,12 @@ macro_rules! serde_as_text {
             }
         }
 
+        deserialize_text!($name);
+    };
+}
+
+macro_rules! deserialize_text {
+    ($name:ident) => {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Text;
@@ -135,10 +136,100 @@ ulid_id!(
     /// An order. Made from the shopper and the command id, so that a repeated checkout names the same order.
     OrderId
 );
-ulid_id!(
-    /// A command. Made and stored by the client before it sends, so that a repetition has one effect.
-    CommandId
-);
+/// A command. Made and stored by the client before it sends, so that a repetition has one effect. Small and capital letters are
+/// the same id, and its answer carries it as it was sent.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(
+    value_type = String, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", example = "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+))]
+pub struct CommandId(Sent);
+
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    ulid: Ulid,
+    /// Which of the characters came as small letters.
+    small: u32,
+}
+
+impl CommandId {
+    pub const fn new(ulid: Ulid) -> Self {
+        Self(Sent { ulid, small: 0 })
+    }
+
+    /// An id from a time in ms since 1970 and 80 random bits (higher bits are dropped).
+    pub fn from_parts(time_ms: u64, random: u128) -> Self {
+        Self::new(Ulid::from_parts(time_ms, random))
+    }
+
+    pub const fn ulid(self) -> Ulid {
+        self.0.ulid
+    }
+}
+
+impl PartialEq for CommandId {
+    fn eq(&self, other: &Self) -> bool {
+        self.ulid() == other.ulid()
+    }
+}
+
+impl Eq for CommandId {}
+
+impl PartialOrd for CommandId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for CommandId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.ulid().cmp(&other.ulid())
+    }
+}
+
+impl std::hash::Hash for CommandId {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.ulid().hash(state);
+    }
+}
+
+/// In capital letters: as it is stored, and stands in the names of what it has made.
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut buffer = [0; ulid::ULID_LEN];
+        f.write_str(self.ulid().array_to_str(&mut buffer))
+    }
+}
+
+impl FromStr for CommandId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let ulid = parse_ulid(text)?;
+        let small = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| byte.is_ascii_lowercase())
+            .fold(0, |small, (at, _)| small | 1 << at);
+        Ok(Self(Sent { ulid, small }))
+    }
+}
+
+/// As it was sent.
+impl Serialize for CommandId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut buffer = [0; ulid::ULID_LEN];
+        self.ulid().array_to_str(&mut buffer);
+        for (at, byte) in buffer.iter_mut().enumerate() {
+            if self.0.small & 1 << at != 0 {
+                byte.make_ascii_lowercase();
+            }
+        }
+        serializer.serialize_str(std::str::from_utf8(&buffer).unwrap_or_default())
+    }
+}
+
+deserialize_text!(CommandId);
+
 ulid_id!(
     /// One attempt to pay an order. Made from the shopper and the command id; the payment provider knows it by this id.
     PaymentId
@@ -151,6 +242,15 @@ word_id!(
     /// A device, as the client (or the signed guest cookie) names it.
     DeviceId
 );
+
+fn parse_ulid(text: &str) -> Result<Ulid, InvalidId> {
+    const WRONG: InvalidId = InvalidId("an id is a ULID: 26 characters of Crockford base 32");
+    // 26 characters are 130 bits; the decoder drops the two that are too many, and two texts would be one id.
+    if text.as_bytes().first().is_some_and(|first| *first > b'7') {
+        return Err(WRONG);
+    }
+    Ulid::from_string(text).map_err(|_| WRONG)
+}
 
 /// Ids are stored in space-separated records and in Redis keys: no spaces, no braces, no control characters.
 fn is_word(text: &str) -> bool {
@@ -173,6 +273,17 @@ mod tests {
             "auth0.7:jo@shop-1".parse::<ShopperId>().map(|s| s.to_string()),
             Ok("auth0.7:jo@shop-1".into())
         );
+    }
+
+    #[test]
+    fn a_command_id_is_one_in_either_case_and_goes_back_as_it_came() {
+        let [sent, capital] = ["01arz3NDEKTSV4rrffq69g5fav", "01ARZ3NDEKTSV4RRFFQ69G5FAV"];
+        let [id, same]: [CommandId; 2] = [sent, capital].map(|text| text.parse().expect("valid"));
+        assert_eq!(id, same);
+        assert_eq!(id.to_string(), capital);
+        for (id, text) in [(id, sent), (same, capital)] {
+            assert_eq!(serde_json::to_value(id).expect("JSON"), text);
+        }
     }
 
     #[test]

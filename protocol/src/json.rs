@@ -20,10 +20,37 @@ pub fn parse(text: &[u8]) -> Result<Value, String> {
         .map_err(|error| sentence(&error.to_string()))
 }
 
+/// A message's text. `15.0` and `1e3` are whole numbers, as in JSON Schema, as long as a float can tell every whole number from
+/// the next.
+pub fn parse_message(text: &[u8]) -> Result<Value, String> {
+    parse(text).map(with_whole_numbers)
+}
+
+fn with_whole_numbers(value: Value) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => match number.as_f64() {
+            Some(float) if float.fract() == 0.0 && float.abs() < EXACT => (float as i64).into(),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(with_whole_numbers).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, with_whole_numbers(value)))
+            .collect(),
+        other => other,
+    }
+}
+
 /// An object's fields as a type; the refusal begins with the field's path.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     if !value.is_object() {
         return Err("A message is a JSON object.".into());
+    }
+    if let Some(path) = with_nul(&value) {
+        return Err(sentence(&format!(
+            "{path}: must not contain the character U+0000"
+        )));
     }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
@@ -32,6 +59,28 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
             (path, inner) => sentence(&in_words(format!("{path}: {inner}"))),
         }
     })
+}
+
+/// Where a text has the character U+0000, which Postgres does not take and no text of ours needs.
+fn with_nul(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => items.iter().find_map(with_nul),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let inner = if name.contains('\0') {
+                String::new()
+            } else {
+                with_nul(value)?
+            };
+            let name = name.escape_debug();
+            Some(if inner.is_empty() {
+                name.to_string()
+            } else {
+                format!("{name}.{inner}")
+            })
+        }),
+        _ => None,
+    }
 }
 
 /// A nested object. A derived struct would also take a list of its fields' values.

@@ -1,9 +1,14 @@
-//! Who is asking: tokens (JWT), guest sessions bound to a device, and proofs of a place in line.
+//! Who is asking: tokens (JWT), and guest sessions bound to a device.
 
-use crate::{clock, config::Identity, embedded::prepare_data_dir, sale::Sale};
+use crate::{config::Identity, embedded::prepare_data_dir};
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use flashsale_protocol::{Code, DeviceId, Reject, Role, SaleId, ShopperId};
+use flashsale_engine::{
+    caller::Caller,
+    clock,
+    seal::{PLACE_AUDIENCE, Seal},
+};
+use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, jwk::JwkSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -11,45 +16,11 @@ use serde_json::Value;
 use sha2::Sha256;
 use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
-/// How long a guest session and a proof of place are valid.
+/// How long a guest session is valid.
 pub const GUEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long the token of `flashsale token` and of the development sign-in is valid.
 pub const ISSUED_LIFE: Duration = Duration::from_secs(12 * 3600);
 const MIN_SECRET_CHARS: usize = 32;
-/// Tokens with other purposes than signing in are told apart by their audience.
-const QUEUE_AUDIENCE: &str = "flashsale-queue";
-
-/// Somebody whose token was verified.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Caller {
-    pub shopper: ShopperId,
-    pub role: Role,
-    /// The device that the token is bound to, or that the client has named.
-    pub device: Option<DeviceId>,
-    /// When the token ends, ms since 1970.
-    pub expires_at: u64,
-    /// The socket that asks; None over REST.
-    pub socket: Option<u64>,
-    /// Sales and merchants on whose priority list this shopper is, as the token says.
-    pub priority: Box<[String]>,
-}
-
-impl Caller {
-    /// The device, which everything that takes stock needs.
-    pub fn device(&self) -> Result<&DeviceId, Reject> {
-        self.device.as_ref().ok_or_else(|| Code::DeviceMissing.into())
-    }
-
-    /// Whether this shopper is on the sale's priority list.
-    pub fn goes_first(&self, sale: &Sale) -> bool {
-        let id = sale.id.to_string();
-        self.priority.iter().any(|of| *of == id || *of == sale.merchant)
-    }
-
-    pub fn is_admin(&self) -> bool {
-        self.role == Role::Admin
-    }
-}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
@@ -69,14 +40,6 @@ struct Claims {
 
 fn shopper() -> Role {
     Role::Shopper
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct QueueClaims {
-    sub: ShopperId,
-    exp: u64,
-    aud: String,
-    sale: SaleId,
 }
 
 struct Key {
@@ -173,7 +136,7 @@ impl Authority {
             }
             match jsonwebtoken::decode::<Value>(token, &key.key, &validation) {
                 // A proof of place is signed with the same secret, but does not sign anybody in.
-                Ok(data) if data.claims.get("aud").is_some_and(|aud| aud == QUEUE_AUDIENCE) => {}
+                Ok(data) if data.claims.get("aud").is_some_and(|aud| aud == PLACE_AUDIENCE) => {}
                 Ok(data) => {
                     within_its_time(&data.claims, clock::now_ms())?;
                     return serde_json::from_value(data.claims).map_err(|_| {
@@ -254,41 +217,6 @@ impl Authority {
         BASE64.encode(&self.mac("device", id).finalize().into_bytes()[..16])
     }
 
-    /// A signed proof that this shopper stands in this sale's line.
-    pub fn queue_token(&self, sale: SaleId, shopper: &ShopperId) -> anyhow::Result<String> {
-        let claims = QueueClaims {
-            sub: shopper.clone(),
-            exp: seconds_now() + GUEST_LIFE.as_secs(),
-            aud: QUEUE_AUDIENCE.into(),
-            sale,
-        };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
-            .context("cannot sign a queue token")
-    }
-
-    /// Whether a proof of place is this shopper's, for this sale.
-    pub fn check_queue_token(&self, token: &str, sale: SaleId, shopper: &ShopperId) -> Result<(), Reject> {
-        let mut validation = validation(Algorithm::HS256);
-        validation.set_audience(&[QUEUE_AUDIENCE]);
-        let key = DecodingKey::from_secret(&self.secret);
-        let claims = jsonwebtoken::decode::<QueueClaims>(token, &key, &validation)
-            .map_err(|_| Reject::because(Code::TokenInvalid, "The queue token is not valid."))?
-            .claims;
-        if claims.exp <= seconds_now() {
-            return Err(Reject::because(
-                Code::TokenExpired,
-                "The queue token has expired.",
-            ));
-        }
-        if claims.sale != sale || claims.sub != *shopper {
-            return Err(Reject::because(
-                Code::Forbidden,
-                "The queue token belongs to another shopper or sale.",
-            ));
-        }
-        Ok(())
-    }
-
     fn mac(&self, purpose: &str, text: &str) -> Hmac<Sha256> {
         // HMAC takes keys of any length.
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
@@ -303,18 +231,9 @@ impl Authority {
         BASE64.encode(self.mac(purpose, text).finalize().into_bytes())
     }
 
-    /// 80 bits that only this platform can make from these parts: the random part of an order's id.
-    pub fn order_bits(&self, parts: &[&[u8]]) -> u128 {
-        let mut mac = self.mac("order", "");
-        for part in parts {
-            mac.update(&(part.len() as u64).to_le_bytes());
-            mac.update(part);
-        }
-        mac.finalize()
-            .into_bytes()
-            .iter()
-            .take(10)
-            .fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
+    /// Makes the ids of orders and payments, and proofs of a place in line.
+    pub fn seal(&self) -> Seal {
+        Seal::new(self.secret.clone())
     }
 }
 

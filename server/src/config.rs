@@ -1,8 +1,9 @@
 //! Every setting, as a flag and as an environment variable. Nothing else reads the environment.
 
 use clap::{Args, ValueEnum};
+use flashsale_engine::store::MigrateAtStart;
 use flashsale_protocol::{SaleId, draw::Hash};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf};
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -11,6 +12,24 @@ pub enum ServerRole {
     Gateway,
     /// Ticks, admission, expiry, reconciliation.
     Worker,
+}
+
+/// `--migrate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Migrate {
+    /// Where it is older than this release.
+    Auto,
+    /// That is `flashsale migrate`'s to do: with an older schema the server does not start.
+    Never,
+}
+
+impl From<Migrate> for MigrateAtStart {
+    fn from(migrate: Migrate) -> Self {
+        match migrate {
+            Migrate::Auto => MigrateAtStart::Auto,
+            Migrate::Never => MigrateAtStart::Never,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,7 +55,7 @@ pub struct Logging {
 /// Where the private services and secrets of a development server live.
 #[derive(Debug, Clone, Args)]
 pub struct DataDir {
-    /// Folder for the signing secret and, without DATABASE_URL and REDIS_URL, for a private Postgres and Redis.
+    /// Folder for the signing secret; without DATABASE_URL for a private Postgres, and without REDIS_URL for a private Redis.
     #[arg(long, env = "FLASHSALE_DATA_DIR", default_value = ".data")]
     pub data_dir: PathBuf,
 }
@@ -70,6 +89,9 @@ pub struct Payments {
     /// How slow the sandbox's slow test cards are, in ms.
     #[arg(long, env = "FLASHSALE_SANDBOX_SLOW_MS", default_value_t = 8_000)]
     pub sandbox_slow_ms: u64,
+    /// A Postgres for the sandbox's own books, as a provider keeps them elsewhere. Without it they are in DATABASE_URL's.
+    #[arg(long, env = "FLASHSALE_SANDBOX_DATABASE_URL", hide_env_values = true)]
+    pub sandbox_database_url: Option<String>,
 }
 
 #[derive(Clone, Args)]
@@ -109,6 +131,9 @@ pub struct Serve {
     /// Postgres connections of this process, at most.
     #[arg(long, env = "FLASHSALE_DATABASE_CONNECTIONS", default_value_t = 16)]
     pub database_connections: u32,
+    /// Bring the schema up to date at the start, or leave that to `flashsale migrate`.
+    #[arg(long, env = "FLASHSALE_MIGRATE", value_enum, default_value = "auto")]
+    pub migrate: Migrate,
     #[command(flatten)]
     pub identity: Identity,
     #[command(flatten)]
@@ -129,6 +154,16 @@ pub struct Serve {
     /// Where the development storefront listens (another origin than the shop).
     #[arg(long, env = "FLASHSALE_STOREFRONT_LISTEN", default_value = "127.0.0.1:8081")]
     pub storefront_listen: SocketAddr,
+}
+
+/// `flashsale migrate`
+#[derive(Clone, Args)]
+pub struct MigrateSchema {
+    #[command(flatten)]
+    pub data: DataDir,
+    /// Postgres to bring up to date instead of the private one.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
 }
 
 /// `flashsale audit verify`
@@ -237,10 +272,3 @@ pub fn or_cores(count: usize) -> usize {
         count => count,
     }
 }
-
-/// A command that has no answer by then gets `unavailable`; repeated with its id it has its one effect.
-pub const COMMAND_DEADLINE: Duration = Duration::from_secs(3);
-
-/// A running checkout is left to its gateway for this long; after that the reconciler settles it.
-/// Longer than [`COMMAND_DEADLINE`], so that a healthy gateway always finishes its own.
-pub const CHECKOUT_LEASE: Duration = Duration::from_secs(5);

@@ -3,13 +3,15 @@
 use crate::{
     admin::sales::{SaleBody, open},
     app::App,
+};
+use anyhow::anyhow;
+use chrono::{DateTime, TimeDelta, Utc};
+use flashsale_engine::{
     clock,
     error::Error,
     sale::{LineName, Sale},
     stock::Join,
 };
-use anyhow::anyhow;
-use chrono::{DateTime, TimeDelta, Utc};
 use flashsale_protocol::{Allocation, DrawWeight, OpeningOrder, Phase, ShopperId};
 use futures_util::{StreamExt, stream};
 
@@ -23,7 +25,7 @@ const CROWD_AT_ONCE: usize = 200;
 /// Makes what is missing, and the one that opens soon anew with each start.
 pub async fn create(app: &App) -> anyhow::Result<()> {
     let now = clock::now();
-    let existing = app.store.list_sales(Some(MERCHANT)).await?;
+    let existing = app.shop.store.list_sales(Some(MERCHANT)).await?;
     let running = |product: &str| {
         existing.iter().any(|sale| {
             sale.product_id == product
@@ -126,6 +128,7 @@ fn body(
         draw_weight: DrawWeight::Equal,
         priority_share: 50,
         absence_ms: 3_600_000,
+        cancel_limit: 20,
     }
 }
 
@@ -154,7 +157,7 @@ async fn crowd(app: &App, sale: &Sale) -> anyhow::Result<()> {
             opening_place: None,
             line: LineName::Queue,
         };
-        app.stock.join(sale.id, join).await
+        app.shop.stock.join(sale.id, join).await
     });
     let joined: Vec<Result<_, Error>> = joins.buffered(CROWD_AT_ONCE).collect().await;
     for join in joined {

@@ -26,12 +26,27 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
+/// Which services are to be private: those that no address was given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Private {
+    pub postgres: bool,
+    pub redis: bool,
+}
+
+impl Private {
+    pub const BOTH: Self = Self {
+        postgres: true,
+        redis: true,
+    };
+}
+
 /// Running private services. Call [`Services::stop`]; if the process dies instead, the kernel tells them to stop.
 pub struct Services {
+    /// Where they answer, whether they were started or not.
     pub database_url: String,
     pub redis_url: String,
-    postgres: Child,
-    redis: Child,
+    postgres: Option<Child>,
+    redis: Option<Child>,
     _lock: Flock<File>,
 }
 
@@ -65,7 +80,11 @@ pub async fn database(data_dir: &Path) -> Result<(String, Option<Services>)> {
     if lock(data_dir).is_err() {
         return Ok((urls(data_dir)?.0, None));
     }
-    let services = Services::start(data_dir).await?;
+    let postgres = Private {
+        redis: false,
+        ..Private::BOTH
+    };
+    let services = Services::start_only(data_dir, postgres).await?;
     Ok((services.database_url.clone(), Some(services)))
 }
 
@@ -79,40 +98,59 @@ fn database_url(sockets: &Path, database: &str) -> String {
 impl Services {
     /// Starts both services under `data_dir` and waits until they answer.
     pub async fn start(data_dir: &Path) -> Result<Self> {
+        Self::start_only(data_dir, Private::BOTH).await
+    }
+
+    /// The same for those that are to be private.
+    pub async fn start_only(data_dir: &Path, private: Private) -> Result<Self> {
         let data_dir = prepare_data_dir(data_dir)?;
         let lock = lock(&data_dir)?;
         fs::create_dir_all(data_dir.join("log"))?;
         let owner = postgres_owner()?;
         let sockets = socket_dir(&data_dir, owner.as_ref())?;
-
-        let redis_socket = sockets.join("redis.sock");
-        let redis = start_redis(&data_dir, &redis_socket)?;
         let (database_url, redis_url) = urls(&data_dir)?;
-        let mut redis = Guard(Some(redis));
 
-        let postgres = start_postgres(&data_dir, &sockets, owner.as_ref())?;
-        let mut postgres = Guard(Some(postgres));
-
-        wait_for_redis(&redis_url, redis.child()?)
-            .await
-            .with_context(|| log_hint(&data_dir, "redis"))?;
-        wait_for_postgres(&sockets, postgres.child()?)
-            .await
-            .with_context(|| log_hint(&data_dir, "postgres"))?;
+        let mut redis = Guard(match private.redis {
+            true => Some(start_redis(&data_dir, &sockets.join("redis.sock"))?),
+            false => None,
+        });
+        let mut postgres = Guard(match private.postgres {
+            true => Some(start_postgres(&data_dir, &sockets, owner.as_ref())?),
+            false => None,
+        });
+        if let Some(redis) = &mut redis.0 {
+            wait_for_redis(&redis_url, redis)
+                .await
+                .with_context(|| log_hint(&data_dir, "redis"))?;
+        }
+        if let Some(postgres) = &mut postgres.0 {
+            wait_for_postgres(&sockets, postgres)
+                .await
+                .with_context(|| log_hint(&data_dir, "postgres"))?;
+        }
         Ok(Self {
             database_url,
             redis_url,
-            postgres: postgres.take()?,
-            redis: redis.take()?,
+            postgres: postgres.0.take(),
+            redis: redis.0.take(),
             _lock: lock,
         })
     }
 
-    /// Stops both and waits for their end: Postgres writes a checkpoint, Redis flushes its append-only file.
+    /// Stops them and waits for their end: Postgres writes a checkpoint, Redis flushes its append-only file.
     pub async fn stop(mut self) {
-        signal(&self.postgres, Signal::SIGINT);
-        signal(&self.redis, Signal::SIGTERM);
-        for (name, child) in [("postgres", &mut self.postgres), ("redis", &mut self.redis)] {
+        let services = [
+            ("postgres", &mut self.postgres, Signal::SIGINT),
+            ("redis", &mut self.redis, Signal::SIGTERM),
+        ];
+        let mut running = Vec::new();
+        for (name, child, with) in services {
+            if let Some(child) = child {
+                signal(child, with);
+                running.push((name, child));
+            }
+        }
+        for (name, child) in running {
             if !ended(child).await {
                 tracing::warn!(service = name, "did not stop in time, killing it");
                 let _ = child.kill();

@@ -1,17 +1,17 @@
-//! The command line: `flashsale serve`, `flashsale token`, `flashsale audit`, `flashsale verify`,
+//! The command line: `flashsale serve`, `flashsale migrate`, `flashsale token`, `flashsale audit`, `flashsale verify`,
 //! `flashsale services`.
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use flashsale::{
-    app::Server,
     auth::{Authority, ISSUED_LIFE},
-    config::{DataDir, Identity, Serve, VerifyAudit, VerifyDraw, or_cores},
+    config::{DataDir, Identity, MigrateSchema, Serve, VerifyAudit, VerifyDraw, or_cores},
     draw_file::{self, Checked, Noted},
     embedded::{self, Services},
-    store::audit,
+    server::Server,
     telemetry,
 };
+use flashsale_engine::store::{audit, schema};
 use flashsale_protocol::{Role, ShopperId, draw::Verdict};
 use std::{
     process::{ExitCode, Stdio},
@@ -33,6 +33,10 @@ struct Cli {
 enum Command {
     /// Run the server. Without DATABASE_URL and REDIS_URL it brings its own Postgres and Redis, in the data folder.
     Serve(Box<Serve>),
+    /// Bring the schema of Postgres up to date, and exit.
+    ///
+    /// Before servers of a new release are started with --migrate never. Those of the release before go on meanwhile.
+    Migrate(MigrateSchema),
     /// Print a token that this data folder's server accepts.
     Token {
         /// Whose token: the shopper's or operator's id.
@@ -129,6 +133,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             );
             Ok(ExitCode::SUCCESS)
         }
+        Command::Migrate(config) => migrate(config).await,
         Command::Audit(AuditCommand::Verify(config)) => verify_audit(config).await,
         Command::Verify(config) => verify_draw(&config),
         Command::Services { data, command } => services(data, command).await,
@@ -184,6 +189,20 @@ async fn print_links(server: &Server) -> anyhow::Result<()> {
     println!();
     println!("  Ctrl-C stops everything; the data stays.");
     Ok(())
+}
+
+async fn migrate(config: MigrateSchema) -> anyhow::Result<ExitCode> {
+    let (url, services) = match config.database_url {
+        Some(url) => (url, None),
+        None => embedded::database(&config.data.data_dir).await?,
+    };
+    let migrated = schema::migrate(&url).await;
+    if let Some(services) = services {
+        services.stop().await;
+    }
+    let migrated = migrated.context("cannot migrate")?;
+    println!("ok version={} applied={}", migrated.version, migrated.applied);
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn verify_audit(config: VerifyAudit) -> anyhow::Result<ExitCode> {

@@ -1,78 +1,10 @@
-//! Logs and metrics: set up once, names in one place.
+//! Logs and metrics, set up once.
 
 use crate::config::{LogFormat, Logging};
-use flashsale_protocol::SaleId;
+use flashsale_engine::telemetry::name;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{io::IsTerminal, sync::OnceLock};
 use tracing_subscriber::EnvFilter;
-
-/// Metric names.
-pub mod name {
-    pub const SOCKETS: &str = "flashsale_sockets";
-    pub const SOCKETS_CLOSED: &str = "flashsale_sockets_closed_total";
-    pub const SOCKETS_REFUSED: &str = "flashsale_sockets_refused_total";
-    pub const COMMANDS: &str = "flashsale_commands_total";
-    pub const COMMAND_SECONDS: &str = "flashsale_command_seconds";
-    pub const TICKS: &str = "flashsale_ticks_published_total";
-    pub const FRAMES: &str = "flashsale_frames_sent_total";
-    /// Ticks that a socket was not sent because it was still owed something; it gets a newer one.
-    pub const TICKS_SKIPPED: &str = "flashsale_ticks_skipped_total";
-    /// What the names of ticks' times begin with.
-    pub const OF_TICKS: &str = "flashsale_tick_";
-    /// How long ticks are on their way from their number in Redis to a gateway, in seconds.
-    pub const TICK_RECEIVED: &str = "flashsale_tick_received_seconds";
-    /// How long a shard's rounds of ticks take, in seconds.
-    pub const TICK_ROUND: &str = "flashsale_tick_round_seconds";
-    /// How long it takes from a tick's arrival in the process to the last of its watchers, in seconds.
-    pub const TICK_LAG: &str = "flashsale_tick_lag_seconds";
-    pub const BATCH_ITEMS: &str = "flashsale_batch_items";
-    pub const STOCK: &str = "flashsale_stock_units";
-    pub const QUEUE_LENGTH: &str = "flashsale_queue_length";
-    pub const ADMITTED: &str = "flashsale_admitted_total";
-    pub const EXPIRED: &str = "flashsale_expired_total";
-    pub const DIVERGENCE: &str = "flashsale_stock_divergence_units";
-    pub const OVERSOLD: &str = "flashsale_oversold_units";
-    pub const REBUILDS: &str = "flashsale_lane_rebuilds_total";
-    /// Units that a lane's counters have lost or made up: supply minus the sum of the others.
-    pub const UNBALANCED: &str = "flashsale_unbalanced_units";
-    pub const RESERVATIONS: &str = "flashsale_reservations";
-    pub const RESERVATIONS_EXPIRED: &str = "flashsale_reservations_expired";
-    /// Orders of devices that have ordered more often than one device may hold units of the sale.
-    pub const SAME_DEVICE_ORDERS: &str = "flashsale_same_device_orders";
-    pub const SETTLED: &str = "flashsale_checkouts_settled_total";
-    /// Sales shown over REST, by where they came from; and looks that this process has taken in Postgres, or found in Redis.
-    pub const SALE_READS: &str = "flashsale_sale_reads_total";
-    /// Payments and refunds with something left to do, by what, and of those the ones that many tries have not settled.
-    pub const PAYMENTS_UNSETTLED: &str = "flashsale_payments_unsettled";
-    pub const PAYMENTS_STUCK: &str = "flashsale_payments_stuck";
-    /// Refunds that the provider refuses and that wait for an operator.
-    pub const REFUNDS_REFUSED: &str = "flashsale_refunds_refused";
-    pub const PAYMENT_CALLS: &str = "flashsale_payment_calls_total";
-    /// How long a draw's passes over its entries take, and turns that came of draws.
-    pub const DRAW_SECONDS: &str = "flashsale_draw_seconds";
-    pub const DRAW_TURNS: &str = "flashsale_draw_turns_total";
-    pub const LEADING: &str = "flashsale_sales_led";
-}
-
-/// A sale's gauges, which its leader alone sets. A process that leads no longer sets them to 0, or its last numbers would
-/// stand beside the new leader's for ever.
-pub fn forget_sale(sale: SaleId) {
-    let gauges = [
-        name::QUEUE_LENGTH,
-        name::DIVERGENCE,
-        name::OVERSOLD,
-        name::UNBALANCED,
-        name::RESERVATIONS,
-        name::RESERVATIONS_EXPIRED,
-        name::SAME_DEVICE_ORDERS,
-    ];
-    for gauge in gauges {
-        metrics::gauge!(gauge, "sale" => sale.to_string()).set(0.0);
-    }
-    for state in ["available", "claimed", "held", "ordering", "sold"] {
-        metrics::gauge!(name::STOCK, "sale" => sale.to_string(), "state" => state).set(0.0);
-    }
-}
 
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 

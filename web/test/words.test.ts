@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import type { Checked, Journey, Line, Note, View } from "../src/client/view";
+import type { Checked, Journey, Line, Note, Order, View } from "../src/client/view";
 import { checkWords } from "../src/text/draw";
 import { noteWords, REASONS, wordsFor } from "../src/text/journey";
 import { REJECTS, words } from "../src/text/rejects";
@@ -129,6 +129,31 @@ describe("the journey", () => {
     const said = wordsFor({ ...BARE, outlook: "may_come_back" });
     expect(said.title).toBe("All units are in carts");
     expect(said.text).toContain("may come back");
+  });
+
+  test("a declined payment says why, until another is tried", () => {
+    const order: Order = {
+      order: "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+      sale: BARE.sale,
+      quantity: 1,
+      amount: 8900,
+      currency: "EUR",
+      status: "pending",
+      reason: null,
+      paying: false,
+      refunded: 0,
+      declined: "insufficient funds",
+      created_at: 0,
+      until: 60_000,
+      left_ms: 60_000,
+      total_ms: 60_000,
+      product_name: null,
+      currency_exponent: 2,
+    };
+    const said = wordsFor({ ...BARE, journey: "pay", order });
+    expect(said.title).toBe("Your payment was declined");
+    expect(said.text).toContain("insufficient funds");
+    expect(wordsFor({ ...BARE, journey: "pay", order: { ...order, declined: null } }).title).toBe("Pay to finish");
   });
 
   const LINE: Line = {

@@ -1,6 +1,9 @@
-use super::*;
+use super::{link::back_off_ceiling_ms, *};
 use crate::fixture::{self, entry, hold, order, order_id, sale, tick, welcome};
-use flashsale_protocol::{EntryState, HoldState, OrderStatus, Payment, Phase, Quantity, SaleState, Tick};
+use flashsale_protocol::{
+    Done, EntryState, HoldState, OrderStatus, Outcome, Payment, Phase, Quantity, Reject, Request, SaleState,
+    ServerMessage, Tick, Welcome,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 

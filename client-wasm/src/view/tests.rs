@@ -3,7 +3,7 @@ use crate::{
     fixture::{entry, hold, info, order, order_id, sale, sold_out, state, tick},
     state::{Event, Moment},
 };
-use flashsale_protocol::{Code, Command, Done, Outcome, Payment, SaleState, ServerMessage};
+use flashsale_protocol::{Code, Command, Declined, Done, Outcome, Payment, SaleState, ServerMessage};
 
 const NOW: u64 = 1_000_000;
 
@@ -203,7 +203,7 @@ fn the_wait_is_the_place_by_the_pace_and_unknown_when_the_line_stands() {
         (20, Some(5_000), Some(20_000))
     );
     let still = Tick {
-        pace: 0.0,
+        pace: None,
         pace_low: 0.0,
         pace_high: 0.0,
         ..tick(1, NOW)
@@ -404,6 +404,23 @@ fn a_payment_under_way_is_shown_until_its_outcome_comes() {
         "declined: another card may be tried"
     );
     assert_eq!(in_order(order(OrderStatus::Confirmed, NOW)), Journey::Confirmed);
+}
+
+#[test]
+fn a_page_that_comes_back_says_why_the_last_payment_was_declined() {
+    let mut sale_state = state(tick(1, NOW));
+    let declined = Some(Declined {
+        reason: "insufficient funds".into(),
+        at: NOW,
+    });
+    sale_state.orders = vec![Order {
+        declined,
+        ..order(OrderStatus::Pending, NOW)
+    }];
+    let view = view(sale_state);
+    assert_eq!(view.journey, Journey::Pay);
+    let told = view.order.and_then(|order| order.declined);
+    assert_eq!(told.as_deref(), Some("insufficient funds"));
 }
 
 /// `web/src/client/view.ts` describes the same object by hand: no field and no phase may be missing there.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use chrono::{SecondsFormat, Utc};
-use flashsale::stock::Stock;
+use flashsale_engine::stock::Stock;
 use fred::interfaces::ClientLike;
 use fred::types::InfoKind;
 use serde::{Deserialize, Serialize};

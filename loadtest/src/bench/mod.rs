@@ -7,13 +7,12 @@ mod orders;
 mod page;
 pub mod scripts;
 
+use crate::figure::{Figure, Target, number};
 use anyhow::{Context, Result};
 use chrono::{TimeDelta, Utc};
 use clap::Args;
-use flashsale::{
-    embedded::Services,
-    sale::{LaneInfo, Sale},
-};
+use flashsale::embedded::Services;
+use flashsale_engine::sale::{LaneInfo, Sale};
 use flashsale_protocol::{CommandId, DeviceId, OrderId, Phase, SaleId, ShopperId};
 use machine::Machine;
 use serde::Serialize;
@@ -38,53 +37,6 @@ pub struct Options {
     /// Measures nothing: makes the page anew from the JSON files that are there.
     #[arg(long)]
     page_only: bool,
-}
-
-/// What was measured, beside what it should be.
-#[derive(Serialize)]
-pub struct Figure {
-    name: String,
-    value: f64,
-    unit: &'static str,
-    target: Target,
-    met: bool,
-}
-
-#[derive(Serialize, Clone, Copy)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-impl Figure {
-    pub fn new(name: impl Into<String>, value: f64, unit: &'static str, target: Target) -> Self {
-        let met = match target {
-            Target::AtLeast(least) => value >= least,
-            Target::AtMost(most) => value <= most,
-        };
-        Self {
-            name: name.into(),
-            value,
-            unit,
-            target,
-            met,
-        }
-    }
-
-    pub fn line(&self) -> String {
-        let (sign, bound) = match self.target {
-            Target::AtLeast(least) => ("≥", least),
-            Target::AtMost(most) => ("≤", most),
-        };
-        let met = if self.met { "met" } else { "MISSED" };
-        format!(
-            "{:<62} {:>10} {:<3} {sign} {bound:<6} {met}",
-            self.name,
-            page::number(self.value),
-            self.unit
-        )
-    }
 }
 
 /// True: everything could be measured.
@@ -197,7 +149,7 @@ fn figures(parts: &Parts) -> Vec<Figure> {
     }
     if let Some(draw) = &parts.draw {
         let of = |key: &str| draw[key].as_f64().unwrap_or(f64::NAN);
-        let entries = page::number(of("entries"));
+        let entries = number(of("entries"));
         let most = Target::AtMost;
         figures.extend([
             Figure::new(
@@ -416,12 +368,15 @@ fn sale(stock: u32) -> Sale {
         opening_seed: None,
         priority_share: 50,
         absence_ms: 3_600_000,
+        cancel_limit: 1_000_000,
         status: Phase::Live,
         created_at: now,
+        settings_version: 1,
         lanes: vec![LaneInfo {
             lane: 0,
             epoch: 1,
             supply: stock,
+            supply_version: 0,
             allocated: 0,
             confirmed: 0,
         }],

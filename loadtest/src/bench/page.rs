@@ -3,6 +3,7 @@
 use super::{
     Figure, Parts, Target, machine::Machine, orders::Orders, recovery_ms, scripts::BATCHES, scripts::Scripts,
 };
+use crate::figure::number;
 use serde_json::Value;
 
 const STYLE: &str = include_str!("page.css");
@@ -406,33 +407,6 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     format!("<div class=\"wide\"><table>\n{head}{rows}</table></div>\n")
 }
 
-/// Three digits that count, and groups of thousands.
-pub fn number(value: f64) -> String {
-    if value.is_nan() {
-        return "–".into();
-    }
-    let decimals = match value.abs() {
-        0.0 => 0,
-        small if small < 10.0 => 2,
-        small if small < 100.0 => 1,
-        _ => 0,
-    };
-    let text = format!("{value:.decimals$}");
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let mut grouped = String::new();
-    for (i, digit) in whole.chars().enumerate() {
-        if i > 0 && digit.is_ascii_digit() && (whole.len() - i) % 3 == 0 && !grouped.ends_with('-') {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    if fraction.trim_end_matches('0').is_empty() {
-        grouped
-    } else {
-        format!("{grouped}.{fraction}")
-    }
-}
-
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -442,15 +416,6 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_keep_three_digits_and_group_thousands() {
-        let shown = [0.0, 0.456, 3.0, 4.567, 45.67, 456.7, 4_567.8, 1_234_567.0].map(number);
-        assert_eq!(
-            shown,
-            ["0", "0.46", "3", "4.57", "45.7", "457", "4,568", "1,234,567"]
-        );
-    }
 
     #[test]
     fn what_comes_from_a_file_cannot_add_markup_to_the_page() {

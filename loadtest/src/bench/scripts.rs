@@ -1,15 +1,16 @@
 //! What each hot script costs Redis, per item, in batches of several sizes: asked through `Stock` as a gateway asks.
 
-use super::{Buyer, Figure, Target, buyer, median, sale};
+use super::{Buyer, buyer, median, sale, ulid};
+use crate::figure::{Figure, Target};
 use anyhow::{Context, Result, bail, ensure};
-use flashsale::{
+use flashsale_engine::{
     sale::{LaneRef, LineName, Sale},
     stock::{
-        Begun, CalledBy, Claimed, Finish, How, Join, Joined, Released, Reserve, Reserved, SCRIPTS, Stock,
-        What,
+        CalledBy, CheckoutBegun, Claimed, Finish, How, Join, JoinHow, Joined, Released, Reserve, Reserved,
+        SCRIPTS, Stock, What,
     },
 };
-use flashsale_protocol::ShopperId;
+use flashsale_protocol::{CommandId, ShopperId};
 use fred::{
     interfaces::{ClientLike, LuaInterface},
     prelude::Client,
@@ -109,7 +110,7 @@ pub async fn measure(redis_url: &str, rounds: usize) -> Result<Scripts> {
         println!("scripts in batches of {batch}: measured");
     }
     let fence = fence(&stock, rounds).await?;
-    let fence_us = fence_alone(stock.client()).await?;
+    let fence_us = fence_alone(&stock.client()).await?;
     stock.quit().await;
     Ok(Scripts {
         costs,
@@ -125,7 +126,7 @@ const fn items(batch: usize) -> usize {
 /// Every script once, on a lane of its own.
 async fn scripts(stock: &Stock, batch: usize, items: usize) -> Result<Vec<Cost>> {
     let meter = Meter {
-        client: stock.client(),
+        client: &stock.client(),
         batch,
         items,
     };
@@ -138,7 +139,10 @@ async fn scripts(stock: &Stock, batch: usize, items: usize) -> Result<Vec<Cost>>
     costs.push(meter.cost("reserve", &buyers, reserve).await?);
     let begin = async |buyers: &[Buyer]| {
         let call = |b: &Buyer| stock.begin_checkout(at, b.shopper.clone(), b.order);
-        all_are(buyers, "begun", call, |a| matches!(a.value, Begun::Ok { .. })).await
+        all_are(buyers, "begun", call, |a| {
+            matches!(a.value, CheckoutBegun::Ok { .. })
+        })
+        .await
     };
     costs.push(meter.cost("begin_checkout", &buyers, begin).await?);
     let finish = async |buyers: &[Buyer]| {
@@ -163,7 +167,14 @@ async fn scripts(stock: &Stock, batch: usize, items: usize) -> Result<Vec<Cost>>
 
     meter.cost("reserve", &returners, reserve).await?;
     let release = async |buyers: &[Buyer]| {
-        let call = |b: &Buyer| stock.release(at, b.shopper.clone(), What::Held);
+        let call = |b: &Buyer| {
+            stock.release(
+                at,
+                b.shopper.clone(),
+                What::Held,
+                Some(ulid(CommandId::from_parts)),
+            )
+        };
         all_are(buyers, "released", call, |a| {
             matches!(a.value, Released::Ok { .. })
         })
@@ -180,7 +191,7 @@ async fn scripts(stock: &Stock, batch: usize, items: usize) -> Result<Vec<Cost>>
     };
     costs.push(meter.cost("claim", &claimers, claim).await?);
     let join = async |buyers: &[Buyer]| {
-        let call = |b: &Buyer| stock.join(sale.id, joins(b));
+        let call = |b: &Buyer| stock.join_as(sale.id, joins(b), JoinHow::Line, Some(b.command));
         all_are(buyers, "in line", call, |a| {
             matches!(a.value.value, Joined::Waiting { .. })
         })
@@ -238,7 +249,7 @@ fn joins(buyer: &Buyer) -> Join {
     }
 }
 
-fn is_held(answer: &flashsale::stock::At<Reserved>) -> bool {
+fn is_held(answer: &flashsale_engine::stock::At<Reserved>) -> bool {
     matches!(answer.value, Reserved::Ok { .. })
 }
 
@@ -250,7 +261,7 @@ async fn all_are<'a, T, Fut>(
     is: impl Fn(&T) -> bool,
 ) -> Result<()>
 where
-    Fut: Future<Output = flashsale::error::Result<T>>,
+    Fut: Future<Output = flashsale_engine::error::Result<T>>,
 {
     for answer in join_all(buyers.iter().map(ask)).await {
         ensure!(is(&answer?), "somebody is not {what}");
@@ -309,15 +320,18 @@ impl Used {
         let cpu: String = client.info(Some(InfoKind::Cpu)).await?;
         let commands: String = client.info(Some(InfoKind::CommandStats)).await?;
         let seconds = |name: &str| field(&cpu, '\n', name);
-        let scripts = commands
-            .lines()
-            .find_map(|line| line.strip_prefix("cmdstat_evalsha:"))
-            .unwrap_or("calls=0,usec=0,failed_calls=0");
+        // By its name, or with its text where it is not loaded yet: then it was called in vain before.
+        let (mut calls, mut script_us) = (0.0, 0.0);
+        for command in ["cmdstat_evalsha:", "cmdstat_eval:"] {
+            if let Some(used) = commands.lines().find_map(|line| line.strip_prefix(command)) {
+                calls += field(used, ',', "calls=")? - field(used, ',', "failed_calls=")?;
+                script_us += field(used, ',', "usec=")?;
+            }
+        }
         Ok(Self {
             cpu_us: (seconds("used_cpu_sys:")? + seconds("used_cpu_user:")?) * 1e6,
-            // A script that is not loaded yet is called twice, the first time in vain.
-            calls: (field(scripts, ',', "calls=")? - field(scripts, ',', "failed_calls=")?) as u64,
-            script_us: field(scripts, ',', "usec=")?,
+            calls: calls as u64,
+            script_us,
         })
     }
 }
@@ -370,7 +384,7 @@ async fn fence(stock: &Stock, rounds: usize) -> Result<Vec<Fence>> {
     let mut fences = Vec::new();
     for batch in BATCHES {
         let meter = Meter {
-            client: stock.client(),
+            client: &stock.client(),
             batch,
             items: items(batch),
         };
@@ -407,9 +421,10 @@ async fn reserve_by(
     let mut args = vec![at.epoch.to_string()];
     for buyer in buyers {
         args.extend([buyer.shopper.to_string(), "1".into(), "all".into()]);
-        args.extend([buyer.command.to_string(), buyer.device.to_string()]);
+        // Without a trace: what is compared is the fence, not what is remembered of commands.
+        args.extend([buyer.command.to_string(), buyer.device.to_string(), String::new()]);
     }
-    let answers: Vec<String> = script.evalsha_with_reload(stock.client(), keys, args).await?;
+    let answers: Vec<String> = script.evalsha_with_reload(&stock.client(), keys, args).await?;
     let held = answers
         .iter()
         .skip(1)

@@ -1,110 +1,40 @@
 //! What goes wrong, and how. Every fault heals itself before it returns: what is broken at the end of a run is our fault.
 
 use super::{
+    fault::{Done, Fault, Operator, ms},
     history::History,
-    proxy::Link,
+    nodes,
     world::{Files, World, signal},
 };
-use anyhow::{Context, Result};
-use rand::{RngExt, rngs::StdRng, seq::SliceRandom};
+use crate::{cluster::NODES, proxy::Link};
+use anyhow::{Context, Result, bail};
+use rand::{RngExt, rngs::StdRng};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long until a disaster is noticed, and over; and how often the operator looks.
+const NOTICE_DEADLINE: Duration = Duration::from_secs(10);
+const RECOVER_DEADLINE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Units for sale below which more are put on sale, and how many.
 const LITTLE_STOCK: i64 = 400;
 const MORE_STOCK: i64 = 600;
 
-macro_rules! faults {
-    ($($variant:ident = $word:literal;)+) => {
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Fault { $($variant,)+ }
-
-        impl Fault {
-            pub const ALL: &[Fault] = &[$(Fault::$variant,)+];
-
-            pub const fn word(self) -> &'static str {
-                match self { $(Fault::$variant => $word,)+ }
-            }
-        }
-    };
-}
-
-faults! {
-    KillGateway = "kill_gateway";
-    KillWorker = "kill_worker";
-    StopGateway = "stop_gateway";
-    StopWorker = "stop_worker";
-    StopRedis = "stop_redis";
-    StopPostgres = "stop_postgres";
-    RedisRestart = "redis_restarted_with_its_file";
-    RedisEmpty = "redis_restarted_empty";
-    RedisOlder = "redis_restarted_with_an_older_file";
-    RedisPromote = "replica_promoted_with_a_lost_tail";
-    ScriptFlush = "script_flush";
-    FlushAll = "redis_emptied";
-    RedisFull = "redis_memory_full";
-    PostgresKill = "postgres_killed";
-    PostgresCut = "postgres_connections_cut";
-    PostgresFull = "postgres_connections_exhausted";
-    LinkNoRequests = "link_cut_towards_store";
-    LinkNoAnswers = "link_cut_from_store";
-    LinkDelay = "link_delayed";
-    LinkHalfOpen = "link_half_open";
-    DoorHalfOpen = "shoppers_link_half_open";
-    ReconnectStorm = "reconnect_storm";
-    ClockStep = "clock_step";
-    SupplyChange = "supply_changed";
-    PauseResume = "sale_paused";
-}
-
-impl Fault {
-    /// Whether Redis is killed and started again by it.
-    pub const fn kills_redis(self) -> bool {
-        matches!(self, Fault::RedisRestart | Fault::RedisEmpty | Fault::RedisOlder)
-    }
-
-    /// Whether a lane is lost by it, so that it is rebuilt.
-    pub const fn loses_lanes(self) -> bool {
-        matches!(
-            self,
-            Fault::RedisRestart
-                | Fault::RedisEmpty
-                | Fault::RedisOlder
-                | Fault::RedisPromote
-                | Fault::FlushAll
-        )
-    }
-}
-
-/// Every kind once in a random order, then again: a long run has them all.
-pub struct Bag {
-    rest: Vec<Fault>,
-}
-
-impl Bag {
-    pub fn new() -> Self {
-        Self { rest: Vec::new() }
-    }
-
-    pub fn next(&mut self, rng: &mut StdRng) -> Fault {
-        if self.rest.is_empty() {
-            self.rest = Fault::ALL.to_vec();
-            self.rest.shuffle(rng);
-        }
-        self.rest.pop().unwrap_or(Fault::ScriptFlush)
-    }
-}
-
-/// What an operator needs to steer the sale.
-pub struct Operator {
-    pub token: String,
-    pub sale: String,
-    pub http: reqwest::Client,
-}
-
-fn ms(rng: &mut StdRng, from: u64, to: u64) -> Duration {
-    Duration::from_millis(rng.random_range(from..to))
-}
+const LANE_KEYS: [&str; 6] = ["stock", "holds", "deadlines", "device_units", "returned", "drawn"];
+const LINE_KEYS: [&str; 11] = [
+    "sale",
+    "queue",
+    "admitting",
+    "priority",
+    "parked",
+    "absent",
+    "wants",
+    "devices",
+    "journal",
+    "leader",
+    "last_tick",
+];
 
 /// Injects a fault, waits, and heals it. What was done, for the history.
 pub async fn inject(
@@ -113,11 +43,15 @@ pub async fn inject(
     operator: &Operator,
     history: &History,
     rng: &mut StdRng,
-) -> Result<String> {
+) -> Result<Done> {
+    if fault.is_of_cluster() {
+        let cluster = world.cluster.as_mut().context("there is no cluster")?;
+        return nodes::inject(fault, cluster, operator, rng).await;
+    }
     let gateway = rng.random_range(0..2usize);
     let server = rng.random_range(0..world.servers.len());
     let name = world.servers[server].name;
-    Ok(match fault {
+    let what = match fault {
         Fault::KillGateway | Fault::KillWorker => {
             let (i, away) = (
                 if fault == Fault::KillGateway { gateway } else { 2 },
@@ -188,6 +122,11 @@ pub async fn inject(
             world.restart_postgres(away).await?;
             format!("after {away:?}")
         }
+        Fault::PostgresRestored => {
+            let tail = ms(rng, 300, 3_000);
+            world.restore_postgres(tail).await?;
+            format!("without its last {tail:?}: {}", recover(world, operator).await?)
+        }
         Fault::PostgresCut => {
             let pool = sqlx_pool(world, 1).await?;
             sqlx::query(
@@ -216,6 +155,33 @@ pub async fn inject(
             }
             format!("{count} taken for {away:?}")
         }
+        Fault::PostgresReadOnly => {
+            let away = ms(rng, 300, 3_000);
+            // As a pool whose connections have found a standby: new sessions take no changes, and there are no others.
+            let pool = sqlx_pool(world, 1).await?;
+            for statement in [
+                "ALTER DATABASE flashsale SET default_transaction_read_only = on",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'flashsale'",
+            ] {
+                sqlx::query(statement).execute(&pool).await?;
+            }
+            tokio::time::sleep(away).await;
+            sqlx::query("ALTER DATABASE flashsale RESET default_transaction_read_only")
+                .execute(&pool)
+                .await?;
+            pool.close().await;
+            format!("for {away:?}")
+        }
+        Fault::LaneKeyLost => {
+            let key = LANE_KEYS[rng.random_range(0..LANE_KEYS.len())];
+            let unlink = format!("UNLINK {key}:{{{}.0}}", operator.sale);
+            format!("{key}: {}", world.primary_command(&unlink).await?.trim())
+        }
+        Fault::LineKeyLost => {
+            let key = LINE_KEYS[rng.random_range(0..LINE_KEYS.len())];
+            let unlink = format!("UNLINK {key}:{{{}}}", operator.sale);
+            format!("{key}: {}", world.primary_command(&unlink).await?.trim())
+        }
         Fault::LinkNoRequests | Fault::LinkNoAnswers | Fault::LinkDelay | Fault::LinkHalfOpen => {
             let away = ms(rng, 300, 4_000);
             let link = match fault {
@@ -225,6 +191,16 @@ pub async fn inject(
                 _ => Link::HalfOpen,
             };
             let to_redis = rng.random_bool(0.5);
+            if to_redis && let Some(cluster) = &world.cluster {
+                let node = rng.random_range(0..NODES);
+                cluster.link(node, link);
+                tokio::time::sleep(away).await;
+                cluster.link(node, Link::Pass);
+                if rng.random_bool(0.5) {
+                    cluster.drop_connections(node);
+                }
+                return Ok(format!("{link:?} to node {node} for {away:?}").into());
+            }
             let server = &world.servers[server];
             let proxy = if to_redis {
                 &server.to_redis
@@ -281,7 +257,79 @@ pub async fn inject(
             }
             format!("for {away:?}: {paused}, {resumed}")
         }
-    })
+        Fault::MasterKilled
+        | Fault::MasterFrozen
+        | Fault::MasterRestarted
+        | Fault::MasterEmpty
+        | Fault::Failover
+        | Fault::LaneMoved
+        | Fault::LineMoved
+        | Fault::NodeCutOff
+        | Fault::TailLost => String::new(),
+    };
+    Ok(what.into())
+}
+
+/// What an operator does when selling has stopped: looks, confirms, and waits until all is accounted for.
+async fn recover(world: &World, operator: &Operator) -> Result<String> {
+    let restored = Instant::now();
+    let mut steps: [Option<Duration>; 3] = [None; 3];
+    while restored.elapsed() < RECOVER_DEADLINE {
+        tokio::time::sleep(LOOK).await;
+        let Ok(disaster) = disaster(world, operator).await else {
+            continue;
+        };
+        let mut is_there = |step: usize, field: &str| {
+            let is_there = !disaster[field].is_null();
+            if is_there && steps[step].is_none() {
+                steps[step] = Some(restored.elapsed());
+            }
+            is_there
+        };
+        if !is_there(0, "noticed_at") {
+            // The last moments were empty, perhaps.
+            if restored.elapsed() > NOTICE_DEADLINE {
+                return Ok("nothing was lost".into());
+            }
+        } else if !is_there(1, "opened_at") {
+            post(world, operator, 0, "recover", json!({})).await;
+        } else if is_there(2, "settled_at") {
+            let [noticed, opened, settled] = steps.map(Option::unwrap_or_default);
+            return Ok(format!(
+                "{} orders, {} payments; noticed {noticed:.2?}, open {opened:.2?}, settled {settled:.2?}",
+                disaster["orders_lost"], disaster["payments_found"]
+            ));
+        }
+    }
+    bail!(
+        "the sale does not recover within {} s",
+        RECOVER_DEADLINE.as_secs()
+    )
+}
+
+/// The sale's last disaster; of the database as it is now: those before the copy was made are in it, and over.
+async fn disaster(world: &World, operator: &Operator) -> Result<serde_json::Value> {
+    let url = format!("{}/admin/sales/{}/metrics", world.gateway(0), operator.sale);
+    let metrics = operator.http.get(url).bearer_auth(&operator.token).send().await?;
+    let metrics: serde_json::Value = metrics.error_for_status()?.json().await?;
+    let mut last = metrics["disaster"].clone();
+    let seen = operator
+        .disasters
+        .lock()
+        .map(|seen| seen.clone())
+        .unwrap_or_default();
+    if last["disaster"]
+        .as_str()
+        .is_some_and(|id| seen.iter().any(|known| known == id))
+    {
+        return Ok(serde_json::Value::Null);
+    }
+    if !last["settled_at"].is_null()
+        && let (Some(id), Ok(mut seen)) = (last["disaster"].as_str(), operator.disasters.lock())
+    {
+        seen.push(id.to_owned());
+    }
+    Ok(last.take())
 }
 
 async fn freeze(pids: &[u32], away: Duration) {

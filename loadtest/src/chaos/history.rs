@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -60,8 +60,14 @@ pub struct History {
     began: Instant,
     seen: Mutex<Seen>,
     commands: AtomicU64,
-    /// When units were last taken, in ms since the beginning: the sign of life that recovery is measured by.
+    /// Postgres was put back to an earlier moment.
+    restored: AtomicBool,
+    /// When units were last taken, in ms since the beginning, from any lane and from each: the sign of life that recovery is
+    /// measured by.
     last_reserve_ms: AtomicU64,
+    of_lane_ms: Mutex<BTreeMap<u16, u64>>,
+    /// Of each gateway's newest tick: the time that it tells, in ms since 1970.
+    ticks: Mutex<BTreeMap<usize, u64>>,
 }
 
 impl History {
@@ -70,7 +76,10 @@ impl History {
             began: Instant::now(),
             seen: Mutex::default(),
             commands: AtomicU64::new(0),
+            restored: AtomicBool::new(false),
             last_reserve_ms: AtomicU64::new(0),
+            of_lane_ms: Mutex::default(),
+            ticks: Mutex::default(),
         }
     }
 
@@ -89,6 +98,14 @@ impl History {
         }
     }
 
+    pub fn orders_may_be_lost(&self) {
+        self.restored.store(true, Ordering::Relaxed);
+    }
+
+    pub fn may_orders_be_lost(&self) -> bool {
+        self.restored.load(Ordering::Relaxed)
+    }
+
     pub fn acknowledged(&self) {
         self.commands.fetch_add(1, Ordering::Relaxed);
     }
@@ -97,13 +114,41 @@ impl History {
         self.commands.load(Ordering::Relaxed)
     }
 
-    pub fn reserved(&self) {
+    pub fn reserved(&self, lane: u16) {
         let now = self.began.elapsed().as_millis() as u64;
         self.last_reserve_ms.fetch_max(now, Ordering::Relaxed);
+        if let Ok(mut lanes) = self.of_lane_ms.lock() {
+            lanes.insert(lane, now);
+        }
     }
 
-    pub fn last_reserve(&self) -> Duration {
-        Duration::from_millis(self.last_reserve_ms.load(Ordering::Relaxed))
+    /// None: from any lane.
+    pub fn last_reserve(&self, lane: Option<u16>) -> Duration {
+        let last_ms = match lane {
+            Some(lane) => self
+                .of_lane_ms
+                .lock()
+                .ok()
+                .and_then(|lanes| lanes.get(&lane).copied())
+                .unwrap_or(0),
+            None => self.last_reserve_ms.load(Ordering::Relaxed),
+        };
+        Duration::from_millis(last_ms)
+    }
+
+    /// A tick of this moment has come from a gateway.
+    pub fn ticked(&self, gateway: usize, now_ms: u64) {
+        if let Ok(mut ticks) = self.ticks.lock() {
+            ticks.insert(gateway, now_ms);
+        }
+    }
+
+    /// Whether every gateway has sent a tick of this moment or a later one.
+    pub fn ticks_since(&self, gateways: usize, now_ms: u64) -> bool {
+        let Ok(ticks) = self.ticks.lock() else {
+            return false;
+        };
+        (0..gateways).all(|gateway| ticks.get(&gateway).is_some_and(|at| *at >= now_ms))
     }
 
     pub fn killed(&self, gateway: usize) {

@@ -1,11 +1,13 @@
 //! The fault harness: real processes, shoppers, and whatever can go wrong, from a seed. Afterwards every invariant is
 //! checked on what shoppers saw and on what Redis and Postgres say.
 
+mod fault;
 mod faults;
 mod history;
 pub mod mutants;
+mod nodes;
 mod people;
-mod proxy;
+mod ticks;
 mod verify;
 mod world;
 
@@ -13,8 +15,9 @@ use crate::target;
 use anyhow::{Context, Result};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use clap::Args;
-use faults::{Bag, Fault, Operator};
+use fault::{Bag, Fault, Operator};
 use flashsale::auth::Authority;
+use flashsale_engine::store::Store;
 use flashsale_protocol::{Role, SaleId};
 use history::{History, Reconnected};
 use people::{Person, Street};
@@ -40,6 +43,13 @@ const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
 /// What is promised after kill -9 of a gateway, and of a store.
 const RECONNECT_TARGET: Duration = Duration::from_secs(5);
 const STORE_TARGET: Duration = Duration::from_secs(3);
+/// What is promised after a master's death in a cluster with a node timeout of 2 s, and for ticks after a slot has moved.
+const MASTER_TARGET: Duration = Duration::from_secs(5);
+const TICKS_TARGET: Duration = Duration::from_secs(1);
+const GATEWAYS: usize = 2;
+/// With more lanes, each has too few shoppers to be watched by itself.
+const LANES_TOLD_APART: u32 = 4;
+const POLL: Duration = Duration::from_millis(10);
 const SELL_OUT_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
@@ -59,6 +69,9 @@ pub struct Options {
     stock: u32,
     #[arg(long, default_value_t = 1)]
     lanes: u32,
+    /// With a Redis Cluster of its own, three masters and three replicas, and the faults of one.
+    #[arg(long)]
+    cluster: bool,
     /// No faults: everything must be sold.
     #[arg(long)]
     calm: bool,
@@ -86,7 +99,14 @@ pub async fn run(options: Options) -> Result<bool> {
 
 /// One run in a world of its own; what it showed is in the history.
 async fn world(options: &Options, mutation: Option<&'static str>, history: &Arc<History>) -> Result<Figures> {
-    let mut world = World::start(target::server_binary().await?, mutation).await?;
+    let forgetful = Bag::new(options.cluster, &options.only)?.loses_orders();
+    let mut world = World::start(
+        target::server_binary().await?,
+        mutation,
+        options.cluster,
+        forgetful,
+    )
+    .await?;
     let outcome = chaos(options, &mut world, history).await;
     if let Some(path) = &options.log {
         std::fs::write(path, world.log())?;
@@ -100,17 +120,23 @@ async fn world(options: &Options, mutation: Option<&'static str>, history: &Arc<
 struct Figures {
     faults: BTreeMap<&'static str, u64>,
     recovery: BTreeMap<&'static str, Duration>,
+    /// Of a master's death: until the cluster had another one, and until units were taken.
+    elections: BTreeMap<&'static str, Duration>,
+    since_death: BTreeMap<&'static str, Duration>,
+    ticks_again: BTreeMap<&'static str, Duration>,
     leaked: u64,
     sold: u64,
     total: u64,
     settled_after: Duration,
+    /// Acknowledged orders that Postgres has lost and that are said to be lost.
+    lost: u64,
 }
 
 /// A figure with a target: its key in the JSON, what it is, the worst of the run (none: no such fault), and the target.
 type Limit = (&'static str, String, Option<Duration>, Duration);
 
 impl Figures {
-    fn limits(&self, reconnected: Reconnected) -> [Limit; 3] {
+    fn limits(&self, reconnected: Reconnected) -> [Limit; 6] {
         let worst = |of: fn(Fault) -> bool| {
             let faults = Fault::ALL.iter().filter(|fault| of(**fault));
             faults
@@ -142,24 +168,31 @@ impl Figures {
                 worst(|fault| fault == Fault::PostgresKill),
                 STORE_TARGET,
             ),
+            (
+                "master_gone_selling_max_ms",
+                "a cluster's master: units are taken again, after its death".into(),
+                self.since_death.values().max().copied(),
+                MASTER_TARGET,
+            ),
+            (
+                "master_gone_after_election_max_ms",
+                "a cluster's master: units are taken again, after the election".into(),
+                worst(Fault::elects),
+                STORE_TARGET,
+            ),
+            (
+                "ticks_again_max_ms",
+                "a cluster's slot or master changes: ticks come again".into(),
+                self.ticks_again.values().max().copied(),
+                TICKS_TARGET,
+            ),
         ]
     }
 }
 
 async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> Result<Figures> {
-    let secret = || {
-        Authority::open(
-            &flashsale::config::Identity {
-                jwt_secret: Some(SECRET.into()),
-                jwt_public_key_file: vec![],
-                jwt_issuer: None,
-                jwt_audience: None,
-            },
-            std::path::Path::new("."),
-        )
-    };
     let admin = "chaos".parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let token = secret()?.issue(admin, Role::Admin, None, TOKEN_LIFE)?;
+    let token = authority()?.issue(admin, Role::Admin, None, TOKEN_LIFE)?;
     let http = reqwest::Client::builder()
         .timeout(Duration::from_secs(8))
         .build()?;
@@ -167,13 +200,19 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
     let operator = Operator {
         token,
         sale: sale.to_string(),
+        lanes: options.lanes,
         http,
+        disasters: Default::default(),
     };
+    let store = Store::connect(&world.database_url, 1).await?;
+    let row = Arc::new(store.sale(sale).await?.context("the sale has vanished")?);
+    store.close().await;
     let street = |stop: watch::Receiver<bool>, sell_out: bool| -> Result<Arc<Street>> {
         Ok(Arc::new(Street {
             sale,
+            row: row.clone(),
             doors: world.doors.iter().map(|door| door.address).collect(),
-            authority: secret()?,
+            authority: authority()?,
             history: history.clone(),
             stop,
             sell_out,
@@ -188,11 +227,19 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
     for number in 0..options.shoppers {
         people.spawn(Person::new(crowd.clone(), options.seed, number).live());
     }
+    let mut watchers = JoinSet::new();
+    for gateway in 0..GATEWAYS {
+        let who = format!("watcher-{gateway}");
+        let who = who.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let token = authority()?.issue(who, Role::Shopper, None, TOKEN_LIFE)?;
+        let address = world.servers[gateway].listen;
+        watchers.spawn(ticks::watch(gateway, address, sale, token, history.clone()));
+    }
     let mut figures = Figures::default();
     let mut lost_lanes = false;
     let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
     let mut rng = StdRng::seed_from_u64(options.seed);
-    let mut bag = Bag::new();
+    let mut bag = Bag::new(options.cluster, &options.only)?;
     let broken = || options.until_broken && !history.violations().is_empty();
     while Instant::now() < until && !broken() {
         tokio::time::sleep(Duration::from_millis(rng.random_range(300..1_500))).await;
@@ -202,34 +249,60 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
         if let Some(answer) = faults::restock(world, &operator).await {
             history.note("fault", format!("more units are put on sale: {answer}"));
         }
-        let fault = loop {
-            let fault = bag.next(&mut rng);
-            if options.only.is_empty() || options.only.iter().any(|word| word == fault.word()) {
-                break fault;
-            }
-        };
+        let fault = bag.next(&mut rng);
         history.note("fault", format!("{} begins", fault.word()));
+        if fault.loses_orders() {
+            history.orders_may_be_lost();
+        }
         if fault.loses_lanes() {
             history.lanes_lost();
         }
         let done = faults::inject(fault, world, &operator, history, &mut rng)
             .await
             .with_context(|| format!("the harness itself failed at {}", fault.word()))?;
-        history.note("fault", format!("{} healed: {done}", fault.word()));
+        history.note("fault", format!("{} healed: {}", fault.word(), done.what));
         if fault.loses_lanes() {
             history.lanes_lost();
         }
         lost_lanes |= fault.loses_lanes();
         *figures.faults.entry(fault.word()).or_default() += 1;
-        let took = recovered(history).await;
+        // Each lane has shoppers enough to show it, if there are few.
+        let lane = done.lane.filter(|_| options.lanes <= LANES_TOLD_APART);
+        let (took, ticks_again) = tokio::join!(recovered(history, lane), ticks_come(history));
         if !options.until_broken {
             println!(
-                "{:6.1} s  {:<38} {:<60} selling again after {:.2} s",
+                "{:6.1} s  {:<38} {:<60} selling again after {:.2} s, ticks {:.2} s",
                 history.now().as_secs_f64(),
                 fault.word(),
-                done.trim(),
-                took.as_secs_f64()
+                done.what.trim(),
+                took.as_secs_f64(),
+                ticks_again.as_secs_f64()
             );
+        }
+        let most = |of: &mut BTreeMap<&'static str, Duration>, took: Duration| {
+            let worst = of.entry(fault.word()).or_default();
+            *worst = took.max(*worst);
+        };
+        if fault.is_of_cluster() {
+            most(&mut figures.ticks_again, ticks_again);
+        }
+        if let Some(election) = done.election {
+            most(&mut figures.elections, election);
+            most(&mut figures.since_death, election + took);
+        }
+        if let Some(cluster) = &mut world.cluster {
+            let began = Instant::now();
+            cluster
+                .heal()
+                .await
+                .context("the cluster itself does not recover")?;
+            history.note(
+                "fault",
+                format!("the cluster is whole after {:?}", began.elapsed()),
+            );
+            if fault.loses_lanes() {
+                history.lanes_lost();
+            }
         }
         let worst = figures.recovery.entry(fault.word()).or_default();
         *worst = took.max(*worst);
@@ -267,7 +340,7 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
     }
     figures.leaked = settled.leaked;
     figures.settled_after = settled.took;
-    verify::check(&world.database_url, &world.redis_url(), sale, lost_lanes, history).await?;
+    verify::check(world, sale, lost_lanes, history).await?;
     if broken() {
         return Ok(figures);
     }
@@ -288,8 +361,19 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
         );
         history.violation("redis", text);
     }
-    verify::check(&world.database_url, &world.redis_url(), sale, lost_lanes, history).await?;
+    figures.lost = verify::check(world, sale, lost_lanes, history).await?;
     Ok(figures)
+}
+
+/// Of the servers under test.
+fn authority() -> Result<Authority> {
+    let identity = flashsale::config::Identity {
+        jwt_secret: Some(SECRET.into()),
+        jwt_public_key_file: vec![],
+        jwt_issuer: None,
+        jwt_audience: None,
+    };
+    Authority::open(&identity, std::path::Path::new("."))
 }
 
 async fn create_sale(
@@ -321,10 +405,19 @@ async fn create_sale(
 }
 
 /// How long after now until units are taken again.
-async fn recovered(history: &History) -> Duration {
+async fn recovered(history: &History, lane: Option<u16>) -> Duration {
     let healed = history.now();
-    while history.last_reserve() <= healed && history.now() - healed < RECOVERY_DEADLINE {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    while history.last_reserve(lane) <= healed && history.now() - healed < RECOVERY_DEADLINE {
+        tokio::time::sleep(POLL).await;
+    }
+    history.now() - healed
+}
+
+/// How long after now until every gateway sends ticks of now or later.
+async fn ticks_come(history: &History) -> Duration {
+    let (healed, now_ms) = (history.now(), people::now_ms());
+    while !history.ticks_since(GATEWAYS, now_ms) && history.now() - healed < RECOVERY_DEADLINE {
+        tokio::time::sleep(POLL).await;
     }
     history.now() - healed
 }
@@ -353,6 +446,16 @@ fn report(options: &Options, history: &History, figures: &Figures) -> Result<boo
         figures.faults.values().sum::<u64>(),
         worst.as_secs_f64()
     );
+    if figures
+        .faults
+        .keys()
+        .any(|word| *word == Fault::PostgresRestored.word())
+    {
+        println!(
+            "{} acknowledged orders were lost with Postgres: each is said to be lost, and nothing of its money is kept",
+            figures.lost
+        );
+    }
     println!(
         "after kill -9 of                                                                     at worst    target"
     );
@@ -381,18 +484,18 @@ fn report(options: &Options, history: &History, figures: &Figures) -> Result<boo
             std::fs::create_dir_all(folder)?;
         }
         let millis = |duration: &Duration| duration.as_millis() as u64;
-        let recovery: BTreeMap<_, _> = figures
-            .recovery
-            .iter()
-            .map(|(word, took)| (*word, millis(took)))
-            .collect();
+        let by_fault = |of: &BTreeMap<&'static str, Duration>| -> BTreeMap<_, _> {
+            of.iter().map(|(word, took)| (*word, millis(took))).collect()
+        };
         let mut report = json!({
             "seed": options.seed, "minutes": options.minutes, "faults_injected": figures.faults,
             "commands_acknowledged": history.commands(),
             "violations": violations.iter().map(|(_, what)| what).collect::<Vec<_>>(),
             "leaked_units": figures.leaked, "units_sold": figures.sold, "supply": figures.total,
-            "recovery_max_ms": millis(&worst), "recovery_ms": recovery,
-            "settled_after_ms": millis(&figures.settled_after), "shoppers_reconnected": reconnected.shoppers,
+            "recovery_max_ms": millis(&worst), "recovery_ms": by_fault(&figures.recovery),
+            "lanes": options.lanes, "cluster": options.cluster, "elections_ms": by_fault(&figures.elections),
+            "selling_since_death_ms": by_fault(&figures.since_death), "ticks_again_ms": by_fault(&figures.ticks_again),
+            "orders_lost": figures.lost, "settled_after_ms": millis(&figures.settled_after), "shoppers_reconnected": reconnected.shoppers,
         });
         for (key, _, worst, _) in &limits {
             report[*key] = worst.as_ref().map(millis).into();

@@ -1,17 +1,18 @@
 //! The invariants, after the run: what Redis and Postgres say, held against each other and against what shoppers saw.
 
-use super::history::History;
+use super::{history::History, world::World};
 use anyhow::{Context, Result};
-use flashsale::{
+use flashsale_engine::{
     stock::{Counters, Stock},
     store::Store,
 };
-use flashsale_protocol::{OrderStatus, SaleId};
+use flashsale_protocol::{Code, OrderId, OrderStatus, Reason, Role, SaleId};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
+const TOKEN_LIFE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
 pub struct Settled {
@@ -46,7 +47,8 @@ pub async fn settle(database_url: &str, redis_url: &str, sale: SaleId, within: D
             took: since.elapsed(),
         };
         let payments = store.unsettled().await?.len() as u64;
-        let at_rest = counters.claimed + counters.held + counters.ordering + unpaid + payments == 0;
+        let at_rest =
+            counters.leaving + counters.claimed + counters.held + counters.ordering + unpaid + payments == 0;
         let agrees = counters.balanced() && counters.sold == allocated && counters.supply == total;
         if (at_rest && agrees && settled.leaked == 0) || since.elapsed() > within {
             break settled;
@@ -77,16 +79,13 @@ pub async fn sold_out(database_url: &str, sale: SaleId, within: Duration) -> Res
     Ok(())
 }
 
-/// Notes every broken invariant in the history.
-pub async fn check(
-    database_url: &str,
-    redis_url: &str,
-    sale: SaleId,
-    lost_lanes: bool,
-    history: &History,
-) -> Result<()> {
+/// Notes every broken invariant in the history. How many acknowledged orders Postgres had lost: each of them has to be there as a
+/// lost one, which is how its shopper is told.
+pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &History) -> Result<u64> {
+    let database_url = world.database_url.as_str();
+    let provider = world.provider_url.as_deref().unwrap_or(database_url);
     let store = Store::connect(database_url, 2).await?;
-    let stock = Stock::connect(redis_url, "").await?;
+    let stock = Stock::connect(&world.redis_url(), "").await?;
     let row = store.sale(sale).await?.context("the sale has vanished")?;
     let counters = stock.sale_counters(&row).await?;
     let orders = store.orders_of_sale(sale).await?;
@@ -152,16 +151,25 @@ pub async fn check(
         );
     }
 
+    let mut lost = 0;
     let there: HashMap<_, _> = orders.iter().map(|order| (order.order, order)).collect();
     for seen in history.latest().into_values() {
         let Some(order) = there.get(&seen.order.order) else {
+            // Nobody had paid for it, and its shopper has gone on to another one: that it is lost is told to whoever asks.
+            if world.provider_url.is_some() && is_told_lost(world, seen.order.order, &seen.shopper).await? {
+                lost += 1;
+                continue;
+            }
             broken(
                 &seen.shopper,
                 format!("I5: the acknowledged order {} is not there", seen.order.order),
             );
             continue;
         };
+        let is_lost = order.reason == Some(Reason::OrderLost);
+        lost += u64::from(is_lost);
         let kept = match seen.order.status {
+            _ if is_lost => order.status == OrderStatus::Cancelled,
             OrderStatus::Pending => true,
             OrderStatus::Confirmed | OrderStatus::Cancelled => order.status == seen.order.status,
         };
@@ -171,6 +179,7 @@ pub async fn check(
                 order.order, seen.order.status, order.status, order.reason, order.refunded, order.changed_at
             );
             broken(&seen.shopper, text);
+            broken(&seen.shopper, money_of(&store, provider, order.order).await?);
         }
         if order.shopper.as_str() != seen.shopper {
             broken(
@@ -203,7 +212,7 @@ pub async fn check(
     for line in store.money_without_units(sale).await? {
         broken("postgres", format!("I6: {line}"));
     }
-    flashsale::store::audit::verify(database_url, Some(sale), |_, found| {
+    flashsale_engine::store::audit::verify(database_url, Some(sale), |_, found| {
         if let Err(bad) = found {
             broken(
                 "postgres",
@@ -212,7 +221,54 @@ pub async fn check(
         }
     })
     .await?;
+    let paid: HashMap<String, i64> = orders
+        .iter()
+        .filter(|order| order.status == OrderStatus::Confirmed)
+        .map(|order| (order.order.to_string(), order.amount - order.refunded))
+        .collect();
+    for (order, kept) in kept_at_provider(provider, sale).await? {
+        if paid.get(&order) != Some(&kept) {
+            broken("provider", format!("I6: it keeps {kept} for the order {order}"));
+        }
+    }
     stock.quit().await;
     store.close().await;
-    Ok(())
+    Ok(lost)
+}
+
+/// Whether a gateway says of this order that it is lost.
+async fn is_told_lost(world: &World, order: OrderId, shopper: &str) -> Result<bool> {
+    let shopper = shopper.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let token = super::authority()?.issue(shopper, Role::Shopper, None, TOKEN_LIFE)?;
+    let url = format!("{}/orders/{order}", world.gateway(0));
+    let answer = reqwest::Client::new().get(url).bearer_auth(token).send().await?;
+    let answer: serde_json::Value = answer.json().await?;
+    Ok(answer["code"] == Code::OrderLost.word())
+}
+
+/// What the provider has taken for a sale and not given back, by order.
+async fn kept_at_provider(url: &str, sale: SaleId) -> Result<Vec<(String, i64)>> {
+    let pool = sqlx::PgPool::connect(url).await?;
+    let kept = sqlx::query_as(
+        "SELECT order_id, sum(amount - refunded)::bigint FROM sandbox_payments
+         WHERE status = 'captured' AND sale_id = $1 GROUP BY 1 HAVING sum(amount - refunded) > 0",
+    )
+    .bind(sale.to_string())
+    .fetch_all(&pool)
+    .await?;
+    pool.close().await;
+    Ok(kept)
+}
+
+/// All that is known of an order's money, here and at the provider: what a broken promise about it is understood by.
+async fn money_of(store: &Store, provider: &str, order: OrderId) -> Result<String> {
+    let pool = sqlx::PgPool::connect(provider).await?;
+    let books: Vec<String> =
+        sqlx::query_scalar("SELECT to_jsonb(p)::text FROM sandbox_payments p WHERE order_id = $1")
+            .bind(order.to_string())
+            .fetch_all(&pool)
+            .await?;
+    pool.close().await;
+    let ours = store.order_money(order).await?;
+    Ok(format!("I5: its money: {ours:?}; at the provider: {books:?}"))
 }

@@ -1,6 +1,9 @@
 //! The processes under test: two gateways, a worker, Redis with a replica, Postgres, and the links between them.
 
-use super::proxy::{Proxy, Target, Upstream};
+use crate::{
+    cluster::Cluster,
+    proxy::{Proxy, Target, Upstream},
+};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -25,7 +28,7 @@ pub const SECRET: &str = "chaos-chaos-chaos-chaos-chaos-chaos";
 pub struct Server {
     pub name: &'static str,
     role: &'static str,
-    listen: SocketAddr,
+    pub listen: SocketAddr,
     pub to_redis: Proxy,
     pub to_postgres: Proxy,
     child: Option<Child>,
@@ -46,12 +49,17 @@ pub struct World {
     /// Shoppers reach the gateways through these.
     pub doors: Vec<Proxy>,
     pub redis: [Redis; 2],
+    /// Instead of the two.
+    pub cluster: Option<Cluster>,
     /// Which of the two is the primary.
     pub primary: usize,
     redis_target: Target,
     postgres: std::process::Child,
     postgres_target: Target,
     pub database_url: String,
+    /// A Postgres of the payment provider's own, which keeps what ours loses.
+    provider: Option<std::process::Child>,
+    pub provider_url: Option<String>,
     /// A deliberate defect of the servers (debug builds only).
     mutation: Option<&'static str>,
 }
@@ -61,19 +69,31 @@ fn free_port() -> Result<SocketAddr> {
 }
 
 impl World {
-    pub async fn start(binary: PathBuf, mutation: Option<&'static str>) -> Result<Self> {
+    /// `forgetful`: Postgres will be put back to earlier moments, so the payment provider has one of its own.
+    pub async fn start(
+        binary: PathBuf,
+        mutation: Option<&'static str>,
+        cluster: bool,
+        forgetful: bool,
+    ) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let dir = scratch.path();
         // Postgres' own user must be able to enter.
         fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let (postgres, socket) = flashsale::embedded::start_postgres_alone(&dir.join("pg")).await?;
-        let database_url = format!(
-            "postgres://flashsale@localhost/flashsale?host={}",
-            socket.parent().unwrap_or(Path::new("/")).display()
-        );
+        let database_url = url(&socket);
+        let (mut provider, mut provider_url) = (None, None);
+        if forgetful {
+            let (child, socket) = flashsale::embedded::start_postgres_alone(&dir.join("provider")).await?;
+            (provider, provider_url) = (Some(child), Some(url(&socket)));
+        }
         let postgres_target = Arc::new(Mutex::new(Upstream::Unix(socket)));
         let redis = [Redis::new(dir.join("redis-a"))?, Redis::new(dir.join("redis-b"))?];
         let redis_target = Arc::new(Mutex::new(Upstream::Tcp(redis[0].address)));
+        let cluster = match cluster {
+            true => Some(Cluster::start(&dir.join("cluster"), true).await?),
+            false => None,
+        };
         let mut servers = Vec::new();
         for (name, role) in [
             ("gateway 1", "gateway"),
@@ -100,16 +120,21 @@ impl World {
             servers,
             doors,
             redis,
+            cluster,
             primary: 0,
             redis_target,
             postgres,
             postgres_target,
             database_url,
+            provider,
+            provider_url,
             mutation,
         };
-        world.redis[0].start(None).await?;
-        let primary = world.redis[0].address;
-        world.redis[1].start(Some(primary)).await?;
+        if world.cluster.is_none() {
+            world.redis[0].start(None).await?;
+            let primary = world.redis[0].address;
+            world.redis[1].start(Some(primary)).await?;
+        }
         for i in 0..world.servers.len() {
             world.start_server(i).await?;
         }
@@ -117,7 +142,8 @@ impl World {
     }
 
     pub fn redis_url(&self) -> String {
-        format!("redis://{}", self.redis[self.primary].address)
+        let one = || format!("redis://{}", self.redis[self.primary].address);
+        self.cluster.as_ref().map_or_else(one, Cluster::url)
     }
 
     /// The address of a gateway itself, for operators.
@@ -132,6 +158,8 @@ impl World {
             .append(true)
             .open(self.scratch.path().join("servers.log"))?;
         let server = &mut self.servers[i];
+        let one = || format!("redis://{}", server.to_redis.address);
+        let redis_url = self.cluster.as_ref().map_or_else(one, Cluster::url);
         let mut child = Command::new(&self.binary)
             .args([
                 "serve",
@@ -152,7 +180,12 @@ impl World {
                     server.to_postgres.address
                 ),
             )
-            .env("REDIS_URL", format!("redis://{}", server.to_redis.address))
+            .env("REDIS_URL", redis_url)
+            .envs(
+                self.provider_url
+                    .iter()
+                    .map(|url| ("FLASHSALE_SANDBOX_DATABASE_URL", url)),
+            )
             .env("FLASHSALE_JWT_SECRET", SECRET)
             .env("FLASHSALE_MUTATION", self.mutation.unwrap_or_default())
             .stdout(Stdio::piped())
@@ -202,11 +235,44 @@ impl World {
 
     /// Kills Postgres with all its backends, and starts it again.
     pub async fn restart_postgres(&mut self, away: Duration) -> Result<()> {
+        self.kill_postgres().await;
+        tokio::time::sleep(away).await;
+        self.start_postgres().await
+    }
+
+    /// Kills Postgres, copies its files and starts it again; when it has gone on for a while, puts the copy in their place.
+    pub async fn restore_postgres(&mut self, tail: Duration) -> Result<()> {
+        let (own, older) = (
+            self.scratch.path().join("pg"),
+            self.scratch.path().join("pg-older"),
+        );
+        let _ = fs::remove_dir_all(&older);
+        self.kill_postgres().await;
+        // With their owner, who is not us.
+        let copied = Command::new("cp")
+            .arg("--archive")
+            .args([&own, &older])
+            .status()
+            .await?;
+        if !copied.success() {
+            bail!("the files of Postgres cannot be copied");
+        }
+        self.start_postgres().await?;
+        tokio::time::sleep(tail).await;
+        self.kill_postgres().await;
+        fs::remove_dir_all(&own)?;
+        fs::rename(&older, &own)?;
+        self.start_postgres().await
+    }
+
+    async fn kill_postgres(&mut self) {
         for pid in self.postgres_pids() {
             signal(pid, "KILL").await;
         }
         let _ = self.postgres.wait();
-        tokio::time::sleep(away).await;
+    }
+
+    async fn start_postgres(&mut self) -> Result<()> {
         let (postgres, socket) =
             flashsale::embedded::start_postgres_alone(&self.scratch.path().join("pg")).await?;
         self.postgres = postgres;
@@ -259,7 +325,13 @@ impl World {
         self.redis[old].start(Some(primary)).await
     }
 
+    /// In a cluster: to every master.
     pub async fn primary_command(&self, command: &str) -> Result<String> {
+        if let Some(cluster) = &self.cluster {
+            let parts: Vec<&str> = command.split_whitespace().collect();
+            cluster.masters_command(&parts).await?;
+            return Ok("every master".into());
+        }
         self.redis[self.primary].command(command).await
     }
 
@@ -280,8 +352,15 @@ impl World {
                 child.kill().await?;
             }
         }
+        if let Some(cluster) = &mut self.cluster {
+            cluster.stop().await?;
+        }
         signal(self.postgres.id(), "INT").await;
         let _ = self.postgres.wait();
+        if let Some(mut provider) = self.provider.take() {
+            signal(provider.id(), "INT").await;
+            let _ = provider.wait();
+        }
         Ok(())
     }
 }
@@ -353,6 +432,14 @@ impl Redis {
         tokio::time::timeout(Duration::from_secs(5), read).await??;
         Ok(line)
     }
+}
+
+/// Of a Postgres behind this socket.
+fn url(socket: &Path) -> String {
+    format!(
+        "postgres://flashsale@localhost/flashsale?host={}",
+        socket.parent().unwrap_or(Path::new("/")).display()
+    )
 }
 
 fn set(target: &Target, upstream: Upstream) {

@@ -2,7 +2,7 @@
 //! thrown out. The crowd beside them must not notice.
 
 use super::{TOKEN_LIFE, reading::on_core};
-use crate::shopper::{command_id, connect};
+use crate::{patience::connect_once, shopper::command_id};
 use anyhow::Result;
 use clap::Args;
 use flashsale::auth::Authority;
@@ -69,7 +69,7 @@ impl Neighbours {
 
 /// They misbehave until they are killed.
 pub async fn run(options: Options) -> Result<bool> {
-    let authority = Authority::open(&crate::rush::identity(), &options.data_dir)?;
+    let authority = Authority::open(&crate::target::identity(), &options.data_dir)?;
     let mut tasks = JoinSet::new();
     for (kind, habit) in [Habit::Deaf, Habit::HalfHandshake, Habit::HalfFrame, Habit::Flood]
         .into_iter()
@@ -115,12 +115,12 @@ async fn visit(habit: Habit, server: SocketAddr, from: Ipv4Addr, sale: SaleId, t
             tokio::time::sleep(Duration::from_secs(30)).await;
         }
         Habit::HalfFrame => {
-            let mut stream = connect(server, from).await?.into_inner();
+            let mut stream = connect_once(server, from).await?.into_inner();
             stream.write_all(&[0x81, 0xff]).await?;
             stream.read_to_end(&mut Vec::new()).await?;
         }
         Habit::Flood => {
-            let mut stream = connect(server, from).await?;
+            let mut stream = connect_once(server, from).await?;
             stream.send(hello(token, sale)).await?;
             loop {
                 tokio::select! {

@@ -1,7 +1,8 @@
 //! A process full of watching shoppers: one thread, one epoll instance, no more work a frame than finding its number.
 //! Measures between two lines on its standard input, and answers each with a line of JSON.
 
-use super::{FIRST_TIME_US, crowd::HIGHEST_US, now_us, reading::cpu_of};
+use super::{FIRST_TIME_US, now_us, reading::cpu_of};
+use crate::report::HIGHEST_US;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use flashsale::auth::Authority;
@@ -148,7 +149,7 @@ struct Client {
 pub fn run(options: Options) -> Result<bool> {
     let authority = options
         .sale
-        .map(|_| Authority::open(&crate::rush::identity(), &options.data_dir))
+        .map(|_| Authority::open(&crate::target::identity(), &options.data_dir))
         .transpose()?;
     let mut client = Client {
         authority,

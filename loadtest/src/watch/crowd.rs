@@ -4,6 +4,7 @@ use super::{
     client,
     reading::{cpu_of, on_core, rss_of},
 };
+use crate::report::HIGHEST_US;
 use anyhow::{Context, Result};
 use flashsale_protocol::SaleId;
 use hdrhistogram::Histogram;
@@ -28,9 +29,6 @@ pub const SOCKETS_A_PROCESS: usize = 19_000;
 /// Client processes whose shoppers connect at the same time.
 const PROCESSES_AT_ONCE: usize = 4;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(900);
-/// Highest time that is told apart, in µs.
-pub const HIGHEST_US: u64 = 120_000_000;
-
 /// A server process.
 pub struct RemoteEnd {
     child: Child,

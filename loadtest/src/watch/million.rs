@@ -56,7 +56,7 @@ pub async fn run(options: Options) -> Result<bool> {
     const GAP_MS: f64 = 15_000.0;
     const TOLD_MS: f64 = 10_000.0;
     let _settings = Settings::raise();
-    let target = Target::start().await?;
+    let target = Target::start(false).await?;
     let report = tokio::select! {
         report = hold(&options, &target) => report,
         short = memory_is_short() => short,
@@ -162,7 +162,7 @@ async fn hold(options: &Options, target: &Target) -> Result<Value> {
 
 /// How long after an event shoppers were told, in µs.
 fn told_after(window: &Window, event_us: u64) -> Result<Histogram<u64>> {
-    let mut told = Histogram::new_with_bounds(1, super::crowd::HIGHEST_US, 3)?;
+    let mut told = Histogram::new_with_bounds(1, crate::report::HIGHEST_US, 3)?;
     for report in &window.reports {
         // Counting began before the event.
         let early = event_us.saturating_sub(report.began_us);

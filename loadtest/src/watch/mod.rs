@@ -15,7 +15,8 @@ use bad::Neighbours;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
 use crowd::{Crowd, Entered, Entering, RemoteEnd, SOCKETS_A_PROCESS, end, rss_of_all};
-use flashsale::{auth::Authority, stock::Stock};
+use flashsale::auth::Authority;
+use flashsale_engine::stock::Stock;
 use flashsale_protocol::{Phase, Role, SaleId, ServerMessage, Tick};
 use fred::prelude::*;
 use hdrhistogram::Histogram;
@@ -112,7 +113,7 @@ struct Weight {
 
 /// True: no socket was lost, and no ticks went back.
 pub async fn run(options: Options) -> Result<bool> {
-    let target = Target::start().await?;
+    let target = Target::start(false).await?;
     let measured = measure(&options, &target).await;
     target.stop().await?;
     let measured = measured?;
@@ -454,7 +455,7 @@ fn report(options: &Options, measured: &[Measured]) -> Value {
 
 /// A token of the target's own.
 fn token(target: &Target, who: &str, role: Role) -> Result<String> {
-    let authority = Authority::open(&crate::rush::identity(), &target.data_dir)?;
+    let authority = Authority::open(&crate::target::identity(), &target.data_dir)?;
     let who = who.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
     authority.issue(who, role, None, TOKEN_LIFE)
 }
@@ -486,7 +487,7 @@ pub fn tick_for(sale: SaleId, seq: u64) -> String {
         unpaid: 0,
         waiting: 10_000,
         admitted: 0,
-        pace: 0.0,
+        pace: None,
         pace_low: 0.0,
         pace_high: 0.0,
         take: 1.0,

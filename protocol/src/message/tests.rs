@@ -1,11 +1,13 @@
 //! Golden frames: what stands in `golden/` is what other languages' clients were written to.
 
 use super::*;
+use crate::Code;
 use proptest::{
     collection::vec,
     prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest},
     sample::{Index, select},
 };
+use serde_json::Value;
 
 const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
@@ -94,6 +96,28 @@ fn a_missing_extra_or_wrong_field_is_refused_by_name() {
             "{fields}: {}",
             refusal.message
         );
+    }
+}
+
+#[test]
+fn a_whole_number_may_be_written_as_json_schema_lets_it() {
+    for (text, quantity) in [("15.0", 15), ("1e1", 10), ("1.2E1", 12), ("100", 100)] {
+        let request = parse(&format!(r#""type":"reserve","sale":"{ID}","quantity":{text}"#)).expect(text);
+        let Command::Reserve { quantity: read, .. } = request.command else {
+            panic!("{request:?}");
+        };
+        assert_eq!(read.get(), quantity, "{text}");
+    }
+    for (text, t) in [
+        ("-0.0", Some(0)),
+        ("1000000000001.0", Some(1_000_000_000_001)),
+        ("1e300", None),
+        ("1.0000001", None),
+    ] {
+        let t_read = parse(&format!(r#""type":"ping","t":{text}"#))
+            .ok()
+            .map(|request| request.command);
+        assert_eq!(t_read, t.map(|t| Command::Ping { t }), "{text}");
     }
 }
 

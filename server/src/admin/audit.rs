@@ -4,10 +4,10 @@ use super::Operator;
 use crate::{
     app::App,
     rest::{Problem, SalePath, field},
-    store::audit::{Row, hex},
 };
 use axum::extract::{Query, State, rejection::QueryRejection};
 use chrono::SecondsFormat;
+use flashsale_engine::store::audit::{Row, hex};
 use flashsale_protocol::SaleId;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -106,7 +106,7 @@ pub async fn list(
         ));
     }
     operator.sale(&app, id).await?;
-    let rows = app.store.audit_rows(id, page.after, page.limit).await?;
+    let rows = app.shop.store.audit_rows(id, page.after, page.limit).await?;
     Ok(axum::Json(AuditLog {
         sale_id: id,
         rows: rows.into_iter().map(AuditRow::from).collect(),

@@ -3,9 +3,7 @@
 use super::Operator;
 use crate::{
     app::App,
-    error::Result,
     rest::{Problem, SalePath},
-    store::{EntryRow, PAGE},
 };
 use axum::{
     body::{Body, Bytes},
@@ -14,6 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
+use flashsale_engine::{
+    error::Result,
+    store::{EntryRow, PAGE},
+};
 use flashsale_protocol::{Allocation, SaleId};
 use futures_util::stream;
 use std::sync::Arc;
@@ -42,7 +44,7 @@ pub async fn export(
 ) -> Result<Response, Problem> {
     let sale = operator.sale(&app, id).await?;
     // Whoever saw them could enter under many names, and keep the best ones.
-    let is_secret = sale.hides_places_at(app.stock.clock().await?);
+    let is_secret = sale.hides_places_at(app.shop.stock.clock().await?);
     // The first page before the headers, so that a failure is still told as one.
     let allocation = sale.allocation;
     let first = page(&app, id, allocation, String::new()).await?;
@@ -77,8 +79,8 @@ pub async fn export(
 
 async fn page(app: &App, sale: SaleId, allocation: Allocation, after: String) -> Result<Vec<EntryRow>> {
     match allocation {
-        Allocation::Queue => app.store.entries_page(sale, &after).await,
-        Allocation::Draw => app.store.draw_entries_page(sale, &after).await,
+        Allocation::Queue => app.shop.store.entries_page(sale, &after).await,
+        Allocation::Draw => app.shop.store.draw_entries_page(sale, &after).await,
     }
 }
 

@@ -1,10 +1,11 @@
 //! How fair a sale is, for the operator: what the line did in its order, and the draw with its weights.
 
-use crate::{
-    app::App,
+use crate::app::App;
+use flashsale_engine::{
     error::Result,
     fairness::{self, WeightClass},
     sale::Sale,
+    stock::LineCounts,
     store::Outcomes,
 };
 use flashsale_protocol::{Allocation, Phase, Tick};
@@ -25,6 +26,7 @@ pub struct Fairness {
     /// Entries called a second, now.
     queue_move_rate: Option<f64>,
     entries_served: u64,
+    /// Those in line, and those absent at their turn: they have had none yet, and may have one.
     entries_waiting: u64,
     entries_left: u64,
     /// Had all that one person may have.
@@ -46,13 +48,6 @@ pub struct Fairness {
     win_chance_gini: Option<f64>,
 }
 
-impl Fairness {
-    /// Entries that have had no turn yet, and may have one.
-    pub fn waiting(&self) -> u64 {
-        self.entries_waiting
-    }
-}
-
 /// All entries of one weight in the draw.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Weight {
@@ -71,18 +66,21 @@ pub struct ChiSquare {
     p: f64,
 }
 
-pub async fn of_sale(app: &App, sale: &Sale, tick: &Tick) -> Result<Fairness> {
-    let (line, outcomes, top_devices_share, classes) = tokio::try_join!(
-        app.stock.line_counts(sale.id),
-        outcomes(app, sale, tick),
-        app.store.top_devices_share(sale.id, TOP_DEVICES),
-        app.store.draw_classes(sale.id),
+/// `line` is what the line comes to, and `tick` what everybody is told: as the rest of the answer has it.
+pub async fn of_sale(app: &App, sale: &Sale, line: &LineCounts, tick: &Tick) -> Result<Fairness> {
+    let (outcomes, top_devices_share, classes) = tokio::try_join!(
+        outcomes(app, sale, line, tick),
+        app.shop.store.top_devices_share(sale.id, TOP_DEVICES),
+        app.shop.store.draw_classes(sale.id),
     )?;
     let has_line = sale.allocation == Allocation::Queue;
     Ok(Fairness {
         order_inversions: has_line.then_some(line.inversions),
         no_show_rate: line.no_show_rate(),
-        queue_move_rate: has_line.then_some(tick.pace + tick.priority_pace),
+        queue_move_rate: tick
+            .pace
+            .filter(|_| has_line)
+            .map(|pace| pace + tick.priority_pace),
         entries_served: outcomes.served,
         entries_waiting: outcomes.waiting,
         entries_left: outcomes.left,
@@ -103,22 +101,40 @@ pub async fn of_sale(app: &App, sale: &Sale, tick: &Tick) -> Result<Fairness> {
     })
 }
 
-/// Of a sale whose units are drawn, from what is published: nobody waits in a line.
-async fn outcomes(app: &App, sale: &Sale, tick: &Tick) -> Result<Outcomes> {
+/// What became of entries is in Postgres, about a second late; who waits is what the line says now.
+async fn outcomes(app: &App, sale: &Sale, line: &LineCounts, tick: &Tick) -> Result<Outcomes> {
     if sale.allocation == Allocation::Queue {
-        return app.store.outcomes(sale.id).await;
+        let outcomes = app.shop.store.outcomes(sale.id).await?;
+        let waiting = waiting(sale, line, tick) + line.parked;
+        return Ok(Outcomes { waiting, ..outcomes });
     }
-    let draw = app.store.recent_draw(sale.id).await?;
+    // Nobody waits in a line: from what is published.
+    let draw = app.shop.store.recent_draw(sale.id).await?;
     let (called, count) = draw.map_or((None, None), |row| (row.public.called, row.public.count));
     let served = called.unwrap_or(0);
-    let others = count.unwrap_or(tick.waiting).saturating_sub(served);
-    let is_over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
     Ok(Outcomes {
         served,
-        waiting: if is_over { 0 } else { others },
-        not_served: if is_over { others } else { 0 },
+        waiting: waiting(sale, line, tick),
+        not_served: if is_over(sale) {
+            count.unwrap_or(0).saturating_sub(served)
+        } else {
+            0
+        },
         ..Outcomes::default()
     })
+}
+
+/// How many wait for their turn: in the line, or, where units are drawn, among the entries that the tick counts.
+pub fn waiting(sale: &Sale, line: &LineCounts, tick: &Tick) -> u64 {
+    match (sale.allocation, sale.status) {
+        _ if is_over(sale) => 0,
+        (Allocation::Draw, _) | (_, Phase::Drawing) => tick.waiting,
+        _ => line.waiting,
+    }
+}
+
+fn is_over(sale: &Sale) -> bool {
+    matches!(sale.status, Phase::Ended | Phase::Cancelled)
 }
 
 fn weights(classes: &[WeightClass]) -> Vec<Weight> {

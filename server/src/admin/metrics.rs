@@ -3,14 +3,15 @@
 use super::{
     Operator,
     fairness::{self, Fairness},
+    recovery::DisasterView,
 };
 use crate::{
     app::App,
-    command,
     rest::{Problem, SalePath},
 };
 use axum::extract::State;
-use flashsale_protocol::{Allocation, Phase, SaleId};
+use flashsale_engine::command;
+use flashsale_protocol::{Phase, SaleId};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -49,14 +50,18 @@ pub struct Metrics {
     parked: u64,
     /// Away from the line, parked or not.
     absent: u64,
-    /// Entries called a second.
-    pace: f64,
-    priority_pace: f64,
+    /// Entries called a second; null while it has not been measured.
+    pace: Option<f64>,
+    priority_pace: Option<f64>,
     /// Entries per 100 ms, as set.
     inflow: u32,
+    /// Of what operators have set, the inflow among it: for `If-Match`.
+    version: i64,
     /// Units in orders by Postgres; differs from `sold + ordering` only while a checkout runs.
     allocated: u64,
     fairness: Fairness,
+    /// The last time that Postgres was found to have lost something of this sale. Selling is stopped while it has no `opened_at`.
+    disaster: Option<DisasterView>,
 }
 
 /// A sale's numbers now.
@@ -75,21 +80,16 @@ pub async fn show(
     SalePath(id): SalePath,
 ) -> Result<axum::Json<Metrics>, Problem> {
     let sale = operator.sale(&app, id).await?;
-    let now = app.stock.clock().await?;
-    let (counters, queue_length, orders, tick, active_users, line) = tokio::try_join!(
-        app.stock.sale_counters(&sale),
-        app.stock.queue_length(id),
-        app.store.order_counts(id),
-        command::tick_now(&app, &sale),
-        app.stock.active_users(id, now / 60_000),
-        app.stock.line_counts(id),
+    let now = app.shop.stock.clock().await?;
+    let (counters, orders, tick, active_users, line, disaster) = tokio::try_join!(
+        app.shop.stock.sale_counters(&sale),
+        app.shop.store.order_counts(id),
+        command::tick_now(&app.shop, &sale),
+        app.shop.stock.active_users(id, now / 60_000),
+        app.shop.stock.line_counts(id),
+        app.shop.store.last_disaster(id),
     )?;
-    let fairness = fairness::of_sale(&app, &sale, &tick).await?;
-    // In a draw those who wait are its entries.
-    let queue_length = match (sale.allocation, sale.status) {
-        (Allocation::Draw, _) | (_, Phase::Drawing) => fairness.waiting(),
-        _ => queue_length,
-    };
+    let fairness = fairness::of_sale(&app, &sale, &line, &tick).await?;
     let conversion_rate = if counters.reservations == 0 {
         0.0
     } else {
@@ -97,13 +97,13 @@ pub async fn show(
     };
     Ok(axum::Json(Metrics {
         sale_id: id,
-        status: sale.phase_at(now),
-        stock_remaining: counters.available,
+        status: sale.phase_by(now, Some(tick.phase)),
+        stock_remaining: counters.free(),
         orders_count: orders.pending + orders.confirmed,
-        queue_length,
+        queue_length: fairness::waiting(&sale, &line, &tick),
         conversion_rate,
         supply: counters.supply,
-        available: counters.available,
+        available: counters.free(),
         claimed: counters.claimed,
         held: counters.held,
         ordering: counters.ordering,
@@ -122,9 +122,11 @@ pub async fn show(
         parked: line.parked,
         absent: line.absent,
         pace: tick.pace,
-        priority_pace: tick.priority_pace,
+        priority_pace: tick.pace.and(Some(tick.priority_pace)),
         inflow: sale.inflow,
+        version: sale.settings_version,
         allocated: sale.lanes.iter().map(|lane| u64::from(lane.allocated)).sum(),
         fairness,
+        disaster: disaster.map(DisasterView::from),
     }))
 }

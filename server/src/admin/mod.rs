@@ -1,19 +1,20 @@
 //! What merchants and admins can do: a door of its own, over the same store and stock.
 
 pub mod audit;
+pub mod command;
 pub mod entries;
 mod fairness;
 pub mod metrics;
 pub mod orders;
+pub mod recovery;
 pub mod sales;
 
 use crate::{
     app::App,
-    auth::Caller,
     rest::{Bearer, Problem},
-    sale::Sale,
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
+use flashsale_engine::{caller::Caller, sale::Sale};
 use flashsale_protocol::{Code, Role, SaleId};
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ impl Operator {
 
     /// The sale as it is in Postgres now, if this operator may steer it.
     pub async fn sale(&self, app: &App, id: SaleId) -> Result<Sale, Problem> {
-        let sale = app.store.sale(id).await?.ok_or(Code::SaleUnknown)?;
+        let sale = app.shop.store.sale(id).await?.ok_or(Code::SaleUnknown)?;
         match self.sees() {
             Some(merchant) if sale.merchant != merchant => Err(Code::Forbidden.into()),
             _ => Ok(sale),

@@ -1,28 +1,30 @@
 //! What operators do about an order's money: look, and give it back.
 
-use super::Operator;
+use super::{
+    Operator,
+    command::{self, Done, IfMatch, Instruction, Versioned},
+};
 use crate::{
     app::App,
-    command,
-    payment::state::{Outcome, Todo},
     rest::{
-        IdempotencyKey, Json, Problem, field,
+        IdempotencyKey, Path, Problem, field,
         orders::{OrderView, order_id},
         rfc3339,
     },
-    sale::ms,
-    store::OrderRow,
-    store::payments::{AskRefund, PaymentRow, RefundAsked, RefundRow},
-    worker::reconcile,
 };
-use axum::{
-    extract::{Path, State},
-    http::HeaderMap,
-};
+use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
+use flashsale_engine::{
+    payment::state::{Outcome, Todo},
+    sale::ms,
+    settle::checkout::return_units,
+    store::OrderRow,
+    store::payments::{AskRefund, DisputeRow, EventRow, PaymentRow, RefundAsked, RefundRow},
+};
 use flashsale_protocol::{Code, OrderId, ServerMessage};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
 const MAX_REASON_CHARS: usize = 500;
@@ -32,6 +34,7 @@ const MAX_REASON_CHARS: usize = 500;
 pub struct RefundBody {
     /// Minor units. Without it: all that is left, and the order ends.
     #[serde(default)]
+    #[schema(minimum = 1)]
     amount: Option<i64>,
     #[serde(default)]
     reason: String,
@@ -41,7 +44,7 @@ pub struct RefundBody {
 pub struct RefundView {
     refund_id: String,
     amount: i64,
-    /// wanted: on its way; done: the provider has it; dropped: the money never came; refused: the provider refuses it, and an
+    /// wanted: on its way; done: the provider has it; dropped: the money never came, or went back otherwise; refused: the provider refuses it, and an
     /// operator has to see to it.
     status: String,
     actor: String,
@@ -115,8 +118,41 @@ impl PaymentView {
 pub struct OrderPayments {
     order: OrderView,
     payments: Vec<PaymentView>,
+    /// Where the shopper's bank asks for the money back. Order and units stay as they are.
+    disputes: Vec<DisputeView>,
     /// What the provider has sent about them.
     events: Vec<EventView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DisputeView {
+    payment_id: String,
+    dispute_id: String,
+    amount: i64,
+    currency: String,
+    /// In the provider's words.
+    reason: String,
+    /// open; won: the money stays the shop's; lost: it is the shopper's.
+    status: String,
+    #[schema(format = DateTime)]
+    opened_at: String,
+    #[schema(format = DateTime)]
+    closed_at: Option<String>,
+}
+
+impl From<DisputeRow> for DisputeView {
+    fn from(row: DisputeRow) -> Self {
+        Self {
+            payment_id: row.payment_id,
+            dispute_id: row.dispute_id,
+            amount: row.amount,
+            currency: row.currency,
+            reason: row.reason,
+            status: row.status,
+            opened_at: time(row.opened_at),
+            closed_at: row.closed_at.map(time),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -125,6 +161,16 @@ pub struct EventView {
     r#type: String,
     /// The code under which it was refused; null: it was taken.
     refusal: Option<String>,
+}
+
+impl From<EventRow> for EventView {
+    fn from(row: EventRow) -> Self {
+        Self {
+            event_id: row.event_id,
+            r#type: row.kind,
+            refusal: row.refusal,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -150,44 +196,41 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<axum::Json<OrderPayments>, Problem> {
     let order = find(&app, &operator, &id).await?;
-    let payments = app.store.payments_of(order.order).await?;
-    let events = app.store.payment_events_of(order.order).await?;
+    let money = app.shop.store.order_money(order.order).await?;
+    let money = money.ok_or(Code::OrderUnknown)?;
     Ok(axum::Json(OrderPayments {
-        order: order.view().into(),
-        payments: payments
+        order: money.order.view().into(),
+        payments: money
+            .payments
             .into_iter()
             .map(|(row, refunds)| PaymentView::new(row, refunds))
             .collect(),
-        events: events
-            .into_iter()
-            .map(|(event_id, r#type, refusal)| EventView {
-                event_id,
-                r#type,
-                refusal,
-            })
-            .collect(),
+        disputes: money.disputes.into_iter().map(DisputeView::from).collect(),
+        events: money.events.into_iter().map(EventView::from).collect(),
     }))
 }
 
 /// Give money back.
 ///
 /// A part of it, or all that is left; then the order ends and its units are for sale again.
+///
+/// Refusals: `order_unknown`, `not_paid`, `already_refunded`, `refund_too_much`.
 #[utoipa::path(
     post,
     path = "/admin/orders/{order_id}/refund",
     operation_id = "refundOrder",
     tag = "admin",
-    params(("order_id" = OrderId, Path), IdempotencyKey),
-    responses((status = 200, description = "The order, and the refund on its way.", body = RefundAnswer)),
+    params(("order_id" = OrderId, Path), IdempotencyKey, IfMatch),
+    request_body = RefundBody,
+    responses((status = 200, description = "The order, and the refund on its way.", body = Versioned<RefundAnswer>)),
     security(("token" = [])),
 )]
 pub async fn refund(
     State(app): State<Arc<App>>,
-    operator: Operator,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    Json(body): Json<RefundBody>,
-) -> Result<axum::Json<RefundAnswer>, Problem> {
+    instruction: Instruction,
+) -> Result<Done, Problem> {
+    let body: RefundBody = instruction.json()?;
     if body.amount.is_some_and(|amount| amount < 1) {
         return Err(field(
             "amount",
@@ -200,65 +243,84 @@ pub async fn refund(
             &format!("must have at most {MAX_REASON_CHARS} characters"),
         ));
     }
-    let order = find(&app, &operator, &id).await?;
+    let order = find(&app, &instruction.operator, &id).await?;
     let amount = body.amount.map(|amount| amount.to_string()).unwrap_or_default();
     let ask = AskRefund {
         order: order.order,
-        actor: operator.0.shopper.to_string(),
-        command: crate::rest::command_id(&headers)?,
-        digest: command::digest("refund", &[&order.order.to_string(), &amount, &body.reason]),
+        command: instruction.command(),
+        digest: flashsale_engine::command::digest(
+            "refund",
+            &[&order.order.to_string(), &amount, &body.reason],
+        ),
         amount: body.amount,
         reason: body.reason,
     };
-    match app.store.ask_refund(ask).await? {
-        Err(code) => Err(code.into()),
-        Ok(RefundAsked { order, refund }) => {
-            // If this fails, the reconciler returns the units.
-            if order.status == flashsale_protocol::OrderStatus::Cancelled
-                && let Some(sale) = app.find_sale(order.sale).await?
-                && let Err(error) = reconcile::return_units(&app, &sale, std::slice::from_ref(&order)).await
-            {
-                tracing::warn!(order = %order.order, %error, "an order is refunded, its units are left to the reconciler");
-            }
-            let news = ServerMessage::Order(order.view());
-            app.live.tell(order.sale, order.shopper.clone(), news);
-            Ok(axum::Json(RefundAnswer {
+    let (tell, told) = oneshot::channel();
+    let done = command::run(&app, &instruction, order.sale, StatusCode::OK, move |change| {
+        Box::pin(async move {
+            let RefundAsked {
+                order,
+                refund,
+                cancelled,
+            } = change.ask_refund(ask).await??;
+            let _ = tell.send(cancelled);
+            let answer = RefundAnswer {
                 order: order.view().into(),
                 refund: refund.map(RefundView::from),
-            }))
+            };
+            Versioned::in_change(answer, change)
+        })
+    })
+    .await?;
+    if !done.is_refused()
+        && let Some(order) = app.shop.store.order(order.order).await?
+    {
+        // If this fails, or an earlier request with this key did not come so far, the reconciler returns the units.
+        if let Ok(Some(cancelled)) = told.await
+            && let Err(error) = return_units(&app.shop, &[cancelled]).await
+        {
+            tracing::warn!(order = %order.order, %error, "an order is refunded, its units are left to the reconciler");
         }
+        let news = ServerMessage::Order(order.view());
+        app.shop.live.tell(order.sale, order.shopper.clone(), news);
     }
+    Ok(done)
 }
 
 /// Try a refused refund again.
 ///
 /// One that is under way, or done, stays as it is.
+///
+/// Refusals: `order_unknown`, `payment_unknown`.
 #[utoipa::path(
     post,
     path = "/admin/orders/{order_id}/refunds/{refund_id}/retry",
     operation_id = "retryRefund",
     tag = "admin",
-    params(("order_id" = OrderId, Path), ("refund_id" = String, Path)),
-    responses((status = 200, description = "The refund, on its way again.", body = RefundView)),
+    params(("order_id" = OrderId, Path), ("refund_id" = String, Path), IdempotencyKey, IfMatch),
+    responses((status = 200, description = "The refund, on its way again.", body = Versioned<RefundView>)),
     security(("token" = [])),
 )]
 pub async fn retry_refund(
     State(app): State<Arc<App>>,
-    operator: Operator,
     Path((id, refund)): Path<(String, String)>,
-) -> Result<axum::Json<RefundView>, Problem> {
-    let order = find(&app, &operator, &id).await?;
-    let actor = operator.0.shopper.as_str();
-    let row = app
-        .store
-        .retry_refund(order.sale, order.order, &refund, actor)
-        .await?;
-    Ok(axum::Json(row.ok_or(Code::PaymentUnknown)?.into()))
+    instruction: Instruction,
+) -> Result<Done, Problem> {
+    let OrderRow { order, sale, .. } = find(&app, &instruction.operator, &id).await?;
+    command::run(&app, &instruction, sale, StatusCode::OK, move |change| {
+        Box::pin(async move {
+            let row = change.retry_refund(order, &refund).await?;
+            let row = row.ok_or(Code::PaymentUnknown)?;
+            Versioned::in_change(RefundView::from(row), change)
+        })
+    })
+    .await
 }
 
 /// The order, if this operator may see its sale.
 async fn find(app: &App, operator: &Operator, id: &str) -> Result<OrderRow, Problem> {
     let order = app
+        .shop
         .store
         .order(order_id(id)?)
         .await?

@@ -1,12 +1,13 @@
 //! From an HTTP request to a WebSocket: checks the handshake, takes the connection over from HTTP, and gives it to a shard.
 
 use super::ClientAddress;
-use crate::{app::App, rest::Problem, telemetry::name};
+use crate::{app::App, rest::Problem};
 use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
+use flashsale_engine::telemetry::name;
 use flashsale_protocol::{Code, Reject, SUBPROTOCOL};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -33,16 +34,16 @@ pub async fn upgrade(
     if app.draining.is_cancelled() {
         return Err(refused(Code::Unavailable));
     }
-    app.hub.allow_handshake().map_err(Problem)?;
+    app.throttle.allow_handshake().map_err(Problem)?;
     let place = app
-        .hub
+        .throttle
         .enter(address)
         .ok_or_else(|| refused(Code::TooManyFromAddress))?;
 
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgraded.await.map(socket_of) {
-            Ok(Ok((stream, read))) => app.hub.shards.adopt(stream, read, place),
+            Ok(Ok((stream, read))) => app.shards.adopt(stream, read, place),
             Ok(Err(error)) => tracing::warn!(%error, "cannot take a connection over from HTTP"),
             Err(error) => tracing::debug!(%error, "a client left during the handshake"),
         }

@@ -1,15 +1,16 @@
 //! The doors: every route in one list.
 
 mod address;
-pub mod elsewhere;
 mod handshake;
 pub mod hub;
 mod listen;
 mod openapi;
 mod operations;
 pub mod presence;
-pub mod restore;
-mod shard;
+mod refusals;
+pub mod shard;
+pub mod subscriptions;
+pub mod throttle;
 
 use crate::{admin, app::App, rest};
 pub use address::ClientAddress;
@@ -41,7 +42,10 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 /// How long a REST request may take in all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,13 +78,16 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::sales::change_supply))
         .routes(routes!(admin::sales::set_beacon))
         .routes(routes!(admin::sales::change_inflow))
+        .routes(routes!(admin::recovery::recover))
         .routes(routes!(admin::entries::export))
         .routes(routes!(admin::metrics::show))
         .routes(routes!(admin::audit::list))
         .routes(routes!(admin::orders::show))
         .routes(routes!(admin::orders::refund))
         .routes(routes!(admin::orders::retry_refund))
-        .routes(routes!(rest::payments::webhook))
+        .routes(
+            routes!(rest::payments::webhook).layer(DefaultBodyLimit::max(rest::payments::MAX_EVENT_BYTES)),
+        )
         .routes(routes!(rest::session::dev))
         .routes(routes!(rest::session::dev_sign_in))
 }
@@ -176,10 +183,12 @@ fn common() -> impl tower::Layer<
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
+            header::IF_MATCH,
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("x-device-id"),
             HeaderName::from_static("queue-token"),
         ])
+        .expose_headers([header::ETAG])
         .max_age(Duration::from_secs(600));
     ServiceBuilder::new()
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
@@ -250,10 +259,10 @@ pub async fn serve_storefront(app: Arc<App>, platform: SocketAddr, listener: Tcp
 /// Tells every socket to move, and waits until they have, or the window is over.
 pub async fn drain(app: &App) {
     // As long as it takes if the others take over as many in a second as this process would.
-    let sockets = app.hub.socket_count() as u64;
+    let sockets = app.throttle.socket_count() as u64;
     let needed_ms = sockets * 1000 / u64::from(app.limits.handshakes_per_s.max(1));
     let window_ms = app.limits.drain_window_ms.max(needed_ms);
-    app.hub.shards.drain(window_ms);
+    app.shards.drain(window_ms);
     let most = Duration::from_millis(window_ms) + DRAIN_GRACE;
-    let _ = tokio::time::timeout(most, app.hub.no_sockets()).await;
+    let _ = tokio::time::timeout(most, app.throttle.no_sockets()).await;
 }

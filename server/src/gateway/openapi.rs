@@ -1,6 +1,7 @@
 //! The OpenAPI document, from the same routes as the router: what the handlers say of themselves, and what holds for
 //! all of them.
 
+use super::refusals;
 use crate::{app::App, rest::ProblemBody};
 use axum::{Router, http::header, routing::get};
 use flashsale_protocol::{Code, DeviceId};
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
-        Required, ResponseBuilder,
+        ComponentsBuilder, ContentBuilder, Header, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
+        RefOr, Required, Response, ResponseBuilder,
         path::{Operation, ParameterBuilder, ParameterIn},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
@@ -45,17 +46,6 @@ fn describe(routers: [&OpenApiRouter<Arc<App>>; 3]) -> OpenApi {
             ComponentsBuilder::new()
                 .schema(ProblemBody::name(), ProblemBody::schema())
                 .schema(Code::name(), Code::schema())
-                .response(
-                    "Problem",
-                    ResponseBuilder::new()
-                        .description("A refusal, or our failure.")
-                        .content(
-                            "application/problem+json",
-                            ContentBuilder::new()
-                                .schema(Some(Ref::from_schema_name(ProblemBody::name())))
-                                .build(),
-                        ),
-                )
                 .security_scheme(
                     "token",
                     SecurityScheme::Http(
@@ -84,14 +74,53 @@ fn describe(routers: [&OpenApiRouter<Arc<App>>; 3]) -> OpenApi {
 
 const INTRODUCTION: &str = "The second door to a sale: the same commands as on the WebSocket (docs/asyncapi.yaml), for \
     those who ask once. Amounts are in minor units of their currency. Refusals are problem+json; the same `code` words \
-    come over the socket. Repeat what got no answer, or one with `retry`, under the same Idempotency-Key.";
+    come over the socket; each operation's responses say which, in words and in `x-codes`. Repeat what got no answer, or \
+    one with `retry`, under the same Idempotency-Key.";
+
+fn problem(description: &str) -> Response {
+    ResponseBuilder::new()
+        .description(description)
+        .content(
+            "application/problem+json",
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name(ProblemBody::name())))
+                .build(),
+        )
+        .build()
+}
+
+/// The version of a sale's settings beside every answer that has it.
+fn tell_versions(operation: &mut Operation) {
+    let mut tag = Header::default();
+    tag.description =
+        Some("The version of what operators have set of the sale, in quotes: for `If-Match`.".into());
+    let conditional = operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match"));
+    if conditional {
+        let text =
+            "`version_changed`: operators have changed the sale's settings since. Nothing was changed.";
+        let refused = operation.responses.responses.entry("412".into());
+        refused.or_insert_with(|| RefOr::T(problem(text)));
+    }
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        let versioned = response.content.values().any(|content| {
+            let RefOr::T(content) = content else { return false };
+            matches!(&content.schema, Some(RefOr::Ref(to)) if to.ref_location.contains("Versioned"))
+        });
+        if versioned || status == "412" {
+            response.headers.insert("ETag".into(), RefOr::T(tag.clone()));
+        }
+    }
+}
 
 /// What every operation may answer, and what every one with a token reads.
 fn complete(operation: &mut Operation) {
-    operation.responses.responses.insert(
-        "default".into(),
-        RefOr::Ref(Ref::new("#/components/responses/Problem")),
-    );
+    refusals::describe(operation, &ProblemBody::name());
+    tell_versions(operation);
     if operation.security.is_some() {
         let device = ParameterBuilder::new()
             .name("X-Device-Id")

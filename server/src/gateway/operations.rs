@@ -18,7 +18,8 @@ pub async fn alive() -> &'static str {
 
 /// Whether the process should be sent requests.
 ///
-/// Both stores answer, and the server is not stopping.
+/// Both stores answer, and the server is not stopping. While Postgres takes no changes the server should: what only reads
+/// goes on, and the text says so.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -32,10 +33,12 @@ pub async fn alive() -> &'static str {
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     if app.draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if app.stock.ping().await.is_err() {
+    } else if app.shop.stock.ping().await.is_err() {
         (StatusCode::SERVICE_UNAVAILABLE, "redis does not answer\n")
-    } else if app.store.ping().await.is_err() {
+    } else if app.shop.store.ping().await.is_err() {
         (StatusCode::SERVICE_UNAVAILABLE, "postgres does not answer\n")
+    } else if app.shop.store.is_read_only() {
+        (StatusCode::OK, "ready; postgres is read-only, purchases wait\n")
     } else {
         (StatusCode::OK, "ready\n")
     }

@@ -1,23 +1,36 @@
-//! Tells Redis once a second that this gateway is alive. Whoever dies without signing off is missed, and workers ask who of its
-//! shoppers are still here (`worker/roll.rs`).
+//! Tells Redis once a second that this process is alive, and which formats it knows. A gateway that dies without signing off is
+//! missed, and workers ask who of its shoppers are still here (`worker/roll.rs`).
 
-use crate::app::App;
+use flashsale_engine::shop::Shop;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 const BEAT: Duration = Duration::from_secs(1);
 
-pub async fn run(app: Arc<App>, stopping: CancellationToken) {
+/// `gateway`: shoppers are here.
+pub async fn run(shop: Arc<Shop>, gateway: bool, stopping: CancellationToken) {
+    let (stock, id) = (&shop.stock, shop.here.id);
     let mut beat = tokio::time::interval(BEAT);
     loop {
         tokio::select! {
             () = stopping.cancelled() => break,
             _ = beat.tick() => {}
         }
-        if let Err(error) = app.stock.beat(app.hub.id).await {
-            tracing::debug!(%error, "cannot say that this gateway is alive");
+        // First: a gateway that beats and has not reported is one of an older release.
+        let told = async {
+            stock.report(id).await?;
+            if gateway {
+                stock.beat(id).await?;
+            }
+            Ok::<_, flashsale_engine::error::Error>(())
+        };
+        if let Err(error) = told.await {
+            tracing::debug!(%error, "cannot say that this process is alive");
         }
     }
-    // Its sockets were closed one by one: nobody is missed.
-    let _ = app.stock.sign_off(app.hub.id).await;
+    if gateway {
+        // Its sockets were closed one by one: nobody is missed.
+        let _ = stock.sign_off(id).await;
+    }
+    let _ = stock.end_report(id).await;
 }

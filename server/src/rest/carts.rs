@@ -1,12 +1,14 @@
 //! Carts: a shopper's holds.
 
 use super::{Bearer, IdempotencyKey, Json, Path, Problem, rfc3339};
-use crate::{app::App, command};
+use crate::app::App;
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
+use flashsale_engine::{command, error::Error, sale::LaneRef, stock::At};
 use flashsale_protocol::{Code, Command, Done, Hold, HoldState, Quantity, SaleId, ShopperId};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -33,11 +35,21 @@ pub struct AddedView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CartView {
     items: Vec<CartItem>,
-    /// Minor units of `currency`.
-    total: i64,
+    /// What the items cost, by currency.
+    totals: Vec<CurrencyTotal>,
+    /// Minor units of `currency`; null where the items are in several currencies.
+    total: Option<i64>,
+    /// Null for an empty cart, and where the items are in several currencies.
     currency: Option<String>,
     /// Until the first of the items expires; null for an empty cart.
     expires_in_seconds: Option<u64>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CurrencyTotal {
+    currency: String,
+    /// Minor units.
+    amount: i64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -132,28 +144,35 @@ pub async fn show(
     bearer: Bearer,
 ) -> Result<axum::Json<CartView>, Problem> {
     let caller = bearer.acting_for(&user)?;
-    let now = app.stock.clock().await?;
+    // One call asks all lanes who has something of the shopper's, and then only those are asked what.
+    let sales = app.shop.sales_on().await?;
+    let lanes: Vec<LaneRef> = sales.iter().map(|sale| sale.lane_of(&caller.shopper)).collect();
+    let have = app.shop.stock.have_carts(&caller.shopper, &lanes).await?;
+    let found = sales.iter().zip(lanes).zip(have).filter(|(_, has)| *has);
+    let asked = found.map(|((sale, at), _)| {
+        let person = app.shop.stock.person(at, caller.shopper.clone());
+        async move { Ok::<_, Error>((sale, person.await?)) }
+    });
     let mut items = Vec::new();
-    let mut first = None;
-    let mut total: i64 = 0;
-    for sale in app.store.sales_to_lead().await? {
-        let person = app
-            .stock
-            .person(sale.lane_of(&caller.shopper), caller.shopper.clone())
-            .await?
-            .value;
-        let Some(record) = person.record else { continue };
+    let mut first: Option<u64> = None;
+    let mut totals: Vec<CurrencyTotal> = Vec::new();
+    for (sale, At { now, value: person }) in try_join_all(asked).await? {
+        let Some(record) = person.record.filter(|record| record.until > now) else {
+            continue;
+        };
         let Some(state @ (HoldState::Held | HoldState::Ordering)) = command::hold_state(record.state) else {
             continue;
         };
-        if record.until <= now {
-            continue;
+        let left_ms = record.until - now;
+        first = Some(first.map_or(left_ms, |first| first.min(left_ms)));
+        let price = sale.line_total(record.quantity).ok_or(Code::Internal)?;
+        match totals.iter_mut().find(|total| total.currency == sale.currency) {
+            Some(total) => total.amount = total.amount.checked_add(price).ok_or(Code::Internal)?,
+            None => totals.push(CurrencyTotal {
+                currency: sale.currency.clone(),
+                amount: price,
+            }),
         }
-        first = Some(first.map_or(record.until, |first: u64| first.min(record.until)));
-        total = sale
-            .line_total(record.quantity)
-            .and_then(|line| total.checked_add(line))
-            .ok_or(Code::Internal)?;
         items.push(CartItem {
             sale_id: sale.id,
             quantity: record.quantity,
@@ -163,10 +182,16 @@ pub async fn show(
             status: state,
         });
     }
+    let (total, currency) = match totals.as_slice() {
+        [] => (Some(0), None),
+        [one] => (Some(one.amount), Some(one.currency.clone())),
+        _ => (None, None),
+    };
     Ok(axum::Json(CartView {
-        total,
-        currency: items.first().map(|item| item.currency.clone()),
-        expires_in_seconds: first.map(|at| at.saturating_sub(now).div_ceil(1000)),
         items,
+        totals,
+        total,
+        currency,
+        expires_in_seconds: first.map(|left_ms| left_ms.div_ceil(1000)),
     }))
 }

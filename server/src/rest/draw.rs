@@ -1,13 +1,14 @@
 //! What is published of a draw (docs/draw.md).
 
 use super::{Bearer, Problem, SalePath};
-use crate::{app::App, error::Error, sale::Sale, store::draws::ProofOf};
+use crate::app::App;
 use axum::{
     body::{Body, Bytes},
     extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
+use flashsale_engine::{error::Error, sale::Sale, store::draws::ProofOf};
 use flashsale_protocol::{
     Code, Phase, SaleId,
     draw::{Draw, Proof},
@@ -51,8 +52,8 @@ pub async fn show(
     responses((status = 200, description = "The draw's file.", content_type = "text/plain", body = String)),
 )]
 pub async fn file(State(app): State<Arc<App>>, SalePath(sale): SalePath) -> Result<Response, Problem> {
-    let known = app.sale(sale).await?;
-    let draw = app.store.draw(sale).await?.ok_or(Code::NoDraw)?.public;
+    let known = app.shop.sale(sale).await?;
+    let draw = app.shop.store.draw(sale).await?.ok_or(Code::NoDraw)?.public;
     if draw.seed.is_none() {
         return Err(not_drawn(&known).into());
     }
@@ -61,7 +62,7 @@ pub async fn file(State(app): State<Arc<App>>, SalePath(sale): SalePath) -> Resu
     let lines = stream::try_unfold(
         (app, String::new(), permit),
         move |(app, after, permit)| async move {
-            let entries = app.store.draw_lines(sale, &after).await?;
+            let entries = app.shop.store.draw_lines(sale, &after).await?;
             let Some(last) = entries.last() else {
                 return Ok(None);
             };
@@ -95,8 +96,8 @@ pub async fn proof(
     SalePath(sale): SalePath,
     Bearer(caller): Bearer,
 ) -> Result<axum::Json<Proof>, Problem> {
-    let known = app.sale(sale).await?;
-    match app.store.draw_proof(sale, &caller.shopper).await? {
+    let known = app.shop.sale(sale).await?;
+    match app.shop.store.draw_proof(sale, &caller.shopper).await? {
         ProofOf::Entry(proof) => Ok(axum::Json(*proof)),
         ProofOf::NoDraw => Err(Code::NoDraw.into()),
         ProofOf::NotDrawnYet => Err(not_drawn(&known).into()),
@@ -113,7 +114,7 @@ fn not_drawn(sale: &Sale) -> Code {
 }
 
 async fn published(app: &App, sale: SaleId) -> Result<Draw, Problem> {
-    app.sale(sale).await?;
-    let row = app.store.recent_draw(sale).await?;
+    app.shop.sale(sale).await?;
+    let row = app.shop.store.recent_draw(sale).await?;
     Ok(row.ok_or(Code::NoDraw)?.public.clone())
 }

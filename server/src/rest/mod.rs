@@ -9,17 +9,19 @@ pub mod queue;
 pub mod sales;
 pub mod session;
 
-use crate::{app::App, auth::Caller, command};
+use crate::app::App;
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use flashsale_engine::{caller::Caller, command};
 use flashsale_protocol::{
     Code, Command, CommandId, DeviceId, OrderId, Reject, Request as CommandRequest, ShopperId, json,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::{any::Any, str::FromStr, sync::Arc};
 use utoipa::{IntoParams, ToSchema};
 
@@ -39,8 +41,8 @@ impl From<Code> for Problem {
     }
 }
 
-impl From<crate::error::Error> for Problem {
-    fn from(error: crate::error::Error) -> Self {
+impl From<flashsale_engine::error::Error> for Problem {
+    fn from(error: flashsale_engine::error::Error) -> Self {
         Self(error.into())
     }
 }
@@ -82,16 +84,18 @@ pub struct IdempotencyKey {
     idempotency_key: Option<String>,
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+impl From<Reject> for ProblemBody {
+    fn from(reject: Reject) -> Self {
         let Reject {
             code,
             message,
             retry,
             retry_after_ms,
             order,
-        } = self.0;
-        let body = ProblemBody {
+        } = reject;
+        Self {
             r#type: format!("urn:flashsale:problem:{}", code.word()),
             title: code.text(),
             status: code.http_status(),
@@ -100,14 +104,24 @@ impl IntoResponse for Problem {
             retry,
             retry_after_ms,
             order_id: order,
-        };
-        let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+    }
+}
+
+impl ProblemBody {
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = ProblemBody::from(self.0);
+        let retry_after_ms = body.retry_after_ms;
+        let status = StatusCode::from_u16(body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(ms) = retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
         }
@@ -152,7 +166,7 @@ impl FromRequestParts<Arc<App>> for Bearer {
             None => session::device_of(&parts.headers, &app.authority),
         };
         let caller = app.authority.verify(token.trim(), named)?;
-        app.hub.allow(&caller.shopper).map_err(Problem)?;
+        app.throttle.allow(&caller.shopper).map_err(Problem)?;
         Ok(Self(caller))
     }
 }
@@ -207,10 +221,18 @@ impl Body {
         self.0.is_empty()
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let value = json::parse(&self.0)
-            .map_err(|error| Reject::because(Code::BadJson, format!("The body is not JSON: {error}")))?;
+        let value = self.value()?;
         Ok(json::read(value).map_err(|error| Reject::because(Code::InvalidField, error))?)
+    }
+
+    pub fn value(&self) -> Result<Value, Problem> {
+        json::parse_message(&self.0)
+            .map_err(|error| Reject::because(Code::BadJson, format!("The body is not JSON: {error}")).into())
     }
 }
 
@@ -221,6 +243,10 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Path<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        // No text of ours has this character, and Postgres does not take it.
+        if parts.uri.path().contains("%00") {
+            return Err(Code::NotFound.into());
+        }
         let path = axum::extract::Path::from_request_parts(parts, app).await;
         path.map(|axum::extract::Path(segments)| Self(segments))
             .map_err(|_| Code::NotFound.into())
@@ -259,16 +285,21 @@ pub async fn run(
     command: Command,
 ) -> Result<flashsale_protocol::Done, Problem> {
     let id = command_id(headers)?;
-    Ok(command::run(app, caller, CommandRequest { id, command }).await?)
+    Ok(command::run(&app.shop, caller, CommandRequest { id, command }).await?)
 }
 
 /// The command's id of a request: its `Idempotency-Key`, or a new one.
 pub fn command_id(headers: &HeaderMap) -> Result<CommandId, Problem> {
+    Ok(idempotency_key(headers)?.unwrap_or_else(command::command_id_now))
+}
+
+/// The command's id that a request names by its `Idempotency-Key`.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<CommandId>, Problem> {
     const MAX_KEY_CHARS: usize = 255;
     let mut keys = headers.get_all("idempotency-key").iter();
     Ok(match (keys.next().map(|key| key.to_str()), keys.next()) {
-        (None, _) => CommandId::from_parts(crate::clock::now_ms(), rand::random()),
-        (Some(Ok(key)), None) if (1..=MAX_KEY_CHARS).contains(&key.len()) => command::command_id(key),
+        (None, _) => None,
+        (Some(Ok(key)), None) if (1..=MAX_KEY_CHARS).contains(&key.len()) => Some(command::command_id(key)),
         _ => {
             return Err(field(
                 "Idempotency-Key",

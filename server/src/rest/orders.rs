@@ -6,8 +6,9 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
+use flashsale_engine::command;
 use flashsale_protocol::{
-    Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, SaleId, ShopperId,
+    Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, Request, SaleId, ShopperId,
     json::Object,
 };
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,17 @@ pub struct OrderView {
     /// What of `amount` has gone back.
     #[serde(skip_serializing_if = "Option::is_none")]
     refunded: Option<i64>,
+    /// Why the last payment of a pending order was refused; another one may be tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    declined: Option<DeclinedView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeclinedView {
+    /// In the words of the payment provider, for a person.
+    reason: String,
+    #[schema(format = DateTime)]
+    at: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -88,6 +100,10 @@ impl From<Order> for OrderView {
             expires_at: rfc3339(order.expires_at),
             paying: order.paying,
             refunded: (order.refunded > 0).then_some(order.refunded),
+            declined: order.declined.map(|declined| DeclinedView {
+                reason: declined.reason,
+                at: rfc3339(declined.at),
+            }),
         }
     }
 }
@@ -117,9 +133,15 @@ pub async fn create(
             "must be exactly one item; every sale is an order of its own",
         ));
     };
-    if let Some(quantity) = item.quantity {
-        let sale = app.sale(item.sale_id).await?;
+    let id = super::command_id(&headers)?;
+    // A command that has come before has its answer already, whatever the cart holds now.
+    let is_known = app.shop.store.command(&caller.shopper, id).await?.is_some();
+    if let Some(quantity) = item.quantity
+        && !is_known
+    {
+        let sale = app.shop.sale(item.sale_id).await?;
         let person = app
+            .shop
             .stock
             .person(sale.lane_of(&caller.shopper), caller.shopper.clone())
             .await?
@@ -135,10 +157,13 @@ pub async fn create(
         sale: item.sale_id,
         payment: body.payment,
     };
-    Ok((
-        StatusCode::CREATED,
-        order(super::run(&app, &caller, &headers, command).await?)?,
-    ))
+    let done = command::run(&app.shop, &caller, Request { id, command }).await?;
+    if let (Done::Order(made), Some(quantity), true) = (&done, item.quantity, is_known)
+        && made.quantity != quantity.get()
+    {
+        return Err(Code::CommandIdReused.into());
+    }
+    Ok((StatusCode::CREATED, order(done)?))
 }
 
 /// One order.
@@ -156,10 +181,14 @@ pub async fn show(
     Path(id): Path<String>,
     Bearer(caller): Bearer,
 ) -> Result<axum::Json<OrderView>, Problem> {
-    let row = app.store.order(order_id(&id)?).await?;
+    let id = order_id(&id)?;
+    let row = app.shop.store.order(id).await?;
     // Somebody else's order is as unknown as one that is not there.
     let row = row.filter(|row| row.quantity > 0 && (row.shopper == caller.shopper || caller.is_admin()));
-    Ok(axum::Json(row.ok_or(Code::OrderUnknown)?.view().into()))
+    match row {
+        Some(row) => Ok(axum::Json(row.view().into())),
+        None => Err(command::unknown_order(&app.shop, id).await.into()),
+    }
 }
 
 /// Pay a pending order.

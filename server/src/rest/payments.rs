@@ -1,22 +1,30 @@
 //! The door of the payment provider: signed events about payments, as often and in whatever order it sends them.
 
-use super::Problem;
-use crate::{
-    app::App,
-    clock, command,
-    payment::{EventBody, signature},
+use super::{Body, Problem};
+use crate::app::App;
+use axum::{extract::State, http::HeaderMap};
+use flashsale_engine::{
+    clock,
+    payment::{Event, EventBody, Heard, signature},
+    settle::paid,
     store::payments::Report,
+    telemetry::name,
 };
-use axum::{body::Bytes, extract::State, http::HeaderMap};
 use flashsale_protocol::Code;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
+/// Providers send more than we need to know.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Taken {
-    /// False: the event was known before, and had no effect now.
+    /// False: the event had no effect now: it was known before, or is `ignored`.
     taken: bool,
+    /// Only when true: events of this type are none of our business.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ignored: bool,
 }
 
 /// An event of the payment provider.
@@ -34,15 +42,39 @@ pub struct Taken {
 pub async fn webhook(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<axum::Json<Taken>, Problem> {
+    let outcome = hear(&app, &headers, body).await;
+    let word = match &outcome {
+        Ok(Taken { taken: true, .. }) => "taken",
+        Ok(Taken { ignored: true, .. }) => "ignored",
+        Ok(_) => "repeated",
+        Err(_) => "refused",
+    };
+    metrics::counter!(name::PAYMENT_EVENTS, "outcome" => word).increment(1);
+    outcome.map(axum::Json)
+}
+
+async fn hear(app: &App, headers: &HeaderMap, body: Body) -> Result<Taken, Problem> {
     let signature = headers
         .get(signature::HEADER)
         .and_then(|value| value.to_str().ok());
-    let event = app
+    let heard = app
+        .shop
         .payments
-        .parse_webhook(signature, &body, clock::now_ms() / 1000)?;
+        .parse_webhook(signature, body.bytes(), clock::now_ms() / 1000)?;
+    match heard {
+        Heard::Event(event) => take(app, *event).await,
+        Heard::Ignored => Ok(Taken {
+            taken: false,
+            ignored: true,
+        }),
+    }
+}
+
+async fn take(app: &App, event: Event) -> Result<Taken, Problem> {
     let payment = app
+        .shop
         .store
         .payment(event.payment)
         .await?
@@ -50,19 +82,25 @@ pub async fn webhook(
     if payment.order != event.order {
         return Err(Code::OrderUnknown.into());
     }
-    let order = app.store.order(payment.order).await?.ok_or(Code::OrderUnknown)?;
+    let order = app
+        .shop
+        .store
+        .order(payment.order)
+        .await?
+        .ok_or(Code::OrderUnknown)?;
     let report = Report {
         payment: event.payment,
         order: event.order,
         fact: event.fact.clone(),
         event: Some(event),
     };
-    let reported = app.store.report(order.sale, order.lane, report).await?;
-    command::tell_paid(&app, &reported);
+    let reported = app.shop.store.report(order.sale, order.lane, report).await?;
+    paid::tell(&app.shop, &reported);
     match reported.refusal {
         Some(code) => Err(code.into()),
-        None => Ok(axum::Json(Taken {
+        None => Ok(Taken {
             taken: !reported.repeated,
-        })),
+            ignored: false,
+        }),
     }
 }

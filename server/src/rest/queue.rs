@@ -1,10 +1,16 @@
 //! The waiting line, over REST.
 
 use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, rfc3339};
-use crate::{app::App, command};
+use crate::app::App;
 use axum::{extract::State, http::HeaderMap};
+use flashsale_engine::{
+    caller::Caller,
+    command,
+    sale::Sale,
+    stock::{At, RecordState},
+};
 use flashsale_protocol::{
-    Command, DeviceId, Done, EntryState, Quantity, Reason, SaleId, ShopperId,
+    Code, Command, DeviceId, Done, Entry, EntryState, Quantity, Reason, SaleId, ShopperId,
     wait::{self, Wait},
 };
 use serde::{Deserialize, Serialize};
@@ -88,7 +94,7 @@ pub async fn join(
     let mut caller = bearer.acting_for(body.user_id.as_str())?;
     match (&caller.device, body.device_id) {
         (Some(bound), Some(named)) if *bound != named => {
-            return Err(flashsale_protocol::Code::DeviceMismatch.into());
+            return Err(Code::DeviceMismatch.into());
         }
         (None, named) => caller.device = named,
         _ => {}
@@ -115,6 +121,8 @@ pub async fn join(
 }
 
 /// Where one stands in line.
+///
+/// Or what has become of the place: `served`, `lapsed`, `left`, `removed`.
 #[utoipa::path(
     get,
     path = "/flash-sales/{sale_id}/queue-position",
@@ -133,16 +141,17 @@ pub async fn position(
     Bearer(caller): Bearer,
     headers: HeaderMap,
 ) -> Result<axum::Json<PositionView>, Problem> {
-    let sale = app.sale(sale).await?;
+    let sale = app.shop.sale(sale).await?;
     if let Some(token) = headers.get("queue-token") {
         let token = token
             .to_str()
             .map_err(|_| field("Queue-Token", "is not readable"))?;
-        app.authority.check_queue_token(token, sale.id, &caller.shopper)?;
+        app.shop.seal.check_queue_token(token, sale.id, &caller.shopper)?;
     }
-    let state = command::sale_state(&app, &caller, &sale).await?;
-    let Some(entry) = state.entry.filter(|entry| entry.state != EntryState::Lapsed) else {
-        return Err(flashsale_protocol::Code::NotInLine.into());
+    let state = command::sale_state(&app.shop, &caller, &sale).await?;
+    let entry = match state.entry {
+        Some(entry) => entry,
+        None => outcome(&app, &sale, &caller).await?.ok_or(Code::NotInLine)?,
     };
     let tick = &state.tick;
     let starts_in_ms = tick.starts_at.saturating_sub(tick.now);
@@ -169,6 +178,29 @@ pub async fn position(
     }))
 }
 
+/// What has become of somebody who is not in line any more, as far as it is known.
+async fn outcome(app: &App, sale: &Sale, caller: &Caller) -> Result<Option<Entry>, Problem> {
+    let shopper = &caller.shopper;
+    let At { now, value: person } = app
+        .shop
+        .stock
+        .person(sale.lane_of(shopper), shopper.clone())
+        .await?;
+    let known = person.record.and_then(|record| {
+        let state = match record.state {
+            RecordState::Held | RecordState::Ordering | RecordState::Ordered => EntryState::Served,
+            RecordState::Left => EntryState::Left,
+            _ => return None,
+        };
+        Some((state, record.quantity))
+    });
+    let known = match known {
+        Some(known) => Some(known),
+        None => app.shop.store.outcome_of(sale.id, shopper).await?,
+    };
+    Ok(known.map(|(state, quantity)| Entry::settled(sale.id, state, quantity, now)))
+}
+
 fn unexpected() -> Problem {
-    crate::error::Error::unexpected("a command has answered for another").into()
+    flashsale_engine::error::Error::unexpected("a command has answered for another").into()
 }

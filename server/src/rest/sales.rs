@@ -1,14 +1,13 @@
 //! Sales, for people who are not on a socket yet.
 
 use super::{Problem, SalePath, rfc3339};
-use crate::{
-    app::App,
+use crate::app::App;
+use axum::extract::State;
+use flashsale_engine::{
     error::Result,
     sale::{Sale, Shown, currency_exponent, ms},
-    showcase,
     stock::shown::Showing,
 };
-use axum::extract::State;
 use flashsale_protocol::{Allocation, Code, DrawWeight, OpeningOrder, Phase, SaleId};
 use serde::Serialize;
 use std::sync::Arc;
@@ -55,7 +54,9 @@ pub struct SaleView {
     pub draw_weight: DrawWeight,
     pub priority_share: u32,
     pub absence_ms: u64,
+    pub cancel_limit: u32,
     pub lanes: usize,
+    /// People in line, in both lines; in a draw, entries whose turn has not come.
     pub queue_length: u64,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -66,9 +67,15 @@ pub struct SaleView {
 
 impl SaleView {
     /// As it stands at a time (ms since 1970).
-    pub fn new(Shown { sale, free, waiting }: &Shown, now: u64, stale: bool) -> Self {
+    pub fn new(shown: &Shown, now: u64, stale: bool) -> Self {
+        let Shown {
+            sale,
+            free,
+            waiting,
+            phase,
+        } = shown;
         let (start, end) = (ms(sale.start_time), ms(sale.end_time));
-        let status = sale.phase_at(now);
+        let status = sale.phase_by(now, *phase);
         let info = sale.info(now);
         let next = match status {
             Phase::Ended | Phase::Cancelled => 0,
@@ -104,6 +111,7 @@ impl SaleView {
             draw_weight: sale.draw_weight,
             priority_share: sale.priority_share,
             absence_ms: sale.absence_ms,
+            cancel_limit: sale.cancel_limit,
             lanes: sale.lanes.len(),
             queue_length: *waiting,
             created_at: rfc3339(ms(sale.created_at)),
@@ -144,7 +152,7 @@ pub async fn show(
     State(app): State<Arc<App>>,
     SalePath(id): SalePath,
 ) -> Result<axum::Json<SaleView>, Problem> {
-    let view = showcase::view(&app, Showing::Sale(id)).await?;
+    let view = app.shop.showcase.view(Showing::Sale(id)).await?;
     let shown = view.look.sales.first().ok_or(Code::SaleUnknown)?;
     Ok(axum::Json(SaleView::new(shown, view.now, view.stale)))
 }
@@ -157,21 +165,21 @@ pub async fn current(app: &Arc<App>) -> Result<Vec<SaleView>> {
 }
 
 async fn all(app: &Arc<App>) -> Result<SaleList> {
-    let view = showcase::view(app, Showing::All).await?;
+    let view = app.shop.showcase.view(Showing::All).await?;
     Ok(SaleList::new(&view.look.sales, view.now, view.stale))
 }
 
 /// A merchant's latest sales, or everybody's: as they are in the stores now.
 pub async fn views(app: &App, merchant: Option<&str>) -> Result<SaleList> {
-    let sales = app.store.list_sales(merchant).await?;
-    let (now, sales) = showcase::with_numbers(app, sales, true).await?;
+    let sales = app.shop.store.list_sales(merchant).await?;
+    let (now, sales) = app.shop.showcase.with_numbers(sales, true).await?;
     Ok(SaleList::new(&sales, now, false))
 }
 
 /// One sale as it is in the stores now.
 pub async fn view(app: &App, sale: Sale) -> Result<SaleView> {
-    let (now, mut sales) = showcase::with_numbers(app, vec![sale], false).await?;
-    let shown = sales.pop().ok_or(crate::error::Error::LaneMissing)?;
+    let (now, mut sales) = app.shop.showcase.with_numbers(vec![sale], false).await?;
+    let shown = sales.pop().ok_or(flashsale_engine::error::Error::LaneMissing)?;
     Ok(SaleView::new(&shown, now, false))
 }
 

@@ -4,7 +4,6 @@ use super::{Body, Json, Problem, rfc3339};
 use crate::{
     app::App,
     auth::{Authority, GUEST_LIFE, ISSUED_LIFE},
-    error::Error,
     gateway::ClientAddress,
 };
 use axum::{
@@ -12,6 +11,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{AppendHeaders, IntoResponse},
 };
+use flashsale_engine::error::Error;
 use flashsale_protocol::{Code, DeviceId, Role, ShopperId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
-    app.hub.allow_guest(address).map_err(Problem)?;
+    app.throttle.allow_guest(address).map_err(Problem)?;
     let body: SessionBody = if body.is_empty() {
         SessionBody::default()
     } else {
@@ -81,7 +81,7 @@ pub async fn create(
         .issue(shopper.clone(), Role::Shopper, Some(device.clone()), GUEST_LIFE)
         .map_err(failed)?;
     let cookie = format!("{COOKIE}={device}; Path=/; HttpOnly; SameSite=Lax; Max-Age={COOKIE_LIFE_S}");
-    let now = crate::clock::now_ms();
+    let now = flashsale_engine::clock::now_ms();
     let session = Session {
         token,
         shopper,
@@ -164,7 +164,7 @@ pub async fn dev_sign_in(
         .authority
         .issue(shopper.clone(), role, None, ISSUED_LIFE)
         .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
-    let now = crate::clock::now_ms();
+    let now = flashsale_engine::clock::now_ms();
     Ok(axum::Json(SignedIn {
         token,
         shopper,

@@ -8,7 +8,7 @@ use flashsale_protocol::{Command, Done};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const TELEMETRY: &str = include_str!("../../src/telemetry.rs");
+const TELEMETRY: &str = include_str!("../../../engine/src/telemetry.rs");
 
 /// Name and expression of every alert.
 fn alerts() -> Vec<(String, String)> {
@@ -74,7 +74,11 @@ fn every_alert_of_the_brief_is_there_and_asks_for_metrics_that_are_declared() {
             "{name} is no metric"
         );
     }
-    let code: String = sources("server/src").into_iter().map(|(_, text)| text).collect();
+    let code: String = sources("engine/src")
+        .into_iter()
+        .chain(sources("server/src"))
+        .map(|(_, text)| text)
+        .collect();
     for (constant, value) in declared {
         assert!(
             code.contains(&format!("name::{constant}")),
@@ -99,7 +103,7 @@ async fn a_server_that_sells_shows_every_metric_that_the_alerts_ask_for() {
         ));
         shopper.events.clear();
     }
-    let store = &world.server.app.store;
+    let store = &world.server.app.shop.store;
     assert_eq!(store.same_device_orders(sale, 1).await.expect("Postgres"), 2);
     assert_eq!(store.same_device_orders(sale, 2).await.expect("Postgres"), 0);
 

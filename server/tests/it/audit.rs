@@ -4,11 +4,11 @@ use crate::{
     harness::{World, command_id},
     purchase::{approve, checkout, join_and_reserve},
 };
-use flashsale::{
-    sale::LaneRef,
+use flashsale_engine::{
+    sale::{LaneRef, MoveId},
     store::{
-        NewOrder,
-        audit::{self, Bad, Entry, Verified},
+        Cancel, Cancelling, NewOrder,
+        audit::{self, AuditRow, Bad, Verified},
     },
 };
 use flashsale_protocol::{Command, OrderId, OrderStatus, Phase, Role, SaleId, ServerMessage};
@@ -48,7 +48,7 @@ async fn execute(world: &World, sql: &str) {
 }
 
 async fn lane(world: &World, sale: SaleId, lane: usize) -> LaneRef {
-    let sale = world.server.app.store.sale(sale).await.expect("Postgres");
+    let sale = world.server.app.shop.store.sale(sale).await.expect("Postgres");
     sale.expect("the sale").lane_refs().nth(lane).expect("the lane")
 }
 
@@ -66,17 +66,20 @@ fn order(at: LaneRef, shopper: &str) -> NewOrder {
         amount: 100,
         currency: "EUR".into(),
         payment_ms: 300_000,
+        cancel_limit: 1_000_000,
     }
 }
 
 #[tokio::test]
 async fn a_whole_sale_is_replayed_from_its_log_to_what_is_in_the_tables() {
     let world = World::start().await;
-    let store = &world.server.app.store;
+    let store = &world.server.app.shop.store;
     let sale = world
         .sale(json!({ "total_stock": 8, "lanes": 2, "payment_ms": 1500 }))
         .await;
-    assert!(store.move_supply(sale, 0, 1, 1).await.expect("Postgres"));
+    let (from, to) = (lane(&world, sale, 0).await, lane(&world, sale, 1).await);
+    let moved = store.move_supply(MoveId::random(), from, to, 1).await;
+    assert!(moved.expect("Postgres").is_some());
     for who in ["pays", "cancels", "forgets"] {
         let mut shopper = world.shopper(who).await;
         join_and_reserve(&mut shopper, sale).await;
@@ -144,7 +147,7 @@ async fn a_whole_sale_is_replayed_from_its_log_to_what_is_in_the_tables() {
 /// A sale with five rows in its log: created, three orders placed, the first one cancelled.
 async fn five_rows(world: &World) -> (SaleId, Vec<OrderId>) {
     let sale = world.sale(json!({ "total_stock": 5 })).await;
-    let (at, store) = (lane(world, sale, 0).await, &world.server.app.store);
+    let (at, store) = (lane(world, sale, 0).await, &world.server.app.shop.store);
     let mut orders = Vec::new();
     for who in ["u1", "u2", "u3"] {
         let order = order(at, who);
@@ -152,10 +155,14 @@ async fn five_rows(world: &World) -> (SaleId, Vec<OrderId>) {
         store.place(order).await.expect("Postgres");
     }
     let who = "u1".parse().expect("an id");
-    let cancelled = store
-        .cancel_by_shopper(orders[0], &who, command_id(), &[0; 32])
-        .await;
-    cancelled.expect("Postgres").expect("the order");
+    let cancel = Cancel {
+        order: orders[0],
+        shopper: who,
+        command: command_id(),
+        digest: vec![0; 32],
+    };
+    let cancelled = store.cancel(cancel).await.expect("Postgres");
+    assert!(matches!(cancelled, Cancelling::Now(_)), "{cancelled:?}");
     (sale, orders)
 }
 
@@ -305,7 +312,7 @@ async fn the_database_itself_refuses_to_change_the_log() {
 async fn eight_writers_at_once_make_one_chain_per_sale() {
     const EACH: usize = 25;
     let world = World::with(&["--roles", "gateway"]).await;
-    let store = &world.server.app.store;
+    let store = &world.server.app.shop.store;
     let fields = json!({ "total_stock": 1000, "lanes": 2 });
     let sales = [world.sale(fields.clone()).await, world.sale(fields).await];
     let pool = PgPool::connect(&world.database_url).await.expect("Postgres");
@@ -333,7 +340,7 @@ async fn eight_writers_at_once_make_one_chain_per_sale() {
                     }
                     // Both sales in one transaction, in either order.
                     _ => {
-                        let mut both = sales.map(|sale| Entry {
+                        let mut both = sales.map(|sale| AuditRow {
                             sale: sale.to_string(),
                             actor: "boss".into(),
                             kind: "refund_asked",

@@ -5,12 +5,10 @@ use crate::{
     purchase::{approve, checkout},
     recovery::forget_everything,
 };
-use flashsale::{
-    draw_file::{self, Checked, Noted},
-    store::{
-        audit,
-        draws::{Entered, MyEntry, NewEntry, Turn},
-    },
+use flashsale::draw_file::{self, Checked, Noted};
+use flashsale_engine::store::{
+    audit,
+    draws::{DrawTurn, Entered, MyEntry, NewEntry},
 };
 use flashsale_protocol::{
     Allocation, Code, Command, Done, Entry, EntryState, Phase, Quantity, Reason, Role, SaleId, SaleState,
@@ -102,6 +100,7 @@ pub async fn published(world: &World, sale: SaleId, is: impl Fn(&Draw) -> bool) 
         let row = world
             .server
             .app
+            .shop
             .store
             .draw(sale)
             .await
@@ -121,6 +120,7 @@ pub async fn phase(world: &World, sale: SaleId, phase: Phase) {
         let found = world
             .server
             .app
+            .shop
             .store
             .sale(sale)
             .await
@@ -337,8 +337,37 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
         .all(|row| (row.2, row.3) == ("not_served", false));
     assert!(not_served, "{csv}");
 
+    // Nobody waits any more, at whatever door one asks.
+    let mut late = world.shopper("late").await;
+    late.watch(sale).await;
+    let started = Instant::now();
+    let last = loop {
+        let tick = state(&mut late, sale).await.tick;
+        if tick.phase == Phase::Ended {
+            break tick;
+        }
+        assert!(started.elapsed() < DEADLINE, "not in time");
+        tokio::time::sleep(POLL).await;
+    };
+    assert_eq!(last.waiting, 0, "{last:?}");
+    let boss = world.token("boss", Role::Admin);
+    let path = format!("/admin/sales/{sale}/metrics");
+    let metrics = world.rest(Method::GET, &path, Some(&boss), &[], "").await.body;
+    let fairness = &metrics["fairness"];
+    assert_eq!(
+        (&metrics["queue_length"], &fairness["entries_waiting"]),
+        (&json!(0), &json!(0)),
+        "{metrics}"
+    );
+    assert_eq!(fairness["entries_served"], 3, "{metrics}");
+    let started = Instant::now();
+    while get(&world, &format!("/flash-sales/{sale}"), None).await.body["queue_length"] != 0 {
+        assert!(started.elapsed() < DEADLINE, "not in time");
+        tokio::time::sleep(POLL).await;
+    }
+
     // The log says it as well, in the order in which it happened.
-    let store = &world.server.app.store;
+    let store = &world.server.app.shop.store;
     let rows = store.audit_rows(sale, 0, 1000).await.expect("Postgres");
     assert_eq!(rows[0].data["draw_commitment"], commitment.to_string());
     let of_draw: Vec<_> = rows.iter().filter(|row| row.kind.starts_with("draw_")).collect();
@@ -520,7 +549,7 @@ async fn what_cannot_be_asked_of_a_draw_is_refused_by_name() {
     for (action, body) in [
         ("supply", json!({ "total_stock": 5 })),
         ("pause", json!({})),
-        ("end", json!({})),
+        ("resume", json!({})),
     ] {
         assert_eq!(
             act(&world, sale, action, body).await.refusal(),
@@ -554,6 +583,7 @@ async fn a_draw_with_a_beacon_waits_for_its_value_and_takes_one() {
     let row = world
         .server
         .app
+        .shop
         .store
         .draw(sale)
         .await
@@ -589,7 +619,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
     let sale = world
         .sale(json!({ "allocation": "draw", "total_stock": 40, "per_shopper_limit": 2 }))
         .await;
-    let store = &world.server.app.store;
+    let store = &world.server.app.shop.store;
     let people: Vec<String> = (0..3000).map(|i| format!("u{i}")).collect();
     let entries = people.iter().map(|who| NewEntry {
         shopper: who.parse().expect("an id"),
@@ -668,7 +698,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
     assert_eq!(store.turns_to_call(sale, 1000).await.expect("Postgres"), turns);
 
     // Those behind follow in the order of the draw, until there is nobody.
-    let mut behind: Vec<Turn> = Vec::new();
+    let mut behind: Vec<DrawTurn> = Vec::new();
     while store.more_turns(sale, &drawn, 900).await.expect("Postgres") {
         behind = store.turns_to_call(sale, 5000).await.expect("Postgres");
     }
@@ -701,7 +731,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
     names.sort();
     for index in [0, 1, 1023, 1024, 2047, 2048, 2999] {
         let who = names[index].1.parse().expect("an id");
-        let flashsale::store::draws::ProofOf::Entry(proof) =
+        let flashsale_engine::store::draws::ProofOf::Entry(proof) =
             store.draw_proof(sale, &who).await.expect("Postgres")
         else {
             panic!("{who} was in")

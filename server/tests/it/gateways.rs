@@ -37,7 +37,7 @@ async fn two_servers_on_one_port_share_its_shoppers_and_one_takes_all_when_the_o
         socket.ok(hello).await;
         sockets.push(socket);
     }
-    let shares = [&world.server, &other].map(|server| server.app.hub.socket_count());
+    let shares = [&world.server, &other].map(|server| server.app.throttle.socket_count());
     assert_eq!(shares.iter().sum::<usize>(), SOCKETS);
     assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
     for socket in &mut sockets {
@@ -98,7 +98,7 @@ async fn a_join_is_told_to_its_shopper_s_sockets_at_another_gateway_and_to_no_ga
         .expect("a client");
     listener.init().await.expect("Redis answers");
     let mut heard = listener.message_rx();
-    let channel = world.server.app.stock.keys().live(sale);
+    let channel = world.server.app.shop.stock.keys().live(sale);
     listener.subscribe(&channel).await.expect("subscribes");
 
     let join = Command::Join {
@@ -216,7 +216,7 @@ async fn on_a_cluster_a_sale_is_told_in_its_own_shard_once_a_server_whatever_the
             sockets.push(socket);
         }
     }
-    let channel = world.server.app.stock.keys().live(sale);
+    let channel = world.server.app.shop.stock.keys().live(sale);
     cluster
         .until(&format!("PUBSUB SHARDNUMSUB {channel}"), ":2\r\n")
         .await;

@@ -5,11 +5,11 @@ use crate::{
     harness::{Client, World},
     purchase::{approve, checkout, reserve},
 };
-use flashsale::{
-    draw_file::{self, Checked, Noted},
-    gateway::restore,
+use flashsale::draw_file::{self, Checked, Noted};
+use flashsale_engine::{
+    restore,
     sale::{LineName, Note, Sale},
-    worker::history,
+    settle::history,
 };
 use flashsale_protocol::{
     Code, Command, Entry, EntryState, Phase, Reason, Role, SaleId, ServerMessage,
@@ -88,6 +88,7 @@ async fn outcomes(world: &World, sale: SaleId) -> HashMap<String, String> {
     let rows = world
         .server
         .app
+        .shop
         .store
         .entries_page(sale, "")
         .await
@@ -351,7 +352,7 @@ async fn a_line_that_redis_has_lost_just_before_the_end_is_drawn_among_as_any_ot
         let waits = HashMap::from([("only".to_owned(), "waiting".to_owned())]);
         crate::line::until(async || (outcomes(&world, sale).await == waits).then_some(())).await;
         // Nothing tells the gateways, or it is too late to give the place back.
-        world.server.app.stock.drop_line(sale).await.expect("Redis");
+        world.server.app.shop.stock.drop_line(sale).await.expect("Redis");
         if by_operator {
             act(&world, sale, "end").await;
         }
@@ -376,16 +377,17 @@ async fn nobody_is_told_that_the_line_was_lost_who_is_drawn_among_at_its_end() {
     let mut client = watcher(&world, sale, "only").await;
     join(&mut client, sale, 1).await.expect("in line");
     // Ended by now, which this gateway has not heard of yet, and the line is lost.
-    let known = app.sale(sale).await.expect("the sale");
+    let known = app.shop.sale(sale).await.expect("the sale");
     let drawing = Sale {
         status: Phase::Drawing,
         ..(*known).clone()
     };
-    app.stock.open_sale(&drawing).await.expect("Redis");
-    app.stock.drop_line(sale).await.expect("Redis");
-    restore::of_shopper(app, sale, &"only".parse().expect("an id")).await;
+    app.shop.stock.open_sale(&drawing).await.expect("Redis");
+    app.shop.stock.drop_line(sale).await.expect("Redis");
+    restore::of_shopper(&app.shop, sale, &"only".parse().expect("an id")).await;
     let turn = Entry::settled(sale, EntryState::Admitted, 1, u64::MAX >> 12);
-    app.live
+    app.shop
+        .live
         .tell(sale, "only".parse().expect("an id"), ServerMessage::Entry(turn));
     let told = client
         .until(|message| match message {
@@ -412,7 +414,8 @@ async fn while_a_line_is_being_taken_as_entries_its_people_are_told_that_they_ha
     let mut stranger = watcher(&world, sale, "stranger").await;
     // As the end begins; entries are taken by a worker, which is not there.
     assert!(
-        app.store
+        app.shop
+            .store
             .set_status(
                 sale,
                 &[Phase::Scheduled, Phase::Waiting, Phase::Live],
@@ -422,14 +425,14 @@ async fn while_a_line_is_being_taken_as_entries_its_people_are_told_that_they_ha
             .await
             .expect("Postgres")
     );
-    app.forget_sale(sale).await;
-    let known = app.sale(sale).await.expect("the sale");
-    app.stock.open_sale(&known).await.expect("Redis");
-    app.stock.drop_line(sale).await.expect("Redis");
+    app.shop.forget_sale(sale).await;
+    let known = app.shop.sale(sale).await.expect("the sale");
+    app.shop.stock.open_sale(&known).await.expect("Redis");
+    app.shop.stock.drop_line(sale).await.expect("Redis");
     // By the place that was given here, before its note is read; and by the history, for whoever comes anew.
     let entered = state(&mut here, sale).await.entry.expect("an entry");
     assert_eq!((entered.state, entered.quantity), (EntryState::Entered, 2));
-    history::write_all(app, &known).await.expect("both stores");
+    history::write_all(&app.shop, &known).await.expect("both stores");
     let mut again = watcher(&world, sale, "elsewhere").await;
     let entered = state(&mut again, sale).await.entry.expect("an entry");
     assert_eq!((entered.state, entered.quantity), (EntryState::Entered, 1));
@@ -445,7 +448,7 @@ async fn while_a_line_is_being_taken_as_entries_its_people_are_told_that_they_ha
 async fn the_entries_of_a_line_are_taken_once_however_often_a_leader_begins_anew() {
     let world = World::with(&["--roles", "gateway"]).await;
     let id = world.sale(json!({ "total_stock": 1 })).await;
-    let store = &world.server.app.store;
+    let store = &world.server.app.shop.store;
     let sale = store.sale(id).await.expect("Postgres").expect("there");
     let note = |who: &str, at_us| Note::Joined {
         shopper: who.into(),
@@ -585,6 +588,7 @@ async fn a_new_leader_gives_nobody_a_second_turn() {
     let known = crate::line::until(async || {
         let known = other
             .app
+            .shop
             .store
             .sale(sale)
             .await
@@ -593,7 +597,7 @@ async fn a_new_leader_gives_nobody_a_second_turn() {
         (known.status == Phase::Ended).then_some(known)
     })
     .await;
-    let counters = other.app.stock.sale_counters(&known).await.expect("Redis");
+    let counters = other.app.shop.stock.sale_counters(&known).await.expect("Redis");
     assert_eq!(
         (counters.sold, counters.held, counters.claimed, counters.available),
         (1, 1, 0, 2)
@@ -605,8 +609,8 @@ async fn a_new_leader_gives_nobody_a_second_turn() {
 async fn a_sale_that_was_read_before_its_end_does_not_take_it_back() {
     let world = World::with(&["--roles", "gateway"]).await;
     let id = world.sale(json!({})).await;
-    let stock = &world.server.app.stock;
-    let live = world.server.app.sale(id).await.expect("the sale");
+    let stock = &world.server.app.shop.stock;
+    let live = world.server.app.shop.sale(id).await.expect("the sale");
     let at = live.lane_refs().next().expect("a lane");
     let stands = async || {
         let client = stock.client();

@@ -2,13 +2,13 @@
 
 use crate::{
     harness::{Client, DEADLINE, World},
-    purchase::{approve, checkout, reserve},
+    purchase::{approve, checkout, join_and_reserve, reserve},
 };
 use chrono::{TimeDelta, Utc};
-use flashsale::{
-    auth::GUEST_LIFE,
+use flashsale::auth::GUEST_LIFE;
+use flashsale_engine::{
     sale::{LaneRef, LineName, Note, Sale},
-    stock::{CalledBy, Claimed, Join, Joined, Stands, Verdict},
+    stock::{CalledBy, Claimed, Join, Joined, Stands, TurnVerdict},
 };
 use flashsale_protocol::{
     Code, Command, Done, Entry, EntryState, OpeningOrder, Phase, Quantity, Reason, Role, SaleId,
@@ -253,16 +253,29 @@ async fn whoever_is_away_for_too_long_loses_the_place() {
     let mut stays = world.shopper("stays").await;
     stays.watch(sale).await;
     join(&mut stays, sale).await;
+    // Or a tick from before they joined would do.
+    stays.until(tick_where(|tick| tick.waiting == 2)).await;
+    stays.events.clear();
     drop(gone);
     stays.until(tick_where(|tick| tick.waiting == 1)).await;
     let token = world.token("gone", Role::Shopper);
     let path = format!("/flash-sales/{sale}/queue-position");
-    let answer = world.rest(Method::GET, &path, Some(&token), &[], "").await;
-    assert_eq!(answer.refusal(), Code::NotInLine);
+    // Not in line at once; what became of the place is told when the line's history has it.
+    until(async || {
+        let answer = world.rest(Method::GET, &path, Some(&token), &[], "").await;
+        if answer.status != 200 {
+            assert_eq!(answer.refusal(), Code::NotInLine);
+            return None;
+        }
+        assert_eq!(answer.body["status"], "removed", "{answer:?}");
+        Some(())
+    })
+    .await;
     let csv = until(async || {
         let rows = world
             .server
             .app
+            .shop
             .store
             .entries_page(sale, "")
             .await
@@ -304,7 +317,7 @@ async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it
     let world = World::start().await;
     let sale = room(
         &world,
-        1_500,
+        4_000,
         json!({ "total_stock": 2, "inflow": 2, "priority_share": 50, "claim_ms": 60_000 }),
     )
     .await;
@@ -342,6 +355,27 @@ async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it
         state.entry.map(|entry| entry.position),
         Some(4),
         "I8: nobody's place gets worse"
+    );
+    // Whoever asks over REST hears of both lines, as those on a socket do.
+    let waiting = vip
+        .until(tick_where(|tick| tick.priority_waiting == 1))
+        .await
+        .waiting;
+    assert_eq!(waiting, 5);
+    until(async || {
+        let shown = look(&world, format!("/flash-sales/{sale}")).await;
+        (shown["queue_length"] == waiting).then_some(())
+    })
+    .await;
+    let numbers = look(&world, format!("/admin/sales/{sale}/metrics")).await;
+    assert_eq!(
+        (&numbers["queue_length"], &numbers["priority_waiting"]),
+        (&json!(5), &json!(1)),
+        "{numbers}"
+    );
+    assert_eq!(
+        numbers["fairness"]["entries_waiting"], 5,
+        "one answer says one thing"
     );
     // Half of the first two turns is theirs.
     vip.until(|message| entry_of(message, EntryState::Admitted)).await;
@@ -479,8 +513,10 @@ async fn the_wait_is_a_range_with_a_chance_and_says_early_that_there_will_be_non
         people.push(client);
     }
     let last = people.last_mut().expect("one");
-    last.until(tick_where(|tick| tick.admitted >= 5 && tick.pace > 0.0))
-        .await;
+    last.until(tick_where(|tick| {
+        tick.admitted >= 5 && tick.pace.is_some_and(|pace| pace > 0.0)
+    }))
+    .await;
     let position = async |who: u64| {
         let token = world.token(&format!("p{who}"), Role::Shopper);
         let path = format!("/flash-sales/{sale}/queue-position");
@@ -637,8 +673,8 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
         world.token("u", Role::Shopper),
         world.token("another", Role::Shopper),
     );
-    let authority = &world.server.app.authority;
-    let proof = authority
+    let seal = &world.server.app.shop.seal;
+    let proof = seal
         .queue_token(sale, &"u".parse().expect("an id"))
         .expect("signs");
     let ask = async |token: &str, proof: &str| {
@@ -746,13 +782,17 @@ async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
 async fn own_line(world: &World, stock: u32) -> (Sale, LaneRef) {
     let made = world.sale(json!({ "total_stock": stock })).await;
     let app = &world.server.app;
-    let known = app.store.sale(made).await.expect("Postgres").expect("there");
+    let known = app.shop.store.sale(made).await.expect("Postgres").expect("there");
     let sale = Sale {
         id: SaleId::from_parts(Utc::now().timestamp_millis() as u64, rand::random()),
         ..known
     };
-    app.stock.open_sale(&sale).await.expect("Redis");
-    app.stock.new_lane(&sale, sale.lanes[0]).await.expect("Redis");
+    app.shop.stock.open_sale(&sale).await.expect("Redis");
+    app.shop
+        .stock
+        .new_lane(&sale, sale.lanes[0])
+        .await
+        .expect("Redis");
     let at = sale.lane_refs().next().expect("a lane");
     (sale, at)
 }
@@ -769,6 +809,7 @@ async fn stand(world: &World, sale: &Sale, who: &str, line: LineName, opening_pl
     world
         .server
         .app
+        .shop
         .stock
         .join(sale.id, item)
         .await
@@ -779,7 +820,7 @@ async fn stand(world: &World, sale: &Sale, who: &str, line: LineName, opening_pl
 
 /// One leader's step, which may end after any of its parts.
 async fn admission(world: &World, sale: &Sale, at: LaneRef, parts: usize) -> Vec<String> {
-    let stock = &world.server.app.stock;
+    let stock = &world.server.app.shop.stock;
     let called = stock.admit(sale.id, 3, 50).await.expect("Redis").called;
     if parts < 2 || called.is_empty() {
         return Vec::new();
@@ -792,18 +833,25 @@ async fn admission(world: &World, sale: &Sale, at: LaneRef, parts: usize) -> Vec
     if parts < 3 {
         return Vec::new();
     }
-    let verdicts: Vec<(ShopperId, Verdict)> = called
+    let verdicts: Vec<(ShopperId, TurnVerdict)> = called
         .into_iter()
         .zip(claims)
         .map(|((who, _), claim)| {
             let served = matches!(claim, Claimed::Ok { .. });
-            (who, if served { Verdict::Served } else { Verdict::Back })
+            (
+                who,
+                if served {
+                    TurnVerdict::Served
+                } else {
+                    TurnVerdict::Back
+                },
+            )
         })
         .collect();
     stock.settle_admission(sale.id, &verdicts).await.expect("Redis");
     verdicts
         .into_iter()
-        .filter(|(_, verdict)| *verdict == Verdict::Served)
+        .filter(|(_, verdict)| *verdict == TurnVerdict::Served)
         .map(|(who, _)| who.to_string())
         .collect()
 }
@@ -834,7 +882,7 @@ async fn a_leader_that_dies_at_any_step_and_a_second_one_at_the_same_time_serve_
             }
         }
     }
-    let stock = &world.server.app.stock;
+    let stock = &world.server.app.shop.stock;
     let counters = stock.counters(at).await.expect("Redis");
     assert_eq!(
         (counters.claimed, counters.available),
@@ -876,7 +924,7 @@ async fn more_people_than_units_get_no_more_claims_than_units_and_the_rest_keep_
     for _ in 0..3 {
         admission(&world, &sale, at, 3).await;
     }
-    let stock = &world.server.app.stock;
+    let stock = &world.server.app.shop.stock;
     assert_eq!(stock.counters(at).await.expect("Redis").claimed, 2);
     for (n, place) in [(2, places[2]), (3, places[3])] {
         let who = format!("m{n}").parse().expect("an id");
@@ -893,7 +941,7 @@ async fn more_people_than_units_get_no_more_claims_than_units_and_the_rest_keep_
 async fn a_line_of_absent_people_does_not_hold_up_those_who_are_here() {
     let world = World::start().await;
     let (sale, at) = own_line(&world, 10).await;
-    let stock = &world.server.app.stock;
+    let stock = &world.server.app.shop.stock;
     for n in 0..7 {
         stand(&world, &sale, &format!("a{n}"), LineName::Queue, None).await;
     }
@@ -924,7 +972,7 @@ async fn waits_are_counted_once_and_told_within_a_tenth_however_often_they_are_w
     const SECOND_US: u64 = 1_000_000;
     let world = World::start().await;
     let (sale, _) = own_line(&world, 1).await;
-    let store = &world.server.app.store;
+    let store = &world.server.app.shop.store;
     let start_us = sale.start_time.timestamp_micros() as u64;
     let mut notes = Vec::new();
     for n in 0..PEOPLE {
@@ -970,7 +1018,7 @@ async fn waits_are_counted_once_and_told_within_a_tenth_however_often_they_are_w
 async fn whoever_a_dead_gateway_has_left_behind_is_parked_at_their_turn_and_those_here_are_called() {
     let world = World::start().await;
     let sale = room(&world, 1_500, json!({ "total_stock": 1, "claim_ms": 60_000 })).await;
-    let stock = &world.server.app.stock;
+    let stock = &world.server.app.shop.stock;
     let mut here = world.shopper("here").await;
     here.watch(sale).await;
     // Both joined through a gateway that died, after its last beat six seconds ago; one of them has a socket at another one by now.
@@ -1021,7 +1069,7 @@ async fn while_postgres_is_far_behind_with_the_line_nobody_new_joins_and_those_i
     let sale = room(&world, 60_000, json!({})).await;
     let (mut early, mut late) = (world.shopper("early").await, world.shopper("late").await);
     let place = join(&mut early, sale).await;
-    let stock = &world.server.app.stock;
+    let stock = &world.server.app.shop.stock;
     let journal = vec![stock.keys().sale("journal", sale)];
     let length: u64 = stock
         .client()
@@ -1061,7 +1109,7 @@ async fn a_new_leader_shuts_a_gate_that_stood_open_over_somebody_in_line() {
     let mut holder = world.shopper("holder").await;
     until(async || holder.ask(reserve(sale)).await.ok()).await;
     let other = world.another("127.0.0.1:0").await;
-    let stock = &other.app.stock;
+    let stock = &other.app.shop.stock;
     world.server.stop().await;
     // Back from being away, while nobody leads: that alone does not shut the gate.
     let now = stock.now().await.expect("Redis");
@@ -1079,6 +1127,7 @@ async fn a_new_leader_shuts_a_gate_that_stood_open_over_somebody_in_line() {
         .expect("Redis");
     let at = other
         .app
+        .shop
         .sale(sale)
         .await
         .expect("there")
@@ -1102,7 +1151,7 @@ async fn a_new_leader_shuts_a_gate_that_stood_open_over_somebody_in_line() {
 async fn a_note_of_the_line_is_taken_away_only_by_whoever_has_read_it() {
     let world = World::with(&["--roles", "gateway"]).await;
     let id = world.sale(json!({})).await;
-    let stock = &world.server.app.stock;
+    let stock = &world.server.app.shop.stock;
     let join = async |who: &str| {
         let item = Join {
             shopper: who.parse().expect("an id"),
@@ -1141,8 +1190,8 @@ async fn a_place_that_was_given_back_is_in_the_history_once_also_where_it_was_ne
     let world = World::with(&["--roles", "gateway"]).await;
     let id = world.sale(json!({})).await;
     let app = &world.server.app;
-    let sale = app.sale(id).await.expect("the sale");
-    let now_us = app.stock.now().await.expect("Redis") * 1000;
+    let sale = app.shop.sale(id).await.expect("the sale");
+    let now_us = app.shop.stock.now().await.expect("Redis") * 1000;
     let earlier = |who: &str| Note::Joined {
         shopper: who.into(),
         device: format!("device-of-{who}"),
@@ -1158,7 +1207,11 @@ async fn a_place_that_was_given_back_is_in_the_history_once_also_where_it_was_ne
         at_us: now_us - 5,
     };
     let known = [earlier("known"), earlier("shuffled")];
-    app.store.write_entries(&sale, &known).await.expect("Postgres");
+    app.shop
+        .store
+        .write_entries(&sale, &known)
+        .await
+        .expect("Postgres");
     for (who, place) in [
         ("unknown", now_us - 20),
         ("known", now_us - 10),
@@ -1173,15 +1226,19 @@ async fn a_place_that_was_given_back_is_in_the_history_once_also_where_it_was_ne
             opening_place: None,
             line: LineName::Queue,
         };
-        app.stock.join(id, item).await.expect("Redis");
+        app.shop.stock.join(id, item).await.expect("Redis");
     }
     // Their turn was lost with a lane, and their place came back within the same second.
     let mut notes = vec![earlier("served"), served];
-    notes.extend(app.stock.journal(id).await.expect("Redis").notes);
+    notes.extend(app.shop.stock.journal(id).await.expect("Redis").notes);
     // A leader that dies before it has taken them away leaves them to the next one.
     for _ in 0..2 {
-        app.store.write_entries(&sale, &notes).await.expect("Postgres");
-        let rows = app.store.entries_page(id, "").await.expect("Postgres");
+        app.shop
+            .store
+            .write_entries(&sale, &notes)
+            .await
+            .expect("Postgres");
+        let rows = app.shop.store.entries_page(id, "").await.expect("Postgres");
         let mut told: Vec<_> = rows
             .iter()
             .map(|row| (row.user_id.as_str(), row.status.as_str()))
@@ -1197,8 +1254,97 @@ async fn a_place_that_was_given_back_is_in_the_history_once_also_where_it_was_ne
                 ("unknown", "waiting"),
             ]
         );
-        let outcomes = app.store.outcomes(id).await.expect("Postgres");
+        let outcomes = app.shop.store.outcomes(id).await.expect("Postgres");
         assert_eq!((outcomes.waiting, outcomes.served), (4, 1));
     }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_place_in_line_that_is_gone_is_told_over_rest_with_what_became_of_it() {
+    let world = World::start().await;
+    let sale = world
+        .sale(json!({ "total_stock": 2, "claim_ms": 300, "hold_ms": 60_000 }))
+        .await;
+    let path = format!("/flash-sales/{sale}/queue-position");
+    let position = async |who: &str| {
+        let token = world.token(who, Role::Shopper);
+        world.rest(Method::GET, &path, Some(&token), &[], "").await
+    };
+    let told = async |who: &str, status: &str| {
+        until(async || (position(who).await.body["status"] == status).then_some(())).await;
+        let answer = position(who).await;
+        assert_eq!(
+            (answer.status, &answer.body["position"]),
+            (200, &json!(0)),
+            "{answer:?}"
+        );
+    };
+    assert_eq!(position("nobody").await.refusal(), Code::NotInLine);
+
+    let mut buyer = world.shopper("buyer").await;
+    join_and_reserve(&mut buyer, sale).await;
+    let mut lazy = world.shopper("lazy").await;
+    lazy.watch(sale).await;
+    join(&mut lazy, sale).await;
+    told("buyer", "served").await;
+    told("lazy", "lapsed").await;
+
+    let closed = room(&world, 60_000, json!({})).await;
+    let path = format!("/flash-sales/{closed}/queue-position");
+    let mut goes = world.shopper("goes").await;
+    join(&mut goes, closed).await;
+    goes.ok(Command::Leave { sale: closed }).await;
+    let token = world.token("goes", Role::Shopper);
+    until(async || {
+        let answer = world.rest(Method::GET, &path, Some(&token), &[], "").await;
+        (answer.body["status"] == "left").then_some(())
+    })
+    .await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_state_s_place_and_tick_are_of_one_moment_and_its_number_goes_on_at_another_gateway() {
+    let world = World::start().await;
+    let sale = room(&world, 60_000, json!({})).await;
+    let mut shopper = world.shopper("u1").await;
+    shopper.watch(sale).await;
+    join(&mut shopper, sale).await;
+    shopper.until(tick_where(|tick| tick.waiting == 1)).await;
+    // The line goes on between two ticks.
+    let stock = &world.server.app.shop.stock;
+    for _ in 0..20 {
+        let key = stock.keys().sale("sale", sale);
+        let _: i64 = stock.client().hincrby(key, "admitted", 1).await.expect("Redis");
+        let Done::State(state) = shopper.ok(Command::State { sale }).await else {
+            panic!("not a state");
+        };
+        let entry = state.entry.expect("a place");
+        assert!(
+            state.tick.admitted >= entry.admitted,
+            "{:?} {entry:?}",
+            state.tick
+        );
+    }
+
+    // A client that follows the numbers takes what another gateway says first, and what it says next.
+    let last = shopper.until(tick_where(|_| true)).await;
+    let other = world.another("127.0.0.1:0").await;
+    let mut again = Client::connect(other.address).await;
+    let hello = Command::Hello {
+        token: world.token("u1", Role::Shopper),
+        device: Some("device-of-u1".parse().expect("an id")),
+        resume: vec![],
+        changes: false,
+    };
+    again.ok(hello).await;
+    let Done::State(state) = again.ok(Command::State { sale }).await else {
+        panic!("not a state");
+    };
+    assert!(state.tick.seq > last.seq, "{} after {}", state.tick.seq, last.seq);
+    again.watch(sale).await;
+    again.until(tick_where(|tick| tick.seq > state.tick.seq)).await;
+    other.stop().await;
     world.server.stop().await;
 }

@@ -5,7 +5,7 @@ use crate::{
     schema::Schemas,
 };
 use chrono::{TimeDelta, Utc};
-use flashsale::payment::signature::{HEADER, sign};
+use flashsale_engine::payment::signature::{HEADER, sign};
 use flashsale_protocol::{Code, EntryState, MAX_FRAME_BYTES, Role, ServerMessage};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ impl Rest<'_> {
                 self.schemas.check(schema, &body, &what);
             }
             if template == "/payments/webhook" {
-                let secret = &self.world.server.app.payments.webhook_secret;
+                let secret = &self.world.server.app.shop.payments.webhook_secret;
                 let text = body.to_string();
                 request = request.header(
                     HEADER,
@@ -87,10 +87,8 @@ impl Rest<'_> {
         let response = request.send().await.expect("an answer");
         let status = response.status();
         let responses = &operation["responses"];
-        let told = match &responses[status.as_str()] {
-            Value::Null => &self.document["components"]["responses"]["Problem"],
-            told => told,
-        };
+        let told = &responses[status.as_str()];
+        assert!(told.is_object(), "{what}: {status} is not in the document");
         let kind = response.headers().get("content-type").map(|kind| {
             kind.to_str()
                 .expect("readable")
@@ -121,6 +119,12 @@ impl Rest<'_> {
         self.schemas.check(schema, &value, &format!("{what}: {status}"));
         if status.is_success() {
             self.done.insert(what);
+        } else {
+            let codes = told["x-codes"].as_array().expect("codes");
+            assert!(
+                codes.contains(&value["code"]),
+                "{what}: {value} is not among {codes:?}"
+            );
         }
         (status, value)
     }
@@ -189,16 +193,121 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
         );
         let secured = operation["security"].is_array();
         assert_eq!(code == "token_missing", secured, "{method} {path}: {body}");
-        // Whatever shoppers change can be repeated.
+        // Whatever is changed can be repeated.
         let named = |name: &str| {
             operation["parameters"]
                 .as_array()
                 .is_some_and(|all| all.iter().any(|p| p["name"] == name))
         };
-        let repeatable =
-            secured && method != Method::GET && (!path.starts_with("/admin") || path.ends_with("/refund"));
+        let repeatable = secured && method != Method::GET;
         assert_eq!(named("Idempotency-Key"), repeatable, "{method} {path}");
+        // What operators change is conditional; a sale that is not there yet has no version.
+        let conditional = repeatable && path.starts_with("/admin") && path != "/admin/sales";
+        assert_eq!(named("If-Match"), conditional, "{method} {path}");
+        let responses = &operation["responses"];
+        assert_eq!(responses["412"].is_object(), conditional, "{method} {path}");
+        let done = if path == "/admin/sales" { "201" } else { "200" };
+        let versioned = responses[done]["headers"]["ETag"].is_object();
+        let shown = operation["operationId"] == "showOwnSale" || operation["operationId"] == "createSale";
+        assert_eq!(versioned, conditional || shown, "{method} {path}");
         assert_eq!(named("X-Device-Id"), secured, "{method} {path}");
+    }
+    world.server.stop().await;
+}
+
+/// Status, and codes that may come with it.
+fn named(operation: &Value, status: StatusCode) -> Vec<&str> {
+    let codes = operation["responses"][status.as_str()]["x-codes"].as_array();
+    codes
+        .into_iter()
+        .flatten()
+        .map(|code| code.as_str().expect("a word"))
+        .collect()
+}
+
+#[tokio::test]
+async fn whatever_an_operation_is_sent_it_refuses_it_as_it_says() {
+    let world = World::with(&["--commands-per-s", "100000"]).await;
+    let document = document(&world).await;
+    let sale = world.sale(json!({})).await.to_string();
+    let large = format!(r#"{{"text":"{}"}}"#, " ".repeat(17 * 1024));
+    let bodies = [
+        "",
+        "{",
+        "[]",
+        "{}",
+        r#"{"unknown":1}"#,
+        r#"{"user_id":"u1"}"#,
+        &large,
+    ];
+    let tokens = [
+        None,
+        Some("nonsense".to_owned()),
+        Some(world.token("u1", Role::Shopper)),
+        Some(world.token("boss", Role::Admin)),
+    ];
+    let mut met = BTreeSet::new();
+    for (method, path, operation) in operations(&document) {
+        assert!(
+            operation["responses"]["default"].is_null(),
+            "{path}: each is named"
+        );
+        for known in [ULID, sale.as_str()] {
+            let mut address = path.replace("{sale_id}", known).replace("{user_id}", "u1");
+            for name in ["order_id", "refund_id"] {
+                address = address.replace(&format!("{{{name}}}"), ULID);
+            }
+            // What ends the sale has no place here.
+            if known == sale && path.starts_with("/admin") {
+                continue;
+            }
+            for (token, body) in tokens.iter().flat_map(|token| bodies.map(|body| (token, body))) {
+                for key in ["", "a key"] {
+                    let mut request = world.http.request(method.clone(), world.url(&address));
+                    if let Some(token) = token {
+                        request = request.bearer_auth(token);
+                    }
+                    if method != Method::GET {
+                        request = request.body(body.to_owned());
+                    }
+                    let response = request
+                        .header("idempotency-key", key)
+                        .send()
+                        .await
+                        .expect("an answer");
+                    let status = response.status();
+                    if status.is_success() {
+                        continue;
+                    }
+                    let answer: Value = response.json().await.unwrap_or_default();
+                    let code = answer["code"].as_str().expect("a refusal has a code").to_owned();
+                    let named = named(&operation, status);
+                    assert!(
+                        named.contains(&code.as_str()),
+                        "{method} {address} {body:.40}: {status} {code} is not among {named:?}"
+                    );
+                    met.insert(code);
+                }
+            }
+        }
+    }
+    let all = [
+        "bad_json",
+        "device_missing",
+        "forbidden",
+        "frame_too_large",
+        "invalid_field",
+        "no_hold",
+        "not_found",
+        "not_in_line",
+        "order_unknown",
+        "sale_unknown",
+        "signature_invalid",
+        "token_invalid",
+        "token_missing",
+    ];
+    for code in all {
+        assert!(met.contains(code), "{code} was not met: {met:?}");
     }
     world.server.stop().await;
 }
@@ -287,8 +396,18 @@ async fn real_answers_are_what_the_document_says() {
     socket.watch(sale.parse().expect("an id")).await;
     let position = "/flash-sales/{sale_id}/queue-position";
     take(&mut rest, &mut socket, sale, &token).await;
-    rest.refused("not_in_line", get.clone(), position, &[sale], shopper, None)
-        .await;
+    let stranger = world.token("u2", Role::Shopper);
+    rest.refused(
+        "not_in_line",
+        get.clone(),
+        position,
+        &[sale],
+        Some(&stranger),
+        None,
+    )
+    .await;
+    let place = rest.ok(get.clone(), position, &[sale], shopper, None).await;
+    assert_eq!(place["status"], "served");
     rest.ok(
         delete,
         "/carts/{user_id}/items/{sale_id}",
@@ -472,6 +591,19 @@ async fn real_answers_are_what_the_document_says() {
     let large = json!({ "unknown": true, "text": " ".repeat(MAX_FRAME_BYTES) });
     rest.refused("frame_too_large", post, "/orders", &[], shopper, Some(large))
         .await;
+
+    // Nothing is lost here; an operator may confirm it as well.
+    let lost: flashsale_protocol::SaleId = drawn.parse().expect("a sale");
+    let begun = world.server.app.shop.store.begin_disaster(lost, ULID, 2, 1).await;
+    assert!(begun.expect("Postgres").is_some());
+    rest.ok(
+        Method::POST,
+        "/admin/sales/{sale_id}/recover",
+        &[drawn],
+        admin,
+        None,
+    )
+    .await;
 
     let all: BTreeSet<String> = operations(&rest.document)
         .into_iter()

@@ -2,8 +2,10 @@
 
 use crate::harness::{Client, World, command_id};
 use flashsale_protocol::{
-    Code, Command, Done, EntryState, HoldState, Order, OrderStatus, Payment, Quantity, SaleId, ServerMessage,
+    Code, Command, Done, EntryState, HoldState, Order, OrderStatus, Payment, Quantity, Role, SaleId,
+    ServerMessage,
 };
+use reqwest::Method;
 use serde_json::json;
 
 pub fn reserve(sale: SaleId) -> Command {
@@ -62,6 +64,7 @@ async fn a_shopper_joins_is_called_reserves_checks_out_and_pays_and_the_order_is
     let row = world
         .server
         .app
+        .shop
         .store
         .order(order.order)
         .await
@@ -157,6 +160,7 @@ async fn a_repeated_command_has_one_effect_and_one_answer_on_any_socket() {
         world
             .server
             .app
+            .shop
             .store
             .orders_of_sale(sale)
             .await
@@ -199,6 +203,7 @@ async fn an_expired_hold_and_an_unpaid_order_are_for_sale_again_and_the_next_in_
     let sold = world
         .server
         .app
+        .shop
         .find_sale(sale)
         .await
         .expect("Postgres")
@@ -207,6 +212,7 @@ async fn an_expired_hold_and_an_unpaid_order_are_for_sale_again_and_the_next_in_
         world
             .server
             .app
+            .shop
             .stock
             .sale_counters(&sold)
             .await
@@ -249,5 +255,62 @@ async fn a_checkout_under_a_used_command_id_is_refused_and_the_hold_stays() {
         (HoldState::Held, before.expires_at, None)
     );
     checkout(&mut again, sale).await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_cart_of_several_currencies_has_a_total_for_each_and_none_for_all() {
+    let world = World::start().await;
+    let token = world.token("u1", Role::Shopper);
+    let cart = async || {
+        let answer = world.rest(Method::GET, "/carts/u1", Some(&token), &[], "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    };
+    let empty = cart().await;
+    assert_eq!(
+        (
+            &empty["items"],
+            &empty["totals"],
+            &empty["total"],
+            &empty["currency"]
+        ),
+        (&json!([]), &json!([]), &json!(0), &json!(null))
+    );
+    let mut client = world.shopper("u1").await;
+    let mut take = async |currency: &str, price: i64, quantity: u32| {
+        let fields = json!({
+            "currency": currency, "sale_price": price, "original_price": price, "total_stock": 5, "per_shopper_limit": 5,
+            "per_device_limit": 5,
+        });
+        let sale = world.sale(fields).await;
+        let quantity = Quantity::new(quantity).expect("in range");
+        let reserve = Command::Reserve {
+            sale,
+            quantity,
+            partial: false,
+        };
+        client.insist(reserve).await;
+    };
+    take("EUR", 100, 2).await;
+    take("EUR", 7, 1).await;
+    let euros = cart().await;
+    assert_eq!(
+        (&euros["totals"], &euros["total"], &euros["currency"]),
+        (
+            &json!([{ "currency": "EUR", "amount": 207 }]),
+            &json!(207),
+            &json!("EUR")
+        )
+    );
+    take("JPY", 1_000, 3).await;
+    let both = cart().await;
+    assert_eq!(
+        both["totals"],
+        json!([{ "currency": "EUR", "amount": 207 }, { "currency": "JPY", "amount": 3_000 }])
+    );
+    assert!(both["total"].is_null() && both["currency"].is_null(), "{both}");
+    assert_eq!(both["items"].as_array().map(Vec::len), Some(3));
+    assert!(both["expires_in_seconds"].as_u64().is_some_and(|left| left > 0));
     world.server.stop().await;
 }

@@ -3,7 +3,7 @@
 
 use crate::harness::{Client, World};
 use crate::purchase::{checkout, join_and_reserve, reserve};
-use flashsale::stock::rebuild::LaneLife;
+use flashsale_engine::stock::rebuild::LaneLife;
 use flashsale_protocol::{
     Code, Command, Done, EntryState, Hold, HoldState, Quantity, Reason, Role, SaleId, ServerMessage,
 };
@@ -14,7 +14,7 @@ use serde_json::json;
 
 /// Everything that this world has in Redis.
 pub async fn forget_everything(world: &World) {
-    let stock = &world.server.app.stock;
+    let stock = &world.server.app.shop.stock;
     let prefix = stock.keys().live(SaleId::from_parts(0, 0));
     let (prefix, _) = prefix.split_once("live:").expect("a prefix");
     assert!(prefix.starts_with("t_"), "only our own keys");
@@ -29,13 +29,13 @@ pub async fn forget_everything(world: &World) {
 
 /// A key of the sale's only lane.
 fn lane_key(world: &World, kind: &str, sale: SaleId) -> String {
-    let key = world.server.app.stock.keys().live(sale);
+    let key = world.server.app.shop.stock.keys().live(sale);
     key.replace("live:{", &format!("{kind}:{{")).replace('}', ".0}")
 }
 
 /// What Redis knows of a shopper's hold.
 async fn record(world: &World, sale: SaleId, who: &str) -> String {
-    let client = world.server.app.stock.client();
+    let client = world.server.app.shop.stock.client();
     client
         .hget(lane_key(world, "holds", sale), who)
         .await
@@ -44,7 +44,7 @@ async fn record(world: &World, sale: SaleId, who: &str) -> String {
 
 /// A replica that has not got the last moment takes over: the shopper's record is an earlier one.
 async fn roll_back(world: &World, sale: SaleId, who: &str, record: String) {
-    let client = world.server.app.stock.client();
+    let client = world.server.app.shop.stock.client();
     let set: i64 = client
         .hset(lane_key(world, "holds", sale), (who, record))
         .await
@@ -54,7 +54,7 @@ async fn roll_back(world: &World, sale: SaleId, who: &str, record: String) {
 
 /// The lane is from another life of Redis.
 async fn another_life(world: &World, sale: SaleId) {
-    let client = world.server.app.stock.client();
+    let client = world.server.app.shop.stock.client();
     let set: i64 = client
         .hset(lane_key(world, "stock", sale), ("run", "another"))
         .await
@@ -129,7 +129,17 @@ async fn a_redis_that_has_forgotten_everything_is_rebuilt_and_shoppers_have_agai
             matches!(message, ServerMessage::Entry(e) if e.state == EntryState::Admitted).then_some(())
         })
         .await;
-    assert!(world.server.app.store.rebuilds(sale).await.expect("Postgres") >= 1);
+    assert!(
+        world
+            .server
+            .app
+            .shop
+            .store
+            .rebuilds(sale)
+            .await
+            .expect("Postgres")
+            >= 1
+    );
     world.server.stop().await;
 }
 
@@ -140,20 +150,35 @@ async fn a_lane_of_another_life_of_redis_is_refused_at_once_and_comes_back_with_
     let mut holder = world.shopper("holder").await;
     join_and_reserve(&mut holder, sale).await;
     let app = &world.server.app;
-    let before = app.sale(sale).await.expect("the sale");
+    let before = app.shop.sale(sale).await.expect("the sale");
     let at = before.lane_refs().next().expect("a lane");
     another_life(&world, sale).await;
-    assert_eq!(app.stock.probe_lane(at).await.expect("Redis"), LaneLife::Lost);
-    let refused = app.stock.expire(at).await.expect_err("lost");
-    assert!(matches!(refused, flashsale::error::Error::LaneLost), "{refused}");
+    assert_eq!(
+        app.shop.stock.probe_lane(at).await.expect("Redis"),
+        LaneLife::Lost
+    );
+    let refused = app.shop.stock.expire(at).await.expect_err("lost");
+    assert!(
+        matches!(refused, flashsale_engine::error::Error::LaneLost),
+        "{refused}"
+    );
 
     // The very checkout that is refused meanwhile goes through with the same id: the hold was kept.
     let order = holder.insist(Command::Checkout { sale, payment: None }).await;
     assert!(matches!(order, Done::Order(_)), "{order:?}");
-    let after = app.store.sale(sale).await.expect("Postgres").expect("the sale");
+    let after = app
+        .shop
+        .store
+        .sale(sale)
+        .await
+        .expect("Postgres")
+        .expect("the sale");
     assert!(after.lanes[0].epoch > at.epoch);
-    let old = app.stock.expire(at).await.expect_err("fenced");
-    assert!(matches!(old, flashsale::error::Error::LaneFenced(_)), "{old}");
+    let old = app.shop.stock.expire(at).await.expect_err("fenced");
+    assert!(
+        matches!(old, flashsale_engine::error::Error::LaneFenced(_)),
+        "{old}"
+    );
     world.server.stop().await;
 }
 
@@ -194,13 +219,13 @@ async fn a_lost_hold_is_revoked_where_an_earlier_one_ends_instead_of_it() {
     let sale = world.sale(json!({})).await;
     let mut holder = world.shopper("holder").await;
     join_and_reserve(&mut holder, sale).await;
-    let client = world.server.app.stock.client();
+    let client = world.server.app.shop.stock.client();
     let _: i64 = client
         .hdel(lane_key(&world, "holds", sale), "holder")
         .await
         .expect("Redis");
-    let now = world.server.app.stock.now().await.expect("Redis");
-    world.server.app.live.tell(
+    let now = world.server.app.shop.stock.now().await.expect("Redis");
+    world.server.app.shop.live.tell(
         sale,
         "holder".parse().expect("an id"),
         ServerMessage::Hold(Hold::ended(sale, HoldState::Expired, 1, now)),
@@ -230,16 +255,23 @@ async fn a_tick_tells_of_a_new_life_that_no_message_told_of() {
         })
         .await;
     // Not the one kept in memory: what is kept may be from before the lane was opened.
-    let stored = app.store.sale(sale).await.expect("Postgres").expect("a sale");
+    let stored = app
+        .shop
+        .store
+        .sale(sale)
+        .await
+        .expect("Postgres")
+        .expect("a sale");
     let life = stored.life();
     // Last, and nothing is passed over after it: the worker may notice by itself.
     let _: i64 = app
+        .shop
         .stock
         .client()
         .hdel(lane_key(&world, "holds", sale), "holder")
         .await
         .expect("Redis");
-    app.live.tick(tick, life + 1).await.expect("Redis");
+    app.shop.live.tick(tick, life + 1).await.expect("Redis");
     let told = hold(&mut holder, |_| true).await;
     assert_eq!(
         (told.state, told.reason),
@@ -391,7 +423,7 @@ async fn the_supply_can_be_raised_for_those_who_wait_and_lowered_as_far_as_units
 async fn units_move_to_the_lane_whose_shoppers_wait() {
     let world = World::start().await;
     let sale = world.sale(json!({ "total_stock": 2, "lanes": 2 })).await;
-    let info = world.server.app.sale(sale).await.expect("the sale");
+    let info = world.server.app.shop.sale(sale).await.expect("the sale");
     // Two shoppers of one lane: the other lane's unit is for them too.
     let mut names = (0..).map(|i| format!("u{i}"));
     let mine = names
@@ -403,7 +435,7 @@ async fn units_move_to_the_lane_whose_shoppers_wait() {
         join_and_reserve(&mut shopper, sale).await;
         checkout(&mut shopper, sale).await;
     }
-    let lanes = world.server.app.store.lanes(sale).await.expect("Postgres");
+    let lanes = world.server.app.shop.store.lanes(sale).await.expect("Postgres");
     assert_eq!(
         lanes
             .iter()

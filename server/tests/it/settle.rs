@@ -6,15 +6,18 @@
 //! has time for.
 
 use crate::harness::{World, command_id};
-use flashsale::{
-    app::App,
-    auth::Caller,
+use flashsale_engine::{
+    caller::Caller,
     command,
     error::{Error, Result},
     sale::{LaneRef, Sale},
-    stock::{Begun, Finish, How, Overdue, Reserve, Reserved},
-    store::{NewOrder, OrderRow, Placed},
-    worker::reconcile::{self, Checkout},
+    settle::{
+        checkout::{Checkout, return_units, settle_checkout},
+        lanes,
+    },
+    shop::Shop,
+    stock::{CheckoutBegun, Finish, How, Overdue, Reserve, Reserved},
+    store::{Cancel, Cancelling, NewOrder, OrderRow, Placed},
 };
 use flashsale_protocol::{
     Command, CommandId, DeviceId, Done, OrderId, OrderStatus, Request, Role, SaleId, ShopperId,
@@ -135,19 +138,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn app(&self) -> &'a App {
-        &self.world.server.app
+    fn shop(&self) -> &'a Shop {
+        &self.world.server.app.shop
     }
 
     async fn sale(&self) -> Checked<(Sale, LaneRef)> {
-        let sale = self.app().store.sale(self.id).await.map_err(failed)?;
+        let sale = self.shop().store.sale(self.id).await.map_err(failed)?;
         let sale = sale.ok_or_else(|| failed("no sale"))?;
         let at = sale.lane_refs().next().ok_or_else(|| failed("no lane"))?;
         Ok((sale, at))
     }
 
     fn key(&self, kind: &str) -> String {
-        let key = self.app().stock.keys().live(self.id);
+        let key = self.shop().stock.keys().live(self.id);
         key.replace("live:{", &format!("{kind}:{{")).replace('}', ".0}")
     }
 
@@ -202,13 +205,13 @@ impl<'a> Run<'a> {
                 }
             }
             Step::Lose => {
-                let client = self.app().stock.client();
+                let client = self.shop().stock.client();
                 let _: i64 = client
                     .hset(self.key("stock"), ("run", "another"))
                     .await
                     .map_err(failed)?;
                 let (sale, _) = self.sale().await?;
-                prop_assert!(reconcile::open(self.app(), &sale).await.map_err(failed)?);
+                prop_assert!(lanes::open(self.shop(), &sale).await.map_err(failed)?);
                 self.saw("a lane lost");
             }
         }
@@ -224,7 +227,7 @@ impl<'a> Run<'a> {
             command: command_id(),
             device: device(who),
         };
-        let answer = self.app().stock.reserve(at, item).await.map_err(failed)?;
+        let answer = self.shop().stock.reserve(at, item).await.map_err(failed)?;
         if matches!(answer.value, Reserved::Ok { .. }) {
             self.saw("a hold");
         }
@@ -236,14 +239,14 @@ impl<'a> Run<'a> {
         let command = command_id();
         let digest = command::digest("checkout", &[&sale.id.to_string(), ""]);
         let order = self.order_id(who, command, &digest);
-        let stock = &self.app().stock;
+        let stock = &self.shop().stock;
         let begin = || stock.begin_checkout(at, shopper(who), order);
         let mut begun = begin().await.map_err(failed)?.value;
-        if !matches!(begun, Begun::Ok { .. } | Begun::CheckoutRunning) {
+        if !matches!(begun, CheckoutBegun::Ok { .. } | CheckoutBegun::CheckoutRunning) {
             self.reserve(who).await?;
             begun = begin().await.map_err(failed)?.value;
         }
-        let Begun::Ok {
+        let CheckoutBegun::Ok {
             quantity,
             device,
             hold,
@@ -265,6 +268,7 @@ impl<'a> Run<'a> {
             amount: sale.sale_price,
             currency: sale.currency,
             payment_ms: sale.payment_ms,
+            cancel_limit: 1_000_000,
         };
         self.attempts.entry(who).or_default().push(Attempt { new });
         Ok(())
@@ -274,11 +278,11 @@ impl<'a> Run<'a> {
     fn order_id(&self, who: u8, command: CommandId, digest: &[u8]) -> OrderId {
         let (shopper, text) = (shopper(who), command.to_string());
         let parts = [shopper.as_str().as_bytes(), text.as_bytes(), digest];
-        OrderId::from_parts(command.0.timestamp_ms(), self.app().authority.order_bits(&parts))
+        OrderId::from_parts(command.ulid().timestamp_ms(), self.shop().seal.bits(&parts))
     }
 
     async fn commit(&mut self, Attempt { new }: &Attempt, gateway_lives: bool) -> Checked {
-        let placed = self.app().store.place(new.clone()).await.map_err(failed)?;
+        let placed = self.shop().store.place(new.clone()).await.map_err(failed)?;
         if !gateway_lives {
             self.saw("a commit whose answer was lost");
             return Ok(());
@@ -298,14 +302,16 @@ impl<'a> Run<'a> {
                 self.saw("a commit refused");
                 Finish::Refused
             }
-            Placed::CommandReused => return Err(failed("a command of its own was reused")),
+            Placed::CommandReused | Placed::Told(_) => {
+                return Err(failed("a command of its own was refused"));
+            }
         };
         self.finish(new, outcome).await
     }
 
     async fn finish(&mut self, new: &NewOrder, outcome: Finish) -> Checked {
         let finished = self
-            .app()
+            .shop()
             .stock
             .finish_checkout(new.at, new.shopper.clone(), new.order, outcome);
         unless_refused(finished.await).map(drop)
@@ -338,10 +344,10 @@ impl<'a> Run<'a> {
                 payment: None,
             },
         };
-        self.app().forget_sale(self.id).await;
-        if let Ok(Done::Order(order)) = command::run(self.app(), &caller, again).await {
+        self.shop().forget_sale(self.id).await;
+        if let Ok(Done::Order(order)) = command::run(self.shop(), &caller, again).await {
             prop_assert_eq!(order.order, new.order, "I4");
-            let row = self.app().store.order(new.order).await.map_err(failed)?;
+            let row = self.shop().store.order(new.order).await.map_err(failed)?;
             let row = row.ok_or_else(|| failed("I5: an order was acknowledged that is not there"))?;
             self.acknowledge(&row)?;
             self.saw("a command repeated");
@@ -351,7 +357,7 @@ impl<'a> Run<'a> {
 
     /// The deadlines of those who have one are over.
     async fn overdue(&self, who: Vec<String>) -> Checked {
-        let client = self.app().stock.client();
+        let client = self.shop().stock.client();
         for who in who {
             let record: Option<String> = client.hget(self.key("holds"), &who).await.map_err(failed)?;
             let Some(record) = record else { continue };
@@ -373,7 +379,7 @@ impl<'a> Run<'a> {
     /// What the worker does about overdue holds and checkouts.
     async fn expire(&mut self) -> Checked {
         let (sale, at) = self.sale().await?;
-        for item in self.app().stock.expire(at).await.map_err(failed)?.value.0 {
+        for item in self.shop().stock.expire(at).await.map_err(failed)?.value.0 {
             let Overdue::Checkout {
                 shopper,
                 quantity,
@@ -391,7 +397,7 @@ impl<'a> Run<'a> {
                 device,
                 order,
             };
-            reconcile::settle_checkout(self.app(), &sale, checkout)
+            settle_checkout(self.shop(), &sale, checkout)
                 .await
                 .map_err(failed)?;
             self.saw("a checkout settled");
@@ -402,17 +408,19 @@ impl<'a> Run<'a> {
     async fn cancel(&mut self, new: &NewOrder) -> Checked {
         let digest = command::digest("cancel", &[&new.order.to_string()]);
         let cancelled = self
-            .app()
+            .shop()
             .store
-            .cancel_by_shopper(new.order, &new.shopper, command_id(), &digest)
+            .cancel(Cancel {
+                order: new.order,
+                shopper: new.shopper.clone(),
+                command: command_id(),
+                digest,
+            })
             .await
             .map_err(failed)?;
-        if let Ok(row) = cancelled {
+        if let Cancelling::Now(cancelled) = cancelled {
             self.saw("an order cancelled");
-            let (sale, _) = self.sale().await?;
-            reconcile::return_units(self.app(), &sale, &[row])
-                .await
-                .map_err(failed)?;
+            return_units(self.shop(), &[*cancelled]).await.map_err(failed)?;
         }
         Ok(())
     }
@@ -420,8 +428,8 @@ impl<'a> Run<'a> {
     /// What must hold after every step.
     async fn check(&mut self) -> Checked {
         let (sale, at) = self.sale().await?;
-        let store = &self.app().store;
-        let counters = self.app().stock.counters(at).await.map_err(failed)?;
+        let store = &self.shop().store;
+        let counters = self.shop().stock.counters(at).await.map_err(failed)?;
         prop_assert!(counters.balanced(), "I1: {:?}", counters);
         let mut allocated = 0;
         let orders = store.orders_of_sale(self.id).await.map_err(failed)?;
@@ -464,7 +472,7 @@ impl<'a> Run<'a> {
     async fn end(&mut self) -> Checked {
         let deadlines = self.key("deadlines");
         for _ in 0..ROUNDS {
-            let client = self.app().stock.client();
+            let client = self.shop().stock.client();
             let running: Vec<String> = client
                 .zrange(&deadlines, 0, -1, None, false, None, false)
                 .await
@@ -476,12 +484,10 @@ impl<'a> Run<'a> {
             self.expire().await?;
         }
         let (sale, at) = self.sale().await?;
-        let waiting = self.app().store.units_to_return(self.id).await.map_err(failed)?;
-        reconcile::return_units(self.app(), &sale, &waiting)
-            .await
-            .map_err(failed)?;
+        let waiting = self.shop().store.units_to_return(self.id).await.map_err(failed)?;
+        return_units(self.shop(), &waiting).await.map_err(failed)?;
         self.check().await?;
-        let counters = self.app().stock.counters(at).await.map_err(failed)?;
+        let counters = self.shop().stock.counters(at).await.map_err(failed)?;
         let allocated = u64::from(sale.lanes[0].allocated);
         prop_assert_eq!(
             [

@@ -1,7 +1,7 @@
 /** How many people are called, while the sale runs. */
 
 import { LitElement, css, html, type TemplateResult } from "lit";
-import { Problem, admin } from "../client/rest";
+import { Problem, admin, type Steered } from "../client/rest";
 import { baseStyle } from "../element/base-style";
 import { formatCount } from "../text/duration";
 import { words } from "../text/rejects";
@@ -14,14 +14,22 @@ export function readInflow(text: string): number | string {
   return value >= 1 && value <= MOST ? value : `A whole number from 1 to ${formatCount(MOST)}. To stop the line, pause the sale.`;
 }
 
+/** Somebody else was faster: their number, and what to do about it. */
+export function newer(inflow: number): string {
+  return `Not set: somebody else has set ${formatCount(inflow)} meanwhile. Set yours again if you still want it.`;
+}
+
 export class InflowForm extends LitElement {
-  static override properties = { token: { type: String }, sale: { type: String }, inflow: { type: Number } };
+  static override properties = { token: { type: String }, sale: { type: String }, inflow: { type: Number }, version: { type: Number } };
   declare token: string;
   declare sale: string;
   /** As it is set now. */
   declare inflow: number;
+  /** Of what operators have set, when the inflow was read. */
+  declare version: number;
 
   private typed: string | null = null;
+  private seen = { inflow: 0, version: 0 };
   private said = "";
   private isWrong = false;
   private isBusy = false;
@@ -31,9 +39,12 @@ export class InflowForm extends LitElement {
     this.token = "";
     this.sale = "";
     this.inflow = 0;
+    this.version = 0;
   }
 
   private readonly type = (event: Event) => {
+    // The number that is being replaced is the one that was shown when typing began.
+    if (this.typed === null) this.seen = { inflow: this.inflow, version: this.version };
     this.typed = (event.target as HTMLInputElement).value;
     this.say("", false);
   };
@@ -45,16 +56,34 @@ export class InflowForm extends LitElement {
     this.isBusy = true;
     this.say("", false);
     try {
-      await admin.setInflow(this.token, this.sale, inflow);
+      const from = this.typed === null ? { inflow: this.inflow, version: this.version } : this.seen;
+      const set = await this.set(inflow, from);
       this.inflow = inflow;
+      this.version = set.version;
       this.typed = null;
       this.say(`Set: ${formatCount(inflow * 10)} a second at most.`, false);
     } catch (error) {
-      this.say(error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error), true);
+      this.say(said(error), true);
     }
     this.isBusy = false;
     this.requestUpdate();
   };
+
+  /** Sets the inflow unless somebody else has set another one than `from` since. */
+  private async set(inflow: number, from: { inflow: number; version: number }): Promise<Steered> {
+    try {
+      return await admin.setInflow(this.token, this.sale, inflow, from.version);
+    } catch (error) {
+      if (!(error instanceof Problem && error.code === "version_changed")) throw error;
+      const now = await admin.sale(this.token, this.sale);
+      this.inflow = now.inflow;
+      this.version = now.version;
+      this.seen = now;
+      // A pause, say: what is replaced here is still what was shown.
+      if (now.inflow === from.inflow) return await admin.setInflow(this.token, this.sale, inflow, now.version);
+      throw new Problem(error.code, newer(now.inflow), error.status);
+    }
+  }
 
   private say(text: string, isWrong: boolean): void {
     this.said = text;
@@ -105,4 +134,9 @@ export class InflowForm extends LitElement {
       }
     `,
   ];
+}
+
+function said(error: unknown): string {
+  if (!(error instanceof Problem)) return String(error);
+  return error.code === "version_changed" ? error.detail : words({ code: error.code, message: error.detail });
 }

@@ -18,7 +18,12 @@ const CHART_SPAN_MS = 120_000;
 /** Points closer together than this tell nothing more. */
 const CHART_STEP_MS = 500;
 
-type Verb = "pause" | "resume" | "end";
+type Verb = "pause" | "resume" | "end" | "recover";
+
+const SURE: Partial<Record<Verb, string>> = {
+  end: "End this sale now? Nobody can buy afterwards.",
+  recover: "Go on without what Postgres has lost? Orders that are missing are cancelled then, and their money goes back.",
+};
 
 export class LiveSale extends LitElement {
   static override properties = { token: { type: String }, sale: { type: String } };
@@ -113,7 +118,8 @@ export class LiveSale extends LitElement {
   }
 
   private async act(verb: Verb): Promise<void> {
-    if (verb === "end" && !confirm("End this sale now? Nobody can buy afterwards.")) return;
+    const sure = SURE[verb];
+    if (sure && !confirm(sure)) return;
     this.busy = verb;
     this.error = "";
     this.requestUpdate();
@@ -134,9 +140,15 @@ export class LiveSale extends LitElement {
     return html`
       <a class="soft small" href="#/">← All sales</a>
       ${this.head(view)} ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
+      ${this.disaster()}
       <section class="card block" aria-label="Stock">${stockBar(view?.stock ?? null)}</section>
       ${!hasLine || !this.metrics ? nothing : html`<section class="card block">
-        <inflow-form .token=${this.token} .sale=${this.sale} .inflow=${this.metrics.inflow}></inflow-form>
+        <inflow-form
+          .token=${this.token}
+          .sale=${this.sale}
+          .inflow=${this.metrics.inflow}
+          .version=${this.metrics.version}
+        ></inflow-form>
       </section>`}
       <section class="grid" aria-label="Numbers">${this.numbers(view)}</section>
       <section class="charts">
@@ -186,6 +198,26 @@ export class LiveSale extends LitElement {
     `;
   }
 
+  /** Postgres has lost something: what is to be decided, or what became of it until it is settled. */
+  private disaster(): TemplateResult | typeof nothing {
+    const disaster = this.metrics?.disaster;
+    if (!disaster || disaster.settled_at) return nothing;
+    if (disaster.opened_at) {
+      return html`<p class="notice" role="status">
+        Selling goes on. ${formatCount(disaster.orders_lost)} orders were lost; their money is being looked for at the payment provider.
+      </p>`;
+    }
+    return html`<div class="notice row apart" data-tone="bad" role="alert">
+      <p>
+        Selling has stopped: Postgres has lost rows of this sale. Row ${formatCount(disaster.known_number)} of its log was committed, and
+        ${formatCount(disaster.found_number)} is the last one that is there. Look for a newer copy of the database first (docs/disaster.md).
+      </p>
+      ${disaster.confirmed_at
+        ? html`<span class="badge" data-tone="warn">Confirmed, under way</span>`
+        : html`<button class="danger" ?disabled=${this.busy !== null} @click=${() => this.act("recover")}>Go on without it</button>`}
+    </div>`;
+  }
+
   private numbers(view: View | null): TemplateResult {
     const { metrics } = this;
     const stock = view?.stock;
@@ -205,7 +237,7 @@ export class LiveSale extends LitElement {
       ${number("cancelled", "Orders cancelled", count(metrics?.orders_cancelled))}
       ${number("revenue", "Revenue", revenue)} ${number("conversion", "Conversion", conversion)}
       ${number("waiting", "In line", count(stock?.waiting))} ${number("admitted", "Called", count(stock?.admitted))}
-      ${number("pace", "Called a second", stock ? stock.pace.toFixed(1) : "–")}
+      ${number("pace", "Called a second", stock?.pace?.toFixed(1) ?? "–")}
       ${number("active", "People looking", count(metrics?.active_users))}
       ${number("reservations", "Reservations", count(metrics?.reservations))}
       ${number("expired", "Holds expired", count(metrics?.expired_reservations))}

@@ -20,12 +20,31 @@ export interface Sale {
   remaining_time: number;
 }
 
+/** A sale as operators see it. */
+export interface Steered extends Sale {
+  inflow: number;
+  version: number;
+}
+
+/** A time at which Postgres knew less of the sale than it had: selling is stopped while it has no `opened_at`. */
+export interface Disaster {
+  noticed_at: string;
+  known_number: number;
+  found_number: number;
+  confirmed_at: string | null;
+  opened_at: string | null;
+  settled_at: string | null;
+  orders_lost: number;
+  payments_found: number;
+}
+
 export interface Metrics {
   sale_id: string;
   status: Phase;
   stock_remaining: number;
   orders_count: number;
   queue_length: number;
+  disaster: Disaster | null;
   conversion_rate: number;
   supply: number;
   available: number;
@@ -42,8 +61,10 @@ export interface Metrics {
   expired_reservations: number;
   active_users: number;
   admitted: number;
-  pace: number;
+  pace: number | null;
   inflow: number;
+  /** Of what operators have set. */
+  version: number;
   fairness: Fairness;
 }
 
@@ -86,10 +107,13 @@ export async function getProof(api: string, sale: string, session: Session): Pro
 
 export const admin = {
   sales: async (token: string) => (await call<{ sales: Sale[] }>("", "/admin/sales", { token })).sales,
-  create: (token: string, sale: unknown) => call<Sale>("", "/admin/sales", { token, body: sale }),
-  act: (token: string, sale: string, verb: "pause" | "resume" | "end") =>
-    call<Sale>("", `/admin/sales/${sale}/${verb}`, { token, body: {} }),
-  setInflow: (token: string, sale: string, inflow: number) => call<Sale>("", `/admin/sales/${sale}/inflow`, { token, body: { inflow } }),
+  sale: (token: string, sale: string) => call<Steered>("", `/admin/sales/${sale}`, { token }),
+  create: (token: string, sale: unknown) => steer<Steered>("/admin/sales", { token, body: sale }),
+  act: (token: string, sale: string, verb: "pause" | "resume" | "end" | "recover") =>
+    steer<Steered>(`/admin/sales/${sale}/${verb}`, { token, body: {} }),
+  /** Only if operators have set nothing else since `version`. */
+  setInflow: (token: string, sale: string, inflow: number, version: number) =>
+    steer<Steered>(`/admin/sales/${sale}/inflow`, { token, body: { inflow }, version }),
   metrics: (token: string, sale: string) => call<Metrics>("", `/admin/sales/${sale}/metrics`, { token }),
 };
 
@@ -103,10 +127,39 @@ export async function devSignIn(role: "admin" | "merchant"): Promise<string> {
   return (await call<{ token: string }>("", "/dev/sign-in", { body: { role } })).token;
 }
 
-async function call<T>(api: string, path: string, options: { token?: string; device?: string; body?: unknown } = {}): Promise<T> {
+interface Options {
+  token?: string;
+  device?: string;
+  body?: unknown;
+  key?: string;
+  version?: number;
+}
+
+/** Tries of an operator's command that got no answer, and the pause before the next one. */
+const STEER_TRIES = 3;
+const STEER_PAUSE_MS = 500;
+
+/** An operator's command: under one key however often it is tried, so that it has one effect. */
+async function steer<T>(path: string, options: Options): Promise<T> {
+  // Not randomUUID: that is there on secure origins only.
+  const key = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await call<T>("", path, { ...options, key });
+    } catch (error) {
+      const unanswered = error instanceof Problem && (error.code === "offline" || error.status === 503);
+      if (!unanswered || tries === STEER_TRIES) throw error;
+      await new Promise((resume) => setTimeout(resume, STEER_PAUSE_MS * tries));
+    }
+  }
+}
+
+async function call<T>(api: string, path: string, options: Options = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (options.token) headers.Authorization = `Bearer ${options.token}`;
   if (options.device) headers["X-Device-Id"] = options.device;
+  if (options.key) headers["Idempotency-Key"] = options.key;
+  if (options.version !== undefined) headers["If-Match"] = `"${options.version}"`;
   const init: RequestInit = { headers };
   if (options.body !== undefined) {
     headers["Content-Type"] = "application/json";

@@ -97,7 +97,8 @@ export interface Stock {
   sold: number;
   waiting: number;
   admitted: number;
-  pace: number;
+  /** Called a second; null while it has not been measured. */
+  pace: number | null;
 }
 
 export interface Line {
@@ -172,6 +173,8 @@ export interface Order {
   paying: boolean;
   /** What of `amount` has gone back. */
   refunded: number;
+  /** Why the last payment was refused, in the provider's words; another one may be tried. */
+  declined: string | null;
   created_at: number;
   until: number;
   left_ms: number;

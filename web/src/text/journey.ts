@@ -82,7 +82,9 @@ export function wordsFor(view: View): Words {
     case "pay":
       return order?.left_ms === 0
         ? calm("Time is up", "The order is being cancelled.")
-        : { title: "Pay to finish", text: "Your order is placed. It is yours when it is paid.", tone: "turn" };
+        : order?.declined
+          ? { title: "Your payment was declined", text: `The bank says: ${order.declined}. Nothing was charged. Try another card.`, tone: "warn" }
+          : { title: "Pay to finish", text: "Your order is placed. It is yours when it is paid.", tone: "turn" };
     case "paying":
       return calm("Your payment is being checked", "The result comes by itself; there is nothing to do.");
     case "confirmed":
@@ -140,7 +142,7 @@ export function noteWords(note: Note): Words | null {
     case "removed":
       return { title: "You were taken out of the line", text: because, tone: "warn" };
     case "order_cancelled":
-      return { title: "Your order was cancelled", text: `${note.reason === "refunded" ? "" : "Nothing was charged. "}${because}`.trim(), tone: "warn" };
+      return { title: "Your order was cancelled", text: `${note.reason === "refunded" || note.reason === "order_lost" ? "" : "Nothing was charged. "}${because}`.trim(), tone: "warn" };
     case "left":
       return null;
   }
@@ -226,4 +228,5 @@ export const REASONS: Readonly<Record<string, string>> = {
   unpaid: "It was not paid in time.",
   payment_failed: "The payment could not be completed.",
   refunded: "The shop gives your money back.",
+  order_lost: "It was lost in a failure of ours; what you paid goes back to you.",
 };

@@ -12,6 +12,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   not_found: "There is nothing here.",
   method_not_allowed: "The shop does not do this.",
   bad_handshake: "This page is older than the shop. Reload it, please.",
+  command_superseded: "You have done something newer since, so this was not done. What you see is what is so now.",
 
   hello_first: "The connection was not ready yet. Try again, please.",
   hello_twice: "The connection got confused. Reload the page, please.",
@@ -44,6 +45,9 @@ export const REJECTS: Readonly<Record<string, string>> = {
   not_drawn_yet: "The draw has not been held yet.",
   not_in_draw: "You had no entry in this draw.",
   entries_closed: "The entries of this draw have closed.",
+  version_changed: "Somebody else has changed this sale since you read it. Look again, please.",
+  sale_stopped: "Selling has stopped for a while after a failure of ours. Your place in line is kept; try again a little later.",
+  nothing_to_recover: "Nothing of this sale is lost: there is nothing to confirm.",
   supply_in_use: "More units are sold or in carts than that.",
 
   no_hold: "Your cart is empty.",
@@ -53,6 +57,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   order_unknown: "There is no such order.",
   order_cancelled: "This order is cancelled.",
   order_confirmed: "This order is confirmed already.",
+  order_lost: "This order was lost in a failure of ours. What you paid goes back to you.",
   payment_declined: "The card was declined. Nothing was charged. Try again or use another card.",
   payment_too_late: "The time to pay ran out, and the order was cancelled. Nothing was charged.",
   payment_pending: "Your payment is being checked. The result comes by itself; there is nothing to do.",
@@ -60,12 +65,14 @@ export const REJECTS: Readonly<Record<string, string>> = {
   already_refunded: "The money of this order has gone back already.",
   refund_too_much: "That is more than is left of what was paid.",
   payment_unknown: "There is no such payment.",
-  payment_mismatch: "The amount is not the payment's.",
+  payment_mismatch: "The amount does not match the payment.",
+  cancel_limit_reached: "You have cancelled, or not paid, too many orders here. Your cart ends with its time.",
 
   too_many_commands: "That was too fast. Wait a moment and try again.",
   too_many_sockets: "You have this shop open in too many places. Close another tab, then reconnect here.",
   too_many_from_address: "Too many connections come from your network. Try again in a moment.",
   too_many_sales: "This page follows too many sales at once.",
+  too_many_changes: "You have changed your mind too often in this sale. What you have stays yours.",
   busy: "Very busy at the moment. Try again shortly.",
 
   unavailable: "The shop could not answer just now. Try again shortly.",

@@ -2,7 +2,7 @@
 //! one socket after the other, and has no business with a connection whose socket takes all of it.
 
 use super::connection::frame_of;
-use crate::gateway::hub::{Interest, LiveTick};
+use flashsale_engine::here::{Interest, LiveTick};
 use flashsale_protocol::{Change, ServerMessage, Tick};
 use nix::{
     errno::Errno,
@@ -16,8 +16,12 @@ const OWED: RawFd = -1;
 /// In a watcher's key: its client takes changes. Far beyond the number of files that a process can open.
 const TAKES_CHANGES: u32 = 1 << 31;
 
+/// In what a watcher has seen: a gateway has made it, from the stores. The leader's ticks from before it are not for its client,
+/// and none is a change of it. Far beyond the number of ms since 1970.
+const MADE_HERE: u64 = 1 << 63;
+
 struct Watcher {
-    /// The newest tick that this client has seen: in a state or by itself.
+    /// The number of the newest tick that this client has seen, in a state or by itself, perhaps with [`MADE_HERE`].
     seen: u64,
     /// Where ticks are written, or [`OWED`]. The connection closes it, and is taken out of here before it does.
     socket: RawFd,
@@ -32,6 +36,12 @@ impl Watcher {
 
     fn takes_changes(&self) -> bool {
         self.key & TAKES_CHANGES != 0
+    }
+
+    /// Whether the leader's tick with this number is news to the client.
+    fn lacks(&self, seq: u64) -> bool {
+        let seen = self.seen & !MADE_HERE;
+        seen < seq || (seen == seq && self.seen != seen)
     }
 }
 
@@ -115,16 +125,21 @@ impl Channel {
         self.watchers[at as usize].socket = socket.unwrap_or(OWED);
     }
 
-    /// A watcher has a tick of this number, or a state that is as new.
-    pub fn note_seen(&mut self, at: u32, seq: u64) {
-        let seen = &mut self.watchers[at as usize].seen;
-        *seen = seq.max(*seen);
+    /// A watcher has this tick, in a state or by itself. A change is made for whoever has the very tick that it changes: not for
+    /// one that the leader has not made, or that is older than the last round.
+    pub fn note_seen(&mut self, at: u32, tick: &Tick) {
+        let mut known = self.newest.iter().map(|live| &live.tick).chain(&self.base);
+        let is_known = known.any(|known| **known == *tick);
+        let watcher = &mut self.watchers[at as usize];
+        if watcher.lacks(tick.seq) {
+            watcher.seen = if is_known { tick.seq } else { tick.seq | MADE_HERE };
+        }
     }
 
     /// The newest tick, if this watcher has not seen it.
     pub fn unseen(&self, at: u32) -> Option<&Arc<LiveTick>> {
-        let seen = self.watchers[at as usize].seen;
-        self.newest.as_ref().filter(|live| live.tick.seq > seen)
+        let watcher = &self.watchers[at as usize];
+        self.newest.as_ref().filter(|live| watcher.lacks(live.tick.seq))
     }
 
     // ---------------------------------------------------------------------------------------------------------- rounds
@@ -201,7 +216,7 @@ impl Channel {
                 0
             };
             let watcher = &mut self.watchers[self.cursor];
-            if watcher.seen >= seq {
+            if !watcher.lacks(seq) {
                 continue;
             }
             // It gets the newest one when it has caught up.
@@ -329,6 +344,25 @@ mod tests {
             Just(Step::Flush),
             (1usize..3_000).prop_map(Step::Read),
         ]
+    }
+
+    #[test]
+    fn a_tick_from_before_a_state_is_not_for_those_who_have_the_state() {
+        let mut channel = channel();
+        let at = channel.add(7, None, true);
+        let news = |channel: &Channel| channel.unseen(at).map(|live| live.tick.seq);
+        channel.take(tick(5, "live", 1), Instant::now());
+        assert_eq!(news(&channel), Some(5));
+        channel.note_seen(at, &tick(7, "live", 1).tick);
+        assert_eq!(news(&channel), None);
+        channel.take(tick(6, "live", 1), Instant::now());
+        assert_eq!(news(&channel), None);
+        channel.take(tick(7, "live", 1), Instant::now());
+        assert_eq!(news(&channel), Some(7), "the leader's of that moment");
+        channel.note_seen(at, &tick(7, "live", 1).tick);
+        assert_eq!(news(&channel), None);
+        channel.take(tick(8, "live", 1), Instant::now());
+        assert_eq!(news(&channel), Some(8));
     }
 
     proptest! {

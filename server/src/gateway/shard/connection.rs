@@ -2,16 +2,13 @@
 //! request when there may be one, and given what to send.
 
 use super::{
-    inbound::{Heard, Inbound, Turn},
+    inbound::{Heard, Inbound, ReadingTurn},
     outbox::Outbox,
     rate::Rate,
 };
-use crate::{
-    auth::Caller,
-    config::Limits,
-    gateway::hub::{Place, Registration},
-    telemetry::name,
-};
+use crate::{config::Limits, gateway::throttle::Place};
+use flashsale_engine::presence::Registration;
+use flashsale_engine::{caller::Caller, telemetry::name};
 use flashsale_protocol::{
     CloseCode, Code, CommandId, Malformed, Outcome, Reject, Request, SaleId, ServerMessage,
 };
@@ -56,7 +53,7 @@ pub struct Connection {
     pub takes_changes: bool,
     /// Whether the rounds of ticks write to its socket: kept like [`Connection::keeps_up`] by the shard.
     pub in_rounds: bool,
-    pub standing: Standing,
+    pub standing: Identity,
     /// Mostly one.
     pub watched: SmallVec<[Watched; 1]>,
     /// In which slot of the wheel the connection stands.
@@ -78,7 +75,7 @@ pub struct Connection {
 }
 
 /// How far a client has come.
-pub enum Standing {
+pub enum Identity {
     /// Has not said hello; or is being closed.
     Stranger {
         opened: u64,
@@ -123,7 +120,7 @@ impl Connection {
             running: false,
             takes_changes: false,
             in_rounds: true,
-            standing: Standing::Stranger {
+            standing: Identity::Stranger {
                 opened: now,
                 early: Vec::new(),
             },
@@ -145,15 +142,15 @@ impl Connection {
     /// Who it is; None before hello.
     pub fn caller(&self) -> Option<&Arc<Caller>> {
         match &self.standing {
-            Standing::Stranger { .. } => None,
-            Standing::Known(registration) => Some(registration.caller()),
+            Identity::Stranger { .. } => None,
+            Identity::Known(registration) => Some(registration.caller()),
         }
     }
 
     // -------------------------------------------------------------------------------------------------------- coming in
 
     /// Reads up to the next request that has to be carried out. Malformed and too fast ones are refused here.
-    pub fn next(&mut self, limits: &Limits, turn: &mut Turn, now: u64) -> Result<Next, End> {
+    pub fn next(&mut self, limits: &Limits, turn: &mut ReadingTurn, now: u64) -> Result<Next, End> {
         if self.closing.is_some() {
             return self.discard();
         }
@@ -339,7 +336,7 @@ impl Connection {
                 return false;
             }
         }
-        self.standing = Standing::Stranger {
+        self.standing = Identity::Stranger {
             opened: now,
             early: Vec::new(),
         };
@@ -364,8 +361,8 @@ impl Connection {
             return since.get() + CLOSE_TIMEOUT_MS;
         }
         let first = match &self.standing {
-            Standing::Stranger { opened, .. } => opened + limits.hello_timeout_ms,
-            Standing::Known(registration) => {
+            Identity::Stranger { opened, .. } => opened + limits.hello_timeout_ms,
+            Identity::Known(registration) => {
                 let token_left = registration.caller().expires_at.saturating_sub(wall);
                 (self.heard + limits.idle_timeout_ms).min(now + token_left)
             }
@@ -389,13 +386,13 @@ impl Connection {
             return too_long(self.closing, CLOSE_TIMEOUT_MS).then_some(End::Gone);
         }
         let code = match &self.standing {
-            Standing::Stranger { opened, .. } if over(*opened, limits.hello_timeout_ms) => {
+            Identity::Stranger { opened, .. } if over(*opened, limits.hello_timeout_ms) => {
                 Some(CloseCode::HelloTimeout)
             }
-            Standing::Known(registration) if registration.caller().expires_at <= wall => {
+            Identity::Known(registration) if registration.caller().expires_at <= wall => {
                 Some(CloseCode::TokenExpired)
             }
-            Standing::Known(_) if over(self.heard, limits.idle_timeout_ms) => Some(CloseCode::Idle),
+            Identity::Known(_) if over(self.heard, limits.idle_timeout_ms) => Some(CloseCode::Idle),
             _ if too_long(self.blocked, limits.write_timeout_ms) => Some(CloseCode::TooSlow),
             _ if too_long(self.unfinished, limits.message_timeout_ms) => Some(CloseCode::MessageTimeout),
             _ if leaves_at.is_some_and(|at| now >= at) && !self.running => Some(CloseCode::Draining),

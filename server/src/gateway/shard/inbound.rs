@@ -51,7 +51,7 @@ impl Inbound {
     }
 
     /// The next message. What the engine answers by itself (pongs, closes) is appended to `answers`.
-    pub fn read(&mut self, socket: &mut impl Read, turn: &mut Turn, answers: &mut Vec<u8>) -> Heard {
+    pub fn read(&mut self, socket: &mut impl Read, turn: &mut ReadingTurn, answers: &mut Vec<u8>) -> Heard {
         let engine = self.0.get_or_insert_with(|| {
             Box::new(Engine {
                 context: WebSocketContext::new(Role::Server, Some(config())),
@@ -88,9 +88,9 @@ fn config() -> WebSocketConfig {
 }
 
 /// A socket's turn of reading.
-pub struct Turn(usize);
+pub struct ReadingTurn(usize);
 
-impl Turn {
+impl ReadingTurn {
     pub fn begin() -> Self {
         Self(TURN_BYTES)
     }
@@ -104,7 +104,7 @@ impl Turn {
 struct Wire<'a, S> {
     socket: &'a mut S,
     passed: &'a mut Passed,
-    turn: &'a mut Turn,
+    turn: &'a mut ReadingTurn,
     answers: &'a mut Vec<u8>,
 }
 
@@ -254,7 +254,7 @@ mod tests {
             let mut inbound = Inbound::default();
             let (mut got, mut answers) = (Vec::new(), Vec::new());
             while !socket.0.is_empty() {
-                match inbound.read(&mut socket, &mut Turn::begin(), &mut answers) {
+                match inbound.read(&mut socket, &mut ReadingTurn::begin(), &mut answers) {
                     Heard::Message(Message::Text(text)) => got.push(text.as_str().to_owned()),
                     Heard::Message(_) | Heard::Nothing | Heard::Later => {}
                     Heard::Failed(error) => prop_assert!(false, "{error}"),
@@ -273,13 +273,13 @@ mod tests {
         ]);
         let mut inbound = Inbound::default();
         let (mut messages, mut later) = (0, 0);
-        let mut turn = Turn::begin();
+        let mut turn = ReadingTurn::begin();
         while !socket.0.is_empty() {
             match inbound.read(&mut socket, &mut turn, &mut Vec::new()) {
                 Heard::Message(_) => messages += 1,
                 Heard::Later => {
                     later += 1;
-                    turn = Turn::begin();
+                    turn = ReadingTurn::begin();
                 }
                 Heard::Nothing => {}
                 Heard::Failed(error) => panic!("{error}"),

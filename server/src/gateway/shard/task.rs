@@ -1,23 +1,30 @@
 //! What a connection's requests need of the stores: carried out away from the shard's thread, and brought back to it as an
-//! [`Answer`]. Knows the connection's own commands (`hello`, `watch`, `ping`); all others are [`command::run`]'s.
+//! [`RequestAnswer`]. Knows the connection's own commands (`hello`, `watch`, `ping`); all others are [`command::run`]'s.
 
-use super::SocketRef;
-use crate::{
-    app::App,
-    auth::Caller,
+use crate::{auth::Authority, config::Limits, gateway::subscriptions::Subscriptions};
+use flashsale_engine::{
+    caller::Caller,
     command,
-    gateway::{
-        elsewhere,
-        hub::{Hub, Interest, Registration},
-    },
+    here::{Interest, SocketRef},
+    presence::{self, Registration},
+    shop::Shop,
 };
 use flashsale_protocol::{
     CloseCode, Code, Command, CommandId, DeviceId, Done, Reject, Request, SaleId, SaleState, Welcome,
 };
+use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// What the requests of sockets need.
+pub struct Backend {
+    pub shop: Arc<Shop>,
+    pub subscriptions: Subscriptions,
+    pub authority: Arc<Authority>,
+    pub limits: Limits,
+}
+
 /// A request's outcome, and what it leaves for the connection.
-pub struct Answer {
+pub struct RequestAnswer {
     pub id: CommandId,
     pub outcome: Result<Done, Reject>,
     /// The client is known from now on.
@@ -26,11 +33,13 @@ pub struct Answer {
     pub watched: Vec<(SaleId, Interest)>,
     /// The refusal counts against the connection.
     pub offence: bool,
+    /// Older sockets of the shopper, which are to be closed.
+    pub too_many: SmallVec<[SocketRef; 1]>,
     /// After the reply.
     pub close: Option<CloseCode>,
 }
 
-impl Answer {
+impl RequestAnswer {
     fn new(id: CommandId, outcome: Result<Done, Reject>) -> Self {
         Self {
             id,
@@ -38,6 +47,7 @@ impl Answer {
             registration: None,
             watched: Vec::new(),
             offence: false,
+            too_many: SmallVec::new(),
             close: None,
         }
     }
@@ -51,36 +61,39 @@ impl Answer {
 }
 
 /// A request of somebody who has said hello.
-pub async fn run(app: &App, caller: &Caller, request: Request) -> Answer {
+pub async fn run(backend: &Backend, caller: &Caller, request: Request) -> RequestAnswer {
     let id = request.id;
     match request.command {
         Command::Ping { t } => {
-            let pong = match app.stock.clock().await {
+            let pong = match backend.shop.stock.clock().await {
                 Ok(now) => Ok(Done::Pong { t, now }),
                 Err(error) => Err(error.into()),
             };
-            Answer::new(id, pong)
+            RequestAnswer::new(id, pong)
         }
-        Command::Watch { sale } => match watch(app, caller, sale).await {
-            Ok((state, interest)) => Answer {
+        Command::Watch { sale } => match watch(backend, caller, sale).await {
+            Ok((state, interest)) => RequestAnswer {
                 watched: vec![(sale, interest)],
-                ..Answer::new(id, Ok(Done::State(Box::new(state))))
+                ..RequestAnswer::new(id, Ok(Done::State(Box::new(state))))
             },
-            Err(reject) => Answer::new(id, Err(reject)),
+            Err(reject) => RequestAnswer::new(id, Err(reject)),
         },
-        command => Answer::new(id, command::run(app, caller, Request { id, command }).await),
+        command => RequestAnswer::new(
+            id,
+            command::run(&backend.shop, caller, Request { id, command }).await,
+        ),
     }
 }
 
 pub async fn hello(
-    app: &Arc<App>,
+    backend: &Backend,
     socket: SocketRef,
     id: CommandId,
     token: &str,
     device: Option<DeviceId>,
     resume: Vec<SaleId>,
-) -> Answer {
-    let mut caller = match app.authority.verify(token, device) {
+) -> RequestAnswer {
+    let mut caller = match backend.authority.verify(token, device) {
         Ok(caller) => caller,
         Err(reject) => {
             let close = match reject.code {
@@ -88,24 +101,33 @@ pub async fn hello(
                 Code::TokenInvalid => Some(CloseCode::TokenInvalid),
                 _ => None,
             };
-            return Answer {
+            return RequestAnswer {
                 close,
-                ..Answer::offence(id, reject)
+                ..RequestAnswer::offence(id, reject)
             };
         }
     };
-    if resume.len() > app.limits.sales_per_socket {
-        return Answer::offence(id, Code::TooManySales.into());
+    if resume.len() > backend.limits.sales_per_socket {
+        return RequestAnswer::offence(id, Code::TooManySales.into());
     }
     caller.socket = Some(socket.id);
     let caller = Arc::new(caller);
     // Before the state is read, so that no event falls between the two.
-    let registration = Hub::register(app, &caller, socket);
-    elsewhere::arrive(app, &caller.shopper).await;
+    let too_many = backend
+        .shop
+        .here
+        .enter(&caller, socket, backend.limits.sockets_per_shopper);
+    let registration = Registration::new(backend.shop.clone(), caller.clone(), socket);
+    presence::arrive(&backend.shop, &caller.shopper).await;
     // A refusal here is as if hello had not been said: the client may say it again.
-    let (states, watched, now) = match resumed(app, &caller, resume).await {
+    let (states, watched, now) = match resumed(backend, &caller, resume).await {
         Ok(resumed) => resumed,
-        Err(reject) => return Answer::new(id, Err(reject)),
+        Err(reject) => {
+            return RequestAnswer {
+                too_many,
+                ..RequestAnswer::new(id, Err(reject))
+            };
+        }
     };
     let welcome = Welcome {
         shopper: caller.shopper.clone(),
@@ -113,25 +135,26 @@ pub async fn hello(
         now,
         token_expires_at: caller.expires_at,
         // Two may be lost before the connection counts as idle.
-        ping_every_ms: app.limits.idle_timeout_ms / 3,
+        ping_every_ms: backend.limits.idle_timeout_ms / 3,
         states,
     };
-    Answer {
+    RequestAnswer {
         registration: Some(registration),
         watched,
-        ..Answer::new(id, Ok(Done::Welcome(welcome)))
+        too_many,
+        ..RequestAnswer::new(id, Ok(Done::Welcome(welcome)))
     }
 }
 
 /// Watches the sales again, and tells the time. A sale that is not there any more is left out.
 async fn resumed(
-    app: &App,
+    backend: &Backend,
     caller: &Caller,
     sales: Vec<SaleId>,
 ) -> Result<(Vec<SaleState>, Vec<(SaleId, Interest)>, u64), Reject> {
     let (mut states, mut watched) = (Vec::new(), Vec::new());
     for sale in sales {
-        match watch(app, caller, sale).await {
+        match watch(backend, caller, sale).await {
             Ok((state, interest)) => {
                 states.push(state);
                 watched.push((sale, interest));
@@ -140,13 +163,13 @@ async fn resumed(
             Err(reject) => return Err(reject),
         }
     }
-    Ok((states, watched, app.stock.clock().await?))
+    Ok((states, watched, backend.shop.stock.clock().await?))
 }
 
-async fn watch(app: &App, caller: &Caller, sale: SaleId) -> Result<(SaleState, Interest), Reject> {
-    let info = app.sale(sale).await?;
+async fn watch(backend: &Backend, caller: &Caller, sale: SaleId) -> Result<(SaleState, Interest), Reject> {
+    let info = backend.shop.sale(sale).await?;
     // Subscribed before the state is read, so that no change falls between the two.
-    let interest = app.hub.watch(&info).await;
-    let state = command::sale_state(app, caller, &info).await?;
+    let interest = backend.subscriptions.watch(&backend.shop.here, &info).await;
+    let state = command::sale_state(&backend.shop, caller, &info).await?;
     Ok((state, interest))
 }

@@ -275,6 +275,7 @@ async fn a_bad_request_gets_its_code_and_changes_nothing() {
     let order = world
         .server
         .app
+        .shop
         .store
         .orders_of_sale(sale)
         .await
@@ -316,12 +317,15 @@ async fn a_bad_request_gets_its_code_and_changes_nothing() {
         ("/flash-sales/x", Code::SaleUnknown),
         ("/flash-sales/%ff", Code::NotFound),
         (&fill("/flash-sales/NONE"), Code::SaleUnknown),
-        (&fill("/flash-sales/SALE/queue-position"), Code::NotInLine),
         (&fill("/flash-sales/NONE/queue-position"), Code::SaleUnknown),
     ] {
         let answer = world.rest(Method::GET, path, Some(&holder), &[], "").await;
         assert_eq!(answer.refusal(), code, "{path}");
     }
+    let nobody = world.token("nobody", Role::Shopper);
+    let path = fill("/flash-sales/SALE/queue-position");
+    let answer = world.rest(Method::GET, &path, Some(&nobody), &[], "").await;
+    assert_eq!(answer.refusal(), Code::NotInLine);
     for (path, code) in [
         (fill("/carts/buyer/items/SALE"), Code::Forbidden),
         (fill("/carts/holder/items/NONE"), Code::SaleUnknown),

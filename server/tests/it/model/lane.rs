@@ -2,12 +2,12 @@
 //! the counters too, so that a unit cannot be in two places here.
 
 use super::line::stage;
-use flashsale::{
-    config::CHECKOUT_LEASE,
-    sale::{LaneOrder, LaneSnapshot, Sale, ms, phase_word},
+use flashsale_engine::limits::CHECKOUT_LEASE;
+use flashsale_engine::{
+    sale::{LaneOrder, LaneSnapshot, MoveId, Sale, SupplyNews, ms, phase_word},
     stock::{
-        Begun, CalledBy, Claimed, Counters, Finish, How, Overdue, Person, Record, RecordState, Released,
-        Reserve, Reserved, What,
+        CalledBy, CheckoutBegun, Claimed, Counters, Finish, How, Overdue, Person, Record, RecordState,
+        Released, Repeat, Reserve, Reserved, What,
         rebuild::{KeptRecord, LaneLife, Settled},
     },
 };
@@ -40,6 +40,8 @@ pub struct Settings {
     pub device_limit: u32,
     pub hold_ms: u64,
     pub claim_ms: u64,
+    /// None: not known since the lane was locked.
+    pub version: Option<i64>,
 }
 
 impl Settings {
@@ -54,6 +56,7 @@ impl Settings {
             device_limit: sale.per_device_limit,
             hold_ms: sale.hold_ms,
             claim_ms: sale.claim_ms,
+            version: Some(sale.settings_version),
         }
     }
 }
@@ -66,6 +69,9 @@ pub struct Lane {
     /// Opened, or locked, in another life of Redis.
     pub other_life: bool,
     pub supply: u32,
+    pub supply_version: u64,
+    /// Units set aside, by move.
+    pub leaving: BTreeMap<String, u32>,
     pub settings: Settings,
     pub records: BTreeMap<String, KeptRecord>,
     pub sold: BTreeMap<String, Sold>,
@@ -102,8 +108,16 @@ impl Lane {
         records.map(|record| record.quantity).sum()
     }
 
+    /// Units that are not sold, and may be for sale again.
     fn in_carts(&self) -> u32 {
-        self.units(RecordState::Claim) + self.units(RecordState::Held) + self.units(RecordState::Ordering)
+        self.units_leaving()
+            + self.units(RecordState::Claim)
+            + self.units(RecordState::Held)
+            + self.units(RecordState::Ordering)
+    }
+
+    fn units_leaving(&self) -> u32 {
+        self.leaving.values().sum()
     }
 
     fn units_sold(&self) -> u32 {
@@ -129,6 +143,8 @@ impl Lane {
             sold: self.units_sold().into(),
             reservations: self.reservations,
             expired: self.expired,
+            leaving: self.units_leaving().into(),
+            supply_version: self.supply_version,
         }
     }
 
@@ -289,49 +305,50 @@ impl Lane {
         };
         let (from, to) = match what {
             What::Held => (RecordState::Held, RecordState::Released),
-            What::Claim => (RecordState::Claim, RecordState::Left),
+            What::Claim | What::Nothing => (RecordState::Claim, RecordState::Left),
         };
-        if record.state != from && record.state != to {
-            return Released::Is(record.state);
-        }
+        let quantity = record.quantity;
+        let done = match record.state {
+            state if state == from => Repeat::First,
+            state if state == to => Repeat::Again,
+            state => return Released::Is(state),
+        };
         record.state = to;
-        Released::Ok {
-            quantity: record.quantity,
-        }
+        Released::Ok { quantity, done }
     }
 
-    pub fn begin_checkout(&mut self, now: u64, shopper: &ShopperId, order: OrderId) -> Begun {
+    pub fn begin_checkout(&mut self, now: u64, shopper: &ShopperId, order: OrderId) -> CheckoutBegun {
         let Some(record) = self.records.get_mut(shopper.as_str()) else {
-            return Begun::None;
+            return CheckoutBegun::None;
         };
         let mine = record.order == order.to_string();
         let (quantity, hold) = (record.quantity, record.command.clone());
         let device = || record.device.parse().expect("a device");
         match record.state {
-            RecordState::Ordered if mine => Begun::Ordered {
+            RecordState::Ordered if mine => CheckoutBegun::Ordered {
                 quantity,
                 device: device(),
                 hold,
             },
-            RecordState::Ordering if mine => Begun::Ok {
+            RecordState::Ordering if mine => CheckoutBegun::Ok {
                 quantity,
                 device: device(),
                 hold,
             },
-            RecordState::Ordering => Begun::CheckoutRunning,
-            RecordState::Held if record.until <= now => Begun::Is(RecordState::Expired),
+            RecordState::Ordering => CheckoutBegun::CheckoutRunning,
+            RecordState::Held if record.until <= now => CheckoutBegun::Is(RecordState::Expired),
             RecordState::Held => {
                 let device = device();
                 record.state = RecordState::Ordering;
                 record.order = order.to_string();
                 record.until = now + CHECKOUT_LEASE.as_millis() as u64;
-                Begun::Ok {
+                CheckoutBegun::Ok {
                     quantity,
                     device,
                     hold,
                 }
             }
-            other => Begun::Is(other),
+            other => CheckoutBegun::Is(other),
         }
     }
 
@@ -506,10 +523,28 @@ impl Lane {
         }
     }
 
-    pub fn set_supply(&mut self, supply: u32) -> u32 {
-        let least = self.supply - self.available();
-        self.supply = supply.max(least);
-        self.supply
+    pub fn take_supply(&mut self, id: MoveId, units: u32) -> u32 {
+        let free = self.available();
+        let aside = self.leaving.get(&id.to_string()).copied().unwrap_or(0);
+        let now = units.clamp(aside, aside + free);
+        if now > 0 {
+            self.leaving.insert(id.to_string(), now);
+        }
+        now
+    }
+
+    pub fn untake_supply(&mut self, id: MoveId) -> u32 {
+        self.leaving.remove(&id.to_string()).unwrap_or(0)
+    }
+
+    pub fn apply_supply(&mut self, news: &SupplyNews) -> u64 {
+        if (news.after..news.now.version).contains(&self.supply_version) {
+            for id in &news.left {
+                self.untake_supply(*id);
+            }
+            (self.supply, self.supply_version) = (news.now.supply, news.now.version);
+        }
+        self.supply_version
     }
 
     pub fn close_gate(&mut self, place: u64) {
@@ -534,7 +569,7 @@ impl Lane {
     /// For a lane that lives under this epoch already, or is there for the first time.
     pub fn update(&mut self, sale: &Sale) {
         let new = Settings::of(sale);
-        if stage(new.phase) >= stage(self.settings.phase) {
+        if stage(new.phase) >= stage(self.settings.phase) && new.version >= self.settings.version {
             self.settings = new;
         }
     }
@@ -545,10 +580,12 @@ impl Lane {
             return Err(Refusal::Fenced);
         }
         (self.rebuilding, self.epoch, self.other_life) = (Some(epoch), None, false);
+        self.settings.version = None;
         // What comes of them is Postgres' to say.
         self.returned.clear();
         self.drawn.clear();
         self.revived.clear();
+        self.leaving.clear();
         Ok(())
     }
 
@@ -562,12 +599,7 @@ impl Lane {
         for record in settled.records.iter().filter_map(as_in_model) {
             self.records.insert(record.shopper.to_string(), record);
         }
-        let cancelled = snapshot
-            .orders
-            .iter()
-            .filter(|order| order.status == OrderStatus::Cancelled);
-        self.returned
-            .extend(cancelled.map(|order| order.order.to_string()));
+        self.returned.extend(snapshot.returned.iter().cloned());
         Ok(())
     }
 
@@ -586,6 +618,7 @@ impl Lane {
         }
         (self.epoch, self.rebuilding) = (Some(epoch), None);
         self.supply = snapshot.info.supply;
+        self.supply_version = snapshot.info.supply_version;
         self.gate_open = false;
         self.sold = snapshot
             .orders

@@ -1,8 +1,8 @@
 //! What a sale's line is: who stands where, who is away, who is being called, and who leads.
 
-use flashsale::{
+use flashsale_engine::{
     sale::{LineName, Sale, ms, phase_word},
-    stock::{Called, Join, Joined, Left, Served, Stands, Stock, Verdict, device_mark},
+    stock::{Called, Join, Joined, Left, Repeat, Served, Stands, Stock, TurnVerdict, device_mark},
 };
 use flashsale_protocol::{Phase, ShopperId};
 use fred::prelude::*;
@@ -76,6 +76,11 @@ pub fn stage(phase: &str) -> u8 {
     }
 }
 
+/// Behind the shopper's name stands as what their join is known; the model knows that by itself.
+fn owner(text: String) -> String {
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
 impl Line {
     /// As it stands in Redis.
     pub async fn read(stock: &Stock, sale: &Sale) -> Result<Line, Error> {
@@ -132,7 +137,10 @@ impl Line {
             admitting: by_name(admitting),
             parked: by_name(parked),
             absent: absent.into_iter().map(|(who, _)| who).collect(),
-            devices,
+            devices: devices
+                .into_iter()
+                .map(|(mark, text)| (mark, owner(text)))
+                .collect(),
             wants: wants
                 .into_iter()
                 .map(|(who, text)| (who, Want::parse(&text)))
@@ -223,6 +231,11 @@ impl Line {
         self.wants.get(shopper).copied().unwrap_or(ONE)
     }
 
+    /// Has been parked, and is back in line.
+    pub fn was_parked(&self, shopper: &str) -> bool {
+        self.want(shopper).returned
+    }
+
     fn line_of(&self, shopper: &str) -> LineName {
         if self.want(shopper).priority {
             LineName::Priority
@@ -256,20 +269,11 @@ impl Line {
         if matches!(settings.phase.as_str(), "drawing" | "ended" | "cancelled") || now >= settings.ends_at {
             return Joined::Ended;
         }
-        if self.admitting.contains_key(&shopper) {
-            return Joined::Admitting;
-        }
-        if let Some((line, place, position)) = self.waits(&shopper) {
+        if let Some(same) = self.same_place(&shopper) {
             let quantity = self.want(&shopper).quantity;
-            return if quantity == item.quantity {
-                Joined::Waiting {
-                    position,
-                    place,
-                    line,
-                    stamp: 0,
-                }
-            } else {
-                Joined::OtherQuantity { quantity }
+            return match same {
+                Joined::Waiting { .. } if quantity != item.quantity => Joined::OtherQuantity { quantity },
+                same => same,
             };
         }
         if now < settings.room_opens_at {
@@ -309,15 +313,29 @@ impl Line {
         }
     }
 
+    /// The place that is there already.
+    pub fn same_place(&self, shopper: &str) -> Option<Joined> {
+        if self.admitting.contains_key(shopper) {
+            return Some(Joined::Admitting);
+        }
+        let (line, place, position) = self.waits(shopper)?;
+        Some(Joined::Waiting {
+            position,
+            place,
+            line,
+            stamp: 0,
+        })
+    }
+
     pub fn leave(&mut self, shopper: &str) -> Left {
         if self.admitting.contains_key(shopper) {
             return Left::Admitting;
         }
         if !self.stands(shopper) {
-            return Left::None;
+            return Left::None(Repeat::First);
         }
         self.forget(shopper);
-        Left::Ok
+        Left::Ok(Repeat::First)
     }
 
     fn forget(&mut self, shopper: &str) {
@@ -427,7 +445,7 @@ impl Line {
     }
 
     /// Those called together are served together.
-    pub fn settle(&mut self, verdicts: &[(ShopperId, Verdict)]) {
+    pub fn settle(&mut self, verdicts: &[(ShopperId, TurnVerdict)]) {
         let before = self.farthest;
         for (shopper, verdict) in verdicts {
             let Some(place) = self.admitting.remove(shopper.as_str()) else {
@@ -435,7 +453,7 @@ impl Line {
             };
             let (who, want) = (shopper.to_string(), self.want(shopper.as_str()));
             let line = self.line_of(&who);
-            if *verdict == Verdict::Back {
+            if *verdict == TurnVerdict::Back {
                 self.line_mut(line).insert((place, who));
                 continue;
             }

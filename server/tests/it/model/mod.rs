@@ -11,12 +11,16 @@
 mod lane;
 mod line;
 mod run;
+mod seen;
 mod step;
+mod tally;
 
-use flashsale::{embedded::Services, stock::Stock};
+use flashsale::embedded::Services;
+use flashsale_engine::stock::Stock;
 use proptest::test_runner::{Config, TestRunner};
-use run::{Run, Seen};
+use run::Run;
 use std::sync::Mutex;
+use tally::Seen;
 
 const CASES: u32 = 100;
 const STEPS: usize = 100;

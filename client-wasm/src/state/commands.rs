@@ -1,0 +1,204 @@
+//! The commands under way: sent, stored for a reload of the page, repeated, and settled by their answer; and what the client asks
+//! on its own account.
+
+use super::{
+    Asked, COMMAND_DEADLINE_MS, Change, Effect, Link, MAX_PENDING, Pending, REPEAT_BASE_MS, Settled, State,
+    Verb, turn::Turn,
+};
+use crate::refusal::Refusal;
+use flashsale_protocol::{Code, Command, CommandId, Outcome, Reject, Request, SaleId};
+use serde_json::Value;
+
+impl State {
+    /// The verbs under way for one sale.
+    pub fn verbs_under_way(&self, sale: SaleId) -> impl Iterator<Item = &'static str> {
+        self.pending
+            .iter()
+            .filter(move |pending| pending.sale == Some(sale))
+            .map(|pending| pending.verb.0)
+    }
+
+    pub(super) fn take(&mut self, turn: &mut Turn, command: Command) -> CommandId {
+        let wish = serde_json::to_value(&command).unwrap_or_default().to_string();
+        if let Some(same) = self.pending.iter().find(|pending| pending.wish == wish) {
+            return same.id;
+        }
+        let id = turn.id();
+        let sale = self.sale_of(&command);
+        if let Some(sale) = sale {
+            if let Some(known) = self.sales.get_mut(&sale) {
+                known.refusal = None;
+            }
+            turn.changed(Change::Sale(sale));
+        }
+        let pending = Pending {
+            id,
+            verb: Verb(command.verb()),
+            sale,
+            frame: Request { id, command }.to_json(),
+            wish,
+            until: turn.now + COMMAND_DEADLINE_MS,
+            shopper: self.shopper.clone(),
+            is_sent: false,
+            repeat_at: None,
+            repeats: 0,
+        };
+        if self.pending.len() >= MAX_PENDING {
+            let refusal = Refusal::too_many_pending(pending.verb.0);
+            self.settle(turn, pending, Err(refusal));
+            return id;
+        }
+        self.pending.push(pending);
+        self.store(turn);
+        if matches!(self.link, Link::Ready(_)) {
+            self.send_pending(turn, self.pending.len() - 1);
+        }
+        id
+    }
+
+    pub(super) fn send_pending(&mut self, turn: &mut Turn, index: usize) {
+        if let Some(pending) = self.pending.get_mut(index) {
+            pending.is_sent = true;
+            pending.repeat_at = None;
+            turn.push(Effect::Send(pending.frame.clone()));
+        }
+    }
+
+    pub(super) fn settle(&mut self, turn: &mut Turn, pending: Pending, outcome: Result<(), Refusal>) {
+        let verb = pending.verb.0;
+        let sale = pending.sale;
+        if let (Some(sale), Err(refusal)) = (sale, &outcome) {
+            if let Some(known) = self.sales.get_mut(&sale) {
+                known.refusal = Some(refusal.clone());
+            }
+            turn.changed(Change::Sale(sale));
+        }
+        turn.push(Effect::Settled(Settled {
+            id: pending.id,
+            verb,
+            sale,
+            outcome,
+        }));
+    }
+
+    pub(super) fn answered(&mut self, turn: &mut Turn, index: usize, outcome: Outcome) {
+        let Some(pending) = self.pending.get_mut(index) else {
+            return;
+        };
+        if let Outcome::Error(reject) = &outcome
+            && matches!(
+                reject.code,
+                Code::Busy | Code::Unavailable | Code::TooManyCommands
+            )
+        {
+            let ceiling_ms = REPEAT_BASE_MS << pending.repeats.min(6);
+            let repeat_at = turn.now + reject.retry_after_ms.unwrap_or(0) + turn.up_to(ceiling_ms);
+            if repeat_at < pending.until {
+                pending.is_sent = false;
+                pending.repeats += 1;
+                pending.repeat_at = Some(repeat_at);
+                return;
+            }
+        }
+        let pending = self.pending.remove(index);
+        self.store(turn);
+        let sale = pending.sale;
+        match outcome {
+            Outcome::Ok(done) => {
+                self.apply_done(turn, &done);
+                if let Some(sale) = sale {
+                    turn.changed(Change::Sale(sale));
+                }
+                self.settle(turn, pending, Ok(()));
+            }
+            Outcome::Error(reject) => {
+                if let Some(sale) = sale
+                    && self.contradicts_us(&reject)
+                {
+                    self.ask(turn, Asked::State(sale));
+                }
+                let refusal = Refusal::from_reject(pending.verb.0, reject);
+                self.settle(turn, pending, Err(refusal));
+            }
+        }
+    }
+
+    /// The refusal means that the server knows something about this shopper which we do not.
+    fn contradicts_us(&self, reject: &Reject) -> bool {
+        matches!(
+            reject.code,
+            Code::NoHold
+                | Code::HoldExpired
+                | Code::HoldReleased
+                | Code::NotInLine
+                | Code::AlreadyInLine
+                | Code::AlreadyHeld
+                | Code::CheckoutRunning
+                | Code::OrderUnknown
+                | Code::OrderCancelled
+                | Code::OrderConfirmed
+                | Code::PaymentTooLate
+                | Code::PaymentPending
+        ) || reject
+            .order
+            .is_some_and(|order| !self.orders.contains_key(&order))
+    }
+
+    fn sale_of(&self, command: &Command) -> Option<SaleId> {
+        match command {
+            Command::Watch { sale }
+            | Command::Unwatch { sale }
+            | Command::Join { sale, .. }
+            | Command::Leave { sale }
+            | Command::Reserve { sale, .. }
+            | Command::Release { sale }
+            | Command::Checkout { sale, .. }
+            | Command::State { sale } => Some(*sale),
+            Command::Pay { order, .. } | Command::Cancel { order } => {
+                self.orders.get(order).map(|order| order.sale)
+            }
+            Command::Hello { .. } | Command::Orders {} | Command::Ping { .. } => None,
+        }
+    }
+
+    /// Asks on the client's own account; once is enough.
+    pub(super) fn ask(&mut self, turn: &mut Turn, asked: Asked) {
+        let command = match asked {
+            Asked::Watch(sale) => Command::Watch { sale },
+            Asked::State(sale) => Command::State { sale },
+            Asked::Unwatch => return,
+        };
+        if !matches!(self.link, Link::Ready(_)) || self.asked.iter().any(|(_, same)| *same == asked) {
+            return;
+        }
+        let id = turn.id();
+        self.asked.push((id, asked));
+        turn.send(id, command);
+    }
+
+    pub(super) fn store(&mut self, turn: &mut Turn) {
+        turn.push(Effect::Store(
+            serde_json::to_value(&self.pending)
+                .unwrap_or_default()
+                .to_string(),
+        ));
+    }
+
+    /// Takes up the commands that this page had under way before it was reloaded.
+    pub(super) fn load(&mut self, turn: &mut Turn, text: &str) {
+        let stored: Value = serde_json::from_str(text).unwrap_or_default();
+        let mut stored: Vec<Pending> = serde_json::from_value(stored).unwrap_or_default();
+        stored.truncate(MAX_PENDING);
+        // A deadline that is further away than any can be comes from a clock that has been set back since.
+        stored.retain(|pending| pending.until <= turn.now + COMMAND_DEADLINE_MS);
+        stored.append(&mut self.pending);
+        self.pending = stored;
+        if matches!(self.link, Link::Ready(_)) {
+            for index in 0..self.pending.len() {
+                if !self.pending[index].is_sent {
+                    self.send_pending(turn, index);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! The one performance idea, used towards Redis and towards Postgres: collect items while the last call is in flight,
+//! and send what is there when it returns. No timer: an idle system adds no latency, a busy one makes large batches.
+
+use crate::{
+    error::{Error, Result},
+    mutation::Mutation,
+    telemetry::name,
+};
+use dashmap::DashMap;
+use flashsale_protocol::ShopperId;
+use smallvec::SmallVec;
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    future::Future,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
+
+/// Batches that an item takes part in before its asker is told to come again: each time somebody else was in its way.
+const TRIES_MOST: u32 = 5;
+/// Parts of failed batches that may wait. With so many no new batch is begun: what fails everything must not pile up.
+const PARTS_MOST: usize = 64;
+/// Items of one asker that wait for a batch without that asker; one more is refused as busy.
+const OF_ONE_ASKER_MOST: usize = 32;
+/// Items put off, in batches: with so many the queue itself has to wait.
+const BATCHES_PUT_OFF_MOST: usize = 8;
+/// How long an asker whose item failed by itself gets batches of their own, and of how many askers that is remembered.
+const SUSPECT_LIFE: Duration = Duration::from_secs(10);
+const SUSPECTS_MOST: usize = 1_024;
+
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    /// Items in one call.
+    pub items: usize,
+    /// Items that may wait; one more is refused as busy.
+    pub waiting: usize,
+    /// How long an item waits for its answer.
+    pub deadline: Duration,
+}
+
+/// What an item is about, as hashes: two items that share one never share a batch, so a call need not settle conflicts between
+/// its own items. The first is the asker's. None: it shares its batch with anything.
+pub type Subjects = SmallVec<[u64; 3]>;
+
+/// The hash of one subject. Seeded in each process, so that nobody can choose names that meet.
+pub fn subject(what: impl Hash) -> u64 {
+    static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    HASHES.hash_one(what)
+}
+
+/// The subjects of what is not about anybody.
+pub fn nobody_s<I>(_: &I) -> Subjects {
+    Subjects::new()
+}
+
+/// The subjects of what one shopper asks: of their items a batch has one.
+pub fn of_shopper(shopper: &ShopperId) -> Subjects {
+    [subject(shopper)].into_iter().collect()
+}
+
+/// The items of one call.
+pub type Batch<I> = Arc<Vec<I>>;
+
+/// What a call says of one item.
+#[derive(Debug)]
+pub enum Verdict<O> {
+    Done(O),
+    /// Somebody outside of this batch was in its way, and nothing was changed for it: it belongs into a later batch.
+    Again,
+    /// This item alone has failed.
+    Failed(Error),
+}
+
+struct Waiting<I, O> {
+    item: I,
+    asker: Asker<O>,
+}
+
+/// Who waits for an item's answer.
+struct Asker<O> {
+    subjects: Subjects,
+    tries: u32,
+    /// None: nobody waits.
+    answer: Option<oneshot::Sender<Result<O>>>,
+}
+
+impl<O> Asker<O> {
+    fn name(&self) -> Option<u64> {
+        self.subjects.first().copied()
+    }
+
+    /// What was not begun yet is not begun any more.
+    fn has_given_up(&self) -> bool {
+        self.answer.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
+    fn tell(self, batch: &'static str, result: Result<O>) {
+        match (self.answer, result) {
+            // An asker that has given up is not there any more; that is its right.
+            (Some(answer), result) => drop(answer.send(result)),
+            (None, Err(error)) => tracing::warn!(batch, %error, "an item that nobody waits for has failed"),
+            (None, Ok(_)) => {}
+        }
+    }
+}
+
+/// Collects items of one kind for one place (a lane, a sale). Cheap to clone; ends when the last clone is gone.
+///
+/// An item is answered as if it had come alone, in some order of the items: a batch that fails for what may be one item's
+/// fault is halved until that item stands alone, and an asker whose item failed is kept apart for a while.
+pub struct Batcher<I, O> {
+    name: &'static str,
+    deadline: Duration,
+    subjects: fn(&I) -> Subjects,
+    queue: mpsc::Sender<Waiting<I, O>>,
+}
+
+impl<I, O> Clone for Batcher<I, O> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name,
+            deadline: self.deadline,
+            subjects: self.subjects,
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
+    /// `call` gets the items in the order of their arrival and answers in the same order.
+    pub fn new<F, Fut>(name: &'static str, limits: BatchLimits, subjects: fn(&I) -> Subjects, call: F) -> Self
+    where
+        F: Fn(Batch<I>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<O>>> + Send + 'static,
+    {
+        Self::with_verdicts(name, limits, subjects, move |items| {
+            let answers = call(items);
+            async move { Ok(answers.await?.into_iter().map(Verdict::Done).collect()) }
+        })
+    }
+
+    /// The same, for a call that may leave an item to a later batch, or fail it alone.
+    pub fn with_verdicts<F, Fut>(
+        name: &'static str,
+        limits: BatchLimits,
+        subjects: fn(&I) -> Subjects,
+        call: F,
+    ) -> Self
+    where
+        F: Fn(Batch<I>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<Verdict<O>>>> + Send + 'static,
+    {
+        let (queue, incoming) = mpsc::channel(limits.waiting);
+        let line = Line {
+            name,
+            most: limits.items,
+            incoming,
+            later: VecDeque::new(),
+            apart: VecDeque::new(),
+            parts: VecDeque::new(),
+            suspects: HashMap::new(),
+        };
+        tokio::spawn(run(line, call));
+        Self {
+            name,
+            deadline: limits.deadline,
+            subjects,
+            queue,
+        }
+    }
+
+    /// Waits for the item's own answer. After an error the item may or may not have had its effect.
+    pub async fn submit(&self, item: I) -> Result<O> {
+        let (answer, answered) = oneshot::channel();
+        self.put(item, Some(answer))?;
+        match tokio::time::timeout(self.deadline, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Error::unexpected(format!(
+                "the batch of {} was dropped",
+                self.name
+            ))),
+            Err(_) => Err(Error::Deadline(self.deadline.as_millis() as u64)),
+        }
+    }
+}
+
+impl<I, O> Batcher<I, O> {
+    fn put(&self, item: I, answer: Option<oneshot::Sender<Result<O>>>) -> Result<()> {
+        let asker = Asker {
+            subjects: (self.subjects)(&item),
+            tries: 0,
+            answer,
+        };
+        let waiting = Waiting { item, asker };
+        self.queue
+            .try_send(waiting)
+            .map_err(|_| Error::QueueFull(self.name))
+    }
+}
+
+/// What waits for its batch.
+struct Line<I, O> {
+    name: &'static str,
+    most: usize,
+    incoming: mpsc::Receiver<Waiting<I, O>>,
+    /// Items that met another one of the same subject, in the order of their arrival.
+    later: VecDeque<Waiting<I, O>>,
+    /// Items of suspects: each goes alone.
+    apart: VecDeque<Waiting<I, O>>,
+    /// Halves of batches that have failed.
+    parts: VecDeque<Vec<Waiting<I, O>>>,
+    /// Askers whose item has failed by itself, and until when they are kept apart.
+    suspects: HashMap<u64, Instant>,
+}
+
+impl<I, O> Line<I, O> {
+    fn is_empty(&self) -> bool {
+        self.later.is_empty() && self.apart.is_empty() && self.parts.is_empty()
+    }
+
+    /// The next batch of all: what was put off first, then what has come since. No two of its items share a subject, nor do they
+    /// share one with what waits in a part or apart; of one subject nobody goes before an older one.
+    fn next(&mut self, mut first: Option<Waiting<I, O>>) -> Vec<Waiting<I, O>> {
+        let (mut batch, mut taken) = (Vec::new(), HashSet::new());
+        let held_up = self.parts.iter().flatten().chain(&self.apart);
+        held_up.for_each(|waiting| taken.extend(waiting.asker.subjects.iter().copied()));
+        let mut put_off: HashMap<u64, usize> = HashMap::new();
+        let mut older = std::mem::take(&mut self.later);
+        loop {
+            let is_full = batch.len() >= self.most || self.later.len() >= BATCHES_PUT_OFF_MOST * self.most;
+            let (waiting, is_older) = match older.pop_front() {
+                Some(waiting) => (waiting, true),
+                None if is_full => break,
+                None => match first.take().or_else(|| self.incoming.try_recv().ok()) {
+                    Some(waiting) => (waiting, false),
+                    None => break,
+                },
+            };
+            if waiting.asker.has_given_up() {
+                continue;
+            }
+            let subjects = &waiting.asker.subjects;
+            let meets =
+                subjects.iter().any(|subject| taken.contains(subject)) && !Mutation::FailTogether.is_on();
+            taken.extend(subjects.iter().copied());
+            if !meets && self.is_suspect(&waiting.asker) {
+                self.apart.push_back(waiting);
+            } else if !meets && batch.len() < self.most {
+                batch.push(waiting);
+            } else {
+                let of_asker = waiting.asker.name().map_or(0, |asker| {
+                    let count = put_off.entry(asker).or_default();
+                    *count += 1;
+                    *count
+                });
+                if of_asker > OF_ONE_ASKER_MOST && !is_older {
+                    waiting.asker.tell(self.name, Err(Error::QueueFull(self.name)));
+                } else {
+                    self.later.push_back(waiting);
+                }
+            }
+        }
+        batch
+    }
+
+    fn is_suspect(&mut self, asker: &Asker<O>) -> bool {
+        let Some(name) = asker.name() else {
+            return false;
+        };
+        let is_one = self
+            .suspects
+            .get(&name)
+            .is_some_and(|until| Instant::now() < *until);
+        if !is_one {
+            self.suspects.remove(&name);
+        }
+        is_one
+    }
+
+    fn suspect(&mut self, asker: Option<u64>) {
+        if self.suspects.len() >= SUSPECTS_MOST {
+            let now = Instant::now();
+            self.suspects.retain(|_, until| now < *until);
+        }
+        if let Some(asker) = asker
+            && self.suspects.len() < SUSPECTS_MOST
+        {
+            self.suspects.insert(asker, Instant::now() + SUSPECT_LIFE);
+        }
+    }
+
+    /// Tells each asker what has become of their item; what has to be tried again waits for that.
+    fn settle(&mut self, mut batch: Vec<Waiting<I, O>>, results: Result<Vec<Verdict<O>>>) {
+        let verdicts = match results {
+            Ok(verdicts) if !Mutation::FailTogether.is_on() => verdicts,
+            Ok(verdicts) if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Done(_))) => verdicts,
+            Ok(_) => return self.fail(batch, &Error::unexpected("one bad item fails its batch")),
+            Err(error) if batch.len() > 1 && error.may_be_one_items() && !Mutation::FailTogether.is_on() => {
+                metrics::counter!(name::BATCHES_HALVED, "batch" => self.name).increment(1);
+                tracing::warn!(batch = self.name, items = batch.len(), %error, "a batch has failed, and is halved");
+                let half = batch.split_off(batch.len() / 2);
+                self.parts.extend([batch, half]);
+                return;
+            }
+            Err(error) => return self.fail(batch, &error),
+        };
+        let mut again = VecDeque::new();
+        for (mut waiting, verdict) in batch.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Done(answer) => waiting.asker.tell(self.name, Ok(answer)),
+                Verdict::Failed(error) => self.fail(vec![waiting], &error),
+                Verdict::Again if waiting.asker.tries < TRIES_MOST => {
+                    waiting.asker.tries += 1;
+                    again.push_back(waiting);
+                }
+                Verdict::Again => waiting.asker.tell(self.name, Err(Error::Contended(self.name))),
+            }
+        }
+        again.append(&mut self.later);
+        self.later = again;
+    }
+
+    fn fail(&mut self, batch: Vec<Waiting<I, O>>, error: &Error) {
+        if let [alone] = batch.as_slice()
+            && error.may_be_one_items()
+        {
+            self.suspect(alone.asker.name());
+        }
+        for waiting in batch {
+            waiting.asker.tell(self.name, Err(error.clone()));
+        }
+    }
+}
+
+async fn run<I, O, F, Fut>(mut line: Line<I, O>, call: F)
+where
+    I: Clone,
+    F: Fn(Batch<I>) -> Fut,
+    Fut: Future<Output = Result<Vec<Verdict<O>>>>,
+{
+    let sizes = metrics::histogram!(name::BATCH_ITEMS, "batch" => line.name);
+    loop {
+        let mut first = None;
+        if line.is_empty() {
+            first = line.incoming.recv().await;
+            if first.is_none() {
+                return;
+            }
+        }
+        // By turns: everybody's batch, a part of a failed one, a suspect. So neither keeps everybody waiting.
+        let batch = match line.parts.len() {
+            0..PARTS_MOST => line.next(first),
+            _ => Vec::new(),
+        };
+        let part = line.parts.pop_front().unwrap_or_default();
+        let alone = Vec::from_iter(line.apart.pop_front());
+        for batch in [batch, part, alone] {
+            if !batch.is_empty() {
+                sizes.record(batch.len() as f64);
+                let (batch, results) = carry_out(line.name, batch, &call).await;
+                line.settle(batch, results);
+            }
+        }
+    }
+}
+
+/// One call; the items come back with their results.
+async fn carry_out<I, O, F, Fut>(
+    name: &'static str,
+    batch: Vec<Waiting<I, O>>,
+    call: &F,
+) -> (Vec<Waiting<I, O>>, Result<Vec<Verdict<O>>>)
+where
+    I: Clone,
+    F: Fn(Batch<I>) -> Fut,
+    Fut: Future<Output = Result<Vec<Verdict<O>>>>,
+{
+    let expected = batch.len();
+    let (items, askers): (Vec<I>, Vec<Asker<O>>) = batch.into_iter().map(|w| (w.item, w.asker)).unzip();
+    let items = Arc::new(items);
+    let results = match call(items.clone()).await {
+        Ok(verdicts) if verdicts.len() == expected => Ok(verdicts),
+        Ok(verdicts) => Err(Error::unexpected(format!(
+            "{name}: {} answers for {expected} items",
+            verdicts.len()
+        ))),
+        Err(error) => Err(error),
+    };
+    let items = Arc::try_unwrap(items).unwrap_or_else(|kept| kept.to_vec());
+    let batch = items.into_iter().zip(askers);
+    (
+        batch.map(|(item, asker)| Waiting { item, asker }).collect(),
+        results,
+    )
+}
+
+/// One batcher per key, made when first used. They run where this was made, not where an item comes from: a call to a
+/// store never waits in line with thousands of sockets.
+pub struct Batchers<K, I, O> {
+    home: Handle,
+    by_key: DashMap<K, Batcher<I, O>>,
+}
+
+impl<K: Eq + Hash + Clone, I: Clone + Send + Sync + 'static, O: Send + 'static> Default
+    for Batchers<K, I, O>
+{
+    fn default() -> Self {
+        Self {
+            home: Handle::current(),
+            by_key: DashMap::new(),
+        }
+    }
+}
+
+impl<K: Eq + Hash + Clone, I: Clone + Send + Sync + 'static, O: Send + 'static> Batchers<K, I, O> {
+    pub async fn submit(&self, key: &K, item: I, make: impl FnOnce() -> Batcher<I, O>) -> Result<O> {
+        self.batcher(key, make).submit(item).await
+    }
+
+    /// Leaves an item to the batch and does not wait; a failed call is logged.
+    pub fn post(&self, key: &K, item: I, make: impl FnOnce() -> Batcher<I, O>) -> Result<()> {
+        self.batcher(key, make).put(item, None)
+    }
+
+    fn batcher(&self, key: &K, make: impl FnOnce() -> Batcher<I, O>) -> Batcher<I, O> {
+        let known = self.by_key.get(key).map(|batcher| batcher.clone());
+        known.unwrap_or_else(|| {
+            let _home = self.home.enter();
+            self.by_key.entry(key.clone()).or_insert_with(make).clone()
+        })
+    }
+
+    /// Forgets the keys of sales that are over; their batchers end when what waits is answered.
+    pub fn retain(&self, keep: impl Fn(&K) -> bool) {
+        self.by_key.retain(|key, _| keep(key));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! Who asks.
+
+use crate::sale::Sale;
+use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
+
+/// Somebody whose token was verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caller {
+    pub shopper: ShopperId,
+    pub role: Role,
+    /// The device that the token is bound to, or that the client has named.
+    pub device: Option<DeviceId>,
+    /// When the token ends, ms since 1970.
+    pub expires_at: u64,
+    /// The socket that asks; None over REST.
+    pub socket: Option<u64>,
+    /// Sales and merchants on whose priority list this shopper is, as the token says.
+    pub priority: Box<[String]>,
+}
+
+impl Caller {
+    /// The device, which everything that takes stock needs.
+    pub fn device(&self) -> Result<&DeviceId, Reject> {
+        self.device.as_ref().ok_or_else(|| Code::DeviceMissing.into())
+    }
+
+    /// Whether this shopper is on the sale's priority list.
+    pub fn goes_first(&self, sale: &Sale) -> bool {
+        let id = sale.id.to_string();
+        self.priority.iter().any(|of| *of == id || *of == sale.merchant)
+    }
+
+    pub fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+}

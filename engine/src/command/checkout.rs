@@ -1,0 +1,235 @@
+//! `checkout`: a hold becomes an order. Redis sets the units apart, Postgres decides, Redis follows; every step can be
+//! repeated, because the order's id is made from the shopper and the command before the first.
+
+use super::{Answer, digest, pay};
+use crate::{
+    caller::Caller,
+    error::Error,
+    mutation::Mutation,
+    sale::{Sale, Stake},
+    shop::Shop,
+    stock::{CheckoutBegun, Finish, RecordState},
+    store::{NewOrder, OrderRow, Placed},
+};
+use flashsale_protocol::{
+    Code, CommandId, Done, Hold, HoldState, OrderId, Payment, Reason, Reject, SaleId, ServerMessage,
+};
+
+pub async fn run(
+    shop: &Shop,
+    caller: &Caller,
+    command: CommandId,
+    sale: SaleId,
+    payment: Option<Payment>,
+) -> Answer {
+    let sale = shop.sale(sale).await?;
+    let token = payment.as_ref().map_or("", |payment| payment.token.as_str());
+    let digest = digest("checkout", &[&sale.id.to_string(), token]);
+    let command = if Mutation::ForgetCommand.is_on() {
+        super::command_id_now()
+    } else {
+        command
+    };
+    let order = order_id(shop, caller, command, &digest);
+    let row = place(shop, caller, &sale, command, order, digest).await?;
+    match payment {
+        None => Ok(Done::Order(as_placed(&row))),
+        // Nothing is due: no provider is asked.
+        Some(_) if row.amount == 0 => Ok(Done::Order(as_placed(&row))),
+        Some(payment) => {
+            let command = pay::command_of_checkout(shop, caller, command);
+            pay::run(shop, caller, command, row.order, payment).await
+        }
+    }
+}
+
+/// An order's id is made from the command, so that its repetition names the same order, and from the payload, so that
+/// another command under the same id cannot touch that order.
+fn order_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> OrderId {
+    let bits = shop.seal.bits(&[
+        caller.shopper.as_str().as_bytes(),
+        command.to_string().as_bytes(),
+        digest,
+    ]);
+    OrderId::from_parts(command.ulid().timestamp_ms(), bits)
+}
+
+async fn place(
+    shop: &Shop,
+    caller: &Caller,
+    sale: &Sale,
+    command: CommandId,
+    order: OrderId,
+    digest: Vec<u8>,
+) -> Result<OrderRow, Reject> {
+    let at = sale.lane_of(&caller.shopper);
+    let begin = || shop.stock.begin_checkout(at, caller.shopper.clone(), order);
+    let mut begun = begin().await?;
+    if !matches!(
+        begun.value,
+        CheckoutBegun::Ok { .. } | CheckoutBegun::Ordered { .. }
+    ) {
+        if let Some(row) = made_before(shop, caller, command, order, &digest).await? {
+            return Ok(row);
+        }
+        // A hold that was lost with its lane may have been given back meanwhile.
+        if shop.here.is_holding(&caller.shopper, sale.id, begun.now) {
+            begun = begin().await?;
+        }
+    }
+    let (quantity, device, hold_command) = match begun.value {
+        CheckoutBegun::Ok {
+            quantity,
+            device,
+            hold,
+        }
+        | CheckoutBegun::Ordered {
+            quantity,
+            device,
+            hold,
+        } => (quantity, device, hold),
+        CheckoutBegun::Stopped => return Err(super::stopped()),
+        CheckoutBegun::CheckoutRunning => return Err(Code::CheckoutRunning.into()),
+        CheckoutBegun::Is(RecordState::Released) => return Err(Code::HoldReleased.into()),
+        // Unless it is an earlier hold's end, not this one's.
+        CheckoutBegun::Is(RecordState::Expired)
+            if !shop.here.is_holding(&caller.shopper, sale.id, begun.now) =>
+        {
+            return Err(Code::HoldExpired.into());
+        }
+        _ => return Err(Code::NoHold.into()),
+    };
+    let amount = sale.line_total(quantity).ok_or_else(|| {
+        Error::unexpected("an order's amount cannot be counted, though its sale was checked for that")
+    })?;
+    let hold = hold_command.clone();
+    let new = NewOrder {
+        at,
+        order,
+        shopper: caller.shopper.clone(),
+        device,
+        command,
+        hold_command,
+        digest,
+        quantity,
+        unit_price: sale.sale_price,
+        amount,
+        currency: sale.currency.clone(),
+        payment_ms: sale.payment_ms,
+        cancel_limit: sale.cancel_limit,
+    };
+    // If this fails, the outcome is unknown: nothing is guessed, the reconciler asks Postgres by the order's id.
+    let placed = shop.store.place(new).await?;
+    match placed {
+        // A late repetition: the order is from an earlier hold, and this one stands.
+        Placed::Ok(row) if row.hold_command != hold => {
+            shop.stock
+                .finish_checkout(at, caller.shopper.clone(), order, Finish::Undone)
+                .await?;
+            not_lost(*row)
+        }
+        Placed::Ok(row) => {
+            // Committed: the order stands. Should this step fail, the reconciler repeats it.
+            let committed = Finish::Committed { hold };
+            if let Err(error) = shop
+                .stock
+                .finish_checkout(at, caller.shopper.clone(), order, committed)
+                .await
+            {
+                tracing::warn!(%order, %error, "an order is committed, its checkout is left to the reconciler");
+            }
+            shop.here
+                .stake(&caller.shopper, sale.id, |stake| *stake = Stake::default());
+            let hold = Hold {
+                order: Some(order),
+                ..Hold::ended(sale.id, HoldState::Ordered, quantity, begun.now)
+            };
+            shop.live
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold));
+            shop.live
+                .tell_others(sale.id, caller, ServerMessage::Order(row.view()));
+            Ok(*row)
+        }
+        // The cart stays as it was.
+        Placed::CommandReused | Placed::Told(_) => {
+            shop.stock
+                .finish_checkout(at, caller.shopper.clone(), order, Finish::Undone)
+                .await?;
+            match placed {
+                Placed::Told(code) => Err(code.into()),
+                _ => Err(Code::CommandIdReused.into()),
+            }
+        }
+        Placed::Refused => {
+            shop.stock
+                .finish_checkout(at, caller.shopper.clone(), order, Finish::Refused)
+                .await?;
+            let hold = Hold {
+                reason: Some(Reason::NoSupply),
+                ..Hold::ended(sale.id, HoldState::Revoked, quantity, begun.now)
+            };
+            shop.live
+                .tell(sale.id, caller.shopper.clone(), ServerMessage::Hold(hold));
+            Err(Reject::because(
+                Code::SoldOut,
+                "There are no units left for this order; you were not charged.",
+            ))
+        }
+    }
+}
+
+/// The order that this very command has made before, if it has: then that is the answer, whatever became of the hold.
+async fn made_before(
+    shop: &Shop,
+    caller: &Caller,
+    command: CommandId,
+    order: OrderId,
+    digest: &[u8],
+) -> Result<Option<OrderRow>, Reject> {
+    let Some((known, refusal)) = shop.store.command(&caller.shopper, command).await? else {
+        // Postgres may have lost the command with the order; the order's own row was written anew then.
+        return shop
+            .store
+            .order(order)
+            .await?
+            .filter(|row| row.quantity > 0)
+            .map(not_lost)
+            .transpose();
+    };
+    if known != digest {
+        return Err(Code::CommandIdReused.into());
+    }
+    if let Some(code) = refusal {
+        return Err(code.into());
+    }
+    shop.store
+        .order(order)
+        .await?
+        .filter(|row| row.quantity > 0)
+        .map(not_lost)
+        .transpose()
+}
+
+/// An order that Postgres has lost is no answer to the checkout that had made it.
+fn not_lost(row: OrderRow) -> Result<OrderRow, Reject> {
+    match row.reason {
+        Some(Reason::OrderLost) => Err(Reject::new(Code::OrderLost).about(row.order)),
+        _ => Ok(row),
+    }
+}
+
+/// The order as the checkout made it: the same answer at every repetition, whatever became of the order since.
+fn as_placed(row: &OrderRow) -> flashsale_protocol::Order {
+    flashsale_protocol::Order {
+        status: match row.amount {
+            0 => flashsale_protocol::OrderStatus::Confirmed,
+            _ => flashsale_protocol::OrderStatus::Pending,
+        },
+        reason: None,
+        paying: false,
+        refunded: 0,
+        declined: None,
+        at: crate::sale::ms(row.created_at),
+        ..row.view()
+    }
+}

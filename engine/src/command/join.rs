@@ -1,0 +1,228 @@
+//! `join`: a place in line. Again by the same person: the same place.
+
+use super::{Answer, draw};
+use crate::{
+    caller::Caller,
+    error::{Error, Result},
+    mutation::Mutation,
+    sale::{LineName, PlaceStake, Sale, Stake},
+    shop::Shop,
+    stock::{At, InLine, Join, JoinHow, Joined, Kept, Person, RecordState, Stands},
+};
+use flashsale_protocol::{
+    Allocation, Code, CommandId, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage,
+};
+
+pub async fn run(
+    shop: &Shop,
+    caller: &Caller,
+    command: CommandId,
+    sale: SaleId,
+    quantity: Quantity,
+) -> Answer {
+    let sale = shop.sale(sale).await?;
+    let device = caller.device()?;
+    if quantity.get() > sale.per_shopper_limit {
+        return Err(limit(sale.per_shopper_limit));
+    }
+    let at = sale.lane_of(&caller.shopper);
+    let (person, on_device) = tokio::try_join!(
+        shop.stock.person(at, caller.shopper.clone()),
+        shop.stock.device_units(at, device.clone()),
+    )?;
+    let (how, refusal) = match fit(shop, caller, &sale, &person, on_device, quantity).await? {
+        Fit::Line => (JoinHow::Line, None),
+        Fit::Draw => (JoinHow::Draw, None),
+        Fit::Kept(kept) => (JoinHow::Keep(kept), None),
+        Fit::Refused(reject) => (JoinHow::Ask, Some(reject)),
+    };
+    let item = Join {
+        shopper: caller.shopper.clone(),
+        device: device.clone(),
+        quantity: quantity.get(),
+        old_place: None,
+        opening_place: sale.opening_place(&caller.shopper),
+        line: if caller.goes_first(&sale) {
+            LineName::Priority
+        } else {
+            LineName::Queue
+        },
+    };
+    let answer = shop.stock.join_as(sale.id, item, how, Some(command)).await?;
+    let At {
+        now,
+        value: InLine { admitted, value },
+    } = answer;
+    let (position, place, line, stamp) = match value {
+        Joined::Waiting {
+            position,
+            place,
+            line,
+            stamp,
+        } => (position, place, line, stamp),
+        // Called in this very moment: the claim's event is under way.
+        Joined::Admitting => {
+            let entry = Entry {
+                position: 1,
+                admitted: admitted.queue,
+                ..Entry::settled(sale.id, EntryState::Waiting, quantity.get(), now)
+            };
+            return joined(shop, caller, entry);
+        }
+        Joined::OtherQuantity { quantity } => {
+            return Err(Reject::because(
+                Code::AlreadyInLine,
+                format!(
+                    "You are in this line already, for {quantity}: leave it first to ask for another quantity."
+                ),
+            ));
+        }
+        Joined::DeviceInLine => return Err(Code::DeviceInLine.into()),
+        Joined::Busy => return Err(Error::QueueFull("journal").into()),
+        Joined::Ended => return Err(Code::SaleEnded.into()),
+        Joined::RoomClosed { room_opens_at } => {
+            return Err(Reject::new(Code::RoomClosed).after_ms(room_opens_at.saturating_sub(now)));
+        }
+        Joined::SaleMissing | Joined::New => return Err(refusal.unwrap_or(Error::LaneMissing.into())),
+        Joined::Go => return joined(shop, caller, draw::enter(shop, caller, &sale, quantity).await?),
+        Joined::Over { left } => {
+            let entered = match sale.allocation {
+                Allocation::Draw if !left => draw::entered(shop, &sale, &caller.shopper, now).await?,
+                _ => None,
+            };
+            let entry = entered.unwrap_or_else(|| what_became(&sale, quantity, &person, left));
+            return joined(shop, caller, entry);
+        }
+        Joined::Kept(Kept::Admitted) => {
+            return joined(shop, caller, what_became(&sale, quantity, &person, false));
+        }
+        Joined::Kept(Kept::AlreadyHeld) => return Err(Code::AlreadyHeld.into()),
+        Joined::Kept(Kept::Limit) => return Err(limit(person.value.limit)),
+        Joined::Kept(Kept::DeviceLimit) => return Err(Code::DeviceLimitReached.into()),
+        Joined::CommandReused => return Err(Code::CommandIdReused.into()),
+        Joined::Superseded => return Err(Code::CommandSuperseded.into()),
+        Joined::TooManyChanges => return Err(Code::TooManyChanges.into()),
+    };
+    // From now on nobody reserves past this place. Before the answer, so that a place is a promise.
+    for at in sale.lane_refs() {
+        shop.stock.close_gate(at, place.max(stamp)).await?;
+    }
+    let entry = super::waiting(&sale, quantity.get(), position, line, admitted, now);
+    shop.here.stake(&caller.shopper, sale.id, |stake| {
+        *stake = Stake {
+            place: Some(PlaceStake {
+                place,
+                quantity: quantity.get(),
+                at: now,
+                line,
+            }),
+            hold: None,
+        };
+    });
+    shop.here
+        .tell_others(&shop.live, &sale, caller, ServerMessage::Entry(entry.clone()));
+    joined(shop, caller, entry)
+}
+
+/// What a new join comes to, as far as the sale and the shopper's lane know. One that has come before gets its answer of then.
+enum Fit {
+    Line,
+    Draw,
+    /// Without a place; kept, for it is about the shopper.
+    Kept(Kept),
+    /// Not kept: it is about the sale, and may be another answer soon.
+    Refused(Reject),
+}
+
+async fn fit(
+    shop: &Shop,
+    caller: &Caller,
+    sale: &Sale,
+    At { now, value: person }: &At<Person>,
+    on_device: u32,
+    quantity: Quantity,
+) -> Result<Fit> {
+    if matches!(sale.status, Phase::Ended | Phase::Cancelled) {
+        return Ok(Fit::Refused(Code::SaleEnded.into()));
+    }
+    // Whoever has units, or their turn, does not stand in line for them.
+    if let Some(record) = &person.record {
+        match record.state {
+            RecordState::Claim if record.until > *now => return Ok(Fit::Kept(Kept::Admitted)),
+            RecordState::Held if record.until > *now => return Ok(Fit::Kept(Kept::AlreadyHeld)),
+            RecordState::Ordering => return Ok(Fit::Refused(Code::CheckoutRunning.into())),
+            _ => {}
+        }
+    }
+    if person.bought + quantity.get() > person.limit && !Mutation::SkipLimit.is_on() {
+        return Ok(Fit::Kept(Kept::Limit));
+    }
+    // What is left is being drawn among those who were in line.
+    if sale.allocation == Allocation::Queue && sale.status == Phase::Drawing {
+        return Ok(Fit::Refused(Code::EntriesClosed.into()));
+    }
+    // Said now: nobody should wait for a turn that they could not use. Units of an overdue hold are coming back.
+    let overdue = person
+        .record
+        .as_ref()
+        .filter(|record| record.state == RecordState::Held);
+    let stays = on_device.saturating_sub(overdue.map_or(0, |record| record.quantity));
+    if stays + quantity.get() > sale.per_device_limit && !is_in(shop, caller, sale).await? {
+        return Ok(Fit::Kept(Kept::DeviceLimit));
+    }
+    if sale.allocation == Allocation::Queue {
+        return Ok(Fit::Line);
+    }
+    let refusal = draw::refusal(shop, sale).await?;
+    Ok(refusal.map_or(Fit::Draw, Fit::Refused))
+}
+
+/// The entry of a join that was carried out before, or that finds the turn come, where it does not stand in line now.
+fn what_became(sale: &Sale, quantity: Quantity, person: &At<Person>, left: bool) -> Entry {
+    let record = person.value.record.as_ref();
+    let state = match record.map(|record| record.state) {
+        _ if left => EntryState::Left,
+        Some(RecordState::Claim) => EntryState::Admitted,
+        Some(RecordState::Lapsed) => EntryState::Lapsed,
+        Some(RecordState::Left) => EntryState::Left,
+        Some(RecordState::None) | None => EntryState::Removed,
+        Some(_) => EntryState::Served,
+    };
+    let claim = record.filter(|_| state == EntryState::Admitted);
+    Entry {
+        claim_until: claim.map(|claim| claim.until),
+        ..Entry::settled(
+            sale.id,
+            state,
+            claim.map_or(quantity.get(), |claim| claim.quantity),
+            person.now,
+        )
+    }
+}
+
+/// Whether a shopper has a place already, or an entry.
+async fn is_in(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<bool> {
+    Ok(match sale.allocation {
+        Allocation::Queue => {
+            shop.stock
+                .place(sale.id, caller.shopper.clone())
+                .await?
+                .value
+                .value
+                != Stands::Nowhere
+        }
+        Allocation::Draw => shop.store.draw_entry(sale.id, &caller.shopper).await?.is_some(),
+    })
+}
+
+fn joined(shop: &Shop, caller: &Caller, entry: Entry) -> Answer {
+    let queue_token = shop.seal.queue_token(entry.sale, &caller.shopper)?;
+    Ok(Done::Joined { entry, queue_token })
+}
+
+fn limit(limit: u32) -> Reject {
+    Reject::because(
+        Code::LimitReached,
+        format!("The limit is {limit} per person in this sale."),
+    )
+}

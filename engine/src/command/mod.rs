@@ -1,0 +1,137 @@
+//! The commands: one function each, the same for the socket and for REST. This file is the list.
+//!
+//! A function answers `Ok` with what was done or `Err` with the refusal; our own failures become refusals too
+//! (`unavailable`, `internal`), logged once on the way.
+
+mod cancel;
+mod checkout;
+mod draw;
+mod join;
+mod leave;
+mod orders;
+mod pay;
+mod release;
+mod reserve;
+mod state;
+
+pub use reserve::hold_state;
+pub use state::{sale_state, tick_now};
+
+use crate::{
+    caller::Caller,
+    error::Error,
+    sale::{LineName, Sale},
+    shop::Shop,
+    stock::Served,
+    telemetry::name,
+};
+use flashsale_protocol::{Code, Command, CommandId, Done, Entry, EntryState, OrderId, Reject, Request};
+use sha2::{Digest, Sha256};
+use std::{future::Future, pin::Pin, time::Instant};
+
+/// When whoever is refused because selling has stopped should ask again.
+const STOPPED_RETRY_MS: u64 = 5_000;
+
+pub type Answer = Result<Done, Reject>;
+
+/// Carries out a command for somebody whose token was verified.
+pub async fn run(shop: &Shop, caller: &Caller, request: Request) -> Answer {
+    let (verb, started) = (request.command.verb(), Instant::now());
+    let answer = dispatch(shop, caller, request).await;
+    let outcome = answer.as_ref().map_or_else(|reject| reject.code.word(), |_| "ok");
+    metrics::counter!(name::COMMANDS, "command" => verb, "outcome" => outcome).increment(1);
+    metrics::histogram!(name::COMMAND_SECONDS, "command" => verb).record(started.elapsed().as_secs_f64());
+    answer
+}
+
+/// Boxed, so that a socket's task is not as large as the largest command.
+fn dispatch<'a>(
+    shop: &'a Shop,
+    caller: &'a Caller,
+    Request { id, command }: Request,
+) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
+    match command {
+        Command::Join { sale, quantity } => Box::pin(join::run(shop, caller, id, sale, quantity)),
+        Command::Leave { sale } => Box::pin(leave::run(shop, caller, id, sale)),
+        Command::Reserve {
+            sale,
+            quantity,
+            partial,
+        } => Box::pin(reserve::run(shop, caller, id, sale, quantity, partial)),
+        Command::Release { sale } => Box::pin(release::run(shop, caller, id, sale)),
+        Command::Checkout { sale, payment } => Box::pin(checkout::run(shop, caller, id, sale, payment)),
+        Command::Pay { order, payment } => Box::pin(pay::run(shop, caller, id, order, payment)),
+        Command::Cancel { order } => Box::pin(cancel::run(shop, caller, id, order)),
+        Command::Orders {} => Box::pin(orders::run(shop, caller)),
+        Command::State { sale } => Box::pin(state::run(shop, caller, sale)),
+        // These are about the connection itself, which knows them before it comes here.
+        Command::Hello { .. } | Command::Watch { .. } | Command::Unwatch { .. } | Command::Ping { .. } => {
+            Box::pin(async { Err(Code::UnknownCommand.into()) })
+        }
+    }
+}
+
+/// Nothing is sold in this sale until an operator has looked at it.
+pub fn stopped() -> Reject {
+    Reject::new(Code::SaleStopped).after_ms(STOPPED_RETRY_MS)
+}
+
+/// There is no such order; unless Postgres has lost some and nobody has written them down yet, or lost it without a trace.
+pub async fn unknown_order(shop: &Shop, order: OrderId) -> Reject {
+    let found = async {
+        Ok::<_, Error>((
+            shop.store.is_any_stopped().await?,
+            shop.store.may_be_lost(order).await?,
+        ))
+    };
+    match found.await {
+        Ok((true, _)) => stopped(),
+        Ok((false, true)) => Code::OrderLost.into(),
+        Ok((false, false)) => Code::OrderUnknown.into(),
+        Err(error) => error.into(),
+    }
+}
+
+/// SHA-256 of what a command asks for: the same id with another digest is another command.
+pub fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
+    let mut hasher = Sha256::new();
+    for part in std::iter::once(&verb).chain(parts) {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().to_vec()
+}
+
+/// Somebody's place, as they may know it: while places are not drawn yet, nobody is told theirs.
+pub fn waiting(
+    sale: &Sale,
+    quantity: u32,
+    position: u64,
+    line: LineName,
+    admitted: Served,
+    now: u64,
+) -> Entry {
+    let hidden = sale.hides_places_at(now);
+    Entry {
+        position: if hidden { 0 } else { position },
+        admitted: if hidden { 0 } else { admitted.of(line) },
+        priority: line == LineName::Priority,
+        ..Entry::settled(sale.id, EntryState::Waiting, quantity, now)
+    }
+}
+
+/// A command id of the server's own, for what it does on somebody's behalf.
+pub fn command_id_now() -> CommandId {
+    let now = crate::clock::now_ms();
+    CommandId::from_parts(now, rand::random())
+}
+
+/// A command id from a REST client's Idempotency-Key: a ULID as it is, anything else by its digest.
+pub fn command_id(key: &str) -> CommandId {
+    key.parse().unwrap_or_else(|_| {
+        let digest = Sha256::digest(key.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        CommandId::new(ulid::Ulid::from_bytes(bytes))
+    })
+}

@@ -1,0 +1,124 @@
+//! `pay`: the payment is written down, the provider is asked, and its answer settled with the order. The same command again
+//! gets the same answer; while that is not known, the order with `paying`.
+
+use super::{Answer, digest};
+use crate::{
+    caller::Caller,
+    payment::{Charge, Fact, Standing, state::Outcome},
+    shop::Shop,
+    store::{
+        OrderRow,
+        payments::{NewPayment, PaymentRow, Report},
+    },
+};
+use flashsale_protocol::{
+    Code, CommandId, Done, Order, OrderId, OrderStatus, Payment, PaymentId, Reject, ServerMessage,
+};
+
+/// The worker asks for an outcome that nobody has brought, so long after the provider should have answered.
+const ASK_AFTER_MS: i64 = 1_000;
+
+/// The payment of a checkout that pays at once has an id of its own, made from the checkout's.
+pub fn command_of_checkout(shop: &Shop, caller: &Caller, checkout: CommandId) -> CommandId {
+    let bits = shop.seal.bits(&[
+        caller.shopper.as_str().as_bytes(),
+        checkout.to_string().as_bytes(),
+        b"pay",
+    ]);
+    CommandId::from_parts(checkout.ulid().timestamp_ms(), bits)
+}
+
+pub async fn run(
+    shop: &Shop,
+    caller: &Caller,
+    command: CommandId,
+    order: OrderId,
+    payment: Payment,
+) -> Answer {
+    let digest = digest("pay", &[&order.to_string(), &payment.token]);
+    let new = NewPayment {
+        payment: payment_id(shop, caller, command, &digest),
+        order,
+        shopper: caller.shopper.clone(),
+        command,
+        digest,
+        provider: shop.payments.name(),
+        ask_after_ms: shop.payments.timeout.as_millis() as i64 + ASK_AFTER_MS,
+    };
+    let (row, begun) = match shop.store.begin_payment(new).await? {
+        Ok(begun) => begun,
+        Err(Code::OrderUnknown) => return Err(super::unknown_order(shop, order).await),
+        Err(code) => return Err(Reject::new(code).about(order)),
+    };
+    if begun.state.answer.is_some() {
+        return answer(&row, &begun);
+    }
+    let charge = Charge {
+        payment: begun.payment,
+        order,
+        sale: row.sale,
+        shopper: row.shopper.clone(),
+        amount: begun.state.amount,
+        currency: begun.currency.clone(),
+        token: payment.token,
+    };
+    match shop.payments.authorize(charge).await {
+        // Not decided, or not heard of in time: nothing is guessed. A webhook or the worker brings the outcome.
+        Ok(Standing::Processing | Standing::Unknown) | Err(_) => {
+            // It may have come while we waited; of two views the later is true.
+            shop.live
+                .tell_others(row.sale, caller, ServerMessage::Order(row.view()));
+            answer(&row, &begun)
+        }
+        Ok(standing) => {
+            let report = Report {
+                payment: begun.payment,
+                order,
+                fact: Fact::Payment(standing),
+                event: None,
+            };
+            let reported = shop.store.report(row.sale, row.lane, report).await?;
+            if reported.changed {
+                shop.live
+                    .tell_others(row.sale, caller, ServerMessage::Order(reported.order.view()));
+            }
+            answer(&reported.order, &reported.payment)
+        }
+    }
+}
+
+/// A payment's id is made from the command, so that its repetition names the same payment, and from the payload.
+fn payment_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> PaymentId {
+    let bits = shop.seal.bits(&[
+        caller.shopper.as_str().as_bytes(),
+        command.to_string().as_bytes(),
+        digest,
+        b"payment",
+    ]);
+    PaymentId::from_parts(command.ulid().timestamp_ms(), bits)
+}
+
+/// What a command is told is told again at every repetition, whatever became of the order since.
+fn answer(row: &OrderRow, payment: &PaymentRow) -> Answer {
+    match payment.state.answer {
+        None => Ok(Done::Order(row.view())),
+        Some(Outcome::Confirmed) => Ok(Done::Order(Order {
+            status: OrderStatus::Confirmed,
+            reason: None,
+            paying: false,
+            refunded: 0,
+            declined: None,
+            at: crate::sale::ms(payment.answered_at.unwrap_or(row.changed_at)),
+            ..row.view()
+        })),
+        Some(Outcome::Refused(code)) => {
+            let reject = match &payment.state.reason {
+                Some(reason) if code == Code::PaymentDeclined => {
+                    Reject::because(code, format!("The payment was declined: {reason}."))
+                }
+                _ => Reject::new(code),
+            };
+            Err(reject.about(row.order))
+        }
+    }
+}

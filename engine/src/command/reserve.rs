@@ -1,0 +1,125 @@
+//! `reserve`: units into the cart, from one's turn in line or, while nobody waits, freely.
+
+use super::Answer;
+use crate::{
+    caller::Caller,
+    error::Error,
+    sale::{HeldStake, Stake},
+    shop::Shop,
+    stock::{How, RecordState, Reserve, Reserved},
+};
+use flashsale_protocol::{
+    Allocation, Code, CommandId, Done, Hold, HoldState, Outlook, Phase, Quantity, Reject, SaleId,
+    ServerMessage,
+};
+
+pub async fn run(
+    shop: &Shop,
+    caller: &Caller,
+    command: CommandId,
+    sale: SaleId,
+    quantity: Quantity,
+    partial: bool,
+) -> Answer {
+    let sale = shop.sale(sale).await?;
+    let item = Reserve {
+        shopper: caller.shopper.clone(),
+        quantity: quantity.get(),
+        how: if partial { How::Partial } else { How::All },
+        command,
+        device: caller.device()?.clone(),
+    };
+    let answer = shop.stock.reserve(sale.lane_of(&caller.shopper), item).await?;
+    let now = answer.now;
+    let reject = match answer.value {
+        Reserved::Ok {
+            quantity,
+            until,
+            state,
+        } => {
+            let hold = Hold {
+                sale: sale.id,
+                state: hold_state(state).ok_or_else(|| Reject::from(Error::unexpected("no hold")))?,
+                quantity,
+                expires_at: until,
+                order: None,
+                reason: None,
+                at: now,
+            };
+            if state == RecordState::Held {
+                shop.here.stake(&caller.shopper, sale.id, |stake| {
+                    *stake = Stake {
+                        place: None,
+                        hold: Some(Box::new(HeldStake {
+                            command,
+                            quantity,
+                            until,
+                        })),
+                    };
+                });
+                shop.live
+                    .tell_others(sale.id, caller, ServerMessage::Hold(hold.clone()));
+            }
+            return Ok(Done::Hold(hold));
+        }
+        Reserved::CommandReused => Code::CommandIdReused.into(),
+        Reserved::Superseded => Code::CommandSuperseded.into(),
+        Reserved::TooManyChanges => Code::TooManyChanges.into(),
+        Reserved::AlreadyHeld { quantity } => Reject::because(
+            Code::AlreadyHeld,
+            format!("You hold {quantity} already: check out, or release them to take another quantity."),
+        ),
+        Reserved::CheckoutRunning => Code::CheckoutRunning.into(),
+        Reserved::Stopped => super::stopped(),
+        Reserved::Paused => Code::SalePaused.into(),
+        Reserved::NotOpen { opens_at } => {
+            Reject::new(Code::SaleNotOpen).after_ms(opens_at.saturating_sub(now))
+        }
+        Reserved::Ended => Code::SaleEnded.into(),
+        // What is left goes to those who were drawn, and nobody can join them any more.
+        Reserved::JoinFirst if sale.status == Phase::Drawing => Code::EntriesClosed.into(),
+        Reserved::JoinFirst if sale.allocation == Allocation::Draw => Reject::because(
+            Code::JoinFirst,
+            "The units of this sale are drawn: join, and wait for the draw.",
+        ),
+        Reserved::JoinFirst => Code::JoinFirst.into(),
+        Reserved::Limit { left } => {
+            let limit = sale.per_shopper_limit;
+            Reject::because(
+                Code::LimitReached,
+                format!("The limit is {limit} per person; {left} are left for you."),
+            )
+        }
+        Reserved::DeviceLimit { .. } => Code::DeviceLimitReached.into(),
+        Reserved::Short { available, .. } if available > 0 => {
+            Reject::because(Code::NotEnough, format!("Only {available} are free now."))
+        }
+        Reserved::Short { in_carts, .. } => {
+            // Units in unpaid orders may come back as well; only the shared tick knows of them.
+            let unpaid = shop
+                .here
+                .last_tick(sale.id)
+                .is_some_and(|tick| tick.outlook() != Outlook::SoldOut);
+            if in_carts > 0 || unpaid {
+                Code::NoneFree.into()
+            } else {
+                Code::SoldOut.into()
+            }
+        }
+    };
+    Err(reject)
+}
+
+/// A record's state, as shoppers see it; claims are entries, not holds.
+pub fn hold_state(state: RecordState) -> Option<HoldState> {
+    match state {
+        RecordState::Held => Some(HoldState::Held),
+        RecordState::Ordering => Some(HoldState::Ordering),
+        RecordState::Ordered => Some(HoldState::Ordered),
+        RecordState::Released => Some(HoldState::Released),
+        RecordState::Expired => Some(HoldState::Expired),
+        // Its order was cancelled: the units are gone, the hold ended as an order.
+        RecordState::Cancelled => Some(HoldState::Ordered),
+        RecordState::Claim | RecordState::Lapsed | RecordState::Left | RecordState::None => None,
+    }
+}

@@ -1,0 +1,311 @@
+//! Who is connected to this process, what they have, and which sales they watch: as data. The sockets themselves are the
+//! gateway's; a frame gets to them by [`Deliver`].
+
+use crate::{
+    caller::Caller,
+    elsewhere::Elsewhere,
+    live::{Live, News},
+    sale::{Sale, Stake},
+    stock::GatewayId,
+};
+use bytes::Bytes;
+use dashmap::DashMap;
+use flashsale_protocol::{DeviceId, EntryState, HoldState, SaleId, ServerMessage, ShopperId, Tick};
+use smallvec::SmallVec;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// A sale's ticks come at least once a second.
+const SILENCE: Duration = Duration::from_secs(2);
+/// After a node of Redis Cluster went astray: how long the others may take to elect another.
+pub const ELECTION: Duration = Duration::from_secs(20);
+
+/// Where a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketRef {
+    /// Names it among the sockets of all gateways.
+    pub id: u64,
+    pub shard: u32,
+    pub key: u32,
+}
+
+/// Brings frames to the sockets of this process.
+pub trait Deliver: Send + Sync {
+    fn deliver(&self, sockets: &[SocketRef], frame: &str);
+}
+
+/// A tick, with the frame that is the same for every watcher: as sockets get it.
+#[derive(Debug)]
+pub struct LiveTick {
+    pub tick: Arc<Tick>,
+    pub frame: Bytes,
+}
+
+/// Held for as long as somebody here watches the sale.
+pub type Interest = Arc<()>;
+
+/// A watched sale.
+#[derive(Default)]
+struct WatchedSale {
+    newest: Mutex<Option<Arc<LiveTick>>>,
+    /// When the last tick came; None: none yet.
+    heard_at: Mutex<Option<Instant>>,
+    /// The life of the sale in which shoppers here were looked after.
+    life: AtomicU64,
+    interest: Interest,
+}
+
+impl WatchedSale {
+    /// Its ticks came, and do not any more; for as long as that may be for another reason than the sale's end.
+    fn is_silent(&self) -> bool {
+        let heard = *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|at| (SILENCE..ELECTION).contains(&at.elapsed()))
+    }
+
+    fn has_watchers(&self) -> bool {
+        Arc::strong_count(&self.interest) > 1
+    }
+}
+
+/// A shopper with a socket here.
+#[derive(Default)]
+struct Present {
+    /// Mostly one.
+    sockets: SmallVec<[SocketRef; 1]>,
+    /// The device that the newest socket has named.
+    device: Option<DeviceId>,
+    stakes: Vec<(SaleId, Stake)>,
+}
+
+pub struct Here {
+    pub id: GatewayId,
+    pub elsewhere: Elsewhere,
+    sales: DashMap<SaleId, WatchedSale>,
+    shoppers: DashMap<ShopperId, Present>,
+    doors: Arc<dyn Deliver>,
+}
+
+impl Here {
+    pub fn new(doors: Arc<dyn Deliver>) -> Self {
+        Self {
+            id: GatewayId(rand::random_range(1..i64::MAX)),
+            elsewhere: Elsewhere::default(),
+            sales: DashMap::new(),
+            shoppers: DashMap::new(),
+            doors,
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------ who is here
+
+    /// Puts a socket among its shopper's. Those that are one too many, the oldest first: the newest is the one in use.
+    pub fn enter(&self, caller: &Caller, socket: SocketRef, most: usize) -> SmallVec<[SocketRef; 1]> {
+        let mut present = self.shoppers.entry(caller.shopper.clone()).or_default();
+        present.device = caller.device.clone().or(present.device.take());
+        present.sockets.push(socket);
+        let too_many = present.sockets.len().saturating_sub(most);
+        present.sockets.drain(..too_many).collect()
+    }
+
+    /// Takes a socket out. What its shopper has in sales, if it was their last one here.
+    pub fn leave(&self, shopper: &ShopperId, socket: SocketRef) -> Vec<(SaleId, Stake)> {
+        if let Some(mut present) = self.shoppers.get_mut(shopper) {
+            present.sockets.retain(|other| *other != socket);
+        }
+        let gone = self
+            .shoppers
+            .remove_if(shopper, |_, present| present.sockets.is_empty());
+        if gone.is_some() {
+            self.elsewhere.forget(shopper);
+        }
+        gone.map(|(_, present)| present.stakes).unwrap_or_default()
+    }
+
+    pub fn has_shopper(&self, shopper: &str) -> bool {
+        self.shoppers.contains_key(shopper)
+    }
+
+    /// The shopper of this name, if they have a socket here.
+    pub fn shopper(&self, name: &str) -> Option<ShopperId> {
+        self.shoppers.get(name).map(|present| present.key().clone())
+    }
+
+    pub fn device_of(&self, shopper: &ShopperId) -> Option<DeviceId> {
+        self.shoppers.get(shopper)?.device.clone()
+    }
+
+    // ------------------------------------------------------------------------------------------------ what they have
+
+    /// Notes what a shopper has in a sale, if they have a socket here.
+    pub fn stake(&self, shopper: &ShopperId, sale: SaleId, change: impl FnOnce(&mut Stake)) {
+        let Some(mut present) = self.shoppers.get_mut(shopper) else {
+            return;
+        };
+        let stakes = &mut present.stakes;
+        let at = stakes.iter().position(|(of, _)| *of == sale);
+        let at = at.unwrap_or_else(|| {
+            // Nearly everybody has one: a vector that grows by itself would begin with room for four.
+            stakes.reserve_exact(1);
+            stakes.push((sale, Stake::default()));
+            stakes.len() - 1
+        });
+        change(&mut stakes[at].1);
+        if stakes[at].1 == Stake::default() {
+            stakes.swap_remove(at);
+        }
+    }
+
+    /// Whether a shopper with a socket here was given a hold that runs still. If Redis knows another end, that is an earlier
+    /// hold's: this one was lost, which its shopper is told openly.
+    pub fn is_holding(&self, shopper: &ShopperId, sale: SaleId, now: u64) -> bool {
+        let stake = self.stake_of(shopper, sale);
+        stake
+            .and_then(|stake| stake.hold)
+            .is_some_and(|hold| hold.until > now)
+    }
+
+    pub fn stake_of(&self, shopper: &ShopperId, sale: SaleId) -> Option<Stake> {
+        let present = self.shoppers.get(shopper)?;
+        let mut stakes = present.stakes.iter();
+        Some(stakes.find(|(of, _)| *of == sale)?.1.clone())
+    }
+
+    /// Who has what in a sale, the first in line first.
+    pub fn stakes(&self, sale: SaleId) -> Vec<(ShopperId, Stake)> {
+        let mut found: Vec<_> = self
+            .shoppers
+            .iter()
+            .filter_map(|present| {
+                let (_, stake) = present.stakes.iter().find(|(of, _)| *of == sale)?;
+                Some((present.key().clone(), stake.clone()))
+            })
+            .collect();
+        found.sort_by_key(|(_, stake)| stake.place);
+        found
+    }
+
+    /// A place in line ends by news of its end, or of the hold that came of it.
+    pub fn note_end_of_place(&self, shopper: &ShopperId, news: &ServerMessage) {
+        let (sale, at) = match news {
+            ServerMessage::Entry(entry)
+                if !matches!(entry.state, EntryState::Waiting | EntryState::Admitted) =>
+            {
+                (entry.sale, entry.at)
+            }
+            ServerMessage::Hold(hold) if hold.state == HoldState::Held => (hold.sale, hold.at),
+            _ => return,
+        };
+        self.stake(shopper, sale, |stake| {
+            stake.place = stake.place.filter(|place| place.at > at);
+        });
+    }
+
+    // ------------------------------------------------------------------------------------------------ what they are told
+
+    /// Brings news to the sockets of its shopper, if they have some here.
+    pub fn deliver(&self, news: &News<'_>) {
+        let Some(present) = self.shoppers.get(news.shopper) else {
+            return;
+        };
+        let sockets: SmallVec<[SocketRef; 1]> = present
+            .sockets
+            .iter()
+            .copied()
+            .filter(|socket| news.origin != Some(socket.id))
+            .collect();
+        drop(present);
+        if !sockets.is_empty() {
+            self.doors.deliver(&sockets, news.frame);
+        }
+    }
+
+    /// Tells a shopper's other sockets what one of theirs has done.
+    pub fn tell_others(&self, live: &Live, sale: &Sale, caller: &Caller, message: ServerMessage) {
+        let shopper = &caller.shopper;
+        // Without a socket here nothing is known; and what was noted in Redis may be lost, if a lane of it was.
+        let is_known =
+            caller.socket.is_some() && self.has_shopper(shopper.as_str()) && !sale.has_lost_a_lane();
+        let Some(gateways) = self.elsewhere.known(shopper).filter(|_| is_known) else {
+            return live.tell_others(sale.id, caller, message);
+        };
+        for gateway in gateways {
+            live.tell_at(gateway, caller, message.clone());
+        }
+        self.deliver(&News {
+            shopper: shopper.as_str(),
+            origin: caller.socket,
+            frame: &message.to_json(),
+        });
+    }
+
+    // ------------------------------------------------------------------------------------------------ watched sales
+
+    /// Somebody here watches a sale from now on. True: nobody did before.
+    pub fn watch(&self, sale: &Sale) -> (Interest, bool) {
+        if let Some(watched) = self.sales.get(&sale.id) {
+            return (watched.interest.clone(), false);
+        }
+        let watched = self.sales.entry(sale.id).or_default();
+        watched.life.fetch_max(sale.life(), Ordering::AcqRel);
+        (watched.interest.clone(), true)
+    }
+
+    pub fn watched(&self) -> Vec<SaleId> {
+        self.sales.iter().map(|watched| *watched.key()).collect()
+    }
+
+    /// Forgets the sales that nobody here watches any more.
+    pub fn forget_unwatched(&self) -> Vec<SaleId> {
+        let unwatched = self.sales.iter().filter(|watched| !watched.has_watchers());
+        let idle: Vec<SaleId> = unwatched.map(|watched| *watched.key()).collect();
+        // Somebody may have come meanwhile.
+        let forgotten = idle.into_iter().filter(|sale| {
+            self.sales
+                .remove_if(sale, |_, watched| !watched.has_watchers())
+                .is_some()
+        });
+        forgotten.collect()
+    }
+
+    pub fn is_any_silent(&self) -> bool {
+        self.sales.iter().any(|watched| watched.is_silent())
+    }
+
+    /// The newest tick of a sale that somebody here watches.
+    pub fn last_tick(&self, sale: SaleId) -> Option<Arc<Tick>> {
+        self.last_live(sale).map(|live| live.tick.clone())
+    }
+
+    pub fn last_live(&self, sale: SaleId) -> Option<Arc<LiveTick>> {
+        let watched = self.sales.get(&sale)?;
+        let newest = watched.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.clone()
+    }
+
+    /// Notes a tick. True: somebody watches its sale, and has not seen it or a later one.
+    pub fn note_tick(&self, live: &Arc<LiveTick>) -> bool {
+        let Some(watched) = self.sales.get(&live.tick.sale) else {
+            return false;
+        };
+        *watched.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let mut newest = watched.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = newest
+            .as_ref()
+            .is_none_or(|newest| newest.tick.seq < live.tick.seq);
+        if is_new {
+            *newest = Some(live.clone());
+        }
+        is_new
+    }
+
+    /// Whether a sale is in a later life than the one in which shoppers here were looked after; asked, it is noted.
+    pub fn begins_life(&self, sale: SaleId, life: u64) -> bool {
+        let watched = self.sales.get(&sale);
+        watched.is_some_and(|watched| watched.life.fetch_max(life, Ordering::AcqRel) < life)
+    }
+}

@@ -1,0 +1,26 @@
+//! What happens to a sale, whoever asks. No HTTP server and no sockets: `server/` is the doors.
+
+pub mod batcher;
+pub mod caller;
+pub mod chain;
+pub mod clock;
+pub mod command;
+pub mod elsewhere;
+pub mod error;
+pub mod fairness;
+pub mod here;
+pub mod limits;
+pub mod live;
+pub mod mutation;
+pub mod payment;
+pub mod presence;
+pub mod restore;
+pub mod sale;
+pub mod seal;
+pub mod settle;
+pub mod shop;
+pub mod showcase;
+pub mod stock;
+pub mod store;
+pub mod telemetry;
+pub mod worker;

@@ -1,0 +1,304 @@
+//! What is told to all gateways over Redis pub/sub, one channel a sale: the shared tick, and news for single shoppers
+//! in batches. A message may be lost; the next tick or the next look at the state tells the same.
+
+use crate::{
+    batcher::{Batch, BatchLimits, Batcher, Batchers, nobody_s},
+    caller::Caller,
+    error::{Error, Result},
+    limits::COMMAND_DEADLINE,
+    stock::{GatewayId, Keys, link::Link, redirected},
+};
+use flashsale_protocol::{SaleId, ServerMessage, ShopperId, Tick, draw::Draw};
+use fred::{clients::SubscriberClient, prelude::*};
+
+/// News in one message.
+const NEWS: BatchLimits = BatchLimits {
+    items: 500,
+    waiting: 50_000,
+    deadline: COMMAND_DEADLINE,
+};
+
+/// An event for one shopper, already as the frame that their sockets get: a line of a message. Every gateway reads all of
+/// them, and has a socket for few: a line is cut, not parsed.
+#[derive(Debug, PartialEq)]
+pub struct News<'a> {
+    pub shopper: &'a str,
+    /// The socket that has caused it, and has it in its reply.
+    pub origin: Option<u64>,
+    pub frame: &'a str,
+}
+
+impl<'a> News<'a> {
+    /// None: not a line of ours.
+    fn parse(line: &'a str) -> Option<Self> {
+        let (shopper, rest) = line.split_once(' ')?;
+        let (origin, frame) = rest.split_once(' ')?;
+        let origin = match origin {
+            NOBODY => None,
+            number => Some(number.parse().ok()?),
+        };
+        Some(Self {
+            shopper,
+            origin,
+            frame,
+        })
+    }
+
+    fn line(shopper: &ShopperId, origin: Option<u64>, message: &ServerMessage) -> String {
+        let origin = origin.map_or_else(|| NOBODY.to_owned(), |origin| origin.to_string());
+        // A frame is JSON without line breaks.
+        format!("{shopper} {origin} {}\n", message.to_json())
+    }
+}
+
+/// One pub/sub message: a letter that says which, then JSON, or lines of it.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most messages are ticks, and none is kept"
+)]
+pub enum LiveMessage<'a> {
+    /// The tick, the very frame that sockets get, and the sale's life (see [`crate::sale::Sale::life`]): should
+    /// `Reopened` be lost, as it easily is while Redis comes back, this tells the same.
+    Tick(Tick, String, u64),
+    News(Vec<News<'a>>),
+    /// A draw has gone on: the frame for everybody who watches the sale.
+    Draw(SaleId, String),
+    /// A shopper has a socket at that gateway as well.
+    AlsoAt(GatewayId, ShopperId),
+    /// A sale's settings have changed: whoever keeps a copy forgets it.
+    Changed(SaleId),
+    /// Absent at their turn, as it seems: a gateway that has a socket of theirs says that they are here.
+    Parked(SaleId, Vec<ShopperId>),
+    /// A lane has begun a new life: as above, and what shoppers had in it is looked after.
+    Reopened(SaleId, u64),
+}
+
+const TICK: char = 'T';
+const NEWS_LETTER: char = 'N';
+/// Instead of the socket that has caused news.
+const NOBODY: &str = "-";
+const DRAW: char = 'D';
+const CHANGED: char = 'C';
+const ALSO_AT: char = 'A';
+const REOPENED: char = 'R';
+const PARKED: char = 'P';
+
+impl<'a> LiveMessage<'a> {
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut letters = text.chars();
+        let letter = letters.next()?;
+        let json = letters.as_str();
+        match letter {
+            TICK => {
+                let (life, json) = json.split_once(' ')?;
+                match serde_json::from_str(json).ok()? {
+                    ServerMessage::Tick(tick) => {
+                        Some(LiveMessage::Tick(tick, json.to_owned(), life.parse().ok()?))
+                    }
+                    _ => None,
+                }
+            }
+            NEWS_LETTER => Some(LiveMessage::News(json.lines().filter_map(News::parse).collect())),
+            DRAW => match serde_json::from_str(json).ok()? {
+                ServerMessage::Draw(draw) => Some(LiveMessage::Draw(draw.sale, json.to_owned())),
+                _ => None,
+            },
+            ALSO_AT => {
+                let (gateway, shopper) = json.split_once(' ')?;
+                Some(LiveMessage::AlsoAt(
+                    GatewayId(gateway.parse().ok()?),
+                    shopper.parse().ok()?,
+                ))
+            }
+            CHANGED => Some(LiveMessage::Changed(json.parse().ok()?)),
+            PARKED => {
+                let (sale, shoppers) = serde_json::from_str(json).ok()?;
+                Some(LiveMessage::Parked(sale, shoppers))
+            }
+            REOPENED => {
+                let (sale, life) = json.split_once(' ')?;
+                Some(LiveMessage::Reopened(sale.parse().ok()?, life.parse().ok()?))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How many gateways have got it. In a cluster a sale's messages stay in its shard: otherwise each node would get them all.
+async fn publish(client: &Client, channel: String, payload: String) -> Result<u64> {
+    Ok(if client.is_clustered() {
+        redirected(|| client.spublish(channel.clone(), payload.clone())).await?
+    } else {
+        client.publish(channel, payload).await?
+    })
+}
+
+/// Listens to a channel of [`Live`]. Again: no harm.
+pub async fn subscribe(subscriber: &SubscriberClient, channel: String) -> Result<()> {
+    if subscriber.is_clustered() {
+        redirected(|| subscriber.ssubscribe(channel.clone())).await?;
+    } else {
+        subscriber.subscribe(channel).await?;
+    }
+    Ok(())
+}
+
+pub async fn unsubscribe(subscriber: &SubscriberClient, channel: String) -> Result<()> {
+    if subscriber.is_clustered() {
+        subscriber.sunsubscribe(channel).await?;
+    } else {
+        subscriber.unsubscribe(channel).await?;
+    }
+    Ok(())
+}
+
+/// Who is told what, and the socket that need not be told.
+type Telling = (ShopperId, ServerMessage, Option<u64>);
+
+/// Publishes to gateways.
+pub struct Live {
+    link: Link,
+    keys: Keys,
+    /// By channel.
+    news: Batchers<To, Telling, ()>,
+}
+
+/// Who hears of news.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum To {
+    /// Every gateway with somebody who watches the sale.
+    Watchers(SaleId),
+    Gateway(GatewayId),
+}
+
+impl Live {
+    pub fn new(link: Link, keys: Keys) -> Self {
+        Self {
+            link,
+            keys,
+            news: Batchers::default(),
+        }
+    }
+
+    /// How many gateways have got it.
+    pub async fn tick(&self, tick: Tick, life: u64) -> Result<u64> {
+        let sale = tick.sale;
+        let payload = format!("{TICK}{life} {}", ServerMessage::Tick(tick).to_json());
+        publish(&self.link.now(), self.keys.live(sale), payload).await
+    }
+
+    /// Tells everybody who watches the sale what is published of its draw now.
+    pub async fn draw(&self, draw: &Draw) -> Result<()> {
+        let json = ServerMessage::Draw(draw.clone()).to_json();
+        self.announce(draw.sale, format!("{DRAW}{json}")).await
+    }
+
+    pub async fn changed(&self, sale: SaleId) -> Result<()> {
+        self.announce(sale, format!("{CHANGED}{sale}")).await
+    }
+
+    pub async fn reopened(&self, sale: SaleId, life: u64) -> Result<()> {
+        self.announce(sale, format!("{REOPENED}{sale} {life}")).await
+    }
+
+    pub async fn parked(&self, sale: SaleId, shoppers: &[ShopperId]) -> Result<()> {
+        let json = serde_json::to_string(&(sale, shoppers))
+            .map_err(|error| Error::unexpected(format!("an announcement has no JSON: {error}")))?;
+        self.announce(sale, format!("{PARKED}{json}")).await
+    }
+
+    async fn announce(&self, sale: SaleId, payload: String) -> Result<()> {
+        publish(&self.link.now(), self.keys.live(sale), payload).await?;
+        Ok(())
+    }
+
+    /// Tells one shopper, on all their sockets. Does not wait and never fails the caller: the state itself is in Redis
+    /// and Postgres.
+    pub fn tell(&self, sale: SaleId, shopper: ShopperId, message: ServerMessage) {
+        self.post(To::Watchers(sale), (shopper, message, None));
+    }
+
+    /// The same, but for the socket that has caused it: its reply says as much.
+    pub fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
+        self.post(
+            To::Watchers(sale),
+            (caller.shopper.clone(), message, caller.socket),
+        );
+    }
+
+    /// The same, for sockets at one gateway.
+    pub fn tell_at(&self, gateway: GatewayId, caller: &Caller, message: ServerMessage) {
+        self.post(
+            To::Gateway(gateway),
+            (caller.shopper.clone(), message, caller.socket),
+        );
+    }
+
+    /// Tells a gateway that a shopper has a socket at this one as well. False: nobody listens there.
+    pub async fn also_here(&self, gateway: GatewayId, here: GatewayId, shopper: &ShopperId) -> Result<bool> {
+        let payload = format!("{ALSO_AT}{} {shopper}", here.0);
+        Ok(publish(&self.link.now(), self.keys.gateway(gateway), payload).await? > 0)
+    }
+
+    fn post(&self, to: To, telling: Telling) {
+        let told = self.news.post(&to, telling, || {
+            let channel = match to {
+                To::Watchers(sale) => self.keys.live(sale),
+                To::Gateway(gateway) => self.keys.gateway(gateway),
+            };
+            let link = self.link.clone();
+            Batcher::new("news", NEWS, nobody_s, move |items: Batch<Telling>| {
+                let (client, channel) = (link.now(), channel.clone());
+                async move {
+                    let told = vec![(); items.len()];
+                    let lines = items
+                        .iter()
+                        .map(|(shopper, message, origin)| News::line(shopper, *origin, message));
+                    let lines: String = lines.collect();
+                    publish(&client, channel, format!("{NEWS_LETTER}{lines}")).await?;
+                    Ok(told)
+                }
+            })
+        });
+        if let Err(error) = told {
+            tracing::warn!(?to, %error, "a shopper was not told");
+        }
+    }
+
+    /// Forgets the batchers of sales that are over, and those towards gateways, which come and go.
+    pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
+        self.news.retain(|to| match to {
+            To::Watchers(sale) => keep(*sale),
+            To::Gateway(_) => false,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flashsale_protocol::{Entry, EntryState};
+
+    #[test]
+    fn news_arrive_as_they_were_told() {
+        let shopper: ShopperId = "a.b:c@d-e".parse().expect("an id");
+        let sale = SaleId::from_parts(1, 1);
+        let message = ServerMessage::Entry(Entry::settled(sale, EntryState::Left, 1, 1));
+        let text = format!(
+            "{NEWS_LETTER}{}{}not a line\n",
+            News::line(&shopper, Some(7), &message),
+            News::line(&shopper, None, &message)
+        );
+        let frame = message.to_json();
+        let told = |origin| News {
+            shopper: shopper.as_str(),
+            origin,
+            frame: &frame,
+        };
+        match LiveMessage::parse(&text) {
+            Some(LiveMessage::News(news)) => assert_eq!(news, [told(Some(7)), told(None)]),
+            other => panic!("{other:?}"),
+        }
+    }
+}

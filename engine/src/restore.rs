@@ -1,0 +1,341 @@
+//! After a lane has begun a new life: whoever has a socket here, and has lost their hold or their place with the old one,
+//! gets it back where that is possible, and is told openly where it is not.
+
+use crate::{
+    command::{self, command_id_now},
+    error::{Error, Result},
+    sale::{HeldStake, PlaceStake, Sale, Stake},
+    shop::Shop,
+    stock::{At, How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
+};
+use flashsale_protocol::{
+    DeviceId, Entry, EntryState, Hold, HoldState, Phase, Reason, SaleId, ServerMessage, ShopperId,
+};
+use futures_util::{StreamExt, stream};
+use std::{sync::Arc, time::Duration};
+
+/// Shoppers that are looked after at the same time: enough to fill the batches.
+const AT_ONCE: usize = 512;
+/// Looks at one shopper: what they have may change meanwhile, and Redis may fail once more.
+const ATTEMPTS: usize = 5;
+const ATTEMPT_EVERY: Duration = Duration::from_millis(200);
+
+pub async fn run(shop: Arc<Shop>, sale: SaleId) {
+    let sale = match shop.find_sale(sale).await {
+        Ok(Some(sale)) => sale,
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(%sale, %error, "cannot look after what was lost"),
+    };
+    let (shop, sale) = (&shop, &sale);
+    tracing::debug!(sale = %sale.id, "whoever is here and has lost something is looked after");
+    stream::iter(shop.here.stakes(sale.id))
+        .for_each_concurrent(AT_ONCE, |(shopper, _)| async move {
+            try_restore(shop, sale, &shopper).await;
+        })
+        .await;
+}
+
+/// The same for one shopper. True: nothing is lost, their hold has just ended.
+pub async fn of_shopper(shop: &Shop, sale: SaleId, shopper: &ShopperId) -> bool {
+    match shop.find_sale(sale).await {
+        Ok(Some(sale)) => try_restore(shop, &sale, shopper).await,
+        Ok(None) => true,
+        Err(error) => {
+            tracing::warn!(%sale, %error, "cannot look after what was lost");
+            false
+        }
+    }
+}
+
+/// What a look at one shopper has come to.
+enum Restored {
+    /// What they have has changed meanwhile: to be looked at again.
+    Moved,
+    /// They have what they had, or were told what has become of it.
+    Settled,
+    /// Redis knows the end of their hold.
+    Ended,
+}
+
+/// True: their hold has ended.
+async fn try_restore(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> bool {
+    for attempt in 1..=ATTEMPTS {
+        match restore(shop, sale, shopper).await {
+            Ok(Restored::Settled) => return false,
+            Ok(Restored::Ended) => return true,
+            Ok(Restored::Moved) => {}
+            Err(error) if attempt == ATTEMPTS => {
+                tracing::warn!(%shopper, %error, "what a shopper had is not restored");
+            }
+            Err(error) => {
+                tracing::debug!(%shopper, %error, "what a shopper had is not restored yet");
+                tokio::time::sleep(ATTEMPT_EVERY).await;
+            }
+        }
+    }
+    false
+}
+
+async fn restore(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<Restored> {
+    let Some(stake) = shop.here.stake_of(shopper, sale.id) else {
+        return Ok(Restored::Settled);
+    };
+    let at = sale.lane_of(shopper);
+    let (person, stands) = tokio::try_join!(
+        shop.stock.person(at, shopper.clone()),
+        shop.stock.place(sale.id, shopper.clone())
+    )?;
+    if shop.here.stake_of(shopper, sale.id).as_ref() != Some(&stake) {
+        // What they did, and were told in answer, is newer.
+        return Ok(Restored::Moved);
+    }
+    let (now, record, held_before) = (person.now, person.value.record, stake.hold.as_deref().copied());
+    // What Redis has now may be older than what its shopper has seen: an earlier hold of theirs, from before the loss.
+    if let Some(held) = record.as_ref().filter(|record| record.state == RecordState::Held) {
+        if held_before.map(|hold| hold.command) != held.command {
+            tell_held_again(shop, sale, shopper, held_before, held, now);
+        }
+        return Ok(Restored::Settled);
+    }
+    let is_in = |state| record.as_ref().is_some_and(|record| record.state == state);
+    if is_in(RecordState::Ordering) {
+        return Ok(Restored::Settled);
+    }
+    let stands = stands.value.value;
+    let known = record.as_ref().and_then(|record| record.command);
+    let has_ended = held_before.is_some_and(|hold| known == Some(hold.command));
+    let lost = held_before.filter(|hold| hold.until > now && !has_ended);
+    match (lost, stake.place) {
+        // Before an earlier claim or place of theirs that Redis still has: that was used for the hold.
+        (Some(hold), _) => {
+            if person.value.bought > 0 && is_ordered(shop, sale, shopper, hold).await? {
+                return Ok(Restored::Settled);
+            }
+            let is_back = regain(shop, sale, shopper, hold, now).await?;
+            if is_back && stands != Stands::Nowhere {
+                shop.stock.leave(sale.id, shopper.clone(), None).await?;
+            }
+        }
+        // While what is left is drawn, whoever had a place has an entry instead.
+        (None, Some(_)) if sale.status == Phase::Drawing => {}
+        (None, Some(place)) if stands == Stands::Nowhere && !is_in(RecordState::Claim) => {
+            stand_again(shop, sale, shopper, place).await?;
+        }
+        _ => {}
+    }
+    Ok(if has_ended {
+        Restored::Ended
+    } else {
+        Restored::Settled
+    })
+}
+
+/// Whether a hold has become an order, at another gateway.
+async fn is_ordered(shop: &Shop, sale: &Sale, shopper: &ShopperId, hold: HeldStake) -> Result<bool> {
+    let orders = shop.store.orders_of(shopper, Some(sale.id)).await?;
+    let command = hold.command.to_string();
+    Ok(orders.iter().any(|order| order.hold_command == command))
+}
+
+/// A moment after `lost_at`. Whoever hears of two ends and beginnings at one moment takes the end for the last word.
+fn after(lost_at: u64, now: u64) -> u64 {
+    now.max(lost_at + 1)
+}
+
+/// The hold that its shopper knows is gone, and another of theirs is there: both are said.
+fn tell_held_again(
+    shop: &Shop,
+    sale: &Sale,
+    shopper: &ShopperId,
+    lost: Option<HeldStake>,
+    held: &Record,
+    now: u64,
+) {
+    let tell = |hold| {
+        shop.live
+            .tell(sale.id, shopper.clone(), ServerMessage::Hold(hold))
+    };
+    if let Some(lost) = lost {
+        tell(Hold {
+            reason: Some(Reason::StockLost),
+            ..Hold::ended(sale.id, HoldState::Revoked, lost.quantity, now)
+        });
+    }
+    shop.here.stake(shopper, sale.id, |stake| {
+        stake.hold = held.command.map(|command| {
+            Box::new(HeldStake {
+                command,
+                quantity: held.quantity,
+                until: held.until,
+            })
+        });
+    });
+    tell(Hold {
+        expires_at: held.until,
+        reason: Some(Reason::Restored),
+        ..Hold::ended(sale.id, HoldState::Held, held.quantity, after(now, now))
+    });
+}
+
+/// The hold is gone: said openly, and one attempt to have the units again, before those who wait. True: they are back.
+async fn regain(shop: &Shop, sale: &Sale, shopper: &ShopperId, lost: HeldStake, now: u64) -> Result<bool> {
+    // The loss may be noticed twice at a time, by the sale's new life and by news from the old one.
+    let mut is_noticed = false;
+    shop.here.stake(shopper, sale.id, |stake| {
+        is_noticed = stake.hold.as_deref() != Some(&lost);
+        stake.hold.take_if(|_| !is_noticed);
+    });
+    if is_noticed {
+        return Ok(false);
+    }
+    let tell = |hold| {
+        shop.live
+            .tell(sale.id, shopper.clone(), ServerMessage::Hold(hold))
+    };
+    tell(Hold {
+        reason: Some(Reason::StockLost),
+        ..Hold::ended(sale.id, HoldState::Revoked, lost.quantity, now)
+    });
+    let Some(device) = shop.here.device_of(shopper) else {
+        return Ok(false);
+    };
+    let command = command_id_now();
+    let item = Reserve {
+        shopper: shopper.clone(),
+        quantity: lost.quantity,
+        how: How::Regain,
+        command,
+        device,
+    };
+    let answer = insist(shop, sale, shopper, item).await?;
+    let Reserved::Ok {
+        quantity,
+        until,
+        state: RecordState::Held,
+    } = answer.value
+    else {
+        tracing::info!(sale = %sale.id, %shopper, answer = ?answer.value, "a lost hold is not had again");
+        shop.here
+            .stake(shopper, sale.id, |stake| *stake = Stake::default());
+        return Ok(false);
+    };
+    shop.here.stake(shopper, sale.id, |stake| {
+        stake.hold = Some(Box::new(HeldStake {
+            command,
+            quantity,
+            until,
+        }));
+    });
+    tell(Hold {
+        expires_at: until,
+        reason: Some(Reason::Restored),
+        ..Hold::ended(sale.id, HoldState::Held, quantity, after(now, answer.now))
+    });
+    Ok(true)
+}
+
+/// Redis may fail once more, and the lane begin yet another life: the one attempt is one that is answered.
+async fn insist(shop: &Shop, sale: &Sale, shopper: &ShopperId, item: Reserve) -> Result<At<Reserved>> {
+    let mut at = sale.lane_of(shopper);
+    let mut attempt = 1;
+    loop {
+        match shop.stock.reserve(at, item.clone()).await {
+            Err(error) if attempt < ATTEMPTS => {
+                tracing::debug!(%shopper, %error, "a lost hold is asked for again");
+                attempt += 1;
+                tokio::time::sleep(ATTEMPT_EVERY).await;
+                if let Ok(Some(sale)) = shop.find_sale(sale.id).await {
+                    at = sale.lane_of(shopper);
+                }
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The place is gone: it is given back as it was.
+async fn stand_again(shop: &Shop, sale: &Sale, shopper: &ShopperId, place: PlaceStake) -> Result<()> {
+    let quantity = place.quantity;
+    let tell = |entry| {
+        shop.live
+            .tell(sale.id, shopper.clone(), ServerMessage::Entry(entry))
+    };
+    let joined = match shop.here.device_of(shopper) {
+        Some(device) => match join(shop, sale, shopper, device, place).await? {
+            Back::Stands => true,
+            Back::Refused => false,
+            // What comes of those who were in line, the sale's end tells them; it may draw what is left among them.
+            Back::Over => return Ok(()),
+        },
+        None => false,
+    };
+    let answer = shop.stock.place(sale.id, shopper.clone()).await?;
+    let entry = match answer.value.value {
+        Stands::Waiting {
+            position,
+            quantity,
+            line,
+            ..
+        } if joined => Entry {
+            reason: Some(Reason::Restored),
+            ..command::waiting(sale, quantity, position, line, answer.value.admitted, answer.now)
+        },
+        // Called already: the claim's own event tells it.
+        Stands::Waiting { .. } | Stands::Admitting { .. } => return Ok(()),
+        Stands::Nowhere if joined => return Ok(()),
+        Stands::Nowhere => {
+            shop.here
+                .stake(shopper, sale.id, |stake| *stake = Stake::default());
+            Entry {
+                reason: Some(Reason::LineLost),
+                ..Entry::settled(sale.id, EntryState::Removed, quantity, answer.now)
+            }
+        }
+    };
+    tell(entry);
+    Ok(())
+}
+
+/// What has become of asking for an old place.
+enum Back {
+    Stands,
+    Refused,
+    /// The sale's time is over, or its operator has ended it.
+    Over,
+}
+
+async fn join(
+    shop: &Shop,
+    sale: &Sale,
+    shopper: &ShopperId,
+    device: DeviceId,
+    staked: PlaceStake,
+) -> Result<Back> {
+    let PlaceStake {
+        line,
+        place,
+        quantity,
+        ..
+    } = staked;
+    let item = Join {
+        shopper: shopper.clone(),
+        device,
+        quantity,
+        old_place: Some(place),
+        opening_place: None,
+        line,
+    };
+    match shop.stock.join(sale.id, item).await?.value.value {
+        Joined::Waiting { stamp, .. } => {
+            for at in sale.lane_refs() {
+                shop.stock.close_gate(at, place.max(stamp)).await?;
+            }
+            Ok(Back::Stands)
+        }
+        // Called: the gate was shut when they came.
+        Joined::Admitting => Ok(Back::Stands),
+        Joined::SaleMissing => Err(Error::LaneMissing),
+        Joined::Ended => Ok(Back::Over),
+        _ => Ok(Back::Refused),
+    }
+}

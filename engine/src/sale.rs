@@ -1,0 +1,552 @@
+//! A sale as the server knows it: what Postgres holds, and what follows from it by the clock. Pure.
+
+use crate::error::{Error, Result};
+use chrono::{DateTime, Utc};
+use flashsale_protocol::{
+    Allocation, CommandId, DeviceId, DrawWeight, OpeningOrder, OrderId, OrderStatus, Phase, SaleId, SaleInfo,
+    ShopperId,
+    draw::{self, Seed},
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sale {
+    pub id: SaleId,
+    /// Who created it; a merchant sees and steers their own sales.
+    pub merchant: String,
+    pub product_id: String,
+    pub product_name: String,
+    pub description: String,
+    pub currency: String,
+    pub original_price: i64,
+    pub sale_price: i64,
+    pub total_stock: u32,
+    pub room_opens_at: DateTime<Utc>,
+    pub start_time: DateTime<Utc>,
+    pub end_time: DateTime<Utc>,
+    pub per_shopper_limit: u32,
+    pub per_device_limit: u32,
+    pub hold_ms: u64,
+    pub claim_ms: u64,
+    pub payment_ms: u64,
+    pub inflow: u32,
+    pub allocation: Allocation,
+    #[serde(default)]
+    pub draw_weight: DrawWeight,
+    /// The last change of the inflow was a cut, then.
+    #[serde(default)]
+    pub inflow_cut_at: Option<DateTime<Utc>>,
+    /// Where those who join before the start are shuffled: what their places come from, secret until then.
+    pub opening_seed: Option<Seed>,
+    /// Percent of the turns for the priority list, while somebody of it waits.
+    pub priority_share: u32,
+    /// Whoever is away from the line for so long loses their place.
+    pub absence_ms: u64,
+    /// With so many orders cancelled by themselves, or left unpaid, a shopper gets no other one.
+    #[serde(default = "twenty")]
+    pub cancel_limit: u32,
+    /// What was last written to Postgres. By the clock it may be past already: see [`Sale::phase_at`].
+    pub status: Phase,
+    pub created_at: DateTime<Utc>,
+    /// Raised by each change that an operator makes, never by a worker.
+    #[serde(default)]
+    pub settings_version: i64,
+    pub lanes: Vec<LaneInfo>,
+}
+
+/// The limit of a sale that a process of an earlier version has written down.
+fn twenty() -> u32 {
+    20
+}
+
+/// An independent share of a sale's stock, as Postgres has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneInfo {
+    pub lane: u16,
+    pub epoch: u32,
+    pub supply: u32,
+    /// How often the supply has changed.
+    #[serde(default)]
+    pub supply_version: u64,
+    pub allocated: u32,
+    pub confirmed: u32,
+}
+
+impl LaneInfo {
+    /// Units in orders that nobody has paid for yet.
+    pub fn unpaid(&self) -> u64 {
+        self.allocated.saturating_sub(self.confirmed).into()
+    }
+}
+
+/// What a lane may sell, as Postgres has it in one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneSupply {
+    pub lane: u16,
+    pub version: u64,
+    pub supply: u32,
+}
+
+/// What a lane's supply has become since a version, and which moves took units away between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupplyNews {
+    pub after: u64,
+    pub now: LaneSupply,
+    pub left: Vec<MoveId>,
+}
+
+/// Names one change of lanes' supply, in both stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MoveId(u128);
+
+impl MoveId {
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for MoveId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for MoveId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u128::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| "the id of a move is 32 hex digits")
+    }
+}
+
+/// Which line: everybody's, or the merchant's priority list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LineName {
+    #[default]
+    Queue,
+    Priority,
+}
+
+impl LineName {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Priority => "priority",
+        }
+    }
+}
+
+impl FromStr for LineName {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        match word {
+            "queue" => Ok(Self::Queue),
+            "priority" => Ok(Self::Priority),
+            other => Err(Error::unexpected(format!("a line called {other:?}"))),
+        }
+    }
+}
+
+/// One thing that happened to an entry, as the line's scripts note it down. Times are in µs since 1970.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    Joined {
+        shopper: String,
+        device: String,
+        quantity: u32,
+        place: u64,
+        at_us: u64,
+        line: LineName,
+        /// A place that was given back after Redis had lost it: a new entry only where nothing is known of the old one.
+        restored: bool,
+    },
+    /// served | removed | left | expired
+    Ended {
+        shopper: String,
+        status: String,
+        at_us: u64,
+    },
+}
+
+/// A sale with its numbers in Redis, for those who only look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    pub sale: Sale,
+    /// Units that are free.
+    pub free: u64,
+    /// People in line.
+    pub waiting: u64,
+    /// By the leader, if there was one lately.
+    #[serde(default)]
+    pub phase: Option<Phase>,
+}
+
+/// Names one life of one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LaneRef {
+    pub sale: SaleId,
+    pub lane: u16,
+    pub epoch: u32,
+}
+
+/// An order of the lane, as Postgres has it at the moment of the new epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneOrder {
+    pub order: OrderId,
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub quantity: u32,
+    pub status: OrderStatus,
+    /// The command of the hold that it was made from.
+    pub hold_command: String,
+}
+
+/// What Postgres says of a lane at the moment of its new epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneSnapshot {
+    pub info: LaneInfo,
+    /// Those that are alive, and cancelled ones that records of the lane may have come to.
+    pub orders: Vec<LaneOrder>,
+    /// Cancelled orders whose units were on their way back: they are free with the lane's new life.
+    pub returned: Vec<String>,
+}
+
+/// A record of a lane that was lost, of which its orders say what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unsettled {
+    pub shopper: String,
+    /// The command that made the hold.
+    pub hold: String,
+    /// The order that its checkout was to make; "-": none.
+    pub order: String,
+}
+
+/// What a shopper has in a sale, as far as this gateway has seen it: should Redis lose it, it is looked after from here
+/// (see `gateway/restore.rs`). Without a socket here there is none.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Stake {
+    pub place: Option<PlaceStake>,
+    /// Of the many who stand in line few have one.
+    pub hold: Option<Box<HeldStake>>,
+}
+
+/// A place in line; of several the first in line is the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PlaceStake {
+    pub place: u64,
+    pub quantity: u32,
+    /// When it was so: news of an earlier moment are about an earlier place.
+    pub at: u64,
+    pub line: LineName,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeldStake {
+    /// The command that made the hold.
+    pub command: CommandId,
+    pub quantity: u32,
+    pub until: u64,
+}
+
+impl Sale {
+    /// Where the sale stands at a time (ms since 1970).
+    pub fn phase_at(&self, now: u64) -> Phase {
+        match self.status {
+            Phase::Drawing | Phase::Ended | Phase::Cancelled => self.status,
+            // What is left of a first-come sale may be drawn then: see `ending.rs`.
+            _ if now >= ms(self.end_time) => match self.allocation {
+                Allocation::Queue => Phase::Ended,
+                Allocation::Draw => Phase::Drawing,
+            },
+            Phase::Paused => Phase::Paused,
+            _ if now >= ms(self.start_time) => Phase::Live,
+            _ if now >= ms(self.room_opens_at) => Phase::Waiting,
+            _ => Phase::Scheduled,
+        }
+    }
+
+    /// The same, with what the leader knows: the clock alone cannot tell that what is left at the end will be drawn.
+    pub fn phase_by(&self, now: u64, leader: Option<Phase>) -> Phase {
+        match (self.phase_at(now), leader) {
+            (Phase::Ended, Some(Phase::Drawing)) if self.status != Phase::Ended => Phase::Drawing,
+            (phase, _) => phase,
+        }
+    }
+
+    /// A shopper's units are all on one lane, so that one script can see them.
+    pub fn lane_of(&self, shopper: &ShopperId) -> LaneRef {
+        let lanes = self.lanes.len().max(1);
+        let lane = self.lanes.get((fnv1a(shopper.as_str()) % lanes as u64) as usize);
+        LaneRef {
+            sale: self.id,
+            lane: lane.map_or(0, |l| l.lane),
+            epoch: lane.map_or(0, |l| l.epoch),
+        }
+    }
+
+    pub fn lane_refs(&self) -> impl Iterator<Item = LaneRef> + '_ {
+        self.lanes.iter().map(|l| LaneRef {
+            sale: self.id,
+            lane: l.lane,
+            epoch: l.epoch,
+        })
+    }
+
+    /// Rises whenever a lane begins a new life.
+    pub fn life(&self) -> u64 {
+        self.lanes.iter().map(|lane| u64::from(lane.epoch)).sum()
+    }
+
+    /// Whether a lane has begun another life than its first: Redis has lost something since the sale was made.
+    pub fn has_lost_a_lane(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.epoch > 1)
+    }
+
+    /// What so many units cost, in minor units. None: more than can be counted.
+    pub fn line_total(&self, quantity: u32) -> Option<i64> {
+        self.sale_price.checked_mul(i64::from(quantity))
+    }
+
+    /// The place by the sale's seed, for whoever joins before the start.
+    pub fn opening_place(&self, shopper: &ShopperId) -> Option<u64> {
+        let seed = self.opening_seed?;
+        Some(draw::opening_place(&seed, &draw::entry_name(self.id, shopper)))
+    }
+
+    /// Whether places are not drawn yet at this time: until the start nobody is told theirs.
+    pub fn hides_places_at(&self, now: u64) -> bool {
+        self.opening_seed.is_some() && now < ms(self.start_time)
+    }
+
+    /// What binds us to the seed before it is known.
+    pub fn opening_seed_hash(&self) -> Option<String> {
+        Some(self.opening_seed?.commitment().to_string())
+    }
+
+    /// What a page may know at this time.
+    pub fn info(&self, now: u64) -> SaleInfo {
+        let revealed = self.opening_seed.filter(|_| !self.hides_places_at(now));
+        SaleInfo {
+            opening: if self.opening_seed.is_some() {
+                OpeningOrder::Shuffle
+            } else {
+                OpeningOrder::Fifo
+            },
+            opening_seed_hash: self.opening_seed_hash(),
+            opening_seed: revealed.map(|seed| seed.reveal()),
+            sale: self.id,
+            product_id: self.product_id.clone(),
+            product_name: self.product_name.clone(),
+            description: self.description.clone(),
+            currency: self.currency.clone(),
+            currency_exponent: currency_exponent(&self.currency).unwrap_or(2),
+            original_price: self.original_price,
+            sale_price: self.sale_price,
+            total_stock: self.total_stock,
+            room_opens_at: ms(self.room_opens_at),
+            starts_at: ms(self.start_time),
+            ends_at: ms(self.end_time),
+            per_shopper_limit: self.per_shopper_limit,
+            hold_ms: self.hold_ms,
+            claim_ms: self.claim_ms,
+            payment_ms: self.payment_ms,
+            allocation: self.allocation,
+            draw_weight: self.draw_weight,
+        }
+    }
+}
+
+/// Milliseconds since 1970; earlier is 0.
+pub fn ms(time: DateTime<Utc>) -> u64 {
+    u64::try_from(time.timestamp_millis()).unwrap_or(0)
+}
+
+/// The word in Postgres and on the wire.
+pub const fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Scheduled => "scheduled",
+        Phase::Waiting => "waiting",
+        Phase::Live => "live",
+        Phase::Paused => "paused",
+        Phase::Drawing => "drawing",
+        Phase::Ended => "ended",
+        Phase::Cancelled => "cancelled",
+    }
+}
+
+pub const fn draw_weight_word(weight: DrawWeight) -> &'static str {
+    match weight {
+        DrawWeight::Equal => "equal",
+        DrawWeight::WaitingTime => "waiting_time",
+    }
+}
+
+pub const fn allocation_word(allocation: Allocation) -> &'static str {
+    match allocation {
+        Allocation::Queue => "queue",
+        Allocation::Draw => "draw",
+    }
+}
+
+/// Digits behind the decimal point, by ISO 4217's list one of 2026-01-01 (SIX, the standard's maintenance agency). None for
+/// any other code, and for what has no minor unit there (gold, test codes, drawing rights): no price is in those.
+pub fn currency_exponent(currency: &str) -> Option<u32> {
+    const NONE: &[&str] = &[
+        "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV",
+        "XAF", "XOF", "XPF",
+    ];
+    const TWO: &[&str] = &[
+        "AED", "AFN", "ALL", "AMD", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BMD", "BND",
+        "BOB", "BOV", "BRL", "BSD", "BTN", "BWP", "BYN", "BZD", "CAD", "CDF", "CHE", "CHF", "CHW", "CNY",
+        "COP", "COU", "CRC", "CUP", "CVE", "CZK", "DKK", "DOP", "DZD", "EGP", "ERN", "ETB", "EUR", "FJD",
+        "FKP", "GBP", "GEL", "GHS", "GIP", "GMD", "GTQ", "GYD", "HKD", "HNL", "HTG", "HUF", "IDR", "ILS",
+        "INR", "IRR", "JMD", "KES", "KGS", "KHR", "KPW", "KYD", "KZT", "LAK", "LBP", "LKR", "LRD", "LSL",
+        "MAD", "MDL", "MGA", "MKD", "MMK", "MNT", "MOP", "MRU", "MUR", "MVR", "MWK", "MXN", "MXV", "MYR",
+        "MZN", "NAD", "NGN", "NIO", "NOK", "NPR", "NZD", "PAB", "PEN", "PGK", "PHP", "PKR", "PLN", "QAR",
+        "RON", "RSD", "RUB", "SAR", "SBD", "SCR", "SDG", "SEK", "SGD", "SHP", "SLE", "SOS", "SRD", "SSP",
+        "STN", "SVC", "SYP", "SZL", "THB", "TJS", "TMT", "TOP", "TRY", "TTD", "TWD", "TZS", "UAH", "USD",
+        "USN", "UYU", "UZS", "VED", "VES", "WST", "XAD", "XCD", "XCG", "YER", "ZAR", "ZMW", "ZWG",
+    ];
+    const THREE: &[&str] = &["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
+    const FOUR: &[&str] = &["CLF", "UYW"];
+    [(0, NONE), (2, TWO), (3, THREE), (4, FOUR)]
+        .into_iter()
+        .find(|(_, codes)| codes.contains(&currency))
+        .map(|(exponent, _)| exponent)
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo): the same on every gateway and in every release, unlike std's hashers.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sale() -> Sale {
+        let time = |s| DateTime::from_timestamp(s, 0).expect("in range");
+        Sale {
+            id: SaleId::from_parts(1, 1),
+            merchant: "m".into(),
+            product_id: "p".into(),
+            product_name: "Product".into(),
+            description: String::new(),
+            currency: "EUR".into(),
+            original_price: 2,
+            sale_price: 1,
+            total_stock: 10,
+            room_opens_at: time(100),
+            start_time: time(200),
+            end_time: time(300),
+            per_shopper_limit: 1,
+            per_device_limit: 1,
+            hold_ms: 1,
+            claim_ms: 1,
+            payment_ms: 1,
+            inflow: 1,
+            allocation: Allocation::Queue,
+            draw_weight: DrawWeight::Equal,
+            inflow_cut_at: None,
+            opening_seed: None,
+            priority_share: 50,
+            absence_ms: 1,
+            cancel_limit: 1,
+            status: Phase::Scheduled,
+            created_at: time(0),
+            settings_version: 1,
+            lanes: (0..4)
+                .map(|lane| LaneInfo {
+                    lane,
+                    epoch: 1,
+                    supply: 1,
+                    supply_version: 0,
+                    allocated: 0,
+                    confirmed: 0,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_phase_follows_the_clock_and_a_pause_does_not_outlive_the_end() {
+        let mut sale = sale();
+        let at = |sale: &Sale, s: u64| sale.phase_at(s * 1000);
+        assert_eq!(at(&sale, 99), Phase::Scheduled);
+        assert_eq!(at(&sale, 100), Phase::Waiting);
+        assert_eq!(at(&sale, 200), Phase::Live);
+        assert_eq!(at(&sale, 300), Phase::Ended);
+        sale.status = Phase::Paused;
+        assert_eq!(at(&sale, 250), Phase::Paused);
+        assert_eq!(at(&sale, 300), Phase::Ended);
+        sale.status = Phase::Ended;
+        assert_eq!(at(&sale, 250), Phase::Ended, "ended early stays ended");
+        sale.allocation = Allocation::Draw;
+        for status in [Phase::Live, Phase::Paused, Phase::Scheduled] {
+            sale.status = status;
+            assert_eq!(at(&sale, 300), Phase::Drawing);
+        }
+        sale.status = Phase::Drawing;
+        assert_eq!(at(&sale, 250), Phase::Drawing, "closed early stays closed");
+    }
+
+    #[test]
+    fn currencies_have_the_digits_that_iso_4217_gives_them() {
+        for (currency, exponent) in [
+            ("EUR", Some(2)),
+            ("JPY", Some(0)),
+            ("ISK", Some(0)),
+            ("HUF", Some(2)),
+            ("KWD", Some(3)),
+            ("CLF", Some(4)),
+            ("UYW", Some(4)),
+            ("ZWG", Some(2)),
+            ("XAU", None),
+            ("XXX", None),
+            ("BGN", None),
+            ("eur", None),
+            ("", None),
+        ] {
+            assert_eq!(currency_exponent(currency), exponent, "{currency}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn line_totals_add_up_exactly_or_are_refused(
+            price in 0..=i64::MAX,
+            parts in proptest::collection::vec(1..100_u32, 1..20),
+        ) {
+            let sale = Sale { sale_price: price, ..sale() };
+            let exact: i128 = parts.iter().map(|part| i128::from(price) * i128::from(*part)).sum();
+            match sale.line_total(parts.iter().sum()) {
+                // What is countable as a whole is so in parts, and the parts are the whole.
+                Some(total) => {
+                    let sum: Option<i64> = parts.iter().map(|part| sale.line_total(*part)).sum();
+                    prop_assert_eq!(sum, Some(total));
+                    prop_assert_eq!(i128::from(total), exact);
+                }
+                None => prop_assert!(exact > i128::from(i64::MAX)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_shopper_has_one_lane_and_shoppers_spread_over_all() {
+        let sale = sale();
+        let mut counts = [0; 4];
+        for i in 0..4000 {
+            let shopper: ShopperId = format!("shopper-{i}").parse().expect("valid");
+            assert_eq!(sale.lane_of(&shopper), sale.lane_of(&shopper));
+            counts[sale.lane_of(&shopper).lane as usize] += 1;
+        }
+        assert!(counts.iter().all(|n| (800..1200).contains(n)), "{counts:?}");
+    }
+}

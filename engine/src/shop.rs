@@ -1,0 +1,102 @@
+//! What a command needs, and a worker: the stores, what is told to whom, the payment provider, and sales as they are known here.
+
+use crate::{
+    error::Result, here::Here, live::Live, payment::PaymentProvider, sale::Sale, seal::Seal,
+    showcase::Showcase, stock::Stock, store::Store,
+};
+use flashsale_protocol::{Code, Reject, SaleId};
+use moka::future::Cache;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::sync::Notify;
+
+/// Sales that a process keeps in memory, and for how long. Changes are also announced over pub/sub.
+const SALES_KEPT: u64 = 10_000;
+const SALE_LIFE: Duration = Duration::from_secs(2);
+/// How old the list of sales that are on may be.
+const LED_LIFE: Duration = Duration::from_secs(1);
+
+pub struct Shop {
+    pub store: Arc<Store>,
+    pub stock: Arc<Stock>,
+    pub live: Live,
+    pub here: Here,
+    pub showcase: Arc<Showcase>,
+    pub payments: PaymentProvider,
+    pub seal: Seal,
+    /// A sale was made in this process: its worker need not wait for its next look to lead it.
+    pub sale_made: Notify,
+    sales: Cache<SaleId, Option<Arc<Sale>>>,
+    /// Those that are led.
+    led: Cache<(), Arc<Vec<Arc<Sale>>>>,
+}
+
+impl Shop {
+    pub fn new(store: Store, stock: Stock, here: Here, payments: PaymentProvider, seal: Seal) -> Self {
+        let (store, stock) = (Arc::new(store), Arc::new(stock));
+        Self {
+            live: Live::new(stock.link().clone(), stock.keys().clone()),
+            showcase: Arc::new(Showcase::new(store.clone(), stock.clone())),
+            store,
+            stock,
+            here,
+            payments,
+            seal,
+            sale_made: Notify::new(),
+            sales: Cache::builder()
+                .max_capacity(SALES_KEPT)
+                .time_to_live(SALE_LIFE)
+                .build(),
+            led: Cache::builder().max_capacity(1).time_to_live(LED_LIFE).build(),
+        }
+    }
+
+    /// A sale from memory, or else from Postgres; many askers at once cause one query.
+    pub async fn find_sale(&self, id: SaleId) -> Result<Option<Arc<Sale>>> {
+        self.sales
+            .try_get_with(id, async { Ok(self.store.sale(id).await?.map(Arc::new)) })
+            .await
+            .map_err(|error: Arc<crate::error::Error>| (*error).clone())
+    }
+
+    /// The sale, or the refusal that it is not there.
+    pub async fn sale(&self, id: SaleId) -> Result<Arc<Sale>, Reject> {
+        self.find_sale(id).await?.ok_or_else(|| Code::SaleUnknown.into())
+    }
+
+    /// The sales that shoppers may have something of, as of a second ago at most, and those that this process has heard of
+    /// since; many askers at once cause one query.
+    pub async fn sales_on(&self) -> Result<Vec<Arc<Sale>>> {
+        let led = self.led.try_get_with((), async {
+            let sales = self.store.sales_to_lead().await?;
+            Ok(Arc::new(sales.into_iter().map(Arc::new).collect()))
+        });
+        let led = led
+            .await
+            .map_err(|error: Arc<crate::error::Error>| (*error).clone())?;
+        let known = led.iter().map(|sale| sale.id).collect::<HashSet<_>>();
+        let since = self.sales.iter().filter_map(|(_, sale)| sale);
+        let since = since.filter(|sale| !known.contains(&sale.id));
+        Ok(led.iter().cloned().chain(since).collect())
+    }
+
+    /// Forgets what is kept for sales that are over.
+    pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
+        self.stock.retain(&keep);
+        self.store.retain(&keep);
+        self.live.retain(&keep);
+    }
+
+    /// The sale has changed in Postgres.
+    pub async fn forget_sale(&self, id: SaleId) {
+        self.sales.invalidate(&id).await;
+        self.led.invalidate(&()).await;
+        self.showcase.forget(id).await;
+    }
+
+    /// This process has changed the sale in Postgres: all processes look anew.
+    pub async fn sale_changed(&self, id: SaleId) -> Result<()> {
+        self.stock.forget_looks(id).await?;
+        self.forget_sale(id).await;
+        self.live.changed(id).await
+    }
+}

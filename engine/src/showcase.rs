@@ -1,0 +1,340 @@
+//! Sales as people see them who are not on a socket: asked for by everybody at once, so looked up by one.
+//!
+//! A look at a sale (its row in Postgres, its numbers in Redis) is kept in this process and, for all processes, in Redis. It is
+//! renewed a little before it is too old, by chance: the probability grows towards the end, so that no crowd finds it gone at one
+//! moment (XFetch: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", PVLDB 8(8), 2015). One
+//! task per process renews it, and of all processes the one that gets a lease in Redis; meanwhile the old one is shown.
+//! While Redis or Postgres is away, the last known one is shown, marked as stale.
+
+use crate::{
+    error::{Error, Result},
+    limits::COMMAND_DEADLINE,
+    sale::{Sale, Shown},
+    stock::{
+        Stock,
+        shown::{Look, SaleNumbers, Showing},
+    },
+    store::Store,
+    telemetry::name,
+};
+use flashsale_protocol::{Phase, SaleId};
+use moka::future::Cache;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// A look is renewed when it is this old, or by chance a little earlier.
+const LIFE: Duration = Duration::from_secs(1);
+/// XFetch's β: above 1 renews earlier, below 1 later.
+const EAGERNESS: f64 = 1.0;
+/// Older looks are waited for to be renewed; what cannot be renewed is marked as stale.
+const STALE_AFTER: Duration = Duration::from_secs(3);
+/// How long a reader with an old look waits for a new one.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// What is older is not shown at all.
+const LAST_KNOWN: Duration = Duration::from_secs(300);
+/// A process that has died while it looked is waited for so long. Shorter than a life: its end needs no call.
+const LEASE: Duration = Duration::from_millis(500);
+/// While another process looks: how often this one asks for the outcome.
+const ASK_AGAIN: Duration = Duration::from_millis(25);
+/// After a look that failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// Sales that a process keeps looks at.
+const KEPT: u64 = 10_000;
+
+/// What is shown, and when.
+pub struct View {
+    pub look: Arc<Look>,
+    /// Redis' clock now.
+    pub now: u64,
+    /// It is the last known; Redis or Postgres is away.
+    pub stale: bool,
+}
+
+pub struct Showcase {
+    store: Arc<Store>,
+    stock: Arc<Stock>,
+    slots: Cache<Showing, Arc<Slot>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    state: Mutex<State>,
+    /// Counts looks that have ended, well or not.
+    ended: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    kept: Option<KeptLook>,
+    /// A task is at it.
+    looking: bool,
+    /// The sale has changed since.
+    outdated: bool,
+    /// Why the last look failed, and when.
+    failed: Option<(Error, Instant)>,
+}
+
+#[derive(Clone)]
+struct KeptLook {
+    look: Arc<Look>,
+    /// Redis' clock, and ours, when this process got it.
+    now: u64,
+    got: Instant,
+}
+
+impl KeptLook {
+    fn now(&self) -> u64 {
+        self.now + self.got.elapsed().as_millis() as u64
+    }
+
+    fn age(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.look.at))
+    }
+
+    /// XFetch: renewed early by a random share of what renewing takes.
+    fn is_due(&self, random: f64) -> bool {
+        let early = self.look.took_ms as f64 * EAGERNESS * -random.max(f64::MIN_POSITIVE).ln();
+        self.age().as_millis() as f64 + early >= LIFE.as_millis() as f64
+    }
+
+    fn view(&self) -> View {
+        View {
+            look: self.look.clone(),
+            now: self.now(),
+            stale: self.age() >= STALE_AFTER,
+        }
+    }
+}
+
+impl Showcase {
+    pub fn new(store: Arc<Store>, stock: Arc<Stock>) -> Self {
+        let slots = Cache::builder()
+            .max_capacity(KEPT)
+            .time_to_idle(LAST_KNOWN)
+            .build();
+        Self { store, stock, slots }
+    }
+
+    /// The sale has changed: what is kept of it is shown only if there is nothing newer to be had.
+    pub async fn forget(&self, sale: SaleId) {
+        for what in [Showing::Sale(sale), Showing::All] {
+            if let Some(slot) = self.slots.get(&what).await {
+                slot.state().outdated = true;
+            }
+        }
+    }
+
+    /// What is to be shown now.
+    pub async fn view(self: &Arc<Self>, what: Showing) -> Result<View> {
+        let slot = self.slots.get_with(what, async { Arc::default() }).await;
+        let mut ended = slot.ended.subscribe();
+        let patience = {
+            let mut state = slot.state();
+            let kept = state.kept.clone();
+            let fresh = kept
+                .as_ref()
+                .filter(|kept| !state.outdated && kept.age() < STALE_AFTER);
+            if fresh.is_none_or(|kept| kept.is_due(rand::random())) {
+                self.start(what, &slot, &mut state);
+            }
+            if let Some(kept) = fresh {
+                metrics::counter!(name::SALE_READS, "from" => "memory").increment(1);
+                return Ok(kept.view());
+            }
+            match (kept, &state.failed) {
+                // It is away: nobody waits for it over and over.
+                (_, Some(_)) if !state.looking => Duration::ZERO,
+                (Some(_), Some(_)) => Duration::ZERO,
+                (Some(_), None) => PATIENCE,
+                (None, _) => COMMAND_DEADLINE,
+            }
+        };
+        let _ = tokio::time::timeout(patience, ended.changed()).await;
+        let state = slot.state();
+        match (&state.kept, &state.failed) {
+            (Some(kept), _) if kept.age() < LAST_KNOWN => {
+                metrics::counter!(name::SALE_READS, "from" => "memory").increment(1);
+                Ok(kept.view())
+            }
+            (_, Some((error, _))) => Err(error.clone()),
+            _ => Err(Error::Deadline(patience.as_millis() as u64)),
+        }
+    }
+
+    /// Has the look renewed by a task of its own, which no reader's end can end; unless one is at it, or it has just failed.
+    fn start(self: &Arc<Self>, what: Showing, slot: &Arc<Slot>, state: &mut State) {
+        let failed_now = |(_, at): &(Error, Instant)| at.elapsed() < AFTER_FAILURE;
+        if state.looking || state.failed.as_ref().is_some_and(failed_now) {
+            return;
+        }
+        state.looking = true;
+        let (showcase, slot) = (self.clone(), slot.clone());
+        tokio::spawn(async move {
+            let renewed = tokio::time::timeout(COMMAND_DEADLINE, showcase.renew(what, &slot)).await;
+            let failure = match renewed {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error),
+                Err(_) => Some(Error::Deadline(COMMAND_DEADLINE.as_millis() as u64)),
+            };
+            if let Some(error) = &failure {
+                tracing::warn!(?what, %error, "sales are shown as they were last known");
+            }
+            let mut state = slot.state();
+            state.looking = false;
+            state.failed = failure.map(|error| (error, Instant::now()));
+            drop(state);
+            slot.ended.send_modify(|ended| *ended += 1);
+        });
+    }
+
+    /// Takes what another process has found, or else looks, or else waits for who does.
+    async fn renew(&self, what: Showing, slot: &Slot) -> Result<()> {
+        loop {
+            let (now, last) = self.stock.last_look(what).await?;
+            let got = Instant::now();
+            let mut known = None;
+            if let Some(look) = last {
+                let found = KeptLook {
+                    look: Arc::new(look),
+                    now,
+                    got,
+                };
+                let mut state = slot.state();
+                let newer = |kept: &KeptLook| found.look.at > kept.look.at;
+                if state.kept.as_ref().is_none_or(newer) || state.outdated {
+                    let fresh = found.age() < LIFE;
+                    if fresh {
+                        metrics::counter!(name::SALE_READS, "from" => "redis").increment(1);
+                        state.kept = Some(found);
+                        state.outdated = false;
+                        return Ok(());
+                    }
+                    known = Some(found);
+                }
+            }
+            if !self.stock.may_look(what, LEASE).await? {
+                tokio::time::sleep(ASK_AGAIN).await;
+                continue;
+            }
+            match self.look(what).await {
+                Ok(look) => {
+                    let life = if look.sales.is_empty() { LIFE } else { LAST_KNOWN };
+                    let kept = KeptLook {
+                        now: look.at,
+                        look: Arc::new(look),
+                        got: Instant::now(),
+                    };
+                    {
+                        let mut state = slot.state();
+                        state.kept = Some(kept.clone());
+                        state.outdated = false;
+                    }
+                    self.stock.keep_look(what, &kept.look, life).await?;
+                    return Ok(());
+                }
+                Err(error) => {
+                    // Too old, but better than nothing.
+                    let mut state = slot.state();
+                    if state.kept.is_none() {
+                        state.kept = known;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn look(&self, what: Showing) -> Result<Look> {
+        let began = Instant::now();
+        metrics::counter!(name::SALE_READS, "from" => "postgres").increment(1);
+        let sales = match what {
+            Showing::Sale(id) => self.store.sale(id).await?.into_iter().collect(),
+            Showing::All => self.store.list_sales(None).await?,
+        };
+        let (at, sales) = self.with_numbers(sales, what == Showing::All).await?;
+        Ok(Look {
+            at,
+            took_ms: began.elapsed().as_millis() as u64,
+            sales,
+        })
+    }
+
+    /// Sales with their numbers, all by one call, and Redis' clock. One that Redis does not know yet must not hide the others of
+    /// a list: it is left out.
+    pub async fn with_numbers(&self, sales: Vec<Sale>, leave_out: bool) -> Result<(u64, Vec<Shown>)> {
+        let (at, numbers) = self.stock.numbers(&sales).await?;
+        let mut shown = Vec::with_capacity(sales.len());
+        for (sale, numbers) in sales.into_iter().zip(numbers) {
+            let over = matches!(sale.phase_at(at), Phase::Ended | Phase::Cancelled);
+            let numbers = match numbers {
+                Some(numbers) => numbers,
+                // Long over, and gone from Redis: what Postgres has is all that will ever be.
+                None if over => {
+                    let left = |lane: &crate::sale::LaneInfo| u64::from(lane.supply - lane.allocated);
+                    SaleNumbers {
+                        free: sale.lanes.iter().map(left).sum(),
+                        waiting: 0,
+                        phase: None,
+                    }
+                }
+                None if leave_out => {
+                    tracing::warn!(sale = %sale.id, "a sale that Redis does not know is left out");
+                    continue;
+                }
+                None => return Err(Error::LaneMissing),
+            };
+            shown.push(Shown {
+                sale,
+                free: numbers.free,
+                waiting: numbers.waiting,
+                phase: numbers.phase,
+            });
+        }
+        Ok((at, shown))
+    }
+}
+
+impl Slot {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that could panic runs under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(age_ms: u64, took_ms: u64) -> KeptLook {
+        KeptLook {
+            look: Arc::new(Look {
+                at: 1_000_000 - age_ms,
+                took_ms,
+                sales: vec![],
+            }),
+            now: 1_000_000,
+            got: Instant::now(),
+        }
+    }
+
+    /// Of 1,000 readers at this age, how many would renew.
+    fn renewers(age_ms: u64, took_ms: u64) -> usize {
+        let randoms = (0..1000).map(|i| (f64::from(i) + 0.5) / 1000.0);
+        randoms
+            .filter(|random| kept(age_ms, took_ms).is_due(*random))
+            .count()
+    }
+
+    #[test]
+    fn the_nearer_the_end_and_the_slower_the_look_the_more_likely_it_is_renewed_early() {
+        assert_eq!(renewers(100, 20), 0, "young");
+        // e^(-100/20) = 0.7 %, e^(-20/20) = 37 %.
+        assert!((3..=12).contains(&renewers(900, 20)), "{}", renewers(900, 20));
+        assert!((330..=400).contains(&renewers(980, 20)), "{}", renewers(980, 20));
+        assert!(renewers(900, 100) > renewers(900, 20));
+        assert_eq!(renewers(1000, 0), 1000, "at its end, everybody");
+    }
+}

@@ -1,0 +1,62 @@
+//! The line's history on its way to Postgres: what its scripts have noted down.
+
+use super::{Stock, answer::ScriptAnswer, scripts::DROP_JOURNAL};
+use crate::{error::Result, sale::Note};
+use flashsale_protocol::SaleId;
+use fred::prelude::*;
+
+/// Notes of the line's history that are taken at once.
+pub const JOURNAL_BATCH: usize = 5_000;
+
+/// The oldest notes of the line's history.
+#[derive(Debug)]
+pub struct Journal {
+    pub notes: Vec<Note>,
+    /// The first and the last one as they stood there.
+    ends: Option<(String, String)>,
+}
+
+impl Stock {
+    /// The oldest of what the line's scripts have noted down for Postgres.
+    pub async fn journal(&self, sale: SaleId) -> Result<Journal> {
+        let key = self.runner.keys.sale("journal", sale);
+        let lines: Vec<String> = self
+            .runner
+            .client()
+            .lrange(key, 0, JOURNAL_BATCH as i64 - 1)
+            .await?;
+        let notes = lines.iter().map(|line| read_note(&ScriptAnswer::of(line)));
+        Ok(Journal {
+            notes: notes.collect::<Result<_>>()?,
+            ends: lines.first().cloned().zip(lines.last().cloned()),
+        })
+    }
+
+    /// What was written may go, unless somebody else has taken it away: what stands there since, nobody has read.
+    pub async fn drop_journal(&self, sale: SaleId, read: Journal) -> Result<()> {
+        if let Some((first, last)) = read.ends {
+            let args = vec![read.notes.len().to_string(), first, last];
+            self.runner.on_sale(&DROP_JOURNAL, sale, args).await?;
+        }
+        Ok(())
+    }
+}
+
+fn read_note(answer: &ScriptAnswer<'_>) -> Result<Note> {
+    Ok(match answer.word() {
+        word @ ("joined" | "restored") => Note::Joined {
+            shopper: answer.parse(1)?,
+            device: answer.parse(2)?,
+            quantity: answer.number(3)?,
+            place: answer.number(4)?,
+            at_us: answer.number(5)?,
+            line: answer.text(6)?.parse()?,
+            restored: word == "restored",
+        },
+        status => Note::Ended {
+            shopper: answer.parse(1)?,
+            status: status.to_owned(),
+            at_us: answer.number(2)?,
+        },
+    })
+}

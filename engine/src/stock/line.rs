@@ -1,0 +1,352 @@
+//! The line: one joins it, has a place in it, and leaves it.
+
+use super::{
+    BATCH, Stock,
+    answer::{At, Repeat, ScriptAnswer, timed},
+    scripts::{JOIN, LEAVE, PLACE},
+    seen, trace,
+};
+use crate::{
+    batcher::{Batch, Batcher, of_shopper},
+    error::{Error, Result},
+    sale::LineName,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use flashsale_protocol::{CommandId, DeviceId, SaleId, ShopperId};
+use fred::prelude::*;
+use sha2::{Digest, Sha256};
+
+#[derive(Debug, Clone)]
+pub struct Join {
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub quantity: u32,
+    /// A place that was given before and that Redis has lost.
+    pub old_place: Option<u64>,
+    /// The place by the sale's seed, for whoever joins before the start of a sale that opens in shuffled order.
+    pub opening_place: Option<u64>,
+    pub line: LineName,
+}
+
+/// What a join does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinHow {
+    /// A place in line.
+    Line,
+    /// An entry of a draw, which Postgres has.
+    Draw,
+    /// Nothing: has it had an answer before?
+    Ask,
+    /// Nothing: this is its answer.
+    Keep(Kept),
+}
+
+impl JoinHow {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::Draw => "draw",
+            Self::Ask => "ask",
+            Self::Keep(kept) => kept.code(),
+        }
+    }
+}
+
+/// Answers to a join that only the shopper's lane knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is their turn already.
+    Admitted,
+    AlreadyHeld,
+    Limit,
+    DeviceLimit,
+}
+
+impl Kept {
+    const ALL: [Self; 4] = [Self::Admitted, Self::AlreadyHeld, Self::Limit, Self::DeviceLimit];
+
+    const fn code(self) -> &'static str {
+        match self {
+            // As a join of somebody who stands in line: it gives no new place.
+            Self::Admitted => "a",
+            Self::AlreadyHeld => "H",
+            Self::Limit => "L",
+            Self::DeviceLimit => "D",
+        }
+    }
+
+    fn read(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kept| kept.code() == code)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Joined {
+    /// `place` is the key that the line is ordered by; `stamp` counts joins (0: not known, in line before).
+    Waiting {
+        position: u64,
+        place: u64,
+        line: LineName,
+        stamp: u64,
+    },
+    Admitting,
+    OtherQuantity {
+        quantity: u32,
+    },
+    DeviceInLine,
+    /// Postgres is behind with what it is told of the line.
+    Busy,
+    Ended,
+    RoomClosed {
+        room_opens_at: u64,
+    },
+    SaleMissing,
+    Kept(Kept),
+    /// Of a draw: the shopper's last word is that they are in it.
+    Go,
+    /// Carried out before; the place is gone. `left`: by the shopper's own wish.
+    Over {
+        left: bool,
+    },
+    /// There is no answer of before.
+    New,
+    CommandReused,
+    /// An old command again: nothing was done.
+    Superseded,
+    TooManyChanges,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Ok(Repeat),
+    Admitting,
+    None(Repeat),
+    CommandReused,
+    Superseded,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// `place` is the key that the line is ordered by.
+    Waiting {
+        position: u64,
+        quantity: u32,
+        place: u64,
+        line: LineName,
+    },
+    Admitting {
+        quantity: u32,
+    },
+    Nowhere,
+}
+
+/// How many entries of each line have been served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    pub queue: u64,
+    pub priority: u64,
+}
+
+impl Served {
+    pub fn of(self, line: LineName) -> u64 {
+        match line {
+            LineName::Queue => self.queue,
+            LineName::Priority => self.priority,
+        }
+    }
+}
+
+/// A queue answer, with the numbers admitted at the same moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InLine<T> {
+    pub admitted: Served,
+    pub value: T,
+}
+
+impl Stock {
+    /// A place that nobody has asked for just now: one that was lost, or a demonstration's.
+    pub async fn join(&self, sale: SaleId, item: Join) -> Result<At<InLine<Joined>>> {
+        self.join_as(sale, item, JoinHow::Line, None).await
+    }
+
+    pub async fn join_as(
+        &self,
+        sale: SaleId,
+        item: Join,
+        how: JoinHow,
+        command: Option<CommandId>,
+    ) -> Result<At<InLine<Joined>>> {
+        self.join
+            .submit(&sale, (item, how, command), || {
+                self.sale_batcher(
+                    &JOIN,
+                    sale,
+                    |(item, ..)| of_shopper(&item.shopper),
+                    |(item, how, command): &(Join, JoinHow, Option<CommandId>), args| {
+                        let request = seen::Request::Join {
+                            quantity: item.quantity,
+                        };
+                        args.extend([
+                            item.shopper.to_string(),
+                            item.device.to_string(),
+                            device_mark(&item.device),
+                            item.quantity.to_string(),
+                            item.old_place.unwrap_or(0).to_string(),
+                            item.opening_place.unwrap_or(0).to_string(),
+                            item.line.word().to_owned(),
+                            how.word().to_owned(),
+                            trace(&item.shopper, *command, request),
+                        ]);
+                    },
+                    read_joined,
+                )
+            })
+            .await
+    }
+
+    pub async fn place(&self, sale: SaleId, shopper: ShopperId) -> Result<At<InLine<Stands>>> {
+        self.place
+            .submit(&sale, shopper, || {
+                self.sale_batcher(
+                    &PLACE,
+                    sale,
+                    of_shopper,
+                    |shopper: &ShopperId, args| args.push(shopper.to_string()),
+                    |answer| {
+                        Ok(match answer.word() {
+                            "waiting" => Stands::Waiting {
+                                position: answer.number(1)?,
+                                quantity: answer.number(2)?,
+                                place: answer.number(3)?,
+                                line: answer.text(4)?.parse()?,
+                            },
+                            "admitting" => Stands::Admitting {
+                                quantity: answer.number(2)?,
+                            },
+                            "none" => Stands::Nowhere,
+                            _ => return Err(answer.unexpected()),
+                        })
+                    },
+                )
+            })
+            .await
+    }
+
+    pub async fn leave(
+        &self,
+        sale: SaleId,
+        shopper: ShopperId,
+        command: Option<CommandId>,
+    ) -> Result<At<Left>> {
+        self.leave
+            .submit(&sale, (shopper, command), || {
+                let runner = self.runner.clone();
+                Batcher::new(
+                    "leave",
+                    BATCH,
+                    |(shopper, _): &(ShopperId, Option<CommandId>)| of_shopper(shopper),
+                    move |items: Batch<(ShopperId, Option<CommandId>)>| {
+                        let runner = runner.clone();
+                        async move {
+                            let args = items.iter().flat_map(|(shopper, command)| {
+                                [
+                                    shopper.to_string(),
+                                    trace(shopper, *command, seen::Request::Leave),
+                                ]
+                            });
+                            let answers = runner.on_sale(&LEAVE, sale, args.collect()).await?;
+                            let (now, answers) = timed(&answers)?;
+                            let read = |text: &String| {
+                                Ok(At {
+                                    now,
+                                    value: read_left(&ScriptAnswer::of(text))?,
+                                })
+                            };
+                            answers.iter().map(read).collect()
+                        }
+                    },
+                )
+            })
+            .await
+    }
+
+    /// Ends a line that nobody may join any more. Its history is kept.
+    pub async fn drop_line(&self, sale: SaleId) -> Result<()> {
+        const LINE: [&str; 7] = [
+            "queue",
+            "priority",
+            "admitting",
+            "parked",
+            "absent",
+            "wants",
+            "devices",
+        ];
+        let keys: Vec<String> = LINE.map(|name| self.runner.keys.sale(name, sale)).into();
+        // Freed by another thread of Redis: ten million places take seconds.
+        let _: u64 = self.runner.client().unlink(keys).await?;
+        Ok(())
+    }
+}
+
+/// Splits "admitted priority_admitted" off a script's answer.
+pub(super) fn served(answers: &[String]) -> Result<(Served, &[String])> {
+    let (first, rest) = answers
+        .split_first()
+        .ok_or_else(|| Error::unexpected("a short answer"))?;
+    let answer = ScriptAnswer::of(first);
+    let served = Served {
+        queue: answer.number(0)?,
+        priority: answer.number(1)?,
+    };
+    Ok((served, rest))
+}
+
+fn read_joined(answer: &ScriptAnswer<'_>) -> Result<Joined> {
+    Ok(match answer.word() {
+        "ok" => Joined::Waiting {
+            position: answer.number(1)?,
+            place: answer.number(2)?,
+            line: answer.text(3)?.parse()?,
+            stamp: answer.number(4)?,
+        },
+        "admitting" => Joined::Admitting,
+        "other_quantity" => Joined::OtherQuantity {
+            quantity: answer.number(1)?,
+        },
+        "device_in_line" => Joined::DeviceInLine,
+        "busy" => Joined::Busy,
+        "ended" => Joined::Ended,
+        "room_closed" => Joined::RoomClosed {
+            room_opens_at: answer.number(1)?,
+        },
+        "missing" => Joined::SaleMissing,
+        "kept" => Joined::Kept(Kept::read(answer.text(1)?).ok_or_else(|| answer.unexpected())?),
+        "go" => Joined::Go,
+        "over" => Joined::Over { left: false },
+        "left" => Joined::Over { left: true },
+        "new" => Joined::New,
+        "reused" => Joined::CommandReused,
+        "superseded" => Joined::Superseded,
+        "too_many" => Joined::TooManyChanges,
+        _ => return Err(answer.unexpected()),
+    })
+}
+
+fn read_left(answer: &ScriptAnswer<'_>) -> Result<Left> {
+    let repeat = Repeat::of(answer.text(1).ok());
+    Ok(match answer.word() {
+        "ok" => Left::Ok(repeat),
+        "admitting" => Left::Admitting,
+        "none" => Left::None(repeat),
+        "reused" => Left::CommandReused,
+        "superseded" => Left::Superseded,
+        _ => return Err(answer.unexpected()),
+    })
+}
+
+/// A device as the line knows it: 72 bits of SHA-256, because a name of 50 letters would take a quarter of all memory that a
+/// long line needs. Two of ten million devices are taken for one with a chance of 1 : 10^8.
+pub fn device_mark(device: &DeviceId) -> String {
+    const BYTES: usize = 9;
+    BASE64.encode(&Sha256::digest(device.as_str().as_bytes())[..BYTES])
+}

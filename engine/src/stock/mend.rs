@@ -1,0 +1,140 @@
+//! What a leader does with a line of which Redis may lose a part: guards it, and fills it again by its history. See
+//! `lua/lib/line.lua`.
+
+use super::{
+    Stock,
+    answer::{ScriptAnswer, timed},
+    line::device_mark,
+    scripts::*,
+};
+use crate::{
+    error::{Error, Result},
+    sale::LineName,
+};
+use flashsale_protocol::{DeviceId, SaleId, ShopperId};
+use fred::prelude::*;
+use std::time::Duration;
+
+/// How long a line stays guarded without its leader: until there is another one.
+const GUARD: Duration = Duration::from_secs(10);
+/// People that one call looks for.
+const CHUNK: usize = 250;
+
+/// How a line is doing in Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineLife {
+    /// These parts of it are gone, by the names of their keys; "sale": what was noted of all.
+    Guarded(Vec<String>),
+    /// Nobody guards it.
+    NotYet,
+    /// It has ended.
+    Over,
+}
+
+/// Somebody in line, as its history has them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiter {
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub quantity: u32,
+    pub place: u64,
+    /// None: they wait no more, and only their device is theirs still.
+    pub line: Option<LineName>,
+}
+
+/// Somebody in line, as Redis has them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LineStanding {
+    pub shopper: ShopperId,
+    pub quantity: u32,
+    pub place: u64,
+    pub line: LineName,
+}
+
+impl Stock {
+    /// Looks for what is gone, and guards the line for some more seconds. `is_guarded`: by this leader, since an earlier look.
+    pub async fn probe_line(&self, sale: SaleId, is_guarded: bool) -> Result<LineLife> {
+        let args = vec![GUARD.as_millis().to_string(), u8::from(is_guarded).to_string()];
+        let answers = self.runner.on_sale(&PROBE_LINE, sale, args).await?;
+        let (_, answers) = timed(&answers)?;
+        match answers.split_first() {
+            Some((word, lost)) if word == "guarded" => Ok(LineLife::Guarded(lost.to_vec())),
+            Some((word, _)) if word == "not_yet" => Ok(LineLife::NotYet),
+            Some((word, _)) if word == "over" => Ok(LineLife::Over),
+            _ => Err(Error::unexpected("a short answer")),
+        }
+    }
+
+    /// Begins to guard a line as it is now. `counts` are added to what the sale has counted, if it has lost that.
+    pub async fn trust_line(&self, sale: SaleId, counts: &[(&str, u64)]) -> Result<()> {
+        let mut args = vec![GUARD.as_millis().to_string()];
+        args.extend(
+            counts
+                .iter()
+                .flat_map(|(field, count)| [(*field).to_owned(), count.to_string()]),
+        );
+        self.runner.on_sale(&TRUST_LINE, sale, args).await?;
+        Ok(())
+    }
+
+    /// Gives those a place again who have none. For each, whether they stand in line, as it was before.
+    pub async fn refill_line(&self, sale: SaleId, waiters: &[Waiter]) -> Result<Vec<bool>> {
+        self.find_in_line("fill", sale, waiters).await
+    }
+
+    /// For each, whether they stand in line.
+    pub async fn stand_in_line(&self, sale: SaleId, waiters: &[Waiter]) -> Result<Vec<bool>> {
+        self.find_in_line("look", sale, waiters).await
+    }
+
+    async fn find_in_line(&self, verb: &str, sale: SaleId, waiters: &[Waiter]) -> Result<Vec<bool>> {
+        let mut stand = Vec::with_capacity(waiters.len());
+        for chunk in waiters.chunks(CHUNK) {
+            let mut args = vec![verb.to_owned()];
+            args.extend(chunk.iter().flat_map(|waiter| {
+                [
+                    waiter.shopper.to_string(),
+                    device_mark(&waiter.device),
+                    waiter.quantity.to_string(),
+                    waiter.place.to_string(),
+                    waiter.line.map_or("none", LineName::word).to_owned(),
+                ]
+            }));
+            let answers = self.runner.on_sale(&REFILL_LINE, sale, args).await?;
+            stand.extend(timed(&answers)?.1.iter().map(|word| word == "stands"));
+        }
+        Ok(stand)
+    }
+
+    /// A page of those who stand in one part of the line, behind the first `after`.
+    pub async fn standing_in(&self, sale: SaleId, part: &str, after: usize) -> Result<Vec<LineStanding>> {
+        let (client, keys) = (self.runner.client(), &self.runner.keys);
+        let (from, to) = (after as i64, (after + CHUNK) as i64 - 1);
+        let people: Vec<(String, f64)> = client
+            .zrange(keys.sale(part, sale), from, to, None, false, None, true)
+            .await?;
+        if people.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<&str> = people.iter().map(|(name, _)| name.as_str()).collect();
+        let wants: Vec<Option<String>> = client.hmget(keys.sale("wants", sale), names).await?;
+        people
+            .iter()
+            .zip(wants)
+            .map(|((name, place), want)| {
+                let want = want.unwrap_or_else(|| "1".into());
+                let digits = want.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+                Ok(LineStanding {
+                    shopper: ScriptAnswer::of(name).parse(0)?,
+                    quantity: digits.parse().unwrap_or(1),
+                    place: *place as u64,
+                    line: if want.contains('p') || part == "priority" {
+                        LineName::Priority
+                    } else {
+                        LineName::Queue
+                    },
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,452 @@
+//! Keys and scripts: the names of both, and the one function that runs them all.
+
+use super::link::Link;
+use crate::{
+    error::{Error, Result},
+    mutation::Mutation,
+    sale::LaneRef,
+};
+use flashsale_protocol::{SaleId, ShopperId};
+use fred::{
+    prelude::*,
+    types::{MultipleKeys, MultipleValues, scripts::Script},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Names a gateway among all; what Redis keeps small sets of numbers in has room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GatewayId(pub i64);
+
+/// Every key's name. `{…}` is the cluster's hash tag: one script, one slot.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    pub(super) prefix: Arc<str>,
+}
+
+impl Keys {
+    pub fn lane(&self, name: &str, at: LaneRef) -> String {
+        format!("{}{name}:{{{}.{}}}", self.prefix, at.sale, at.lane)
+    }
+
+    pub fn sale(&self, name: &str, sale: SaleId) -> String {
+        format!("{}{name}:{{{sale}}}", self.prefix)
+    }
+
+    /// About all sales together.
+    pub fn all_sales(&self, name: &str) -> String {
+        format!("{}{name}:{{all}}", self.prefix)
+    }
+
+    /// The gateways that a shopper has said hello to.
+    pub fn arrivals(&self, shopper: &ShopperId) -> String {
+        format!("{}at:{{{shopper}}}", self.prefix)
+    }
+
+    /// The channel of what one gateway alone is to hear.
+    pub fn gateway(&self, gateway: GatewayId) -> String {
+        format!("{}gateway:{{{:x}}}", self.prefix, gateway.0)
+    }
+
+    /// The channel of a sale's ticks and news.
+    pub fn live(&self, sale: SaleId) -> String {
+        self.sale("live", sale)
+    }
+}
+
+/// A script with the names of its keys, in the order of its header. Held to the Lua files by a test.
+pub struct ScriptFile {
+    pub name: &'static str,
+    pub keys: &'static [&'static str],
+    pub source: &'static str,
+}
+
+macro_rules! script {
+    ($name:ident, $file:literal, [$($lib:literal),*], [$($key:literal),*]) => {
+        pub(super) static $name: ScriptFile = ScriptFile {
+            name: $file,
+            keys: &[$($key),*],
+            source: concat!(
+                $(include_str!(concat!("../../../lua/lib/", $lib, ".lua")),)*
+                include_str!(concat!("../../../lua/", $file, ".lua"))
+            ),
+        };
+    };
+}
+
+/// The member that stays in each key of a lane but the stock, so that a key which is not there was lost; see `lua/lib/kept.lua`.
+pub const KEPT: &str = "-kept-";
+
+script!(
+    OPEN_LANE,
+    "open_lane",
+    ["clock", "run", "phase", "kept"],
+    ["stock", "holds", "deadlines", "device_units", "returned", "drawn"]
+);
+script!(
+    TAKE_SUPPLY,
+    "take_supply",
+    ["clock", "run", "lane", "leaving"],
+    ["stock"]
+);
+script!(
+    UNTAKE_SUPPLY,
+    "untake_supply",
+    ["clock", "run", "lane", "leaving"],
+    ["stock"]
+);
+script!(
+    APPLY_SUPPLY,
+    "apply_supply",
+    ["clock", "run", "lane", "leaving"],
+    ["stock"]
+);
+script!(
+    PROBE_LANE,
+    "probe_lane",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines", "device_units", "returned", "drawn"]
+);
+script!(
+    LOCK_LANE,
+    "lock_lane",
+    ["clock", "run"],
+    ["stock", "deadlines", "device_units", "returned", "drawn"]
+);
+script!(
+    REFILL_LANE,
+    "refill_lane",
+    ["clock", "run"],
+    ["stock", "holds", "deadlines", "device_units", "returned"]
+);
+script!(
+    NEXT_LAPSE,
+    "next_lapse",
+    ["clock", "run", "kept", "lane"],
+    ["stock", "holds", "deadlines"]
+);
+script!(SET_GATE, "set_gate", ["clock", "run", "lane"], ["stock"]);
+script!(
+    RESERVE,
+    "reserve",
+    ["clock", "run", "lane", "seen", "lane_seen"],
+    ["stock", "holds", "deadlines", "device_units", "seen"]
+);
+script!(
+    RELEASE,
+    "release",
+    ["clock", "run", "lane", "seen", "lane_seen"],
+    ["stock", "holds", "deadlines", "device_units", "seen"]
+);
+script!(
+    BEGIN_CHECKOUT,
+    "begin_checkout",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines"]
+);
+script!(
+    FINISH_CHECKOUT,
+    "finish_checkout",
+    ["clock", "run", "lane", "chain"],
+    ["stock", "holds", "deadlines", "device_units"]
+);
+script!(
+    RETURN_UNITS,
+    "return_units",
+    ["clock", "run", "lane", "chain"],
+    ["stock", "holds", "deadlines", "device_units", "returned"]
+);
+script!(
+    NOTE_CHAIN,
+    "note_chain",
+    ["clock", "run", "lane", "chain"],
+    ["stock"]
+);
+script!(
+    REVIVE,
+    "revive",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines", "device_units", "returned"]
+);
+script!(
+    EXPIRE,
+    "expire",
+    ["clock", "run", "lane"],
+    ["stock", "holds", "deadlines", "device_units"]
+);
+script!(
+    CLAIM,
+    "claim",
+    ["clock", "run", "lane", "seen", "lane_seen"],
+    ["stock", "holds", "deadlines", "drawn", "seen"]
+);
+script!(PERSON, "person", ["clock", "run", "lane"], ["stock", "holds"]);
+script!(OPEN_SALE, "open_sale", ["clock", "phase"], ["sale"]);
+script!(
+    JOIN,
+    "join",
+    ["clock", "line", "seen", "line_seen"],
+    [
+        "sale",
+        "queue",
+        "admitting",
+        "devices",
+        "wants",
+        "priority",
+        "parked",
+        "absent",
+        "journal",
+        "seen"
+    ]
+);
+script!(
+    LEAVE,
+    "leave",
+    ["clock", "line", "seen", "line_seen"],
+    [
+        "sale",
+        "queue",
+        "admitting",
+        "wants",
+        "priority",
+        "parked",
+        "absent",
+        "journal",
+        "seen"
+    ]
+);
+script!(
+    PLACE,
+    "place",
+    ["clock", "line"],
+    [
+        "sale",
+        "queue",
+        "admitting",
+        "wants",
+        "priority",
+        "parked",
+        "absent"
+    ]
+);
+script!(
+    ADMIT,
+    "admit",
+    ["clock", "line"],
+    [
+        "sale",
+        "queue",
+        "admitting",
+        "wants",
+        "priority",
+        "parked",
+        "absent"
+    ]
+);
+script!(
+    SETTLE_ADMISSION,
+    "settle_admission",
+    ["clock", "line"],
+    ["sale", "queue", "admitting", "wants", "priority", "journal"]
+);
+script!(
+    GO_AWAY,
+    "go_away",
+    ["clock", "line"],
+    ["sale", "queue", "priority", "parked", "absent"]
+);
+script!(
+    EXPIRE_ABSENT,
+    "expire_absent",
+    ["clock", "line"],
+    [
+        "sale", "queue", "wants", "priority", "parked", "absent", "journal"
+    ]
+);
+script!(
+    NUMBER_TICK,
+    "number_tick",
+    ["clock"],
+    ["sale", "queue", "leader", "priority", "parked"]
+);
+script!(DROP_JOURNAL, "drop_journal", [], ["sale", "journal"]);
+script!(
+    PROBE_LINE,
+    "probe_line",
+    ["clock", "line"],
+    [
+        "sale",
+        "queue",
+        "admitting",
+        "devices",
+        "wants",
+        "priority",
+        "parked",
+        "absent",
+        "journal"
+    ]
+);
+script!(
+    TRUST_LINE,
+    "trust_line",
+    ["clock", "line"],
+    [
+        "sale",
+        "queue",
+        "admitting",
+        "devices",
+        "wants",
+        "priority",
+        "parked",
+        "absent",
+        "journal"
+    ]
+);
+script!(
+    REFILL_LINE,
+    "refill_line",
+    ["clock", "line"],
+    ["queue", "admitting", "devices", "wants", "priority", "parked"]
+);
+script!(LEAD, "lead", ["clock"], ["leader"]);
+
+/// All scripts, for the test that compares them with their files.
+pub static SCRIPTS: &[&ScriptFile] = &[
+    &OPEN_LANE,
+    &TAKE_SUPPLY,
+    &UNTAKE_SUPPLY,
+    &APPLY_SUPPLY,
+    &PROBE_LANE,
+    &NEXT_LAPSE,
+    &LOCK_LANE,
+    &REFILL_LANE,
+    &SET_GATE,
+    &RESERVE,
+    &RELEASE,
+    &BEGIN_CHECKOUT,
+    &FINISH_CHECKOUT,
+    &RETURN_UNITS,
+    &NOTE_CHAIN,
+    &REVIVE,
+    &EXPIRE,
+    &CLAIM,
+    &PERSON,
+    &OPEN_SALE,
+    &JOIN,
+    &LEAVE,
+    &PLACE,
+    &ADMIT,
+    &SETTLE_ADMISSION,
+    &GO_AWAY,
+    &EXPIRE_ABSENT,
+    &NUMBER_TICK,
+    &DROP_JOURNAL,
+    &PROBE_LINE,
+    &TRUST_LINE,
+    &REFILL_LINE,
+    &LEAD,
+];
+
+/// Scripts by file, with their SHA computed once.
+#[derive(Clone)]
+pub(super) struct Runner {
+    pub link: Link,
+    pub keys: Keys,
+    scripts: Arc<Vec<Script>>,
+}
+
+impl Runner {
+    pub fn new(link: Link, keys: Keys) -> Self {
+        let scripts = SCRIPTS
+            .iter()
+            .map(|file| Script::from_lua(Mutation::change(file.source)))
+            .collect();
+        Self {
+            link,
+            keys,
+            scripts: Arc::new(scripts),
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        self.link.now()
+    }
+
+    async fn call(
+        &self,
+        file: &'static ScriptFile,
+        keys: Vec<String>,
+        args: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let at = SCRIPTS.iter().position(|known| std::ptr::eq(*known, file));
+        let script = at
+            .and_then(|at| self.scripts.get(at))
+            .ok_or_else(|| Error::unexpected("unknown script"))?;
+        let (keys, args) = (MultipleKeys::from(keys), MultipleValues::try_from(args)?);
+        if self.client().is_clustered() {
+            redirected(|| self.run(script, keys.clone(), args.clone())).await
+        } else {
+            Ok(self.run(script, keys, args).await?)
+        }
+    }
+
+    /// A Redis that does not know the script gets it as a whole, from then on by its hash. (Loading it first would cost another
+    /// call; and in a cluster fred would load it everywhere, for which it waits until every node has answered everything.)
+    async fn run(
+        &self,
+        script: &Script,
+        keys: MultipleKeys,
+        args: MultipleValues,
+    ) -> FredResult<Vec<String>> {
+        let client = self.client();
+        let known = client.evalsha(script.sha1().clone(), keys.clone(), args.clone());
+        match (known.await, script.lua()) {
+            (Err(error), Some(source)) if error.details().starts_with("NOSCRIPT") => {
+                client.eval(source.clone(), keys, args).await
+            }
+            (answer, _) => answer.inspect_err(|error| self.link.note(error)),
+        }
+    }
+
+    pub async fn on_lane(
+        &self,
+        file: &'static ScriptFile,
+        at: LaneRef,
+        args: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let keys = file.keys.iter().map(|name| self.keys.lane(name, at)).collect();
+        self.call(file, keys, args).await
+    }
+
+    pub async fn on_sale(
+        &self,
+        file: &'static ScriptFile,
+        sale: SaleId,
+        args: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let keys = file.keys.iter().map(|name| self.keys.sale(name, sale)).collect();
+        self.call(file, keys, args).await
+    }
+}
+
+/// How often a call is made again that finds its slot elsewhere (fred knows by then where), or on its way there.
+const REDIRECTED_TRIES: usize = 5;
+const REDIRECTED_PAUSE: Duration = Duration::from_millis(25);
+
+/// A call to a Redis Cluster that is made again while its slot moves. None of these refusals has had an effect.
+pub async fn redirected<T, Fut>(call: impl Fn() -> Fut) -> Result<T>
+where
+    Fut: Future<Output = FredResult<T>>,
+{
+    for _ in 1..REDIRECTED_TRIES {
+        match call().await {
+            Err(error) if is_redirection(&error) => tokio::time::sleep(REDIRECTED_PAUSE).await,
+            answer => return Ok(answer?),
+        }
+    }
+    Ok(call().await?)
+}
+
+fn is_redirection(error: &fred::error::Error) -> bool {
+    let words = ["MOVED", "ASK", "TRYAGAIN", "Too many redirections"];
+    words.iter().any(|word| error.details().starts_with(word))
+}

@@ -1,0 +1,98 @@
+//! Noticing a Postgres that has lost something: what the lanes know of its audit log, and the stop of selling that follows.
+
+use super::{Stock, scripts::*};
+use crate::{
+    chain::ChainEnd,
+    error::{Error, Result},
+    sale::{LaneRef, Sale},
+};
+use fred::prelude::*;
+use futures_util::future::try_join_all;
+
+/// The field of the sale that names its disaster.
+const DISASTER: &str = "disaster";
+
+/// What a lane knows of Postgres.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneChain {
+    pub lane: u16,
+    /// The highest epoch that it has lived in, or is being rebuilt under; 0: it is not there.
+    pub epoch: u32,
+    /// Ends of the audit log that are known to have been committed.
+    pub ends: Vec<ChainEnd>,
+    pub is_stopped: bool,
+}
+
+/// What Redis can tell of a sale against Postgres.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Witness {
+    /// The disaster for which selling was stopped.
+    pub disaster: Option<String>,
+    pub lanes: Vec<LaneChain>,
+}
+
+impl Stock {
+    pub async fn witness(&self, sale: &Sale) -> Result<Witness> {
+        const FIELDS: [&str; 5] = ["epoch", "rebuilding", "chain", "chain_before", "stopped"];
+        let (client, keys) = (self.runner.client(), &self.runner.keys);
+        let disaster = client.hget(keys.sale("sale", sale.id), DISASTER);
+        let lanes = sale.lane_refs().map(async |at| {
+            let values: Vec<Option<String>> = client.hmget(keys.lane("stock", at), FIELDS.to_vec()).await?;
+            let text = |i: usize| values.get(i).and_then(Option::as_deref);
+            let epoch = |i: usize| text(i).and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+            Ok::<_, Error>(LaneChain {
+                lane: at.lane,
+                epoch: epoch(0).max(epoch(1)),
+                // A script writes 0 where there is none.
+                ends: [2, 3]
+                    .into_iter()
+                    .filter_map(|i| text(i).filter(|end| *end != "0"))
+                    .map(str::parse)
+                    .collect::<Result<_>>()?,
+                is_stopped: text(4) == Some("1"),
+            })
+        });
+        // All at once: the leader looks several times a second.
+        let (disaster, lanes) = tokio::join!(disaster, try_join_all(lanes));
+        let (disaster, lanes) = (disaster?, lanes?);
+        Ok(Witness { disaster, lanes })
+    }
+
+    /// Nothing is sold from these lanes from now on; the line stays.
+    pub async fn stop_selling(&self, sale: &Sale, disaster: &str) -> Result<()> {
+        let (client, keys) = (self.runner.client(), &self.runner.keys);
+        let _: u64 = client
+            .hset(keys.sale("sale", sale.id), (DISASTER, disaster))
+            .await?;
+        for at in sale.lane_refs() {
+            let _: u64 = client.hset(keys.lane("stock", at), ("stopped", 1)).await?;
+        }
+        Ok(())
+    }
+
+    /// A disaster is over: whatever is left of its stop.
+    pub async fn end_stop(&self, sale: &Sale) -> Result<()> {
+        let (client, keys) = (self.runner.client(), &self.runner.keys);
+        for at in sale.lane_refs() {
+            let _: u64 = client.hdel(keys.lane("stock", at), "stopped").await?;
+        }
+        let _: u64 = client.hdel(keys.sale("sale", sale.id), DISASTER).await?;
+        Ok(())
+    }
+
+    /// A locked lane forgets what it knew of an audit log that is not there any more.
+    pub async fn forget_chain(&self, at: LaneRef) -> Result<()> {
+        let key = self.runner.keys.lane("stock", at);
+        let fields = vec!["chain", "chain_before", "stopped"];
+        let _: u64 = self.runner.client().hdel(key, fields).await?;
+        Ok(())
+    }
+
+    /// Notes how far the audit log has come, and forgets an end of another life of Postgres that was found there.
+    pub async fn note_chain(&self, at: LaneRef, end: ChainEnd, found: Option<ChainEnd>) -> Result<()> {
+        let found = found.map_or_else(|| "-".into(), |found| found.to_string());
+        let args = vec![at.epoch.to_string(), end.to_string(), found];
+        self.runner.on_lane(&NOTE_CHAIN, at, args).await?;
+        Ok(())
+    }
+}

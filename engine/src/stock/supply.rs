@@ -1,0 +1,54 @@
+//! A lane's supply: what Postgres has committed of it, and the units that stand aside for a move.
+
+use super::{
+    Stock,
+    answer::{ScriptAnswer, first_number},
+    scripts::{APPLY_SUPPLY, TAKE_SUPPLY, UNTAKE_SUPPLY},
+};
+use crate::{
+    error::{Error, Result},
+    sale::{LaneRef, MoveId, SupplyNews},
+};
+use fred::prelude::*;
+use std::collections::HashMap;
+
+impl Stock {
+    /// Sets free units aside for a move that takes them away, up to `units` in all. How many stand aside for it.
+    pub async fn take_supply(&self, at: LaneRef, id: MoveId, units: u64) -> Result<u64> {
+        let args = vec![at.epoch.to_string(), id.to_string(), units.to_string()];
+        first_number(&self.runner.on_lane(&TAKE_SUPPLY, at, args).await?)
+    }
+
+    /// Gives back what stands aside for a move. How many units that were.
+    pub async fn untake_supply(&self, at: LaneRef, id: MoveId) -> Result<u64> {
+        let args = vec![at.epoch.to_string(), id.to_string()];
+        first_number(&self.runner.on_lane(&UNTAKE_SUPPLY, at, args).await?)
+    }
+
+    /// Tells a lane what Postgres has committed. The version of its supply now; below `news.after`, it has missed something.
+    pub async fn apply_supply(&self, at: LaneRef, news: &SupplyNews) -> Result<u64> {
+        let SupplyNews { after, now, left } = news;
+        let mut args = vec![
+            at.epoch.to_string(),
+            after.to_string(),
+            now.version.to_string(),
+            now.supply.to_string(),
+        ];
+        args.extend(left.iter().map(MoveId::to_string));
+        first_number(&self.runner.on_lane(&APPLY_SUPPLY, at, args).await?)
+    }
+
+    /// The moves that units of a lane stand aside for, each with since when.
+    pub async fn leaving(&self, at: LaneRef) -> Result<Vec<(MoveId, u64)>> {
+        let key = self.runner.keys.lane("stock", at);
+        let fields: HashMap<String, String> = self.runner.client().hgetall(key).await?;
+        fields
+            .iter()
+            .filter_map(|(field, value)| Some((field.strip_prefix("leaving:")?, value)))
+            .map(|(id, value)| {
+                let id = id.parse().map_err(|_| Error::unexpected("a bad move"))?;
+                Ok((id, ScriptAnswer::of(value).number(1)?))
+            })
+            .collect()
+    }
+}

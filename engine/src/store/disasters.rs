@@ -1,0 +1,423 @@
+//! A Postgres that knows less of a sale than Redis does: what was noticed, who has confirmed it, and what is written down of orders and
+//! money that are gone. Every step may be repeated.
+
+use super::{OrderRow, Store, audit, operators::OperatorChange, orders};
+use crate::{
+    chain::ChainEnd,
+    error::{Error, Result},
+    sale::Sale,
+};
+use chrono::{DateTime, Utc};
+use flashsale_protocol::{Code, OrderId, PaymentId, Reason, SaleId, ShopperId};
+use serde_json::json;
+use sqlx::PgConnection;
+use std::collections::{HashMap, HashSet};
+
+/// Orders that one transaction writes down as lost.
+const LOST_AT_ONCE: usize = 500;
+
+/// An order's id tells its time by the clock of the shopper's machine.
+const CLOCKS_APART_MS: u32 = 60_000;
+/// How long an order at least waits for the outcome of a payment that is asked for after a disaster.
+const ASKED_MS: u32 = 60_000;
+
+/// One disaster of one sale.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disaster {
+    pub disaster_id: String,
+    pub noticed_at: DateTime<Utc>,
+    /// The row of the audit log that was known to have been committed, and the last one that was there.
+    pub known_number: i64,
+    pub found_number: i64,
+    pub confirmed_at: Option<DateTime<Utc>>,
+    pub confirmed_by: Option<String>,
+    /// Since when it is sold again.
+    pub opened_at: Option<DateTime<Utc>>,
+    /// Since when all that the payment provider holds is accounted for.
+    pub settled_at: Option<DateTime<Utc>>,
+    pub orders_lost: i32,
+    pub payments_found: i32,
+}
+
+/// What Postgres has to say to what Redis knows.
+#[derive(Debug)]
+pub struct Testimony {
+    /// A standby answers, or a Postgres that takes no changes: what it does not know yet may still come.
+    pub is_read_only: bool,
+    /// Where the sale's audit log ends.
+    pub end: ChainEnd,
+    /// Of the ends that were asked for, those that are there.
+    pub found: HashSet<ChainEnd>,
+    pub epochs: HashMap<u16, u32>,
+    /// The disaster for which selling is stopped.
+    pub open: Option<Disaster>,
+}
+
+/// An order of which a record, or the payment provider, knows and Postgres does not.
+#[derive(Debug, Clone)]
+pub struct LostOrder {
+    pub order: OrderId,
+    pub shopper: ShopperId,
+    pub device: String,
+    pub quantity: u32,
+    pub amount: i64,
+    pub hold_command: String,
+}
+
+/// A payment that the provider holds money of, or will.
+#[derive(Debug, Clone)]
+pub struct FoundPayment {
+    pub payment: PaymentId,
+    pub order: OrderId,
+    pub amount: i64,
+    pub currency: String,
+}
+
+impl Store {
+    /// Ask after Redis was asked. None: Postgres does not know the sale.
+    pub async fn testify(&self, sale: SaleId, ends: &[ChainEnd]) -> Result<Option<Testimony>> {
+        // One connection: two might lead to two servers.
+        let mut connection = self.pool.acquire().await?;
+        let id = sale.to_string();
+        let head = sqlx::query!(
+            r#"SELECT number, hash, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "life!",
+                   current_setting('transaction_read_only') = 'on' AS "is_read_only!"
+               FROM audit_heads WHERE sale_id = $1"#,
+            id,
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(head) = head else { return Ok(None) };
+        let numbers: Vec<i64> = ends.iter().map(|end| end.number).collect();
+        let rows: HashMap<i64, Vec<u8>> = sqlx::query!(
+            "SELECT number, hash FROM audit_log WHERE sale_id = $1 AND number = ANY($2)",
+            id,
+            &numbers,
+        )
+        .fetch_all(&mut *connection)
+        .await?
+        .into_iter()
+        .map(|row| (row.number, row.hash))
+        .collect();
+        let is_there = |end: &&ChainEnd| {
+            let hash = rows.get(&end.number);
+            hash.is_some_and(|hash| ChainEnd::new(end.life, end.number, hash) == **end)
+        };
+        let epochs = sqlx::query!("SELECT lane, epoch FROM sale_lanes WHERE sale_id = $1", id)
+            .fetch_all(&mut *connection)
+            .await?
+            .into_iter()
+            .map(|row| (row.lane as u16, row.epoch as u32))
+            .collect();
+        let open = sqlx::query_as!(
+            Disaster,
+            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+                orders_lost, payments_found
+             FROM disasters WHERE sale_id = $1 AND opened_at IS NULL",
+            id,
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        Ok(Some(Testimony {
+            is_read_only: head.is_read_only,
+            end: ChainEnd::new(head.life, head.number, &head.hash),
+            found: ends.iter().filter(is_there).copied().collect(),
+            epochs,
+            open,
+        }))
+    }
+
+    /// Writes down that Postgres is behind, under this id unless it was written down before. The disaster that is open now; None:
+    /// the one of this id is over.
+    pub async fn begin_disaster(
+        &self,
+        sale: SaleId,
+        id: &str,
+        known: i64,
+        found: i64,
+    ) -> Result<Option<Disaster>> {
+        // Rows of this life of Postgres were written after the loss. One that has lost something in the middle of its life has none
+        // of before, or all of them are: then it is since the sale was made.
+        sqlx::query!(
+            "INSERT INTO disasters (disaster_id, sale_id, known_number, found_number, lost_since)
+             SELECT $1, $2, $3, $4, coalesce(max(at) FILTER (WHERE at < pg_postmaster_start_time()), min(at), now())
+             FROM audit_log WHERE sale_id = $2
+             ON CONFLICT DO NOTHING",
+            id,
+            sale.to_string(),
+            known,
+            found,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(sqlx::query_as!(
+            Disaster,
+            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+                orders_lost, payments_found
+             FROM disasters WHERE sale_id = $1 AND opened_at IS NULL",
+            sale.to_string(),
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// The sale's last disaster.
+    pub async fn last_disaster(&self, sale: SaleId) -> Result<Option<Disaster>> {
+        Ok(sqlx::query_as!(
+            Disaster,
+            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+                orders_lost, payments_found
+             FROM disasters WHERE sale_id = $1 ORDER BY noticed_at DESC LIMIT 1",
+            sale.to_string(),
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// Whether selling is stopped in any sale: an order that is not known may be one that was lost.
+    pub async fn is_any_stopped(&self) -> Result<bool> {
+        Ok(
+            sqlx::query_scalar!(
+                r#"SELECT EXISTS (SELECT 1 FROM disasters WHERE opened_at IS NULL) AS "is!""#
+            )
+            .fetch_one(&self.pool)
+            .await?,
+        )
+    }
+
+    /// Whether an order of this time may have been lost without a trace: nobody had paid for it, and its shopper has gone on to
+    /// another one.
+    pub async fn may_be_lost(&self, order: OrderId) -> Result<bool> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM disasters
+               WHERE $1 BETWEEN lost_since - $2 * interval '1 millisecond' AND noticed_at + $2 * interval '1 millisecond') AS "may!""#,
+            DateTime::from_timestamp_millis(order.0.timestamp_ms() as i64).unwrap_or_default(),
+            f64::from(CLOCKS_APART_MS),
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// A disaster after which the provider's money is still to be looked through.
+    pub async fn unsettled_disaster(&self, sale: SaleId) -> Result<Option<Disaster>> {
+        Ok(sqlx::query_as!(
+            Disaster,
+            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+                orders_lost, payments_found
+             FROM disasters WHERE sale_id = $1 AND opened_at IS NOT NULL AND settled_at IS NULL
+             ORDER BY noticed_at LIMIT 1",
+            sale.to_string(),
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// It is sold again. False: it was before.
+    pub async fn disaster_opened(&self, id: &str) -> Result<bool> {
+        let opened = sqlx::query!(
+            "UPDATE disasters SET opened_at = clock_timestamp() WHERE disaster_id = $1 AND opened_at IS NULL",
+            id,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(opened.rows_affected() > 0)
+    }
+
+    /// All that the provider holds is accounted for.
+    pub async fn disaster_settled(&self, sale: SaleId, id: &str) -> Result<()> {
+        let mut tx = self.pool.begin().await?;
+        // Orders with a payment whose outcome is not known, perhaps not any more: it is asked for now, and until then their time
+        // does not run out.
+        let paying: Vec<String> = sqlx::query_scalar!(
+            "UPDATE flash_sale_orders SET expires_at = greatest(expires_at, clock_timestamp() + $2 * interval '1 millisecond')
+             WHERE order_id IN (
+                 SELECT order_id FROM flash_sale_orders o WHERE sale_id = $1 AND status = 'pending'
+                    AND EXISTS (SELECT 1 FROM payments p WHERE p.order_id = o.order_id AND p.answer IS NULL)
+                 ORDER BY order_id FOR NO KEY UPDATE)
+             RETURNING order_id",
+            sale.to_string(),
+            f64::from(ASKED_MS),
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "UPDATE payments SET todo_at = clock_timestamp() WHERE payment_id IN (
+                 SELECT payment_id FROM payments WHERE order_id = ANY($1) AND answer IS NULL AND todo = 'ask'
+                 ORDER BY payment_id FOR NO KEY UPDATE)",
+            &paying,
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "UPDATE disasters SET settled_at = clock_timestamp() WHERE disaster_id = $1 AND settled_at IS NULL",
+            id,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Writes orders down as lost that are not there: cancelled, so that no late commit makes them. Those that were written now.
+    pub async fn lose_orders(&self, sale: &Sale, id: &str, lost: &[LostOrder]) -> Result<Vec<OrderRow>> {
+        let mut written = Vec::new();
+        for some in lost.chunks(LOST_AT_ONCE) {
+            let mut tx = self.pool.begin().await?;
+            let new = lose(&mut tx, sale, some).await?;
+            if !new.is_empty() {
+                sqlx::query!(
+                    "UPDATE disasters SET orders_lost = orders_lost + $2 WHERE disaster_id = $1",
+                    id,
+                    new.len() as i32,
+                )
+                .execute(&mut *tx)
+                .await?;
+                let entries: Vec<audit::AuditRow> = new
+                    .iter()
+                    .map(|row| audit::AuditRow::of_order("order_lost", "worker", row, json!({})))
+                    .collect();
+                audit::write(&mut tx, &entries).await?;
+            }
+            tx.commit().await?;
+            written.extend(new);
+        }
+        Ok(written)
+    }
+
+    /// The orders and payments of these that are there; an order with its sale.
+    pub async fn known_of(
+        &self,
+        payments: &[FoundPayment],
+    ) -> Result<(HashMap<String, SaleId>, HashSet<String>)> {
+        let orders: Vec<String> = payments.iter().map(|found| found.order.to_string()).collect();
+        let ids: Vec<String> = payments.iter().map(|found| found.payment.to_string()).collect();
+        let orders = sqlx::query!(
+            "SELECT order_id, sale_id FROM flash_sale_orders WHERE order_id = ANY($1)",
+            &orders,
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let sale = row.sale_id.parse().map_err(|_| Error::unexpected("a bad sale"))?;
+            Ok((row.order_id, sale))
+        })
+        .collect::<Result<_>>()?;
+        let payments =
+            sqlx::query_scalar!("SELECT payment_id FROM payments WHERE payment_id = ANY($1)", &ids)
+                .fetch_all(&self.pool)
+                .await?
+                .into_iter()
+                .collect();
+        Ok((orders, payments))
+    }
+
+    /// Writes payments down that are not there, of orders that are. From here on they are like any other: the worker asks how they
+    /// stand, and money that its order does not want goes back, once. How many were new.
+    pub async fn adopt_payments(&self, id: &str, provider: &str, payments: &[FoundPayment]) -> Result<u64> {
+        let column = |text: fn(&FoundPayment) -> String| payments.iter().map(text).collect::<Vec<_>>();
+        let amounts: Vec<i64> = payments.iter().map(|found| found.amount).collect();
+        let mut tx = self.pool.begin().await?;
+        // Of an order that is being paid another way, and of a lost one, the outcome is told already: it takes no money any more.
+        let adopted = sqlx::query!(
+            "INSERT INTO payments (payment_id, order_id, user_id, command_id, provider, amount, currency, todo, answer, answered_at)
+             SELECT i.payment_id, i.order_id, o.user_id, i.payment_id, $5, i.amount, i.currency, 'ask', t.answer,
+                CASE WHEN t.answer IS NOT NULL THEN clock_timestamp() END
+             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS i (payment_id, order_id, amount, currency)
+             JOIN flash_sale_orders o USING (order_id)
+             CROSS JOIN LATERAL (SELECT CASE WHEN o.reason = 'order_lost' THEN $6
+                WHEN EXISTS (SELECT 1 FROM payments p WHERE p.order_id = o.order_id AND p.answer IS NULL) THEN $7 END AS answer) t
+             ORDER BY i.order_id, i.payment_id
+             ON CONFLICT DO NOTHING",
+            &column(|found| found.payment.to_string()),
+            &column(|found| found.order.to_string()),
+            &amounts,
+            &column(|found| found.currency.clone()),
+            provider,
+            Code::OrderLost.word(),
+            Code::PaymentTooLate.word(),
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        sqlx::query!(
+            "UPDATE disasters SET payments_found = payments_found + $2 WHERE disaster_id = $1",
+            id,
+            adopted as i32,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(adopted)
+    }
+}
+
+impl OperatorChange {
+    /// An operator confirms that what is lost is lost. The disaster as it is then; None: selling is not stopped.
+    pub async fn confirm_disaster(&mut self) -> Result<Option<Disaster>> {
+        let (sale, actor) = (self.sale_id().to_string(), self.actor().to_owned());
+        let row = sqlx::query_as!(
+            Disaster,
+            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+                orders_lost, payments_found
+             FROM disasters WHERE sale_id = $1 AND opened_at IS NULL FOR NO KEY UPDATE",
+            sale,
+        )
+        .fetch_optional(self.connection())
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        if row.confirmed_at.is_some() {
+            return Ok(Some(row));
+        }
+        let confirmed_at = sqlx::query_scalar!(
+            r#"UPDATE disasters SET confirmed_at = clock_timestamp(), confirmed_by = $2 WHERE disaster_id = $1
+               RETURNING confirmed_at AS "at!""#,
+            row.disaster_id,
+            actor,
+        )
+        .fetch_one(self.connection())
+        .await?;
+        let data =
+            json!({ "disaster": row.disaster_id, "known": row.known_number, "found": row.found_number });
+        self.note("recovered", data);
+        Ok(Some(Disaster {
+            confirmed_at: Some(confirmed_at),
+            confirmed_by: Some(actor),
+            ..row
+        }))
+    }
+}
+
+async fn lose(connection: &mut PgConnection, sale: &Sale, lost: &[LostOrder]) -> Result<Vec<OrderRow>> {
+    let column = |text: fn(&LostOrder) -> String| lost.iter().map(text).collect::<Vec<_>>();
+    let lanes: Vec<i16> = lost
+        .iter()
+        .map(|order| sale.lane_of(&order.shopper).lane as i16)
+        .collect();
+    let quantities: Vec<i32> = lost.iter().map(|order| order.quantity as i32).collect();
+    let amounts: Vec<i64> = lost.iter().map(|order| order.amount).collect();
+    let new: Vec<String> = sqlx::query_scalar!(
+        "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested, quantity_allocated,
+            unit_price, amount, currency, status, reason, expires_at, hold_command)
+         SELECT i.order_id, $1, i.lane, i.user_id, i.device_id, i.quantity, i.quantity, $2, i.amount, $3, 'cancelled', $4, now(),
+            i.hold_command
+         FROM unnest($5::text[], $6::smallint[], $7::text[], $8::text[], $9::int[], $10::bigint[], $11::text[])
+            AS i (order_id, lane, user_id, device_id, quantity, amount, hold_command)
+         ORDER BY i.order_id
+         ON CONFLICT (order_id) DO NOTHING RETURNING order_id",
+        sale.id.to_string(),
+        sale.sale_price,
+        sale.currency,
+        Reason::OrderLost.word(),
+        &column(|order| order.order.to_string()),
+        &lanes,
+        &column(|order| order.shopper.to_string()),
+        &column(|order| order.device.clone()),
+        &quantities,
+        &amounts,
+        &column(|order| order.hold_command.clone()),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    Ok(orders::load(connection, &new).await?.into_values().collect())
+}

@@ -1,0 +1,279 @@
+//! The entries of a draw: they come and go until they are closed, and are weighed.
+
+use crate::{
+    batcher::{Batch, BatchLimits, Batcher, of_shopper, subject},
+    error::{Error, Result},
+    limits::COMMAND_DEADLINE,
+    store::{LOOK, Store},
+};
+use chrono::{DateTime, Utc};
+use flashsale_protocol::{DeviceId, SaleId, ShopperId, draw::entry_name};
+use sqlx::{PgConnection, PgPool};
+use std::collections::HashMap;
+
+/// Entries that one transaction takes.
+pub const ENTER: BatchLimits = BatchLimits {
+    items: 500,
+    waiting: 50_000,
+    deadline: COMMAND_DEADLINE,
+};
+/// Entries of a line that one statement takes, or weighs.
+const LINE_PAGE: i64 = 10_000;
+
+/// Somebody who enters.
+#[derive(Debug, Clone)]
+pub struct NewEntry {
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub quantity: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// In, now or before, for so many units.
+    Ok { quantity: u32 },
+    /// The device stands in the draw for somebody else.
+    DeviceInDraw,
+    /// The entries have closed.
+    Closed,
+}
+
+/// What a shopper has in a draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MyEntry {
+    pub quantity: u32,
+    /// Their turn has come; what came of it, the lane knows.
+    pub called: bool,
+    /// The draw is held, and everybody who was drawn has been called.
+    pub told: bool,
+}
+
+impl Store {
+    /// Takes an entry, unless the entries have closed. Again by the same shopper: the same entry.
+    pub async fn enter_draw(&self, sale: SaleId, item: NewEntry) -> Result<Entered> {
+        self.enter
+            .submit(&sale, item, || {
+                let pool = self.pool.clone();
+                Batcher::new(
+                    "enter",
+                    ENTER,
+                    |item| {
+                        [subject(&item.shopper), subject(&item.device)]
+                            .into_iter()
+                            .collect()
+                    },
+                    move |items: Batch<NewEntry>| {
+                        let pool = pool.clone();
+                        async move { enter(&pool, sale, &items).await }
+                    },
+                )
+            })
+            .await
+    }
+
+    /// Takes an entry out. False: there is none, or the entries have closed.
+    pub async fn leave_draw(&self, sale: SaleId, shopper: &ShopperId) -> Result<bool> {
+        let mut tx = self.pool.begin().await?;
+        if !takes_entries(&mut tx, sale).await? {
+            return Ok(false);
+        }
+        let left = sqlx::query!(
+            "DELETE FROM draw_entries WHERE sale_id = $1 AND entry = $2",
+            sale.to_string(),
+            entry_name(sale, shopper),
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        tx.commit().await?;
+        Ok(left > 0)
+    }
+
+    /// What a shopper has in a draw; one query for all who ask at once.
+    pub async fn draw_entry(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<MyEntry>> {
+        self.draw_entry
+            .submit(&sale, shopper.clone(), || {
+                let pool = self.pool.clone();
+                Batcher::new("draw_entry", LOOK, of_shopper, move |askers: Batch<ShopperId>| {
+                    let pool = pool.clone();
+                    async move { entries_of(&pool, sale, &askers).await }
+                })
+            })
+            .await
+    }
+
+    pub async fn count_entries(&self, sale: SaleId) -> Result<u64> {
+        let count = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM draw_entries WHERE sale_id = $1"#,
+            sale.to_string(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(count as u64)
+    }
+
+    /// No entry comes or goes from here on; commits that are on their way are waited for.
+    pub async fn close_entries(&self, sale: SaleId) -> Result<()> {
+        sqlx::query!(
+            "UPDATE draws SET closed_at = now() WHERE sale_id = $1 AND closed_at IS NULL",
+            sale.to_string(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes those who still stand in the line of a sale that is over as entries, by its history; a page of it behind `after`
+    /// ("": the first). None: that was the last one.
+    pub async fn enter_waiting(&self, sale: SaleId, after: &str) -> Result<Option<String>> {
+        let rows = sqlx::query!(
+            "SELECT queue_id, user_id, device_id, quantity, joined_at, status FROM queue_entries
+             WHERE sale_id = $1 AND queue_id > $2 ORDER BY queue_id LIMIT $3",
+            sale.to_string(),
+            after,
+            LINE_PAGE,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let last = rows.last().map(|row| row.queue_id.clone());
+        let mut entries = Vec::new();
+        for row in rows.into_iter().filter(|row| row.status == "waiting") {
+            let shopper: ShopperId = row
+                .user_id
+                .parse()
+                .map_err(|_| Error::unexpected("an entry with a bad shopper"))?;
+            entries.push((
+                entry_name(sale, &shopper),
+                row.user_id,
+                row.device_id,
+                row.quantity,
+                row.joined_at,
+            ));
+        }
+        entries.sort();
+        let names: Vec<String> = entries.iter().map(|entry| entry.0.clone()).collect();
+        let shoppers: Vec<String> = entries.iter().map(|entry| entry.1.clone()).collect();
+        let devices: Vec<String> = entries.iter().map(|entry| entry.2.clone()).collect();
+        let quantities: Vec<i32> = entries.iter().map(|entry| entry.3).collect();
+        let joined: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.4).collect();
+        sqlx::query!(
+            "INSERT INTO draw_entries (sale_id, entry, shopper_id, device_id, quantity, weight, entered_at)
+             SELECT $1, e.entry, e.shopper_id, e.device_id, e.quantity, 1, e.joined_at
+             FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])
+                AS e (entry, shopper_id, device_id, quantity, joined_at)
+             ON CONFLICT DO NOTHING",
+            sale.to_string(),
+            &names,
+            &shoppers,
+            &devices,
+            &quantities,
+            &joined,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(last)
+    }
+
+    /// Weighs the closed entries by the time that they have waited; a page of them behind `after` ("": the first). None: that was
+    /// the last one.
+    pub async fn weigh_entries(&self, sale: SaleId, after: &str) -> Result<Option<String>> {
+        Ok(sqlx::query_scalar!(
+            "WITH page AS (SELECT entry FROM draw_entries WHERE sale_id = $1 AND entry > $2 ORDER BY entry LIMIT $3),
+                weighed AS (
+                    UPDATE draw_entries e SET weight = waiting_weight(e.entered_at, s.room_opens_at, d.closed_at)
+                    FROM page p, flash_sales s JOIN draws d USING (sale_id)
+                    WHERE e.sale_id = $1 AND e.entry = p.entry AND s.sale_id = $1)
+             SELECT max(entry) AS last FROM page",
+            sale.to_string(),
+            after,
+            LINE_PAGE,
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+}
+
+/// Whether entries may come and go; they may until this transaction ends.
+async fn takes_entries(connection: &mut PgConnection, sale: SaleId) -> Result<bool> {
+    let open = sqlx::query!(
+        "SELECT sale_id FROM draws WHERE sale_id = $1 AND closed_at IS NULL FOR SHARE",
+        sale.to_string(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(open.is_some())
+}
+
+async fn enter(pool: &PgPool, sale: SaleId, items: &[NewEntry]) -> Result<Vec<Entered>> {
+    let mut tx = pool.begin().await?;
+    if !takes_entries(&mut tx, sale).await? {
+        return Ok(vec![Entered::Closed; items.len()]);
+    }
+    // In one order everywhere, so that two batches with the same names cannot block each other.
+    let mut sorted: Vec<(String, &NewEntry)> = items
+        .iter()
+        .map(|item| (entry_name(sale, &item.shopper), item))
+        .collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    let names: Vec<String> = sorted.iter().map(|(name, _)| name.clone()).collect();
+    let shoppers: Vec<String> = sorted.iter().map(|(_, item)| item.shopper.to_string()).collect();
+    let devices: Vec<String> = sorted.iter().map(|(_, item)| item.device.to_string()).collect();
+    let quantities: Vec<i32> = sorted.iter().map(|(_, item)| item.quantity as i32).collect();
+    sqlx::query!(
+        "INSERT INTO draw_entries (sale_id, entry, shopper_id, device_id, quantity, weight)
+         SELECT $1, e.entry, e.shopper_id, e.device_id, e.quantity, 1
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::int[]) AS e (entry, shopper_id, device_id, quantity)
+         ON CONFLICT DO NOTHING",
+        sale.to_string(),
+        &names,
+        &shoppers,
+        &devices,
+        &quantities,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let rows = sqlx::query!(
+        "SELECT entry, quantity FROM draw_entries WHERE sale_id = $1 AND entry = ANY($2)",
+        sale.to_string(),
+        &names,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let stands: HashMap<String, i32> = rows.into_iter().map(|row| (row.entry, row.quantity)).collect();
+    Ok(items
+        .iter()
+        .map(|item| match stands.get(&entry_name(sale, &item.shopper)) {
+            Some(quantity) => Entered::Ok {
+                quantity: *quantity as u32,
+            },
+            None => Entered::DeviceInDraw,
+        })
+        .collect())
+}
+
+async fn entries_of(pool: &PgPool, sale: SaleId, shoppers: &[ShopperId]) -> Result<Vec<Option<MyEntry>>> {
+    let names: Vec<String> = shoppers.iter().map(|shopper| entry_name(sale, shopper)).collect();
+    let rows = sqlx::query!(
+        r#"SELECT e.entry, e.quantity, t.called_at IS NOT NULL AS "called!", d.told_at IS NOT NULL AS "told!"
+           FROM draw_entries e JOIN draws d ON d.sale_id = e.sale_id
+           LEFT JOIN draw_turns t ON t.sale_id = e.sale_id AND t.entry = e.entry
+           WHERE e.sale_id = $1 AND e.entry = ANY($2)"#,
+        sale.to_string(),
+        &names,
+    )
+    .fetch_all(pool)
+    .await?;
+    let found: HashMap<String, MyEntry> = rows
+        .into_iter()
+        .map(|row| {
+            let mine = MyEntry {
+                quantity: row.quantity as u32,
+                called: row.called,
+                told: row.told,
+            };
+            (row.entry, mine)
+        })
+        .collect();
+    Ok(names.iter().map(|name| found.get(name).copied()).collect())
+}

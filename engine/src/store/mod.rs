@@ -1,0 +1,158 @@
+//! The only place with SQL. Postgres is the authority on supply and orders.
+
+pub mod audit;
+pub mod disasters;
+pub mod draws;
+pub mod entries;
+pub mod operators;
+pub mod orders;
+pub mod payments;
+mod phase;
+pub mod sales;
+pub mod schema;
+mod session;
+pub mod supply;
+mod words;
+
+use crate::{
+    batcher::{BatchLimits, Batchers},
+    chain::Chains,
+    error::Result,
+    limits::COMMAND_DEADLINE,
+    payment::sandbox::books::Books,
+    sale::{LaneInfo, LaneRef},
+};
+use draws::{DrawRow, Entered, MyEntry, NewEntry};
+use flashsale_protocol::{OrderId, SaleId, ShopperId, draw};
+use moka::future::Cache;
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use std::{sync::Arc, time::Duration};
+
+pub use sqlx::PgConnection as Connection;
+
+pub use entries::{EntryRow, Outcomes, PAGE};
+pub use orders::{Cancel, Cancelled, Cancelling, NewOrder, OrderRow, Placed};
+use payments::{NewPayment, PaymentBegun, Report, Reported};
+pub use schema::MigrateAtStart;
+use session::Sessions;
+
+/// Orders, payments and cancellations that one transaction settles.
+const COMMIT: BatchLimits = BatchLimits {
+    items: 500,
+    waiting: 20_000,
+    deadline: COMMAND_DEADLINE,
+};
+/// Askers that one query answers.
+const LOOK: BatchLimits = BatchLimits {
+    items: 256,
+    waiting: 50_000,
+    deadline: COMMAND_DEADLINE,
+};
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Draws whose upper nodes are kept for proofs: 10 thousand hashes for ten million entries.
+const DRAWS_KEPT: u64 = 64;
+const DRAW_LIFE: Duration = Duration::from_secs(1);
+
+pub struct Store {
+    pub(crate) pool: PgPool,
+    sessions: Arc<Sessions>,
+    /// How far the audit logs have come by the commits of this process.
+    pub chains: Arc<Chains>,
+    lanes: Batchers<SaleId, (), Vec<LaneInfo>>,
+    orders: Batchers<Option<SaleId>, ShopperId, Vec<OrderRow>>,
+    place: Batchers<LaneRef, NewOrder, Placed>,
+    cancel: Batchers<(), Cancel, Cancelling>,
+    returned: Batchers<(), OrderId, ()>,
+    begin_payment: Batchers<(), NewPayment, PaymentBegun>,
+    report: Batchers<LaneRef, Report, Reported>,
+    enter: Batchers<SaleId, NewEntry, Entered>,
+    draw_entry: Batchers<SaleId, ShopperId, Option<MyEntry>>,
+    waits_for: Batchers<SaleId, ShopperId, Option<u32>>,
+    draw_tops: Cache<SaleId, Arc<Vec<draw::Hash>>>,
+    recent_draws: Cache<SaleId, Option<Arc<DrawRow>>>,
+}
+
+impl Store {
+    /// Connects, and brings the schema up to date where it is not.
+    pub async fn connect(url: &str, connections: u32) -> anyhow::Result<Self> {
+        Self::open(url, connections, MigrateAtStart::Auto).await
+    }
+
+    pub async fn open(url: &str, connections: u32, migrate: MigrateAtStart) -> anyhow::Result<Self> {
+        let options = schema::prepare(url, migrate).await?;
+        let sessions = Arc::<Sessions>::default();
+        let (at_first, later) = (sessions.clone(), sessions.clone());
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // The question below does that as well.
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let sessions = at_first.clone();
+                Box::pin(async move {
+                    sessions
+                        .ask(connection, session::SET_UP, Duration::ZERO)
+                        .await
+                        .map(drop)
+                })
+            })
+            .before_acquire(move |connection, known| {
+                let sessions = later.clone();
+                Box::pin(async move { sessions.ask(connection, session::QUESTION, known.age).await })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self {
+            pool,
+            sessions,
+            chains: Arc::default(),
+            lanes: Batchers::default(),
+            orders: Batchers::default(),
+            place: Batchers::default(),
+            cancel: Batchers::default(),
+            returned: Batchers::default(),
+            begin_payment: Batchers::default(),
+            report: Batchers::default(),
+            enter: Batchers::default(),
+            draw_entry: Batchers::default(),
+            waits_for: Batchers::default(),
+            draw_tops: Cache::new(DRAWS_KEPT),
+            recent_draws: Cache::builder()
+                .max_capacity(DRAWS_KEPT)
+                .time_to_live(DRAW_LIFE)
+                .build(),
+        })
+    }
+
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query_scalar!("SELECT 1").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Whether Postgres takes no changes at the moment: a standby answers, or one that was told so. Purchases are refused
+    /// meanwhile, and what only reads goes on.
+    pub fn is_read_only(&self) -> bool {
+        self.sessions.are_read_only()
+    }
+
+    /// The sandbox provider's books, which happen to be in the same database.
+    pub fn sandbox_books(&self) -> Books {
+        Books::new(self.pool.clone())
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Forgets the batchers of sales that are over.
+    pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
+        self.chains.retain(&keep);
+        self.lanes.retain(|sale| keep(*sale));
+        self.orders.retain(|sale| sale.is_none_or(&keep));
+        self.place.retain(|at| keep(at.sale));
+        self.report.retain(|at| keep(at.sale));
+        self.enter.retain(|sale| keep(*sale));
+        self.draw_entry.retain(|sale| keep(*sale));
+        self.waits_for.retain(|sale| keep(*sale));
+    }
+}

@@ -1,0 +1,279 @@
+//! Changes by operators, all in one way. Commands of one sale follow each other: each holds the sale's row. A command with a key has
+//! one effect and one answer, which is written in the transaction of the effect. A condition is checked against what operators
+//! have set until then.
+//!
+//! Locks, in this order: the key, the sale, then as everywhere orders, lanes and audit log. The sale's row is locked FOR NO KEY
+//! UPDATE: orders refer to it, and go on.
+
+use super::{
+    Store, audit,
+    draws::{self, DrawRow, NewDraw},
+    sales,
+};
+use crate::{
+    error::{Error, Result},
+    sale::{Sale, phase_word},
+};
+use flashsale_protocol::{CommandId, Phase, SaleId};
+use serde_json::{Value, json};
+use sqlx::{PgConnection, Postgres, Transaction};
+
+/// The version of a sale as it was created.
+const FIRST_VERSION: i64 = 1;
+
+/// What an operator asks for, without its effect.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub actor: String,
+    /// None: each request is a command of its own, and nothing is kept of it.
+    pub key: Option<CommandId>,
+    /// SHA-256 of all that is asked for: the same key with another digest is another command.
+    pub digest: Vec<u8>,
+    pub condition: Condition,
+}
+
+/// Which versions of the sale's settings the operator may have looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    None,
+    /// Any of these entity tags, without their quotes.
+    OneOf(Vec<String>),
+}
+
+impl Condition {
+    fn allows(&self, version: i64) -> bool {
+        match self {
+            Self::None => true,
+            Self::OneOf(tags) => tags.contains(&version.to_string()),
+        }
+    }
+}
+
+/// What an operator was told. The store keeps it as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperatorAnswer {
+    pub status: u16,
+    /// Of the sale's settings, after the effect.
+    pub version: i64,
+    pub body: Value,
+}
+
+pub enum CommandBegun {
+    /// The command had its effect before.
+    Known(OperatorAnswer),
+    /// The key belongs to another command.
+    Reused,
+    /// The condition does not hold; this is the version now.
+    Moved(i64),
+    New(OperatorChange),
+}
+
+/// A command on its way, in its transaction. Dropped, it has no effect.
+pub struct OperatorChange {
+    tx: Transaction<'static, Postgres>,
+    actor: String,
+    key: Option<CommandId>,
+    sale: SaleId,
+    version: i64,
+    has_changed: bool,
+    audit: Vec<audit::AuditRow>,
+}
+
+impl Store {
+    /// Begins a command: waits until earlier ones of the same key and the same sale are over. The sale need not be there yet.
+    pub async fn begin_change(&self, asked: &Asked, sale: SaleId) -> Result<CommandBegun> {
+        let mut tx = self.pool.begin().await?;
+        if let Some(key) = asked.key {
+            let key = key.to_string();
+            let inserted = sqlx::query!(
+                "INSERT INTO operator_commands (actor, command_id, digest, sale_id) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT DO NOTHING",
+                asked.actor,
+                key,
+                asked.digest,
+                sale.to_string(),
+            )
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+            if inserted == 0 {
+                let known = sqlx::query!(
+                    r#"SELECT digest, status AS "status!", version AS "version!", answer AS "answer!" FROM operator_commands
+                       WHERE actor = $1 AND command_id = $2"#,
+                    asked.actor,
+                    key,
+                )
+                .fetch_one(&mut *tx)
+                .await?;
+                return Ok(if known.digest == asked.digest {
+                    CommandBegun::Known(OperatorAnswer {
+                        status: known.status as u16,
+                        version: known.version,
+                        body: known.answer,
+                    })
+                } else {
+                    CommandBegun::Reused
+                });
+            }
+        }
+        let version = sqlx::query_scalar!(
+            "SELECT settings_version FROM flash_sales WHERE sale_id = $1 FOR NO KEY UPDATE",
+            sale.to_string(),
+        )
+        .fetch_optional(&mut *tx)
+        .await?
+        .unwrap_or(FIRST_VERSION);
+        if !asked.condition.allows(version) {
+            return Ok(CommandBegun::Moved(version));
+        }
+        Ok(CommandBegun::New(OperatorChange {
+            tx,
+            actor: asked.actor.clone(),
+            key: asked.key,
+            sale,
+            version,
+            has_changed: false,
+            audit: Vec::new(),
+        }))
+    }
+}
+
+impl OperatorChange {
+    /// For the effect's own statements.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    pub fn sale_id(&self) -> SaleId {
+        self.sale
+    }
+
+    /// Of the sale's settings, as they are in this transaction.
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// Whether what operators have set is different now.
+    pub fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    /// The sale as it is in this transaction.
+    pub async fn sale(&mut self) -> Result<Sale> {
+        sales::load(&mut self.tx, self.sale)
+            .await?
+            .ok_or_else(|| Error::unexpected("a sale has vanished"))
+    }
+
+    /// The effect has set something of the sale: a newer version of its settings.
+    pub(super) async fn set(&mut self, kind: &'static str, data: Value) -> Result<()> {
+        self.raise_version().await?;
+        self.note(kind, data);
+        Ok(())
+    }
+
+    /// The same, where the effect has its own row in the audit log.
+    pub async fn raise_version(&mut self) -> Result<()> {
+        if !self.has_changed {
+            self.version = sqlx::query_scalar!(
+                "UPDATE flash_sales SET settings_version = settings_version + 1 WHERE sale_id = $1
+                 RETURNING settings_version",
+                self.sale.to_string(),
+            )
+            .fetch_one(&mut *self.tx)
+            .await?;
+            self.has_changed = true;
+        }
+        Ok(())
+    }
+
+    /// The effect has done something that is no setting of the sale.
+    pub(super) fn note(&mut self, kind: &'static str, data: Value) {
+        self.audit.push(audit::AuditRow {
+            sale: self.sale.to_string(),
+            actor: self.actor.clone(),
+            kind,
+            data,
+        });
+    }
+
+    /// Creates the sale.
+    pub async fn create(&mut self, sale: &Sale, draw: &NewDraw) -> Result<()> {
+        let entry = sales::insert(&mut self.tx, sale, Some(draw)).await?;
+        self.audit.push(entry);
+        self.has_changed = true;
+        Ok(())
+    }
+
+    /// Moves the sale's status, which was read in this transaction.
+    pub async fn set_status(&mut self, to: Phase) -> Result<()> {
+        sqlx::query!(
+            "UPDATE flash_sales SET status = $2 WHERE sale_id = $1",
+            self.sale.to_string(),
+            phase_word(to),
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        self.set("sale_status", json!({ "to": phase_word(to) })).await
+    }
+
+    /// Sets how many entries are called per 100 ms.
+    pub async fn set_inflow(&mut self, before: u32, inflow: u32) -> Result<()> {
+        sqlx::query!(
+            "UPDATE flash_sales SET inflow = $2, inflow_cut_at = CASE WHEN $2 < inflow THEN now() END WHERE sale_id = $1",
+            self.sale.to_string(),
+            inflow as i32,
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        self.set("inflow_changed", json!({ "from": before, "to": inflow }))
+            .await
+    }
+
+    /// Mixes in what nobody knew when the entries closed. False: not now, or another value is in already.
+    pub async fn set_beacon(&mut self, value: &str) -> Result<bool> {
+        let changed = sqlx::query!(
+            "UPDATE draws SET beacon = $2
+             WHERE sale_id = $1 AND beacon_source IS NOT NULL AND beacon IS NULL AND root IS NOT NULL",
+            self.sale.to_string(),
+            value,
+        )
+        .execute(&mut *self.tx)
+        .await?
+        .rows_affected();
+        if changed == 0 {
+            let known = self.draw().await?;
+            return Ok(known.is_some_and(|known| known.public.beacon.as_deref() == Some(value)));
+        }
+        self.set("draw_beacon", json!({ "value": value })).await?;
+        Ok(true)
+    }
+
+    /// The sale's draw as it is in this transaction.
+    pub async fn draw(&mut self) -> Result<Option<DrawRow>> {
+        draws::draw_row(&mut *self.tx, self.sale).await
+    }
+
+    /// Keeps the answer for the key, and commits it with the effect. Without this, neither has ever been.
+    pub async fn finish(mut self, answer: &OperatorAnswer) -> Result<()> {
+        if let Some(key) = self.key {
+            sqlx::query!(
+                "UPDATE operator_commands SET status = $3, version = $4, answer = $5 WHERE actor = $1 AND command_id = $2",
+                self.actor,
+                key.to_string(),
+                answer.status as i16,
+                answer.version,
+                answer.body,
+            )
+            .execute(&mut *self.tx)
+            .await?;
+        }
+        audit::write(&mut self.tx, &self.audit).await?;
+        self.tx.commit().await?;
+        Ok(())
+    }
+}

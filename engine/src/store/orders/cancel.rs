@@ -1,0 +1,353 @@
+//! Cancelling orders: by their shoppers, in a group commit, or because something else has ended them; and the way of their units
+//! back to the lane.
+
+use super::rows::{OrderRow, load, lock};
+use crate::{
+    batcher::{Batch, Batcher, Verdict, nobody_s, subject},
+    chain::ChainEnd,
+    error::{Error, Result},
+    sale::LaneRef,
+    store::{COMMIT, Store, audit, words::code_of},
+};
+use flashsale_protocol::{Code, CommandId, OrderId, OrderStatus, Reason, SaleId, ShopperId};
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use std::collections::{HashMap, HashSet};
+
+/// Unpaid orders that one step cancels.
+const CANCEL_BATCH: i64 = 500;
+
+/// A cancelled order whose units are on their way back to its lane, in the life that the lane had when it was cancelled: a
+/// later life has begun with them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cancelled {
+    pub order: OrderRow,
+    pub at: LaneRef,
+    /// Where the sale's audit log ended with it; None: it was cancelled before.
+    pub end: Option<ChainEnd>,
+}
+
+/// An order that its shopper cancels.
+#[derive(Debug, Clone)]
+pub struct Cancel {
+    pub order: OrderId,
+    pub shopper: ShopperId,
+    pub command: CommandId,
+    /// SHA-256 of verb and payload.
+    pub digest: Vec<u8>,
+}
+
+/// What became of a shopper's cancel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cancelling {
+    /// Now: its units are to be returned.
+    Now(Box<Cancelled>),
+    /// It was cancelled before, by this command or by another one of its shopper.
+    Before(Box<OrderRow>),
+    Refused(Code),
+}
+
+impl Store {
+    /// Cancels a shopper's pending order, through the group commit of all that are cancelled. The same command gets the same
+    /// answer for ever.
+    pub async fn cancel(&self, cancel: Cancel) -> Result<Cancelling> {
+        self.cancel
+            .submit(&(), cancel, || {
+                let pool = self.pool.clone();
+                let subjects = |cancel: &Cancel| {
+                    [subject(&cancel.shopper), subject(cancel.order)]
+                        .into_iter()
+                        .collect()
+                };
+                Batcher::with_verdicts("cancel_order", COMMIT, subjects, move |items: Batch<Cancel>| {
+                    let pool = pool.clone();
+                    async move { cancel_batch(&pool, &items).await }
+                })
+            })
+            .await
+    }
+
+    /// Cancels what should have been paid by now.
+    pub async fn cancel_unpaid(&self, sale: SaleId) -> Result<Vec<Cancelled>> {
+        let mut tx = self.pool.begin().await?;
+        let ids: Vec<String> = sqlx::query_scalar!(
+            "SELECT order_id FROM flash_sale_orders
+             WHERE sale_id = $1 AND status = 'pending' AND expires_at <= now()
+             ORDER BY expires_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
+            sale.to_string(),
+            CANCEL_BATCH,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<OrderRow> = load(&mut tx, &ids).await?.into_values().collect();
+        let cancelled = cancel_rows(&mut tx, &rows, Reason::Unpaid, &Actor::Named("worker")).await?;
+        tx.commit().await?;
+        Ok(cancelled)
+    }
+
+    /// Cancelled orders whose units have not come back to their lane yet.
+    pub async fn units_to_return(&self, sale: SaleId) -> Result<Vec<Cancelled>> {
+        // The lane's epoch of the same moment: a later life of the lane has begun with these units.
+        let rows = sqlx::query!(
+            "SELECT o.order_id, l.epoch FROM flash_sale_orders o JOIN sale_lanes l USING (sale_id, lane)
+             WHERE o.sale_id = $1 AND NOT o.units_returned LIMIT $2",
+            sale.to_string(),
+            CANCEL_BATCH,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<String> = rows.iter().map(|row| row.order_id.clone()).collect();
+        let mut orders = load(&mut *self.pool.acquire().await?, &ids).await?;
+        let cancelled = rows.into_iter().filter_map(|row| {
+            let order = orders.remove(&row.order_id)?;
+            let (lane, epoch) = (order.lane, row.epoch as u32);
+            Some(Cancelled {
+                order,
+                at: LaneRef { sale, lane, epoch },
+                end: None,
+            })
+        });
+        Ok(cancelled.collect())
+    }
+
+    /// Notes that an order's units are back in its lane.
+    pub async fn mark_returned(&self, order: OrderId) -> Result<()> {
+        self.returned
+            .submit(&(), order, || {
+                let pool = self.pool.clone();
+                Batcher::new("mark_returned", COMMIT, nobody_s, move |orders: Batch<OrderId>| {
+                    let pool = pool.clone();
+                    async move {
+                        let ids: Vec<String> = orders.iter().map(OrderId::to_string).collect();
+                        sqlx::query!(
+                            "UPDATE flash_sale_orders SET units_returned = TRUE WHERE order_id IN (
+                                 SELECT order_id FROM flash_sale_orders WHERE order_id = ANY($1) AND NOT units_returned
+                                 ORDER BY order_id FOR NO KEY UPDATE)",
+                            &ids
+                        )
+                        .execute(&pool)
+                        .await?;
+                        Ok(vec![(); orders.len()])
+                    }
+                })
+            })
+            .await
+    }
+}
+
+/// Who has cancelled an order, for the audit log.
+pub(crate) enum Actor<'a> {
+    /// Each order's own shopper.
+    Shopper,
+    Named(&'a str),
+}
+
+/// Cancels locked orders: their units leave the lane's allocation, and are to be returned in Redis. The rows as they are now.
+pub(crate) async fn cancel_rows(
+    connection: &mut PgConnection,
+    rows: &[OrderRow],
+    reason: Reason,
+    actor: &Actor<'_>,
+) -> Result<Vec<Cancelled>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<String> = rows.iter().map(|row| row.order.to_string()).collect();
+    // Everybody locks lanes in the same order.
+    let lanes = sqlx::query!(
+        "WITH locked AS (
+             SELECT l.sale_id, l.lane FROM sale_lanes l
+             WHERE (l.sale_id, l.lane) IN (SELECT sale_id, lane FROM flash_sale_orders WHERE order_id = ANY($1))
+             ORDER BY 1, 2 FOR NO KEY UPDATE
+         ), c AS (
+             SELECT sale_id, lane, sum(quantity_allocated)::int AS units,
+                coalesce(sum(quantity_allocated) FILTER (WHERE status = 'confirmed'), 0)::int AS confirmed
+             FROM flash_sale_orders WHERE order_id = ANY($1) GROUP BY 1, 2
+         )
+         UPDATE sale_lanes l SET allocated = l.allocated - c.units, confirmed = l.confirmed - c.confirmed
+         FROM locked JOIN c USING (sale_id, lane)
+         WHERE l.sale_id = c.sale_id AND l.lane = c.lane
+         RETURNING l.sale_id, l.lane, l.epoch",
+        &ids,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let epochs: HashMap<(String, i16), i32> = lanes
+        .into_iter()
+        .map(|row| ((row.sale_id, row.lane), row.epoch))
+        .collect();
+    sqlx::query!(
+        "UPDATE flash_sale_orders
+         SET status = 'cancelled', reason = $2, changed_at = clock_timestamp(), units_returned = FALSE
+         WHERE order_id = ANY($1)",
+        &ids,
+        reason.word(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    if matches!(reason, Reason::ByShopper | Reason::Unpaid) {
+        count_cancelled(connection, rows).await?;
+    }
+    let entries: Vec<audit::AuditRow> = rows
+        .iter()
+        .map(|row| {
+            let more = json!({ "was": row.status, "reason": reason });
+            let actor = match actor {
+                Actor::Shopper => row.shopper.as_str(),
+                Actor::Named(name) => name,
+            };
+            audit::AuditRow::of_order("order_cancelled", actor, row, more)
+        })
+        .collect();
+    let ends = audit::write(connection, &entries).await?;
+    load(connection, &ids)
+        .await?
+        .into_values()
+        .map(|order| {
+            let lane = (order.sale.to_string(), order.lane as i16);
+            let epoch = *epochs
+                .get(&lane)
+                .ok_or_else(|| Error::unexpected("an order without a lane"))?;
+            let at = LaneRef {
+                sale: order.sale,
+                lane: order.lane,
+                epoch: epoch as u32,
+            };
+            let end = ends.get(&order.sale.to_string()).copied();
+            Ok(Cancelled { order, at, end })
+        })
+        .collect()
+}
+
+/// Counts orders that their shoppers have given up, or not paid: somebody who does nothing else is stopped by it.
+async fn count_cancelled(connection: &mut PgConnection, rows: &[OrderRow]) -> Result<()> {
+    let sales: Vec<String> = rows.iter().map(|row| row.sale.to_string()).collect();
+    let shoppers: Vec<String> = rows.iter().map(|row| row.shopper.to_string()).collect();
+    sqlx::query!(
+        "INSERT INTO cancelled_orders AS c (sale_id, user_id, orders)
+         SELECT sale_id, user_id, count(*) FROM unnest($1::text[], $2::text[]) AS i (sale_id, user_id)
+         GROUP BY 1, 2 ORDER BY 1, 2
+         ON CONFLICT (sale_id, user_id) DO UPDATE SET orders = c.orders + excluded.orders",
+        &sales,
+        &shoppers,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// One transaction for all that are cancelled at once; no two items share a shopper or an order.
+async fn cancel_batch(pool: &PgPool, items: &[Cancel]) -> Result<Vec<Verdict<Cancelling>>> {
+    let column = |text: fn(&Cancel) -> String| items.iter().map(text).collect::<Vec<String>>();
+    let shoppers = column(|item| item.shopper.to_string());
+    let commands = column(|item| item.command.to_string());
+    let mut ids = column(|item| item.order.to_string());
+    ids.sort();
+    let mut tx = pool.begin().await?;
+    let rows = lock(&mut tx, &ids).await?;
+    let known: HashMap<(String, String), (Vec<u8>, Option<String>)> = sqlx::query!(
+        "SELECT c.user_id, c.command_id, c.digest, c.refusal FROM commands c
+         JOIN unnest($1::text[], $2::text[]) AS i (user_id, command_id) USING (user_id, command_id)",
+        &shoppers,
+        &commands,
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .into_iter()
+    .map(|row| ((row.user_id, row.command_id), (row.digest, row.refusal)))
+    .collect();
+
+    let mine = |item: &Cancel| {
+        let row = rows.get(&item.order.to_string());
+        row.filter(|row| row.shopper == item.shopper && row.quantity > 0)
+    };
+    // What is known is answered as it was; the others are noted, and carried out if they could be noted.
+    let mut new: Vec<(&Cancel, Option<Code>)> = Vec::new();
+    for item in items {
+        let name = (item.shopper.to_string(), item.command.to_string());
+        if let (None, Some(row)) = (known.get(&name), mine(item)) {
+            let refusal = match row.status {
+                OrderStatus::Pending => None,
+                OrderStatus::Confirmed => Some(Code::OrderConfirmed),
+                // The shopper's wish has come true before, by another command of theirs.
+                OrderStatus::Cancelled if row.reason == Some(Reason::ByShopper) => None,
+                OrderStatus::Cancelled if row.reason == Some(Reason::OrderLost) => Some(Code::OrderLost),
+                // Cancelled by something else: to cancel it again is no success of this command.
+                OrderStatus::Cancelled => Some(Code::OrderCancelled),
+            };
+            new.push((item, refusal));
+        }
+    }
+    new.sort_by(|(a, _), (b, _)| (&a.shopper, a.command).cmp(&(&b.shopper, b.command)));
+    let refusals: Vec<Option<String>> = new
+        .iter()
+        .map(|(_, refusal)| refusal.map(|code| code.word().to_owned()))
+        .collect();
+    let noted: HashSet<String> = sqlx::query_scalar!(
+        "INSERT INTO commands (user_id, command_id, digest, order_id, refusal)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[])
+         ON CONFLICT DO NOTHING RETURNING order_id",
+        &new.iter()
+            .map(|(item, _)| item.shopper.to_string())
+            .collect::<Vec<_>>(),
+        &new.iter()
+            .map(|(item, _)| item.command.to_string())
+            .collect::<Vec<_>>(),
+        &new.iter()
+            .map(|(item, _)| item.digest.clone())
+            .collect::<Vec<_>>(),
+        &new.iter()
+            .map(|(item, _)| item.order.to_string())
+            .collect::<Vec<_>>(),
+        refusals.as_slice() as &[Option<String>],
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .into_iter()
+    .collect();
+    let to_cancel: Vec<OrderRow> = new
+        .iter()
+        .filter(|(item, refusal)| refusal.is_none() && noted.contains(&item.order.to_string()))
+        .filter_map(|(item, _)| mine(item))
+        .filter(|row| row.status == OrderStatus::Pending)
+        .cloned()
+        .collect();
+    let mut cancelled: HashMap<OrderId, Cancelled> =
+        cancel_rows(&mut tx, &to_cancel, Reason::ByShopper, &Actor::Shopper)
+            .await?
+            .into_iter()
+            .map(|cancelled| (cancelled.order.order, cancelled))
+            .collect();
+    tx.commit().await?;
+
+    let refusals: HashMap<OrderId, Option<Code>> =
+        new.iter().map(|(item, refusal)| (item.order, *refusal)).collect();
+    Ok(items
+        .iter()
+        .map(|item| {
+            let name = (item.shopper.to_string(), item.command.to_string());
+            let row = mine(item).cloned().map(Box::new);
+            Verdict::Done(match (known.get(&name), row) {
+                (Some((digest, _)), _) if *digest != item.digest => {
+                    Cancelling::Refused(Code::CommandIdReused)
+                }
+                (_, None) => Cancelling::Refused(Code::OrderUnknown),
+                (Some((_, Some(word))), _) => Cancelling::Refused(code_of(word)),
+                (Some(_), Some(row)) => Cancelling::Before(row),
+                // Another process has used this id in this very moment: it is known at the next look.
+                (None, Some(_)) if !noted.contains(&item.order.to_string()) => return Verdict::Again,
+                (None, Some(row)) => match (refusals.get(&item.order), cancelled.remove(&item.order)) {
+                    (Some(Some(code)), _) => Cancelling::Refused(*code),
+                    (_, Some(cancelled)) => Cancelling::Now(Box::new(cancelled)),
+                    (_, None) => Cancelling::Before(row),
+                },
+            })
+        })
+        .collect())
+}

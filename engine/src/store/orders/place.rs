@@ -1,0 +1,375 @@
+//! Placing orders, in a group commit: one transaction for all that have come in while the last one ran. And the end of a checkout
+//! that was left half-way.
+
+use super::rows::{OrderRow, RawOrder, load};
+use crate::{
+    batcher::{Batch, Batcher, Verdict, subject},
+    chain::Chains,
+    error::{Error, Result},
+    mutation::Mutation,
+    sale::LaneRef,
+    store::{COMMIT, Store, audit, words::code_of},
+};
+use flashsale_protocol::{Code, CommandId, DeviceId, OrderId, Reason, ShopperId};
+use serde_json::json;
+use sqlx::PgPool;
+use std::collections::{HashMap, HashSet};
+
+/// How often a batch of orders is cut to what its lane may still sell; it changes meanwhile only by others' orders.
+const FITTINGS_MOST: usize = 8;
+
+/// An order that is to be.
+#[derive(Debug, Clone)]
+pub struct NewOrder {
+    pub at: LaneRef,
+    pub order: OrderId,
+    pub shopper: ShopperId,
+    pub device: DeviceId,
+    pub command: CommandId,
+    /// The command that made the hold.
+    pub hold_command: String,
+    /// SHA-256 of verb and payload.
+    pub digest: Vec<u8>,
+    pub quantity: u32,
+    pub unit_price: i64,
+    pub amount: i64,
+    pub currency: String,
+    pub payment_ms: u64,
+    /// With so many cancelled orders a shopper gets no other one.
+    pub cancel_limit: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Placed {
+    /// The order is there, now or since an earlier try.
+    Ok(Box<OrderRow>),
+    /// Postgres has no supply left for it, or the lane has begun another life.
+    Refused,
+    /// The command was refused under this code, now or at an earlier try.
+    Told(Code),
+    /// The command id belongs to another command.
+    CommandReused,
+}
+
+impl Store {
+    /// Places an order through the lane's group commit. An error leaves the outcome unknown: ask again by the same id.
+    pub async fn place(&self, order: NewOrder) -> Result<Placed> {
+        let at = order.at;
+        self.place
+            .submit(&at, order, || {
+                let (pool, chains) = (self.pool.clone(), self.chains.clone());
+                let subjects = |order: &NewOrder| {
+                    [subject(&order.shopper), subject(order.order)]
+                        .into_iter()
+                        .collect()
+                };
+                Batcher::with_verdicts("place_order", COMMIT, subjects, move |orders: Batch<NewOrder>| {
+                    let (pool, chains) = (pool.clone(), chains.clone());
+                    async move { place_batch(&pool, &chains, at, &orders).await }
+                })
+            })
+            .await
+    }
+
+    /// Settles a checkout that its gateway has left: if the order is not there, it never will be.
+    pub async fn settle_abandoned(
+        &self,
+        at: LaneRef,
+        order: OrderId,
+        shopper: &ShopperId,
+        device: &DeviceId,
+    ) -> Result<OrderRow> {
+        let mut tx = self.pool.begin().await?;
+        // The row takes the order's id: a late commit of the same order finds it and adds nothing.
+        let settled = sqlx::query!(
+            "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
+                quantity_allocated, unit_price, amount, currency, status, reason, expires_at)
+             VALUES ($1, $2, $3, $4, $5, 1, 0, 0, 0, '', 'cancelled', $6, now())
+             ON CONFLICT (order_id) DO NOTHING",
+            order.to_string(),
+            at.sale.to_string(),
+            at.lane as i16,
+            shopper.as_str(),
+            device.as_str(),
+            Reason::CheckoutFailed.word(),
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        let row = load(&mut tx, &[order.to_string()])
+            .await?
+            .remove(&order.to_string())
+            .ok_or_else(|| Error::unexpected("an order has vanished"))?;
+        if settled > 0 {
+            let entry = audit::AuditRow::of_order("order_abandoned", "worker", &row, json!({}));
+            audit::write(&mut tx, &[entry]).await?;
+        }
+        tx.commit().await?;
+        Ok(row)
+    }
+}
+
+/// The group commit; no two orders share a shopper or an id. What the lane cannot sell is left out: the others are placed as if
+/// it had not come.
+async fn place_batch(
+    pool: &PgPool,
+    chains: &Chains,
+    at: LaneRef,
+    orders: &[NewOrder],
+) -> Result<Vec<Verdict<Placed>>> {
+    let mut left: Vec<&NewOrder> = orders.iter().collect();
+    let mut refused: HashSet<OrderId> = HashSet::new();
+    for _ in 0..FITTINGS_MOST {
+        match place_all(pool, chains, at, &left).await? {
+            PlacedAll::Ok(mut placed) => {
+                let answer = |order: &NewOrder| match placed.remove(&order.order) {
+                    Some(answer) => Verdict::Done(answer),
+                    None if refused.contains(&order.order) => Verdict::Done(Placed::Refused),
+                    None => Verdict::Failed(Error::unexpected("an order got no answer")),
+                };
+                return Ok(orders.iter().map(answer).collect());
+            }
+            PlacedAll::Guarded { fresh, mut free } => {
+                // In the order of arrival, as many as there are units for; those that were there before need none.
+                left.retain(|order| {
+                    if !fresh.contains(&order.order) {
+                        return true;
+                    }
+                    let fits = order.quantity <= free;
+                    if fits {
+                        free -= order.quantity;
+                    } else {
+                        refused.insert(order.order);
+                    }
+                    fits
+                });
+            }
+        }
+    }
+    // Others have taken each time what had been free: a later batch sees what is left.
+    let answer = |order: &NewOrder| match refused.contains(&order.order) {
+        true => Verdict::Done(Placed::Refused),
+        false => Verdict::Again,
+    };
+    Ok(orders.iter().map(answer).collect())
+}
+
+enum PlacedAll {
+    Ok(HashMap<OrderId, Placed>),
+    /// The guard has refused, and nothing was changed: these orders would have been new, and the lane has so many units for them.
+    Guarded {
+        fresh: HashSet<OrderId>,
+        free: u32,
+    },
+}
+
+/// One transaction for all.
+async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOrder]) -> Result<PlacedAll> {
+    // Everybody locks in the same order, so that two gateways with the same commands cannot block each other.
+    let mut sorted: Vec<&NewOrder> = orders.to_vec();
+    sorted.sort_by_key(|order| order.order);
+    let column =
+        |text: fn(&NewOrder) -> String| sorted.iter().map(|order| text(order)).collect::<Vec<String>>();
+    let ids = column(|o| o.order.to_string());
+    let shoppers = column(|o| o.shopper.to_string());
+    let devices = column(|o| o.device.to_string());
+    let commands = column(|o| o.command.to_string());
+    let holds = column(|o| o.hold_command.clone());
+    let currencies = column(|o| o.currency.clone());
+    let digests: Vec<Vec<u8>> = sorted.iter().map(|order| order.digest.clone()).collect();
+    let quantities: Vec<i32> = sorted.iter().map(|order| order.quantity as i32).collect();
+    let amounts: Vec<i64> = sorted.iter().map(|order| order.amount).collect();
+    let prices: Vec<i64> = sorted.iter().map(|order| order.unit_price).collect();
+    let payment_ms: Vec<i64> = sorted.iter().map(|order| order.payment_ms as i64).collect();
+    let cancel_limits: Vec<i32> = sorted.iter().map(|order| order.cancel_limit as i32).collect();
+
+    let mut tx = pool.begin().await?;
+    // Only repeated commands, which are few, are worth a look at what they were.
+    let new: HashMap<String, Option<String>> = sqlx::query!(
+        "INSERT INTO commands (user_id, command_id, digest, order_id, refusal)
+         SELECT i.user_id, i.command_id, i.digest, i.order_id, CASE WHEN c.orders >= i.cancel_limit THEN $7 END
+         FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::int[])
+            AS i (user_id, command_id, digest, order_id, cancel_limit)
+         LEFT JOIN cancelled_orders c ON c.sale_id = $6 AND c.user_id = i.user_id
+         ON CONFLICT DO NOTHING
+         RETURNING order_id, refusal",
+        &shoppers,
+        &commands,
+        &digests,
+        &ids,
+        &cancel_limits,
+        at.sale.to_string(),
+        Code::CancelLimitReached.word(),
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .into_iter()
+    .map(|row| (row.order_id, row.refusal))
+    .collect();
+    let again = |column: &[String]| -> Vec<String> {
+        let known = ids.iter().zip(column).filter(|(id, _)| !new.contains_key(*id));
+        known.map(|(_, value)| value.clone()).collect()
+    };
+    let known: HashMap<String, (Vec<u8>, Option<String>)> = if new.len() == ids.len() {
+        HashMap::new()
+    } else {
+        sqlx::query!(
+            "SELECT c.order_id, c.digest, c.refusal FROM commands c
+             JOIN unnest($1::text[], $2::text[]) AS i (user_id, command_id) USING (user_id, command_id)",
+            &again(&shoppers),
+            &again(&commands),
+        )
+        .fetch_all(&mut *tx)
+        .await?
+        .into_iter()
+        .map(|row| (row.order_id, (row.digest, row.refusal)))
+        .collect()
+    };
+    // What a command may do: place its order, be told its refusal, or neither, because its id is another command's.
+    let told = |order: &NewOrder| -> Result<(), Placed> {
+        let id = order.order.to_string();
+        let refusal = match (new.get(&id), known.get(&id)) {
+            (Some(refusal), _) => refusal,
+            (None, Some((digest, refusal))) if *digest == order.digest => refusal,
+            _ => return Err(Placed::CommandReused),
+        };
+        match refusal {
+            Some(word) => Err(Placed::Told(code_of(word))),
+            None => Ok(()),
+        }
+    };
+    let fits: Vec<bool> = sorted.iter().map(|order| told(order).is_ok()).collect();
+
+    let mut rows: HashMap<String, OrderRow> = sqlx::query_as!(
+        RawOrder,
+        r#"INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
+            quantity_allocated, unit_price, amount, currency, status, expires_at, hold_command)
+         SELECT i.order_id, $1, $2, i.user_id, i.device_id, i.quantity, i.quantity, i.unit_price,
+            i.amount, i.currency, CASE i.amount WHEN 0 THEN 'confirmed' ELSE 'pending' END, now() + i.payment_ms * interval '1 millisecond',
+            i.hold_command
+         FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::text[], $9::bigint[], $10::bool[],
+            $11::text[], $12::bigint[])
+            AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits, hold_command, amount)
+         WHERE i.fits
+         ON CONFLICT (order_id) DO NOTHING
+         RETURNING order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
+            status, reason, created_at, expires_at, changed_at, refunded, hold_command,
+            NULL::timestamptz AS "paying_since?", NULL::text[] AS "declined?""#,
+        at.sale.to_string(),
+        at.lane as i16,
+        &ids,
+        &shoppers,
+        &devices,
+        &quantities,
+        &prices,
+        &currencies,
+        &payment_ms,
+        &fits,
+        &holds,
+        &amounts,
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .into_iter()
+    .map(|raw| Ok((raw.order_id.clone(), raw.read()?)))
+    .collect::<Result<_>>()?;
+    let fresh: Vec<&NewOrder> = sorted
+        .iter()
+        .copied()
+        .filter(|order| rows.contains_key(&order.order.to_string()))
+        .collect();
+
+    let units = |orders: &mut dyn Iterator<Item = &&NewOrder>| -> i32 {
+        orders.map(|order| order.quantity as i32).sum()
+    };
+    let new_units = units(&mut fresh.iter());
+    // What costs nothing is confirmed with its checkout.
+    let confirmed = units(&mut fresh.iter().filter(|order| order.amount == 0));
+    if new_units > 0 && !Mutation::DropGuard.is_on() {
+        let guarded = sqlx::query!(
+            "UPDATE sale_lanes SET allocated = allocated + $4, confirmed = confirmed + $5
+             WHERE sale_id = $1 AND lane = $2 AND epoch = $3 AND allocated + $4 <= supply",
+            at.sale.to_string(),
+            at.lane as i16,
+            at.epoch as i32,
+            new_units,
+            confirmed,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if guarded == 0 {
+            let fresh = fresh.iter().map(|order| order.order).collect();
+            tx.rollback().await?;
+            return Ok(PlacedAll::Guarded {
+                fresh,
+                free: free_units(pool, at).await?,
+            });
+        }
+    }
+    let mut entries: Vec<audit::AuditRow> = Vec::with_capacity(fresh.len());
+    for order in &fresh {
+        entries.push(audit::AuditRow {
+            sale: at.sale.to_string(),
+            actor: order.shopper.to_string(),
+            kind: "order_placed",
+            data: json!({
+                "order": order.order, "lane": at.lane, "units": order.quantity,
+                "amount": order.unit_price * i64::from(order.quantity), "hold": order.hold_command,
+            }),
+        });
+        if let Some(row) = rows.get(&order.order.to_string()).filter(|_| order.amount == 0) {
+            entries.push(audit::AuditRow::of_order(
+                "order_confirmed",
+                order.shopper.as_str(),
+                row,
+                json!({}),
+            ));
+        }
+    }
+    let ends = audit::write(&mut tx, &entries).await?;
+    let before: Vec<String> = ids.iter().filter(|id| !rows.contains_key(*id)).cloned().collect();
+    if !before.is_empty() {
+        rows.extend(load(&mut tx, &before).await?);
+    }
+    if Mutation::AcknowledgeEarly.is_on() {
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            tx.commit().await
+        });
+    } else {
+        tx.commit().await?;
+        if let Some(end) = ends.get(&at.sale.to_string()) {
+            chains.note(at, *end);
+        }
+    }
+
+    Ok(PlacedAll::Ok(
+        orders
+            .iter()
+            .map(|order| {
+                let placed = match (told(order), rows.remove(&order.order.to_string())) {
+                    (Err(told), _) => told,
+                    // An abandoned order: the reconciler has given its units back.
+                    (Ok(()), Some(row)) if row.quantity == 0 => Placed::Refused,
+                    (Ok(()), Some(row)) => Placed::Ok(Box::new(row)),
+                    (Ok(()), None) => Placed::CommandReused,
+                };
+                (order.order, placed)
+            })
+            .collect(),
+    ))
+}
+
+/// Units that a lane may still sell in this epoch; none in another one.
+async fn free_units(pool: &PgPool, at: LaneRef) -> Result<u32> {
+    let free = sqlx::query_scalar!(
+        r#"SELECT supply - allocated AS "free!" FROM sale_lanes WHERE sale_id = $1 AND lane = $2 AND epoch = $3"#,
+        at.sale.to_string(),
+        at.lane as i16,
+        at.epoch as i32,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(free.unwrap_or(0) as u32)
+}

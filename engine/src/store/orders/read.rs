@@ -1,0 +1,154 @@
+//! Looking orders up: one, a shopper's, a sale's; and what must never be found among them.
+
+use super::rows::{OrderRow, RawOrder, load};
+use crate::{
+    batcher::{Batch, Batcher, of_shopper},
+    error::Result,
+    store::{LOOK, Store, words::code_of},
+};
+use flashsale_protocol::{Code, CommandId, OrderId, SaleId, ShopperId};
+use sqlx::PgPool;
+use std::collections::HashMap;
+
+/// Orders that a shopper's list shows.
+const LIST_LIMIT: i64 = 50;
+
+impl Store {
+    pub async fn order(&self, order: OrderId) -> Result<Option<OrderRow>> {
+        Ok(load(&mut *self.pool.acquire().await?, &[order.to_string()])
+            .await?
+            .into_values()
+            .next())
+    }
+
+    /// A shopper's orders, newest first; of one sale or of all. Abandoned ones never were. When everybody reconnects at
+    /// once, everybody asks for this: it is one query for all who wait.
+    pub async fn orders_of(&self, shopper: &ShopperId, sale: Option<SaleId>) -> Result<Vec<OrderRow>> {
+        self.orders
+            .submit(&sale, shopper.clone(), || {
+                let pool = self.pool.clone();
+                Batcher::new(
+                    "orders_of",
+                    LOOK,
+                    of_shopper,
+                    move |shoppers: Batch<ShopperId>| {
+                        let pool = pool.clone();
+                        async move { orders_of_all(&pool, sale, &shoppers).await }
+                    },
+                )
+            })
+            .await
+    }
+
+    /// All orders of a sale, for checks and exports; abandoned ones never were.
+    pub async fn orders_of_sale(&self, sale: SaleId) -> Result<Vec<OrderRow>> {
+        sqlx::query_as!(
+            RawOrder,
+            "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
+                status, reason, created_at, expires_at, changed_at, refunded, hold_command,
+                CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
+                    WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since,
+                CASE status WHEN 'pending' THEN (SELECT CASE p.answer WHEN 'payment_declined' THEN ARRAY[coalesce(p.reason, ''),
+                        (extract(epoch FROM p.answered_at) * 1000)::bigint::text] END FROM payments p
+                    WHERE p.order_id = flash_sale_orders.order_id ORDER BY p.answer IS NULL DESC, p.created_at DESC LIMIT 1) END AS declined
+             FROM flash_sale_orders WHERE sale_id = $1 AND quantity_allocated > 0",
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(RawOrder::read)
+        .collect()
+    }
+
+    /// Holds that have become more than one order: shopper, the hold's command, orders. None, ever (I3).
+    pub async fn holds_ordered_twice(&self, sale: SaleId) -> Result<Vec<(String, String, i64)>> {
+        let rows = sqlx::query!(
+            r#"SELECT user_id, hold_command, count(*) AS "orders!" FROM flash_sale_orders
+               WHERE sale_id = $1 AND hold_command <> '-' AND quantity_allocated > 0
+               GROUP BY user_id, hold_command HAVING count(*) > 1"#,
+            sale.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.user_id, row.hold_command, row.orders))
+            .collect())
+    }
+
+    /// The digest under which a command was carried out, and its refusal, if it was.
+    pub async fn command(
+        &self,
+        shopper: &ShopperId,
+        command: CommandId,
+    ) -> Result<Option<(Vec<u8>, Option<Code>)>> {
+        let known = sqlx::query!(
+            "SELECT digest, refusal FROM commands WHERE user_id = $1 AND command_id = $2",
+            shopper.as_str(),
+            command.to_string(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(known.map(|known| (known.digest, known.refusal.as_deref().map(code_of))))
+    }
+
+    /// Orders of devices that have ordered more than `limit` times: by several accounts, or by ordering and cancelling.
+    pub async fn same_device_orders(&self, sale: SaleId, limit: u32) -> Result<u64> {
+        let orders = sqlx::query_scalar!(
+            r#"SELECT coalesce(sum(orders), 0)::bigint AS "orders!" FROM (
+                   SELECT count(*) AS orders FROM flash_sale_orders
+                   WHERE sale_id = $1 AND quantity_allocated > 0
+                   GROUP BY device_id HAVING count(*) > $2
+               ) AS devices"#,
+            sale.to_string(),
+            i64::from(limit),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(orders as u64)
+    }
+}
+
+async fn orders_of_all(
+    pool: &PgPool,
+    sale: Option<SaleId>,
+    shoppers: &[ShopperId],
+) -> Result<Vec<Vec<OrderRow>>> {
+    let names: Vec<String> = shoppers.iter().map(ShopperId::to_string).collect();
+    let rows = sqlx::query_as!(
+        RawOrder,
+        r#"SELECT o.order_id AS "order_id!", o.sale_id AS "sale_id!", o.lane AS "lane!", o.user_id AS "user_id!",
+            o.device_id AS "device_id!", o.quantity_allocated AS "quantity_allocated!", o.unit_price AS "unit_price!",
+            o.amount AS "amount!", o.currency AS "currency!", o.status AS "status!", o.reason,
+            o.created_at AS "created_at!", o.expires_at AS "expires_at!", o.changed_at AS "changed_at!",
+            o.refunded AS "refunded!", o.hold_command AS "hold_command!",
+            CASE o.status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
+                WHERE p.order_id = o.order_id AND p.answer IS NULL) END AS paying_since,
+            CASE o.status WHEN 'pending' THEN (SELECT CASE p.answer WHEN 'payment_declined' THEN ARRAY[coalesce(p.reason, ''),
+                    (extract(epoch FROM p.answered_at) * 1000)::bigint::text] END FROM payments p
+                WHERE p.order_id = o.order_id ORDER BY p.answer IS NULL DESC, p.created_at DESC LIMIT 1) END AS declined
+         FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) who
+         CROSS JOIN LATERAL (
+            SELECT * FROM flash_sale_orders
+            WHERE user_id = who.user_id AND ($2::text IS NULL OR sale_id = $2) AND quantity_allocated > 0
+            ORDER BY created_at DESC LIMIT $3) o"#,
+        &names,
+        sale.map(|sale| sale.to_string()),
+        LIST_LIMIT,
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut by_shopper: HashMap<ShopperId, Vec<OrderRow>> = HashMap::new();
+    for row in rows {
+        let row = row.read()?;
+        by_shopper.entry(row.shopper.clone()).or_default().push(row);
+    }
+    by_shopper
+        .values_mut()
+        .for_each(|rows| rows.sort_by_key(|row| std::cmp::Reverse(row.created_at)));
+    Ok(shoppers
+        .iter()
+        .map(|shopper| by_shopper.get(shopper).cloned().unwrap_or_default())
+        .collect())
+}

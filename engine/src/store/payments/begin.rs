@@ -1,0 +1,162 @@
+//! The beginning of a payment: it is written down in a group commit of its own, before the provider is asked.
+
+use super::{PaymentRow, rows::load_payments};
+use crate::{
+    batcher::{Batch, Batcher, Verdict, subject},
+    error::{Error, Result},
+    store::{COMMIT, OrderRow, Store, orders::load, words::code_of},
+};
+use flashsale_protocol::{Code, CommandId, OrderId, PaymentId, ShopperId};
+use sqlx::PgPool;
+use std::collections::HashMap;
+
+/// A payment that is to be.
+#[derive(Debug, Clone)]
+pub struct NewPayment {
+    pub payment: PaymentId,
+    pub order: OrderId,
+    pub shopper: ShopperId,
+    pub command: CommandId,
+    /// SHA-256 of verb and payload.
+    pub digest: Vec<u8>,
+    pub provider: &'static str,
+    /// When nobody has brought an answer by then, the worker asks.
+    pub ask_after_ms: i64,
+}
+
+/// The payment with its order, now or since an earlier try; or why it cannot be.
+pub type PaymentBegun = std::result::Result<(OrderRow, PaymentRow), Code>;
+
+impl Store {
+    /// Writes payments down before the provider is asked, in a group commit of their own.
+    pub async fn begin_payment(&self, payment: NewPayment) -> Result<PaymentBegun> {
+        self.begin_payment
+            .submit(&(), payment, || {
+                let pool = self.pool.clone();
+                let subjects = |item: &NewPayment| {
+                    [subject(&item.shopper), subject(item.order)]
+                        .into_iter()
+                        .collect()
+                };
+                Batcher::with_verdicts(
+                    "begin_payment",
+                    COMMIT,
+                    subjects,
+                    move |items: Batch<NewPayment>| {
+                        let pool = pool.clone();
+                        async move { begin_all(&pool, &items).await }
+                    },
+                )
+            })
+            .await
+    }
+}
+
+/// One transaction for all; no two items share a shopper or an order.
+async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<PaymentBegun>>> {
+    let column = |text: fn(&NewPayment) -> String| items.iter().map(text).collect::<Vec<String>>();
+    let payments = column(|item| item.payment.to_string());
+    let orders = column(|item| item.order.to_string());
+    let digests: Vec<Vec<u8>> = items.iter().map(|item| item.digest.clone()).collect();
+    let ask_after: Vec<i64> = items.iter().map(|item| item.ask_after_ms).collect();
+    let mut tx = pool.begin().await?;
+    // In one statement, because the round trips are what a payment waits for: look at the orders and at what is known of the
+    // commands, write the payments that may be tried, then the commands of these and of those refused for good.
+    let looked = sqlx::query!(
+        r#"WITH i AS (
+             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[])
+                AS i (payment_id, order_id, user_id, command_id, digest, provider, ask_after_ms)
+           ), looked AS (
+             SELECT i.*, o.amount, o.currency, c.digest AS known_digest, c.refusal AS known_refusal,
+                c.command_id IS NOT NULL AS known,
+                CASE WHEN o.order_id IS NULL OR o.user_id <> i.user_id OR o.quantity_allocated = 0 THEN 'order_unknown'
+                     WHEN o.status = 'cancelled' AND o.reason = 'order_lost' THEN 'order_lost'
+                     WHEN o.status = 'cancelled' THEN 'order_cancelled'
+                     WHEN o.status = 'confirmed' THEN 'order_confirmed'
+                     WHEN o.expires_at <= clock_timestamp() THEN 'payment_too_late'
+                     WHEN EXISTS (SELECT 1 FROM payments p WHERE p.order_id = o.order_id AND p.answer IS NULL)
+                        THEN 'payment_pending' END AS refusal
+             FROM i LEFT JOIN flash_sale_orders o USING (order_id) LEFT JOIN commands c
+                ON c.user_id = i.user_id AND c.command_id = i.command_id
+           ), made AS (
+             INSERT INTO payments (payment_id, order_id, user_id, command_id, provider, amount, currency, todo, todo_at)
+             SELECT payment_id, order_id, user_id, command_id, provider, amount, currency, 'ask',
+                clock_timestamp() + ask_after_ms * interval '1 millisecond'
+             FROM looked WHERE NOT known AND refusal IS NULL ORDER BY order_id, payment_id
+             ON CONFLICT DO NOTHING RETURNING payment_id
+           ), noted AS (
+             INSERT INTO commands (user_id, command_id, digest, order_id, refusal)
+             SELECT user_id, command_id, digest, order_id, refusal FROM looked LEFT JOIN made USING (payment_id)
+             WHERE NOT known AND (made.payment_id IS NOT NULL
+                OR refusal IN ('order_cancelled', 'order_lost', 'order_confirmed', 'payment_too_late'))
+             ORDER BY user_id, command_id
+             ON CONFLICT DO NOTHING RETURNING user_id, command_id, digest
+           )
+           SELECT l.payment_id AS "payment_id!", l.known AS "known!", l.known_digest AS "known_digest?",
+              l.known_refusal AS "known_refusal?", l.refusal AS "refusal?", made.payment_id IS NOT NULL AS "made!",
+              noted.digest AS "noted_digest?"
+           FROM looked l LEFT JOIN made USING (payment_id) LEFT JOIN noted USING (user_id, command_id)"#,
+        &payments,
+        &orders,
+        &column(|item| item.shopper.to_string()),
+        &column(|item| item.command.to_string()),
+        &digests,
+        &column(|item| item.provider.to_owned()),
+        &ask_after,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let looked: HashMap<String, _> = looked
+        .into_iter()
+        .map(|row| (row.payment_id.clone(), row))
+        .collect();
+
+    // None: between our look and our write another gateway has used the id, or begun to pay the same order.
+    let mut refusals: Vec<Option<Option<Code>>> = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(row) = looked.get(&item.payment.to_string()) else {
+            return Err(Error::unexpected("a payment got no answer"));
+        };
+        refusals.push(match (row.known, &row.noted_digest, row.refusal.as_deref()) {
+            (true, ..) if row.known_digest.as_ref() != Some(&item.digest) => {
+                Some(Some(Code::CommandIdReused))
+            }
+            (true, ..) => Some(row.known_refusal.as_deref().map(code_of)),
+            (false, Some(_), refusal) => Some(refusal.map(code_of)),
+            (false, None, Some(word @ ("order_unknown" | "payment_pending"))) => Some(Some(code_of(word))),
+            (false, None, _) => None,
+        });
+    }
+    let in_vain: Vec<String> = items
+        .iter()
+        .zip(&refusals)
+        .filter(|(item, refusal)| {
+            refusal.is_none() && looked.get(&item.payment.to_string()).is_some_and(|row| row.made)
+        })
+        .map(|(item, _)| item.payment.to_string())
+        .collect();
+    if !in_vain.is_empty() {
+        // Their command is somebody else's by now: the next look says whose.
+        sqlx::query!("DELETE FROM payments WHERE payment_id = ANY($1)", &in_vain)
+            .execute(&mut *tx)
+            .await?;
+    }
+    let rows = load(&mut tx, &orders).await?;
+    let begun = load_payments(&mut tx, &payments).await?;
+    tx.commit().await?;
+    Ok(items
+        .iter()
+        .zip(refusals)
+        .map(|(item, refusal)| {
+            let order = rows.get(&item.order.to_string()).cloned();
+            let payment = begun.get(&item.payment.to_string()).cloned();
+            Verdict::Done(match (refusal, order, payment) {
+                (None, ..) => return Verdict::Again,
+                (Some(Some(code)), ..) => Err(code),
+                (Some(None), Some(order), Some(payment)) => Ok((order, payment)),
+                // The command was another verb's, of the very same digest: it cannot be.
+                (Some(None), ..) => Err(Code::CommandIdReused),
+            })
+        })
+        .collect())
+}

@@ -1,0 +1,166 @@
+//! What is left to do about payments and refunds: whose turn it is, and what has waited too long.
+
+use super::{PaymentRow, bad, rows::load_payments};
+use crate::{
+    error::Result,
+    store::{Store, audit},
+};
+use flashsale_protocol::{OrderId, PaymentId, SaleId};
+use serde_json::json;
+
+/// After a try: the next one 0.5 s later, then 1 s, 2 s … and at last every minute. Nothing is given up.
+const AGAIN_MS: f64 = 500.0;
+const AGAIN_AT_MOST_MS: f64 = 60_000.0;
+/// Refusals of a refund by the provider after which it waits for an operator: about two minutes of tries. A provider that does
+/// not answer is asked on and on.
+const REFUND_REFUSALS: i32 = 8;
+/// Tries after which something is wrong, and an operator should look.
+const STUCK_TRIES: i32 = 8;
+
+/// Something left to do.
+#[derive(Debug, Clone)]
+pub struct Due {
+    pub payment: PaymentRow,
+    pub sale: SaleId,
+    pub lane: u16,
+    pub tries: i32,
+    /// The order's units, if it is cancelled, are back in Redis.
+    pub units_returned: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct DueRefund {
+    pub refund: String,
+    pub payment: PaymentId,
+    pub order: OrderId,
+    pub sale: SaleId,
+    pub lane: u16,
+    pub amount: i64,
+    pub tries: i32,
+}
+
+/// How many payments and refunds have something left to do, and how many of them for too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsettled {
+    pub todo: String,
+    pub count: i64,
+    pub stuck: i64,
+}
+
+impl Store {
+    /// Takes payments with something to do that is due. If nobody reports back, they are due again a little later.
+    pub async fn due_payments(&self, most: i64) -> Result<Vec<Due>> {
+        let rows = sqlx::query!(
+            "UPDATE payments p
+             SET tries = p.tries + 1,
+                 todo_at = clock_timestamp() + least($2 * 2 ^ least(p.tries, 20), $3) * interval '1 millisecond'
+             FROM (SELECT payment_id FROM payments WHERE todo IS NOT NULL AND todo_at <= clock_timestamp()
+                   ORDER BY todo_at LIMIT $1 FOR UPDATE SKIP LOCKED) d
+                JOIN payments q USING (payment_id) JOIN flash_sale_orders o ON o.order_id = q.order_id
+             WHERE p.payment_id = d.payment_id
+             RETURNING p.payment_id, p.tries, o.sale_id, o.lane, o.units_returned",
+            most,
+            AGAIN_MS,
+            AGAIN_AT_MOST_MS,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let ids: Vec<String> = rows.iter().map(|row| row.payment_id.clone()).collect();
+        let mut payments = load_payments(&mut *self.pool.acquire().await?, &ids).await?;
+        rows.into_iter()
+            .filter_map(|row| Some((payments.remove(&row.payment_id)?, row)))
+            .map(|(payment, row)| {
+                Ok(Due {
+                    payment,
+                    sale: row.sale_id.parse().map_err(|_| bad("sale"))?,
+                    lane: row.lane as u16,
+                    tries: row.tries,
+                    units_returned: row.units_returned,
+                })
+            })
+            .collect()
+    }
+
+    /// The same for refunds whose money is there.
+    pub async fn due_refunds(&self, most: i64) -> Result<Vec<DueRefund>> {
+        sqlx::query!(
+            "UPDATE refunds r
+             SET tries = r.tries + 1,
+                 todo_at = clock_timestamp() + least($2 * 2 ^ least(r.tries, 20), $3) * interval '1 millisecond'
+             FROM (SELECT w.refund_id, w.payment_id FROM refunds w JOIN payments m USING (payment_id)
+                   WHERE w.status = 'wanted' AND w.todo_at <= clock_timestamp() AND m.status IN ('captured', 'refunding')
+                   ORDER BY w.todo_at LIMIT $1 FOR UPDATE OF w SKIP LOCKED) d
+                JOIN payments p USING (payment_id) JOIN flash_sale_orders o ON o.order_id = p.order_id
+             WHERE r.refund_id = d.refund_id
+             RETURNING r.refund_id, r.payment_id, r.amount, r.tries, p.order_id, o.sale_id, o.lane",
+            most,
+            AGAIN_MS,
+            AGAIN_AT_MOST_MS,
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(|row| {
+            Ok(DueRefund {
+                payment: row.payment_id.parse().map_err(|_| bad("id"))?,
+                order: row.order_id.parse().map_err(|_| bad("order"))?,
+                sale: row.sale_id.parse().map_err(|_| bad("sale"))?,
+                lane: row.lane as u16,
+                refund: row.refund_id,
+                amount: row.amount,
+                tries: row.tries,
+            })
+        })
+        .collect()
+    }
+
+    pub async fn unsettled(&self) -> Result<Vec<Unsettled>> {
+        Ok(sqlx::query_as!(
+            Unsettled,
+            r#"SELECT todo AS "todo!", count(*) AS "count!", count(*) FILTER (WHERE tries > $1) AS "stuck!"
+               FROM (SELECT todo, tries FROM payments WHERE todo IS NOT NULL
+                     UNION ALL SELECT 'refund', tries FROM refunds WHERE status = 'wanted') left_over
+               GROUP BY 1"#,
+            STUCK_TRIES,
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Refunds that wait for an operator.
+    pub async fn refused_refunds(&self) -> Result<i64> {
+        Ok(
+            sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM refunds WHERE status = 'refused'"#)
+                .fetch_one(&self.pool)
+                .await?,
+        )
+    }
+
+    /// The provider has refused a refund. True: once too often, so that it waits for an operator now.
+    pub async fn refund_refused(&self, due: &DueRefund, reason: &str) -> Result<bool> {
+        let mut tx = self.pool.begin().await?;
+        let status = sqlx::query_scalar!(
+            "UPDATE refunds
+             SET refusals = refusals + 1, refusal = $2,
+                 status = CASE WHEN refusals + 1 >= $3 THEN 'refused' ELSE status END
+             WHERE refund_id = $1 AND status = 'wanted' RETURNING status",
+            &due.refund,
+            reason,
+            REFUND_REFUSALS,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let waits = status.as_deref() == Some("refused");
+        if waits {
+            let entry = audit::AuditRow {
+                sale: due.sale.to_string(),
+                actor: "worker".into(),
+                kind: "refund_refused",
+                data: json!({ "order": due.order, "refund": due.refund, "amount": due.amount, "reason": reason }),
+            };
+            audit::write(&mut tx, &[entry]).await?;
+        }
+        tx.commit().await?;
+        Ok(waits)
+    }
+}

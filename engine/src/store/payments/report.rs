@@ -1,0 +1,360 @@
+//! What the provider tells of payments, taken in with what it means for their orders: one group commit for each lane.
+
+use super::{
+    PaymentRow, Report,
+    events::{note_dispute, note_events, refuse_events},
+    late::is_unpaid,
+    refunds::{drop_refunds, finish_refunds, load_refunds, note_refund, refund_all},
+    rows::{lock_payments, save},
+};
+use crate::{
+    batcher::{Batch, Batcher, Verdict, subject},
+    error::{Error, Result},
+    payment::{
+        Event, Fact, Standing,
+        state::{OrderNow, Step},
+    },
+    sale::LaneRef,
+    store::{
+        COMMIT, OrderRow, Store, audit,
+        orders::{self, Actor, load},
+    },
+};
+use flashsale_protocol::{Code, OrderStatus, Reason, SaleId};
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use std::collections::{HashMap, HashSet};
+
+/// What a report has come to.
+#[derive(Debug, Clone)]
+pub struct Reported {
+    pub order: OrderRow,
+    pub payment: PaymentRow,
+    /// The shopper should see the order anew.
+    pub changed: bool,
+    /// The event was known before, and had no effect now.
+    pub repeated: bool,
+    /// The event was refused, now or before.
+    pub refusal: Option<Code>,
+}
+
+impl Store {
+    /// Takes in what the provider has told, through the group commit of the order's lane. An error leaves the outcome to the
+    /// worker, which asks the provider again.
+    pub async fn report(&self, sale: SaleId, lane: u16, report: Report) -> Result<Reported> {
+        // Reports of one lane share a transaction; the lane's epoch does not matter to them.
+        let at = LaneRef { sale, lane, epoch: 0 };
+        self.report
+            .submit(&at, report, || {
+                let pool = self.pool.clone();
+                // Of one order one report a batch; events may come for another order under a known id.
+                let subjects = |item: &Report| {
+                    let event = item.event.as_ref().map(|event| subject(&event.id));
+                    [subject(item.order)].into_iter().chain(event).collect()
+                };
+                Batcher::with_verdicts("report_payment", COMMIT, subjects, move |items: Batch<Report>| {
+                    let pool = pool.clone();
+                    async move { report_all(&pool, &items).await }
+                })
+            })
+            .await
+    }
+}
+
+/// One transaction for all: orders first, in their order, then payments, then lanes; as everywhere.
+async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Reported>>> {
+    let sorted = |ids: Vec<String>| {
+        let mut ids = ids;
+        ids.sort();
+        ids.dedup();
+        ids
+    };
+    let order_ids = sorted(items.iter().map(|item| item.order.to_string()).collect());
+    let payment_ids = sorted(items.iter().map(|item| item.payment.to_string()).collect());
+    let mut tx = pool.begin().await?;
+    let late = orders::late(&mut tx, &order_ids).await?;
+    let mut rows = load(&mut tx, &order_ids).await?;
+    let mut payments = lock_payments(&mut tx, &payment_ids).await?;
+    let before = payments.clone();
+    let events = note_events(&mut tx, items, &payments).await?;
+    let mut refunds = load_refunds(&mut tx, items).await?;
+
+    let mut confirmed: Vec<String> = Vec::new();
+    let mut cancelled: Vec<OrderRow> = Vec::new();
+    let mut refunded: Vec<OrderRow> = Vec::new();
+    let mut mismatched: Vec<&Event> = Vec::new();
+    let mut money_back: HashMap<String, i64> = HashMap::new();
+    let mut done: Vec<String> = Vec::new();
+    let mut entries: Vec<audit::AuditRow> = Vec::new();
+    let mut noted: HashSet<&str> = HashSet::new();
+    let mut verdicts: Vec<(bool, Option<Code>)> = Vec::with_capacity(items.len());
+    for item in items {
+        let key = item.order.to_string();
+        let (Some(row), Some(payment)) = (rows.get_mut(&key), payments.get_mut(&item.payment.to_string()))
+        else {
+            verdicts.push((false, None));
+            continue;
+        };
+        if let Some(event) = &item.event {
+            let known = events.get(&event.id);
+            let first = known.is_some_and(|known| known.fresh) && noted.insert(&event.id);
+            let refusal = known.and_then(|known| known.refusal);
+            if first && refusal == Some(Code::PaymentMismatch) {
+                entries.push(mismatch(row, payment, event));
+            }
+            verdicts.push((!first, refusal));
+            if !first || refusal.is_some() {
+                continue;
+            }
+        } else {
+            verdicts.push((false, None));
+        }
+        let mut learn = |row: &mut OrderRow, payment: &mut PaymentRow, standing: &Standing| {
+            let now = OrderNow {
+                status: row.status,
+                is_late: late.contains(&key),
+                is_unpaid: is_unpaid(row),
+            };
+            match payment.state.learn(now, standing) {
+                Step::Confirm => {
+                    row.status = OrderStatus::Confirmed;
+                    confirmed.push(key.clone());
+                }
+                Step::Cancel => {
+                    tracing::warn!(order = %row.order, payment = %payment.payment, ?standing, "the money of a confirmed order cannot be had: it is cancelled");
+                    cancelled.push(row.clone());
+                    row.status = OrderStatus::Cancelled;
+                }
+                Step::None => {}
+            }
+        };
+        match (&item.fact, &item.event) {
+            (Fact::Payment(standing), _) => learn(row, payment, standing),
+            (Fact::Refund { refund }, _) if refunds.is_ours(item.payment, refund) => {
+                if let Some(amount) = refunds.take(refund) {
+                    payment.state.refund_done(amount);
+                    give_back(&mut money_back, row, payment, amount);
+                    done.push(refund.clone());
+                    entries.push(refund_done("worker", row, refund, amount));
+                }
+            }
+            (Fact::Refund { refund }, Some(event)) if refunds.is_new(item.payment, refund) => {
+                if event.amount > payment.state.amount - payment.state.refunded {
+                    entries.push(mismatch(row, payment, event));
+                    mismatched.push(event);
+                    continue;
+                }
+                // Only what was captured can go back, even if we have not heard of that yet.
+                if !payment.state.status.taken() {
+                    let reference = payment.state.reference.clone().unwrap_or_default();
+                    learn(row, payment, &Standing::Captured { reference });
+                }
+                let id = note_refund(&mut tx, item.payment, refund, event.amount).await?;
+                refunds.note(id);
+                let over = payment.state.refunded_elsewhere(event.amount);
+                for dropped in drop_refunds(&mut tx, item.payment, over).await? {
+                    refunds.take(&dropped);
+                }
+                give_back(&mut money_back, row, payment, event.amount);
+                entries.push(refund_done("provider", row, refund, event.amount));
+                let nothing_is_left = payment.state.refund_asked == payment.state.amount;
+                if nothing_is_left && payment.state.pays && row.status == OrderStatus::Confirmed {
+                    refunded.push(row.clone());
+                    row.status = OrderStatus::Cancelled;
+                }
+            }
+            (Fact::Refund { .. }, _) => {}
+            (Fact::Dispute { .. }, None) => {}
+            (
+                Fact::Dispute {
+                    dispute,
+                    reason,
+                    outcome,
+                },
+                Some(event),
+            ) => {
+                if note_dispute(&mut tx, event, dispute, reason, *outcome).await? {
+                    let (kind, outcome) = match outcome {
+                        None => ("dispute_opened", None),
+                        Some(outcome) => ("dispute_closed", Some(outcome.word())),
+                    };
+                    entries.push(audit::AuditRow {
+                        sale: row.sale.to_string(),
+                        actor: "provider".into(),
+                        kind,
+                        data: json!({
+                            "order": row.order, "payment": item.payment, "dispute": dispute, "amount": event.amount,
+                            "reason": reason, "outcome": outcome,
+                        }),
+                    });
+                }
+            }
+        }
+    }
+    refuse_events(&mut tx, &mismatched).await?;
+    for (item, verdict) in items.iter().zip(&mut verdicts) {
+        let is_refused = |event: &Event| mismatched.iter().any(|refused| refused.id == event.id);
+        if item.event.as_ref().is_some_and(is_refused) {
+            verdict.1 = Some(Code::PaymentMismatch);
+        }
+    }
+
+    let changed: Vec<&PaymentRow> = payments
+        .iter()
+        .filter(|(id, payment)| before.get(*id).is_none_or(|before| before.state != payment.state))
+        .map(|(_, payment)| payment)
+        .collect();
+    let answered = save(&mut tx, &changed).await?;
+    let was = |payment: &PaymentRow| {
+        before
+            .get(&payment.payment.to_string())
+            .map(|before| &before.state)
+    };
+    let unwanted: Vec<(&PaymentRow, SaleId)> = changed
+        .iter()
+        .filter(|payment| {
+            let asked = was(payment).map_or(0, |before| before.refund_asked);
+            let all = payment.state.refund_asked == payment.state.amount;
+            payment.state.status.taken() && all && payment.state.refund_asked > asked
+        })
+        .filter_map(|payment| Some((*payment, rows.get(&payment.order.to_string())?.sale)))
+        .collect();
+    refund_all(&mut tx, &unwanted).await?;
+    finish_refunds(&mut tx, &done, &changed).await?;
+    confirm(&mut tx, &confirmed).await?;
+    // Before what may have cancelled them since.
+    let confirmations: Vec<audit::AuditRow> = confirmed
+        .iter()
+        .filter_map(|id| rows.get(id))
+        .map(|row| audit::AuditRow::of_order("order_confirmed", row.shopper.as_str(), row, json!({})))
+        .collect();
+    audit::write(&mut tx, &confirmations).await?;
+    let (worker, provider) = (Actor::Named("worker"), Actor::Named("provider"));
+    orders::cancel_rows(&mut tx, &cancelled, Reason::PaymentFailed, &worker).await?;
+    orders::cancel_rows(&mut tx, &refunded, Reason::Refunded, &provider).await?;
+    // A shopper sees their order anew when it has another state, when a payment is answered, and when money is back.
+    let mut news: HashSet<String> = changed
+        .iter()
+        .filter(|payment| was(payment).is_none_or(|before| before.answer != payment.state.answer))
+        .map(|payment| payment.order.to_string())
+        .collect();
+    news.retain(|id| !confirmed.contains(id));
+    touch(&mut tx, &news, &money_back).await?;
+    news.extend(money_back.into_keys());
+    news.extend(confirmed.iter().cloned());
+    news.extend(cancelled.iter().chain(&refunded).map(|row| row.order.to_string()));
+    for (id, at) in answered {
+        if let Some(payment) = payments.get_mut(&id) {
+            payment.answered_at = at;
+        }
+    }
+    let rows = if news.is_empty() {
+        rows
+    } else {
+        load(&mut tx, &order_ids).await?
+    };
+    audit::write(&mut tx, &entries).await?;
+    tx.commit().await?;
+
+    Ok(items
+        .iter()
+        .zip(verdicts)
+        .map(|(item, (repeated, refusal))| {
+            let order = rows.get(&item.order.to_string()).cloned();
+            let payment = payments.get(&item.payment.to_string()).cloned();
+            let (Some(order), Some(payment)) = (order, payment) else {
+                return Verdict::Failed(Error::unexpected("a report about a payment that is not there"));
+            };
+            Verdict::Done(Reported {
+                changed: news.contains(&item.order.to_string()),
+                order,
+                payment,
+                repeated,
+                refusal,
+            })
+        })
+        .collect())
+}
+
+/// What of an order's money has gone back. Money that came beside that of the order is not the order's.
+fn give_back(money_back: &mut HashMap<String, i64>, row: &OrderRow, payment: &PaymentRow, amount: i64) {
+    if payment.state.pays || row.status != OrderStatus::Confirmed {
+        *money_back.entry(row.order.to_string()).or_default() += amount;
+    }
+}
+
+fn refund_done(actor: &str, row: &OrderRow, refund: &str, amount: i64) -> audit::AuditRow {
+    audit::AuditRow {
+        sale: row.sale.to_string(),
+        actor: actor.into(),
+        kind: "refund_done",
+        data: json!({ "order": row.order, "refund": refund, "amount": amount }),
+    }
+}
+
+fn mismatch(row: &OrderRow, payment: &PaymentRow, event: &Event) -> audit::AuditRow {
+    audit::AuditRow {
+        sale: row.sale.to_string(),
+        actor: "provider".into(),
+        kind: "payment_mismatch",
+        data: json!({
+            "order": row.order, "payment": payment.payment, "event": event.id,
+            "expected": { "amount": payment.state.amount, "currency": payment.currency },
+            "told": { "amount": event.amount, "currency": event.currency },
+        }),
+    }
+}
+
+/// Locked, pending orders that are paid now.
+async fn confirm(connection: &mut PgConnection, orders: &[String]) -> Result<()> {
+    if orders.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE flash_sale_orders SET status = 'confirmed', changed_at = clock_timestamp() WHERE order_id = ANY($1)",
+        orders,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE sale_lanes l SET confirmed = l.confirmed + c.units
+         FROM (SELECT sale_id, lane, sum(quantity_allocated)::int AS units FROM flash_sale_orders
+               WHERE order_id = ANY($1) GROUP BY 1, 2) c
+         WHERE l.sale_id = c.sale_id AND l.lane = c.lane",
+        orders,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The shopper's view of these orders is newer than before.
+async fn touch(
+    connection: &mut PgConnection,
+    orders: &HashSet<String>,
+    money_back: &HashMap<String, i64>,
+) -> Result<()> {
+    let ids: Vec<String> = orders
+        .iter()
+        .chain(money_back.keys())
+        .cloned()
+        .collect::<HashSet<_>>()
+        .into_iter()
+        .collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let amounts: Vec<i64> = ids
+        .iter()
+        .map(|id| money_back.get(id).copied().unwrap_or(0))
+        .collect();
+    sqlx::query!(
+        "UPDATE flash_sale_orders o SET refunded = o.refunded + i.amount, changed_at = clock_timestamp()
+         FROM unnest($1::text[], $2::bigint[]) AS i (order_id, amount) WHERE o.order_id = i.order_id",
+        &ids,
+        &amounts,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,510 @@
+//! Sales and their lanes.
+
+use super::draws::{self, NewDraw};
+use super::{LOOK, Store, audit, phase::move_status, words::order_status};
+use crate::{
+    batcher::{Batch, Batcher, nobody_s},
+    error::{Error, Result},
+    sale::{
+        LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, Unsettled, allocation_word, draw_weight_word,
+        phase_word,
+    },
+};
+use chrono::{DateTime, Utc};
+use flashsale_protocol::{Allocation, DrawWeight, OrderId, Phase, SaleId};
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use std::collections::{HashMap, HashSet};
+
+/// How many sales a list shows.
+const LIST_LIMIT: i64 = 100;
+/// Records of a lane whose orders one query looks for.
+const UNSETTLED_AT_ONCE: usize = 10_000;
+
+struct SaleRow {
+    sale_id: String,
+    merchant_id: String,
+    product_id: String,
+    product_name: String,
+    description: String,
+    currency: String,
+    original_price: i64,
+    sale_price: i64,
+    total_stock: i32,
+    room_opens_at: DateTime<Utc>,
+    start_time: DateTime<Utc>,
+    end_time: DateTime<Utc>,
+    per_shopper_limit: i32,
+    per_device_limit: i32,
+    hold_ms: i64,
+    claim_ms: i64,
+    payment_ms: i64,
+    inflow: i32,
+    inflow_cut_at: Option<DateTime<Utc>>,
+    allocation: String,
+    draw_weight: String,
+    opening_seed: Option<String>,
+    priority_share: i32,
+    absence_ms: i64,
+    cancel_limit: i32,
+    status: String,
+    created_at: DateTime<Utc>,
+    settings_version: i64,
+}
+
+/// Orders of a sale by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OrderCounts {
+    pub pending: u64,
+    pub confirmed: u64,
+    pub cancelled: u64,
+    pub revenue: i64,
+}
+
+impl Store {
+    /// Creates a sale without an operator's command.
+    pub async fn create_sale(&self, sale: &Sale, draw: Option<&NewDraw>) -> Result<()> {
+        let mut tx = self.pool.begin().await?;
+        let entry = insert(&mut tx, sale, draw).await?;
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    pub async fn sale(&self, id: SaleId) -> Result<Option<Sale>> {
+        load(&mut *self.pool.acquire().await?, id).await
+    }
+
+    /// The latest sales by start, of one merchant or of all.
+    pub async fn list_sales(&self, merchant: Option<&str>) -> Result<Vec<Sale>> {
+        let rows = sqlx::query_as!(
+            SaleRow,
+            "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+                total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
+                claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
+                cancel_limit, status, created_at, settings_version
+             FROM flash_sales WHERE $1::text IS NULL OR merchant_id = $1
+             ORDER BY start_time DESC LIMIT $2",
+            merchant,
+            LIST_LIMIT,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        with_lanes(&mut *self.pool.acquire().await?, rows).await
+    }
+
+    /// What workers look after: every sale that is not over, and those over that still have something to settle.
+    pub async fn sales_to_lead(&self) -> Result<Vec<Sale>> {
+        let rows = sqlx::query_as!(
+            SaleRow,
+            "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+                total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
+                claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
+                cancel_limit, status, created_at, settings_version
+             FROM flash_sales s
+             WHERE status NOT IN ('ended', 'cancelled')
+                OR end_time > now() - interval '10 minutes'
+                -- Its draw was over later, and the entries of its line are to be closed.
+                OR EXISTS (SELECT 1 FROM draws d WHERE d.sale_id = s.sale_id AND d.over_at > now() - interval '10 minutes')
+                OR EXISTS (SELECT 1 FROM flash_sale_orders o
+                           WHERE o.sale_id = s.sale_id AND (o.status = 'pending' OR NOT o.units_returned))
+             ORDER BY start_time",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        with_lanes(&mut *self.pool.acquire().await?, rows).await
+    }
+
+    /// The lanes as they are now. One query for all who ask at once, in a task of its own: an asker who leaves does not
+    /// break off a connection that is being made.
+    pub async fn lanes(&self, sale: SaleId) -> Result<Vec<LaneInfo>> {
+        self.lanes
+            .submit(&sale, (), || {
+                let pool = self.pool.clone();
+                Batcher::new("lanes", LOOK, nobody_s, move |askers: Batch<()>| {
+                    let pool = pool.clone();
+                    async move { Ok(vec![lanes_of(&pool, sale).await?; askers.len()]) }
+                })
+            })
+            .await
+    }
+
+    /// Begins a new life of a lane, in an epoch above its own and above `above`, which is returned: orders that name an
+    /// old epoch are refused from now on.
+    pub async fn raise_epoch(&self, sale: SaleId, lane: u16, above: u32) -> Result<u32> {
+        let mut tx = self.pool.begin().await?;
+        let sale = sale.to_string();
+        let row = sqlx::query!(
+            "UPDATE sale_lanes SET epoch = greatest(epoch, $3) + 1 WHERE sale_id = $1 AND lane = $2
+             RETURNING epoch, supply, allocated",
+            sale,
+            lane as i16,
+            above as i32,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let entry = audit::AuditRow {
+            sale,
+            actor: "worker".into(),
+            kind: "lane_reopened",
+            data: json!({ "lane": lane, "epoch": row.epoch, "supply": row.supply, "allocated": row.allocated }),
+        };
+        audit::write(&mut tx, &[entry]).await?;
+        tx.commit().await?;
+        Ok(row.epoch as u32)
+    }
+
+    /// What a lane has sold by now, for its new life in Redis: its cancelled units are free with that. To be asked while
+    /// the lane is locked there, so that no units come back on the old way in between. Of cancelled orders it reads those that
+    /// `unsettled` records of the lane may have come to, and those whose units were on their way: not the history. An error if
+    /// a later life has begun.
+    pub async fn lane_snapshot(&self, at: LaneRef, unsettled: &[Unsettled]) -> Result<LaneSnapshot> {
+        let mut tx = self.pool.begin().await?;
+        let (sale, lane_number) = (at.sale.to_string(), at.lane as i16);
+        // Orders before lanes, as everywhere.
+        sqlx::query!(
+            "SELECT order_id FROM flash_sale_orders
+             WHERE sale_id = $1 AND lane = $2 AND NOT units_returned ORDER BY order_id FOR UPDATE",
+            sale,
+            lane_number,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        // Locked, so that the totals and the orders below are of one moment.
+        let row = sqlx::query!(
+            "SELECT supply, supply_version, allocated, confirmed FROM sale_lanes
+             WHERE sale_id = $1 AND lane = $2 AND epoch = $3 FOR UPDATE",
+            sale,
+            lane_number,
+            at.epoch as i32,
+        )
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or_else(|| Error::LaneFenced("the lane begins a later one".into()))?;
+        // Cancelled units that were still to come back are free with the new life: a late return of them must find that out.
+        let returned = sqlx::query_scalar!(
+            "UPDATE flash_sale_orders SET units_returned = TRUE
+             WHERE sale_id = $1 AND lane = $2 AND NOT units_returned RETURNING order_id",
+            sale,
+            lane_number,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let alive = sqlx::query_as!(
+            RawLaneOrder,
+            "SELECT order_id, user_id, device_id, quantity_allocated, status, hold_command FROM flash_sale_orders
+             WHERE sale_id = $1 AND lane = $2 AND status IN ('pending', 'confirmed')",
+            sale,
+            lane_number,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut orders: Vec<LaneOrder> = alive.into_iter().map(RawLaneOrder::read).collect::<Result<_>>()?;
+        let known: HashSet<(String, String)> = orders
+            .iter()
+            .map(|order| (order.shopper.to_string(), order.hold_command.clone()))
+            .collect();
+        let open: Vec<&Unsettled> = unsettled
+            .iter()
+            .filter(|record| !known.contains(&(record.shopper.clone(), record.hold.clone())))
+            .collect();
+        let mut cancelled: HashMap<OrderId, LaneOrder> = HashMap::new();
+        for some in open.chunks(UNSETTLED_AT_ONCE) {
+            let column =
+                |text: fn(&Unsettled) -> &String| some.iter().map(|u| text(u).clone()).collect::<Vec<_>>();
+            let found = sqlx::query_as!(
+                RawLaneOrder,
+                "SELECT o.order_id, o.user_id, o.device_id, o.quantity_allocated, o.status, o.hold_command
+                 FROM unnest($3::text[], $4::text[]) AS i (user_id, hold_command)
+                 JOIN flash_sale_orders o USING (user_id)
+                 WHERE o.sale_id = $1 AND o.lane = $2 AND o.status = 'cancelled' AND o.quantity_allocated > 0
+                    AND o.hold_command = i.hold_command
+                 UNION
+                 SELECT order_id, user_id, device_id, quantity_allocated, status, hold_command
+                 FROM flash_sale_orders WHERE order_id = ANY($5) AND status = 'cancelled' AND quantity_allocated > 0",
+                sale,
+                lane_number,
+                &column(|record| &record.shopper),
+                &column(|record| &record.hold),
+                &column(|record| &record.order),
+            )
+            .fetch_all(&mut *tx)
+            .await?;
+            for order in found {
+                let order = order.read()?;
+                cancelled.insert(order.order, order);
+            }
+        }
+        tx.commit().await?;
+        orders.extend(cancelled.into_values());
+        Ok(LaneSnapshot {
+            info: LaneInfo {
+                lane: at.lane,
+                epoch: at.epoch,
+                supply: row.supply as u32,
+                supply_version: row.supply_version as u64,
+                allocated: row.allocated as u32,
+                confirmed: row.confirmed as u32,
+            },
+            orders,
+            returned,
+        })
+    }
+
+    /// How often lanes of a sale have begun a new life.
+    pub async fn rebuilds(&self, sale: SaleId) -> Result<i64> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT count(*) AS "rebuilds!" FROM audit_log WHERE sale_id = $1 AND kind = 'lane_reopened'"#,
+            sale.to_string(),
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// Moves a sale from one of `from` to `to`, with its audit row. False: it was in none of them.
+    pub async fn set_status(&self, sale: SaleId, from: &[Phase], to: Phase, actor: &str) -> Result<bool> {
+        let mut tx = self.pool.begin().await?;
+        let moved = move_status(&mut tx, sale, from, to, actor).await?;
+        tx.commit().await?;
+        Ok(moved)
+    }
+
+    pub async fn order_counts(&self, sale: SaleId) -> Result<OrderCounts> {
+        let row = sqlx::query!(
+            r#"SELECT count(*) FILTER (WHERE status = 'pending') AS "pending!",
+                count(*) FILTER (WHERE status = 'confirmed') AS "confirmed!",
+                count(*) FILTER (WHERE status = 'cancelled' AND quantity_allocated > 0) AS "cancelled!",
+                coalesce(sum(amount - refunded) FILTER (WHERE status = 'confirmed'), 0)::bigint AS "revenue!"
+             FROM flash_sale_orders WHERE sale_id = $1"#,
+            sale.to_string(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(OrderCounts {
+            pending: row.pending as u64,
+            confirmed: row.confirmed as u64,
+            cancelled: row.cancelled as u64,
+            revenue: row.revenue,
+        })
+    }
+}
+
+struct RawLaneOrder {
+    order_id: Option<String>,
+    user_id: Option<String>,
+    device_id: Option<String>,
+    quantity_allocated: Option<i32>,
+    status: Option<String>,
+    hold_command: Option<String>,
+}
+
+impl RawLaneOrder {
+    fn read(self) -> Result<LaneOrder> {
+        let bad = |what: &str| Error::unexpected(format!("an order with a bad {what}"));
+        let text = |text: Option<String>| text.unwrap_or_default();
+        Ok(LaneOrder {
+            order: text(self.order_id).parse().map_err(|_| bad("id"))?,
+            shopper: text(self.user_id).parse().map_err(|_| bad("user"))?,
+            device: text(self.device_id).parse().map_err(|_| bad("device"))?,
+            quantity: self.quantity_allocated.unwrap_or(0) as u32,
+            status: order_status(&text(self.status))?,
+            hold_command: text(self.hold_command),
+        })
+    }
+}
+
+/// Writes a sale, its lanes, the seed of its draw and the beginning of its log. What its first row says.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    sale: &Sale,
+    draw: Option<&NewDraw>,
+) -> Result<audit::AuditRow> {
+    sqlx::query!(
+        "INSERT INTO flash_sales (sale_id, merchant_id, product_id, product_name, description, currency,
+            original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
+            per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at,
+            allocation, opening_seed, priority_share, absence_ms, draw_weight, cancel_limit)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+            $22, $23, $24, $25, $26, $27)",
+        sale.id.to_string(),
+        sale.merchant,
+        sale.product_id,
+        sale.product_name,
+        sale.description,
+        sale.currency,
+        sale.original_price,
+        sale.sale_price,
+        sale.total_stock as i32,
+        sale.lanes.len() as i16,
+        sale.room_opens_at,
+        sale.start_time,
+        sale.end_time,
+        sale.per_shopper_limit as i32,
+        sale.per_device_limit as i32,
+        sale.hold_ms as i64,
+        sale.claim_ms as i64,
+        sale.payment_ms as i64,
+        sale.inflow as i32,
+        phase_word(sale.status),
+        sale.created_at,
+        allocation_word(sale.allocation),
+        sale.opening_seed.map(|seed| seed.reveal()),
+        sale.priority_share as i32,
+        sale.absence_ms as i64,
+        draw_weight_word(sale.draw_weight),
+        sale.cancel_limit as i32,
+    )
+    .execute(&mut *connection)
+    .await?;
+    if let Some(draw) = draw {
+        draws::create(connection, sale.id, draw).await?;
+    }
+    for lane in &sale.lanes {
+        sqlx::query!(
+            "INSERT INTO sale_lanes (sale_id, lane, epoch, supply) VALUES ($1, $2, $3, $4)",
+            sale.id.to_string(),
+            lane.lane as i16,
+            lane.epoch as i32,
+            lane.supply as i32,
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    let supply: Vec<u32> = sale.lanes.iter().map(|lane| lane.supply).collect();
+    audit::begin(connection, sale.id).await?;
+    Ok(audit::AuditRow {
+        sale: sale.id.to_string(),
+        actor: sale.merchant.clone(),
+        kind: "sale_created",
+        data: json!({
+            "stock": sale.total_stock, "supply": supply, "price": sale.sale_price, "currency": sale.currency,
+            "status": phase_word(sale.status), "draw_commitment": draw.map(|draw| draw.seed.commitment()),
+            "opening_seed_hash": sale.opening_seed_hash(),
+        }),
+    })
+}
+
+/// A sale as it is in this transaction.
+pub(super) async fn load(connection: &mut PgConnection, id: SaleId) -> Result<Option<Sale>> {
+    let rows = sqlx::query_as!(
+        SaleRow,
+        "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+            total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
+            claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
+            cancel_limit, status, created_at, settings_version
+         FROM flash_sales WHERE sale_id = $1",
+        id.to_string(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    Ok(with_lanes(connection, rows).await?.pop())
+}
+
+async fn with_lanes(connection: &mut PgConnection, rows: Vec<SaleRow>) -> Result<Vec<Sale>> {
+    let ids: Vec<String> = rows.iter().map(|row| row.sale_id.clone()).collect();
+    let mut lanes: HashMap<String, Vec<LaneInfo>> = HashMap::new();
+    let lane_rows = sqlx::query!(
+        "SELECT sale_id, lane, epoch, supply, supply_version, allocated, confirmed FROM sale_lanes
+         WHERE sale_id = ANY($1) ORDER BY sale_id, lane",
+        &ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in lane_rows {
+        lanes.entry(row.sale_id).or_default().push(LaneInfo {
+            lane: row.lane as u16,
+            epoch: row.epoch as u32,
+            supply: row.supply as u32,
+            supply_version: row.supply_version as u64,
+            allocated: row.allocated as u32,
+            confirmed: row.confirmed as u32,
+        });
+    }
+    rows.into_iter()
+        .map(|row| {
+            let lanes = lanes.remove(&row.sale_id).unwrap_or_default();
+            sale_from(row, lanes)
+        })
+        .collect()
+}
+
+async fn lanes_of(pool: &PgPool, sale: SaleId) -> Result<Vec<LaneInfo>> {
+    let rows = sqlx::query!(
+        "SELECT lane, epoch, supply, supply_version, allocated, confirmed FROM sale_lanes WHERE sale_id = $1 ORDER BY lane",
+        sale.to_string(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| LaneInfo {
+            lane: row.lane as u16,
+            epoch: row.epoch as u32,
+            supply: row.supply as u32,
+            supply_version: row.supply_version as u64,
+            allocated: row.allocated as u32,
+            confirmed: row.confirmed as u32,
+        })
+        .collect())
+}
+
+fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
+    let status = match row.status.as_str() {
+        "scheduled" => Phase::Scheduled,
+        "waiting" => Phase::Waiting,
+        "live" => Phase::Live,
+        "paused" => Phase::Paused,
+        "drawing" => Phase::Drawing,
+        "ended" => Phase::Ended,
+        "cancelled" => Phase::Cancelled,
+        other => return Err(Error::unexpected(format!("a sale in the state {other:?}"))),
+    };
+    let allocation = match row.allocation.as_str() {
+        "queue" => Allocation::Queue,
+        "draw" => Allocation::Draw,
+        other => return Err(Error::unexpected(format!("a sale with the allocation {other:?}"))),
+    };
+    let draw_weight = match row.draw_weight.as_str() {
+        "equal" => DrawWeight::Equal,
+        "waiting_time" => DrawWeight::WaitingTime,
+        other => return Err(Error::unexpected(format!("a sale with the weight {other:?}"))),
+    };
+    Ok(Sale {
+        id: row
+            .sale_id
+            .parse()
+            .map_err(|_| Error::unexpected("a sale id that is no ULID"))?,
+        merchant: row.merchant_id,
+        product_id: row.product_id,
+        product_name: row.product_name,
+        description: row.description,
+        currency: row.currency,
+        original_price: row.original_price,
+        sale_price: row.sale_price,
+        total_stock: row.total_stock as u32,
+        room_opens_at: row.room_opens_at,
+        start_time: row.start_time,
+        end_time: row.end_time,
+        per_shopper_limit: row.per_shopper_limit as u32,
+        per_device_limit: row.per_device_limit as u32,
+        hold_ms: row.hold_ms as u64,
+        claim_ms: row.claim_ms as u64,
+        payment_ms: row.payment_ms as u64,
+        inflow: row.inflow as u32,
+        allocation,
+        draw_weight,
+        inflow_cut_at: row.inflow_cut_at,
+        opening_seed: row
+            .opening_seed
+            .map(|seed| seed.parse())
+            .transpose()
+            .map_err(|_| Error::unexpected("an opening seed that is none"))?,
+        priority_share: row.priority_share as u32,
+        absence_ms: row.absence_ms as u64,
+        cancel_limit: row.cancel_limit as u32,
+        status,
+        created_at: row.created_at,
+        settings_version: row.settings_version,
+        lanes,
+    })
+}

@@ -1,0 +1,282 @@
+//! Brings the schema up to date, and says in one sentence why a Postgres cannot be used. Works on connections of its own, without
+//! the pool's timeouts.
+
+use anyhow::{Context, Result, bail};
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, Row,
+    migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgSslMode},
+};
+use std::{
+    collections::HashMap,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+/// The oldest Postgres that is known to work, as `server_version_num` writes it.
+const OLDEST_POSTGRES: i64 = 140_000;
+/// A Postgres that starts, or has no connection left, is tried again for so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// A pooler in transaction mode is looked for so often: another client may take its connection in between.
+const POOLER_LOOKS: usize = 3;
+/// After this time somebody who waits for another process' migrations is told so.
+const SAY_WAITING: Duration = Duration::from_secs(3);
+
+/// SQLSTATEs of a Postgres that starts or stops, or has no connection left.
+const FOR_NOW: [&str; 5] = ["57P01", "57P02", "57P03", "53300", "08006"];
+
+/// The server deletes rows of these tables only.
+const DELETES: [&str; 2] = ["draw_entries", "payments"];
+/// The server only adds rows to this one.
+const APPEND_ONLY: &str = "audit_log";
+
+/// Migrations that this release does not know are a newer release's: it has run beside this one before.
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("../migrations");
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// What `flashsale migrate` has done.
+pub struct Migrated {
+    /// Migrations that were applied now, by this process or by another one that it has waited for.
+    pub applied: usize,
+    /// The newest migration in the database.
+    pub version: i64,
+}
+
+/// Brings the schema up to date. Several processes may do so at once: one works, the others wait for it.
+pub async fn migrate(url: &str) -> Result<Migrated> {
+    let (mut connection, _) = connect(url).await?;
+    let before = applied(&mut connection).await?.len();
+    run(&mut connection).await?;
+    let after = applied(&mut connection).await?;
+    connection.close().await?;
+    Ok(Migrated {
+        applied: after.len() - before,
+        version: after.keys().copied().max().unwrap_or(0),
+    })
+}
+
+/// Whether a starting server brings the schema up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrateAtStart {
+    /// Where it is older than this release.
+    Auto,
+    /// That is `flashsale migrate`'s to do: with an older schema the server does not start.
+    Never,
+}
+
+/// Checks a Postgres before it is used, and brings its schema up to date unless that is somebody else's to do. How the
+/// pool's connections are to be made.
+pub(super) async fn prepare(url: &str, migrate: MigrateAtStart) -> Result<PgConnectOptions> {
+    let (mut connection, options) = connect(url).await?;
+    let applied = applied(&mut connection).await?;
+    let newest = |versions: &mut dyn Iterator<Item = i64>| versions.max().unwrap_or(0);
+    let is_behind = migrator().iter().any(|ours| !applied.contains_key(&ours.version));
+    if is_behind && migrate == MigrateAtStart::Never {
+        bail!(
+            "the schema is at version {}, and this release needs version {}: run `flashsale migrate` with the same DATABASE_URL first",
+            newest(&mut applied.keys().copied()),
+            newest(&mut migrator().iter().map(|ours| ours.version)),
+        );
+    }
+    if is_behind {
+        run(&mut connection).await?;
+    }
+    check_privileges(&mut connection).await?;
+    connection.close().await?;
+    Ok(options)
+}
+
+/// A connection to a Postgres that can be used, and how it was made.
+async fn connect(url: &str) -> Result<(PgConnection, PgConnectOptions)> {
+    // What is set at the start of a connection does not pass every pooler; sessions are set up by statements instead.
+    let mut options = PgConnectOptions::from_str(url)
+        .context("DATABASE_URL cannot be read")?
+        .application_name("flashsale")
+        .extra_float_digits(None);
+    let mut connection = match open(&options).await {
+        // As other clients do that only prefer TLS: those who require it say so.
+        Err(error) if is_about_tls(&error) && matches!(options.get_ssl_mode(), PgSslMode::Prefer) => {
+            options = options.ssl_mode(PgSslMode::Disable);
+            let connection = options.connect().await.map_err(|_| {
+                anyhow::Error::new(error).context(
+                    "TLS with Postgres fails (add sslmode=require to DATABASE_URL to insist on it, or give it another certificate)",
+                )
+            })?;
+            tracing::warn!(
+                "TLS with Postgres fails: going on without; add sslmode=require to DATABASE_URL to insist on it"
+            );
+            connection
+        }
+        connection => connection?,
+    };
+    check_server(&mut connection, &options).await?;
+    // A migration may take its time.
+    sqlx::raw_sql(
+        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
+    )
+    .execute(&mut connection)
+    .await?;
+    Ok((connection, options))
+}
+
+async fn open(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let began = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(error) if is_for_now(&error) && began.elapsed() < PATIENCE => {
+                tokio::time::sleep(TRY_AGAIN).await
+            }
+            connection => return connection,
+        }
+    }
+}
+
+fn is_for_now(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| FOR_NOW.contains(&code.as_ref())),
+        _ => false,
+    }
+}
+
+fn is_about_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
+/// By the simple protocol: nothing is prepared, which a pooler in transaction mode would mix up.
+async fn check_server(connection: &mut PgConnection, options: &PgConnectOptions) -> Result<()> {
+    let row = sqlx::raw_sql(
+        "SELECT current_setting('server_version_num'), current_setting('server_version'), current_setting('transaction_read_only')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let (number, version, read_only): (String, String, String) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if number.parse::<i64>().unwrap_or(0) < OLDEST_POSTGRES {
+        bail!("this is Postgres {version}, and version 14 or a later one is needed");
+    }
+    if read_only == "on" {
+        bail!(
+            "Postgres takes no changes here (it is a standby, or default_transaction_read_only is on): DATABASE_URL must lead to the primary"
+        );
+    }
+    let mut other = open(options).await?;
+    for _ in 0..POOLER_LOOKS {
+        // Both are open: with sessions of their own they cannot be one process of Postgres.
+        if backend(connection).await? == backend(&mut other).await? {
+            bail!(
+                "DATABASE_URL leads through a pooler in transaction mode (PgBouncer's, for example), which mixes sessions up: give the URL of a direct connection, or of a pooler in session mode"
+            );
+        }
+    }
+    other.close().await?;
+    Ok(())
+}
+
+async fn backend(connection: &mut PgConnection) -> Result<String> {
+    let row = sqlx::raw_sql("SELECT pg_backend_pid()::text")
+        .fetch_one(connection)
+        .await?;
+    Ok(row.try_get(0)?)
+}
+
+/// The migrations in the database, with their checksums.
+async fn applied(connection: &mut PgConnection) -> Result<HashMap<i64, Vec<u8>>> {
+    let is_there: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !is_there {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
+            .fetch_all(connection)
+            .await?;
+    let applied: HashMap<_, _> = rows.into_iter().collect();
+    for ours in migrator().iter() {
+        if applied
+            .get(&ours.version)
+            .is_some_and(|checksum| checksum[..] != ours.checksum[..])
+        {
+            bail!(
+                "migration {} of this database is another one than this release's: the two do not belong together",
+                ours.version
+            );
+        }
+    }
+    Ok(applied)
+}
+
+async fn run(connection: &mut PgConnection) -> Result<()> {
+    let migrator = migrator();
+    let mut running = std::pin::pin!(migrator.run_direct(None, connection, false));
+    let done = match tokio::time::timeout(SAY_WAITING, &mut running).await {
+        Ok(done) => done,
+        Err(_) => {
+            tracing::info!(
+                "the schema is being brought up to date, here or by another process that is waited for"
+            );
+            running.await
+        }
+    };
+    done.map_err(|error| match error {
+        MigrateError::Dirty(version) => anyhow::anyhow!(
+            "migration {version} was broken off half-way: look at the database, then take its row out of _sqlx_migrations"
+        ),
+        error => anyhow::Error::new(error).context("cannot bring the schema up to date"),
+    })
+}
+
+/// That the role may do what the server does.
+async fn check_privileges(connection: &mut PgConnection) -> Result<()> {
+    let mut needed: Vec<(String, &str)> = Vec::new();
+    for table in tables() {
+        let is_append_only = table == APPEND_ONLY;
+        let verbs = ["SELECT", "INSERT", "UPDATE"];
+        needed.extend(
+            verbs
+                .iter()
+                .filter(|verb| !(is_append_only && **verb == "UPDATE"))
+                .map(|verb| (table.clone(), *verb)),
+        );
+    }
+    needed.extend(DELETES.map(|table| (table.to_owned(), "DELETE")));
+    let (tables, verbs): (Vec<String>, Vec<&str>) = needed.into_iter().unzip();
+    let missing: Option<(String, String, String)> = sqlx::query_as(
+        "SELECT current_user::text, n.verb, n.name FROM unnest($1::text[], $2::text[]) AS n (name, verb)
+         WHERE NOT has_table_privilege(to_regclass(n.name), n.verb) LIMIT 1",
+    )
+    .bind(&tables)
+    .bind(&verbs)
+    .fetch_optional(connection)
+    .await?;
+    if let Some((role, verb, table)) = missing {
+        bail!(
+            "the Postgres role {role:?} may not {verb} in the table {table}: grant it (docs/audit.md has the statements), or use another role"
+        );
+    }
+    Ok(())
+}
+
+/// The tables that the migrations make.
+fn tables() -> Vec<String> {
+    let mut tables: Vec<String> = Vec::new();
+    for migration in migrator().iter() {
+        let names = migration.sql.as_str().lines().filter_map(|line| {
+            let (name, _) = line.strip_prefix("CREATE TABLE ")?.split_once(' ')?;
+            Some(name.to_owned())
+        });
+        tables.extend(names);
+    }
+    tables.sort();
+    tables.dedup();
+    tables
+}

@@ -1,0 +1,348 @@
+//! Holds the draw of a sale when its entries have closed, or of what is left of a first-come sale at its end: publishes the
+//! root, draws, calls those drawn, and passes what they do not take to the next key, until everything is sold or nobody is
+//! left. Every step may be repeated: a leader that dies in between leaves the rest to the next one, and what is drawn is
+//! computed from what was fixed before.
+
+use super::{Led, history, repeat};
+use crate::{
+    error::{Error, Result},
+    sale::{LaneRef, Note, Sale},
+    settle::{lanes, supply},
+    stock::{CalledBy, Claimed, Counters, RecordState, Turns},
+    store::draws::{DrawRow, DrawTurn},
+    telemetry::name,
+};
+use flashsale_protocol::{
+    Allocation, DrawWeight, Entry, EntryState, Phase, Reason, ServerMessage, ShopperId,
+};
+use futures_util::future::try_join_all;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+use tokio::sync::Mutex;
+
+const STEP: Duration = Duration::from_millis(100);
+/// Nothing can happen before the sale's next phase, which others bring about.
+const LOOK: Duration = Duration::from_millis(500);
+/// Counting the entries may take this part of the time.
+const COUNT_SHARE: u32 = 20;
+/// Turns that one step calls.
+const CALL_BATCH: i64 = 500;
+/// Next ones that are looked up at a time, at least: each look is a pass over all entries.
+const NEXT_UNITS: u64 = 100;
+
+/// What this leader remembers between two steps.
+#[derive(Default)]
+struct Memory {
+    /// The lives of the lanes in which claims were last looked after.
+    epochs: Option<Vec<u32>>,
+    nobody_left: bool,
+}
+
+pub async fn run(led: &Led) {
+    let memory = Mutex::new(Memory::default());
+    repeat("draw", led.id, || async {
+        step(led, &mut *memory.lock().await).await
+    })
+    .await;
+}
+
+async fn step(led: &Led, memory: &mut Memory) -> Result<Duration> {
+    let sale = led.sale().await?;
+    match (sale.allocation, sale.status) {
+        (_, Phase::Drawing) => advance(led, &sale, memory).await,
+        (Allocation::Queue, _) | (_, Phase::Ended | Phase::Cancelled) => Ok(LOOK),
+        (Allocation::Draw, _) => {
+            let began = Instant::now();
+            led.set_entries(led.shop.store.count_entries(led.id).await?);
+            Ok(LOOK.max(began.elapsed() * COUNT_SHARE))
+        }
+    }
+}
+
+async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration> {
+    let shop = &led.shop;
+    let mut row = draw(led).await?;
+    if !row.is_closed {
+        let began = Instant::now();
+        let left = match sale.allocation {
+            Allocation::Queue => Some(close_line(led, sale).await?),
+            Allocation::Draw => None,
+        };
+        shop.store.close_entries(led.id).await?;
+        if sale.draw_weight == DrawWeight::WaitingTime {
+            let mut after = String::new();
+            while let Some(last) = shop.store.weigh_entries(led.id, &after).await? {
+                after = last;
+            }
+        }
+        shop.store.publish_root(led.id, left).await?;
+        row = draw(led).await?;
+        metrics::histogram!(name::DRAW_SECONDS, "step" => "close").record(began.elapsed().as_secs_f64());
+        tracing::info!(sale = %led.id, entries = row.public.count, units = row.public.units, "the entries have closed");
+        shop.live.draw(&row.public).await?;
+    }
+    // Those whose turn has not come.
+    let (count, called) = (row.public.count.unwrap_or(0), row.public.called.unwrap_or(0));
+    led.set_entries(count.saturating_sub(called));
+    if row.awaits_beacon {
+        return Ok(LOOK);
+    }
+    if !row.is_drawn {
+        let began = Instant::now();
+        shop.store.hold_draw(led.id, &row).await?;
+        row = draw(led).await?;
+        metrics::histogram!(name::DRAW_SECONDS, "step" => "draw").record(began.elapsed().as_secs_f64());
+        tracing::info!(sale = %led.id, winners = row.public.winners, "the draw is held");
+    }
+    if led.is_held_off(sale) || led.is_stopped() {
+        return Ok(STEP);
+    }
+    look_after_claims(led, sale, memory).await?;
+    if row.is_told {
+        return pass_on(led, sale, &row, memory).await;
+    }
+    let turns = shop.store.turns_to_call(led.id, CALL_BATCH).await?;
+    let drawn: Vec<DrawTurn> = turns.into_iter().filter(|turn| turn.drawn).collect();
+    let given = call(led, sale, &drawn, false).await?;
+    shop.stock.count_turns(led.id, given).await?;
+    // Units that were lost meanwhile come to nobody: those drawn for them are no longer waited for.
+    let are_gone =
+        given == Turns::default() && is_all_sold(led, &shop.stock.sale_counters(sale).await?).await?;
+    if drawn.is_empty() || are_gone {
+        shop.store.mark_told(led.id).await?;
+        shop.forget_sale(led.id).await;
+        // After the winners' own news: whoever has none by now was not drawn.
+        shop.live.draw(&row.public).await?;
+        return Ok(Duration::ZERO);
+    }
+    Ok(if given.granted > 0 && drawn.len() == CALL_BATCH as usize {
+        Duration::ZERO
+    } else {
+        STEP
+    })
+}
+
+/// Takes everybody who stands in the line of a first-come sale as an entry of the draw of what is left. The units that are free by
+/// now; what comes back later passes on. By the line's history: it has those as well whose place Redis has lost.
+async fn close_line(led: &Led, sale: &Sale) -> Result<u64> {
+    let shop = &led.shop;
+    // In this order: nobody joins, nobody leaves, and all that was noted of it before is in the history.
+    shop.stock.open_sale(sale).await?;
+    shop.stock.drop_line(led.id).await?;
+    history::drain(led).await?;
+    let mut after = String::new();
+    while let Some(last) = shop.store.enter_waiting(led.id, &after).await? {
+        after = last;
+    }
+    Ok(shop.stock.sale_counters(sale).await?.free())
+}
+
+async fn draw(led: &Led) -> Result<DrawRow> {
+    let row = led.shop.store.draw(led.id).await?;
+    row.ok_or_else(|| Error::unexpected("a draw without its row"))
+}
+
+/// Whether no unit is free, and none can come back. By Redis first, which is asked anyway; then by Postgres, which alone knows
+/// of every order that is not paid for.
+async fn is_all_sold(led: &Led, counters: &Counters) -> Result<bool> {
+    if counters.free() + coming(led, counters) > 0 {
+        return Ok(false);
+    }
+    let lanes = led.shop.store.lanes(led.id).await?;
+    Ok(lanes.iter().all(|lane| lane.confirmed == lane.supply))
+}
+
+fn coming(led: &Led, counters: &Counters) -> u64 {
+    counters.claimed + counters.held + counters.ordering + led.unpaid()
+}
+
+/// Gives free units to the next ones in the order of the draw. Ends the sale when all are sold, or nobody is left to ask.
+async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> Result<Duration> {
+    let shop = &led.shop;
+    let counters = shop.stock.sale_counters(sale).await?;
+    let turns = shop.store.turns_to_call(led.id, CALL_BATCH).await?;
+    let all_sold = is_all_sold(led, &counters).await?;
+    if turns.is_empty() && !memory.nobody_left && !all_sold {
+        let units = NEXT_UNITS.max(counters.free() + coming(led, &counters));
+        memory.nobody_left = !shop.store.more_turns(led.id, row, units).await?;
+        return Ok(Duration::ZERO);
+    }
+    // A claim is good for as long as it was given, also if nobody comes after it.
+    let is_over = counters.claimed == 0 && (memory.nobody_left && turns.is_empty() || all_sold);
+    if is_over {
+        // Now, not by what was read before: a Redis that has lost its lanes says so here, and a turn is found that was given by
+        // a step which broke off, or by another leader.
+        for at in sale.lane_refs() {
+            shop.stock.next_deadline(at).await?;
+        }
+        let others = note_turns(led, sale, &turns, false).await?;
+        if others.len() < turns.len() || shop.stock.sale_counters(sale).await?.claimed > 0 {
+            return Ok(STEP);
+        }
+        finish(led).await?;
+        return Ok(LOOK);
+    }
+    let mut free = counters.available;
+    let next: Vec<DrawTurn> = turns
+        .into_iter()
+        .take_while(|turn| {
+            let gets_some = free > 0;
+            free = free.saturating_sub(u64::from(turn.units));
+            gets_some
+        })
+        .collect();
+    let given = call(led, sale, &next, false).await?;
+    shop.stock.count_turns(led.id, given).await?;
+    Ok(STEP)
+}
+
+async fn finish(led: &Led) -> Result<()> {
+    let shop = &led.shop;
+    if shop.store.end_draw(led.id).await? {
+        tracing::info!(sale = %led.id, "the draw is over");
+    }
+    shop.live.draw(&draw(led).await?.public).await?;
+    shop.forget_sale(led.id).await;
+    let sale = led.sale().await?;
+    lanes::open(shop, &sale).await?;
+    shop.sale_changed(led.id).await
+}
+
+/// Writes those down as called who have units, or had their turn: a step that has called them was broken off. Those who had
+/// none are left. `again`: they were called before, and may have lost their claim.
+async fn note_turns<'a>(
+    led: &Led,
+    sale: &Sale,
+    turns: &'a [DrawTurn],
+    again: bool,
+) -> Result<Vec<&'a DrawTurn>> {
+    let shop = &led.shop;
+    let (mut called, mut notes, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let people = turns.iter().map(async |turn| {
+        let at = sale.lane_of(&turn.shopper);
+        tokio::try_join!(
+            shop.stock.person(at, turn.shopper.clone()),
+            shop.stock.had_turn_of_draw(at, &turn.shopper),
+        )
+    });
+    // In a first-come sale what has ended was before its draw, if the lane does not know better: an earlier turn in line, or a hold.
+    let may_be_before = sale.allocation == Allocation::Queue && !again;
+    for (turn, (person, had_turn)) in turns.iter().zip(try_join_all(people).await?) {
+        let has_had_turn = match &person.value.record {
+            Some(record) => !may_be_before || record.state.runs(),
+            None => !may_be_before && person.value.bought > 0,
+        };
+        if !has_had_turn && !had_turn {
+            others.push(turn);
+            continue;
+        }
+        called.push(turn.rank);
+        notes.push(ended(turn, "served", person.now));
+        if let Some(record) = person
+            .value
+            .record
+            .filter(|record| record.state == RecordState::Claim)
+        {
+            tell(led, turn, record.quantity, Some(record.until), person.now);
+        }
+    }
+    mark(led, sale, &called, &notes).await?;
+    Ok(others)
+}
+
+async fn mark(led: &Led, sale: &Sale, called: &[i64], notes: &[Note]) -> Result<()> {
+    // In this order: what is marked is not looked at again.
+    if sale.allocation == Allocation::Queue {
+        led.shop.store.write_entries(sale, notes).await?;
+    }
+    led.shop.store.mark_called(led.id, called).await
+}
+
+/// Gives claims to these, tells them, and writes down that their turn has come. The claims that were given.
+async fn call(led: &Led, sale: &Sale, turns: &[DrawTurn], again: bool) -> Result<Turns> {
+    let shop = &led.shop;
+    let (mut called, mut notes) = (Vec::new(), Vec::new());
+    let mut given = Turns::default();
+    let mut by_lane: HashMap<LaneRef, Vec<&DrawTurn>> = HashMap::new();
+    for turn in note_turns(led, sale, turns, again).await? {
+        by_lane.entry(sale.lane_of(&turn.shopper)).or_default().push(turn);
+    }
+    for (at, turns) in by_lane {
+        let wanted: Vec<(ShopperId, u32)> = turns
+            .iter()
+            .map(|turn| (turn.shopper.clone(), turn.units))
+            .collect();
+        if sale.lanes.len() > 1 {
+            let units: u64 = wanted.iter().map(|(_, units)| u64::from(*units)).sum();
+            let free = shop.stock.counters(at).await?.available;
+            supply::move_units(shop, sale, at, units.saturating_sub(free)).await?;
+        }
+        let claims = shop.stock.claim(at, CalledBy::Draw, &wanted).await?;
+        for (turn, claimed) in turns.into_iter().zip(claims.value) {
+            match claimed {
+                Claimed::Ok { quantity, until } => {
+                    given.granted += 1;
+                    given.granted_units += u64::from(quantity);
+                    tell(led, turn, quantity, Some(until), claims.now);
+                }
+                Claimed::HasHold | Claimed::HadTurn => {}
+                Claimed::Limit => tell(led, turn, 0, None, claims.now),
+                // They stay the next ones.
+                Claimed::Short | Claimed::Shut => continue,
+            }
+            called.push(turn.rank);
+            notes.push(if claimed == Claimed::Limit {
+                ended(turn, "removed", claims.now)
+            } else {
+                ended(turn, "served", claims.now)
+            });
+        }
+    }
+    mark(led, sale, &called, &notes).await?;
+    Ok(given)
+}
+
+fn ended(turn: &DrawTurn, status: &str, now: u64) -> Note {
+    Note::Ended {
+        shopper: turn.shopper.to_string(),
+        status: status.into(),
+        at_us: now * 1000,
+    }
+}
+
+/// `until`: None where the limit leaves them nothing.
+fn tell(led: &Led, turn: &DrawTurn, quantity: u32, until: Option<u64>, now: u64) {
+    let (state, reason) = match (until, turn.drawn) {
+        (None, _) => (EntryState::Removed, Reason::LimitReached),
+        (Some(_), true) => (EntryState::Admitted, Reason::Drawn),
+        (Some(_), false) => (EntryState::Admitted, Reason::PassedOn),
+    };
+    let outcome = if turn.drawn { "drawn" } else { "passed_on" };
+    metrics::counter!(name::DRAW_TURNS, "outcome" => outcome).increment(1);
+    let entry = Entry {
+        claim_until: until,
+        reason: Some(reason),
+        ..Entry::settled(led.id, state, quantity, now)
+    };
+    led.shop
+        .live
+        .tell(led.id, turn.shopper.clone(), ServerMessage::Entry(entry));
+}
+
+/// When lanes have begun a new life, or this leader has: gives those their claim again whose turn may still run, and of whom
+/// Redis knows nothing.
+async fn look_after_claims(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<()> {
+    let epochs: Vec<u32> = sale.lane_refs().map(|at| at.epoch).collect();
+    if memory.epochs.as_ref() == Some(&epochs) {
+        return Ok(());
+    }
+    let turns = led.shop.store.turns_called_since(led.id, sale.claim_ms).await?;
+    for turns in turns.chunks(CALL_BATCH as usize) {
+        // Turns that were counted when they were given.
+        call(led, sale, turns, true).await?;
+    }
+    memory.epochs = Some(epochs);
+    Ok(())
+}

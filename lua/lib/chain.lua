@@ -1,0 +1,34 @@
+-- How far the sale's audit log is known to have come in Postgres: `chain` in the stock, "life number hash", of the last commit that
+-- this lane has heard of. A life is one run of Postgres. A Postgres that was promoted without its tail, or restored, numbers its rows
+-- again from where it is: so the end that another life has left is kept in `chain_before` until the leader has found it in Postgres.
+local function parse_chain(text)
+  return string.match(text, '^(%d+) (%d+) ')
+end
+
+local function is_further(text, than)
+  local _, number = parse_chain(text)
+  local _, known = parse_chain(than)
+  return tonumber(number) > tonumber(known)
+end
+
+-- `told`: ends, with commas between them; "-": none.
+local function note_chain(stock_key, lane, told)
+  local chain, before = lane.chain, lane.chain_before
+  for text in string.gmatch(told, '[^,]+') do
+    local life = parse_chain(text)
+    if life and text ~= chain and text ~= before then
+      if chain == 0 then
+        chain = text
+      elseif life == parse_chain(chain) then
+        chain = is_further(text, chain) and text or chain
+      elseif before ~= 0 and life == parse_chain(before) then
+        before = is_further(text, before) and text or before
+      else
+        chain, before = text, chain
+      end
+    end
+  end
+  if chain ~= lane.chain or before ~= lane.chain_before then
+    redis.call('HSET', stock_key, 'chain', chain, 'chain_before', before)
+  end
+end

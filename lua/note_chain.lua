@@ -1,0 +1,18 @@
+-- note_chain: note how far the sale's audit log has come in Postgres, by the leader's own look.
+-- KEYS: stock
+-- ARGV: epoch, chain (as in lib/chain.lua), found (an end of another life that Postgres has; "-": none is to be forgotten)
+-- Returns: "ok".
+-- Atomic because an end that nobody has looked for yet must not be forgotten.
+local stock = KEYS[1]
+local epoch, chain, found = ARGV[1], ARGV[2], ARGV[3]
+
+local lane, failure = read_lane(stock, epoch, 'chain', 'chain_before')
+if not lane then
+  return failure
+end
+if lane.chain_before == found then
+  redis.call('HDEL', stock, 'chain_before')
+  lane.chain_before = 0
+end
+note_chain(stock, lane, chain)
+return 'ok'

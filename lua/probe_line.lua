@@ -1,0 +1,31 @@
+-- probe_line: which parts of the line are gone, of those that are noted to be there (see lib/line.lua).
+-- KEYS: sale, queue, admitting, devices, wants, priority, parked, absent, journal
+-- ARGV: guard_ms, is_guarded ("1": the caller guards this line)
+-- Returns: now_ms, then "guarded" (for so long from now on), "not_yet" (nobody guards it) or "over" (the line has ended); then the
+--   parts that are gone, "sale" among them where all that was noted is.
+-- Atomic because a part that comes and one that goes must be told apart.
+local sale, queue, admitting, devices, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local priority, parked, absent, journal = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local guard_ms, is_guarded = tonumber(ARGV[1]), ARGV[2]
+
+local now = now_ms()
+local phase, until_ms = unpack(redis.call('HMGET', sale, 'phase', 'guarded_until'))
+if ENDS[phase] then
+  return { whole(now), 'over' }
+end
+if not until_ms and is_guarded == '1' then
+  return { whole(now), 'guarded', 'sale' }
+end
+if tonumber(until_ms or 0) <= now then
+  return { whole(now), 'not_yet' }
+end
+redis.call('HSET', sale, 'guarded_until', whole(now + guard_ms))
+local answers = { whole(now), 'guarded' }
+local keys = { queue = queue, admitting = admitting, devices = devices, wants = wants, priority = priority, parked = parked,
+  absent = absent, journal = journal }
+for name, key in pairs(keys) do
+  if redis.call('HGET', sale, 'has_' .. name) == '1' and redis.call('EXISTS', key) == 0 then
+    answers[#answers + 1] = name
+  end
+end
+return answers

@@ -1,0 +1,247 @@
+//! From client to server: commands, and how a frame is read as one.
+
+#[cfg(doc)]
+use crate::Change;
+use crate::{Code, CommandId, DeviceId, OrderId, SaleId, json};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
+use std::fmt;
+
+/// The most units that one command can ask for.
+pub const MAX_QUANTITY: u32 = 100;
+
+/// A command with the id that makes its repetition harmless.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    pub id: CommandId,
+    pub command: Command,
+}
+
+/// What a client can ask for. On the wire `type` names the command ([`Request`]); here it is the key of its fields, which
+/// lets a refusal name the field.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Who I am. First on every connection. `resume` names the sales to watch again at once; `changes`: I know how to apply a
+    /// [`Change`], send me those where they will do.
+    Hello {
+        token: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<DeviceId>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        resume: Vec<SaleId>,
+        #[serde(default, skip_serializing_if = "is_not")]
+        changes: bool,
+    },
+    /// Send me this sale's ticks, and its state now.
+    Watch { sale: SaleId },
+    /// No more of this sale's ticks.
+    Unwatch { sale: SaleId },
+    /// Put me in line for so many units.
+    Join {
+        sale: SaleId,
+        #[serde(default)]
+        quantity: Quantity,
+    },
+    /// Take me out of the line (or give my claim back).
+    Leave { sale: SaleId },
+    /// Put units into my cart. `partial`: fewer will do.
+    Reserve {
+        sale: SaleId,
+        #[serde(default)]
+        quantity: Quantity,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        partial: bool,
+    },
+    /// Give my held units back.
+    Release { sale: SaleId },
+    /// Turn my hold into an order; with `payment`, pay it at once.
+    Checkout {
+        sale: SaleId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payment: Option<Payment>,
+    },
+    /// Pay a pending order.
+    Pay { order: OrderId, payment: Payment },
+    /// Cancel a pending order.
+    Cancel { order: OrderId },
+    /// My orders, newest first.
+    Orders {},
+    /// One sale's state now, without watching it.
+    State { sale: SaleId },
+    /// Clock and liveness: `t` comes back as it was sent.
+    Ping { t: u64 },
+}
+
+impl Command {
+    /// The command's word, as it stands in `type`.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Command::Hello { .. } => "hello",
+            Command::Watch { .. } => "watch",
+            Command::Unwatch { .. } => "unwatch",
+            Command::Join { .. } => "join",
+            Command::Leave { .. } => "leave",
+            Command::Reserve { .. } => "reserve",
+            Command::Release { .. } => "release",
+            Command::Checkout { .. } => "checkout",
+            Command::Pay { .. } => "pay",
+            Command::Cancel { .. } => "cancel",
+            Command::Orders {} => "orders",
+            Command::State { .. } => "state",
+            Command::Ping { .. } => "ping",
+        }
+    }
+}
+
+/// Every command's word.
+pub const VERBS: &[&str] = &[
+    "hello", "watch", "unwatch", "join", "leave", "reserve", "release", "checkout", "pay", "cancel",
+    "orders", "state", "ping",
+];
+
+/// How a shopper pays: an opaque token from the payment provider's own form. Never a card number.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Payment {
+    pub token: String,
+}
+
+impl<'de> Deserialize<'de> for Payment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            token: String,
+        }
+        let json::Object(Fields { token }) = json::Object::deserialize(deserializer)?;
+        Ok(Payment { token })
+    }
+}
+
+/// A payment token must not reach a log.
+impl fmt::Debug for Payment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Payment(…)")
+    }
+}
+
+/// A number of units, 1 to [`MAX_QUANTITY`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(minimum = 1, maximum = 100)
+)]
+#[serde(transparent)]
+pub struct Quantity(u32);
+
+impl Quantity {
+    pub const ONE: Quantity = Quantity(1);
+
+    pub const fn new(units: u32) -> Option<Quantity> {
+        if units >= 1 && units <= MAX_QUANTITY {
+            Some(Quantity(units))
+        } else {
+            None
+        }
+    }
+
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for Quantity {
+    fn default() -> Self {
+        Self::ONE
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        value
+            .as_u64()
+            .and_then(|units| u32::try_from(units).ok())
+            .and_then(Quantity::new)
+            .ok_or_else(|| de::Error::custom(format_args!("must be a whole number from 1 to {MAX_QUANTITY}")))
+    }
+}
+
+/// Why a frame is not a request. `id` is there where it could still be read, so that the client can match the refusal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Malformed {
+    pub id: Option<CommandId>,
+    pub code: Code,
+    pub message: String,
+}
+
+impl Request {
+    /// Reads one text frame.
+    pub fn parse(text: &str) -> Result<Request, Malformed> {
+        let value = json::parse_message(text.as_bytes()).map_err(|error| Malformed {
+            id: None,
+            code: Code::BadJson,
+            message: format!("The message is not JSON: {error}"),
+        })?;
+        Self::from_value(value)
+    }
+
+    fn from_value(value: Value) -> Result<Request, Malformed> {
+        let invalid = |id, message: String| Malformed {
+            id,
+            code: Code::InvalidField,
+            message,
+        };
+        let Value::Object(mut fields) = value else {
+            return Err(invalid(None, "A message is a JSON object.".into()));
+        };
+        let id = match fields.remove("id") {
+            None => Err(invalid(
+                None,
+                "id: missing; every command carries an id (a ULID).".into(),
+            )),
+            Some(Value::String(text)) => text
+                .parse::<CommandId>()
+                .map_err(|error| invalid(None, format!("id: {error}."))),
+            Some(_) => Err(invalid(None, "id: must be a string (a ULID).".into())),
+        };
+        let verb = match fields.remove("type") {
+            Some(Value::String(verb)) if VERBS.contains(&verb.as_str()) => verb,
+            Some(Value::String(verb)) => {
+                let verb: String = verb.chars().take(40).collect();
+                return Err(Malformed {
+                    id: id.ok(),
+                    code: Code::UnknownCommand,
+                    message: format!("There is no command {verb:?}; there are: {}.", VERBS.join(", ")),
+                });
+            }
+            Some(_) => return Err(invalid(id.ok(), "type: must be a string.".into())),
+            None => return Err(invalid(id.ok(), "type: missing; it names the command.".into())),
+        };
+        let id = id?;
+        let named = Value::Object([(verb.clone(), Value::Object(fields))].into_iter().collect());
+        let command = json::read(named).map_err(|message| {
+            let field = message.strip_prefix(&verb).unwrap_or(&message);
+            invalid(Some(id), field.trim_start_matches(['.', ':', ' ']).into())
+        })?;
+        Ok(Request { id, command })
+    }
+
+    /// The request as one text frame.
+    pub fn to_json(&self) -> String {
+        let verb = self.command.verb();
+        let mut command = serde_json::to_value(&self.command).unwrap_or_default();
+        let mut fields = command[verb].take();
+        fields["type"] = verb.into();
+        fields["id"] = self.id.to_string().into();
+        fields.to_string()
+    }
+}
+
+fn is_not(flag: &bool) -> bool {
+    !*flag
+}

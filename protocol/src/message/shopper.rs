@@ -1,0 +1,179 @@
+//! What one shopper has in a sale: a place in line, units in the cart, orders.
+
+use super::tick::Tick;
+use crate::{OrderId, Reason, SaleId};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum EntryState {
+    /// In line.
+    Waiting,
+    /// It is your turn: units are set aside until `claim_until`.
+    Admitted,
+    /// The turn was used.
+    Served,
+    /// The turn was not used in time.
+    Lapsed,
+    /// Left by the shopper's own wish.
+    Left,
+    /// Taken out by the system; `reason` says why.
+    Removed,
+    /// In the draw, which is held when the entries have closed.
+    Entered,
+    /// Not drawn. While the phase is `drawing`, what others leave may still come.
+    NotDrawn,
+}
+
+/// A shopper's place in line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Entry {
+    pub sale: SaleId,
+    pub state: EntryState,
+    pub quantity: u32,
+    /// Exact position when this was written, 1 is next; 0 when not waiting, and while places are not drawn yet.
+    pub position: u64,
+    /// [`Tick::admitted`] (or [`Tick::priority_admitted`]) when `position` was written.
+    pub admitted: u64,
+    /// In the priority line: `position` is the place in that one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub priority: bool,
+    /// When the turn ends, if it is this shopper's turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_until: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// When this was so. Of two entries the later is true.
+    pub at: u64,
+}
+
+impl Entry {
+    /// An entry that does not wait: no position, no reason.
+    pub fn settled(sale: SaleId, state: EntryState, quantity: u32, at: u64) -> Self {
+        Self {
+            sale,
+            state,
+            quantity,
+            position: 0,
+            admitted: 0,
+            priority: false,
+            claim_until: None,
+            reason: None,
+            at,
+        }
+    }
+
+    /// The position now, followed by the shared tick: nobody needs a frame of their own for it. Never worse than before.
+    /// 0: it does not wait, or places are not drawn yet.
+    pub fn position_at(&self, tick: &Tick) -> u64 {
+        if self.state != EntryState::Waiting || self.position == 0 {
+            return 0;
+        }
+        let admitted = if self.priority {
+            tick.priority_admitted
+        } else {
+            tick.admitted
+        };
+        self.position
+            .saturating_sub(admitted.saturating_sub(self.admitted))
+            .max(1)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum HoldState {
+    Held,
+    /// A checkout is running; the hold cannot expire now.
+    Ordering,
+    Ordered,
+    Released,
+    Expired,
+    Revoked,
+}
+
+/// Units in a shopper's cart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Hold {
+    pub sale: SaleId,
+    pub state: HoldState,
+    pub quantity: u32,
+    /// When it ends by itself.
+    pub expires_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// When this was so. Of two holds the later is true.
+    pub at: u64,
+}
+
+impl Hold {
+    /// A hold that ended at `at`, without order or reason.
+    pub fn ended(sale: SaleId, state: HoldState, quantity: u32, at: u64) -> Self {
+        Self {
+            sale,
+            state,
+            quantity,
+            expires_at: at,
+            order: None,
+            reason: None,
+            at,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStatus {
+    /// Waits for payment until `expires_at`.
+    Pending,
+    Confirmed,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Order {
+    pub order: OrderId,
+    pub sale: SaleId,
+    pub quantity: u32,
+    pub unit_price: i64,
+    pub amount: i64,
+    pub currency: String,
+    pub status: OrderStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    pub created_at: u64,
+    /// When an unpaid order is cancelled.
+    pub expires_at: u64,
+    /// A payment's outcome is not known yet; it comes as the next `order` event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paying: bool,
+    /// What of `amount` has gone back to the shopper.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refunded: i64,
+    /// Why the last payment of a pending order was refused; another one may be tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declined: Option<Declined>,
+    /// When this was so. Of two views of one order the later is true.
+    pub at: u64,
+}
+
+/// A payment that was refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Declined {
+    /// In the words of the payment provider, for a person.
+    pub reason: String,
+    pub at: u64,
+}
+
+fn is_zero(amount: &i64) -> bool {
+    *amount == 0
+}

@@ -1,0 +1,316 @@
+//! How an operator's command is asked, had once, and answered: written once for all of them. A command says its effect, inside the
+//! transaction that [`OperatorChange`] is.
+
+use super::Operator;
+use crate::{
+    app::App,
+    rest::{self, Body, Problem, ProblemBody, field, sales::SaleView},
+};
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use flashsale_engine::{
+    clock, command,
+    error::{Error, Result},
+    sale::{Sale, Shown},
+    settle::lanes,
+    store::{
+        audit,
+        operators::{Asked, CommandBegun, Condition, OperatorAnswer, OperatorChange},
+    },
+};
+use flashsale_protocol::{Code, CommandId, Phase, Reject, SaleId};
+use futures_util::future::BoxFuture;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+
+/// How often settings are told to Redis while they go on changing.
+const SPREAD_TRIES: usize = 8;
+
+/// The header that makes a command conditional.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "the document's words for what `condition` reads")]
+pub struct IfMatch {
+    /// The `ETag` of the sale that the operator has looked at, such as `"3"`. If operators have changed the sale's settings since, nothing
+    /// is changed, and the refusal is `version_changed`.
+    #[param(rename = "If-Match", value_type = String, required = false)]
+    if_match: Option<String>,
+}
+
+/// What is told of a sale, or of something in it, with the version of the sale's settings. The same as the `ETag`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Versioned<T> {
+    #[serde(flatten)]
+    pub of: T,
+    /// Raised by each change that an operator makes; `If-Match` names it.
+    #[schema(minimum = 1)]
+    pub version: i64,
+}
+
+impl<T: Serialize> Versioned<T> {
+    /// As it stands in a transaction.
+    pub fn in_change(of: T, change: &OperatorChange) -> Result<Value, Problem> {
+        let version = change.version();
+        serde_json::to_value(Self { of, version })
+            .map_err(|error| Error::unexpected(format!("an answer that is no JSON: {error}")).into())
+    }
+}
+
+impl<T: Serialize> IntoResponse for Versioned<T> {
+    fn into_response(self) -> Response {
+        let tag = tag(self.version);
+        ([(header::ETAG, tag)], axum::Json(self)).into_response()
+    }
+}
+
+/// An operator's request to change something.
+pub struct Instruction {
+    pub operator: Operator,
+    asked: Asked,
+    body: Body,
+}
+
+impl FromRequest<Arc<App>> for Instruction {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let operator = Operator::from_request_parts(&mut parts, app).await?;
+        let key = rest::idempotency_key(&parts.headers)?;
+        let condition = condition(&parts.headers)?;
+        let what = [parts.method.as_str(), parts.uri.path()].map(str::to_owned);
+        let body = Body::from_request(Request::from_parts(parts, body), app).await?;
+        // What differs in spaces only is the same body.
+        let text = body
+            .value()
+            .map(|value| audit::canonical(&value))
+            .unwrap_or_default();
+        let Operator(caller) = &operator;
+        let asked = Asked {
+            actor: caller.shopper.to_string(),
+            key,
+            digest: command::digest("operator", &[&what[0], &what[1], &text]),
+            condition,
+        };
+        Ok(Self {
+            operator,
+            asked,
+            body,
+        })
+    }
+}
+
+impl Instruction {
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.body.json()
+    }
+
+    /// The key as a command's id, or a new one.
+    pub fn command(&self) -> CommandId {
+        self.asked.key.unwrap_or_else(command::command_id_now)
+    }
+
+    pub fn is_conditional(&self) -> bool {
+        self.asked.condition != Condition::None
+    }
+}
+
+/// What a command has come to.
+pub struct Done {
+    answer: OperatorAnswer,
+    /// Something is set since this request, or was by an earlier one with its key that may have died before it told others.
+    has_changed: bool,
+}
+
+impl Done {
+    pub fn is_refused(&self) -> bool {
+        self.answer.status >= StatusCode::BAD_REQUEST.as_u16()
+    }
+
+    /// The sale that the answer is about, where it is one.
+    pub fn sale(&self) -> Option<SaleId> {
+        self.answer.body["sale_id"].as_str()?.parse().ok()
+    }
+}
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        let kind = if self.is_refused() {
+            rest::PROBLEM_JSON
+        } else {
+            "application/json"
+        };
+        let OperatorAnswer {
+            status,
+            version,
+            body,
+        } = self.answer;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+            (header::ETAG, tag(version)),
+        ];
+        (status, headers, body.to_string()).into_response()
+    }
+}
+
+/// Carries a command out: one after the other per sale, once per key, and only under its condition. `effect` checks everything, then
+/// writes, and says what is answered. Refusals that follow from how things stand are kept for the key; our own failures are not, nor
+/// is what the same request gets anyway.
+pub async fn run<F>(
+    app: &App,
+    instruction: &Instruction,
+    sale: SaleId,
+    status: StatusCode,
+    effect: F,
+) -> Result<Done, Problem>
+where
+    F: for<'c> FnOnce(&'c mut OperatorChange) -> BoxFuture<'c, Result<Value, Problem>>,
+{
+    let mut change = match app.shop.store.begin_change(&instruction.asked, sale).await? {
+        CommandBegun::New(change) => change,
+        CommandBegun::Known(answer) => {
+            return Ok(Done {
+                answer,
+                has_changed: true,
+            });
+        }
+        CommandBegun::Reused => return Err(Code::CommandIdReused.into()),
+        CommandBegun::Moved(version) => {
+            let answer = refusal(Code::VersionChanged.into(), version);
+            return Ok(Done {
+                answer,
+                has_changed: false,
+            });
+        }
+    };
+    let answer = match effect(&mut change).await {
+        Ok(body) => OperatorAnswer {
+            status: status.as_u16(),
+            version: change.version(),
+            body,
+        },
+        Err(Problem(reject)) if is_kept(reject.code) => refusal(reject, change.version()),
+        Err(problem) => return Err(problem),
+    };
+    let has_changed = change.has_changed();
+    change.finish(&answer).await?;
+    Ok(Done { answer, has_changed })
+}
+
+fn is_kept(code: Code) -> bool {
+    code != Code::CommandIdReused && code.http_status() < StatusCode::INTERNAL_SERVER_ERROR.as_u16()
+}
+
+fn refusal(reject: Reject, version: i64) -> OperatorAnswer {
+    let body = ProblemBody::from(reject);
+    OperatorAnswer {
+        status: body.status(),
+        version,
+        body: serde_json::to_value(body).unwrap_or_default(),
+    }
+}
+
+/// A sale's numbers in Redis, taken before the transaction: nobody waits for Redis with a sale's row locked.
+pub struct Numbers {
+    pub now: u64,
+    free: u64,
+    waiting: u64,
+    phase: Option<Phase>,
+}
+
+impl Numbers {
+    pub async fn of(app: &App, sale: Sale) -> Result<Self> {
+        let (now, mut shown) = app.shop.showcase.with_numbers(vec![sale], false).await?;
+        let shown = shown.pop().ok_or(Error::LaneMissing)?;
+        Ok(Self {
+            now,
+            free: shown.free,
+            waiting: shown.waiting,
+            phase: shown.phase,
+        })
+    }
+
+    /// Of a sale that is being made.
+    pub fn of_new(sale: &Sale) -> Self {
+        Self {
+            now: clock::now_ms(),
+            free: sale.total_stock.into(),
+            waiting: 0,
+            phase: None,
+        }
+    }
+
+    /// With so many units more that are free; less than none: fewer.
+    pub fn with_more(self, units: i64) -> Self {
+        Self {
+            free: self.free.saturating_add_signed(units),
+            ..self
+        }
+    }
+
+    /// What is answered about the sale as it is in the transaction.
+    pub async fn view(&self, change: &mut OperatorChange) -> Result<Value, Problem> {
+        let shown = Shown {
+            sale: change.sale().await?,
+            free: self.free,
+            waiting: self.waiting,
+            phase: self.phase,
+        };
+        Versioned::in_change(SaleView::new(&shown, self.now, false), change)
+    }
+}
+
+/// Tells Redis and all processes what was set. It may be repeated, and workers do it as well, a second later at most.
+pub async fn spread(app: &App, done: &Done, id: SaleId) -> Result<()> {
+    if done.is_refused() || !done.has_changed {
+        return Ok(());
+    }
+    // Until nothing has changed meanwhile: of two who are here at once, the later one to write has seen the newer settings.
+    let mut told = None;
+    for _ in 0..SPREAD_TRIES {
+        let Some(sale) = app.shop.store.sale(id).await? else {
+            break;
+        };
+        if told == Some(sale.settings_version) {
+            break;
+        }
+        lanes::open(&app.shop, &sale).await?;
+        told = Some(sale.settings_version);
+    }
+    app.shop.sale_changed(id).await
+}
+
+/// The versions in `If-Match`. A weak tag is none: it matches nothing (RFC 9110).
+fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let mut tags = Vec::new();
+    let mut any = false;
+    let wrong = || field("If-Match", r#"must be the ETag of the sale, such as "3", or *"#);
+    for value in headers.get_all(header::IF_MATCH) {
+        for part in value.to_str().map_err(|_| wrong())?.split(',') {
+            let part = part.trim();
+            let strong = part.strip_prefix("W/").unwrap_or(part);
+            let opaque = strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            match opaque {
+                _ if part == "*" => any = true,
+                Some(_) if strong.len() != part.len() => {}
+                Some(tag) if !tag.contains('"') => tags.push(tag.to_owned()),
+                _ => return Err(wrong()),
+            }
+        }
+    }
+    Ok(if any || !headers.contains_key(header::IF_MATCH) {
+        Condition::None
+    } else {
+        Condition::OneOf(tags)
+    })
+}
+
+fn tag(version: i64) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}

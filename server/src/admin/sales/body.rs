@@ -1,0 +1,276 @@
+//! A sale as its operator describes it: every setting with its limits, and the sale that is made of them.
+
+use crate::rest::{Problem, field};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use flashsale_engine::{
+    clock,
+    sale::{LaneInfo, Sale, currency_exponent},
+};
+use flashsale_protocol::{Allocation, DrawWeight, MAX_QUANTITY, OpeningOrder, Phase, SaleId, draw::Seed};
+use serde::Deserialize;
+use std::ops::RangeInclusive;
+use utoipa::ToSchema;
+
+/// Limits of a sale's settings.
+pub(super) const MAX_STOCK: u32 = 100_000_000;
+const MAX_LANES: u16 = 64;
+const MAX_PRICE: i64 = 1_000_000_000_000;
+const MAX_TEXT_CHARS: usize = 5_000;
+const MIN_TIME_MS: u64 = 200;
+const MAX_TIME_MS: u64 = 24 * 3600 * 1000;
+pub(super) const MAX_INFLOW: u32 = 100_000;
+const MAX_CANCEL_LIMIT: i64 = 1_000;
+/// Years that every clock on the way can tell.
+const YEARS: RangeInclusive<i32> = 2000..=2999;
+/// How long before the start the waiting room opens, unless the sale says otherwise.
+const ROOM_BEFORE_START: TimeDelta = TimeDelta::minutes(15);
+
+/// A sale to create. Numbers are signed and wide here, so that a wrong one gets a clear refusal by name.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaleBody {
+    #[schema(min_length = 1, max_length = 5_000)]
+    pub product_name: String,
+    #[serde(default)]
+    #[schema(max_length = 5_000)]
+    pub description: String,
+    /// Without it: made from the name.
+    #[serde(default)]
+    pub product_id: Option<String>,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
+    pub currency: String,
+    /// Minor units of `currency`.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    pub original_price: i64,
+    /// Minor units of `currency`; not above `original_price`.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    pub sale_price: i64,
+    #[schema(minimum = 1, maximum = 100_000_000)]
+    pub total_stock: i64,
+    pub start_time: DateTime<Utc>,
+    pub end_time: DateTime<Utc>,
+    /// When the waiting room opens; without it: 15 minutes before the start.
+    #[serde(default)]
+    pub room_opens_at: Option<DateTime<Utc>>,
+    /// Independent shares of the stock; not more than units.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 64, default = 1)]
+    pub lanes: i64,
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 100, default = 1)]
+    pub per_shopper_limit: i64,
+    /// Without it: as many as per shopper.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 100)]
+    pub per_device_limit: Option<i64>,
+    /// How long reserved units stay in a cart.
+    #[serde(default = "five_minutes")]
+    #[schema(minimum = 200, maximum = 86_400_000, default = 300_000)]
+    pub hold_ms: i64,
+    /// How long a turn in line lasts.
+    #[serde(default = "two_minutes")]
+    #[schema(minimum = 200, maximum = 86_400_000, default = 120_000)]
+    pub claim_ms: i64,
+    /// How long an order waits for its payment.
+    #[serde(default = "five_minutes")]
+    #[schema(minimum = 200, maximum = 86_400_000, default = 300_000)]
+    pub payment_ms: i64,
+    /// Entries called per 100 ms, at most.
+    #[serde(default = "thousand")]
+    #[schema(minimum = 1, maximum = 100_000, default = 1_000)]
+    pub inflow: i64,
+    /// `queue`: first come, first served; what is left at the end is drawn among those who still wait. `draw`: everybody who enters
+    /// until the end has a chance.
+    #[serde(default)]
+    pub allocation: Allocation,
+    /// What an entry weighs in the draw. `waiting_time`: 1, and one more for each ninth of the time from the room's opening to the
+    /// close that it was there, so 10 at the most.
+    #[serde(default)]
+    pub draw_weight: DrawWeight,
+    /// Only for a draw: where a value will come from that nobody knows before the entries close, to be mixed in. The draw waits
+    /// for it.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 5_000)]
+    pub beacon: Option<String>,
+    /// In which order those stand who have joined before the start.
+    #[serde(default)]
+    pub opening: OpeningOrder,
+    /// Percent of the turns for the merchant's priority list, while somebody of it waits.
+    #[serde(default = "half")]
+    #[schema(minimum = 0, maximum = 100, default = 50)]
+    pub priority_share: i64,
+    /// Whoever is away from the line for so long loses their place.
+    #[serde(default = "hour")]
+    #[schema(minimum = 200, maximum = 86_400_000, default = 3_600_000)]
+    pub absence_ms: i64,
+    /// With so many orders cancelled by themselves, or left unpaid, a shopper gets no other one in this sale.
+    #[serde(default = "twenty")]
+    #[schema(minimum = 1, maximum = 1_000, default = 20)]
+    pub cancel_limit: i64,
+}
+
+fn half() -> i64 {
+    50
+}
+
+fn hour() -> i64 {
+    3_600_000
+}
+
+fn one() -> i64 {
+    1
+}
+
+fn twenty() -> i64 {
+    20
+}
+
+fn five_minutes() -> i64 {
+    300_000
+}
+
+fn two_minutes() -> i64 {
+    120_000
+}
+
+fn thousand() -> i64 {
+    1_000
+}
+
+impl SaleBody {
+    /// Checks every setting and makes the sale of it.
+    pub fn check(self, merchant: &str) -> Result<Sale, Problem> {
+        let text = |name: &str, text: &str, least: usize| {
+            if !(least..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
+                let length = format!("must have {least} to {MAX_TEXT_CHARS} characters");
+                return Err(field(name, &length));
+            }
+            Ok(())
+        };
+        text("product_name", self.product_name.trim(), 1)?;
+        text("description", &self.description, 0)?;
+        let product_id = self
+            .product_id
+            .unwrap_or_else(|| self.product_name.trim().to_lowercase().replace(' ', "-"));
+        text("product_id", &product_id, 1)?;
+        if currency_exponent(&self.currency).is_none() {
+            return Err(field(
+                "currency",
+                "must be an ISO 4217 code that we know, such as EUR",
+            ));
+        }
+        let original_price = range("original_price", self.original_price, 0, MAX_PRICE)?;
+        let sale_price = range("sale_price", self.sale_price, 0, MAX_PRICE)?;
+        if sale_price > original_price {
+            return Err(field("sale_price", "must not be above original_price"));
+        }
+        let times = [
+            ("start_time", Some(self.start_time)),
+            ("end_time", Some(self.end_time)),
+            ("room_opens_at", self.room_opens_at),
+        ];
+        for (name, time) in times {
+            if time.is_some_and(|time| !YEARS.contains(&time.year())) {
+                let years = format!("must be in the years {} to {}", YEARS.start(), YEARS.end());
+                return Err(field(name, &years));
+            }
+        }
+        if self.end_time <= self.start_time {
+            return Err(field("end_time", "must be after start_time"));
+        }
+        let room_opens_at = self.room_opens_at.unwrap_or(self.start_time - ROOM_BEFORE_START);
+        if room_opens_at > self.start_time {
+            return Err(field("room_opens_at", "must not be after start_time"));
+        }
+        let total_stock = range("total_stock", self.total_stock, 1, i64::from(MAX_STOCK))? as u32;
+        // What the whole sale may bring must be countable, and with it every order of it.
+        if sale_price.checked_mul(i64::from(total_stock)).is_none() {
+            return Err(field(
+                "sale_price",
+                "times total_stock is more than can be counted",
+            ));
+        }
+        let lanes = range(
+            "lanes",
+            self.lanes,
+            1,
+            i64::from(MAX_LANES).min(i64::from(total_stock)),
+        )? as u32;
+        let most_units = i64::from(MAX_QUANTITY);
+        let per_shopper_limit = range("per_shopper_limit", self.per_shopper_limit, 1, most_units)?;
+        let per_device_limit = match self.per_device_limit {
+            Some(limit) => range("per_device_limit", limit, 1, most_units)?,
+            None => per_shopper_limit,
+        };
+        if let Some(beacon) = &self.beacon {
+            text("beacon", beacon.trim(), 1)?;
+            if self.allocation != Allocation::Draw {
+                return Err(field("beacon", "is for sales with the allocation draw"));
+            }
+        }
+        let time = |name: &str, ms: i64| {
+            Ok::<u64, Problem>(range(name, ms, MIN_TIME_MS as i64, MAX_TIME_MS as i64)? as u64)
+        };
+        let now = clock::now();
+        Ok(Sale {
+            id: SaleId::from_parts(now.timestamp_millis().max(0) as u64, rand::random()),
+            merchant: merchant.to_owned(),
+            product_id,
+            product_name: self.product_name.trim().to_owned(),
+            description: self.description,
+            currency: self.currency,
+            original_price,
+            sale_price,
+            total_stock,
+            room_opens_at,
+            start_time: self.start_time,
+            end_time: self.end_time,
+            per_shopper_limit: per_shopper_limit as u32,
+            per_device_limit: per_device_limit as u32,
+            hold_ms: time("hold_ms", self.hold_ms)?,
+            claim_ms: time("claim_ms", self.claim_ms)?,
+            payment_ms: time("payment_ms", self.payment_ms)?,
+            inflow: range("inflow", self.inflow, 1, i64::from(MAX_INFLOW))? as u32,
+            allocation: self.allocation,
+            draw_weight: self.draw_weight,
+            inflow_cut_at: None,
+            opening_seed: match self.opening {
+                OpeningOrder::Fifo => None,
+                OpeningOrder::Shuffle => Some(Seed(rand::random())),
+            },
+            priority_share: range("priority_share", self.priority_share, 0, 100)? as u32,
+            absence_ms: time("absence_ms", self.absence_ms)?,
+            cancel_limit: range("cancel_limit", self.cancel_limit, 1, MAX_CANCEL_LIMIT)? as u32,
+            status: Phase::Scheduled,
+            created_at: now,
+            settings_version: 1,
+            lanes: split(total_stock, lanes),
+        })
+    }
+}
+
+pub(super) fn range(name: &str, value: i64, least: i64, most: i64) -> Result<i64, Problem> {
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(field(
+            name,
+            &format!("must be a whole number from {least} to {most}"),
+        ))
+    }
+}
+
+/// Shares the stock between the lanes; the first ones take what is over.
+fn split(stock: u32, lanes: u32) -> Vec<LaneInfo> {
+    (0..lanes)
+        .map(|lane| LaneInfo {
+            lane: lane as u16,
+            epoch: 1,
+            supply: stock / lanes + u32::from(lane < stock % lanes),
+            supply_version: 0,
+            allocated: 0,
+            confirmed: 0,
+        })
+        .collect()
+}

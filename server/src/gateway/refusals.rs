@@ -1,0 +1,190 @@
+//! Which refusals an operation may answer with, for the OpenAPI document: what follows from its parts (a token, a body, a sale
+//! in its path …), and what is its own. Tests hold refusals that they meet to it.
+
+use flashsale_protocol::Code;
+use utoipa::openapi::{
+    ContentBuilder, Ref, RefOr, Response, ResponseBuilder,
+    extensions::ExtensionsBuilder,
+    path::{Operation, ParameterIn},
+};
+
+/// Where the document says which codes a response may carry.
+const CODES: &str = "x-codes";
+
+/// Names every refusal of an operation, by HTTP status.
+pub fn describe(operation: &mut Operation, problem: &str) {
+    let mut codes = of(operation);
+    codes.sort_by_key(|code| code.number());
+    codes.dedup();
+    let mut statuses: Vec<u16> = codes.iter().map(|code| code.http_status()).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    for status in statuses {
+        let codes: Vec<Code> = codes
+            .iter()
+            .copied()
+            .filter(|code| code.http_status() == status)
+            .collect();
+        let response = RefOr::T(refusal(&codes, problem));
+        operation
+            .responses
+            .responses
+            .entry(status.to_string())
+            .or_insert(response);
+    }
+}
+
+fn refusal(codes: &[Code], problem: &str) -> Response {
+    let texts: Vec<String> = codes
+        .iter()
+        .map(|code| format!("`{}`: {}", code.word(), code.text()))
+        .collect();
+    let words: Vec<&str> = codes.iter().map(|code| code.word()).collect();
+    let body = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(problem)))
+        .build();
+    ResponseBuilder::new()
+        .description(texts.join("\n\n"))
+        .content("application/problem+json", body)
+        .extensions(Some(ExtensionsBuilder::new().add(CODES, words).build()))
+        .build()
+}
+
+fn of(operation: &Operation) -> Vec<Code> {
+    use Code::*;
+    let mut codes = vec![Internal];
+    let tags = operation.tags.as_deref().unwrap_or_default();
+    let is_of = |tag: &str| tags.iter().any(|its| its == tag);
+    if is_of("operation") {
+        return codes;
+    }
+    codes.push(Unavailable);
+    let reads = |name: &str, place: ParameterIn| {
+        let named = |of: &_| matches!(of, RefOr::T(utoipa::openapi::path::Parameter { name: its, parameter_in, .. }) if its == name && *parameter_in == place);
+        operation.parameters.iter().flatten().any(named)
+    };
+    if operation.security.is_some() {
+        codes.extend([
+            TokenMissing,
+            TokenInvalid,
+            TokenExpired,
+            DeviceMismatch,
+            TooManyCommands,
+            Busy,
+            InvalidField,
+        ]);
+    }
+    let is_keyed = reads("Idempotency-Key", ParameterIn::Header);
+    // Under a key a body counts also where none is needed.
+    if operation.request_body.is_some() || is_keyed {
+        codes.extend([BadJson, FrameTooLarge, InvalidField]);
+    }
+    if is_keyed {
+        codes.push(CommandIdReused);
+    }
+    if reads("If-Match", ParameterIn::Header) {
+        codes.extend([InvalidField, VersionChanged]);
+    }
+    if reads("sale_id", ParameterIn::Path) {
+        codes.push(SaleUnknown);
+    }
+    if reads("order_id", ParameterIn::Path) {
+        codes.push(OrderUnknown);
+    }
+    if reads("user_id", ParameterIn::Path) || is_of("admin") {
+        codes.push(Forbidden);
+    }
+    codes.extend(own(operation.operation_id.as_deref().unwrap_or_default()));
+    codes
+}
+
+/// What an operation refuses for reasons of its own.
+fn own(operation: &str) -> &'static [Code] {
+    use Code::*;
+    match operation {
+        "beginSession" => &[TooManyFromAddress],
+        "hasDevelopmentSignIn" | "developmentSignIn" => &[NotFound],
+        "joinQueue" => &[
+            CommandSuperseded,
+            TooManyChanges,
+            Forbidden,
+            DeviceMissing,
+            RoomClosed,
+            SaleEnded,
+            EntriesClosed,
+            LimitReached,
+            DeviceLimitReached,
+            AlreadyInLine,
+            DeviceInLine,
+            AlreadyHeld,
+            CheckoutRunning,
+        ],
+        "queuePosition" => &[Forbidden, NotInLine],
+        "showDraw" => &[NoDraw, Busy],
+        "downloadDraw" => &[NoDraw, NotDrawnYet, Busy],
+        "proveDraw" => &[NoDraw, NotDrawnYet, NotInDraw],
+        "reserve" => &[
+            SaleStopped,
+            CommandSuperseded,
+            TooManyChanges,
+            SaleUnknown,
+            DeviceMissing,
+            SaleNotOpen,
+            SaleEnded,
+            SalePaused,
+            SoldOut,
+            NotEnough,
+            NoneFree,
+            LimitReached,
+            DeviceLimitReached,
+            JoinFirst,
+            EntriesClosed,
+            AlreadyHeld,
+            CheckoutRunning,
+        ],
+        "release" => &[CommandSuperseded, NoHold, HoldExpired, CheckoutRunning],
+        "checkOut" => &[
+            SaleStopped,
+            OrderLost,
+            CancelLimitReached,
+            SaleUnknown,
+            Forbidden,
+            NoHold,
+            HoldExpired,
+            HoldReleased,
+            CheckoutRunning,
+            SoldOut,
+            OrderCancelled,
+            OrderConfirmed,
+            PaymentDeclined,
+            PaymentTooLate,
+            PaymentPending,
+        ],
+        "showOrder" => &[SaleStopped, OrderLost],
+        "payOrder" => &[
+            SaleStopped,
+            OrderLost,
+            OrderCancelled,
+            OrderConfirmed,
+            PaymentDeclined,
+            PaymentTooLate,
+            PaymentPending,
+        ],
+        "cancelOrder" => &[SaleStopped, OrderLost, OrderCancelled, OrderConfirmed],
+        "pauseSale" | "resumeSale" | "endSale" | "changeInflow" => &[SaleEnded, SaleWrongState],
+        "recoverSale" => &[NothingToRecover],
+        "changeSupply" => &[SaleEnded, SaleWrongState, SupplyInUse],
+        "setBeacon" => &[NoDraw, SaleEnded, SaleWrongState],
+        "refundOrder" => &[NotPaid, AlreadyRefunded, RefundTooMuch],
+        "retryRefund" => &[PaymentUnknown],
+        "paymentWebhook" => &[
+            SignatureInvalid,
+            SignatureExpired,
+            PaymentUnknown,
+            OrderUnknown,
+            PaymentMismatch,
+        ],
+        "socket" => &[BadHandshake, TooManyFromAddress],
+        _ => &[],
+    }
+}

@@ -1,0 +1,255 @@
+//! A connection's life: it is opened, its requests are read and answered, and it is closed.
+
+use super::{
+    Shard,
+    connection::{self, Connection, End, Identity, Next},
+    inbound::ReadingTurn,
+    inbox::Mail,
+    task,
+};
+use crate::gateway::throttle::Place;
+use flashsale_engine::{here::SocketRef, telemetry::name};
+use flashsale_protocol::{
+    CloseCode, Code, Command, CommandId, Done, Outcome, Reject, Request, SaleId, ServerMessage,
+};
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+use std::{
+    net::TcpStream,
+    sync::atomic::{AtomicU64, Ordering},
+};
+use tokio_tungstenite::tungstenite::Bytes;
+
+/// Events that a socket can have before its welcome was sent.
+const EARLY_EVENTS: usize = 64;
+
+/// Socket ids begin anywhere, so that those of several gateways differ.
+fn next_id() -> u64 {
+    static FIRST: std::sync::OnceLock<AtomicU64> = std::sync::OnceLock::new();
+    FIRST
+        .get_or_init(|| AtomicU64::new(rand::random()))
+        .fetch_add(1, Ordering::Relaxed)
+}
+
+impl Shard {
+    pub(super) fn open(&mut self, stream: TcpStream, read: Vec<u8>, place: Place) {
+        let entry = self.connections.vacant_entry();
+        let key = entry.key() as u32;
+        // Edges, of both kinds, once: no system call when a socket blocks, or when its command runs.
+        let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        if let Err(error) = self.epoll.add(&stream, EpollEvent::new(edges, u64::from(key))) {
+            return tracing::warn!(%error, "cannot watch a socket");
+        }
+        entry.insert(Connection::new(next_id(), stream, read, place, self.now));
+        if self.leaves_at.is_some() {
+            self.send_bye(key);
+        }
+        self.settle(key);
+        self.pump(key);
+    }
+
+    pub(super) fn ready(&mut self, key: u32, events: EpollFlags) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        if events.contains(EpollFlags::EPOLLOUT)
+            && let Err(end) = connection.flush(self.now)
+        {
+            return self.end(key, end);
+        }
+        self.send_ticks(key, &[]);
+        self.pump(key);
+    }
+
+    /// Reads what the client has sent, up to a request that takes time.
+    pub(super) fn pump(&mut self, key: u32) {
+        let mut turn = ReadingTurn::begin();
+        while let Some(connection) = self.connections.get_mut(key as usize) {
+            if connection.running && !connection.is_closing() {
+                break;
+            }
+            match connection.next(&self.backend.limits, &mut turn, self.now) {
+                Ok(Next::Request(request)) => self.request(key, request),
+                Ok(Next::Nothing) => break,
+                Ok(Next::Later) => {
+                    self.again.push(key);
+                    break;
+                }
+                Err(end) => return self.end(key, end),
+            }
+        }
+        self.settle(key);
+    }
+
+    fn request(&mut self, key: u32, request: Request) {
+        let (limits, now) = (&self.backend.limits, self.now);
+        let connection = &mut self.connections[key as usize];
+        let id = request.id;
+        let socket = SocketRef {
+            id: connection.id,
+            shard: self.index as u32,
+            key,
+        };
+        let refused = match (connection.caller(), &request.command) {
+            (None, Command::Hello { .. }) => None,
+            (None, _) => Some(Code::HelloFirst),
+            (Some(_), Command::Hello { .. }) => Some(Code::HelloTwice),
+            (Some(_), _) => None,
+        };
+        if let Some(code) = refused {
+            if let Err(end) = connection.offence(Some(id), code.into(), limits, now) {
+                self.end(key, end);
+            }
+            return;
+        }
+        match request.command {
+            Command::Unwatch { sale } => {
+                self.unwatch(key, sale);
+                return self.reply(key, id, Ok(Done::Unwatched { sale }));
+            }
+            Command::Watch { sale }
+                if connection.watched.len() >= limits.sales_per_socket
+                    && connection.watched.iter().all(|watched| watched.sale != sale) =>
+            {
+                return self.reply(key, id, Err(Code::TooManySales.into()));
+            }
+            _ => {}
+        }
+        connection.running = true;
+        if let Command::Hello { changes, .. } = &request.command {
+            connection.takes_changes = *changes;
+        }
+        let caller = connection.caller().cloned();
+        let (backend, inboxes, index) = (self.backend.clone(), self.inboxes.clone(), self.index);
+        self.runtime.spawn(async move {
+            let answer = match (caller, request.command) {
+                (
+                    None,
+                    Command::Hello {
+                        token,
+                        device,
+                        resume,
+                        changes: _,
+                    },
+                ) => task::hello(&backend, socket, id, &token, device, resume).await,
+                (Some(caller), command) => task::run(&backend, &caller, Request { id, command }).await,
+                (None, _) => return,
+            };
+            for oldest in &answer.too_many {
+                inboxes[oldest.shard as usize].post(Mail::Close(*oldest, CloseCode::TooManySockets));
+            }
+            inboxes[index].post(Mail::Answer(socket, Box::new(answer)));
+        });
+    }
+
+    pub(super) fn answer(&mut self, key: u32, answer: task::RequestAnswer) {
+        let (limits, now) = (&self.backend.limits, self.now);
+        let connection = &mut self.connections[key as usize];
+        connection.running = false;
+        if connection.is_closing() {
+            return;
+        }
+        let mut came_early = Vec::new();
+        if let Some(registration) = answer.registration
+            && let Identity::Stranger { early, .. } =
+                std::mem::replace(&mut connection.standing, Identity::Known(registration))
+        {
+            came_early = early;
+        }
+        if answer.offence {
+            if let Err(reject) = answer.outcome
+                && let Err(end) = connection.offence(Some(answer.id), reject, limits, now)
+            {
+                return self.end(key, end);
+            }
+        } else {
+            for (sale, interest) in answer.watched {
+                self.watch(key, sale, interest);
+            }
+            self.reply(key, answer.id, answer.outcome);
+        }
+        if let Some(code) = answer.close {
+            return self.end(key, End::Close(code));
+        }
+        for frame in came_early {
+            self.event(key, frame);
+        }
+        self.pump(key);
+    }
+
+    pub(super) fn event(&mut self, key: u32, frame: Bytes) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        if let Identity::Stranger { early, .. } = &mut connection.standing {
+            if early.len() == EARLY_EVENTS {
+                return self.end(key, End::Close(CloseCode::TooSlow));
+            }
+            return early.push(frame);
+        }
+        match connection.send(&[&frame], self.now) {
+            Ok(()) => {
+                self.frames.increment(1);
+                self.settle(key);
+            }
+            Err(end) => self.end(key, end),
+        }
+    }
+
+    fn reply(&mut self, key: u32, id: CommandId, outcome: Result<Done, Reject>) {
+        let states = match &outcome {
+            Ok(Done::Welcome(welcome)) => welcome.states.as_slice(),
+            Ok(Done::State(state)) => std::slice::from_ref(&**state),
+            _ => &[],
+        };
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        for tick in states.iter().map(|state| &state.tick) {
+            // A state may overtake the ticks before it.
+            let mut watched = connection.watched.iter();
+            if let Some(watched) = watched.find(|watched| watched.sale == tick.sale)
+                && let Some(channel) = self.channels.get_mut(&tick.sale)
+            {
+                channel.note_seen(watched.at, tick);
+            }
+        }
+        let outcome = match outcome {
+            Ok(done) => Outcome::Ok(done),
+            Err(reject) => Outcome::Error(reject),
+        };
+        let reply = connection::frame_of(&ServerMessage::Reply {
+            id: Some(id),
+            outcome,
+        });
+        self.send_ticks(key, &[reply]);
+    }
+
+    pub(super) fn end(&mut self, key: u32, end: End) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        let (word, code) = match end {
+            End::Close(code) => (Some(code.word()), Some(code)),
+            End::Closed => (Some("client_left"), None),
+            End::Gone => (None, None),
+        };
+        let first = !connection.is_closing();
+        if first {
+            let word = word.unwrap_or("client_left");
+            metrics::counter!(name::SOCKETS_CLOSED, "reason" => word).increment(1);
+            let sales: Vec<SaleId> = connection.watched.iter().map(|watched| watched.sale).collect();
+            for sale in sales {
+                self.unwatch(key, sale);
+            }
+        }
+        let connection = &mut self.connections[key as usize];
+        if first && word.is_some() && connection.close(code, self.now) {
+            self.settle(key);
+            // What has come already will not be announced again.
+            self.again.push(key);
+        } else {
+            // Dropped, and with that closed and out of the epoll set.
+            self.connections.remove(key as usize);
+        }
+    }
+}

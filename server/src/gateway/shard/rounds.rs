@@ -1,0 +1,148 @@
+//! Ticks on their way to those who watch: in rounds, a few sockets at a time, or together with a reply.
+
+use super::{
+    Shard,
+    channel::Channel,
+    connection::{Connection, End, Watched},
+};
+use flashsale_engine::{here::Interest, presence::mark_active};
+use flashsale_protocol::SaleId;
+use nix::errno::Errno;
+use std::{collections::HashSet, time::Instant};
+use tokio_tungstenite::tungstenite::Bytes;
+
+/// Sockets that get a tick before commands have their turn.
+const TICKS_IN_A_TURN: usize = 128;
+
+impl Shard {
+    pub(super) fn watch(&mut self, key: u32, sale: SaleId, interest: Interest) {
+        let connection = &mut self.connections[key as usize];
+        if connection.watched.iter().any(|watched| watched.sale == sale) {
+            return;
+        }
+        // From now on ticks come by the inbox; what came before is the hub's.
+        let channel = self
+            .channels
+            .entry(sale)
+            .or_insert_with(|| Channel::new(self.backend.shop.here.last_live(sale), interest));
+        let at = channel.add(key, connection.socket(), connection.takes_changes);
+        connection.watched.push(Watched { sale, at });
+    }
+
+    pub(super) fn unwatch(&mut self, key: u32, sale: SaleId) {
+        let connection = &mut self.connections[key as usize];
+        let Some(index) = connection.watched.iter().position(|watched| watched.sale == sale) else {
+            return;
+        };
+        let at = connection.watched.swap_remove(index).at;
+        let Some(channel) = self.channels.get_mut(&sale) else {
+            return;
+        };
+        if let Some(moved) = channel.remove(at)
+            && let Some(connection) = self.connections.get_mut(moved as usize)
+            && let Some(watched) = connection.watched.iter_mut().find(|watched| watched.sale == sale)
+        {
+            watched.at = at;
+        }
+        if channel.is_empty() {
+            self.channels.remove(&sale);
+        }
+    }
+
+    /// Gives the next few watchers of each sale its newest tick, or begins a round if one is due.
+    pub(super) fn go_round(&mut self) {
+        let now = Instant::now();
+        if !self.pace.is_in_round() && self.pace.rest(now).is_zero() {
+            let due = self.channels.values_mut().filter(|channel| channel.is_due());
+            due.for_each(Channel::begin);
+        }
+        let in_round = self.channels.iter().filter(|(_, channel)| channel.is_in_round());
+        for sale in in_round.map(|(sale, _)| *sale).collect::<Vec<_>>() {
+            let Some(channel) = self.channels.get_mut(&sale) else {
+                continue;
+            };
+            self.pace.begin(now);
+            let passed = channel.pass(TICKS_IN_A_TURN);
+            self.frames.increment(passed.sent);
+            self.skipped.increment(passed.skipped);
+            // Before the next sale's turn: it may have the same sockets.
+            for (key, rest) in passed.unsent {
+                self.finish(key, rest);
+            }
+        }
+        if !self.channels.values().any(Channel::is_in_round) {
+            self.end_round();
+        }
+    }
+
+    fn end_round(&mut self) {
+        let now = Instant::now();
+        let Some(took) = self.pace.end(now) else {
+            return;
+        };
+        self.round.record(took);
+        for due in self.channels.values_mut().filter_map(Channel::end) {
+            self.lag.record(now - due);
+        }
+    }
+
+    /// A round could not write all of a tick to a connection's socket.
+    fn finish(&mut self, key: u32, rest: Result<Bytes, Errno>) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        connection.in_rounds = false;
+        match rest
+            .map_err(|_| End::Gone)
+            .and_then(|rest| connection.finish(&rest, self.now))
+        {
+            Ok(()) => self.settle(key),
+            Err(end) => self.end(key, end),
+        }
+    }
+
+    /// Sends frames to a connection, and with them, in one write, the newest tick of each sale that it has not seen.
+    pub(super) fn send_ticks(&mut self, key: u32, frames: &[Bytes]) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        let mut due: Vec<Bytes> = frames.to_vec();
+        if connection.keeps_up() {
+            for watched in &connection.watched {
+                if let Some(channel) = self.channels.get_mut(&watched.sale)
+                    && let Some(live) = channel.unseen(watched.at).cloned()
+                {
+                    channel.note_seen(watched.at, &live.tick);
+                    due.push(live.frame.clone());
+                }
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
+        let slices: Vec<&[u8]> = due.iter().map(|frame| &frame[..]).collect();
+        match connection.send(&slices, self.now) {
+            Ok(()) => {
+                self.frames.increment(due.len() as u64);
+                self.settle(key);
+            }
+            Err(end) => self.end(key, end),
+        }
+    }
+
+    /// Tells Redis how many look at what, for the operator's number of people looking.
+    pub(super) fn count_active(&self) {
+        for (sale, channel) in &self.channels {
+            let connections = channel
+                .keys()
+                .filter_map(|key| self.connections.get(key as usize));
+            let people: HashSet<_> = connections
+                .filter_map(Connection::caller)
+                .map(|caller| &caller.shopper)
+                .collect();
+            let (backend, sale, index, people) = (self.backend.clone(), *sale, self.index, people.len());
+            self.runtime
+                .spawn(async move { mark_active(&backend.shop, sale, index, people).await });
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The sales whose ticks come to this process.
+
+use flashsale_engine::{
+    here::{Here, Interest},
+    sale::Sale,
+};
+use flashsale_protocol::SaleId;
+use tokio::sync::{mpsc, oneshot};
+
+/// A sale to subscribe to, and who waits for it.
+pub type Wanted = (SaleId, oneshot::Sender<()>);
+
+/// Asks the hub for subscriptions.
+#[derive(Clone)]
+pub struct Subscriptions(mpsc::UnboundedSender<Wanted>);
+
+impl Subscriptions {
+    pub fn open() -> (Self, mpsc::UnboundedReceiver<Wanted>) {
+        let (wanted, wanted_rx) = mpsc::unbounded_channel();
+        (Self(wanted), wanted_rx)
+    }
+
+    /// Sees to it that a sale's ticks come here. Returns when the subscription stands, so that nothing after it is missed.
+    pub async fn watch(&self, here: &Here, sale: &Sale) -> Interest {
+        let (interest, is_first) = here.watch(sale);
+        if is_first {
+            let (done, subscribed) = oneshot::channel();
+            if self.0.send((sale.id, done)).is_ok() {
+                let _ = subscribed.await;
+            }
+        }
+        interest
+    }
+}

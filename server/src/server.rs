@@ -1,0 +1,200 @@
+//! A server: how it starts and stops.
+
+use crate::{
+    app::App,
+    auth::{self, Authority},
+    config::{Serve, ServerRole, or_cores},
+    demo, embedded, gateway,
+    gateway::{
+        hub::{self, Hub},
+        shard::{Backend, Shards},
+        subscriptions::Subscriptions,
+        throttle::{SWEEP, Throttle},
+    },
+    telemetry,
+};
+use anyhow::Context;
+use flashsale_engine::{
+    clock,
+    here::Here,
+    payment::{PaymentProvider, Provider, sandbox},
+    shop::Shop,
+    stock::Stock,
+    store::Store,
+    worker,
+};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// A started server.
+pub struct Server {
+    pub address: SocketAddr,
+    pub storefront: Option<SocketAddr>,
+    pub app: Arc<App>,
+    services: Option<embedded::Services>,
+    tasks: Vec<JoinHandle<()>>,
+    _threads: gateway::Threads,
+    stopping: CancellationToken,
+}
+
+impl Server {
+    /// Connects to (or starts) the services, brings the schema up to date, and listens.
+    pub async fn start(config: Serve) -> anyhow::Result<Self> {
+        telemetry::start_metrics();
+        clock::step(config.clock_offset_ms);
+        if config.dev && !config.listen.ip().is_loopback() {
+            anyhow::bail!("--dev lets anybody sign in as an admin: it listens on a loopback address only");
+        }
+        // Before the slow parts, so that a taken port is the first thing that one hears of.
+        let listener = gateway::bind(config.listen, config.share_port).with_context(|| {
+            format!(
+                "cannot listen on {}: is another server running there?",
+                config.listen
+            )
+        })?;
+        let authority = Arc::new(Authority::open(&config.identity, &config.data.data_dir)?);
+        let webhook_secret =
+            auth::webhook_secret(config.payments.webhook_secret.as_deref(), &config.data.data_dir)?;
+        let private = embedded::Private {
+            postgres: config.database_url.is_none(),
+            redis: config.redis_url.is_none(),
+        };
+        let services = match private.postgres || private.redis {
+            true => Some(embedded::Services::start_only(&config.data.data_dir, private).await?),
+            false => None,
+        };
+        let url = |given: &Option<String>, private: fn(&embedded::Services) -> &String| {
+            given
+                .clone()
+                .or_else(|| services.as_ref().map(|s| private(s).clone()))
+                .unwrap_or_default()
+        };
+        let database_url = url(&config.database_url, |s| &s.database_url);
+        let redis_url = url(&config.redis_url, |s| &s.redis_url);
+
+        let store = Store::open(&database_url, config.database_connections, config.migrate.into())
+            .await
+            .context("cannot use Postgres")?;
+        let stock = Stock::connect(&redis_url, &config.redis_prefix)
+            .await
+            .context("cannot use Redis")?
+            .with_chains(store.chains.clone());
+        let books = match &config.payments.sandbox_database_url {
+            Some(url) => Store::open(url, config.database_connections, config.migrate.into())
+                .await
+                .context("cannot use the sandbox's Postgres")?
+                .sandbox_books(),
+            None => store.sandbox_books(),
+        };
+        let sandbox = sandbox::Sandbox::new(books, config.payments.sandbox_slow_ms);
+        let timeout = Duration::from_millis(config.payments.payment_timeout_ms);
+        let payments = PaymentProvider::new(Provider::Sandbox(sandbox), timeout, webhook_secret);
+        let shards = Arc::new(Shards::open(config.limits.shards_or_cores())?);
+        let here = Here::new(shards.clone());
+        let keys = stock.keys().clone();
+        let hub = Arc::new(Hub::connect(&redis_url, keys, here.id, shards.clone()).await?);
+        let shop = Arc::new(Shop::new(store, stock, here, payments, authority.seal()));
+        let (subscriptions, wanted) = Subscriptions::open();
+        let throttle = Arc::new(Throttle::new(&config.limits));
+        let app = Arc::new(App {
+            shop: shop.clone(),
+            hub: hub.clone(),
+            shards: shards.clone(),
+            throttle: throttle.clone(),
+            authority: authority.clone(),
+            limits: config.limits.clone(),
+            dev: config.dev,
+            draining: CancellationToken::new(),
+        });
+        let backend = Backend {
+            shop: shop.clone(),
+            subscriptions,
+            authority,
+            limits: config.limits.clone(),
+        };
+        shards
+            .start(backend)
+            .context("cannot start the threads of the sockets")?;
+        let stopping = CancellationToken::new();
+        let mut tasks = vec![tokio::spawn(hub::run(
+            hub,
+            shop.clone(),
+            wanted,
+            stopping.clone(),
+        ))];
+        tasks.push(tokio::spawn(throttle.keep_small(SWEEP, stopping.clone())));
+        let address = listener.local_addr()?;
+        let gateway = config.is(ServerRole::Gateway);
+        let threads = gateway::Threads::start(or_cores(config.threads))
+            .context("cannot start the gateway's threads")?;
+        tasks.extend(threads.spawn(gateway::serve(
+            app.clone(),
+            listener,
+            config.web_dir.clone(),
+            gateway,
+        )));
+        let mut storefront = None;
+        if config.dev && gateway {
+            let listener = TcpListener::bind(config.storefront_listen)
+                .await
+                .with_context(|| {
+                    format!(
+                        "cannot listen on {} for the storefront page",
+                        config.storefront_listen
+                    )
+                })?;
+            storefront = Some(listener.local_addr()?);
+            tasks.extend(threads.spawn(gateway::serve_storefront(
+                app.clone(),
+                address,
+                listener.into_std()?,
+                config.web_dir.clone(),
+            )));
+        }
+        if config.is(ServerRole::Worker) {
+            tasks.push(tokio::spawn(worker::run(shop.clone(), stopping.clone())));
+            tasks.push(tokio::spawn(worker::pay::run(shop.clone(), stopping.clone())));
+        }
+        tasks.push(tokio::spawn(gateway::presence::run(
+            shop.clone(),
+            gateway,
+            stopping.clone(),
+        )));
+        if gateway {
+            let (shop, stopping) = (shop.clone(), stopping.clone());
+            tasks.push(tokio::spawn(async move {
+                shop.payments.deliver_webhooks(address, stopping).await;
+            }));
+        }
+        if config.demo {
+            demo::create(&app).await?;
+        }
+        Ok(Self {
+            address,
+            storefront,
+            app,
+            services,
+            tasks,
+            _threads: threads,
+            stopping,
+        })
+    }
+
+    /// Stops in order: sockets move away and commands in flight are answered, workers step down, services end.
+    pub async fn stop(self) {
+        self.app.draining.cancel();
+        gateway::drain(&self.app).await;
+        self.stopping.cancel();
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        self.app.shards.stop();
+        self.app.hub.quit().await;
+        self.app.shop.stock.quit().await;
+        self.app.shop.store.close().await;
+        if let Some(services) = self.services {
+            services.stop().await;
+        }
+    }
+}
