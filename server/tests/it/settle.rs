@@ -5,7 +5,10 @@
 //! There is no worker: the test says when time is up. `PROPTEST_CASES` says how many cases, beyond the few that every test run
 //! has time for.
 
-use crate::harness::{World, command_id};
+use crate::{
+    chance,
+    harness::{World, command_id},
+};
 use flashsale_engine::{
     caller::Caller,
     command,
@@ -26,7 +29,7 @@ use fred::interfaces::{HashesInterface, SortedSetsInterface};
 use proptest::{
     collection::vec,
     prelude::{Just, Strategy, TestCaseError, any, prop_assert, prop_assert_eq, prop_oneof},
-    test_runner::{Config, TestRunner},
+    test_runner::TestRunner,
 };
 use serde_json::json;
 use std::{
@@ -36,7 +39,6 @@ use std::{
 
 const CASES: u32 = 60;
 const STEPS: usize = 40;
-const SHRINKING_MS: u32 = 60_000;
 const SHOPPERS: u8 = 3;
 const SUPPLY: u32 = 3;
 /// Rounds after which nothing may be under way any more.
@@ -511,17 +513,8 @@ impl<'a> Run<'a> {
 fn a_checkout_cut_off_anywhere_is_settled_as_one_order_or_none() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let world = runtime.block_on(World::with(&["--roles", "gateway"]));
-    let mut config = Config {
-        failure_persistence: None,
-        max_shrink_iters: u32::MAX,
-        max_shrink_time: SHRINKING_MS,
-        ..Config::default()
-    };
-    if std::env::var("PROPTEST_CASES").is_err() {
-        config.cases = CASES;
-    }
     let seen = std::sync::Mutex::new(BTreeMap::<&'static str, u32>::new());
-    let result = TestRunner::new(config).run(&vec(step(), STEPS / 4..STEPS), |steps| {
+    let result = TestRunner::new(chance::config(CASES)).run(&vec(step(), STEPS / 4..STEPS), |steps| {
         runtime.block_on(async {
             let mut run = Run::start(&world).await;
             for step in &steps {

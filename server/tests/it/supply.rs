@@ -4,8 +4,11 @@
 //! In [`a_move_cut_off_anywhere_refuses_no_cart_and_loses_no_unit`] there is no worker: the test takes each step by itself.
 //! `PROPTEST_CASES` says how many cases, beyond the few that every test run has time for.
 
-use crate::harness::{DEADLINE, World, command_id};
-use crate::purchase::{checkout, join_and_reserve};
+use crate::{
+    chance,
+    harness::{DEADLINE, World, command_id},
+    purchase::{checkout, join_and_reserve},
+};
 use flashsale_engine::{
     command,
     error::{Error, Result},
@@ -22,7 +25,7 @@ use futures_util::future::join_all;
 use proptest::{
     collection::vec,
     prelude::{Strategy, TestCaseError, any, prop_assert, prop_assert_eq, prop_oneof},
-    test_runner::{Config, TestRunner},
+    test_runner::TestRunner,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -34,7 +37,6 @@ use std::{
 
 const CASES: u32 = 30;
 const STEPS: usize = 60;
-const SHRINKING_MS: u32 = 60_000;
 const SHOPPERS: u8 = 9;
 const MOST_LANES: u16 = 4;
 const MOST_UNITS: u32 = 24;
@@ -275,6 +277,30 @@ fn step() -> impl Strategy<Value = Step> {
         1 => lane().prop_map(Step::OldLeader),
         1 => lane().prop_map(Step::Lose),
     ]
+}
+
+/// Two moves between the same lanes are committed, and the lane that gives hears of the later one first.
+fn overtaken() -> impl Strategy<Value = Vec<Step>> {
+    let lane = || 0..MOST_LANES;
+    (lane(), lane()).prop_map(|(from, to)| {
+        let take = Step::Take { from, to, units: 1 };
+        vec![
+            take.clone(),
+            take,
+            Step::Commit(0),
+            Step::Commit(1),
+            Step::Follow(0, true),
+        ]
+    })
+}
+
+/// Steps by chance, and among them what chance alone hardly ever strings together.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let next = prop_oneof![
+        30 => step().prop_map(|step| vec![step]),
+        1 => overtaken(),
+    ];
+    vec(next, STEPS / 4..STEPS).prop_map(|parts| parts.concat())
 }
 
 /// A move as its worker knows it.
@@ -687,24 +713,15 @@ const MOST_ROUNDS: u32 = 6;
 fn a_move_cut_off_anywhere_refuses_no_cart_and_loses_no_unit() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let world = runtime.block_on(World::with(&["--roles", "gateway"]));
-    let mut config = Config {
-        failure_persistence: None,
-        max_shrink_iters: u32::MAX,
-        max_shrink_time: SHRINKING_MS,
-        ..Config::default()
-    };
-    if std::env::var("PROPTEST_CASES").is_err() {
-        config.cases = CASES;
-    }
     let seen = std::sync::Mutex::new(BTreeSet::new());
-    let cases = (1..=MOST_LANES, 1..=MOST_UNITS, vec(step(), STEPS / 4..STEPS));
+    let cases = (1..=MOST_LANES, 1..=MOST_UNITS, steps());
     let missing = || {
         let seen = seen.lock().expect("not poisoned");
         let missing: Vec<_> = ALL.iter().filter(|what| !seen.contains(*what)).collect();
         missing
     };
     for round in 0..MOST_ROUNDS {
-        let result = TestRunner::new(config.clone()).run(&cases, |(lanes, units, steps)| {
+        let result = TestRunner::new(chance::config(CASES)).run(&cases, |(lanes, units, steps)| {
             runtime.block_on(async {
                 let mut run = Run::start(&world, lanes, units).await;
                 for step in &steps {
