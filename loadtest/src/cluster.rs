@@ -28,6 +28,9 @@ pub const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// An election needs the node timeout twice, and a second or two; more, if there is no processor time.
 const ELECTION_DEADLINE: Duration = Duration::from_secs(30);
+/// A failover that was asked for: Redis' own limit for it, and a second.
+const FAILOVER_DEADLINE: Duration = Duration::from_secs(6);
+const FAILOVER_TRIES: usize = 5;
 const WHOLE_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// How long one MIGRATE may take.
@@ -152,9 +155,29 @@ impl Cluster {
     /// Waits until every slot has a living master in the eyes of every node that runs and is not cut off, and it is another one
     /// than `gone` for this key. How long that took.
     pub async fn elected(&self, key: &str, gone: usize) -> Result<Duration> {
+        self.elected_within(ELECTION_DEADLINE, key, gone).await
+    }
+
+    /// A replica takes its living master's place. Redis gives that up after 5 s, for instance on a machine that is too busy:
+    /// then it is asked for again.
+    pub async fn fail_over(&self, key: &str, master: usize, replica: usize) -> Result<()> {
+        let mut tries = 1;
+        loop {
+            if !self.node(replica).is_master().await? {
+                self.node(replica).ask(&["CLUSTER", "FAILOVER"]).await?;
+            }
+            match self.elected_within(FAILOVER_DEADLINE, key, master).await {
+                Ok(_) => return Ok(()),
+                Err(_) if tries < FAILOVER_TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn elected_within(&self, deadline: Duration, key: &str, gone: usize) -> Result<Duration> {
         let since = Instant::now();
         let slot = slot_of(key);
-        let wait = within(ELECTION_DEADLINE, "no replica is elected", || async move {
+        let wait = within(deadline, "no replica is elected", || async move {
             for (i, node) in self.nodes.iter().enumerate() {
                 if i == gone || node.child.is_none() {
                     continue;

@@ -55,8 +55,7 @@ pub async fn inject(
         }
         Fault::Failover => {
             let replica = holders.replica.context("no replica")?;
-            cluster.node(replica).ask(&["CLUSTER", "FAILOVER"]).await?;
-            cluster.elected(&key, master).await?;
+            cluster.fail_over(&key, master, replica).await?;
             format!("took {:?}", began.elapsed())
         }
         Fault::TailLost => {
