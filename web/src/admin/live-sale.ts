@@ -177,7 +177,7 @@ export class LiveSale extends LitElement {
     return html`
       <div class="row apart">
         <div>
-          <h1>${view?.info?.product_name ?? " "}</h1>
+          <h1>${view?.info?.product_name ?? "Sale"}</h1>
           <p class="row small">
             <span class="badge" data-tone=${badge?.tone ?? "calm"} role="status">${badge?.label ?? "…"}</span>
             <span class="soft numbers">${until}</span>

@@ -197,7 +197,7 @@ export class FlashSaleElement extends LitElement {
             ? html`<span class="soft numbers" role="timer">Ends in ${clock(countdown.left_ms)}</span>`
             : nothing)}
         </div>
-        <h2>${info?.product_name ?? " "}</h2>
+        <h2>${info?.product_name ?? "Flash sale"}</h2>
         ${info?.description ? html`<p class="soft">${info.description}</p>` : nothing}
         <p class="price numbers">
           <strong>${info ? price(info.sale_price) : " "}</strong>
