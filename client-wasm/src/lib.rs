@@ -12,7 +12,7 @@ mod socket;
 mod state;
 mod view;
 
-use flashsale_protocol::{Command, MAX_QUANTITY, OrderId, Payment, Quantity, SaleId};
+use flashsale_protocol::{MAX_QUANTITY, OrderId, Payment, Quantity, SaleId, ShopCommand};
 use js_sys::{Function, Promise};
 use socket::{Driver, Listeners, to_js};
 use state::Event;
@@ -80,18 +80,18 @@ impl FlashSaleClient {
     }
 
     pub fn join(&self, sale: &str, quantity: u32) -> Result<Promise, JsError> {
-        Ok(self.driver.command(Command::Join {
+        Ok(self.driver.command(ShopCommand::Join {
             sale: id(sale)?,
             quantity: units(quantity)?,
         }))
     }
 
     pub fn leave(&self, sale: &str) -> Result<Promise, JsError> {
-        Ok(self.driver.command(Command::Leave { sale: id(sale)? }))
+        Ok(self.driver.command(ShopCommand::Leave { sale: id(sale)? }))
     }
 
     pub fn reserve(&self, sale: &str, quantity: u32, partial: bool) -> Result<Promise, JsError> {
-        Ok(self.driver.command(Command::Reserve {
+        Ok(self.driver.command(ShopCommand::Reserve {
             sale: id(sale)?,
             quantity: units(quantity)?,
             partial,
@@ -99,13 +99,13 @@ impl FlashSaleClient {
     }
 
     pub fn release(&self, sale: &str) -> Result<Promise, JsError> {
-        Ok(self.driver.command(Command::Release { sale: id(sale)? }))
+        Ok(self.driver.command(ShopCommand::Release { sale: id(sale)? }))
     }
 
     /// With a payment token the order is paid at once.
     pub fn checkout(&self, sale: &str, payment: Option<String>) -> Result<Promise, JsError> {
         let payment = payment.map(|token| Payment { token });
-        Ok(self.driver.command(Command::Checkout {
+        Ok(self.driver.command(ShopCommand::Checkout {
             sale: id(sale)?,
             payment,
         }))
@@ -113,19 +113,19 @@ impl FlashSaleClient {
 
     pub fn pay(&self, order: &str, payment: String) -> Result<Promise, JsError> {
         let order: OrderId = id(order)?;
-        Ok(self.driver.command(Command::Pay {
+        Ok(self.driver.command(ShopCommand::Pay {
             order,
             payment: Payment { token: payment },
         }))
     }
 
     pub fn cancel(&self, order: &str) -> Result<Promise, JsError> {
-        Ok(self.driver.command(Command::Cancel { order: id(order)? }))
+        Ok(self.driver.command(ShopCommand::Cancel { order: id(order)? }))
     }
 
     /// Asks for this shopper's orders; [`Self::known_orders`] has them afterwards.
     pub fn orders(&self) -> Promise {
-        self.driver.command(Command::Orders {})
+        self.driver.command(ShopCommand::Orders {})
     }
 
     /// One sale as a page draws it now.

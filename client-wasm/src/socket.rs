@@ -6,7 +6,7 @@
 //! of them and repeats them under the same ids, which is harmless.
 
 use crate::state::{Change, Effect, Event, Moment, Settled, State};
-use flashsale_protocol::{Command, CommandId, DeviceId, SUBPROTOCOL};
+use flashsale_protocol::{CommandId, DeviceId, SUBPROTOCOL, ShopCommand};
 use js_sys::{Function, Object, Promise, Reflect};
 use std::{
     cell::{Cell, RefCell},
@@ -84,7 +84,7 @@ impl Driver {
     }
 
     /// Gives a command; the promise tells its outcome and never rejects.
-    pub fn command(&self, command: Command) -> Promise {
+    pub fn command(&self, command: ShopCommand) -> Promise {
         Promise::new(&mut |resolve, _| {
             let (id, effects) = self.state.borrow_mut().command(moment(), command.clone());
             self.promised.borrow_mut().entry(id).or_default().push(resolve);

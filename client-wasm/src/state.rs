@@ -19,7 +19,8 @@ use crate::{
     sale::Known,
 };
 use flashsale_protocol::{
-    Code, Command, CommandId, DeviceId, Order, OrderId, Reason, Role, SaleId, ShopperId, VERBS,
+    Code, CommandId, ConnectionCommand, DeviceId, Order, OrderId, Reason, Role, SaleId, ShopCommand,
+    ShopperId,
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::collections::BTreeMap;
@@ -206,7 +207,7 @@ struct Verb(&'static str);
 impl<'de> Deserialize<'de> for Verb {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let word = String::deserialize(deserializer)?;
-        let verb = VERBS.iter().find(|verb| **verb == word).copied();
+        let verb = ShopCommand::VERBS.iter().find(|verb| **verb == word).copied();
         verb.map(Verb)
             .ok_or_else(|| de::Error::custom("no command's word"))
     }
@@ -268,7 +269,7 @@ impl State {
                     self.asked.retain(|(_, asked)| *asked != Asked::Watch(sale));
                     let id = turn.id();
                     self.asked.push((id, Asked::Unwatch));
-                    turn.send(id, Command::Unwatch { sale });
+                    turn.send(id, ConnectionCommand::Unwatch { sale });
                 }
             }
             Event::Dismiss(sale) => {
@@ -292,7 +293,7 @@ impl State {
 
     /// A command from the page, and the id under which its outcome will be told. The same wish while the first is
     /// under way is the same command: a double click buys once.
-    pub fn command(&mut self, moment: Moment, command: Command) -> (CommandId, Vec<Effect>) {
+    pub fn command(&mut self, moment: Moment, command: ShopCommand) -> (CommandId, Vec<Effect>) {
         let mut turn = Turn::new(moment);
         let id = self.take(&mut turn, command);
         (id, self.finish(turn))

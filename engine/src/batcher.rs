@@ -54,7 +54,7 @@ pub fn subject(what: impl Hash) -> u64 {
 }
 
 /// The subjects of what is not about anybody.
-pub fn nobody_s<I>(_: &I) -> Subjects {
+pub(crate) fn nobody_s<I>(_: &I) -> Subjects {
     Subjects::new()
 }
 
@@ -145,7 +145,7 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
     }
 
     /// The same, for a call that may leave an item to a later batch, or fail it alone.
-    pub fn with_verdicts<F, Fut>(
+    pub(crate) fn with_verdicts<F, Fut>(
         name: &'static str,
         limits: BatchLimits,
         subjects: fn(&I) -> Subjects,
@@ -175,7 +175,7 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
     }
 
     /// Waits for the item's own answer. After an error the item may or may not have had its effect.
-    pub async fn submit(&self, item: I) -> Result<O> {
+    pub(crate) async fn submit(&self, item: I) -> Result<O> {
         let (answer, answered) = oneshot::channel();
         self.put(item, Some(answer))?;
         match tokio::time::timeout(self.deadline, answered).await {
@@ -418,7 +418,7 @@ impl<K: Eq + Hash + Clone, I: Clone + Send + Sync + 'static, O: Send + 'static> 
 }
 
 impl<K: Eq + Hash + Clone, I: Clone + Send + Sync + 'static, O: Send + 'static> Batchers<K, I, O> {
-    pub async fn submit(&self, key: &K, item: I, make: impl FnOnce() -> Batcher<I, O>) -> Result<O> {
+    pub(crate) async fn submit(&self, key: &K, item: I, make: impl FnOnce() -> Batcher<I, O>) -> Result<O> {
         self.batcher(key, make).submit(item).await
     }
 

@@ -25,7 +25,7 @@ impl Caller {
     }
 
     /// Whether this shopper is on the sale's priority list.
-    pub fn goes_first(&self, sale: &Sale) -> bool {
+    pub(crate) fn goes_first(&self, sale: &Sale) -> bool {
         let id = sale.id.to_string();
         self.priority.iter().any(|of| *of == id || *of == sale.merchant)
     }

@@ -35,7 +35,7 @@ impl Elsewhere {
     }
 
     /// How many doubts there have been so far.
-    pub fn doubts(&self) -> u32 {
+    pub(crate) fn doubts(&self) -> u32 {
         self.doubts.load(Ordering::Acquire)
     }
 

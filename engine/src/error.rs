@@ -43,7 +43,7 @@ impl Error {
 
     /// Whether one item of a batch may be to blame, so that the others should be tried without it. A store that is away, slow or
     /// read-only fails each of them alike.
-    pub fn may_be_one_items(&self) -> bool {
+    pub(crate) fn may_be_one_items(&self) -> bool {
         match self {
             Error::Unexpected(_) => true,
             // A script has stumbled over what it was given, or over what it found of one shopper.

@@ -3,16 +3,13 @@
 //! An entry's key is exponentially distributed with its weight as the rate (docs/draw.md), and the smallest keys win: with the
 //! last winner's key at t, an entry of weight w had the chance 1 − e^(−wt). Here t is where the chances add up to the winners.
 
-use std::f64::consts::PI;
+use statrs::function::gamma::gamma_ur;
 
 /// Classes are put together until each is expected to have so many winners, and so many others: with fewer the statistic does
 /// not follow the distribution (Cochran, "Some methods for strengthening the common χ² tests", Biometrics 10(4), 1954).
 const FEWEST_EXPECTED: f64 = 5.0;
 /// Halvings that find t to the last digit of a double.
 const HALVINGS: usize = 200;
-/// The series and the continued fraction end at this difference, and by far before so many terms.
-const PRECISION: f64 = 1e-14;
-const MOST_TERMS: usize = 10_000;
 
 /// All entries of one weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,50 +139,12 @@ pub fn gini(classes: &[WeightClass]) -> Option<f64> {
 }
 
 /// The chance that a χ² of so many degrees of freedom is at least `statistic`: Q(freedom / 2, statistic / 2), the regularized
-/// incomplete gamma function (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.4.19). By its series 6.5.29 where that
-/// is short, else by the continued fraction 6.5.31 with Lentz' method (Press et al., Numerical Recipes, 3rd ed., 6.2 and 5.2).
-pub fn chi_square_tail(statistic: f64, freedom: u32) -> f64 {
-    let (a, x) = (f64::from(freedom) / 2.0, statistic / 2.0);
-    if x <= 0.0 || freedom == 0 {
+/// incomplete gamma function (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.4.19).
+fn chi_square_tail(statistic: f64, freedom: u32) -> f64 {
+    if statistic <= 0.0 || freedom == 0 {
         return 1.0;
     }
-    let factor = (a * x.ln() - x - ln_gamma_of_half(freedom)).exp();
-    if x < a + 1.0 {
-        let (mut term, mut series) = (1.0 / a, 1.0 / a);
-        for n in 1..MOST_TERMS {
-            term *= x / (a + n as f64);
-            series += term;
-            if term < series * PRECISION {
-                break;
-            }
-        }
-        return (1.0 - factor * series).clamp(0.0, 1.0);
-    }
-    let mut b = x + 1.0 - a;
-    let mut c = f64::MAX;
-    let mut d = 1.0 / b;
-    let mut fraction = d;
-    for n in 1..MOST_TERMS {
-        let n = n as f64;
-        let numerator = -n * (n - a);
-        b += 2.0;
-        d = 1.0 / (numerator * d + b);
-        c = b + numerator / c;
-        fraction *= d * c;
-        if (d * c - 1.0).abs() < PRECISION {
-            break;
-        }
-    }
-    (factor * fraction).clamp(0.0, 1.0)
-}
-
-/// ln Γ(n / 2), exact by Γ(z + 1) = z Γ(z) from Γ(1/2) = √π or Γ(1) = 1.
-fn ln_gamma_of_half(n: u32) -> f64 {
-    let is_odd = n % 2 == 1;
-    let (first, start) = if is_odd { (PI.ln() / 2.0, 1) } else { (0.0, 2) };
-    (start..n)
-        .step_by(2)
-        .fold(first, |ln, twice_z| ln + (f64::from(twice_z) / 2.0).ln())
+    gamma_ur(f64::from(freedom) / 2.0, statistic / 2.0)
 }
 
 #[cfg(test)]

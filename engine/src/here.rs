@@ -142,7 +142,7 @@ impl Here {
     // ------------------------------------------------------------------------------------------------ what they have
 
     /// Notes what a shopper has in a sale, if they have a socket here.
-    pub fn stake(&self, shopper: &ShopperId, sale: SaleId, change: impl FnOnce(&mut Stake)) {
+    pub(crate) fn stake(&self, shopper: &ShopperId, sale: SaleId, change: impl FnOnce(&mut Stake)) {
         let Some(mut present) = self.shoppers.get_mut(shopper) else {
             return;
         };
@@ -169,14 +169,14 @@ impl Here {
             .is_some_and(|hold| hold.until > now)
     }
 
-    pub fn stake_of(&self, shopper: &ShopperId, sale: SaleId) -> Option<Stake> {
+    pub(crate) fn stake_of(&self, shopper: &ShopperId, sale: SaleId) -> Option<Stake> {
         let present = self.shoppers.get(shopper)?;
         let mut stakes = present.stakes.iter();
         Some(stakes.find(|(of, _)| *of == sale)?.1.clone())
     }
 
     /// Who has what in a sale, the first in line first.
-    pub fn stakes(&self, sale: SaleId) -> Vec<(ShopperId, Stake)> {
+    pub(crate) fn stakes(&self, sale: SaleId) -> Vec<(ShopperId, Stake)> {
         let mut found: Vec<_> = self
             .shoppers
             .iter()
@@ -225,7 +225,7 @@ impl Here {
     }
 
     /// Tells a shopper's other sockets what one of theirs has done.
-    pub fn tell_others(&self, live: &Live, sale: &Sale, caller: &Caller, message: ServerMessage) {
+    pub(crate) fn tell_others(&self, live: &Live, sale: &Sale, caller: &Caller, message: ServerMessage) {
         let shopper = &caller.shopper;
         // Without a socket here nothing is known; and what was noted in Redis may be lost, if a lane of it was.
         let is_known =

@@ -198,7 +198,7 @@ impl Live {
         self.announce(sale, format!("{CHANGED}{sale}")).await
     }
 
-    pub async fn reopened(&self, sale: SaleId, life: u64) -> Result<()> {
+    pub(crate) async fn reopened(&self, sale: SaleId, life: u64) -> Result<()> {
         self.announce(sale, format!("{REOPENED}{sale} {life}")).await
     }
 
@@ -220,7 +220,7 @@ impl Live {
     }
 
     /// The same, but for the socket that has caused it: its reply says as much.
-    pub fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
+    pub(crate) fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
         self.post(
             To::Watchers(sale),
             (caller.shopper.clone(), message, caller.socket),
@@ -228,7 +228,7 @@ impl Live {
     }
 
     /// The same, for sockets at one gateway.
-    pub fn tell_at(&self, gateway: GatewayId, caller: &Caller, message: ServerMessage) {
+    pub(crate) fn tell_at(&self, gateway: GatewayId, caller: &Caller, message: ServerMessage) {
         self.post(
             To::Gateway(gateway),
             (caller.shopper.clone(), message, caller.socket),
@@ -236,7 +236,12 @@ impl Live {
     }
 
     /// Tells a gateway that a shopper has a socket at this one as well. False: nobody listens there.
-    pub async fn also_here(&self, gateway: GatewayId, here: GatewayId, shopper: &ShopperId) -> Result<bool> {
+    pub(crate) async fn also_here(
+        &self,
+        gateway: GatewayId,
+        here: GatewayId,
+        shopper: &ShopperId,
+    ) -> Result<bool> {
         let payload = format!("{ALSO_AT}{} {shopper}", here.0);
         Ok(publish(&self.link.now(), self.keys.gateway(gateway), payload).await? > 0)
     }

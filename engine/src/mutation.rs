@@ -53,7 +53,7 @@ impl Mutation {
 
     /// Whether this process has this defect.
     #[cfg(debug_assertions)]
-    pub fn is_on(self) -> bool {
+    pub(crate) fn is_on(self) -> bool {
         static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
         CHOSEN
             .get_or_init(|| std::env::var("FLASHSALE_MUTATION").ok())
@@ -62,7 +62,7 @@ impl Mutation {
     }
 
     #[cfg(not(debug_assertions))]
-    pub const fn is_on(self) -> bool {
+    pub(crate) const fn is_on(self) -> bool {
         false
     }
 

@@ -302,7 +302,7 @@ impl Sale {
     }
 
     /// Whether a lane has begun another life than its first: Redis has lost something since the sale was made.
-    pub fn has_lost_a_lane(&self) -> bool {
+    pub(crate) fn has_lost_a_lane(&self) -> bool {
         self.lanes.iter().any(|lane| lane.epoch > 1)
     }
 
@@ -378,14 +378,14 @@ pub const fn phase_word(phase: Phase) -> &'static str {
     }
 }
 
-pub const fn draw_weight_word(weight: DrawWeight) -> &'static str {
+pub(crate) const fn draw_weight_word(weight: DrawWeight) -> &'static str {
     match weight {
         DrawWeight::Equal => "equal",
         DrawWeight::WaitingTime => "waiting_time",
     }
 }
 
-pub const fn allocation_word(allocation: Allocation) -> &'static str {
+pub(crate) const fn allocation_word(allocation: Allocation) -> &'static str {
     match allocation {
         Allocation::Queue => "queue",
         Allocation::Draw => "draw",

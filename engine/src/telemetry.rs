@@ -9,7 +9,7 @@ pub mod name {
     pub const SOCKETS_REFUSED: &str = "flashsale_sockets_refused_total";
     pub const COMMANDS: &str = "flashsale_commands_total";
     pub const COMMAND_SECONDS: &str = "flashsale_command_seconds";
-    pub const TICKS: &str = "flashsale_ticks_published_total";
+    pub(crate) const TICKS: &str = "flashsale_ticks_published_total";
     pub const FRAMES: &str = "flashsale_frames_sent_total";
     /// Ticks that a socket was not sent because it was still owed something; it gets a newer one.
     pub const TICKS_SKIPPED: &str = "flashsale_ticks_skipped_total";
@@ -23,44 +23,44 @@ pub mod name {
     pub const TICK_LAG: &str = "flashsale_tick_lag_seconds";
     pub const BATCH_ITEMS: &str = "flashsale_batch_items";
     /// Batches that failed for what may have been one item's fault, and were tried again in halves.
-    pub const BATCHES_HALVED: &str = "flashsale_batches_halved_total";
+    pub(crate) const BATCHES_HALVED: &str = "flashsale_batches_halved_total";
     pub const STOCK: &str = "flashsale_stock_units";
-    pub const QUEUE_LENGTH: &str = "flashsale_queue_length";
-    pub const ADMITTED: &str = "flashsale_admitted_total";
-    pub const EXPIRED: &str = "flashsale_expired_total";
-    pub const DIVERGENCE: &str = "flashsale_stock_divergence_units";
-    pub const OVERSOLD: &str = "flashsale_oversold_units";
-    pub const REBUILDS: &str = "flashsale_lane_rebuilds_total";
+    pub(crate) const QUEUE_LENGTH: &str = "flashsale_queue_length";
+    pub(crate) const ADMITTED: &str = "flashsale_admitted_total";
+    pub(crate) const EXPIRED: &str = "flashsale_expired_total";
+    pub(crate) const DIVERGENCE: &str = "flashsale_stock_divergence_units";
+    pub(crate) const OVERSOLD: &str = "flashsale_oversold_units";
+    pub(crate) const REBUILDS: &str = "flashsale_lane_rebuilds_total";
     /// Times that a lost part of a line was filled again.
-    pub const LINE_REPAIRS: &str = "flashsale_line_repairs_total";
+    pub(crate) const LINE_REPAIRS: &str = "flashsale_line_repairs_total";
     /// Units that a lane's counters have lost or made up: supply minus the sum of the others.
-    pub const UNBALANCED: &str = "flashsale_unbalanced_units";
-    pub const RESERVATIONS: &str = "flashsale_reservations";
-    pub const RESERVATIONS_EXPIRED: &str = "flashsale_reservations_expired";
+    pub(crate) const UNBALANCED: &str = "flashsale_unbalanced_units";
+    pub(crate) const RESERVATIONS: &str = "flashsale_reservations";
+    pub(crate) const RESERVATIONS_EXPIRED: &str = "flashsale_reservations_expired";
     /// Orders of devices that have ordered more often than one device may hold units of the sale.
-    pub const SAME_DEVICE_ORDERS: &str = "flashsale_same_device_orders";
-    pub const SETTLED: &str = "flashsale_checkouts_settled_total";
+    pub(crate) const SAME_DEVICE_ORDERS: &str = "flashsale_same_device_orders";
+    pub(crate) const SETTLED: &str = "flashsale_checkouts_settled_total";
     /// Sales shown over REST, by where they came from; and looks that this process has taken in Postgres, or found in Redis.
-    pub const SALE_READS: &str = "flashsale_sale_reads_total";
+    pub(crate) const SALE_READS: &str = "flashsale_sale_reads_total";
     /// Payments and refunds with something left to do, by what, and of those the ones that many tries have not settled.
-    pub const PAYMENTS_UNSETTLED: &str = "flashsale_payments_unsettled";
-    pub const PAYMENTS_STUCK: &str = "flashsale_payments_stuck";
+    pub(crate) const PAYMENTS_UNSETTLED: &str = "flashsale_payments_unsettled";
+    pub(crate) const PAYMENTS_STUCK: &str = "flashsale_payments_stuck";
     /// Refunds that the provider refuses and that wait for an operator.
-    pub const REFUNDS_REFUSED: &str = "flashsale_refunds_refused";
+    pub(crate) const REFUNDS_REFUSED: &str = "flashsale_refunds_refused";
     /// Events of the payment provider, by what became of them: taken, repeated, ignored (of a type that we do not know), refused.
     pub const PAYMENT_EVENTS: &str = "flashsale_payment_events_total";
-    pub const PAYMENT_CALLS: &str = "flashsale_payment_calls_total";
+    pub(crate) const PAYMENT_CALLS: &str = "flashsale_payment_calls_total";
     /// How long a draw's passes over its entries take, and turns that came of draws.
-    pub const DRAW_SECONDS: &str = "flashsale_draw_seconds";
-    pub const DRAW_TURNS: &str = "flashsale_draw_turns_total";
+    pub(crate) const DRAW_SECONDS: &str = "flashsale_draw_seconds";
+    pub(crate) const DRAW_TURNS: &str = "flashsale_draw_turns_total";
     /// 1 while Postgres takes no changes: a standby answers, or one that was told so.
-    pub const POSTGRES_READ_ONLY: &str = "flashsale_postgres_read_only";
+    pub(crate) const POSTGRES_READ_ONLY: &str = "flashsale_postgres_read_only";
     /// 1 while nothing of a sale is sold, because Postgres knows less of it than Redis does.
-    pub const STOPPED: &str = "flashsale_sale_stopped";
+    pub(crate) const STOPPED: &str = "flashsale_sale_stopped";
     /// Orders that Postgres had lost, and payments of such that the provider held.
-    pub const ORDERS_LOST: &str = "flashsale_orders_lost_total";
-    pub const PAYMENTS_FOUND: &str = "flashsale_payments_found_total";
-    pub const LEADING: &str = "flashsale_sales_led";
+    pub(crate) const ORDERS_LOST: &str = "flashsale_orders_lost_total";
+    pub(crate) const PAYMENTS_FOUND: &str = "flashsale_payments_found_total";
+    pub(crate) const LEADING: &str = "flashsale_sales_led";
 }
 
 /// A sale's gauges, which its leader alone sets. A process that leads no longer sets them to 0, or its last numbers would

@@ -6,8 +6,8 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use flashsale_protocol::{
-    Code, Command, CommandId, Done, EntryState, Order, OrderStatus, Outcome, Outlook, Payment, Phase,
-    Quantity, Reject, Request, SaleId, SaleState, ServerMessage,
+    Code, Command, CommandId, ConnectionCommand, Done, EntryState, Order, OrderStatus, Outcome, Outlook,
+    Payment, Phase, Quantity, Reject, Request, SaleId, SaleState, ServerMessage, ShopCommand,
 };
 use futures_util::{SinkExt, StreamExt};
 use std::{
@@ -105,13 +105,13 @@ impl Shopper {
 
     async fn greet(&mut self) -> Result<SaleState> {
         let device = self.identity.device.parse();
-        let hello = Command::Hello {
+        let hello = ConnectionCommand::Hello {
             token: self.identity.token.clone(),
             device: Some(device.map_err(|error| anyhow::anyhow!("{error}"))?),
             resume: vec![self.sale],
             changes: false,
         };
-        match self.ask_once(command_id(), &hello).await? {
+        match self.ask_once(command_id(), hello).await? {
             Ok(Done::Welcome(mut welcome)) if welcome.states.len() == 1 => Ok(welcome.states.remove(0)),
             other => bail!("hello: {other:?}"),
         }
@@ -164,13 +164,13 @@ impl Shopper {
 
     /// A command with its answer. After a lost connection, and while the server asks to try again, it is repeated under
     /// the same id: it has its one effect.
-    async fn ask(&mut self, id: CommandId, command: Command) -> Result<Result<Done, Reject>> {
+    async fn ask(&mut self, id: CommandId, command: ShopCommand) -> Result<Result<Done, Reject>> {
         let mut tries = 0;
         loop {
             if self.must_move {
                 self.reconnect().await?;
             }
-            match self.ask_once(id, &command).await {
+            match self.ask_once(id, command.clone()).await {
                 Ok(Err(reject)) if reject.code == Code::Unavailable && tries < MAX_TRIES => {
                     tries += 1;
                     pause(&reject).await;
@@ -182,10 +182,9 @@ impl Shopper {
     }
 
     /// Sends a command and waits for its own answer; what comes in between is kept.
-    async fn ask_once(&mut self, id: CommandId, command: &Command) -> Result<Result<Done, Reject>> {
-        let command = command.clone();
+    async fn ask_once(&mut self, id: CommandId, command: impl Into<Command>) -> Result<Result<Done, Reject>> {
         self.stream
-            .send(Message::text(Request { id, command }.to_json()))
+            .send(Message::text(Request::new(id, command).to_json()))
             .await?;
         loop {
             match self.next().await? {
@@ -230,7 +229,7 @@ impl Shopper {
     pub async fn buy(&mut self, timings: &Timings) -> Result<Ending> {
         let sale = self.sale;
         for _ in 0..MAX_TRIES {
-            let join = Command::Join {
+            let join = ShopCommand::Join {
                 sale,
                 quantity: Quantity::ONE,
             };
@@ -254,7 +253,7 @@ impl Shopper {
                     Turn::Unknown => continue,
                 }
             }
-            let reserve = Command::Reserve {
+            let reserve = ShopCommand::Reserve {
                 sale,
                 quantity: Quantity::ONE,
                 partial: false,
@@ -274,7 +273,7 @@ impl Shopper {
 
     /// Takes a unit into the cart, from a sale that nobody waits for.
     pub async fn hold(&mut self) -> Result<()> {
-        let reserve = Command::Reserve {
+        let reserve = ShopCommand::Reserve {
             sale: self.sale,
             quantity: Quantity::ONE,
             partial: false,
@@ -292,7 +291,7 @@ impl Shopper {
     /// Buys what is in the cart.
     pub async fn check_out(&mut self, timings: &Timings) -> Result<Ending> {
         let checkout = command_id();
-        let command = Command::Checkout {
+        let command = ShopCommand::Checkout {
             sale: self.sale,
             payment: None,
         };
@@ -312,7 +311,7 @@ impl Shopper {
         }
         // A payment that was under way when the server died may not have reached the provider: it is declined, and made anew.
         for _ in 0..MAX_TRIES {
-            let pay = Command::Pay {
+            let pay = ShopCommand::Pay {
                 order: order.order,
                 payment: Payment {
                     token: "sandbox_approve".into(),

@@ -2,7 +2,9 @@
 
 use crate::{patience, shopper::Identity};
 use anyhow::{Result, bail};
-use flashsale_protocol::{Change, Command, Done, Outcome, Phase, Request, SaleId, ServerMessage, Tick};
+use flashsale_protocol::{
+    Change, ConnectionCommand, Done, Outcome, Phase, Request, SaleId, ServerMessage, Tick,
+};
 use futures_util::{SinkExt, StreamExt};
 use serde::Serialize;
 use std::{net::SocketAddr, time::Duration};
@@ -42,14 +44,14 @@ pub async fn listen(
 ) -> Result<Wire> {
     let mut stream = patience::connect(server, identity.from).await?;
     let id = crate::shopper::command_id();
-    let command = Command::Hello {
+    let command = ConnectionCommand::Hello {
         token: identity.token,
         device: identity.device.parse().ok(),
         resume: vec![sale],
         changes: true,
     };
     stream
-        .send(Message::text(Request { id, command }.to_json()))
+        .send(Message::text(Request::new(id, command).to_json()))
         .await?;
     let mut known: Option<Tick> = None;
     let mut seconds: Vec<(usize, usize)> = Vec::new();

@@ -21,9 +21,9 @@ use sha2::{Digest, Sha256};
 use std::{collections::BinaryHeap, fmt, str::FromStr};
 
 /// The most that one entry can weigh, in units of the least.
-pub const MAX_WEIGHT: u32 = 1000;
+pub(crate) const MAX_WEIGHT: u32 = 1000;
 /// The longest name of an entry, in bytes.
-pub const MAX_NAME_BYTES: usize = 64;
+pub(crate) const MAX_NAME_BYTES: usize = 64;
 /// The longest value of a beacon, in bytes.
 pub const MAX_BEACON_BYTES: usize = 1024;
 
@@ -69,7 +69,7 @@ impl Seed {
 
     /// The seed as text: only to be stored, or to be published.
     pub fn reveal(&self) -> String {
-        hex(&self.0)
+        hex::encode(self.0)
     }
 }
 
@@ -98,13 +98,13 @@ impl FromStr for Seed {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
 impl Serialize for Hash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex(&self.0))
+        serializer.serialize_str(&hex::encode(self.0))
     }
 }
 
@@ -118,31 +118,11 @@ impl FromStr for Hash {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
 /// Lower case only: two texts must not be one value.
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    if text.len() != 2 * N {
-        return None;
-    }
     let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    (!text.contains(|c: char| c.is_ascii_uppercase())).then_some(bytes)
 }
 
 macro_rules! read_as_text {
@@ -229,7 +209,7 @@ pub fn entry_name(sale: SaleId, shopper: &ShopperId) -> String {
         .chain_update(b":")
         .chain_update(shopper.as_str())
         .finalize();
-    hex(&hash[..16])
+    hex::encode(&hash[..16])
 }
 
 // ---------------------------------------------------------------------------------------------------------------- key
@@ -366,7 +346,7 @@ impl Pick {
     }
 
     /// The same, of an entry whose key is known.
-    pub fn add_keyed(&mut self, key: Key, entry: &Entry) {
+    pub(crate) fn add_keyed(&mut self, key: Key, entry: &Entry) {
         // Most entries of a large draw end here: nothing is copied for them.
         let full = self.wanted >= self.units;
         if full && self.best.peek().is_none_or(|(worst, _)| key > worst.key) {

@@ -102,7 +102,7 @@ pub fn object<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -
 }
 
 /// For a field that may be null.
-pub fn maybe_object<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+pub(crate) fn maybe_object<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     Option::<Object<T>>::deserialize(deserializer).map(|object| object.map(|object| object.0))

@@ -9,7 +9,9 @@ mod server;
 mod shopper;
 mod tick;
 
-pub use request::{Command, MAX_QUANTITY, Malformed, Payment, Quantity, Request, VERBS};
+pub use request::{
+    Command, ConnectionCommand, MAX_QUANTITY, Malformed, Payment, Quantity, Request, ShopCommand, verbs,
+};
 pub use sale::{Allocation, DrawWeight, OpeningOrder, Phase, SaleInfo};
 pub use server::{Done, Outcome, Reject, Role, SaleState, ServerMessage, Welcome};
 pub use shopper::{Declined, Entry, EntryState, Hold, HoldState, Order, OrderStatus};

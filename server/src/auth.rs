@@ -194,7 +194,7 @@ impl Authority {
     }
 
     /// A new device id: unguessable, and signed, so that nobody can make one up.
-    pub fn new_device(&self) -> anyhow::Result<DeviceId> {
+    pub(crate) fn new_device(&self) -> anyhow::Result<DeviceId> {
         let id = format!("d_{}", BASE64.encode(rand::random::<[u8; 16]>()));
         let tag = self.device_tag(&id);
         format!("{id}.{tag}")
@@ -203,7 +203,7 @@ impl Authority {
     }
 
     /// A device id that this server has made.
-    pub fn known_device(&self, text: &str) -> Option<DeviceId> {
+    pub(crate) fn known_device(&self, text: &str) -> Option<DeviceId> {
         let (id, tag) = text.rsplit_once('.')?;
         let signature = BASE64.decode(tag).ok()?;
         self.mac("device", id)

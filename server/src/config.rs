@@ -260,7 +260,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn shards_or_cores(&self) -> usize {
+    pub(crate) fn shards_or_cores(&self) -> usize {
         or_cores(self.shards)
     }
 }

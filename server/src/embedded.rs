@@ -34,7 +34,7 @@ pub struct Private {
 }
 
 impl Private {
-    pub const BOTH: Self = Self {
+    pub(crate) const BOTH: Self = Self {
         postgres: true,
         redis: true,
     };
@@ -51,7 +51,7 @@ pub struct Services {
 }
 
 /// The folder is made if it is not there, readable by its owner only where secrets are.
-pub fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf> {
+pub(crate) fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf> {
     fs::create_dir_all(data_dir)
         .with_context(|| format!("cannot create the data folder {}", data_dir.display()))?;
     data_dir

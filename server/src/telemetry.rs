@@ -22,7 +22,7 @@ pub fn start_logging(logging: &Logging) {
 }
 
 /// The process's metrics, in Prometheus' text format.
-pub fn metrics_text() -> String {
+pub(crate) fn metrics_text() -> String {
     start_metrics()
         .as_ref()
         .map(PrometheusHandle::render)
@@ -30,7 +30,7 @@ pub fn metrics_text() -> String {
 }
 
 /// Installs the recorder once; later calls return the same.
-pub fn start_metrics() -> &'static Option<PrometheusHandle> {
+pub(crate) fn start_metrics() -> &'static Option<PrometheusHandle> {
     const COMMAND_BUCKETS: &[f64] = &[
         0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
     ];

@@ -6,7 +6,9 @@ use super::{
     Verb, turn::Turn,
 };
 use crate::refusal::Refusal;
-use flashsale_protocol::{Code, Command, CommandId, Outcome, Reject, Request, SaleId};
+use flashsale_protocol::{
+    Code, Command, CommandId, ConnectionCommand, Outcome, Reject, Request, SaleId, ShopCommand,
+};
 use serde_json::Value;
 
 impl State {
@@ -18,7 +20,7 @@ impl State {
             .map(|pending| pending.verb.0)
     }
 
-    pub(super) fn take(&mut self, turn: &mut Turn, command: Command) -> CommandId {
+    pub(super) fn take(&mut self, turn: &mut Turn, command: ShopCommand) -> CommandId {
         let wish = serde_json::to_value(&command).unwrap_or_default().to_string();
         if let Some(same) = self.pending.iter().find(|pending| pending.wish == wish) {
             return same.id;
@@ -35,7 +37,7 @@ impl State {
             id,
             verb: Verb(command.verb()),
             sale,
-            frame: Request { id, command }.to_json(),
+            frame: Request::new(id, command).to_json(),
             wish,
             until: turn.now + COMMAND_DEADLINE_MS,
             shopper: self.shopper.clone(),
@@ -144,28 +146,26 @@ impl State {
             .is_some_and(|order| !self.orders.contains_key(&order))
     }
 
-    fn sale_of(&self, command: &Command) -> Option<SaleId> {
+    fn sale_of(&self, command: &ShopCommand) -> Option<SaleId> {
         match command {
-            Command::Watch { sale }
-            | Command::Unwatch { sale }
-            | Command::Join { sale, .. }
-            | Command::Leave { sale }
-            | Command::Reserve { sale, .. }
-            | Command::Release { sale }
-            | Command::Checkout { sale, .. }
-            | Command::State { sale } => Some(*sale),
-            Command::Pay { order, .. } | Command::Cancel { order } => {
+            ShopCommand::Join { sale, .. }
+            | ShopCommand::Leave { sale }
+            | ShopCommand::Reserve { sale, .. }
+            | ShopCommand::Release { sale }
+            | ShopCommand::Checkout { sale, .. }
+            | ShopCommand::State { sale } => Some(*sale),
+            ShopCommand::Pay { order, .. } | ShopCommand::Cancel { order } => {
                 self.orders.get(order).map(|order| order.sale)
             }
-            Command::Hello { .. } | Command::Orders {} | Command::Ping { .. } => None,
+            ShopCommand::Orders {} => None,
         }
     }
 
     /// Asks on the client's own account; once is enough.
     pub(super) fn ask(&mut self, turn: &mut Turn, asked: Asked) {
-        let command = match asked {
-            Asked::Watch(sale) => Command::Watch { sale },
-            Asked::State(sale) => Command::State { sale },
+        let command: Command = match asked {
+            Asked::Watch(sale) => ConnectionCommand::Watch { sale }.into(),
+            Asked::State(sale) => ShopCommand::State { sale }.into(),
             Asked::Unwatch => return,
         };
         if !matches!(self.link, Link::Ready(_)) || self.asked.iter().any(|(_, same)| *same == asked) {
@@ -188,9 +188,11 @@ impl State {
     pub(super) fn load(&mut self, turn: &mut Turn, text: &str) {
         let stored: Value = serde_json::from_str(text).unwrap_or_default();
         let mut stored: Vec<Pending> = serde_json::from_value(stored).unwrap_or_default();
-        stored.truncate(MAX_PENDING);
         // A deadline that is further away than any can be comes from a clock that has been set back since.
         stored.retain(|pending| pending.until <= turn.now + COMMAND_DEADLINE_MS);
+        // What this page has asked for already is under way under its own id.
+        stored.retain(|pending| self.pending.iter().all(|own| own.wish != pending.wish));
+        stored.truncate(MAX_PENDING - self.pending.len());
         stored.append(&mut self.pending);
         self.pending = stored;
         if matches!(self.link, Link::Ready(_)) {

@@ -2,7 +2,7 @@
 
 use super::{Asked, Link, PONG_DEADLINE_MS, State, turn::Turn};
 use crate::refusal::Refusal;
-use flashsale_protocol::{Command, SaleId};
+use flashsale_protocol::{ConnectionCommand, SaleId};
 
 impl State {
     pub(super) fn act_on_what_is_due(&mut self, turn: &mut Turn) {
@@ -36,7 +36,7 @@ impl State {
                         let id = turn.id();
                         ready.ping = Some((id, now));
                         ready.next_ping_at = now + ready.ping_every_ms;
-                        turn.send(id, Command::Ping { t: now });
+                        turn.send(id, ConnectionCommand::Ping { t: now });
                     }
                     self.repeat_what_is_due(turn);
                 }

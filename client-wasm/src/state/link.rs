@@ -6,7 +6,7 @@ use super::{
 };
 use crate::refusal::Refusal;
 use flashsale_protocol::{
-    CloseCode, Code, Command, DeviceId, Reject, Role, SaleId, ShopperId, Welcome,
+    CloseCode, Code, ConnectionCommand, DeviceId, Reject, Role, SaleId, ShopperId, Welcome,
     code::{AfterClose, after_close},
 };
 use serde::Serialize;
@@ -96,7 +96,7 @@ impl State {
         let resumed: Vec<SaleId> = self.sales.keys().copied().collect();
         turn.send(
             hello,
-            Command::Hello {
+            ConnectionCommand::Hello {
                 token,
                 device: self.device.clone(),
                 resume: resumed.clone(),

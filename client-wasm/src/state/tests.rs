@@ -65,7 +65,7 @@ impl Page {
         &self.effects
     }
 
-    fn command(&mut self, command: Command) -> CommandId {
+    fn command(&mut self, command: ShopCommand) -> CommandId {
         let moment = self.moment();
         let (id, effects) = self.state.command(moment, command);
         self.effects = effects;
@@ -159,15 +159,15 @@ impl Page {
     }
 }
 
-fn join() -> Command {
-    Command::Join {
+fn join() -> ShopCommand {
+    ShopCommand::Join {
         sale: sale(),
         quantity: Quantity::ONE,
     }
 }
 
-fn checkout() -> Command {
-    Command::Checkout {
+fn checkout() -> ShopCommand {
+    ShopCommand::Checkout {
         sale: sale(),
         payment: None,
     }
@@ -254,7 +254,7 @@ fn what_is_stored_is_not_trusted() {
 #[test]
 fn an_answered_command_is_forgotten_and_not_sent_again() {
     let mut page = Page::ready();
-    let id = page.command(Command::Reserve {
+    let id = page.command(ShopCommand::Reserve {
         sale: sale(),
         quantity: Quantity::ONE,
         partial: false,
@@ -365,7 +365,7 @@ fn a_busy_server_is_asked_again_with_the_same_id_until_the_deadline() {
 fn commands_under_way_are_bounded() {
     let mut page = Page::new();
     for units in 1..=u32::try_from(MAX_PENDING).expect("small") {
-        page.command(Command::Join {
+        page.command(ShopCommand::Join {
             sale: sale(),
             quantity: Quantity::new(units).expect("valid"),
         });
@@ -397,7 +397,7 @@ fn a_refusal_that_contradicts_us_asks_for_the_state() {
 #[test]
 fn a_declined_payment_leads_to_its_order() {
     let mut page = Page::ready();
-    let id = page.command(Command::Checkout {
+    let id = page.command(ShopCommand::Checkout {
         sale: sale(),
         payment: Some(Payment {
             token: "sandbox_decline".into(),
@@ -423,7 +423,7 @@ fn a_place_that_was_not_drawn_is_looked_at_soon_after_the_start_and_then_rarely(
         ..fixture::tick(2, at)
     });
     undrawn.entry = Some(fixture::entry(EntryState::Waiting, 0, at));
-    let id = page.command(Command::State { sale: sale() });
+    let id = page.command(ShopCommand::State { sale: sale() });
     page.reply(id, Outcome::Ok(Done::State(Box::new(undrawn))));
     let tick = |seq, now, starts_at| {
         ServerMessage::Tick(Tick {

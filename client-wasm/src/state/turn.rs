@@ -42,7 +42,7 @@ impl Turn {
         }
     }
 
-    pub fn send(&mut self, id: CommandId, command: Command) {
-        self.push(Effect::Send(Request { id, command }.to_json()));
+    pub fn send(&mut self, id: CommandId, command: impl Into<Command>) {
+        self.push(Effect::Send(Request::new(id, command).to_json()));
     }
 }

@@ -3,7 +3,7 @@ use crate::{
     fixture::{entry, hold, info, order, order_id, sale, sold_out, state, tick},
     state::{Event, Moment},
 };
-use flashsale_protocol::{Code, Command, Declined, Done, Outcome, Payment, SaleState, ServerMessage};
+use flashsale_protocol::{Code, Declined, Done, Outcome, Payment, SaleState, ServerMessage, ShopCommand};
 
 const NOW: u64 = 1_000_000;
 
@@ -148,7 +148,7 @@ fn a_checkout_under_way_is_shown_before_its_answer() {
         hold: Some(hold(HoldState::Held, NOW)),
         ..state(tick(1, NOW))
     });
-    let command = Command::Checkout {
+    let command = ShopCommand::Checkout {
         sale: sale(),
         payment: None,
     };
@@ -172,7 +172,7 @@ fn a_payment_under_way_belongs_to_its_sale() {
         orders: vec![order(OrderStatus::Pending, NOW)],
         ..state(tick(1, NOW))
     });
-    let command = Command::Pay {
+    let command = ShopCommand::Pay {
         order: order_id(),
         payment: Payment {
             token: "sandbox_approve".into(),
@@ -299,7 +299,7 @@ fn a_hold_whose_time_is_long_over_is_not_shown_as_held() {
 fn a_refusal_goes_when_the_journey_has_gone_on() {
     let refuse = |code: Code, sale_state: SaleState| {
         let mut machine = shopper(state(tick(1, NOW)));
-        let command = Command::Reserve {
+        let command = ShopCommand::Reserve {
             sale: sale(),
             quantity: flashsale_protocol::Quantity::ONE,
             partial: false,

@@ -151,14 +151,11 @@ async fn place(
             Ok(*row)
         }
         // The cart stays as it was.
-        Placed::CommandReused | Placed::Told(_) => {
+        Placed::Told(code) => {
             shop.stock
                 .finish_checkout(at, caller.shopper.clone(), order, Finish::Undone)
                 .await?;
-            match placed {
-                Placed::Told(code) => Err(code.into()),
-                _ => Err(Code::CommandIdReused.into()),
-            }
+            Err(code.into())
         }
         Placed::Refused => {
             shop.stock
@@ -186,21 +183,9 @@ async fn made_before(
     order: OrderId,
     digest: &[u8],
 ) -> Result<Option<OrderRow>, Reject> {
-    let Some((known, refusal)) = shop.store.command(&caller.shopper, command).await? else {
-        // Postgres may have lost the command with the order; the order's own row was written anew then.
-        return shop
-            .store
-            .order(order)
-            .await?
-            .filter(|row| row.quantity > 0)
-            .map(not_lost)
-            .transpose();
-    };
-    if known != digest {
-        return Err(Code::CommandIdReused.into());
-    }
-    if let Some(code) = refusal {
-        return Err(code.into());
+    // If Postgres has lost the command with the order, the order's own row was written anew.
+    if let Some(known) = shop.store.command(&caller.shopper, command).await? {
+        known.answer(digest)?;
     }
     shop.store
         .order(order)

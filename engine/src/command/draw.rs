@@ -66,7 +66,7 @@ pub async fn entered(shop: &Shop, sale: &Sale, shopper: &ShopperId, now: u64) ->
 }
 
 /// Whether a shopper is in a draw that is being held, and their turn has not come.
-pub async fn is_entered(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
+pub(crate) async fn is_entered(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
     if sale.status != Phase::Drawing {
         return Ok(false);
     }
@@ -81,7 +81,7 @@ pub async fn is_entered(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result
 
 /// What is published of the draw; and the shopper's entry in it, where neither the line nor the lane knows anything that counts
 /// more.
-pub async fn in_state(
+pub(crate) async fn in_state(
     shop: &Shop,
     sale: &Sale,
     shopper: &ShopperId,

@@ -25,7 +25,7 @@ use crate::{
     stock::Served,
     telemetry::name,
 };
-use flashsale_protocol::{Code, Command, CommandId, Done, Entry, EntryState, OrderId, Reject, Request};
+use flashsale_protocol::{Code, CommandId, Done, Entry, EntryState, OrderId, Reject, ShopCommand};
 use sha2::{Digest, Sha256};
 use std::{future::Future, pin::Pin, time::Instant};
 
@@ -35,9 +35,9 @@ const STOPPED_RETRY_MS: u64 = 5_000;
 pub type Answer = Result<Done, Reject>;
 
 /// Carries out a command for somebody whose token was verified.
-pub async fn run(shop: &Shop, caller: &Caller, request: Request) -> Answer {
-    let (verb, started) = (request.command.verb(), Instant::now());
-    let answer = dispatch(shop, caller, request).await;
+pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopCommand) -> Answer {
+    let (verb, started) = (command.verb(), Instant::now());
+    let answer = dispatch(shop, caller, id, command).await;
     let outcome = answer.as_ref().map_or_else(|reject| reject.code.word(), |_| "ok");
     metrics::counter!(name::COMMANDS, "command" => verb, "outcome" => outcome).increment(1);
     metrics::histogram!(name::COMMAND_SECONDS, "command" => verb).record(started.elapsed().as_secs_f64());
@@ -48,26 +48,23 @@ pub async fn run(shop: &Shop, caller: &Caller, request: Request) -> Answer {
 fn dispatch<'a>(
     shop: &'a Shop,
     caller: &'a Caller,
-    Request { id, command }: Request,
+    id: CommandId,
+    command: ShopCommand,
 ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
     match command {
-        Command::Join { sale, quantity } => Box::pin(join::run(shop, caller, id, sale, quantity)),
-        Command::Leave { sale } => Box::pin(leave::run(shop, caller, id, sale)),
-        Command::Reserve {
+        ShopCommand::Join { sale, quantity } => Box::pin(join::run(shop, caller, id, sale, quantity)),
+        ShopCommand::Leave { sale } => Box::pin(leave::run(shop, caller, id, sale)),
+        ShopCommand::Reserve {
             sale,
             quantity,
             partial,
         } => Box::pin(reserve::run(shop, caller, id, sale, quantity, partial)),
-        Command::Release { sale } => Box::pin(release::run(shop, caller, id, sale)),
-        Command::Checkout { sale, payment } => Box::pin(checkout::run(shop, caller, id, sale, payment)),
-        Command::Pay { order, payment } => Box::pin(pay::run(shop, caller, id, order, payment)),
-        Command::Cancel { order } => Box::pin(cancel::run(shop, caller, id, order)),
-        Command::Orders {} => Box::pin(orders::run(shop, caller)),
-        Command::State { sale } => Box::pin(state::run(shop, caller, sale)),
-        // These are about the connection itself, which knows them before it comes here.
-        Command::Hello { .. } | Command::Watch { .. } | Command::Unwatch { .. } | Command::Ping { .. } => {
-            Box::pin(async { Err(Code::UnknownCommand.into()) })
-        }
+        ShopCommand::Release { sale } => Box::pin(release::run(shop, caller, id, sale)),
+        ShopCommand::Checkout { sale, payment } => Box::pin(checkout::run(shop, caller, id, sale, payment)),
+        ShopCommand::Pay { order, payment } => Box::pin(pay::run(shop, caller, id, order, payment)),
+        ShopCommand::Cancel { order } => Box::pin(cancel::run(shop, caller, id, order)),
+        ShopCommand::Orders {} => Box::pin(orders::run(shop, caller)),
+        ShopCommand::State { sale } => Box::pin(state::run(shop, caller, sale)),
     }
 }
 

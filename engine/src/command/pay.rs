@@ -19,7 +19,7 @@ use flashsale_protocol::{
 const ASK_AFTER_MS: i64 = 1_000;
 
 /// The payment of a checkout that pays at once has an id of its own, made from the checkout's.
-pub fn command_of_checkout(shop: &Shop, caller: &Caller, checkout: CommandId) -> CommandId {
+pub(crate) fn command_of_checkout(shop: &Shop, caller: &Caller, checkout: CommandId) -> CommandId {
     let bits = shop.seal.bits(&[
         caller.shopper.as_str().as_bytes(),
         checkout.to_string().as_bytes(),

@@ -20,7 +20,7 @@ use flashsale_protocol::PaymentId;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-pub const NAME: &str = "sandbox";
+pub(crate) const NAME: &str = "sandbox";
 
 /// Calls that share one statement.
 const CALLS: BatchLimits = BatchLimits {

@@ -200,7 +200,7 @@ impl State {
     }
 
     /// Late money found no unit.
-    pub fn not_revived(&mut self) -> Step {
+    pub(crate) fn not_revived(&mut self) -> Step {
         self.send_back(Code::PaymentTooLate)
     }
 
@@ -227,7 +227,7 @@ impl State {
     }
 
     /// Money has gone back that nobody has asked for here. What of the refunds that are on their way there is no money left for.
-    pub fn refunded_elsewhere(&mut self, amount: i64) -> i64 {
+    pub(crate) fn refunded_elsewhere(&mut self, amount: i64) -> i64 {
         self.refunded += amount;
         let asked = self.refund_asked + amount;
         self.refund_asked = asked.min(self.amount);

@@ -17,7 +17,7 @@ use flashsale_protocol::ServerMessage;
 use ulid::Ulid;
 
 /// Whether selling is stopped, or has to be.
-pub async fn is_stopped(shop: &Shop, sale: &Sale) -> Result<bool> {
+pub(crate) async fn is_stopped(shop: &Shop, sale: &Sale) -> Result<bool> {
     Ok(look(shop, sale).await?.is_some())
 }
 
@@ -141,7 +141,7 @@ fn disaster_id() -> String {
 }
 
 /// Of a lane that is locked: orders that its records tell of and Postgres does not know. Their shoppers are told.
-pub async fn write_down(
+pub(crate) async fn write_down(
     shop: &Shop,
     sale: &Sale,
     at: LaneRef,
@@ -169,7 +169,7 @@ pub async fn write_down(
     Ok(())
 }
 
-pub fn tell_lost(shop: &Shop, sale: &Sale, lost: Vec<OrderRow>) {
+pub(crate) fn tell_lost(shop: &Shop, sale: &Sale, lost: Vec<OrderRow>) {
     if lost.is_empty() {
         return;
     }

@@ -46,6 +46,6 @@ pub async fn standing(shop: &Shop, sale: &Sale, in_redis: u64) -> Result<u64> {
 }
 
 /// `standing`: everybody in line; `unpaid`: units in unpaid orders.
-pub fn is_left(standing: u64, counters: &Counters, unpaid: u64) -> bool {
+pub(crate) fn is_left(standing: u64, counters: &Counters, unpaid: u64) -> bool {
     standing > 0 && counters.free() + counters.claimed + counters.held + counters.ordering + unpaid > 0
 }

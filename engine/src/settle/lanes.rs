@@ -47,7 +47,7 @@ pub async fn open(shop: &Shop, sale: &Sale) -> Result<bool> {
 }
 
 /// Gateways look after those who have lost something with a lane's old life.
-pub async fn reopened(shop: &Shop, sale: SaleId) -> Result<()> {
+pub(crate) async fn reopened(shop: &Shop, sale: SaleId) -> Result<()> {
     shop.forget_sale(sale).await;
     let life = shop.find_sale(sale).await?.map_or(0, |sale| sale.life());
     shop.live.reopened(sale, life).await
@@ -59,7 +59,7 @@ pub async fn rebuild(shop: &Shop, sale: &Sale, at: LaneRef, above: u32) -> Resul
 }
 
 /// The same; after a disaster, whose id it is, orders that Postgres has lost are written down first.
-pub async fn rebuild_after(
+pub(crate) async fn rebuild_after(
     shop: &Shop,
     sale: &Sale,
     at: LaneRef,

@@ -11,13 +11,14 @@ use crate::{
     shop::Shop,
     store::{
         Connection,
+        audit::Actor,
         supply::{self as book, SupplyChange},
     },
 };
 use std::{cmp::Reverse, time::Duration};
 
 /// Time within which a mover comes back from Postgres, or is gone.
-pub const MOVE_TIME: Duration = Duration::from_secs(2);
+pub(crate) const MOVE_TIME: Duration = Duration::from_secs(2);
 
 /// Lanes, those with most free units first.
 async fn richest(shop: &Shop, lanes: impl Iterator<Item = LaneRef>) -> Result<Vec<LaneRef>> {
@@ -133,7 +134,7 @@ pub struct Prepared {
 }
 
 /// Sets how many units a sale has in all. Operators' changes come one after the other, and each is absolute.
-pub async fn change(shop: &Shop, sale: &Sale, total: u32, actor: &str) -> Result<Changed> {
+pub async fn change(shop: &Shop, sale: &Sale, total: u32, actor: Actor) -> Result<Changed> {
     let mut tx = shop.store.lock_sale(sale.id).await?;
     let prepared = prepare(shop, &mut tx, sale, total, actor).await?;
     if prepared.changed == Changed::Ok {
@@ -154,7 +155,7 @@ pub async fn prepare(
     connection: &mut Connection,
     sale: &Sale,
     total: u32,
-    actor: &str,
+    actor: Actor,
 ) -> Result<Prepared> {
     let now = book::total(connection, sale.id).await?;
     let mut prepared = Prepared {

@@ -48,7 +48,7 @@ impl Counters {
     }
 
     /// Units that are in no place, or in two.
-    pub fn unbalanced(&self) -> u64 {
+    pub(crate) fn unbalanced(&self) -> u64 {
         let placed = self.free() + self.claimed + self.held + self.ordering + self.sold;
         self.supply.abs_diff(placed)
     }

@@ -13,7 +13,7 @@ use crate::{
 use flashsale_protocol::{DeviceId, OrderId, ShopperId};
 
 /// Overdue claims and holds that one call ends, but for the last ones of its last buckets.
-pub const EXPIRE_BATCH: usize = 500;
+pub(crate) const EXPIRE_BATCH: usize = 500;
 /// Buckets of deadlines that one look at the next one goes through.
 const LAPSE_BUCKETS: usize = 16;
 
@@ -84,7 +84,7 @@ impl Stock {
     }
 
     /// When the next claim, hold or checkout of a lane ends by itself.
-    pub async fn next_deadline(&self, at: LaneRef) -> Result<Option<u64>> {
+    pub(crate) async fn next_deadline(&self, at: LaneRef) -> Result<Option<u64>> {
         let args = vec![at.epoch.to_string(), LAPSE_BUCKETS.to_string()];
         let answers = self.runner.on_lane(&NEXT_LAPSE, at, args).await?;
         let (_, answers) = timed(&answers)?;

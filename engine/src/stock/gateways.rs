@@ -7,7 +7,7 @@ use fred::prelude::*;
 use std::{collections::HashMap, time::Duration};
 
 /// A gateway that has not said anything for so long is dead.
-pub const GATEWAY_SILENCE: Duration = Duration::from_secs(5);
+pub(crate) const GATEWAY_SILENCE: Duration = Duration::from_secs(5);
 
 impl Stock {
     /// A gateway is alive.
@@ -30,7 +30,7 @@ impl Stock {
     }
 
     /// Whether a gateway has said so lately.
-    pub async fn is_alive(&self, gateway: GatewayId) -> Result<bool> {
+    pub(crate) async fn is_alive(&self, gateway: GatewayId) -> Result<bool> {
         let key = self.runner.keys.all_sales("gateways");
         let beat: Option<f64> = self.runner.client().zscore(key, gateway.0).await?;
         let since = self
@@ -41,7 +41,7 @@ impl Stock {
     }
 
     /// When the gateway that died last was last alive, in ms; of those silent for too long, and not yet forgotten.
-    pub async fn last_death(&self, remembered: Duration) -> Result<Option<u64>> {
+    pub(crate) async fn last_death(&self, remembered: Duration) -> Result<Option<u64>> {
         let key = self.runner.keys.all_sales("gateways");
         let now = self.clock().await?;
         let before = |ago: Duration| now.saturating_sub(ago.as_millis() as u64) as f64;
@@ -67,7 +67,7 @@ impl Stock {
     }
 
     /// A gateway is gone, and a shopper's arrival there with it.
-    pub async fn forget_arrival(&self, shopper: &ShopperId, gateway: GatewayId) -> Result<()> {
+    pub(crate) async fn forget_arrival(&self, shopper: &ShopperId, gateway: GatewayId) -> Result<()> {
         let key = self.runner.keys.arrivals(shopper);
         let _: u64 = self.runner.client().srem(&key, gateway.0).await?;
         Ok(())

@@ -6,7 +6,7 @@ use flashsale_protocol::SaleId;
 use fred::prelude::*;
 
 /// Notes of the line's history that are taken at once.
-pub const JOURNAL_BATCH: usize = 5_000;
+pub(crate) const JOURNAL_BATCH: usize = 5_000;
 
 /// The oldest notes of the line's history.
 #[derive(Debug)]

@@ -54,7 +54,7 @@ impl Stock {
     }
 
     /// How many stand in a line up to this place.
-    pub async fn standing_up_to(&self, sale: SaleId, line: LineName, place: u64) -> Result<u64> {
+    pub(crate) async fn standing_up_to(&self, sale: SaleId, line: LineName, place: u64) -> Result<u64> {
         let key = self.runner.keys.sale(line.word(), sale);
         Ok(self.runner.client().zcount(key, 0.0, place as f64).await?)
     }

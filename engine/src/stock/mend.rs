@@ -53,7 +53,7 @@ pub struct LineStanding {
 
 impl Stock {
     /// Looks for what is gone, and guards the line for some more seconds. `is_guarded`: by this leader, since an earlier look.
-    pub async fn probe_line(&self, sale: SaleId, is_guarded: bool) -> Result<LineLife> {
+    pub(crate) async fn probe_line(&self, sale: SaleId, is_guarded: bool) -> Result<LineLife> {
         let args = vec![GUARD.as_millis().to_string(), u8::from(is_guarded).to_string()];
         let answers = self.runner.on_sale(&PROBE_LINE, sale, args).await?;
         let (_, answers) = timed(&answers)?;
@@ -66,7 +66,7 @@ impl Stock {
     }
 
     /// Begins to guard a line as it is now. `counts` are added to what the sale has counted, if it has lost that.
-    pub async fn trust_line(&self, sale: SaleId, counts: &[(&str, u64)]) -> Result<()> {
+    pub(crate) async fn trust_line(&self, sale: SaleId, counts: &[(&str, u64)]) -> Result<()> {
         let mut args = vec![GUARD.as_millis().to_string()];
         args.extend(
             counts
@@ -78,12 +78,12 @@ impl Stock {
     }
 
     /// Gives those a place again who have none. For each, whether they stand in line, as it was before.
-    pub async fn refill_line(&self, sale: SaleId, waiters: &[Waiter]) -> Result<Vec<bool>> {
+    pub(crate) async fn refill_line(&self, sale: SaleId, waiters: &[Waiter]) -> Result<Vec<bool>> {
         self.find_in_line("fill", sale, waiters).await
     }
 
     /// For each, whether they stand in line.
-    pub async fn stand_in_line(&self, sale: SaleId, waiters: &[Waiter]) -> Result<Vec<bool>> {
+    pub(crate) async fn stand_in_line(&self, sale: SaleId, waiters: &[Waiter]) -> Result<Vec<bool>> {
         self.find_in_line("look", sale, waiters).await
     }
 
@@ -107,7 +107,12 @@ impl Stock {
     }
 
     /// A page of those who stand in one part of the line, behind the first `after`.
-    pub async fn standing_in(&self, sale: SaleId, part: &str, after: usize) -> Result<Vec<LineStanding>> {
+    pub(crate) async fn standing_in(
+        &self,
+        sale: SaleId,
+        part: &str,
+        after: usize,
+    ) -> Result<Vec<LineStanding>> {
         let (client, keys) = (self.runner.client(), &self.runner.keys);
         let (from, to) = (after as i64, (after + CHUNK) as i64 - 1);
         let people: Vec<(String, f64)> = client

@@ -119,7 +119,7 @@ impl Stock {
     }
 
     /// Whether a shopper has had their turn of the draw, as far as the lane remembers.
-    pub async fn had_turn_of_draw(&self, at: LaneRef, shopper: &ShopperId) -> Result<bool> {
+    pub(crate) async fn had_turn_of_draw(&self, at: LaneRef, shopper: &ShopperId) -> Result<bool> {
         let key = self.runner.keys.lane("drawn", at);
         Ok(self.runner.client().sismember(key, shopper.as_str()).await?)
     }

@@ -407,7 +407,7 @@ impl Runner {
         }
     }
 
-    pub async fn on_lane(
+    pub(crate) async fn on_lane(
         &self,
         file: &'static ScriptFile,
         at: LaneRef,
@@ -417,7 +417,7 @@ impl Runner {
         self.call(file, keys, args).await
     }
 
-    pub async fn on_sale(
+    pub(crate) async fn on_sale(
         &self,
         file: &'static ScriptFile,
         sale: SaleId,
@@ -433,7 +433,7 @@ const REDIRECTED_TRIES: usize = 5;
 const REDIRECTED_PAUSE: Duration = Duration::from_millis(25);
 
 /// A call to a Redis Cluster that is made again while its slot moves. None of these refusals has had an effect.
-pub async fn redirected<T, Fut>(call: impl Fn() -> Fut) -> Result<T>
+pub(crate) async fn redirected<T, Fut>(call: impl Fn() -> Fut) -> Result<T>
 where
     Fut: Future<Output = FredResult<T>>,
 {

@@ -50,7 +50,7 @@ impl Stock {
     }
 
     /// The last look of any process, and Redis' clock. One that another release has written in another form is none.
-    pub async fn last_look(&self, what: Showing) -> Result<(u64, Option<Look>)> {
+    pub(crate) async fn last_look(&self, what: Showing) -> Result<(u64, Option<Look>)> {
         let pipeline = self.runner.client().pipeline();
         let time = CustomCommand::new_static("TIME", ClusterHash::Random, false);
         let _: () = pipeline.custom(time, Vec::<String>::new()).await?;
@@ -61,7 +61,7 @@ impl Stock {
     }
 
     /// Whether this process is to take the next look: one in all, until the lease has run out.
-    pub async fn may_look(&self, what: Showing, lease: Duration) -> Result<bool> {
+    pub(crate) async fn may_look(&self, what: Showing, lease: Duration) -> Result<bool> {
         let key = self.shown_key("looking", what);
         let lease = Some(Expiration::PX(lease.as_millis() as i64));
         let taken: Option<String> = self
@@ -112,7 +112,7 @@ impl Stock {
     }
 
     /// Keeps a look for all processes.
-    pub async fn keep_look(&self, what: Showing, look: &Look, life: Duration) -> Result<()> {
+    pub(crate) async fn keep_look(&self, what: Showing, look: &Look, life: Duration) -> Result<()> {
         let text = serde_json::to_string(look).map_err(|error| Error::unexpected(error.to_string()))?;
         let life = Some(Expiration::PX(life.as_millis() as i64));
         let key = self.shown_key("shown", what);
@@ -121,7 +121,7 @@ impl Stock {
     }
 
     /// The sale has changed: the next to be asked looks anew.
-    pub async fn forget_looks(&self, sale: SaleId) -> Result<()> {
+    pub(crate) async fn forget_looks(&self, sale: SaleId) -> Result<()> {
         for what in [Showing::Sale(sale), Showing::All] {
             let keys = ["shown", "looking"].map(|name| self.shown_key(name, what));
             let _: () = self.runner.client().del(keys.to_vec()).await?;

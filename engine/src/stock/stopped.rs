@@ -59,7 +59,7 @@ impl Stock {
     }
 
     /// Nothing is sold from these lanes from now on; the line stays.
-    pub async fn stop_selling(&self, sale: &Sale, disaster: &str) -> Result<()> {
+    pub(crate) async fn stop_selling(&self, sale: &Sale, disaster: &str) -> Result<()> {
         let (client, keys) = (self.runner.client(), &self.runner.keys);
         let _: u64 = client
             .hset(keys.sale("sale", sale.id), (DISASTER, disaster))
@@ -71,7 +71,7 @@ impl Stock {
     }
 
     /// A disaster is over: whatever is left of its stop.
-    pub async fn end_stop(&self, sale: &Sale) -> Result<()> {
+    pub(crate) async fn end_stop(&self, sale: &Sale) -> Result<()> {
         let (client, keys) = (self.runner.client(), &self.runner.keys);
         for at in sale.lane_refs() {
             let _: u64 = client.hdel(keys.lane("stock", at), "stopped").await?;
@@ -81,7 +81,7 @@ impl Stock {
     }
 
     /// A locked lane forgets what it knew of an audit log that is not there any more.
-    pub async fn forget_chain(&self, at: LaneRef) -> Result<()> {
+    pub(crate) async fn forget_chain(&self, at: LaneRef) -> Result<()> {
         let key = self.runner.keys.lane("stock", at);
         let fields = vec!["chain", "chain_before", "stopped"];
         let _: u64 = self.runner.client().hdel(key, fields).await?;

@@ -91,7 +91,7 @@ impl Stock {
     }
 
     /// Keeps the leader's last tick for those who have none of their own.
-    pub async fn keep_tick(&self, tick: &Tick) -> Result<()> {
+    pub(crate) async fn keep_tick(&self, tick: &Tick) -> Result<()> {
         let json = serde_json::to_string(tick).map_err(|error| Error::unexpected(error.to_string()))?;
         let key = self.runner.keys.sale("last_tick", tick.sale);
         let kept_for = Some(Expiration::PX(TICK_KEPT_MS));
@@ -100,7 +100,7 @@ impl Stock {
     }
 
     /// The leader's last tick, if there was one lately.
-    pub async fn kept_tick(&self, sale: SaleId) -> Result<Option<Tick>> {
+    pub(crate) async fn kept_tick(&self, sale: SaleId) -> Result<Option<Tick>> {
         let key = self.runner.keys.sale("last_tick", sale);
         let json: Option<String> = self.runner.client().get(key).await?;
         Ok(json.and_then(|json| serde_json::from_str(&json).ok()))

@@ -155,7 +155,7 @@ impl Stock {
     }
 
     /// Counts claims that were granted, or not used.
-    pub async fn count_turns(&self, sale: SaleId, more: Turns) -> Result<()> {
+    pub(crate) async fn count_turns(&self, sale: SaleId, more: Turns) -> Result<()> {
         if more == Turns::default() {
             return Ok(());
         }

@@ -2,52 +2,28 @@
 //! place that makes its hashes; `docs/audit.md` says how, for other languages.
 
 mod replay;
+mod row;
 mod verify;
 
-use super::{OrderRow, Store};
+use super::Store;
 use crate::{
     chain::ChainEnd,
     error::{Error, Result},
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::SaleId;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
 
-pub use verify::{Bad, Verified, verify, verify_sale};
+pub use row::{Actor, AuditRow, Kind};
+pub use verify::{Bad, Verified, verify};
 
 pub type Hash = [u8; 32];
 
 /// Where the logs of sales end.
-pub type Ends = BTreeMap<String, ChainEnd>;
-
-/// One thing that happened in a sale.
-pub struct AuditRow {
-    pub sale: String,
-    /// A token's subject, or the worker's name.
-    pub actor: String,
-    pub kind: &'static str,
-    pub data: Value,
-}
-
-impl AuditRow {
-    /// What happened to an order: `more` goes beside what every such row has for the replay.
-    pub fn of_order(kind: &'static str, actor: &str, row: &OrderRow, more: Value) -> Self {
-        let mut data =
-            json!({ "order": row.order, "lane": row.lane, "units": row.quantity, "amount": row.amount });
-        if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
-            data.extend(more);
-        }
-        Self {
-            sale: row.sale.to_string(),
-            actor: actor.to_owned(),
-            kind,
-            data,
-        }
-    }
-}
+pub type Ends = BTreeMap<SaleId, ChainEnd>;
 
 /// A row of the log, as it is in Postgres.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +45,7 @@ fn hash(sale: &str, number: i64, at_us: i64, actor: &str, kind: &str, data: &str
         Value::from(sale),
         Value::from(actor),
         Value::from(kind),
-        hex(previous)
+        hex::encode(previous)
     );
     Sha256::digest(text).into()
 }
@@ -93,15 +69,6 @@ pub fn canonical(value: &Value) -> String {
     }
 }
 
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
-}
-
 /// Begins a new sale's chain, before its first row.
 pub async fn begin(connection: &mut PgConnection, sale: SaleId) -> Result<()> {
     sqlx::query!("INSERT INTO audit_heads (sale_id) VALUES ($1)", sale.to_string())
@@ -116,7 +83,8 @@ pub async fn write(connection: &mut PgConnection, entries: &[AuditRow]) -> Resul
     if entries.is_empty() {
         return Ok(Ends::new());
     }
-    let mut sales: Vec<String> = entries.iter().map(|entry| entry.sale.clone()).collect();
+    let of: Vec<String> = entries.iter().map(|entry| entry.sale.to_string()).collect();
+    let mut sales = of.clone();
     sales.sort_unstable();
     sales.dedup();
     // The clock is read outside, when the lock is held: rows of a chain are in the order of their times.
@@ -140,23 +108,25 @@ pub async fn write(connection: &mut PgConnection, entries: &[AuditRow]) -> Resul
     let mut data = Vec::with_capacity(entries.len());
     let mut previous = Vec::with_capacity(entries.len());
     let mut hashes = Vec::with_capacity(entries.len());
-    for entry in entries {
+    let mut actors = Vec::with_capacity(entries.len());
+    let mut kinds = Vec::with_capacity(entries.len());
+    for (entry, sale) in entries.iter().zip(&of) {
         let (number, last, at) = heads
-            .get_mut(&entry.sale)
+            .get_mut(sale)
             .ok_or_else(|| Error::unexpected("a sale without an audit log"))?;
         *number += 1;
         let text = canonical(&entry.data);
         let us = at.timestamp_micros();
-        let hash = hash(&entry.sale, *number, us, &entry.actor, entry.kind, &text, last).to_vec();
+        let (actor, kind) = (entry.actor.word(), <&str>::from(entry.kind));
+        let hash = hash(sale, *number, us, &actor, kind, &text, last).to_vec();
         numbers.push(*number);
         times.push(*at);
+        actors.push(actor.into_owned());
+        kinds.push(kind.to_owned());
         data.push(text);
         previous.push(std::mem::replace(last, hash.clone()));
         hashes.push(hash);
     }
-    let of: Vec<String> = entries.iter().map(|entry| entry.sale.clone()).collect();
-    let actors: Vec<String> = entries.iter().map(|entry| entry.actor.clone()).collect();
-    let kinds: Vec<String> = entries.iter().map(|entry| entry.kind.to_owned()).collect();
     let (mut ends, mut last) = (Vec::new(), Vec::new());
     for (number, hash, _) in heads.values() {
         ends.push(*number);
@@ -186,9 +156,11 @@ pub async fn write(connection: &mut PgConnection, entries: &[AuditRow]) -> Resul
     )
     .execute(connection)
     .await?;
-    let end =
-        |(sale, (number, hash, _)): (String, (i64, Vec<u8>, _))| (sale, ChainEnd::new(life, number, &hash));
-    Ok(heads.into_iter().map(end).collect())
+    let ended = entries.iter().zip(&of).filter_map(|(entry, sale)| {
+        let (number, hash, _) = heads.get(sale)?;
+        Some((entry.sale, ChainEnd::new(life, *number, hash)))
+    });
+    Ok(ended.collect())
 }
 
 impl Store {
@@ -220,7 +192,7 @@ mod tests {
         // Made by the Python of docs/audit.md.
         let hash = hash("S", 1, 2, "u\"1", "k", &text, &[0; 32]);
         assert_eq!(
-            hex(&hash),
+            hex::encode(hash),
             "849891d8bbdf59776a50cd5f3cca334f1c5409d6b6250f4e61448400e26daa52"
         );
     }

@@ -1,7 +1,12 @@
 //! A Postgres that knows less of a sale than Redis does: what was noticed, who has confirmed it, and what is written down of orders and
 //! money that are gone. Every step may be repeated.
 
-use super::{OrderRow, Store, audit, operators::OperatorChange, orders};
+use super::{
+    OrderRow, Store,
+    audit::{self, Actor, AuditRow, Kind},
+    operators::OperatorChange,
+    orders,
+};
 use crate::{
     chain::ChainEnd,
     error::{Error, Result},
@@ -175,7 +180,7 @@ impl Store {
     }
 
     /// Whether selling is stopped in any sale: an order that is not known may be one that was lost.
-    pub async fn is_any_stopped(&self) -> Result<bool> {
+    pub(crate) async fn is_any_stopped(&self) -> Result<bool> {
         Ok(
             sqlx::query_scalar!(
                 r#"SELECT EXISTS (SELECT 1 FROM disasters WHERE opened_at IS NULL) AS "is!""#
@@ -187,7 +192,7 @@ impl Store {
 
     /// Whether an order of this time may have been lost without a trace: nobody had paid for it, and its shopper has gone on to
     /// another one.
-    pub async fn may_be_lost(&self, order: OrderId) -> Result<bool> {
+    pub(crate) async fn may_be_lost(&self, order: OrderId) -> Result<bool> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM disasters
                WHERE $1 BETWEEN lost_since - $2 * interval '1 millisecond' AND noticed_at + $2 * interval '1 millisecond') AS "may!""#,
@@ -199,7 +204,7 @@ impl Store {
     }
 
     /// A disaster after which the provider's money is still to be looked through.
-    pub async fn unsettled_disaster(&self, sale: SaleId) -> Result<Option<Disaster>> {
+    pub(crate) async fn unsettled_disaster(&self, sale: SaleId) -> Result<Option<Disaster>> {
         Ok(sqlx::query_as!(
             Disaster,
             "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
@@ -213,7 +218,7 @@ impl Store {
     }
 
     /// It is sold again. False: it was before.
-    pub async fn disaster_opened(&self, id: &str) -> Result<bool> {
+    pub(crate) async fn disaster_opened(&self, id: &str) -> Result<bool> {
         let opened = sqlx::query!(
             "UPDATE disasters SET opened_at = clock_timestamp() WHERE disaster_id = $1 AND opened_at IS NULL",
             id,
@@ -224,7 +229,7 @@ impl Store {
     }
 
     /// All that the provider holds is accounted for.
-    pub async fn disaster_settled(&self, sale: SaleId, id: &str) -> Result<()> {
+    pub(crate) async fn disaster_settled(&self, sale: SaleId, id: &str) -> Result<()> {
         let mut tx = self.pool.begin().await?;
         // Orders with a payment whose outcome is not known, perhaps not any more: it is asked for now, and until then their time
         // does not run out.
@@ -259,7 +264,12 @@ impl Store {
     }
 
     /// Writes orders down as lost that are not there: cancelled, so that no late commit makes them. Those that were written now.
-    pub async fn lose_orders(&self, sale: &Sale, id: &str, lost: &[LostOrder]) -> Result<Vec<OrderRow>> {
+    pub(crate) async fn lose_orders(
+        &self,
+        sale: &Sale,
+        id: &str,
+        lost: &[LostOrder],
+    ) -> Result<Vec<OrderRow>> {
         let mut written = Vec::new();
         for some in lost.chunks(LOST_AT_ONCE) {
             let mut tx = self.pool.begin().await?;
@@ -272,9 +282,9 @@ impl Store {
                 )
                 .execute(&mut *tx)
                 .await?;
-                let entries: Vec<audit::AuditRow> = new
+                let entries: Vec<AuditRow> = new
                     .iter()
-                    .map(|row| audit::AuditRow::of_order("order_lost", "worker", row, json!({})))
+                    .map(|row| AuditRow::of_order(Kind::OrderLost, Actor::Worker, row, json!({})))
                     .collect();
                 audit::write(&mut tx, &entries).await?;
             }
@@ -285,7 +295,7 @@ impl Store {
     }
 
     /// The orders and payments of these that are there; an order with its sale.
-    pub async fn known_of(
+    pub(crate) async fn known_of(
         &self,
         payments: &[FoundPayment],
     ) -> Result<(HashMap<String, SaleId>, HashSet<String>)> {
@@ -314,7 +324,12 @@ impl Store {
 
     /// Writes payments down that are not there, of orders that are. From here on they are like any other: the worker asks how they
     /// stand, and money that its order does not want goes back, once. How many were new.
-    pub async fn adopt_payments(&self, id: &str, provider: &str, payments: &[FoundPayment]) -> Result<u64> {
+    pub(crate) async fn adopt_payments(
+        &self,
+        id: &str,
+        provider: &str,
+        payments: &[FoundPayment],
+    ) -> Result<u64> {
         let column = |text: fn(&FoundPayment) -> String| payments.iter().map(text).collect::<Vec<_>>();
         let amounts: Vec<i64> = payments.iter().map(|found| found.amount).collect();
         let mut tx = self.pool.begin().await?;
@@ -355,7 +370,7 @@ impl Store {
 impl OperatorChange {
     /// An operator confirms that what is lost is lost. The disaster as it is then; None: selling is not stopped.
     pub async fn confirm_disaster(&mut self) -> Result<Option<Disaster>> {
-        let (sale, actor) = (self.sale_id().to_string(), self.actor().to_owned());
+        let (sale, actor) = (self.sale_id().to_string(), self.subject().to_owned());
         let row = sqlx::query_as!(
             Disaster,
             "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
@@ -379,7 +394,7 @@ impl OperatorChange {
         .await?;
         let data =
             json!({ "disaster": row.disaster_id, "known": row.known_number, "found": row.found_number });
-        self.note("recovered", data);
+        self.note(Kind::Recovered, data);
         Ok(Some(Disaster {
             confirmed_at: Some(confirmed_at),
             confirmed_by: Some(actor),

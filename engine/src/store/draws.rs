@@ -7,7 +7,7 @@ mod pass;
 mod tree;
 mod turns;
 
-pub use entries::{ENTER, Entered, MyEntry, NewEntry};
+pub use entries::{Entered, MyEntry, NewEntry};
 pub use tree::ProofOf;
 pub use turns::DrawTurn;
 

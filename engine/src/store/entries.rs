@@ -164,7 +164,7 @@ impl Store {
     }
 
     /// For how many units a shopper waits by the line's history, if they do; one query for all who ask at once.
-    pub async fn waits_for(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<u32>> {
+    pub(crate) async fn waits_for(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<u32>> {
         self.waits_for
             .submit(&sale, shopper.clone(), || {
                 let pool = self.pool.clone();

@@ -6,7 +6,8 @@
 //! UPDATE: orders refer to it, and go on.
 
 use super::{
-    Store, audit,
+    Store,
+    audit::{self, Actor, AuditRow, Kind},
     draws::{self, DrawRow, NewDraw},
     sales,
 };
@@ -71,12 +72,13 @@ pub enum CommandBegun {
 /// A command on its way, in its transaction. Dropped, it has no effect.
 pub struct OperatorChange {
     tx: Transaction<'static, Postgres>,
+    /// The `sub` of the operator's token.
     actor: String,
     key: Option<CommandId>,
     sale: SaleId,
     version: i64,
     has_changed: bool,
-    audit: Vec<audit::AuditRow>,
+    audit: Vec<AuditRow>,
 }
 
 impl Store {
@@ -144,8 +146,13 @@ impl OperatorChange {
         &mut self.tx
     }
 
-    pub fn actor(&self) -> &str {
+    /// The `sub` of the operator's token.
+    pub fn subject(&self) -> &str {
         &self.actor
+    }
+
+    pub fn actor(&self) -> Actor {
+        Actor::Person(self.actor.clone())
     }
 
     pub fn sale_id(&self) -> SaleId {
@@ -170,7 +177,7 @@ impl OperatorChange {
     }
 
     /// The effect has set something of the sale: a newer version of its settings.
-    pub(super) async fn set(&mut self, kind: &'static str, data: Value) -> Result<()> {
+    pub(super) async fn set(&mut self, kind: Kind, data: Value) -> Result<()> {
         self.raise_version().await?;
         self.note(kind, data);
         Ok(())
@@ -192,10 +199,10 @@ impl OperatorChange {
     }
 
     /// The effect has done something that is no setting of the sale.
-    pub(super) fn note(&mut self, kind: &'static str, data: Value) {
-        self.audit.push(audit::AuditRow {
-            sale: self.sale.to_string(),
-            actor: self.actor.clone(),
+    pub(super) fn note(&mut self, kind: Kind, data: Value) {
+        self.audit.push(AuditRow {
+            sale: self.sale,
+            actor: self.actor(),
             kind,
             data,
         });
@@ -218,7 +225,7 @@ impl OperatorChange {
         )
         .execute(&mut *self.tx)
         .await?;
-        self.set("sale_status", json!({ "to": phase_word(to) })).await
+        self.set(Kind::SaleStatus, json!({ "to": phase_word(to) })).await
     }
 
     /// Sets how many entries are called per 100 ms.
@@ -230,7 +237,7 @@ impl OperatorChange {
         )
         .execute(&mut *self.tx)
         .await?;
-        self.set("inflow_changed", json!({ "from": before, "to": inflow }))
+        self.set(Kind::InflowChanged, json!({ "from": before, "to": inflow }))
             .await
     }
 
@@ -249,7 +256,7 @@ impl OperatorChange {
             let known = self.draw().await?;
             return Ok(known.is_some_and(|known| known.public.beacon.as_deref() == Some(value)));
         }
-        self.set("draw_beacon", json!({ "value": value })).await?;
+        self.set(Kind::DrawBeacon, json!({ "value": value })).await?;
         Ok(true)
     }
 

@@ -5,8 +5,8 @@ mod place;
 mod read;
 mod rows;
 
-pub(super) use cancel::{Actor, cancel_rows};
 pub use cancel::{Cancel, Cancelled, Cancelling};
+pub(super) use cancel::{CancelledBy, cancel_rows};
 pub use place::{NewOrder, Placed};
 pub use rows::OrderRow;
 pub(super) use rows::{late, load, lock};

@@ -1,6 +1,6 @@
 //! Moves a sale from one phase to the next.
 
-use super::audit;
+use super::audit::{self, Actor, AuditRow, Kind};
 use crate::{error::Result, sale::phase_word};
 use flashsale_protocol::{Phase, SaleId};
 use serde_json::json;
@@ -12,7 +12,7 @@ pub(super) async fn move_status(
     sale: SaleId,
     from: &[Phase],
     to: Phase,
-    actor: &str,
+    actor: Actor,
 ) -> Result<bool> {
     let from: Vec<String> = from.iter().map(|phase| phase_word(*phase).to_owned()).collect();
     let moved = sqlx::query!(
@@ -27,10 +27,10 @@ pub(super) async fn move_status(
     if moved == 0 {
         return Ok(false);
     }
-    let entry = audit::AuditRow {
-        sale: sale.to_string(),
-        actor: actor.to_owned(),
-        kind: "sale_status",
+    let entry = AuditRow {
+        sale,
+        actor,
+        kind: Kind::SaleStatus,
         data: json!({ "to": phase_word(to) }),
     };
     audit::write(connection, &[entry]).await?;

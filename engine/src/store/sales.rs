@@ -1,7 +1,12 @@
 //! Sales and their lanes.
 
 use super::draws::{self, NewDraw};
-use super::{LOOK, Store, audit, phase::move_status, words::order_status};
+use super::{
+    LOOK, Store,
+    audit::{self, Actor, AuditRow, Kind},
+    phase::move_status,
+    words::order_status,
+};
 use crate::{
     batcher::{Batch, Batcher, nobody_s},
     error::{Error, Result},
@@ -94,7 +99,7 @@ impl Store {
     }
 
     /// What workers look after: every sale that is not over, and those over that still have something to settle.
-    pub async fn sales_to_lead(&self) -> Result<Vec<Sale>> {
+    pub(crate) async fn sales_to_lead(&self) -> Result<Vec<Sale>> {
         let rows = sqlx::query_as!(
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
@@ -133,20 +138,19 @@ impl Store {
     /// old epoch are refused from now on.
     pub async fn raise_epoch(&self, sale: SaleId, lane: u16, above: u32) -> Result<u32> {
         let mut tx = self.pool.begin().await?;
-        let sale = sale.to_string();
         let row = sqlx::query!(
             "UPDATE sale_lanes SET epoch = greatest(epoch, $3) + 1 WHERE sale_id = $1 AND lane = $2
              RETURNING epoch, supply, allocated",
-            sale,
+            sale.to_string(),
             lane as i16,
             above as i32,
         )
         .fetch_one(&mut *tx)
         .await?;
-        let entry = audit::AuditRow {
+        let entry = AuditRow {
             sale,
-            actor: "worker".into(),
-            kind: "lane_reopened",
+            actor: Actor::Worker,
+            kind: Kind::LaneReopened,
             data: json!({ "lane": lane, "epoch": row.epoch, "supply": row.supply, "allocated": row.allocated }),
         };
         audit::write(&mut tx, &[entry]).await?;
@@ -158,7 +162,7 @@ impl Store {
     /// the lane is locked there, so that no units come back on the old way in between. Of cancelled orders it reads those that
     /// `unsettled` records of the lane may have come to, and those whose units were on their way: not the history. An error if
     /// a later life has begun.
-    pub async fn lane_snapshot(&self, at: LaneRef, unsettled: &[Unsettled]) -> Result<LaneSnapshot> {
+    pub(crate) async fn lane_snapshot(&self, at: LaneRef, unsettled: &[Unsettled]) -> Result<LaneSnapshot> {
         let mut tx = self.pool.begin().await?;
         let (sale, lane_number) = (at.sale.to_string(), at.lane as i16);
         // Orders before lanes, as everywhere.
@@ -262,7 +266,7 @@ impl Store {
     }
 
     /// Moves a sale from one of `from` to `to`, with its audit row. False: it was in none of them.
-    pub async fn set_status(&self, sale: SaleId, from: &[Phase], to: Phase, actor: &str) -> Result<bool> {
+    pub async fn set_status(&self, sale: SaleId, from: &[Phase], to: Phase, actor: Actor) -> Result<bool> {
         let mut tx = self.pool.begin().await?;
         let moved = move_status(&mut tx, sale, from, to, actor).await?;
         tx.commit().await?;
@@ -318,7 +322,7 @@ pub(super) async fn insert(
     connection: &mut PgConnection,
     sale: &Sale,
     draw: Option<&NewDraw>,
-) -> Result<audit::AuditRow> {
+) -> Result<AuditRow> {
     sqlx::query!(
         "INSERT INTO flash_sales (sale_id, merchant_id, product_id, product_name, description, currency,
             original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
@@ -372,10 +376,10 @@ pub(super) async fn insert(
     }
     let supply: Vec<u32> = sale.lanes.iter().map(|lane| lane.supply).collect();
     audit::begin(connection, sale.id).await?;
-    Ok(audit::AuditRow {
-        sale: sale.id.to_string(),
-        actor: sale.merchant.clone(),
-        kind: "sale_created",
+    Ok(AuditRow {
+        sale: sale.id,
+        actor: Actor::Person(sale.merchant.clone()),
+        kind: Kind::SaleCreated,
         data: json!({
             "stock": sale.total_stock, "supply": supply, "price": sale.sale_price, "currency": sale.currency,
             "status": phase_word(sale.status), "draw_commitment": draw.map(|draw| draw.seed.commitment()),

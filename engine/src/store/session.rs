@@ -11,9 +11,10 @@ use std::{
 
 /// Sets a session up, and asks whether it takes changes. No statement of ours runs longer than that, unless something is wrong;
 /// a process that stands still within a transaction holds its lanes' and its sale's locks: Postgres ends it for the others.
-pub const SET_UP: &str = "SET statement_timeout = 5000; SET idle_in_transaction_session_timeout = 2000; SELECT current_setting('transaction_read_only'), false";
+pub(crate) const SET_UP: &str = "SET statement_timeout = 5000; SET idle_in_transaction_session_timeout = 2000; SELECT current_setting('transaction_read_only'), false";
 /// A transaction's `now()` is the time of its first statement.
-pub const QUESTION: &str = "SELECT current_setting('transaction_read_only'), now() <> statement_timestamp()";
+pub(crate) const QUESTION: &str =
+    "SELECT current_setting('transaction_read_only'), now() <> statement_timestamp()";
 /// A connection that takes no changes is good for reading, and is not kept for longer than this: a new one may find the new
 /// primary.
 const READ_ONLY_LIFE: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ enum Worth {
 
 impl Sessions {
     /// Whether Postgres takes no changes at the moment.
-    pub fn are_read_only(&self) -> bool {
+    pub(crate) fn are_read_only(&self) -> bool {
         self.known().read_only
     }
 

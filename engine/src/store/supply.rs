@@ -1,6 +1,9 @@
 //! What lanes may sell: each change is committed once, by its id, as a new version of each lane's supply.
 
-use super::{Store, audit};
+use super::{
+    Store,
+    audit::{self, Actor, AuditRow, Kind},
+};
 use crate::{
     error::{Error, Result},
     sale::{LaneRef, LaneSupply, MoveId, SupplyNews},
@@ -41,10 +44,10 @@ impl Store {
         let Some(now) = commit_changes(&mut tx, id, from.sale, &[less, more]).await? else {
             return Ok(None);
         };
-        let entry = audit::AuditRow {
-            sale: from.sale.to_string(),
-            actor: "worker".into(),
-            kind: "supply_moved",
+        let entry = AuditRow {
+            sale: from.sale,
+            actor: Actor::Worker,
+            kind: Kind::SupplyMoved,
             data: json!({ "from": from.lane, "to": to.lane, "units": units }),
         };
         audit::write(&mut tx, &[entry]).await?;
@@ -65,7 +68,7 @@ impl Store {
     }
 
     /// What a lane may sell now, and which moves took units away since a version. None: it has missed too much.
-    pub async fn supply_since(&self, at: LaneRef, version: u64) -> Result<Option<SupplyNews>> {
+    pub(crate) async fn supply_since(&self, at: LaneRef, version: u64) -> Result<Option<SupplyNews>> {
         supply_since(&mut *self.pool.acquire().await?, at, version).await
     }
 
@@ -100,12 +103,12 @@ pub async fn total(connection: &mut PgConnection, sale: SaleId) -> Result<u32> {
 
 /// Changes how many units a sale has in all, within the transaction that has locked it; what the lanes may sell by then.
 /// None: a lane has begun another life, or has sold them; the transaction must not be committed.
-pub async fn change_total(
+pub(crate) async fn change_total(
     connection: &mut PgConnection,
     id: MoveId,
     sale: SaleId,
     changes: &[SupplyChange],
-    actor: &str,
+    actor: Actor,
 ) -> Result<Option<Vec<LaneSupply>>> {
     let Some(now) = commit_changes(connection, id, sale, changes).await? else {
         return Ok(None);
@@ -119,10 +122,10 @@ pub async fn change_total(
     .await?;
     let lanes: Vec<u16> = changes.iter().map(|change| change.at.lane).collect();
     let units: Vec<i32> = changes.iter().map(|change| change.units).collect();
-    let entry = audit::AuditRow {
-        sale: sale.to_string(),
-        actor: actor.to_owned(),
-        kind: "supply_changed",
+    let entry = AuditRow {
+        sale,
+        actor,
+        kind: Kind::SupplyChanged,
         data: json!({ "lanes": lanes, "units": units }),
     };
     audit::write(connection, &[entry]).await?;
@@ -203,7 +206,7 @@ async fn commit_changes(
 }
 
 /// As [`Store::supply_since`], on a connection that a transaction is under way on.
-pub async fn supply_since(
+pub(crate) async fn supply_since(
     connection: &mut PgConnection,
     at: LaneRef,
     version: u64,

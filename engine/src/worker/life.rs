@@ -6,6 +6,7 @@ use crate::{
     error::Result,
     sale::{ms, phase_word},
     settle::{ending, lanes},
+    store::audit::Actor,
 };
 use flashsale_protocol::Phase;
 use std::time::Duration;
@@ -35,7 +36,7 @@ async fn step(led: &Led) -> Result<Duration> {
         // From this very state: an operator's change in between wins.
         if shop
             .store
-            .set_status(led.id, &[sale.status], phase, "worker")
+            .set_status(led.id, &[sale.status], phase, Actor::Worker)
             .await?
         {
             tracing::info!(sale = %led.id, phase = phase_word(phase), "the sale moves on");

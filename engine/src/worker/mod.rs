@@ -165,12 +165,12 @@ impl Led {
     }
 
     /// Whether Postgres is behind what Redis knows, by the last look.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
     /// Whether the provider's money is still to be looked through after a disaster.
-    pub fn is_unsettled(&self) -> bool {
+    pub(crate) fn is_unsettled(&self) -> bool {
         self.unsettled.load(Ordering::Relaxed)
     }
 
@@ -195,7 +195,7 @@ impl Led {
     }
 
     /// Whether a lane of this sale has begun a new life a moment ago, whoever has opened it.
-    pub fn is_held_off(&self, sale: &Sale) -> bool {
+    pub(crate) fn is_held_off(&self, sale: &Sale) -> bool {
         let Ok(mut held_off) = self.held_off.lock() else {
             return false;
         };
@@ -223,15 +223,15 @@ impl Led {
     }
 
     /// The share of turns that nobody used lately, 0 to 1.
-    pub fn no_show(&self) -> f64 {
+    pub(crate) fn no_show(&self) -> f64 {
         self.no_show.load(Ordering::Relaxed) as f64 / 1e6
     }
 
-    pub fn set_no_show(&self, share: f64) {
+    pub(crate) fn set_no_show(&self, share: f64) {
         self.no_show.store((share * 1e6) as u64, Ordering::Relaxed);
     }
 
-    pub fn set_unpaid(&self, units: u64) {
+    pub(crate) fn set_unpaid(&self, units: u64) {
         self.unpaid.store(units, Ordering::Relaxed);
     }
 }

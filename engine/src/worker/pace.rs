@@ -21,7 +21,7 @@ const MOST_EXPECTED: f64 = 10_000.0;
 /// How long a cut of the inflow is named as the reason of a longer wait.
 const CUT_NAMED_MS: u64 = 60_000;
 /// A look a second is kept.
-pub const KEEP_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 struct PaceLook {
     at: Instant,

@@ -5,7 +5,10 @@ use crate::figure::{Figure, Target};
 use anyhow::{Result, bail};
 use flashsale_engine::{
     sale::{LaneRef, Sale},
-    store::{NewOrder, Placed, Store, audit},
+    store::{
+        NewOrder, Placed, Store,
+        audit::{self, Actor, AuditRow, Kind},
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -382,10 +385,10 @@ async fn place_alone(pool: &PgPool, order: NewOrder) -> Result<()> {
     if (new, guarded) != (1, 1) {
         bail!("an order was refused");
     }
-    let entry = audit::AuditRow {
-        sale,
-        actor: shopper,
-        kind: "order_placed",
+    let entry = AuditRow {
+        sale: order.at.sale,
+        actor: Actor::from(&order.shopper),
+        kind: Kind::OrderPlaced,
         data: json!({
             "order": id, "lane": order.at.lane, "units": order.quantity, "amount": order.amount, "hold": order.hold_command,
         }),

@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use flashsale::auth::Authority;
 use flashsale_engine::sale::Sale;
 use flashsale_protocol::{
-    Code, Command, CommandId, Done, EntryState, Hold, HoldState, Order, OrderStatus, Payment, Quantity,
-    Reject, Request, SaleId, ServerMessage,
+    Code, CommandId, Done, EntryState, Hold, HoldState, Order, OrderStatus, Payment, Quantity, Reject,
+    Request, SaleId, ServerMessage, ShopCommand,
 };
 use futures_util::SinkExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -121,7 +121,7 @@ impl Person {
     /// One visit: join, wait, take, decide.
     async fn shop(&mut self) -> Result<()> {
         let sale = self.street.sale;
-        let join = Command::Join {
+        let join = ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
         };
@@ -136,7 +136,7 @@ impl Person {
             Err(reject) => return self.refused(&reject).await,
         }
         let command = command_id();
-        let reserve = Command::Reserve {
+        let reserve = ShopCommand::Reserve {
             sale,
             quantity: Quantity::ONE,
             partial: false,
@@ -175,7 +175,7 @@ impl Person {
         let pause = self.rng.random_range(0..200);
         self.sleep(pause).await;
         let sale = self.street.sale;
-        match self.ask(command_id(), Command::Release { sale }).await? {
+        match self.ask(command_id(), ShopCommand::Release { sale }).await? {
             Ok(_) => self.hold = None,
             Err(reject) => self.hold_is_gone(&reject).await?,
         }
@@ -184,14 +184,14 @@ impl Person {
 
     /// Asks to check out, and is gone before there is an answer: nobody will ask again.
     async fn close_the_page(&mut self) -> Result<()> {
-        let command = Command::Checkout {
+        let command = ShopCommand::Checkout {
             sale: self.street.sale,
             payment: None,
         };
         let id = command_id();
         if let Some(stream) = &mut self.stream {
             let _ = stream
-                .send(Message::text(Request { id, command }.to_json()))
+                .send(Message::text(Request::new(id, command).to_json()))
                 .await;
         }
         let pause = self.rng.random_range(0..8);
@@ -224,7 +224,7 @@ impl Person {
         };
         let sale = self.street.sale;
         let checkout = command_id();
-        let command = Command::Checkout { sale, payment: None };
+        let command = ShopCommand::Checkout { sale, payment: None };
         let order = match self.ask(checkout, command.clone()).await? {
             Ok(Done::Order(order)) => order,
             Ok(other) => bail!("checkout answered {other:?}"),
@@ -276,7 +276,7 @@ impl Person {
                 })
                 .map_or(CARDS[0].0, |(token, _)| token)
         };
-        let pay = Command::Pay {
+        let pay = ShopCommand::Pay {
             order: order.order,
             payment: Payment { token: token.into() },
         };
@@ -305,7 +305,7 @@ impl Person {
 
     async fn cancel(&mut self, order: &Order) -> Result<()> {
         let id = command_id();
-        if let Ok(Done::Order(cancelled)) = self.ask(id, Command::Cancel { order: order.order }).await? {
+        if let Ok(Done::Order(cancelled)) = self.ask(id, ShopCommand::Cancel { order: order.order }).await? {
             self.acknowledge(id, &cancelled);
             if cancelled.status != OrderStatus::Cancelled {
                 self.violation(format!("a cancelled order is {:?}", cancelled.status));
@@ -354,7 +354,7 @@ impl Person {
             }
             let sale = self.street.sale;
             if self.hold.is_some()
-                && let Ok(Done::State(state)) = self.ask(command_id(), Command::State { sale }).await?
+                && let Ok(Done::State(state)) = self.ask(command_id(), ShopCommand::State { sale }).await?
             {
                 self.look_at(&state);
             }

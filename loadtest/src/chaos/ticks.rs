@@ -3,7 +3,7 @@
 use super::history::History;
 use crate::{patience::connect_once, shopper::command_id};
 use anyhow::{Context, Result};
-use flashsale_protocol::{Command, Done, Outcome, Request, SaleId, ServerMessage};
+use flashsale_protocol::{ConnectionCommand, Done, Outcome, Request, SaleId, ServerMessage};
 use futures_util::{SinkExt, StreamExt};
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -32,7 +32,7 @@ async fn watch_once(
     history: &History,
 ) -> Result<()> {
     let mut stream = connect_once(address, Ipv4Addr::new(127, 2, 0, 1)).await?;
-    let command = Command::Hello {
+    let command = ConnectionCommand::Hello {
         token: token.to_owned(),
         device: None,
         resume: vec![sale],
@@ -40,7 +40,7 @@ async fn watch_once(
     };
     let id = command_id();
     stream
-        .send(Message::text(Request { id, command }.to_json()))
+        .send(Message::text(Request::new(id, command).to_json()))
         .await?;
     let mut newest = 0;
     loop {

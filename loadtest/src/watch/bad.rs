@@ -6,7 +6,7 @@ use crate::{patience::connect_once, shopper::command_id};
 use anyhow::Result;
 use clap::Args;
 use flashsale::auth::Authority;
-use flashsale_protocol::{Request, Role, SaleId};
+use flashsale_protocol::{ConnectionCommand, Request, Role, SaleId};
 use futures_util::{SinkExt, StreamExt};
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -134,17 +134,11 @@ async fn visit(habit: Habit, server: SocketAddr, from: Ipv4Addr, sale: SaleId, t
 }
 
 fn hello(token: &str, sale: SaleId) -> Message {
-    let command = flashsale_protocol::Command::Hello {
+    let command = ConnectionCommand::Hello {
         token: token.to_owned(),
         device: None,
         resume: vec![sale],
         changes: false,
     };
-    Message::text(
-        Request {
-            id: command_id(),
-            command,
-        }
-        .to_json(),
-    )
+    Message::text(Request::new(command_id(), command).to_json())
 }

@@ -6,7 +6,9 @@ use crate::report::HIGHEST_US;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use flashsale::auth::Authority;
-use flashsale_protocol::{Command, Outlook, Request, Role, SaleId, ServerMessage};
+use flashsale_protocol::{
+    Command, ConnectionCommand, Outlook, Request, Role, SaleId, ServerMessage, ShopCommand,
+};
 use hdrhistogram::Histogram;
 use nix::{
     errno::Errno,
@@ -425,7 +427,7 @@ impl Client {
         let wrong = |error| anyhow::anyhow!("{error}");
         let who = format!("watch-{:07}", socket.number).parse().map_err(wrong)?;
         let device = format!("device-{:07}", socket.number).parse().map_err(wrong)?;
-        let hello = Command::Hello {
+        let hello = ConnectionCommand::Hello {
             token: authority.issue(who, Role::Shopper, None, TOKEN_LIFE)?,
             device: Some(device),
             resume: vec![sale],
@@ -479,7 +481,7 @@ impl Client {
                 socket.stage = Stage::Joining;
                 return say(
                     socket,
-                    Command::Join {
+                    ShopCommand::Join {
                         sale,
                         quantity: Default::default(),
                     },
@@ -502,11 +504,8 @@ fn pairs(times: &Histogram<u64>) -> Vec<(u64, u64)> {
         .collect()
 }
 
-fn say(socket: &mut Socket, command: Command) -> Result<bool> {
-    let request = Request {
-        id: crate::shopper::command_id(),
-        command,
-    };
+fn say(socket: &mut Socket, command: impl Into<Command>) -> Result<bool> {
+    let request = Request::new(crate::shopper::command_id(), command);
     let mut frame = Frame::message(request.to_json(), OpCode::Data(Data::Text), true);
     frame.header_mut().mask = Some(rand::random());
     let mut bytes = Vec::new();

@@ -2,7 +2,7 @@
 //! promise (its last digit is the C library's).
 
 /// Digits behind the binary point of [`minus_ln`].
-pub const BITS: u32 = 60;
+pub(crate) const BITS: u32 = 60;
 /// ln 2 · 2^62, rounded down.
 const LN_2: u128 = 0x2c5c_85fd_f473_de6a;
 
@@ -15,7 +15,7 @@ const LN_2: u128 = 0x2c5c_85fd_f473_de6a;
 /// counts 2^-i, so that all of them lose less than 1.45 · 2^-63. Less than 2^-60 is cut off behind the last digit, and again
 /// behind the product's; ln 2 is too small by less than 2^-62, of at most 64 times. Together less than 2^-55.6. Two entries
 /// whose true keys are nearer than that may stand the other way round: a chance of about 2^-55.
-pub fn minus_ln(n: u128) -> u128 {
+pub(crate) fn minus_ln(n: u128) -> u128 {
     debug_assert!((1..=1 << 64).contains(&n));
     let whole = 127 - n.leading_zeros();
     if whole == 64 {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 const LEAF: [u8; 1] = [0];
 const NODE: [u8; 1] = [1];
 /// A tree of 2^64 leaves has no longer path.
-pub const MAX_PATH: usize = 64;
+pub(crate) const MAX_PATH: usize = 64;
 
 pub fn leaf(data: &[u8]) -> Hash {
     Hash(
@@ -90,7 +90,7 @@ pub fn path(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
 }
 
 /// The root that a path leads to. None: the path has not the length that this leaf's has (RFC 9162, section 2.1.3.2).
-pub fn climb(leaf: Hash, index: u64, count: u64, path: &[Hash]) -> Option<Hash> {
+pub(crate) fn climb(leaf: Hash, index: u64, count: u64, path: &[Hash]) -> Option<Hash> {
     if index >= count || path.len() > MAX_PATH {
         return None;
     }

@@ -19,10 +19,18 @@ pub struct Request {
 
 /// What a client can ask for. On the wire `type` names the command ([`Request`]); here it is the key of its fields, which
 /// lets a refusal name the field.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
+pub enum Command {
+    Connection(ConnectionCommand),
+    Shop(ShopCommand),
+}
+
+/// A command about the connection itself: only a socket has these.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Command {
+pub enum ConnectionCommand {
     /// Who I am. First on every connection. `resume` names the sales to watch again at once; `changes`: I know how to apply a
     /// [`Change`], send me those where they will do.
     Hello {
@@ -38,6 +46,15 @@ pub enum Command {
     Watch { sale: SaleId },
     /// No more of this sale's ticks.
     Unwatch { sale: SaleId },
+    /// Clock and liveness: `t` comes back as it was sent.
+    Ping { t: u64 },
+}
+
+/// A command about a sale or an order, the same over a socket and over REST.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ShopCommand {
     /// Put me in line for so many units.
     Join {
         sale: SaleId,
@@ -51,7 +68,7 @@ pub enum Command {
         sale: SaleId,
         #[serde(default)]
         quantity: Quantity,
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        #[serde(default, skip_serializing_if = "is_not")]
         partial: bool,
     },
     /// Give my held units back.
@@ -70,36 +87,67 @@ pub enum Command {
     Orders {},
     /// One sale's state now, without watching it.
     State { sale: SaleId },
-    /// Clock and liveness: `t` comes back as it was sent.
-    Ping { t: u64 },
 }
 
 impl Command {
     /// The command's word, as it stands in `type`.
     pub const fn verb(&self) -> &'static str {
         match self {
-            Command::Hello { .. } => "hello",
-            Command::Watch { .. } => "watch",
-            Command::Unwatch { .. } => "unwatch",
-            Command::Join { .. } => "join",
-            Command::Leave { .. } => "leave",
-            Command::Reserve { .. } => "reserve",
-            Command::Release { .. } => "release",
-            Command::Checkout { .. } => "checkout",
-            Command::Pay { .. } => "pay",
-            Command::Cancel { .. } => "cancel",
-            Command::Orders {} => "orders",
-            Command::State { .. } => "state",
-            Command::Ping { .. } => "ping",
+            Self::Connection(command) => command.verb(),
+            Self::Shop(command) => command.verb(),
+        }
+    }
+}
+
+impl From<ConnectionCommand> for Command {
+    fn from(command: ConnectionCommand) -> Self {
+        Self::Connection(command)
+    }
+}
+
+impl From<ShopCommand> for Command {
+    fn from(command: ShopCommand) -> Self {
+        Self::Shop(command)
+    }
+}
+
+impl ConnectionCommand {
+    pub const VERBS: &[&str] = &["hello", "watch", "unwatch", "ping"];
+
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Watch { .. } => "watch",
+            Self::Unwatch { .. } => "unwatch",
+            Self::Ping { .. } => "ping",
+        }
+    }
+}
+
+impl ShopCommand {
+    pub const VERBS: &[&str] = &[
+        "join", "leave", "reserve", "release", "checkout", "pay", "cancel", "orders", "state",
+    ];
+
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Join { .. } => "join",
+            Self::Leave { .. } => "leave",
+            Self::Reserve { .. } => "reserve",
+            Self::Release { .. } => "release",
+            Self::Checkout { .. } => "checkout",
+            Self::Pay { .. } => "pay",
+            Self::Cancel { .. } => "cancel",
+            Self::Orders {} => "orders",
+            Self::State { .. } => "state",
         }
     }
 }
 
 /// Every command's word.
-pub const VERBS: &[&str] = &[
-    "hello", "watch", "unwatch", "join", "leave", "reserve", "release", "checkout", "pay", "cancel",
-    "orders", "state", "ping",
-];
+pub fn verbs() -> impl Iterator<Item = &'static str> {
+    ConnectionCommand::VERBS.iter().chain(ShopCommand::VERBS).copied()
+}
 
 /// How a shopper pays: an opaque token from the payment provider's own form. Never a card number.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
@@ -180,6 +228,11 @@ pub struct Malformed {
 }
 
 impl Request {
+    pub fn new(id: CommandId, command: impl Into<Command>) -> Self {
+        let command = command.into();
+        Self { id, command }
+    }
+
     /// Reads one text frame.
     pub fn parse(text: &str) -> Result<Request, Malformed> {
         let value = json::parse_message(text.as_bytes()).map_err(|error| Malformed {
@@ -210,13 +263,14 @@ impl Request {
             Some(_) => Err(invalid(None, "id: must be a string (a ULID).".into())),
         };
         let verb = match fields.remove("type") {
-            Some(Value::String(verb)) if VERBS.contains(&verb.as_str()) => verb,
+            Some(Value::String(verb)) if verbs().any(|known| known == verb) => verb,
             Some(Value::String(verb)) => {
                 let verb: String = verb.chars().take(40).collect();
+                let known: Vec<_> = verbs().collect();
                 return Err(Malformed {
                     id: id.ok(),
                     code: Code::UnknownCommand,
-                    message: format!("There is no command {verb:?}; there are: {}.", VERBS.join(", ")),
+                    message: format!("There is no command {verb:?}; there are: {}.", known.join(", ")),
                 });
             }
             Some(_) => return Err(invalid(id.ok(), "type: must be a string.".into())),
@@ -224,7 +278,12 @@ impl Request {
         };
         let id = id?;
         let named = Value::Object([(verb.clone(), Value::Object(fields))].into_iter().collect());
-        let command = json::read(named).map_err(|message| {
+        let command = if ConnectionCommand::VERBS.contains(&verb.as_str()) {
+            json::read(named).map(Command::Connection)
+        } else {
+            json::read(named).map(Command::Shop)
+        };
+        let command = command.map_err(|message| {
             let field = message.strip_prefix(&verb).unwrap_or(&message);
             invalid(Some(id), field.trim_start_matches(['.', ':', ' ']).into())
         })?;

@@ -28,7 +28,7 @@ pub enum DrawWeight {
 }
 
 impl DrawWeight {
-    pub fn is_equal(&self) -> bool {
+    pub(crate) fn is_equal(&self) -> bool {
         *self == Self::Equal
     }
 }
@@ -82,7 +82,7 @@ pub enum OpeningOrder {
 }
 
 impl OpeningOrder {
-    pub fn is_fifo(&self) -> bool {
+    pub(crate) fn is_fifo(&self) -> bool {
         *self == Self::Fifo
     }
 }

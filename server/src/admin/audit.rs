@@ -7,7 +7,7 @@ use crate::{
 };
 use axum::extract::{Query, State, rejection::QueryRejection};
 use chrono::SecondsFormat;
-use flashsale_engine::store::audit::{Row, hex};
+use flashsale_engine::store::audit::Row;
 use flashsale_protocol::SaleId;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -70,8 +70,8 @@ impl From<Row> for AuditRow {
             actor: row.actor,
             kind: row.kind,
             data: row.data,
-            previous: hex(&row.previous),
-            hash: hex(&row.hash),
+            previous: hex::encode(&row.previous),
+            hash: hex::encode(&row.hash),
         }
     }
 }

@@ -54,7 +54,7 @@ pub struct Versioned<T> {
 
 impl<T: Serialize> Versioned<T> {
     /// As it stands in a transaction.
-    pub fn in_change(of: T, change: &OperatorChange) -> Result<Value, Problem> {
+    pub(crate) fn in_change(of: T, change: &OperatorChange) -> Result<Value, Problem> {
         let version = change.version();
         serde_json::to_value(Self { of, version })
             .map_err(|error| Error::unexpected(format!("an answer that is no JSON: {error}")).into())
@@ -115,7 +115,7 @@ impl Instruction {
         self.asked.key.unwrap_or_else(command::command_id_now)
     }
 
-    pub fn is_conditional(&self) -> bool {
+    pub(crate) fn is_conditional(&self) -> bool {
         self.asked.condition != Condition::None
     }
 }
@@ -128,7 +128,7 @@ pub struct Done {
 }
 
 impl Done {
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.answer.status >= StatusCode::BAD_REQUEST.as_u16()
     }
 
@@ -237,7 +237,7 @@ impl Numbers {
     }
 
     /// Of a sale that is being made.
-    pub fn of_new(sale: &Sale) -> Self {
+    pub(crate) fn of_new(sale: &Sale) -> Self {
         Self {
             now: clock::now_ms(),
             free: sale.total_stock.into(),
@@ -247,7 +247,7 @@ impl Numbers {
     }
 
     /// With so many units more that are free; less than none: fewer.
-    pub fn with_more(self, units: i64) -> Self {
+    pub(crate) fn with_more(self, units: i64) -> Self {
         Self {
             free: self.free.saturating_add_signed(units),
             ..self

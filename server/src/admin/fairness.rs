@@ -67,7 +67,7 @@ pub struct ChiSquare {
 }
 
 /// `line` is what the line comes to, and `tick` what everybody is told: as the rest of the answer has it.
-pub async fn of_sale(app: &App, sale: &Sale, line: &LineCounts, tick: &Tick) -> Result<Fairness> {
+pub(crate) async fn of_sale(app: &App, sale: &Sale, line: &LineCounts, tick: &Tick) -> Result<Fairness> {
     let (outcomes, top_devices_share, classes) = tokio::try_join!(
         outcomes(app, sale, line, tick),
         app.shop.store.top_devices_share(sale.id, TOP_DEVICES),

@@ -301,7 +301,7 @@ pub async fn refund(
     responses((status = 200, description = "The refund, on its way again.", body = Versioned<RefundView>)),
     security(("token" = [])),
 )]
-pub async fn retry_refund(
+pub(crate) async fn retry_refund(
     State(app): State<Arc<App>>,
     Path((id, refund)): Path<(String, String)>,
     instruction: Instruction,

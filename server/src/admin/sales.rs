@@ -257,8 +257,8 @@ pub async fn change_supply(
                 Phase::Drawing => return Err(Code::SaleWrongState.into()),
                 _ => {}
             }
-            let actor = change.actor().to_owned();
-            let prepared = supply::prepare(&shop, change.connection(), &sale, total, &actor).await?;
+            let actor = change.actor();
+            let prepared = supply::prepare(&shop, change.connection(), &sale, total, actor).await?;
             let answer = match prepared.changed {
                 Changed::Ok => {
                     if sale.total_stock != total {
@@ -315,7 +315,7 @@ pub struct BeaconBody {
     responses((status = 200, description = "What is published of the draw.", body = Versioned<Draw>)),
     security(("token" = [])),
 )]
-pub async fn set_beacon(
+pub(crate) async fn set_beacon(
     State(app): State<Arc<App>>,
     SalePath(id): SalePath,
     instruction: Instruction,
@@ -369,7 +369,7 @@ pub struct InflowBody {
     responses((status = 200, description = "The sale with its new inflow.", body = Versioned<SaleView>)),
     security(("token" = [])),
 )]
-pub async fn change_inflow(
+pub(crate) async fn change_inflow(
     State(app): State<Arc<App>>,
     SalePath(id): SalePath,
     instruction: Instruction,

@@ -248,7 +248,12 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gatew
 }
 
 /// Development: the page of a shop that embeds the widget, on an origin of its own. It asks where this platform is.
-pub async fn serve_storefront(app: Arc<App>, platform: SocketAddr, listener: TcpListener, web_dir: PathBuf) {
+pub(crate) async fn serve_storefront(
+    app: Arc<App>,
+    platform: SocketAddr,
+    listener: TcpListener,
+    web_dir: PathBuf,
+) {
     let router = Router::new()
         .route_service("/platform", get(async move || format!("http://{platform}")))
         .route_service("/", ServeFile::new(web_dir.join("storefront.html")))

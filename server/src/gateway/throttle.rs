@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How often those who have not asked for a while are forgotten.
-pub const SWEEP: Duration = Duration::from_secs(20);
+pub(crate) const SWEEP: Duration = Duration::from_secs(20);
 
 pub struct Throttle {
     addresses: Arc<DashMap<IpAddr, usize>>,
@@ -76,7 +76,7 @@ impl Throttle {
     }
 
     /// Whether another socket may be opened now.
-    pub fn allow_handshake(&self) -> Result<(), Reject> {
+    pub(crate) fn allow_handshake(&self) -> Result<(), Reject> {
         self.handshakes
             .check()
             .map_err(|not_until| too_many(Code::Busy, &not_until))
@@ -95,20 +95,20 @@ impl Throttle {
     }
 
     /// Whether another guest session may be made from this address now.
-    pub fn allow_guest(&self, address: IpAddr) -> Result<(), Reject> {
+    pub(crate) fn allow_guest(&self, address: IpAddr) -> Result<(), Reject> {
         self.guests
             .check_key(&address)
             .map_err(|not_until| too_many(Code::TooManyFromAddress, &not_until))
     }
 
     /// Waits until no socket is open.
-    pub async fn no_sockets(&self) {
+    pub(crate) async fn no_sockets(&self) {
         let mut sockets = self.sockets.subscribe();
         let _ = sockets.wait_for(|count| *count == 0).await;
     }
 
     /// Forgets who has not asked for a while, again and again.
-    pub async fn keep_small(self: Arc<Self>, every: Duration, stopping: CancellationToken) {
+    pub(crate) async fn keep_small(self: Arc<Self>, every: Duration, stopping: CancellationToken) {
         let mut sweep = tokio::time::interval(every);
         loop {
             tokio::select! {
@@ -122,12 +122,12 @@ impl Throttle {
 }
 
 /// The refusal of a limiter, with the time until it would let the asker pass.
-pub fn too_many(code: Code, not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Reject {
+pub(crate) fn too_many(code: Code, not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Reject {
     let wait = not_until.wait_time_from(DefaultClock::default().now());
     Reject::new(code).after_ms(wait.as_millis() as u64 + 1)
 }
 
-pub fn at_least_one(number: u32) -> NonZeroU32 {
+pub(crate) fn at_least_one(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
 }
 

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use flashsale_engine::{command, error::Error, sale::LaneRef, stock::At};
-use flashsale_protocol::{Code, Command, Done, Hold, HoldState, Quantity, SaleId, ShopperId};
+use flashsale_protocol::{Code, Done, Hold, HoldState, Quantity, SaleId, ShopCommand, ShopperId};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ pub async fn add(
     Json(body): Json<AddBody>,
 ) -> Result<(StatusCode, axum::Json<AddedView>), Problem> {
     let caller = bearer.acting_for(&user)?;
-    let command = Command::Reserve {
+    let command = ShopCommand::Reserve {
         sale: body.sale_id,
         quantity: body.quantity_requested,
         partial: body.partial,
@@ -124,7 +124,7 @@ pub async fn remove(
 ) -> Result<StatusCode, Problem> {
     let caller = bearer.acting_for(&user)?;
     let sale = sale.parse().map_err(|_| Problem::from(Code::SaleUnknown))?;
-    super::run(&app, &caller, &headers, Command::Release { sale }).await?;
+    super::run(&app, &caller, &headers, ShopCommand::Release { sale }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

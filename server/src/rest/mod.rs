@@ -17,9 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flashsale_engine::{caller::Caller, command};
-use flashsale_protocol::{
-    Code, Command, CommandId, DeviceId, OrderId, Reject, Request as CommandRequest, ShopperId, json,
-};
+use flashsale_protocol::{Code, CommandId, DeviceId, OrderId, Reject, ShopCommand, ShopperId, json};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{any::Any, str::FromStr, sync::Arc};
@@ -84,7 +82,7 @@ pub struct IdempotencyKey {
     idempotency_key: Option<String>,
 }
 
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 impl From<Reject> for ProblemBody {
     fn from(reject: Reject) -> Self {
@@ -141,7 +139,7 @@ pub async fn method_not_allowed() -> Problem {
 }
 
 /// A defect of ours ends one request, not the process.
-pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+pub(crate) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     Problem::from(Code::Internal).into_response()
 }
 
@@ -173,7 +171,7 @@ impl FromRequestParts<Arc<App>> for Bearer {
 
 impl Bearer {
     /// A path's `{user_id}` must be the token's subject, or the token an admin's.
-    pub fn acting_for(mut self, user: &str) -> Result<Caller, Problem> {
+    pub(crate) fn acting_for(mut self, user: &str) -> Result<Caller, Problem> {
         let user: ShopperId = parse("user_id", user)?;
         if self.0.shopper != user {
             if !self.0.is_admin() {
@@ -282,10 +280,10 @@ pub async fn run(
     app: &App,
     caller: &Caller,
     headers: &HeaderMap,
-    command: Command,
+    command: ShopCommand,
 ) -> Result<flashsale_protocol::Done, Problem> {
     let id = command_id(headers)?;
-    Ok(command::run(&app.shop, caller, CommandRequest { id, command }).await?)
+    Ok(command::run(&app.shop, caller, id, command).await?)
 }
 
 /// The command's id of a request: its `Idempotency-Key`, or a new one.
@@ -294,7 +292,7 @@ pub fn command_id(headers: &HeaderMap) -> Result<CommandId, Problem> {
 }
 
 /// The command's id that a request names by its `Idempotency-Key`.
-pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<CommandId>, Problem> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<CommandId>, Problem> {
     const MAX_KEY_CHARS: usize = 255;
     let mut keys = headers.get_all("idempotency-key").iter();
     Ok(match (keys.next().map(|key| key.to_str()), keys.next()) {
@@ -310,7 +308,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<CommandId>, Problem
 }
 
 /// A time of the wire (ms since 1970) as RFC 3339.
-pub fn rfc3339(ms: u64) -> String {
+pub(crate) fn rfc3339(ms: u64) -> String {
     chrono::DateTime::from_timestamp_millis(ms as i64)
         .unwrap_or_default()
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)

@@ -8,7 +8,7 @@ use axum::{
 };
 use flashsale_engine::command;
 use flashsale_protocol::{
-    Code, Command, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, Request, SaleId, ShopperId,
+    Code, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, SaleId, ShopCommand, ShopperId,
     json::Object,
 };
 use serde::{Deserialize, Serialize};
@@ -153,11 +153,11 @@ pub async fn create(
             return Err(field("cart_items[0].quantity", "is not what the cart holds"));
         }
     }
-    let command = Command::Checkout {
+    let command = ShopCommand::Checkout {
         sale: item.sale_id,
         payment: body.payment,
     };
-    let done = command::run(&app.shop, &caller, Request { id, command }).await?;
+    let done = command::run(&app.shop, &caller, id, command).await?;
     if let (Done::Order(made), Some(quantity), true) = (&done, item.quantity, is_known)
         && made.quantity != quantity.get()
     {
@@ -208,7 +208,7 @@ pub async fn pay(
     headers: HeaderMap,
     Json(body): Json<PayBody>,
 ) -> Result<axum::Json<OrderView>, Problem> {
-    let command = Command::Pay {
+    let command = ShopCommand::Pay {
         order: order_id(&id)?,
         payment: body.payment,
     };
@@ -231,7 +231,7 @@ pub async fn cancel(
     Bearer(caller): Bearer,
     headers: HeaderMap,
 ) -> Result<axum::Json<OrderView>, Problem> {
-    let command = Command::Cancel {
+    let command = ShopCommand::Cancel {
         order: order_id(&id)?,
     };
     order(super::run(&app, &caller, &headers, command).await?)

@@ -10,7 +10,7 @@ use flashsale_engine::{
     stock::{At, RecordState},
 };
 use flashsale_protocol::{
-    Code, Command, DeviceId, Done, Entry, EntryState, Quantity, Reason, SaleId, ShopperId,
+    Code, DeviceId, Done, Entry, EntryState, Quantity, Reason, SaleId, ShopCommand, ShopperId,
     wait::{self, Wait},
 };
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ pub async fn join(
         &app,
         &caller,
         &headers,
-        Command::Join {
+        ShopCommand::Join {
             sale,
             quantity: body.quantity,
         },

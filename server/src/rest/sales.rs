@@ -170,7 +170,7 @@ async fn all(app: &Arc<App>) -> Result<SaleList> {
 }
 
 /// A merchant's latest sales, or everybody's: as they are in the stores now.
-pub async fn views(app: &App, merchant: Option<&str>) -> Result<SaleList> {
+pub(crate) async fn views(app: &App, merchant: Option<&str>) -> Result<SaleList> {
     let sales = app.shop.store.list_sales(merchant).await?;
     let (now, sales) = app.shop.showcase.with_numbers(sales, true).await?;
     Ok(SaleList::new(&sales, now, false))

@@ -92,7 +92,7 @@ pub async fn create(
 }
 
 /// The device that the request's cookie proves.
-pub fn device_of(headers: &HeaderMap, authority: &Authority) -> Option<DeviceId> {
+pub(crate) fn device_of(headers: &HeaderMap, authority: &Authority) -> Option<DeviceId> {
     headers
         .get_all(header::COOKIE)
         .iter()
@@ -144,7 +144,7 @@ pub struct SignedIn {
     tag = "development",
     responses((status = 200, description = "A token of that role.", body = SignedIn)),
 )]
-pub async fn dev_sign_in(
+pub(crate) async fn dev_sign_in(
     State(app): State<Arc<App>>,
     Json(body): Json<SignIn>,
 ) -> Result<axum::Json<SignedIn>, Problem> {

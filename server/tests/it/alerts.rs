@@ -4,7 +4,7 @@ use crate::{
     harness::{DEADLINE, World},
     tidy::{read, sources},
 };
-use flashsale_protocol::{Command, Done};
+use flashsale_protocol::{Done, ShopCommand};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -98,7 +98,7 @@ async fn a_server_that_sells_shows_every_metric_that_the_alerts_ask_for() {
         crate::purchase::join_and_reserve(&mut shopper, sale).await;
         let order = crate::purchase::checkout(&mut shopper, sale).await.order;
         assert!(matches!(
-            shopper.ok(Command::Cancel { order }).await,
+            shopper.ok(ShopCommand::Cancel { order }).await,
             Done::Order(_)
         ));
         shopper.events.clear();

@@ -6,9 +6,10 @@ use crate::{
     schema::Schemas,
 };
 use flashsale_protocol::{
-    CloseCode, Code, Command, Done, MAX_FRAME_BYTES, MAX_QUANTITY, Reason, Role, SUBPROTOCOL, ServerMessage,
-    VERBS,
+    CloseCode, Code, ConnectionCommand, Done, MAX_FRAME_BYTES, MAX_QUANTITY, Reason, Role, SUBPROTOCOL,
+    ServerMessage, ShopCommand,
     code::{AfterClose, after_close},
+    verbs,
 };
 use futures_util::StreamExt;
 use serde_json::{Value as Json, json};
@@ -122,7 +123,8 @@ fn close_codes() -> Value {
 
 /// One message per command: the command's fields, and the id.
 fn commands() -> Vec<(String, Value)> {
-    let named = variants::<Command>().into_iter().map(|variant| {
+    let of_a_connection = variants::<ConnectionCommand>().into_iter();
+    let named = of_a_connection.chain(variants::<ShopCommand>()).map(|variant| {
         // In Rust the verb is the key of the fields; on the wire it stands among them.
         let verb = string(&variant["required"][0]);
         let fields = &variant["properties"][verb.as_str()];
@@ -280,7 +282,8 @@ fn operations(
 
 fn schemas() -> Value {
     let mut found = Vec::new();
-    Command::schemas(&mut found);
+    ConnectionCommand::schemas(&mut found);
+    ShopCommand::schemas(&mut found);
     ServerMessage::schemas(&mut found);
     let mut schemas = Mapping::new();
     for (name, schema) in found {
@@ -424,7 +427,7 @@ fn golden_frames_and_nothing_less_or_more_fit_their_schemas() {
         );
     }
     assert_eq!(unused, BTreeSet::new(), "messages without a golden frame");
-    let verbs: BTreeSet<&str> = VERBS.iter().copied().collect();
+    let verbs: BTreeSet<&str> = verbs().collect();
     let operations = document["operations"].as_object().expect("operations");
     let received = operations
         .iter()
@@ -604,7 +607,7 @@ async fn every_command_and_whatever_comes_of_it_is_as_the_document_says() {
     // Who asks has the reply; the shopper's other sockets are told.
     let order = &order["ok"]["order"]["order"];
     let mut other = world.shopper("u1").await;
-    let cancel = Command::Cancel {
+    let cancel = ShopCommand::Cancel {
         order: serde_json::from_value(order.clone()).expect("an id"),
     };
     other.ok(cancel).await;

@@ -8,10 +8,10 @@ use flashsale_engine::{
     sale::{LaneRef, MoveId},
     store::{
         Cancel, Cancelling, NewOrder,
-        audit::{self, AuditRow, Bad, Verified},
+        audit::{self, Actor, AuditRow, Bad, Kind, Verified},
     },
 };
-use flashsale_protocol::{Command, OrderId, OrderStatus, Phase, Role, SaleId, ServerMessage};
+use flashsale_protocol::{OrderId, OrderStatus, Phase, Role, SaleId, ServerMessage, ShopCommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -23,6 +23,15 @@ pub async fn verify(world: &World, sale: SaleId) -> Result<Verified, Bad> {
         .await
         .expect("Postgres");
     found.expect("one sale")
+}
+
+pub async fn verify_all(world: &World) {
+    let result = audit::verify(&world.database_url, None, |sale, result| {
+        if let Err(bad) = result {
+            panic!("{sale}: {bad:?}");
+        }
+    });
+    result.await.expect("Postgres");
 }
 
 /// The exit code, and what was printed.
@@ -87,13 +96,13 @@ async fn a_whole_sale_is_replayed_from_its_log_to_what_is_in_the_tables() {
         match who {
             "pays" => {
                 shopper
-                    .ok(Command::Pay {
+                    .ok(ShopCommand::Pay {
                         order,
                         payment: approve(),
                     })
                     .await
             }
-            "cancels" => shopper.ok(Command::Cancel { order }).await,
+            "cancels" => shopper.ok(ShopCommand::Cancel { order }).await,
             _ => {
                 let unpaid = |m: &ServerMessage| matches!(m, ServerMessage::Order(o) if o.status == OrderStatus::Cancelled);
                 shopper.until(|m| unpaid(m).then_some(())).await;
@@ -333,7 +342,7 @@ async fn eight_writers_at_once_make_one_chain_per_sale() {
                         ][i % 2];
                         assert!(
                             store
-                                .set_status(at.sale, &[from], to, "boss")
+                                .set_status(at.sale, &[from], to, Actor::Person("boss".into()))
                                 .await
                                 .expect("Postgres")
                         );
@@ -341,9 +350,9 @@ async fn eight_writers_at_once_make_one_chain_per_sale() {
                     // Both sales in one transaction, in either order.
                     _ => {
                         let mut both = sales.map(|sale| AuditRow {
-                            sale: sale.to_string(),
-                            actor: "boss".into(),
-                            kind: "refund_asked",
+                            sale,
+                            actor: Actor::Person("boss".into()),
+                            kind: Kind::RefundAsked,
                             data: json!({}),
                         });
                         both.rotate_left(i % 2);

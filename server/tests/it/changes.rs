@@ -2,7 +2,7 @@
 
 use crate::harness::{Client, World};
 use crate::purchase::{checkout, join_and_reserve};
-use flashsale_protocol::{Change, Command, Done, Role, ServerMessage, Tick};
+use flashsale_protocol::{Change, ConnectionCommand, Done, Role, ServerMessage, Tick};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 async fn whoever_follows_the_changes_sees_the_ticks_that_others_get_whole() {
     let world = World::start().await;
     let sale = world.sale(json!({ "total_stock": 3 })).await;
-    let hello = |name: &str, changes| Command::Hello {
+    let hello = |name: &str, changes| ConnectionCommand::Hello {
         token: world.token(name, Role::Shopper),
         device: Some(name.parse().expect("an id")),
         resume: vec![sale],

@@ -13,7 +13,8 @@ use flashsale_engine::{
     chain::ChainEnd, sale::LaneRef, settle::disaster, stock::rebuild::LaneLife, store::OrderRow,
 };
 use flashsale_protocol::{
-    Code, Command, Done, Order, OrderId, OrderStatus, Quantity, Reason, Role, SaleId, ServerMessage,
+    Code, Command, ConnectionCommand, Done, Order, OrderId, OrderStatus, Quantity, Reason, Role, SaleId,
+    ServerMessage, ShopCommand,
 };
 use fred::interfaces::HashesInterface;
 use futures_util::future::join_all;
@@ -220,7 +221,7 @@ impl Fragile {
 
 async fn pay(client: &mut Client, order: OrderId) -> Order {
     let payment = approve();
-    match client.ok(Command::Pay { order, payment }).await {
+    match client.ok(ShopCommand::Pay { order, payment }).await {
         Done::Order(order) => order,
         other => panic!("{other:?}"),
     }
@@ -244,7 +245,8 @@ async fn order_until(client: &mut Client, order: OrderId, holds: impl Fn(&Order)
     tokio::time::timeout(DEADLINE, found).await.expect("news in time")
 }
 
-async fn refused(client: &mut Client, command: Command) -> Code {
+async fn refused(client: &mut Client, command: impl Into<Command>) -> Code {
+    let command = command.into();
     let verb = command.verb();
     match client.ask(command).await {
         Err(reject) => reject.code,
@@ -286,7 +288,7 @@ async fn selling_stops_when_postgres_is_behind_and_goes_on_without_what_is_lost_
     assert_eq!((reject.code, reject.retry), (Code::SaleStopped, true));
     assert!(reject.retry_after_ms.is_some(), "{reject:?}");
     assert_eq!(
-        refused(&mut holder, Command::Checkout { sale, payment: None }).await,
+        refused(&mut holder, ShopCommand::Checkout { sale, payment: None }).await,
         Code::SaleStopped
     );
     let body = json!({ "sale_id": sale, "quantity_requested": 1 }).to_string();
@@ -301,7 +303,7 @@ async fn selling_stops_when_postgres_is_behind_and_goes_on_without_what_is_lost_
     assert_eq!(
         refused(
             &mut unpaid,
-            Command::Pay {
+            ShopCommand::Pay {
                 order: owed.order,
                 payment: payment.clone()
             }
@@ -316,7 +318,7 @@ async fn selling_stops_when_postgres_is_behind_and_goes_on_without_what_is_lost_
     let mut in_line = world.shopper("waiter").await;
     in_line.watch(sale).await;
     in_line
-        .ok(Command::Join {
+        .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
         })
@@ -349,11 +351,11 @@ async fn selling_stops_when_postgres_is_behind_and_goes_on_without_what_is_lost_
     .await;
     assert_eq!(told.reason, Some(Reason::OrderLost));
     for command in [
-        Command::Pay {
+        ShopCommand::Pay {
             order: owed.order,
             payment,
         },
-        Command::Cancel { order: owed.order },
+        ShopCommand::Cancel { order: owed.order },
     ] {
         assert_eq!(refused(&mut unpaid, command).await, Code::OrderLost);
     }
@@ -529,18 +531,18 @@ async fn an_order_that_was_lost_without_a_trace_is_not_said_to_be_unknown() {
     for order in made {
         let payment = approve();
         assert_eq!(
-            refused(&mut shopper, Command::Pay { order, payment }).await,
+            refused(&mut shopper, ShopCommand::Pay { order, payment }).await,
             Code::OrderLost
         );
         assert_eq!(
-            refused(&mut shopper, Command::Cancel { order }).await,
+            refused(&mut shopper, ShopCommand::Cancel { order }).await,
             Code::OrderLost
         );
     }
     // Of another time.
     let order = OrderId::from_parts(1, rand::random());
     assert_eq!(
-        refused(&mut shopper, Command::Cancel { order }).await,
+        refused(&mut shopper, ShopCommand::Cancel { order }).await,
         Code::OrderUnknown
     );
     let answer = world
@@ -565,12 +567,12 @@ async fn the_checkout_of_a_lost_order_that_comes_again_makes_no_second_order_of_
     shopper.insist(reserve(sale)).await;
     let (checking, paying) = (command_id(), command_id());
     let made = shopper
-        .ask_as(checking, Command::Checkout { sale, payment: None })
+        .ask_as(checking, ShopCommand::Checkout { sale, payment: None })
         .await;
     let Ok(Done::Order(made)) = made else {
         panic!("{made:?}")
     };
-    let pay = Command::Pay {
+    let pay = ShopCommand::Pay {
         order: made.order,
         payment: approve(),
     };
@@ -583,7 +585,7 @@ async fn the_checkout_of_a_lost_order_that_comes_again_makes_no_second_order_of_
     fragile
         .order_until(made.order, |order| order.refunded == 100)
         .await;
-    let checkout = Command::Checkout { sale, payment: None };
+    let checkout = ShopCommand::Checkout { sale, payment: None };
     for hold in [false, true] {
         if hold {
             shopper.insist(reserve(sale)).await;
@@ -868,7 +870,7 @@ async fn shop(server: &Server, world: &World, sale: SaleId, number: usize) {
     let mut client = Client::connect(server.address).await;
     let token = world.token(&format!("s{number}"), Role::Shopper);
     let device = Some(format!("d{number}").parse().expect("an id"));
-    let hello = Command::Hello {
+    let hello = ConnectionCommand::Hello {
         token,
         device,
         resume: vec![],
@@ -877,7 +879,7 @@ async fn shop(server: &Server, world: &World, sale: SaleId, number: usize) {
     client.ok(hello).await;
     client.watch(sale).await;
     client
-        .insist(Command::Join {
+        .insist(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
         })
@@ -890,16 +892,16 @@ async fn shop(server: &Server, world: &World, sale: SaleId, number: usize) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let Done::Order(order) = client.insist(Command::Checkout { sale, payment: None }).await else {
+    let Done::Order(order) = client.insist(ShopCommand::Checkout { sale, payment: None }).await else {
         panic!("an order")
     };
     let then = if number.is_multiple_of(2) {
-        Command::Pay {
+        ShopCommand::Pay {
             order: order.order,
             payment: approve(),
         }
     } else {
-        Command::Cancel { order: order.order }
+        ShopCommand::Cancel { order: order.order }
     };
     client.insist(then).await;
 }

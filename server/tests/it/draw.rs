@@ -11,8 +11,8 @@ use flashsale_engine::store::{
     draws::{DrawTurn, Entered, MyEntry, NewEntry},
 };
 use flashsale_protocol::{
-    Allocation, Code, Command, Done, Entry, EntryState, Phase, Quantity, Reason, Role, SaleId, SaleState,
-    ServerMessage, ShopperId,
+    Allocation, Code, Done, Entry, EntryState, Phase, Quantity, Reason, Role, SaleId, SaleState,
+    ServerMessage, ShopCommand, ShopperId,
     draw::{Draw, Drum, Proof, Seed, entry_name},
 };
 use futures_util::future::join_all;
@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 pub async fn enter(client: &mut Client, sale: SaleId, quantity: u32) -> Result<Entry, Code> {
     let quantity = Quantity::new(quantity).expect("a quantity");
-    match client.ask(Command::Join { sale, quantity }).await {
+    match client.ask(ShopCommand::Join { sale, quantity }).await {
         Ok(Done::Joined { entry, .. }) => Ok(entry),
         Ok(other) => panic!("{other:?}"),
         Err(reject) => Err(reject.code),
@@ -36,14 +36,14 @@ pub async fn enter(client: &mut Client, sale: SaleId, quantity: u32) -> Result<E
 }
 
 pub async fn state(client: &mut Client, sale: SaleId) -> SaleState {
-    match client.ok(Command::State { sale }).await {
+    match client.ok(ShopCommand::State { sale }).await {
         Done::State(state) => *state,
         other => panic!("{other:?}"),
     }
 }
 
-fn reserve(sale: SaleId) -> Command {
-    Command::Reserve {
+fn reserve(sale: SaleId) -> ShopCommand {
+    ShopCommand::Reserve {
         sale,
         quantity: Quantity::ONE,
         partial: false,
@@ -220,7 +220,7 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
         );
     }
     // The others' entries stay, and nobody is let in.
-    let stays = clients[at(&order[5])].ask(Command::Leave { sale }).await;
+    let stays = clients[at(&order[5])].ask(ShopCommand::Leave { sale }).await;
     assert_eq!(stays.expect_err("closed").code, Code::EntriesClosed);
     assert_eq!(
         act(&world, sale, "inflow", json!({ "inflow": 5 }))
@@ -234,18 +234,18 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
     first.ok(reserve(sale)).await;
     let placed = checkout(first, sale).await.order;
     first
-        .ok(Command::Pay {
+        .ok(ShopCommand::Pay {
             order: placed,
             payment: approve(),
         })
         .await;
-    clients[at(&order[1])].ok(Command::Leave { sale }).await;
+    clients[at(&order[1])].ok(ShopCommand::Leave { sale }).await;
     let third = &mut clients[at(&order[2])];
     assert_eq!(admitted(third).await.reason, Some(Reason::PassedOn));
     third.ok(reserve(sale)).await;
     let placed = checkout(third, sale).await.order;
     third
-        .ok(Command::Pay {
+        .ok(ShopCommand::Pay {
             order: placed,
             payment: approve(),
         })
@@ -461,10 +461,14 @@ async fn an_entry_is_given_once_and_can_be_changed_until_the_entries_close() {
     };
     assert_eq!(join("r1").await.body["status"], "entered");
     assert_eq!(join("r2").await.refusal(), Code::DeviceInLine);
-    client.ok(Command::Leave { sale }).await;
+    client.ok(ShopCommand::Leave { sale }).await;
     assert_eq!(state(&mut client, sale).await.entry, None);
     assert_eq!(
-        client.ask(Command::Leave { sale }).await.expect_err("left").code,
+        client
+            .ask(ShopCommand::Leave { sale })
+            .await
+            .expect_err("left")
+            .code,
         Code::NotInLine
     );
     assert_eq!(
@@ -789,7 +793,7 @@ async fn a_winner_whose_claim_was_lost_with_redis_has_it_again_and_it_passes_to_
     );
     let placed = checkout(winner, sale).await.order;
     winner
-        .ok(Command::Pay {
+        .ok(ShopCommand::Pay {
             order: placed,
             payment: approve(),
         })
@@ -817,7 +821,7 @@ async fn passed_on(world: &World) -> (SaleId, Vec<String>, HashMap<String, Clien
     let order = order_of(sale, &draw, &people);
     let winner = clients.get_mut(&order[0]).expect("one");
     admitted(winner).await;
-    winner.ok(Command::Leave { sale }).await;
+    winner.ok(ShopCommand::Leave { sale }).await;
     let second = clients.get_mut(&order[1]).expect("one");
     assert_eq!(admitted(second).await.reason, Some(Reason::PassedOn));
     second.ok(reserve(sale)).await;
@@ -846,14 +850,14 @@ async fn whoever_was_called_by_a_step_that_broke_off_is_published_as_called() {
     let second = clients.get_mut(&order[1]).expect("one");
     let started = Instant::now();
     let placed = loop {
-        match second.ask(Command::Checkout { sale, payment: None }).await {
+        match second.ask(ShopCommand::Checkout { sale, payment: None }).await {
             Ok(Done::Order(order)) => break order.order,
             other => assert!(started.elapsed() < DEADLINE, "{other:?}"),
         }
         tokio::time::sleep(POLL * 5).await;
     };
     second
-        .ok(Command::Pay {
+        .ok(ShopCommand::Pay {
             order: placed,
             payment: approve(),
         })
@@ -881,7 +885,7 @@ async fn a_draw_is_not_over_before_its_last_order_is_paid() {
         tokio::time::sleep(POLL).await;
     }
     let second = clients.get_mut(&order[1]).expect("one");
-    second.ok(Command::Cancel { order: placed }).await;
+    second.ok(ShopCommand::Cancel { order: placed }).await;
     let third = clients.get_mut(&order[2]).expect("one");
     assert_eq!(admitted(third).await.reason, Some(Reason::PassedOn));
     world.server.stop().await;

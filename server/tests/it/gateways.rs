@@ -1,7 +1,7 @@
 //! Several gateways of one platform.
 
 use crate::harness::{Client, DEADLINE, World};
-use flashsale_protocol::{Command, EntryState, Quantity, Role, ServerMessage};
+use flashsale_protocol::{ConnectionCommand, EntryState, Quantity, Role, ServerMessage, ShopCommand};
 use fred::prelude::*;
 use serde_json::json;
 use std::{
@@ -28,7 +28,7 @@ async fn two_servers_on_one_port_share_its_shoppers_and_one_takes_all_when_the_o
     let mut sockets = Vec::new();
     for number in 0..SOCKETS {
         let mut socket = Client::connect(address).await;
-        let hello = Command::Hello {
+        let hello = ConnectionCommand::Hello {
             token: world.token(&format!("u{number}"), Role::Shopper),
             device: Some(format!("d{number}").parse().expect("an id")),
             resume: vec![sale],
@@ -55,7 +55,7 @@ async fn two_servers_on_one_port_share_its_shoppers_and_one_takes_all_when_the_o
     other.stop().await;
     for number in 0..8 {
         let mut socket = Client::connect(address).await;
-        let hello = Command::Hello {
+        let hello = ConnectionCommand::Hello {
             token: world.token(&format!("u{number}"), Role::Shopper),
             device: None,
             resume: vec![],
@@ -83,7 +83,7 @@ async fn a_join_is_told_to_its_shopper_s_sockets_at_another_gateway_and_to_no_ga
         ("both", other.address),
     ] {
         let mut socket = Client::connect(server).await;
-        let hello = Command::Hello {
+        let hello = ConnectionCommand::Hello {
             token: world.token(who, Role::Shopper),
             device: Some(format!("device-of-{who}").parse().expect("an id")),
             resume: vec![sale],
@@ -101,7 +101,7 @@ async fn a_join_is_told_to_its_shopper_s_sockets_at_another_gateway_and_to_no_ga
     let channel = world.server.app.shop.stock.keys().live(sale);
     listener.subscribe(&channel).await.expect("subscribes");
 
-    let join = Command::Join {
+    let join = ShopCommand::Join {
         sale,
         quantity: Quantity::ONE,
     };
@@ -113,7 +113,7 @@ async fn a_join_is_told_to_its_shopper_s_sockets_at_another_gateway_and_to_no_ga
     sockets[1].insist(join).await;
     assert_eq!(sockets[2].until(entry).await, EntryState::Waiting);
     // What leaves the line is told on the sale's channel: nothing was before it.
-    sockets[0].ok(Command::Leave { sale }).await;
+    sockets[0].ok(ShopCommand::Leave { sale }).await;
     let news = loop {
         let message = tokio::time::timeout(DEADLINE, heard.recv())
             .await
@@ -206,7 +206,7 @@ async fn on_a_cluster_a_sale_is_told_in_its_own_shard_once_a_server_whatever_the
         for number in 0..10 {
             let mut socket = Client::connect(server).await;
             let token = world.token(&format!("u{number}"), Role::Shopper);
-            let hello = Command::Hello {
+            let hello = ConnectionCommand::Hello {
                 token,
                 device: Some(format!("d{number}").parse().expect("an id")),
                 resume: vec![sale],
@@ -222,7 +222,7 @@ async fn on_a_cluster_a_sale_is_told_in_its_own_shard_once_a_server_whatever_the
         .await;
     // Said at one gateway, news to the same shopper at the other.
     let (here, there) = sockets.split_at_mut(10);
-    let reserve = Command::Reserve {
+    let reserve = ShopCommand::Reserve {
         sale,
         quantity: Quantity::ONE,
         partial: false,

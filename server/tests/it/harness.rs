@@ -4,8 +4,8 @@ use chrono::{TimeDelta, Utc};
 use clap::Parser;
 use flashsale::{auth::GUEST_LIFE, config::Serve, server::Server};
 use flashsale_protocol::{
-    CloseCode, Code, Command, CommandId, Done, Outcome, Reject, Request, Role, SaleId, SaleState,
-    ServerMessage,
+    CloseCode, Code, Command, CommandId, ConnectionCommand, Done, Outcome, Reject, Request, Role, SaleId,
+    SaleState, ServerMessage,
 };
 use futures_util::{SinkExt, Stream, StreamExt};
 use reqwest::{
@@ -226,7 +226,7 @@ impl World {
         let token = self.token(who, Role::Shopper);
         let device = Some(device.parse().expect("an id"));
         client
-            .ok(Command::Hello {
+            .ok(ConnectionCommand::Hello {
                 token,
                 device,
                 resume: vec![],
@@ -305,8 +305,8 @@ impl Client {
     }
 
     /// Repeats a command while it is refused with "try again".
-    pub async fn insist(&mut self, command: Command) -> Done {
-        let started = Instant::now();
+    pub async fn insist(&mut self, command: impl Into<Command>) -> Done {
+        let (command, started) = (command.into(), Instant::now());
         loop {
             match self.ask(command.clone()).await {
                 Ok(done) => return done,
@@ -334,18 +334,19 @@ impl Client {
         }
     }
 
-    pub async fn ask_as(&mut self, id: CommandId, command: Command) -> Result<Done, Reject> {
-        self.send(&Request { id, command }.to_json()).await;
+    pub async fn ask_as(&mut self, id: CommandId, command: impl Into<Command>) -> Result<Done, Reject> {
+        self.send(&Request::new(id, command).to_json()).await;
         let (replied, outcome) = self.reply().await;
         assert_eq!(replied, Some(id));
         outcome
     }
 
-    pub async fn ask(&mut self, command: Command) -> Result<Done, Reject> {
+    pub async fn ask(&mut self, command: impl Into<Command>) -> Result<Done, Reject> {
         self.ask_as(command_id(), command).await
     }
 
-    pub async fn ok(&mut self, command: Command) -> Done {
+    pub async fn ok(&mut self, command: impl Into<Command>) -> Done {
+        let command = command.into();
         let verb = command.verb();
         self.ask(command)
             .await
@@ -353,7 +354,7 @@ impl Client {
     }
 
     pub async fn watch(&mut self, sale: SaleId) -> SaleState {
-        match self.ok(Command::Watch { sale }).await {
+        match self.ok(ConnectionCommand::Watch { sale }).await {
             Done::State(state) => *state,
             other => panic!("{other:?}"),
         }

@@ -10,9 +10,10 @@ use flashsale_engine::{
     restore,
     sale::{LineName, Note, Sale},
     settle::history,
+    store::audit::Actor,
 };
 use flashsale_protocol::{
-    Code, Command, Entry, EntryState, Phase, Reason, Role, SaleId, ServerMessage,
+    Code, ConnectionCommand, Entry, EntryState, Phase, Reason, Role, SaleId, ServerMessage, ShopCommand,
     draw::{Draw, Proof, entry_name},
 };
 use fred::prelude::HashesInterface;
@@ -55,7 +56,7 @@ async fn buy(client: &mut Client, sale: SaleId) {
     client.ok(reserve(sale)).await;
     let order = checkout(client, sale).await.order;
     client
-        .ok(Command::Pay {
+        .ok(ShopCommand::Pay {
             order,
             payment: approve(),
         })
@@ -156,12 +157,16 @@ async fn units_left_at_the_end_are_drawn_among_all_in_line_and_everybody_is_answ
     );
     let loser = &mut clients[at(&order[5])];
     assert_eq!(
-        loser.ask(Command::Leave { sale }).await.expect_err("closed").code,
+        loser
+            .ask(ShopCommand::Leave { sale })
+            .await
+            .expect_err("closed")
+            .code,
         Code::EntriesClosed
     );
 
     buy(&mut clients[at(&order[0])], sale).await;
-    clients[at(&order[1])].ok(Command::Leave { sale }).await;
+    clients[at(&order[1])].ok(ShopCommand::Leave { sale }).await;
     let third = &mut clients[at(&order[2])];
     assert_eq!(
         told(third, EntryState::Admitted).await.reason,
@@ -238,7 +243,7 @@ async fn a_turn_of_before_the_end_stays_good_and_what_comes_back_later_passes_on
     );
     let order = order_of(sale, &draw, &people);
     buy(&mut called, sale).await;
-    holder.ok(Command::Release { sale }).await;
+    holder.ok(ShopCommand::Release { sale }).await;
     // Passed on by key; to whoever is away it is passed as well, and from there on to the next.
     let next = order.iter().find(|who| *who != "w3").expect("three are here");
     if order[0] == "w3" {
@@ -248,7 +253,7 @@ async fn a_turn_of_before_the_end_stays_good_and_what_comes_back_later_passes_on
         let turn = world.rest(Method::GET, &path, Some(&token), &[], "").await;
         assert_eq!(turn.body["status"], "admitted", "{turn:?}");
         let mut back = watcher(&world, sale, "w3").await;
-        back.ok(Command::Leave { sale }).await;
+        back.ok(ShopCommand::Leave { sale }).await;
     }
     let at = people.iter().position(|who| who == next).expect("one of them");
     assert_eq!(
@@ -420,7 +425,7 @@ async fn while_a_line_is_being_taken_as_entries_its_people_are_told_that_they_ha
                 sale,
                 &[Phase::Scheduled, Phase::Waiting, Phase::Live],
                 Phase::Drawing,
-                "test"
+                Actor::Worker,
             )
             .await
             .expect("Postgres")
@@ -559,7 +564,7 @@ async fn a_new_leader_gives_nobody_a_second_turn() {
         told(client, EntryState::Admitted).await;
     }
     buy(&mut clients[0], sale).await;
-    clients[1].ok(Command::Leave { sale }).await;
+    clients[1].ok(ShopCommand::Leave { sale }).await;
     clients[2].ok(reserve(sale)).await;
 
     let other = world.another("127.0.0.1:0").await;
@@ -576,14 +581,14 @@ async fn a_new_leader_gives_nobody_a_second_turn() {
         .expect("Postgres");
     world.server.stop().await;
     let mut last = Client::connect(other.address).await;
-    let hello = Command::Hello {
+    let hello = ConnectionCommand::Hello {
         token,
         device: Some("device-of-waits".parse().expect("an id")),
         resume: vec![],
         changes: false,
     };
     last.ok(hello).await;
-    last.ok(Command::Leave { sale }).await;
+    last.ok(ShopCommand::Leave { sale }).await;
     // Over only when nobody has a turn any more.
     let known = crate::line::until(async || {
         let known = other

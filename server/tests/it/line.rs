@@ -11,8 +11,8 @@ use flashsale_engine::{
     stock::{CalledBy, Claimed, Join, Joined, Stands, TurnVerdict},
 };
 use flashsale_protocol::{
-    Code, Command, Done, Entry, EntryState, OpeningOrder, Phase, Quantity, Reason, Role, SaleId,
-    ServerMessage, ShopperId, Tick,
+    Code, ConnectionCommand, Done, Entry, EntryState, OpeningOrder, Phase, Quantity, Reason, Role, SaleId,
+    ServerMessage, ShopCommand, ShopperId, Tick,
     draw::{Seed, entry_name, opening_place},
 };
 use fred::prelude::{HashesInterface, LuaInterface, SortedSetsInterface};
@@ -35,7 +35,7 @@ async fn room(world: &World, starts_in_ms: i64, fields: Value) -> SaleId {
 
 async fn join(client: &mut Client, sale: SaleId) -> Entry {
     match client
-        .ok(Command::Join {
+        .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
         })
@@ -116,7 +116,7 @@ async fn a_shuffled_opening_shows_no_place_before_the_start_and_the_published_or
     assert_eq!(state.tick.phase, Phase::Waiting, "this must be before the start");
     let hash = state.sale.opening_seed_hash.expect("published");
     let mut again = world.stranger().await;
-    let hello = Command::Hello {
+    let hello = ConnectionCommand::Hello {
         token: world.token(who, Role::Shopper),
         device: Some("a-phone".parse().expect("an id")),
         resume: vec![sale],
@@ -341,7 +341,7 @@ async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it
             .expect("signs")
     };
     let mut vip = world.stranger().await;
-    vip.ok(Command::Hello {
+    vip.ok(ConnectionCommand::Hello {
         token: on_list(sale.to_string()),
         device: Some("d-vip".parse().expect("an id")),
         resume: vec![sale],
@@ -391,7 +391,7 @@ async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it
     // A list of another sale does not count here.
     let mut stranger = world.stranger().await;
     stranger
-        .ok(Command::Hello {
+        .ok(ConnectionCommand::Hello {
             token: on_list("another-merchant".into()),
             device: Some("d-other".parse().expect("an id")),
             resume: vec![],
@@ -557,16 +557,16 @@ async fn a_device_that_has_all_it_may_have_is_told_before_it_waits() {
     let mut first = world.shopper("u").await;
     first.ok(reserve(sale)).await;
     let mut other = world.shopper_on("another", "device-of-u").await;
-    let wants = |quantity| Command::Join {
+    let wants = |quantity| ShopCommand::Join {
         sale,
         quantity: Quantity::new(quantity).expect("a quantity"),
     };
     let refused = other.ask(wants(2)).await.expect_err("one is in a cart");
     assert_eq!(refused.code, Code::DeviceLimitReached);
     other.ok(wants(1)).await;
-    other.ok(Command::Leave { sale }).await;
+    other.ok(ShopCommand::Leave { sale }).await;
     // What goes back counts no more.
-    first.ok(Command::Release { sale }).await;
+    first.ok(ShopCommand::Release { sale }).await;
     other.ok(wants(2)).await;
     world.server.stop().await;
 }
@@ -631,7 +631,7 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     let over = room(&world, 60_000, json!({})).await;
     admin(&world, &format!("/admin/sales/{over}/end"), json!({})).await;
     let mut client = world.shopper("u").await;
-    let join = |sale| Command::Join {
+    let join = |sale| ShopCommand::Join {
         sale,
         quantity: Quantity::ONE,
     };
@@ -641,15 +641,15 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     let late = client.ask(join(over)).await.expect_err("over");
     assert_eq!(late.code, Code::SaleEnded);
     let not_there = client
-        .ask(Command::Leave { sale })
+        .ask(ShopCommand::Leave { sale })
         .await
         .expect_err("not in line");
     assert_eq!(not_there.code, Code::NotInLine);
     let facts = world.facts(sale).await;
     client.ok(join(sale)).await;
-    client.ok(Command::Leave { sale }).await;
+    client.ok(ShopCommand::Leave { sale }).await;
     let twice = client
-        .ask(Command::Leave { sale })
+        .ask(ShopCommand::Leave { sale })
         .await
         .expect_err("left already");
     assert_eq!(twice.code, Code::NotInLine);
@@ -658,7 +658,7 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     client.ok(join(sale)).await;
     for (quantity, code) in [(2, Code::AlreadyInLine), (3, Code::LimitReached)] {
         let quantity = Quantity::new(quantity).expect("a quantity");
-        let other = client.ask(Command::Join { sale, quantity }).await;
+        let other = client.ask(ShopCommand::Join { sale, quantity }).await;
         assert_eq!(other.expect_err("in line for one").code, code);
     }
 
@@ -707,7 +707,7 @@ async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
         join(&mut client, sale).await;
         people.push(client);
     }
-    people[1].ok(Command::Leave { sale }).await;
+    people[1].ok(ShopCommand::Leave { sale }).await;
     let first = &mut people[0];
     first
         .until(|message| entry_of(message, EntryState::Admitted))
@@ -715,7 +715,7 @@ async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
     first.ok(reserve(sale)).await;
     let order = checkout(first, sale).await.order;
     let payment = approve();
-    first.ok(Command::Pay { order, payment }).await;
+    first.ok(ShopCommand::Pay { order, payment }).await;
     // Nothing is left to draw.
     admin(&world, &format!("/admin/sales/{sale}/end"), json!({})).await;
     let boss = world.token("boss", Role::Admin);
@@ -1078,7 +1078,7 @@ async fn while_postgres_is_far_behind_with_the_line_nobody_new_joins_and_those_i
         .expect("Redis");
     assert!(length > 1_000_000);
 
-    let ask = Command::Join {
+    let ask = ShopCommand::Join {
         sale,
         quantity: Quantity::ONE,
     };
@@ -1294,7 +1294,7 @@ async fn a_place_in_line_that_is_gone_is_told_over_rest_with_what_became_of_it()
     let path = format!("/flash-sales/{closed}/queue-position");
     let mut goes = world.shopper("goes").await;
     join(&mut goes, closed).await;
-    goes.ok(Command::Leave { sale: closed }).await;
+    goes.ok(ShopCommand::Leave { sale: closed }).await;
     let token = world.token("goes", Role::Shopper);
     until(async || {
         let answer = world.rest(Method::GET, &path, Some(&token), &[], "").await;
@@ -1317,7 +1317,7 @@ async fn a_state_s_place_and_tick_are_of_one_moment_and_its_number_goes_on_at_an
     for _ in 0..20 {
         let key = stock.keys().sale("sale", sale);
         let _: i64 = stock.client().hincrby(key, "admitted", 1).await.expect("Redis");
-        let Done::State(state) = shopper.ok(Command::State { sale }).await else {
+        let Done::State(state) = shopper.ok(ShopCommand::State { sale }).await else {
             panic!("not a state");
         };
         let entry = state.entry.expect("a place");
@@ -1332,14 +1332,14 @@ async fn a_state_s_place_and_tick_are_of_one_moment_and_its_number_goes_on_at_an
     let last = shopper.until(tick_where(|_| true)).await;
     let other = world.another("127.0.0.1:0").await;
     let mut again = Client::connect(other.address).await;
-    let hello = Command::Hello {
+    let hello = ConnectionCommand::Hello {
         token: world.token("u1", Role::Shopper),
         device: Some("device-of-u1".parse().expect("an id")),
         resume: vec![],
         changes: false,
     };
     again.ok(hello).await;
-    let Done::State(state) = again.ok(Command::State { sale }).await else {
+    let Done::State(state) = again.ok(ShopCommand::State { sale }).await else {
         panic!("not a state");
     };
     assert!(state.tick.seq > last.seq, "{} after {}", state.tick.seq, last.seq);

@@ -5,7 +5,6 @@ mod asyncapi;
 mod audit;
 mod bad_input;
 mod batches;
-mod chance;
 mod changes;
 mod circles;
 mod disaster;

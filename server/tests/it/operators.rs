@@ -3,7 +3,7 @@
 use crate::harness::{Answer, QUICK, World};
 use flashsale::server::Server;
 use flashsale_engine::sale::Sale;
-use flashsale_protocol::{Code, Command, Done, OrderId, Payment, Phase, Quantity, Role, SaleId};
+use flashsale_protocol::{Code, Done, OrderId, Payment, Phase, Quantity, Role, SaleId, ShopCommand};
 use fred::prelude::HashesInterface;
 use futures_util::future::join_all;
 use reqwest::{Method, header::ETAG};
@@ -62,7 +62,9 @@ impl Office {
         }
     }
 
+    /// What operators have done is in the logs of all their sales.
     async fn close(self) {
+        crate::audit::verify_all(&self.world).await;
         self.other.stop().await;
         self.world.server.stop().await;
     }
@@ -130,7 +132,7 @@ impl Office {
             .await;
         let mut shopper = self.world.shopper("entrant").await;
         let quantity = Quantity::ONE;
-        shopper.insist(Command::Join { sale, quantity }).await;
+        shopper.insist(ShopCommand::Join { sale, quantity }).await;
         self.ok(sent(&format!("/admin/sales/{sale}/end"), "")).await;
         crate::draw::published(&self.world, sale, |draw| draw.root.is_some()).await;
         sale
@@ -144,7 +146,7 @@ impl Office {
         shopper.watch(sale).await;
         let quantity = Quantity::new(2).expect("in range");
         shopper
-            .insist(Command::Reserve {
+            .insist(ShopCommand::Reserve {
                 sale,
                 quantity,
                 partial: false,
@@ -153,7 +155,7 @@ impl Office {
         let payment = Some(Payment {
             token: "sandbox_approve".into(),
         });
-        match shopper.ok(Command::Checkout { sale, payment }).await {
+        match shopper.ok(ShopCommand::Checkout { sale, payment }).await {
             Done::Order(order) => (sale, order.order),
             other => panic!("{other:?}"),
         }
@@ -590,7 +592,7 @@ async fn pauses_and_resumes_from_two_servers_leave_redis_as_postgres_says() {
     let mut shopper = office.world.shopper("u1").await;
     shopper.watch(sale).await;
     shopper
-        .insist(Command::Reserve {
+        .insist(ShopCommand::Reserve {
             sale,
             quantity: Quantity::ONE,
             partial: false,

@@ -10,8 +10,8 @@ use flashsale_engine::payment::{
     signature::{HEADER, TOLERANCE_S, sign},
 };
 use flashsale_protocol::{
-    Code, Command, Done, Order, OrderStatus, Payment, PaymentId, Quantity, Reason, Role, SaleId,
-    ServerMessage,
+    Code, Done, Order, OrderStatus, Payment, PaymentId, Quantity, Reason, Role, SaleId, ServerMessage,
+    ShopCommand,
 };
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -44,8 +44,8 @@ fn card(token: &str) -> Payment {
     }
 }
 
-fn pay(order: &Order, token: &str) -> Command {
-    Command::Pay {
+fn pay(order: &Order, token: &str) -> ShopCommand {
+    ShopCommand::Pay {
         order: order.order,
         payment: card(token),
     }
@@ -60,7 +60,7 @@ fn order(done: Done) -> Order {
 
 async fn buy(shopper: &mut Client, sale: SaleId, units: u32) -> Order {
     shopper.watch(sale).await;
-    let reserve = Command::Reserve {
+    let reserve = ShopCommand::Reserve {
         sale,
         quantity: Quantity::new(units).expect("in range"),
         partial: false,
@@ -71,7 +71,7 @@ async fn buy(shopper: &mut Client, sale: SaleId, units: u32) -> Order {
         assert!(Instant::now() < until, "{reject:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    order(shopper.ok(Command::Checkout { sale, payment: None }).await)
+    order(shopper.ok(ShopCommand::Checkout { sale, payment: None }).await)
 }
 
 /// The next view of the order for which this holds.
@@ -697,7 +697,7 @@ async fn late_money_goes_back_when_the_shopper_has_cancelled_meanwhile() {
     let mut shopper = world.shopper("u1").await;
     let bought = buy(&mut shopper, sale, 1).await;
     shopper.ok(pay(&bought, "late")).await;
-    shopper.ok(Command::Cancel { order: bought.order }).await;
+    shopper.ok(ShopCommand::Cancel { order: bought.order }).await;
     world.payment_until(&bought, "refunded").await;
     world.check_money(&[sale]).await;
     world.server.stop().await;
@@ -1133,7 +1133,7 @@ async fn a_cancel_has_one_answer_for_ever_also_when_it_was_refused() {
     let mut shopper = world.shopper("u1").await;
     let bought = buy(&mut shopper, sale, 1).await;
     shopper.ok(pay(&bought, "approve")).await;
-    let (id, command) = (command_id(), Command::Cancel { order: bought.order });
+    let (id, command) = (command_id(), ShopCommand::Cancel { order: bought.order });
     let refusal = shopper.ask_as(id, command.clone()).await.expect_err("it is paid");
     assert_eq!(refusal.code, Code::OrderConfirmed);
     assert_eq!(world.refund(&bought, json!({})).await.0, 200);
@@ -1183,7 +1183,7 @@ async fn pay_cancel_and_expiry_at_once_leave_no_money_without_a_unit_and_no_unit
             let cancelling = async {
                 // Some cancel while they pay; the others pay, or their time runs out.
                 if i % 3 == 0 {
-                    let _ = canceller.ask(Command::Cancel { order: bought.order }).await;
+                    let _ = canceller.ask(ShopCommand::Cancel { order: bought.order }).await;
                 }
             };
             let _ = tokio::join!(paying, cancelling);

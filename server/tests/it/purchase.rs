@@ -2,14 +2,14 @@
 
 use crate::harness::{Client, World, command_id};
 use flashsale_protocol::{
-    Code, Command, Done, EntryState, HoldState, Order, OrderStatus, Payment, Quantity, Role, SaleId,
-    ServerMessage,
+    Code, Done, EntryState, HoldState, Order, OrderStatus, Payment, Quantity, Role, SaleId, ServerMessage,
+    ShopCommand,
 };
 use reqwest::Method;
 use serde_json::json;
 
-pub fn reserve(sale: SaleId) -> Command {
-    Command::Reserve {
+pub fn reserve(sale: SaleId) -> ShopCommand {
+    ShopCommand::Reserve {
         sale,
         quantity: Quantity::ONE,
         partial: false,
@@ -25,7 +25,7 @@ pub fn approve() -> Payment {
 pub async fn join_and_reserve(client: &mut Client, sale: SaleId) {
     client.watch(sale).await;
     client
-        .ok(Command::Join {
+        .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
         })
@@ -37,7 +37,7 @@ pub async fn join_and_reserve(client: &mut Client, sale: SaleId) {
 }
 
 pub async fn checkout(client: &mut Client, sale: SaleId) -> Order {
-    match client.ok(Command::Checkout { sale, payment: None }).await {
+    match client.ok(ShopCommand::Checkout { sale, payment: None }).await {
         Done::Order(order) => order,
         other => panic!("{other:?}"),
     }
@@ -52,7 +52,7 @@ async fn a_shopper_joins_is_called_reserves_checks_out_and_pays_and_the_order_is
     let order = checkout(&mut shopper, sale).await;
     assert_eq!(order.status, OrderStatus::Pending);
     let Done::Order(paid) = shopper
-        .ok(Command::Pay {
+        .ok(ShopCommand::Pay {
             order: order.order,
             payment: approve(),
         })
@@ -78,7 +78,7 @@ async fn a_shopper_joins_is_called_reserves_checks_out_and_pays_and_the_order_is
 async fn a_sale_made_a_moment_ago_sells_without_a_line_until_somebody_waits() {
     // No worker: whatever the gate is, it was so from the beginning.
     let world = World::with(&["--roles", "gateway"]).await;
-    let join = |sale| Command::Join {
+    let join = |sale| ShopCommand::Join {
         sale,
         quantity: Quantity::ONE,
     };
@@ -108,7 +108,7 @@ async fn the_last_unit_goes_to_one_and_the_other_is_told_sold_out() {
     second.watch(sale).await;
     join_and_reserve(&mut first, sale).await;
     second
-        .ok(Command::Join {
+        .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
         })
@@ -119,7 +119,7 @@ async fn the_last_unit_goes_to_one_and_the_other_is_told_sold_out() {
     );
     let order = checkout(&mut first, sale).await;
     first
-        .ok(Command::Pay {
+        .ok(ShopCommand::Pay {
             order: order.order,
             payment: approve(),
         })
@@ -141,11 +141,11 @@ async fn a_repeated_command_has_one_effect_and_one_answer_on_any_socket() {
     let mut shopper = world.shopper("u1").await;
     join_and_reserve(&mut shopper, sale).await;
     let id = command_id();
-    let command = Command::Checkout { sale, payment: None };
+    let command = ShopCommand::Checkout { sale, payment: None };
     let first = shopper.ask_as(id, command.clone()).await.expect("an order");
     let mut again = world.shopper("u1").await;
     assert_eq!(again.ask_as(id, command).await.expect("the same order"), first);
-    let other = Command::Checkout {
+    let other = ShopCommand::Checkout {
         sale,
         payment: Some(approve()),
     };
@@ -181,7 +181,7 @@ async fn an_expired_hold_and_an_unpaid_order_are_for_sale_again_and_the_next_in_
         .until(|m| matches!(m, ServerMessage::Hold(h) if h.state == HoldState::Expired).then_some(()))
         .await;
     let late = first
-        .ask(Command::Checkout { sale, payment: None })
+        .ask(ShopCommand::Checkout { sale, payment: None })
         .await
         .expect_err("too late");
     assert_eq!(late.code, Code::HoldExpired);
@@ -191,7 +191,7 @@ async fn an_expired_hold_and_an_unpaid_order_are_for_sale_again_and_the_next_in_
         .until(|m| matches!(m, ServerMessage::Order(o) if o.status == OrderStatus::Cancelled).then_some(()))
         .await;
     let refusal = second
-        .ask(Command::Pay {
+        .ask(ShopCommand::Pay {
             order: order.order,
             payment: approve(),
         })
@@ -233,7 +233,7 @@ async fn a_checkout_under_a_used_command_id_is_refused_and_the_hold_stays() {
     shopper
         .ask_as(
             id,
-            Command::Checkout {
+            ShopCommand::Checkout {
                 sale: first_sale,
                 payment: None,
             },
@@ -245,7 +245,7 @@ async fn a_checkout_under_a_used_command_id_is_refused_and_the_hold_stays() {
     let mut again = world.shopper("u1").await;
     let before = again.watch(sale).await.hold.expect("a hold");
     let refusal = again
-        .ask_as(id, Command::Checkout { sale, payment: None })
+        .ask_as(id, ShopCommand::Checkout { sale, payment: None })
         .await
         .expect_err("a used id");
     assert_eq!(refusal.code, Code::CommandIdReused);
@@ -285,7 +285,7 @@ async fn a_cart_of_several_currencies_has_a_total_for_each_and_none_for_all() {
         });
         let sale = world.sale(fields).await;
         let quantity = Quantity::new(quantity).expect("in range");
-        let reserve = Command::Reserve {
+        let reserve = ShopCommand::Reserve {
             sale,
             quantity,
             partial: false,

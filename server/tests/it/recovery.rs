@@ -5,7 +5,7 @@ use crate::harness::{Client, World};
 use crate::purchase::{checkout, join_and_reserve, reserve};
 use flashsale_engine::stock::rebuild::LaneLife;
 use flashsale_protocol::{
-    Code, Command, Done, EntryState, Hold, HoldState, Quantity, Reason, Role, SaleId, ServerMessage,
+    Code, Done, EntryState, Hold, HoldState, Quantity, Reason, Role, SaleId, ServerMessage, ShopCommand,
 };
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
 use fred::types::{ClusterHash, CustomCommand};
@@ -74,7 +74,7 @@ async fn hold(client: &mut Client, find: impl Fn(&Hold) -> bool) -> Hold {
 async fn join(client: &mut Client, sale: SaleId) {
     client.watch(sale).await;
     client
-        .ok(Command::Join {
+        .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
         })
@@ -123,7 +123,7 @@ async fn a_redis_that_has_forgotten_everything_is_rebuilt_and_shoppers_have_agai
 
     // What was sold stays sold, what is held can be bought, and what comes back goes to the first in line.
     checkout(&mut holder, sale).await;
-    buyer.ok(Command::Cancel { order: order.order }).await;
+    buyer.ok(ShopCommand::Cancel { order: order.order }).await;
     waiters[0]
         .until(|message| {
             matches!(message, ServerMessage::Entry(e) if e.state == EntryState::Admitted).then_some(())
@@ -164,7 +164,7 @@ async fn a_lane_of_another_life_of_redis_is_refused_at_once_and_comes_back_with_
     );
 
     // The very checkout that is refused meanwhile goes through with the same id: the hold was kept.
-    let order = holder.insist(Command::Checkout { sale, payment: None }).await;
+    let order = holder.insist(ShopCommand::Checkout { sale, payment: None }).await;
     assert!(matches!(order, Done::Order(_)), "{order:?}");
     let after = app
         .shop
@@ -194,7 +194,7 @@ async fn the_end_of_an_earlier_hold_is_not_told_as_the_end_of_a_hold_that_was_lo
     assert!(earlier.starts_with("expired "), "{earlier}");
     assert_eq!(
         holder
-            .ask(Command::Release { sale })
+            .ask(ShopCommand::Release { sale })
             .await
             .expect_err("over")
             .code,
@@ -204,8 +204,8 @@ async fn the_end_of_an_earlier_hold_is_not_told_as_the_end_of_a_hold_that_was_lo
     holder.insist(reserve(sale)).await;
     roll_back(&world, sale, "holder", earlier).await;
     for command in [
-        Command::Release { sale },
-        Command::Checkout { sale, payment: None },
+        ShopCommand::Release { sale },
+        ShopCommand::Checkout { sale, payment: None },
     ] {
         assert_eq!(holder.ask(command).await.expect_err("lost").code, Code::NoHold);
     }
@@ -363,7 +363,7 @@ async fn a_hold_that_comes_back_is_revoked_where_its_shopper_has_bought_up_to_th
     holder.watch(sale).await;
     holder.insist(reserve(sale)).await;
     let earlier = record(&world, sale, "holder").await;
-    holder.ok(Command::Release { sale }).await;
+    holder.ok(ShopCommand::Release { sale }).await;
     holder.insist(reserve(sale)).await;
     checkout(&mut holder, sale).await;
 

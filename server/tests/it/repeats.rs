@@ -6,7 +6,8 @@ use crate::{
 };
 use flashsale_engine::stock::CalledBy;
 use flashsale_protocol::{
-    Code, Command, CommandId, Done, EntryState, Hold, HoldState, Quantity, Reject, Role, SaleId,
+    Code, CommandId, ConnectionCommand, Done, EntryState, Hold, HoldState, Quantity, Reject, Role, SaleId,
+    ShopCommand,
 };
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -22,16 +23,16 @@ fn units(quantity: u32) -> Quantity {
     Quantity::new(quantity).expect("in range")
 }
 
-fn reserve(sale: SaleId, quantity: u32) -> Command {
-    Command::Reserve {
+fn reserve(sale: SaleId, quantity: u32) -> ShopCommand {
+    ShopCommand::Reserve {
         sale,
         quantity: units(quantity),
         partial: false,
     }
 }
 
-fn join(sale: SaleId, quantity: u32) -> Command {
-    Command::Join {
+fn join(sale: SaleId, quantity: u32) -> ShopCommand {
+    ShopCommand::Join {
         sale,
         quantity: units(quantity),
     }
@@ -42,7 +43,7 @@ async fn free_sale(world: &World, fields: Value) -> SaleId {
     let sale = world.sale(fields).await;
     let mut opener = world.shopper("opener").await;
     opener.insist(reserve(sale, 1)).await;
-    opener.ok(Command::Release { sale }).await;
+    opener.ok(ShopCommand::Release { sale }).await;
     sale
 }
 
@@ -120,7 +121,7 @@ async fn a_release_that_comes_again_leaves_the_next_hold_alone() {
         );
         if let Ok(id) = key.parse::<CommandId>() {
             let mut other = world.shopper("u").await;
-            let again = other.ask_as(id, Command::Release { sale }).await;
+            let again = other.ask_as(id, ShopCommand::Release { sale }).await;
             assert_eq!(held(again), (HoldState::Released, 2), "by the other door");
         }
         assert_eq!(hold(&mut client, sale).await, Some(HoldState::Held));
@@ -129,7 +130,7 @@ async fn a_release_that_comes_again_leaves_the_next_hold_alone() {
         let again = other.ask_as(first, reserve(sale, 2)).await;
         assert_eq!(held(again), (HoldState::Released, 2));
         assert_eq!(hold(&mut client, sale).await, Some(HoldState::Held));
-        client.ok(Command::Release { sale }).await;
+        client.ok(ShopCommand::Release { sale }).await;
     }
     world.server.stop().await;
 }
@@ -141,13 +142,13 @@ async fn a_release_that_found_nothing_finds_nothing_when_it_comes_again() {
     let mut client = world.shopper("u").await;
     let id = command_id();
     assert_eq!(
-        code(client.ask_as(id, Command::Release { sale }).await),
+        code(client.ask_as(id, ShopCommand::Release { sale }).await),
         Code::NoHold
     );
     client.ok(reserve(sale, 1)).await;
     let mut other = world.shopper("u").await;
     assert_eq!(
-        code(other.ask_as(id, Command::Release { sale }).await),
+        code(other.ask_as(id, ShopCommand::Release { sale }).await),
         Code::NoHold
     );
     assert_eq!(hold(&mut client, sale).await, Some(HoldState::Held));
@@ -166,21 +167,24 @@ async fn a_leave_that_comes_again_leaves_the_next_place_alone() {
         };
         let (first, leave) = (command_id(), command_id());
         client.insist(join(sale, 4)).await;
-        client.ok(Command::Leave { sale }).await;
+        client.ok(ShopCommand::Leave { sale }).await;
         assert_eq!(joined(client.ask_as(first, join(sale, 1)).await), stands);
-        client.ask_as(leave, Command::Leave { sale }).await.expect("left");
+        client
+            .ask_as(leave, ShopCommand::Leave { sale })
+            .await
+            .expect("left");
         client.ok(join(sale, 2)).await;
         for _ in 0..2 {
             let mut other = world.shopper("u").await;
-            let again = other.ask_as(leave, Command::Leave { sale }).await;
+            let again = other.ask_as(leave, ShopCommand::Leave { sale }).await;
             assert_eq!(again, Ok(Done::Left { sale }), "the same answer");
             assert_eq!(entry(&mut client, sale).await, Some(stands), "{fields}");
         }
         // The join before it as well: its place was left.
         let mut other = world.shopper("u").await;
         assert_eq!(joined(other.ask_as(first, join(sale, 1)).await), EntryState::Left);
-        client.ok(Command::Leave { sale }).await;
-        let again = other.ask_as(leave, Command::Leave { sale }).await;
+        client.ok(ShopCommand::Leave { sale }).await;
+        let again = other.ask_as(leave, ShopCommand::Leave { sale }).await;
         assert_eq!(again, Ok(Done::Left { sale }));
         assert_eq!(joined(other.ask_as(first, join(sale, 1)).await), EntryState::Left);
         assert_eq!(entry(&mut client, sale).await, None);
@@ -195,10 +199,10 @@ async fn a_join_that_comes_again_gets_no_place_when_another_stands_for_its_devic
     let first = command_id();
     let mut one = world.shopper_on("u", "shared").await;
     one.ask_as(first, join(sale, 1)).await.expect("joined");
-    one.ok(Command::Leave { sale }).await;
+    one.ok(ShopCommand::Leave { sale }).await;
     let mut other = world.shopper_on("v", "shared").await;
     other.ok(join(sale, 1)).await;
-    other.ok(Command::Leave { sale }).await;
+    other.ok(ShopCommand::Leave { sale }).await;
     let again = one.ask_as(first, join(sale, 1)).await;
     assert_eq!(joined(again), EntryState::Left);
     assert_eq!(entry(&mut one, sale).await, None);
@@ -220,7 +224,7 @@ async fn a_reserve_that_comes_again_takes_nothing_when_a_turn_has_come_since() {
     let mut client = world.shopper("u").await;
     let first = command_id();
     client.ask_as(first, reserve(id, 1)).await.expect("held");
-    client.ok(Command::Release { sale: id }).await;
+    client.ok(ShopCommand::Release { sale: id }).await;
     let app = &world.server.app;
     let sale = app.shop.sale(id).await.expect("the sale");
     let at = sale.lane_refs().next().expect("a lane");
@@ -250,13 +254,13 @@ async fn an_id_again_with_other_contents_or_another_verb_is_refused_over_both_do
         let path = format!("/flash-sales/{sale}/join-queue");
         let body = |quantity| json!({ "user_id": "u", "quantity": quantity });
         client.insist(join(sale, 1)).await;
-        client.ok(Command::Leave { sale }).await;
+        client.ok(ShopCommand::Leave { sale }).await;
         let id = command_id();
         client.ask_as(id, join(sale, 1)).await.expect("in line");
         assert_eq!(code(other.ask_as(id, join(sale, 2)).await), Code::CommandIdReused);
         let mut third = world.shopper("u").await;
         assert_eq!(
-            code(third.ask_as(id, Command::Leave { sale }).await),
+            code(third.ask_as(id, ShopCommand::Leave { sale }).await),
             Code::CommandIdReused
         );
         let again = rest(&world, Method::POST, &path, "u", &id.to_string(), body(2)).await;
@@ -280,7 +284,7 @@ async fn an_id_again_with_other_contents_or_another_verb_is_refused_over_both_do
         world
             .shopper_on("w", "dev")
             .await
-            .ok(Command::Leave { sale })
+            .ok(ShopCommand::Leave { sale })
             .await;
     }
 
@@ -292,7 +296,7 @@ async fn an_id_again_with_other_contents_or_another_verb_is_refused_over_both_do
         Code::LimitReached
     );
     client.ask_as(id, reserve(sale, 1)).await.expect("held");
-    client.ok(Command::Release { sale }).await;
+    client.ok(ShopCommand::Release { sale }).await;
     client.ok(reserve(sale, 2)).await;
     let mut other = world.shopper("v").await;
     assert_eq!(
@@ -316,8 +320,8 @@ async fn an_id_that_is_older_than_eight_others_does_nothing_over_both_doors() {
     let early = early_sale(&world, json!({})).await;
     world.shopper("u").await.insist(join(early, 4)).await;
     for (sale, take, give) in [
-        (free, reserve(free, 1), Command::Release { sale: free }),
-        (early, join(early, 1), Command::Leave { sale: early }),
+        (free, reserve(free, 1), ShopCommand::Release { sale: free }),
+        (early, join(early, 1), ShopCommand::Leave { sale: early }),
     ] {
         let mut client = world.shopper("u").await;
         if sale == early {
@@ -345,7 +349,7 @@ async fn an_id_that_is_older_than_eight_others_does_nothing_over_both_doors() {
             }
         }
         let (id, command) = &ids[1];
-        if matches!(command, Command::Release { .. }) {
+        if matches!(command, ShopCommand::Release { .. }) {
             let answer = release_by_rest(&world, sale, "u", &id.to_string()).await;
             assert_eq!(answer.refusal(), Code::CommandSuperseded);
         }
@@ -362,7 +366,11 @@ async fn one_id_from_many_sockets_and_two_gateways_at_once_has_one_effect() {
     let sale = free_sale(&world, json!({ "total_stock": 5 })).await;
     let early = early_sale(&world, json!({})).await;
     world.shopper("u").await.insist(join(early, 4)).await;
-    world.shopper("u").await.ok(Command::Leave { sale: early }).await;
+    world
+        .shopper("u")
+        .await
+        .ok(ShopCommand::Leave { sale: early })
+        .await;
     let mut sockets = Vec::new();
     for n in 0..SOCKETS {
         let mut client = if n % 2 == 0 {
@@ -370,7 +378,7 @@ async fn one_id_from_many_sockets_and_two_gateways_at_once_has_one_effect() {
         } else {
             Client::connect(other.address).await
         };
-        let hello = Command::Hello {
+        let hello = ConnectionCommand::Hello {
             token: world.token("u", Role::Shopper),
             device: Some("device-of-u".parse().expect("an id")),
             resume: vec![],
@@ -381,8 +389,8 @@ async fn one_id_from_many_sockets_and_two_gateways_at_once_has_one_effect() {
     }
     let before = world.facts(sale).await;
     for (sale, take, give) in [
-        (sale, reserve(sale, 1), Command::Release { sale }),
-        (early, join(early, 1), Command::Leave { sale: early }),
+        (sale, reserve(sale, 1), ShopCommand::Release { sale }),
+        (early, join(early, 1), ShopCommand::Leave { sale: early }),
     ] {
         let mut old = Vec::new();
         for _ in 0..2 {
@@ -431,8 +439,8 @@ async fn whoever_changes_their_mind_without_end_may_leave_but_not_come_again() {
     let mut client = world.shopper("u").await;
     client.insist(join(early, 4)).await;
     for (take, give) in [
-        (join(early, 1), Command::Leave { sale: early }),
-        (reserve(free, 1), Command::Release { sale: free }),
+        (join(early, 1), ShopCommand::Leave { sale: early }),
+        (reserve(free, 1), ShopCommand::Release { sale: free }),
     ] {
         let first = command_id();
         let _ = client.ask_as(first, give.clone()).await;
@@ -521,9 +529,9 @@ async fn a_draw_is_entered_for_the_last_wish() {
     let mut client = world.shopper("u").await;
     client.insist(join(sale, 2)).await;
     assert_eq!(enter(&mut client, sale, 1).await, Err(Code::AlreadyInLine));
-    client.ok(Command::Leave { sale }).await;
+    client.ok(ShopCommand::Leave { sale }).await;
     assert_eq!(
-        code(client.ask(Command::Leave { sale }).await),
+        code(client.ask(ShopCommand::Leave { sale }).await),
         Code::NotInLine,
         "there is nothing to leave"
     );

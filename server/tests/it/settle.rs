@@ -5,10 +5,7 @@
 //! There is no worker: the test says when time is up. `PROPTEST_CASES` says how many cases, beyond the few that every test run
 //! has time for.
 
-use crate::{
-    chance,
-    harness::{World, command_id},
-};
+use crate::harness::{World, command_id};
 use flashsale_engine::{
     caller::Caller,
     command,
@@ -23,13 +20,13 @@ use flashsale_engine::{
     store::{Cancel, Cancelling, NewOrder, OrderRow, Placed},
 };
 use flashsale_protocol::{
-    Command, CommandId, DeviceId, Done, OrderId, OrderStatus, Request, Role, SaleId, ShopperId,
+    CommandId, DeviceId, Done, OrderId, OrderStatus, Role, SaleId, ShopCommand, ShopperId,
 };
 use fred::interfaces::{HashesInterface, SortedSetsInterface};
 use proptest::{
     collection::vec,
     prelude::{Just, Strategy, TestCaseError, any, prop_assert, prop_assert_eq, prop_oneof},
-    test_runner::TestRunner,
+    test_runner::{Config, TestRunner},
 };
 use serde_json::json;
 use std::{
@@ -39,6 +36,7 @@ use std::{
 
 const CASES: u32 = 60;
 const STEPS: usize = 40;
+const SHRINKING_MS: u32 = 60_000;
 const SHOPPERS: u8 = 3;
 const SUPPLY: u32 = 3;
 /// Rounds after which nothing may be under way any more.
@@ -304,7 +302,7 @@ impl<'a> Run<'a> {
                 self.saw("a commit refused");
                 Finish::Refused
             }
-            Placed::CommandReused | Placed::Told(_) => {
+            Placed::Told(_) => {
                 return Err(failed("a command of its own was refused"));
             }
         };
@@ -339,15 +337,12 @@ impl<'a> Run<'a> {
             socket: None,
             priority: Box::default(),
         };
-        let again = Request {
-            id: new.command,
-            command: Command::Checkout {
-                sale: self.id,
-                payment: None,
-            },
+        let again = ShopCommand::Checkout {
+            sale: self.id,
+            payment: None,
         };
         self.shop().forget_sale(self.id).await;
-        if let Ok(Done::Order(order)) = command::run(self.shop(), &caller, again).await {
+        if let Ok(Done::Order(order)) = command::run(self.shop(), &caller, new.command, again).await {
             prop_assert_eq!(order.order, new.order, "I4");
             let row = self.shop().store.order(new.order).await.map_err(failed)?;
             let row = row.ok_or_else(|| failed("I5: an order was acknowledged that is not there"))?;
@@ -513,8 +508,17 @@ impl<'a> Run<'a> {
 fn a_checkout_cut_off_anywhere_is_settled_as_one_order_or_none() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let world = runtime.block_on(World::with(&["--roles", "gateway"]));
+    let mut config = Config {
+        failure_persistence: None,
+        max_shrink_iters: u32::MAX,
+        max_shrink_time: SHRINKING_MS,
+        ..Config::default()
+    };
+    if std::env::var("PROPTEST_CASES").is_err() {
+        config.cases = CASES;
+    }
     let seen = std::sync::Mutex::new(BTreeMap::<&'static str, u32>::new());
-    let result = TestRunner::new(chance::config(CASES)).run(&vec(step(), STEPS / 4..STEPS), |steps| {
+    let result = TestRunner::new(config).run(&vec(step(), STEPS / 4..STEPS), |steps| {
         runtime.block_on(async {
             let mut run = Run::start(&world).await;
             for step in &steps {

@@ -10,7 +10,7 @@ use flashsale_engine::{
     stock::{FORMATS, Process},
     store::{Store, schema},
 };
-use flashsale_protocol::{Code, Command, Done, HoldState, PaymentId, Quantity, Role, SaleId};
+use flashsale_protocol::{Code, Done, HoldState, PaymentId, Quantity, Role, SaleId, ShopCommand};
 use fred::{
     interfaces::{ClientLike, HashesInterface, KeysInterface},
     types::{ClusterHash, CustomCommand},
@@ -205,7 +205,7 @@ async fn purchases_wait_while_postgres_takes_no_changes_and_work_soon_after_it_d
     let (id, mut refusals) = (command_id(), 0);
     while began.elapsed() < refused_for {
         let reject = buyer
-            .ask_as(id, Command::Checkout { sale, payment: None })
+            .ask_as(id, ShopCommand::Checkout { sale, payment: None })
             .await
             .expect_err("read-only");
         assert_eq!((reject.code, reject.retry), (Code::Unavailable, true));
@@ -229,7 +229,10 @@ async fn purchases_wait_while_postgres_takes_no_changes_and_work_soon_after_it_d
     primary_is_back(&world).await;
     let back = Instant::now();
     loop {
-        match buyer.ask_as(id, Command::Checkout { sale, payment: None }).await {
+        match buyer
+            .ask_as(id, ShopCommand::Checkout { sale, payment: None })
+            .await
+        {
             Ok(order) => break assert!(matches!(order, Done::Order(_)), "{order:?}"),
             Err(reject) => assert_eq!(reject.code, Code::Unavailable, "{reject:?}"),
         }
@@ -378,7 +381,7 @@ async fn lose(world: &World, key: &str) {
 /// A second try of the same hold is answered as the first, or the hold was revoked and is had again.
 async fn still_holds(holder: &mut Client, sale: SaleId, since: Instant, what: &str) {
     loop {
-        match holder.ask(Command::State { sale }).await {
+        match holder.ask(ShopCommand::State { sale }).await {
             Ok(Done::State(state)) => {
                 let held = state
                     .hold
@@ -464,7 +467,7 @@ async fn any_key_of_a_line_that_is_gone_is_there_again_with_everybody_in_their_p
         let mut first = world.shopper(&format!("first-{name}")).await;
         let two = Quantity::new(2).expect("two");
         first.watch(sale).await;
-        first.ok(Command::Join { sale, quantity: two }).await;
+        first.ok(ShopCommand::Join { sale, quantity: two }).await;
         let second = world.token(&format!("second-{name}"), Role::Shopper);
         let body = json!({ "user_id": format!("second-{name}") }).to_string();
         let path = format!("/flash-sales/{sale}/join-queue");
@@ -473,7 +476,7 @@ async fn any_key_of_a_line_that_is_gone_is_there_again_with_everybody_in_their_p
         let mut third = world.shopper(&format!("third-{name}")).await;
         third.watch(sale).await;
         third
-            .ok(Command::Join {
+            .ok(ShopCommand::Join {
                 sale,
                 quantity: Quantity::ONE,
             })
@@ -483,7 +486,7 @@ async fn any_key_of_a_line_that_is_gone_is_there_again_with_everybody_in_their_p
         // Noted just now, and perhaps not written yet.
         let mut last = world.shopper(&format!("last-{name}")).await;
         last.watch(sale).await;
-        last.ok(Command::Join {
+        last.ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
         })
@@ -495,7 +498,7 @@ async fn any_key_of_a_line_that_is_gone_is_there_again_with_everybody_in_their_p
         let mut position = 0;
         while position == 0 {
             match newcomer
-                .ask(Command::Join {
+                .ask(ShopCommand::Join {
                     sale,
                     quantity: Quantity::ONE,
                 })
@@ -512,7 +515,7 @@ async fn any_key_of_a_line_that_is_gone_is_there_again_with_everybody_in_their_p
         let path = format!("/flash-sales/{sale}/queue-position");
         let place = world.rest(Method::GET, &path, Some(&second), &[], "").await;
         assert_eq!(place.body["position"], 2, "{name}: {place:?}");
-        match first.ok(Command::State { sale }).await {
+        match first.ok(ShopCommand::State { sale }).await {
             Done::State(state) => {
                 let entry = state.entry.expect("a place");
                 assert_eq!((entry.position, entry.quantity), (1, 2), "{name}");
@@ -575,7 +578,7 @@ async fn notes_of_the_line_that_are_gone_before_they_are_written_are_written_fro
         let mut waiter = world.shopper(&format!("w{}", waiters.len())).await;
         waiter.watch(sale).await;
         waiter
-            .ok(Command::Join {
+            .ok(ShopCommand::Join {
                 sale,
                 quantity: Quantity::ONE,
             })
@@ -610,7 +613,7 @@ async fn notes_of_the_line_that_are_gone_before_they_are_written_are_written_fro
     // Nobody is kept out any more.
     let mut newcomer = world.shopper("newcomer").await;
     newcomer
-        .insist(Command::Join {
+        .insist(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
         })

@@ -4,11 +4,8 @@
 //! In [`a_move_cut_off_anywhere_refuses_no_cart_and_loses_no_unit`] there is no worker: the test takes each step by itself.
 //! `PROPTEST_CASES` says how many cases, beyond the few that every test run has time for.
 
-use crate::{
-    chance,
-    harness::{DEADLINE, World, command_id},
-    purchase::{checkout, join_and_reserve},
-};
+use crate::harness::{DEADLINE, World, command_id};
+use crate::purchase::{checkout, join_and_reserve};
 use flashsale_engine::{
     command,
     error::{Error, Result},
@@ -16,7 +13,7 @@ use flashsale_engine::{
     settle::{checkout::return_units, lanes, supply},
     shop::Shop,
     stock::{CheckoutBegun, Counters, Finish, How, Reserve, Reserved},
-    store::{Cancel, Cancelling, NewOrder, OrderRow, Placed},
+    store::{Cancel, Cancelling, NewOrder, OrderRow, Placed, audit::Actor},
     worker::reconcile,
 };
 use flashsale_protocol::{DeviceId, OrderId, Role, SaleId, ShopperId};
@@ -25,7 +22,7 @@ use futures_util::future::join_all;
 use proptest::{
     collection::vec,
     prelude::{Strategy, TestCaseError, any, prop_assert, prop_assert_eq, prop_oneof},
-    test_runner::TestRunner,
+    test_runner::{Config, TestRunner},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -37,6 +34,7 @@ use std::{
 
 const CASES: u32 = 30;
 const STEPS: usize = 60;
+const SHRINKING_MS: u32 = 60_000;
 const SHOPPERS: u8 = 9;
 const MOST_LANES: u16 = 4;
 const MOST_UNITS: u32 = 24;
@@ -110,7 +108,7 @@ async fn a_total_is_lowered_again_before_the_lanes_have_heard_of_more() {
         let id = world.sale(json!({ "total_stock": 6, "lanes": lanes })).await;
         let sale = shop.sale(id).await.expect("a sale");
         let mut tx = shop.store.lock_sale(id).await.expect("Postgres");
-        let raised = supply::prepare(shop, &mut tx, &sale, 300, "boss")
+        let raised = supply::prepare(shop, &mut tx, &sale, 300, Actor::Worker)
             .await
             .expect("both stores");
         assert_eq!(raised.changed, supply::Changed::Ok);
@@ -277,30 +275,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => lane().prop_map(Step::OldLeader),
         1 => lane().prop_map(Step::Lose),
     ]
-}
-
-/// Two moves between the same lanes are committed, and the lane that gives hears of the later one first.
-fn overtaken() -> impl Strategy<Value = Vec<Step>> {
-    let lane = || 0..MOST_LANES;
-    (lane(), lane()).prop_map(|(from, to)| {
-        let take = Step::Take { from, to, units: 1 };
-        vec![
-            take.clone(),
-            take,
-            Step::Commit(0),
-            Step::Commit(1),
-            Step::Follow(0, true),
-        ]
-    })
-}
-
-/// Steps by chance, and among them what chance alone hardly ever strings together.
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let next = prop_oneof![
-        30 => step().prop_map(|step| vec![step]),
-        1 => overtaken(),
-    ];
-    vec(next, STEPS / 4..STEPS).prop_map(|parts| parts.concat())
 }
 
 /// A move as its worker knows it.
@@ -477,7 +451,9 @@ impl<'a> Run<'a> {
                 }
             }
             Step::Change(total) => {
-                let changed = supply::change(shop, &sale, total, "boss").await.map_err(failed)?;
+                let changed = supply::change(shop, &sale, total, Actor::Worker)
+                    .await
+                    .map_err(failed)?;
                 let now = sale_now(self.world, self.id).await.total_stock;
                 match changed {
                     supply::Changed::Ok => {
@@ -713,15 +689,24 @@ const MOST_ROUNDS: u32 = 6;
 fn a_move_cut_off_anywhere_refuses_no_cart_and_loses_no_unit() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let world = runtime.block_on(World::with(&["--roles", "gateway"]));
+    let mut config = Config {
+        failure_persistence: None,
+        max_shrink_iters: u32::MAX,
+        max_shrink_time: SHRINKING_MS,
+        ..Config::default()
+    };
+    if std::env::var("PROPTEST_CASES").is_err() {
+        config.cases = CASES;
+    }
     let seen = std::sync::Mutex::new(BTreeSet::new());
-    let cases = (1..=MOST_LANES, 1..=MOST_UNITS, steps());
+    let cases = (1..=MOST_LANES, 1..=MOST_UNITS, vec(step(), STEPS / 4..STEPS));
     let missing = || {
         let seen = seen.lock().expect("not poisoned");
         let missing: Vec<_> = ALL.iter().filter(|what| !seen.contains(*what)).collect();
         missing
     };
     for round in 0..MOST_ROUNDS {
-        let result = TestRunner::new(chance::config(CASES)).run(&cases, |(lanes, units, steps)| {
+        let result = TestRunner::new(config.clone()).run(&cases, |(lanes, units, steps)| {
             runtime.block_on(async {
                 let mut run = Run::start(&world, lanes, units).await;
                 for step in &steps {

@@ -295,7 +295,7 @@ impl Books {
     }
 
     /// Events to send now: (id, body). Until they are told they come again, later and later.
-    pub async fn due_events(&self, most: i64) -> Result<Vec<(String, String)>> {
+    pub(crate) async fn due_events(&self, most: i64) -> Result<Vec<(String, String)>> {
         let rows = sqlx::query!(
             "UPDATE sandbox_events e
              SET tries = e.tries + 1,
@@ -313,7 +313,7 @@ impl Books {
         Ok(rows.into_iter().map(|row| (row.event_id, row.body)).collect())
     }
 
-    pub async fn event_told(&self, event: &str) -> Result<()> {
+    pub(crate) async fn event_told(&self, event: &str) -> Result<()> {
         sqlx::query!(
             "UPDATE sandbox_events SET times_left = times_left - 1, due_at = clock_timestamp(), tries = 0
              WHERE event_id = $1 AND times_left > 0",

@@ -1,5 +1,6 @@
 //! What a sale comes to by its audit log alone. Pure.
 
+use super::row::Kind;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -31,7 +32,10 @@ pub struct Totals {
 impl Totals {
     /// Takes the next row. An error says what is wrong with it.
     pub fn apply(&mut self, kind: &str, data: &Value) -> Result<(), String> {
-        let first = matches!(kind, "sale_created" | "log_begun");
+        let kind: Kind = kind
+            .parse()
+            .map_err(|_| format!("rows of the kind {kind:?} cannot be replayed"))?;
+        let first = matches!(kind, Kind::SaleCreated | Kind::LogBegun);
         if first == self.begun() {
             return Err(if first {
                 "the sale begins a second time".into()
@@ -40,7 +44,7 @@ impl Totals {
             });
         }
         match kind {
-            "sale_created" => {
+            Kind::SaleCreated => {
                 self.status = text(data, "status")?;
                 self.stock = number(data, "stock")?;
                 self.price = number(data, "price")?;
@@ -57,20 +61,20 @@ impl Totals {
                     })
                     .collect();
             }
-            "log_begun" => self.begin(data)?,
-            "sale_status" => self.status = text(data, "to")?,
-            "supply_moved" => {
+            Kind::LogBegun => self.begin(data)?,
+            Kind::SaleStatus => self.status = text(data, "to")?,
+            Kind::SupplyMoved => {
                 let units = number(data, "units")?;
                 self.lane(number(data, "from")?)?.supply -= units;
                 self.lane(number(data, "to")?)?.supply += units;
             }
-            "supply_changed" => {
+            Kind::SupplyChanged => {
                 for (lane, units) in numbers(data, "lanes")?.into_iter().zip(numbers(data, "units")?) {
                     self.lane(lane)?.supply += units;
                     self.stock += units;
                 }
             }
-            "lane_reopened" => {
+            Kind::LaneReopened => {
                 let (supply, allocated) = (number(data, "supply")?, number(data, "allocated")?);
                 let lane = self.lane(number(data, "lane")?)?;
                 if (lane.supply, lane.allocated) != (supply, allocated) {
@@ -81,20 +85,20 @@ impl Totals {
                 }
                 lane.epoch = number(data, "epoch")?;
             }
-            "order_abandoned" => self.abandoned += 1,
+            Kind::OrderAbandoned => self.abandoned += 1,
             // Postgres had forgotten it: it comes back as a cancelled one, and its units were never counted in this log.
-            "order_lost" => self.cancelled += 1,
-            "order_placed" => {
+            Kind::OrderLost => self.cancelled += 1,
+            Kind::OrderPlaced => {
                 self.pending += 1;
                 self.order_lane(data, 1, 0)?;
             }
-            "order_confirmed" => {
+            Kind::OrderConfirmed => {
                 self.pending -= 1;
                 self.confirmed += 1;
                 self.revenue += number(data, "amount")?;
                 self.order_lane(data, 0, 1)?;
             }
-            "order_cancelled" => {
+            Kind::OrderCancelled => {
                 self.cancelled += 1;
                 match text(data, "was")?.as_str() {
                     "pending" => {
@@ -110,20 +114,25 @@ impl Totals {
                 }
             }
             // Money that came too late for an order, which was given units once more.
-            "order_revived" => {
+            Kind::OrderRevived => {
                 self.cancelled -= 1;
                 self.confirmed += 1;
                 self.revenue += number(data, "amount")?;
                 self.order_lane(data, 1, 1)?;
             }
             // An operator has confirmed that Postgres has lost rows of this very log: those after it are numbered again.
-            "recovered" => {}
-            // About who gets units, not about how many there are.
-            "draw_closed" | "draw_beacon" | "draw_held" | "draw_over" => {}
+            Kind::Recovered => {}
+            // About who gets units and when, not about how many there are.
+            Kind::InflowChanged => {}
+            Kind::DrawClosed | Kind::DrawBeacon | Kind::DrawHeld | Kind::DrawOver => {}
             // About money on its way: no total here changes by it.
-            "refund_asked" | "refund_done" | "refund_refused" | "refund_retried" | "payment_mismatch"
-            | "dispute_opened" | "dispute_closed" => {}
-            other => return Err(format!("rows of the kind {other:?} cannot be replayed")),
+            Kind::RefundAsked
+            | Kind::RefundDone
+            | Kind::RefundRefused
+            | Kind::RefundRetried
+            | Kind::PaymentMismatch
+            | Kind::DisputeOpened
+            | Kind::DisputeClosed => {}
         }
         self.check()
     }

@@ -1,7 +1,7 @@
 //! `flashsale audit verify`: follows the chains, and holds what they come to against what Postgres has.
 
 use super::{
-    Row, canonical, hash, hex,
+    Row, canonical, hash,
     replay::{Lane, Totals},
 };
 use crate::error::{Error, Result};
@@ -64,7 +64,7 @@ pub async fn verify(
 }
 
 /// One sale at one moment: rows that are written meanwhile belong to the next time.
-pub async fn verify_sale(pool: &PgPool, sale: &str) -> Found<Verified> {
+pub(crate) async fn verify_sale(pool: &PgPool, sale: &str) -> Found<Verified> {
     let mut tx = pool
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
@@ -120,7 +120,7 @@ async fn follow(connection: &mut PgConnection, sale: &str) -> Found<(Verified, T
     if head.hash != last {
         return Ok(Err(Bad::row(number, "its hash is not the head's in audit_heads")));
     }
-    let head = hex(&last);
+    let head = hex::encode(&last);
     Ok(Ok((Verified { rows: number, head }, totals)))
 }
 

@@ -12,7 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use std::collections::HashMap;
 
 /// Entries that one transaction takes.
-pub const ENTER: BatchLimits = BatchLimits {
+pub(crate) const ENTER: BatchLimits = BatchLimits {
     items: 500,
     waiting: 50_000,
     deadline: COMMAND_DEADLINE,
@@ -102,7 +102,7 @@ impl Store {
             .await
     }
 
-    pub async fn count_entries(&self, sale: SaleId) -> Result<u64> {
+    pub(crate) async fn count_entries(&self, sale: SaleId) -> Result<u64> {
         let count = sqlx::query_scalar!(
             r#"SELECT count(*) AS "count!" FROM draw_entries WHERE sale_id = $1"#,
             sale.to_string(),
@@ -176,7 +176,7 @@ impl Store {
 
     /// Weighs the closed entries by the time that they have waited; a page of them behind `after` ("": the first). None: that was
     /// the last one.
-    pub async fn weigh_entries(&self, sale: SaleId, after: &str) -> Result<Option<String>> {
+    pub(crate) async fn weigh_entries(&self, sale: SaleId, after: &str) -> Result<Option<String>> {
         Ok(sqlx::query_scalar!(
             "WITH page AS (SELECT entry FROM draw_entries WHERE sale_id = $1 AND entry > $2 ORDER BY entry LIMIT $3),
                 weighed AS (

@@ -4,7 +4,10 @@ use super::{DrawRow, rank_of};
 use crate::{
     error::Result,
     fairness::WeightClass,
-    store::{Store, audit},
+    store::{
+        Store,
+        audit::{self, Actor, AuditRow, Kind},
+    },
 };
 use flashsale_protocol::{
     SaleId,
@@ -67,10 +70,10 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        let written = audit::AuditRow {
-            sale: id,
-            actor: "worker".into(),
-            kind: "draw_held",
+        let written = AuditRow {
+            sale,
+            actor: Actor::Worker,
+            kind: Kind::DrawHeld,
             data: json!({ "seed": row.seed, "winners": drawn, "cut_off": last }),
         };
         audit::write(&mut tx, &[written]).await?;

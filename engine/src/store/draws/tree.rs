@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    store::{Store, audit},
+    store::{
+        Store,
+        audit::{self, Actor, AuditRow, Kind},
+    },
 };
 use flashsale_protocol::{
     SaleId, ShopperId,
@@ -81,10 +84,10 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         let data = json!({ "root": tree.root(), "entries": tree.count(), "units": row.units });
-        let written = audit::AuditRow {
-            sale: id,
-            actor: "worker".into(),
-            kind: "draw_closed",
+        let written = AuditRow {
+            sale,
+            actor: Actor::Worker,
+            kind: Kind::DrawClosed,
             data,
         };
         audit::write(&mut tx, &[written]).await?;

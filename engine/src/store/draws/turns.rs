@@ -3,7 +3,11 @@
 use super::maybe_rank;
 use crate::{
     error::{Error, Result},
-    store::{Store, audit, phase::move_status},
+    store::{
+        Store,
+        audit::{self, Actor, AuditRow, Kind},
+        phase::move_status,
+    },
 };
 use flashsale_protocol::{Phase, SaleId, ShopperId};
 use serde_json::json;
@@ -36,7 +40,7 @@ impl Store {
     }
 
     /// Those whose turn may still run: what they have can have been lost with a lane.
-    pub async fn turns_called_since(&self, sale: SaleId, ms: u64) -> Result<Vec<DrawTurn>> {
+    pub(crate) async fn turns_called_since(&self, sale: SaleId, ms: u64) -> Result<Vec<DrawTurn>> {
         let rows = sqlx::query!(
             "SELECT rank, shopper_id, units, drawn FROM draw_turns
              WHERE sale_id = $1 AND called_at > now() - make_interval(secs => $2::bigint / 1000.0) ORDER BY rank",
@@ -92,7 +96,7 @@ impl Store {
         // Before the log's head is locked.
         publish_turns(&mut tx, sale).await?;
         if over.rows_affected() == 0
-            || !move_status(&mut tx, sale, &[Phase::Drawing], Phase::Ended, "worker").await?
+            || !move_status(&mut tx, sale, &[Phase::Drawing], Phase::Ended, Actor::Worker).await?
         {
             return Ok(false);
         }
@@ -103,10 +107,10 @@ impl Store {
         .fetch_one(&mut *tx)
         .await?;
         let last = maybe_rank(row.last_called_key, row.last_called_entry)?;
-        let written = audit::AuditRow {
-            sale: id,
-            actor: "worker".into(),
-            kind: "draw_over",
+        let written = AuditRow {
+            sale,
+            actor: Actor::Worker,
+            kind: Kind::DrawOver,
             data: json!({ "called": row.called, "last_called": last }),
         };
         audit::write(&mut tx, &[written]).await?;
@@ -115,7 +119,7 @@ impl Store {
     }
 
     /// Everybody who was drawn has been called. True: by this call.
-    pub async fn mark_told(&self, sale: SaleId) -> Result<bool> {
+    pub(crate) async fn mark_told(&self, sale: SaleId) -> Result<bool> {
         let told = sqlx::query!(
             "UPDATE draws SET told_at = now() WHERE sale_id = $1 AND drawn_at IS NOT NULL AND told_at IS NULL",
             sale.to_string(),

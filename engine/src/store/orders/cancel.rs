@@ -7,12 +7,16 @@ use crate::{
     chain::ChainEnd,
     error::{Error, Result},
     sale::LaneRef,
-    store::{COMMIT, Store, audit, words::code_of},
+    store::{
+        COMMIT, Store,
+        audit::{self, Actor, AuditRow, Kind},
+        commands::{self, NewCommand},
+    },
 };
 use flashsale_protocol::{Code, CommandId, OrderId, OrderStatus, Reason, SaleId, ShopperId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Unpaid orders that one step cancels.
 const CANCEL_BATCH: i64 = 500;
@@ -68,7 +72,7 @@ impl Store {
     }
 
     /// Cancels what should have been paid by now.
-    pub async fn cancel_unpaid(&self, sale: SaleId) -> Result<Vec<Cancelled>> {
+    pub(crate) async fn cancel_unpaid(&self, sale: SaleId) -> Result<Vec<Cancelled>> {
         let mut tx = self.pool.begin().await?;
         let ids: Vec<String> = sqlx::query_scalar!(
             "SELECT order_id FROM flash_sale_orders
@@ -83,7 +87,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let rows: Vec<OrderRow> = load(&mut tx, &ids).await?.into_values().collect();
-        let cancelled = cancel_rows(&mut tx, &rows, Reason::Unpaid, &Actor::Named("worker")).await?;
+        let cancelled = cancel_rows(&mut tx, &rows, Reason::Unpaid, CancelledBy::One(Actor::Worker)).await?;
         tx.commit().await?;
         Ok(cancelled)
     }
@@ -117,7 +121,7 @@ impl Store {
     }
 
     /// Notes that an order's units are back in its lane.
-    pub async fn mark_returned(&self, order: OrderId) -> Result<()> {
+    pub(crate) async fn mark_returned(&self, order: OrderId) -> Result<()> {
         self.returned
             .submit(&(), order, || {
                 let pool = self.pool.clone();
@@ -141,11 +145,10 @@ impl Store {
     }
 }
 
-/// Who has cancelled an order, for the audit log.
-pub(crate) enum Actor<'a> {
-    /// Each order's own shopper.
-    Shopper,
-    Named(&'a str),
+/// Who cancels orders.
+pub(crate) enum CancelledBy {
+    TheirShoppers,
+    One(Actor),
 }
 
 /// Cancels locked orders: their units leave the lane's allocation, and are to be returned in Redis. The rows as they are now.
@@ -153,7 +156,7 @@ pub(crate) async fn cancel_rows(
     connection: &mut PgConnection,
     rows: &[OrderRow],
     reason: Reason,
-    actor: &Actor<'_>,
+    by: CancelledBy,
 ) -> Result<Vec<Cancelled>> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -194,15 +197,15 @@ pub(crate) async fn cancel_rows(
     if matches!(reason, Reason::ByShopper | Reason::Unpaid) {
         count_cancelled(connection, rows).await?;
     }
-    let entries: Vec<audit::AuditRow> = rows
+    let entries: Vec<AuditRow> = rows
         .iter()
         .map(|row| {
             let more = json!({ "was": row.status, "reason": reason });
-            let actor = match actor {
-                Actor::Shopper => row.shopper.as_str(),
-                Actor::Named(name) => name,
+            let actor = match &by {
+                CancelledBy::TheirShoppers => Actor::from(&row.shopper),
+                CancelledBy::One(actor) => actor.clone(),
             };
-            audit::AuditRow::of_order("order_cancelled", actor, row, more)
+            AuditRow::of_order(Kind::OrderCancelled, actor, row, more)
         })
         .collect();
     let ends = audit::write(connection, &entries).await?;
@@ -219,7 +222,7 @@ pub(crate) async fn cancel_rows(
                 lane: order.lane,
                 epoch: epoch as u32,
             };
-            let end = ends.get(&order.sale.to_string()).copied();
+            let end = ends.get(&order.sale).copied();
             Ok(Cancelled { order, at, end })
         })
         .collect()
@@ -244,24 +247,12 @@ async fn count_cancelled(connection: &mut PgConnection, rows: &[OrderRow]) -> Re
 
 /// One transaction for all that are cancelled at once; no two items share a shopper or an order.
 async fn cancel_batch(pool: &PgPool, items: &[Cancel]) -> Result<Vec<Verdict<Cancelling>>> {
-    let column = |text: fn(&Cancel) -> String| items.iter().map(text).collect::<Vec<String>>();
-    let shoppers = column(|item| item.shopper.to_string());
-    let commands = column(|item| item.command.to_string());
-    let mut ids = column(|item| item.order.to_string());
+    let mut ids: Vec<String> = items.iter().map(|item| item.order.to_string()).collect();
     ids.sort();
     let mut tx = pool.begin().await?;
     let rows = lock(&mut tx, &ids).await?;
-    let known: HashMap<(String, String), (Vec<u8>, Option<String>)> = sqlx::query!(
-        "SELECT c.user_id, c.command_id, c.digest, c.refusal FROM commands c
-         JOIN unnest($1::text[], $2::text[]) AS i (user_id, command_id) USING (user_id, command_id)",
-        &shoppers,
-        &commands,
-    )
-    .fetch_all(&mut *tx)
-    .await?
-    .into_iter()
-    .map(|row| ((row.user_id, row.command_id), (row.digest, row.refusal)))
-    .collect();
+    let name = |item: &Cancel| (item.shopper.to_string(), item.command.to_string());
+    let known = commands::known(&mut tx, items.iter().map(name)).await?;
 
     let mine = |item: &Cancel| {
         let row = rows.get(&item.order.to_string());
@@ -270,8 +261,7 @@ async fn cancel_batch(pool: &PgPool, items: &[Cancel]) -> Result<Vec<Verdict<Can
     // What is known is answered as it was; the others are noted, and carried out if they could be noted.
     let mut new: Vec<(&Cancel, Option<Code>)> = Vec::new();
     for item in items {
-        let name = (item.shopper.to_string(), item.command.to_string());
-        if let (None, Some(row)) = (known.get(&name), mine(item)) {
+        if let (None, Some(row)) = (known.get(&name(item)), mine(item)) {
             let refusal = match row.status {
                 OrderStatus::Pending => None,
                 OrderStatus::Confirmed => Some(Code::OrderConfirmed),
@@ -284,42 +274,23 @@ async fn cancel_batch(pool: &PgPool, items: &[Cancel]) -> Result<Vec<Verdict<Can
             new.push((item, refusal));
         }
     }
-    new.sort_by(|(a, _), (b, _)| (&a.shopper, a.command).cmp(&(&b.shopper, b.command)));
-    let refusals: Vec<Option<String>> = new
-        .iter()
-        .map(|(_, refusal)| refusal.map(|code| code.word().to_owned()))
-        .collect();
-    let noted: HashSet<String> = sqlx::query_scalar!(
-        "INSERT INTO commands (user_id, command_id, digest, order_id, refusal)
-         SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[])
-         ON CONFLICT DO NOTHING RETURNING order_id",
-        &new.iter()
-            .map(|(item, _)| item.shopper.to_string())
-            .collect::<Vec<_>>(),
-        &new.iter()
-            .map(|(item, _)| item.command.to_string())
-            .collect::<Vec<_>>(),
-        &new.iter()
-            .map(|(item, _)| item.digest.clone())
-            .collect::<Vec<_>>(),
-        &new.iter()
-            .map(|(item, _)| item.order.to_string())
-            .collect::<Vec<_>>(),
-        refusals.as_slice() as &[Option<String>],
-    )
-    .fetch_all(&mut *tx)
-    .await?
-    .into_iter()
-    .collect();
+    let commands = new.iter().map(|(item, refusal)| NewCommand {
+        shopper: item.shopper.as_str(),
+        command: item.command,
+        digest: &item.digest,
+        order: item.order,
+        refusal: *refusal,
+    });
+    let noted = commands::note(&mut tx, commands.collect()).await?;
     let to_cancel: Vec<OrderRow> = new
         .iter()
-        .filter(|(item, refusal)| refusal.is_none() && noted.contains(&item.order.to_string()))
+        .filter(|(item, refusal)| refusal.is_none() && noted.contains(&item.order))
         .filter_map(|(item, _)| mine(item))
         .filter(|row| row.status == OrderStatus::Pending)
         .cloned()
         .collect();
     let mut cancelled: HashMap<OrderId, Cancelled> =
-        cancel_rows(&mut tx, &to_cancel, Reason::ByShopper, &Actor::Shopper)
+        cancel_rows(&mut tx, &to_cancel, Reason::ByShopper, CancelledBy::TheirShoppers)
             .await?
             .into_iter()
             .map(|cancelled| (cancelled.order.order, cancelled))
@@ -331,17 +302,15 @@ async fn cancel_batch(pool: &PgPool, items: &[Cancel]) -> Result<Vec<Verdict<Can
     Ok(items
         .iter()
         .map(|item| {
-            let name = (item.shopper.to_string(), item.command.to_string());
             let row = mine(item).cloned().map(Box::new);
-            Verdict::Done(match (known.get(&name), row) {
-                (Some((digest, _)), _) if *digest != item.digest => {
-                    Cancelling::Refused(Code::CommandIdReused)
-                }
+            let before = known.get(&name(item)).map(|known| known.answer(&item.digest));
+            Verdict::Done(match (before, row) {
+                (Some(Err(Code::CommandIdReused)), _) => Cancelling::Refused(Code::CommandIdReused),
                 (_, None) => Cancelling::Refused(Code::OrderUnknown),
-                (Some((_, Some(word))), _) => Cancelling::Refused(code_of(word)),
-                (Some(_), Some(row)) => Cancelling::Before(row),
+                (Some(Err(code)), _) => Cancelling::Refused(code),
+                (Some(Ok(())), Some(row)) => Cancelling::Before(row),
                 // Another process has used this id in this very moment: it is known at the next look.
-                (None, Some(_)) if !noted.contains(&item.order.to_string()) => return Verdict::Again,
+                (None, Some(_)) if !noted.contains(&item.order) => return Verdict::Again,
                 (None, Some(row)) => match (refusals.get(&item.order), cancelled.remove(&item.order)) {
                     (Some(Some(code)), _) => Cancelling::Refused(*code),
                     (_, Some(cancelled)) => Cancelling::Now(Box::new(cancelled)),

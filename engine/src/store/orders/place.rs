@@ -8,7 +8,11 @@ use crate::{
     error::{Error, Result},
     mutation::Mutation,
     sale::LaneRef,
-    store::{COMMIT, Store, audit, words::code_of},
+    store::{
+        COMMIT, Store,
+        audit::{self, Actor, AuditRow, Kind},
+        commands::{self, NewCommand},
+    },
 };
 use flashsale_protocol::{Code, CommandId, DeviceId, OrderId, Reason, ShopperId};
 use serde_json::json;
@@ -45,10 +49,8 @@ pub enum Placed {
     Ok(Box<OrderRow>),
     /// Postgres has no supply left for it, or the lane has begun another life.
     Refused,
-    /// The command was refused under this code, now or at an earlier try.
+    /// The command was refused under this code, now or at an earlier try, or its id belongs to another command.
     Told(Code),
-    /// The command id belongs to another command.
-    CommandReused,
 }
 
 impl Store {
@@ -101,7 +103,7 @@ impl Store {
             .remove(&order.to_string())
             .ok_or_else(|| Error::unexpected("an order has vanished"))?;
         if settled > 0 {
-            let entry = audit::AuditRow::of_order("order_abandoned", "worker", &row, json!({}));
+            let entry = AuditRow::of_order(Kind::OrderAbandoned, Actor::Worker, &row, json!({}));
             audit::write(&mut tx, &[entry]).await?;
         }
         tx.commit().await?;
@@ -173,70 +175,33 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
     let ids = column(|o| o.order.to_string());
     let shoppers = column(|o| o.shopper.to_string());
     let devices = column(|o| o.device.to_string());
-    let commands = column(|o| o.command.to_string());
     let holds = column(|o| o.hold_command.clone());
     let currencies = column(|o| o.currency.clone());
-    let digests: Vec<Vec<u8>> = sorted.iter().map(|order| order.digest.clone()).collect();
     let quantities: Vec<i32> = sorted.iter().map(|order| order.quantity as i32).collect();
     let amounts: Vec<i64> = sorted.iter().map(|order| order.amount).collect();
     let prices: Vec<i64> = sorted.iter().map(|order| order.unit_price).collect();
     let payment_ms: Vec<i64> = sorted.iter().map(|order| order.payment_ms as i64).collect();
-    let cancel_limits: Vec<i32> = sorted.iter().map(|order| order.cancel_limit as i32).collect();
 
     let mut tx = pool.begin().await?;
-    // Only repeated commands, which are few, are worth a look at what they were.
-    let new: HashMap<String, Option<String>> = sqlx::query!(
-        "INSERT INTO commands (user_id, command_id, digest, order_id, refusal)
-         SELECT i.user_id, i.command_id, i.digest, i.order_id, CASE WHEN c.orders >= i.cancel_limit THEN $7 END
-         FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::int[])
-            AS i (user_id, command_id, digest, order_id, cancel_limit)
-         LEFT JOIN cancelled_orders c ON c.sale_id = $6 AND c.user_id = i.user_id
-         ON CONFLICT DO NOTHING
-         RETURNING order_id, refusal",
-        &shoppers,
-        &commands,
-        &digests,
-        &ids,
-        &cancel_limits,
-        at.sale.to_string(),
-        Code::CancelLimitReached.word(),
-    )
-    .fetch_all(&mut *tx)
-    .await?
-    .into_iter()
-    .map(|row| (row.order_id, row.refusal))
-    .collect();
-    let again = |column: &[String]| -> Vec<String> {
-        let known = ids.iter().zip(column).filter(|(id, _)| !new.contains_key(*id));
-        known.map(|(_, value)| value.clone()).collect()
-    };
-    let known: HashMap<String, (Vec<u8>, Option<String>)> = if new.len() == ids.len() {
-        HashMap::new()
-    } else {
-        sqlx::query!(
-            "SELECT c.order_id, c.digest, c.refusal FROM commands c
-             JOIN unnest($1::text[], $2::text[]) AS i (user_id, command_id) USING (user_id, command_id)",
-            &again(&shoppers),
-            &again(&commands),
-        )
-        .fetch_all(&mut *tx)
-        .await?
-        .into_iter()
-        .map(|row| (row.order_id, (row.digest, row.refusal)))
-        .collect()
-    };
-    // What a command may do: place its order, be told its refusal, or neither, because its id is another command's.
-    let told = |order: &NewOrder| -> Result<(), Placed> {
-        let id = order.order.to_string();
-        let refusal = match (new.get(&id), known.get(&id)) {
-            (Some(refusal), _) => refusal,
-            (None, Some((digest, refusal))) if *digest == order.digest => refusal,
-            _ => return Err(Placed::CommandReused),
+    let new = sorted.iter().map(|order| {
+        let command = NewCommand {
+            shopper: order.shopper.as_str(),
+            command: order.command,
+            digest: &order.digest,
+            order: order.order,
+            refusal: None,
         };
-        match refusal {
-            Some(word) => Err(Placed::Told(code_of(word))),
-            None => Ok(()),
-        }
+        (command, order.cancel_limit)
+    });
+    let new = commands::note_checkouts(&mut tx, at.sale, &new.collect::<Vec<_>>()).await?;
+    // Only repeated commands, which are few, are worth a look at what they were.
+    let name = |order: &NewOrder| (order.shopper.to_string(), order.command.to_string());
+    let repeated = sorted.iter().filter(|order| !new.contains_key(&order.order));
+    let known = commands::known(&mut tx, repeated.map(|order| name(order))).await?;
+    let told = |order: &NewOrder| match (new.get(&order.order), known.get(&name(order))) {
+        (Some(refusal), _) => refusal.map_or(Ok(()), Err),
+        (None, Some(known)) => known.answer(&order.digest),
+        (None, None) => Err(Code::CommandIdReused),
     };
     let fits: Vec<bool> = sorted.iter().map(|order| told(order).is_ok()).collect();
 
@@ -307,21 +272,21 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
             });
         }
     }
-    let mut entries: Vec<audit::AuditRow> = Vec::with_capacity(fresh.len());
+    let mut entries: Vec<AuditRow> = Vec::with_capacity(fresh.len());
     for order in &fresh {
-        entries.push(audit::AuditRow {
-            sale: at.sale.to_string(),
-            actor: order.shopper.to_string(),
-            kind: "order_placed",
+        entries.push(AuditRow {
+            sale: at.sale,
+            actor: Actor::from(&order.shopper),
+            kind: Kind::OrderPlaced,
             data: json!({
                 "order": order.order, "lane": at.lane, "units": order.quantity,
                 "amount": order.unit_price * i64::from(order.quantity), "hold": order.hold_command,
             }),
         });
         if let Some(row) = rows.get(&order.order.to_string()).filter(|_| order.amount == 0) {
-            entries.push(audit::AuditRow::of_order(
-                "order_confirmed",
-                order.shopper.as_str(),
+            entries.push(AuditRow::of_order(
+                Kind::OrderConfirmed,
+                Actor::from(&order.shopper),
                 row,
                 json!({}),
             ));
@@ -339,7 +304,7 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
         });
     } else {
         tx.commit().await?;
-        if let Some(end) = ends.get(&at.sale.to_string()) {
+        if let Some(end) = ends.get(&at.sale) {
             chains.note(at, *end);
         }
     }
@@ -349,11 +314,11 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
             .iter()
             .map(|order| {
                 let placed = match (told(order), rows.remove(&order.order.to_string())) {
-                    (Err(told), _) => told,
+                    (Err(code), _) => Placed::Told(code),
                     // An abandoned order: the reconciler has given its units back.
                     (Ok(()), Some(row)) if row.quantity == 0 => Placed::Refused,
                     (Ok(()), Some(row)) => Placed::Ok(Box::new(row)),
-                    (Ok(()), None) => Placed::CommandReused,
+                    (Ok(()), None) => Placed::Told(Code::CommandIdReused),
                 };
                 (order.order, placed)
             })

@@ -4,9 +4,12 @@ use super::rows::{OrderRow, RawOrder, load};
 use crate::{
     batcher::{Batch, Batcher, of_shopper},
     error::Result,
-    store::{LOOK, Store, words::code_of},
+    store::{
+        LOOK, Store,
+        commands::{self, Known},
+    },
 };
-use flashsale_protocol::{Code, CommandId, OrderId, SaleId, ShopperId};
+use flashsale_protocol::{CommandId, OrderId, SaleId, ShopperId};
 use sqlx::PgPool;
 use std::collections::HashMap;
 
@@ -23,7 +26,7 @@ impl Store {
 
     /// A shopper's orders, newest first; of one sale or of all. Abandoned ones never were. When everybody reconnects at
     /// once, everybody asks for this: it is one query for all who wait.
-    pub async fn orders_of(&self, shopper: &ShopperId, sale: Option<SaleId>) -> Result<Vec<OrderRow>> {
+    pub(crate) async fn orders_of(&self, shopper: &ShopperId, sale: Option<SaleId>) -> Result<Vec<OrderRow>> {
         self.orders
             .submit(&sale, shopper.clone(), || {
                 let pool = self.pool.clone();
@@ -77,20 +80,11 @@ impl Store {
             .collect())
     }
 
-    /// The digest under which a command was carried out, and its refusal, if it was.
-    pub async fn command(
-        &self,
-        shopper: &ShopperId,
-        command: CommandId,
-    ) -> Result<Option<(Vec<u8>, Option<Code>)>> {
-        let known = sqlx::query!(
-            "SELECT digest, refusal FROM commands WHERE user_id = $1 AND command_id = $2",
-            shopper.as_str(),
-            command.to_string(),
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(known.map(|known| (known.digest, known.refusal.as_deref().map(code_of))))
+    /// What is known of a command.
+    pub async fn command(&self, shopper: &ShopperId, command: CommandId) -> Result<Option<Known>> {
+        let name = (shopper.to_string(), command.to_string());
+        let mut known = commands::known(&mut *self.pool.acquire().await?, [name.clone()]).await?;
+        Ok(known.remove(&name))
     }
 
     /// Orders of devices that have ordered more than `limit` times: by several accounts, or by ordering and cancelling.

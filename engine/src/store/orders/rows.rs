@@ -36,7 +36,7 @@ pub struct OrderRow {
 }
 
 impl OrderRow {
-    pub fn on_lane(&self) -> LaneOrder {
+    pub(crate) fn on_lane(&self) -> LaneOrder {
         LaneOrder {
             order: self.order,
             shopper: self.shopper.clone(),

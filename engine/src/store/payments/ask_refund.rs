@@ -8,9 +8,10 @@ use crate::{
     error::Result,
     store::{
         Cancelled, OrderRow,
+        audit::Kind,
+        commands::{self, NewCommand},
         operators::OperatorChange,
-        orders::{self, Actor},
-        words::code_of,
+        orders::{self, CancelledBy},
     },
 };
 use flashsale_protocol::{Code, CommandId, OrderId, OrderStatus, Reason};
@@ -61,14 +62,14 @@ impl OperatorChange {
         .await?;
         if let Some(row) = row.as_ref().filter(|_| retried > 0) {
             let data = json!({ "order": order, "refund": refund, "amount": row.amount });
-            self.note("refund_retried", data);
+            self.note(Kind::RefundRetried, data);
         }
         Ok(row)
     }
 
     /// An operator gives money back. All of it: the order ends, and its units are for sale again.
     pub async fn ask_refund(&mut self, ask: AskRefund) -> Result<std::result::Result<RefundAsked, Code>> {
-        let actor = self.actor().to_owned();
+        let (actor, subject) = (self.actor(), self.subject().to_owned());
         let ids = [ask.order.to_string()];
         let Some(mut order) = orders::lock(self.connection(), &ids).await?.remove(&ids[0]) else {
             return Ok(Err(Code::OrderUnknown));
@@ -86,25 +87,19 @@ impl OperatorChange {
             None => None,
         };
         let command = ask.command.to_string();
-        let known = sqlx::query!(
-            "SELECT digest, refusal FROM commands WHERE user_id = $1 AND command_id = $2",
-            &actor,
-            &command,
-        )
-        .fetch_optional(self.connection())
-        .await?;
-        if let Some(known) = known {
-            if known.digest != ask.digest {
-                return Ok(Err(Code::CommandIdReused));
-            }
-            if let Some(word) = known.refusal {
-                return Ok(Err(code_of(&word)));
+        let name = (subject.clone(), command.clone());
+        if let Some(known) = commands::known(self.connection(), [name.clone()])
+            .await?
+            .get(&name)
+        {
+            if let Err(code) = known.answer(&ask.digest) {
+                return Ok(Err(code));
             }
             let refund = sqlx::query_as!(
                 RefundRow,
                 "SELECT refund_id, amount, status, actor, reason, created_at, refusal FROM refunds
                  WHERE actor = $1 AND command_id = $2",
-                &actor,
+                &subject,
                 &command,
             )
             .fetch_optional(self.connection())
@@ -121,19 +116,14 @@ impl OperatorChange {
             None => Err(Code::NotPaid),
             Some(payment) => payment.state.ask_refund(ask.amount),
         };
-        let inserted = sqlx::query!(
-            "INSERT INTO commands (user_id, command_id, digest, order_id, refusal) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT DO NOTHING",
-            &actor,
-            &command,
-            &ask.digest,
-            &ids[0],
-            asked.err().map(Code::word),
-        )
-        .execute(self.connection())
-        .await?
-        .rows_affected();
-        if inserted == 0 {
+        let new = NewCommand {
+            shopper: &subject,
+            command: ask.command,
+            digest: &ask.digest,
+            order: ask.order,
+            refusal: asked.err(),
+        };
+        if commands::note(self.connection(), vec![new]).await?.is_empty() {
             // The same id is being used for another order at this very moment.
             return Ok(Err(Code::CommandIdReused));
         }
@@ -152,7 +142,7 @@ impl OperatorChange {
                  RETURNING refund_id, amount, status, actor, reason, created_at, refusal",
                 payment.payment.to_string(),
                 amount,
-                &actor,
+                &subject,
                 &command,
                 &ask.reason,
             )
@@ -166,9 +156,9 @@ impl OperatorChange {
             .is_none_or(|payment| payment.state.refund_asked == payment.state.amount);
         let mut cancelled = None;
         if order.status == OrderStatus::Confirmed && all_back {
-            let by = Actor::Named(&actor);
             let orders = std::slice::from_ref(&order);
-            cancelled = orders::cancel_rows(self.connection(), orders, Reason::Refunded, &by)
+            let by = CancelledBy::One(actor);
+            cancelled = orders::cancel_rows(self.connection(), orders, Reason::Refunded, by)
                 .await?
                 .pop();
         }
@@ -178,7 +168,7 @@ impl OperatorChange {
         let payment = payment.map(|payment| payment.payment);
         let data =
             json!({ "order": order.order, "payment": payment, "amount": amount, "reason": ask.reason });
-        self.note("refund_asked", data);
+        self.note(Kind::RefundAsked, data);
         Ok(Ok(RefundAsked {
             order,
             refund,

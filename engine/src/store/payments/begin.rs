@@ -4,7 +4,7 @@ use super::{PaymentRow, rows::load_payments};
 use crate::{
     batcher::{Batch, Batcher, Verdict, subject},
     error::{Error, Result},
-    store::{COMMIT, OrderRow, Store, orders::load, words::code_of},
+    store::{COMMIT, OrderRow, Store, commands::Known, orders::load, words::code_of},
 };
 use flashsale_protocol::{Code, CommandId, OrderId, PaymentId, ShopperId};
 use sqlx::PgPool;
@@ -118,10 +118,11 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
             return Err(Error::unexpected("a payment got no answer"));
         };
         refusals.push(match (row.known, &row.noted_digest, row.refusal.as_deref()) {
-            (true, ..) if row.known_digest.as_ref() != Some(&item.digest) => {
-                Some(Some(Code::CommandIdReused))
+            (true, ..) => {
+                let digest = row.known_digest.clone().unwrap_or_default();
+                let known = Known::new(digest, row.known_refusal.as_deref());
+                Some(known.answer(&item.digest).err())
             }
-            (true, ..) => Some(row.known_refusal.as_deref().map(code_of)),
             (false, Some(_), refusal) => Some(refusal.map(code_of)),
             (false, None, Some(word @ ("order_unknown" | "payment_pending"))) => Some(Some(code_of(word))),
             (false, None, _) => None,

@@ -3,7 +3,10 @@
 use super::{PaymentRow, bad, rows::load_payments};
 use crate::{
     error::Result,
-    store::{Store, audit},
+    store::{
+        Store,
+        audit::{self, Actor, AuditRow, Kind},
+    },
 };
 use flashsale_protocol::{OrderId, PaymentId, SaleId};
 use serde_json::json;
@@ -49,7 +52,7 @@ pub struct Unsettled {
 
 impl Store {
     /// Takes payments with something to do that is due. If nobody reports back, they are due again a little later.
-    pub async fn due_payments(&self, most: i64) -> Result<Vec<Due>> {
+    pub(crate) async fn due_payments(&self, most: i64) -> Result<Vec<Due>> {
         let rows = sqlx::query!(
             "UPDATE payments p
              SET tries = p.tries + 1,
@@ -82,7 +85,7 @@ impl Store {
     }
 
     /// The same for refunds whose money is there.
-    pub async fn due_refunds(&self, most: i64) -> Result<Vec<DueRefund>> {
+    pub(crate) async fn due_refunds(&self, most: i64) -> Result<Vec<DueRefund>> {
         sqlx::query!(
             "UPDATE refunds r
              SET tries = r.tries + 1,
@@ -152,10 +155,10 @@ impl Store {
         .await?;
         let waits = status.as_deref() == Some("refused");
         if waits {
-            let entry = audit::AuditRow {
-                sale: due.sale.to_string(),
-                actor: "worker".into(),
-                kind: "refund_refused",
+            let entry = AuditRow {
+                sale: due.sale,
+                actor: Actor::Worker,
+                kind: Kind::RefundRefused,
                 data: json!({ "order": due.order, "refund": due.refund, "amount": due.amount, "reason": reason }),
             };
             audit::write(&mut tx, &[entry]).await?;

@@ -9,7 +9,8 @@ use crate::{
     payment::state::Todo,
     sale::LaneRef,
     store::{
-        OrderRow, Store, audit,
+        OrderRow, Store,
+        audit::{self, Actor, AuditRow, Kind},
         orders::{self, load},
     },
 };
@@ -69,7 +70,7 @@ impl Store {
         payment.state.revived();
         save(&mut tx, &[&payment]).await?;
         let payment = json!({ "payment": payment.payment });
-        let entry = audit::AuditRow::of_order("order_revived", "worker", &row, payment);
+        let entry = AuditRow::of_order(Kind::OrderRevived, Actor::Worker, &row, payment);
         audit::write(&mut tx, &[entry]).await?;
         let row = load(&mut tx, &ids).await?.remove(&ids[0]);
         tx.commit().await?;
@@ -78,7 +79,7 @@ impl Store {
     }
 
     /// No unit was found for late money: it goes back. The order as it is, if there was still something to do.
-    pub async fn send_back(&self, payment: PaymentId, order: OrderId) -> Result<Option<OrderRow>> {
+    pub(crate) async fn send_back(&self, payment: PaymentId, order: OrderId) -> Result<Option<OrderRow>> {
         let mut tx = self.pool.begin().await?;
         let ids = [order.to_string()];
         let row = orders::lock(&mut tx, &ids).await?.remove(&ids[0]);

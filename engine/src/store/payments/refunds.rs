@@ -4,7 +4,7 @@ use super::{PaymentRow, Report};
 use crate::{
     error::Result,
     payment::{Fact, state::PaymentStatus},
-    store::audit,
+    store::audit::{self, Actor, AuditRow, Kind},
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{PaymentId, SaleId};
@@ -32,14 +32,14 @@ pub(super) struct Refunds {
 }
 
 impl Refunds {
-    pub fn is_ours(&self, payment: PaymentId, refund: &str) -> bool {
+    pub(crate) fn is_ours(&self, payment: PaymentId, refund: &str) -> bool {
         self.known
             .get(refund)
             .is_some_and(|(of, _)| *of == payment.to_string())
     }
 
     /// It was made at the provider, and this is the first that we hear of it.
-    pub fn is_new(&self, payment: PaymentId, refund: &str) -> bool {
+    pub(crate) fn is_new(&self, payment: PaymentId, refund: &str) -> bool {
         !self.known.contains_key(&made_there(payment, refund))
     }
 
@@ -176,10 +176,10 @@ pub(super) async fn refund_all(
             // All of it has gone back otherwise.
             continue;
         }
-        entries.push(audit::AuditRow {
-            sale: sale.to_string(),
-            actor: "worker".into(),
-            kind: "refund_asked",
+        entries.push(AuditRow {
+            sale: *sale,
+            actor: Actor::Worker,
+            kind: Kind::RefundAsked,
             data: json!({ "order": payment.order, "payment": payment.payment, "amount": payment.state.amount, "reason": "no_unit" }),
         });
     }

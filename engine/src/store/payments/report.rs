@@ -16,8 +16,9 @@ use crate::{
     },
     sale::LaneRef,
     store::{
-        COMMIT, OrderRow, Store, audit,
-        orders::{self, Actor, load},
+        COMMIT, OrderRow, Store,
+        audit::{self, Actor, AuditRow, Kind},
+        orders::{self, CancelledBy, load},
     },
 };
 use flashsale_protocol::{Code, OrderStatus, Reason, SaleId};
@@ -85,7 +86,7 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
     let mut mismatched: Vec<&Event> = Vec::new();
     let mut money_back: HashMap<String, i64> = HashMap::new();
     let mut done: Vec<String> = Vec::new();
-    let mut entries: Vec<audit::AuditRow> = Vec::new();
+    let mut entries: Vec<AuditRow> = Vec::new();
     let mut noted: HashSet<&str> = HashSet::new();
     let mut verdicts: Vec<(bool, Option<Code>)> = Vec::with_capacity(items.len());
     for item in items {
@@ -135,7 +136,7 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
                     payment.state.refund_done(amount);
                     give_back(&mut money_back, row, payment, amount);
                     done.push(refund.clone());
-                    entries.push(refund_done("worker", row, refund, amount));
+                    entries.push(refund_done(Actor::Worker, row, refund, amount));
                 }
             }
             (Fact::Refund { refund }, Some(event)) if refunds.is_new(item.payment, refund) => {
@@ -156,7 +157,7 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
                     refunds.take(&dropped);
                 }
                 give_back(&mut money_back, row, payment, event.amount);
-                entries.push(refund_done("provider", row, refund, event.amount));
+                entries.push(refund_done(Actor::Provider, row, refund, event.amount));
                 let nothing_is_left = payment.state.refund_asked == payment.state.amount;
                 if nothing_is_left && payment.state.pays && row.status == OrderStatus::Confirmed {
                     refunded.push(row.clone());
@@ -175,12 +176,12 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
             ) => {
                 if note_dispute(&mut tx, event, dispute, reason, *outcome).await? {
                     let (kind, outcome) = match outcome {
-                        None => ("dispute_opened", None),
-                        Some(outcome) => ("dispute_closed", Some(outcome.word())),
+                        None => (Kind::DisputeOpened, None),
+                        Some(outcome) => (Kind::DisputeClosed, Some(outcome.word())),
                     };
-                    entries.push(audit::AuditRow {
-                        sale: row.sale.to_string(),
-                        actor: "provider".into(),
+                    entries.push(AuditRow {
+                        sale: row.sale,
+                        actor: Actor::Provider,
                         kind,
                         data: json!({
                             "order": row.order, "payment": item.payment, "dispute": dispute, "amount": event.amount,
@@ -223,15 +224,15 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
     finish_refunds(&mut tx, &done, &changed).await?;
     confirm(&mut tx, &confirmed).await?;
     // Before what may have cancelled them since.
-    let confirmations: Vec<audit::AuditRow> = confirmed
+    let confirmations: Vec<AuditRow> = confirmed
         .iter()
         .filter_map(|id| rows.get(id))
-        .map(|row| audit::AuditRow::of_order("order_confirmed", row.shopper.as_str(), row, json!({})))
+        .map(|row| AuditRow::of_order(Kind::OrderConfirmed, Actor::from(&row.shopper), row, json!({})))
         .collect();
     audit::write(&mut tx, &confirmations).await?;
-    let (worker, provider) = (Actor::Named("worker"), Actor::Named("provider"));
-    orders::cancel_rows(&mut tx, &cancelled, Reason::PaymentFailed, &worker).await?;
-    orders::cancel_rows(&mut tx, &refunded, Reason::Refunded, &provider).await?;
+    let (worker, provider) = (CancelledBy::One(Actor::Worker), CancelledBy::One(Actor::Provider));
+    orders::cancel_rows(&mut tx, &cancelled, Reason::PaymentFailed, worker).await?;
+    orders::cancel_rows(&mut tx, &refunded, Reason::Refunded, provider).await?;
     // A shopper sees their order anew when it has another state, when a payment is answered, and when money is back.
     let mut news: HashSet<String> = changed
         .iter()
@@ -283,20 +284,20 @@ fn give_back(money_back: &mut HashMap<String, i64>, row: &OrderRow, payment: &Pa
     }
 }
 
-fn refund_done(actor: &str, row: &OrderRow, refund: &str, amount: i64) -> audit::AuditRow {
-    audit::AuditRow {
-        sale: row.sale.to_string(),
-        actor: actor.into(),
-        kind: "refund_done",
+fn refund_done(actor: Actor, row: &OrderRow, refund: &str, amount: i64) -> AuditRow {
+    AuditRow {
+        sale: row.sale,
+        actor,
+        kind: Kind::RefundDone,
         data: json!({ "order": row.order, "refund": refund, "amount": amount }),
     }
 }
 
-fn mismatch(row: &OrderRow, payment: &PaymentRow, event: &Event) -> audit::AuditRow {
-    audit::AuditRow {
-        sale: row.sale.to_string(),
-        actor: "provider".into(),
-        kind: "payment_mismatch",
+fn mismatch(row: &OrderRow, payment: &PaymentRow, event: &Event) -> AuditRow {
+    AuditRow {
+        sale: row.sale,
+        actor: Actor::Provider,
+        kind: Kind::PaymentMismatch,
         data: json!({
             "order": row.order, "payment": payment.payment, "event": event.id,
             "expected": { "amount": payment.state.amount, "currency": payment.currency },

@@ -4,7 +4,8 @@ use super::{CLOCK_MARGIN_MS, Person, now_ms};
 use crate::{patience::connect_once, shopper::command_id};
 use anyhow::{Context, Result, bail};
 use flashsale_protocol::{
-    Code, Command, CommandId, Done, HoldState, Outcome, Reject, Request, Role, SaleState, ServerMessage,
+    Code, Command, CommandId, ConnectionCommand, Done, HoldState, Outcome, Reject, Request, Role, SaleState,
+    ServerMessage, ShopCommand,
 };
 use futures_util::{SinkExt, StreamExt};
 use rand::RngExt;
@@ -26,14 +27,14 @@ const TOKEN_LIFE: Duration = Duration::from_secs(7200);
 
 impl Person {
     /// A command with its answer: repeated under the same id, on new connections, until there is one.
-    pub(super) async fn ask(&mut self, id: CommandId, command: Command) -> Result<Result<Done, Reject>> {
+    pub(super) async fn ask(&mut self, id: CommandId, command: ShopCommand) -> Result<Result<Done, Reject>> {
         self.asking = true;
         let answer = self.insist(id, command).await;
         self.asking = false;
         answer
     }
 
-    async fn insist(&mut self, id: CommandId, command: Command) -> Result<Result<Done, Reject>> {
+    async fn insist(&mut self, id: CommandId, command: ShopCommand) -> Result<Result<Done, Reject>> {
         let since = Instant::now();
         let verb = command.verb();
         loop {
@@ -43,7 +44,7 @@ impl Person {
             if self.stream.is_none() {
                 self.reconnect().await?;
             }
-            match self.ask_once(id, &command).await {
+            match self.ask_once(id, command.clone()).await {
                 Ok(Err(reject))
                     if matches!(
                         reject.code,
@@ -70,12 +71,8 @@ impl Person {
         }
     }
 
-    async fn ask_once(&mut self, id: CommandId, command: &Command) -> Result<Result<Done, Reject>> {
-        let text = Request {
-            id,
-            command: command.clone(),
-        }
-        .to_json();
+    async fn ask_once(&mut self, id: CommandId, command: impl Into<Command>) -> Result<Result<Done, Reject>> {
+        let text = Request::new(id, command).to_json();
         let stream = self.stream.as_mut().context("no connection")?;
         tokio::time::timeout(ANSWER_DEADLINE, stream.send(Message::text(text))).await??;
         let until = Instant::now() + ANSWER_DEADLINE;
@@ -223,7 +220,7 @@ impl Person {
 
     async fn hello(&mut self) -> Result<Box<SaleState>> {
         let who = self.name.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-        let hello = Command::Hello {
+        let hello = ConnectionCommand::Hello {
             token: self
                 .street
                 .authority
@@ -236,7 +233,7 @@ impl Person {
             resume: vec![self.street.sale],
             changes: false,
         };
-        match self.ask_once(command_id(), &hello).await? {
+        match self.ask_once(command_id(), hello).await? {
             Ok(Done::Welcome(welcome)) => welcome.states.into_iter().next().map(Box::new).context("no sale"),
             other => bail!("hello: {other:?}"),
         }

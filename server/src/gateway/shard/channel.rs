@@ -121,13 +121,13 @@ impl Channel {
     }
 
     /// Where ticks are written from now on; None while the connection is owed something.
-    pub fn set_socket(&mut self, at: u32, socket: Option<RawFd>) {
+    pub(crate) fn set_socket(&mut self, at: u32, socket: Option<RawFd>) {
         self.watchers[at as usize].socket = socket.unwrap_or(OWED);
     }
 
     /// A watcher has this tick, in a state or by itself. A change is made for whoever has the very tick that it changes: not for
     /// one that the leader has not made, or that is older than the last round.
-    pub fn note_seen(&mut self, at: u32, tick: &Tick) {
+    pub(crate) fn note_seen(&mut self, at: u32, tick: &Tick) {
         let mut known = self.newest.iter().map(|live| &live.tick).chain(&self.base);
         let is_known = known.any(|known| **known == *tick);
         let watcher = &mut self.watchers[at as usize];
@@ -137,7 +137,7 @@ impl Channel {
     }
 
     /// The newest tick, if this watcher has not seen it.
-    pub fn unseen(&self, at: u32) -> Option<&Arc<LiveTick>> {
+    pub(crate) fn unseen(&self, at: u32) -> Option<&Arc<LiveTick>> {
         let watcher = &self.watchers[at as usize];
         self.newest.as_ref().filter(|live| watcher.lacks(live.tick.seq))
     }
@@ -161,11 +161,11 @@ impl Channel {
         }
     }
 
-    pub fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.due.is_some()
     }
 
-    pub fn is_in_round(&self) -> bool {
+    pub(crate) fn is_in_round(&self) -> bool {
         self.left > 0
     }
 

@@ -238,12 +238,12 @@ impl Connection {
 
     // -------------------------------------------------------------------------------------------------------- going out
 
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_some()
     }
 
     /// Whether nothing is owed, so that a tick may leave now.
-    pub fn keeps_up(&self) -> bool {
+    pub(crate) fn keeps_up(&self) -> bool {
         self.outbox.is_empty() && self.closing.is_none()
     }
 
@@ -302,7 +302,7 @@ impl Connection {
     }
 
     /// A refusal that a well-behaved client does not cause. Too many of them end the connection.
-    pub fn offence(
+    pub(crate) fn offence(
         &mut self,
         id: Option<CommandId>,
         reject: Reject,
@@ -379,7 +379,13 @@ impl Connection {
     }
 
     /// Whether a deadline has passed.
-    pub fn timed_out(&self, limits: &Limits, leaves_at: Option<u64>, now: u64, wall: u64) -> Option<End> {
+    pub(crate) fn timed_out(
+        &self,
+        limits: &Limits,
+        leaves_at: Option<u64>,
+        now: u64,
+        wall: u64,
+    ) -> Option<End> {
         let over = |since: u64, ms: u64| now >= since + ms;
         let too_long = |since: Option<NonZeroU64>, ms| since.is_some_and(|since| over(since.get(), ms));
         if self.closing.is_some() {
@@ -425,11 +431,11 @@ fn end_of(error: &WsError) -> End {
 }
 
 /// A text frame, ready to be sent to any number of sockets.
-pub fn text_frame(text: impl Into<Bytes>) -> Bytes {
+pub(crate) fn text_frame(text: impl Into<Bytes>) -> Bytes {
     bytes_of(Frame::message(text, OpCode::Data(Data::Text), true))
 }
 
-pub fn frame_of(message: &ServerMessage) -> Bytes {
+pub(crate) fn frame_of(message: &ServerMessage) -> Bytes {
     text_frame(message.to_json())
 }
 

@@ -46,7 +46,7 @@ impl Inbound {
     }
 
     /// Whether a message was begun and is not there yet, or has not been asked for.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.0.is_some()
     }
 

@@ -5,12 +5,13 @@ use super::{
     connection::{self, Connection, End, Identity, Next},
     inbound::ReadingTurn,
     inbox::Mail,
-    task,
+    task::{self, RequestAnswer},
 };
 use crate::gateway::throttle::Place;
-use flashsale_engine::{here::SocketRef, telemetry::name};
+use flashsale_engine::{command, here::SocketRef, telemetry::name};
 use flashsale_protocol::{
-    CloseCode, Code, Command, CommandId, Done, Outcome, Reject, Request, SaleId, ServerMessage,
+    CloseCode, Code, Command, CommandId, ConnectionCommand, Done, Outcome, Reject, Request, SaleId,
+    ServerMessage,
 };
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use std::{
@@ -80,60 +81,70 @@ impl Shard {
         self.settle(key);
     }
 
-    fn request(&mut self, key: u32, request: Request) {
-        let (limits, now) = (&self.backend.limits, self.now);
+    fn request(&mut self, key: u32, Request { id, command }: Request) {
         let connection = &mut self.connections[key as usize];
-        let id = request.id;
+        let caller = connection.caller().cloned();
+        let backend = self.backend.clone();
+        match (caller, command) {
+            (
+                None,
+                Command::Connection(ConnectionCommand::Hello {
+                    token,
+                    device,
+                    resume,
+                    changes,
+                }),
+            ) => {
+                connection.takes_changes = changes;
+                let socket = SocketRef {
+                    id: connection.id,
+                    shard: self.index as u32,
+                    key,
+                };
+                self.carry_out(key, async move {
+                    task::hello(&backend, socket, id, &token, device, resume).await
+                });
+            }
+            (None, _) => self.offence(key, id, Code::HelloFirst),
+            (Some(_), Command::Connection(ConnectionCommand::Hello { .. })) => {
+                self.offence(key, id, Code::HelloTwice);
+            }
+            (Some(_), Command::Connection(ConnectionCommand::Unwatch { sale })) => {
+                self.unwatch(key, sale);
+                self.reply(key, id, Ok(Done::Unwatched { sale }));
+            }
+            (Some(caller), Command::Connection(ConnectionCommand::Watch { sale })) => {
+                let (limits, watched) = (&self.backend.limits, &connection.watched);
+                if watched.len() >= limits.sales_per_socket
+                    && watched.iter().all(|watched| watched.sale != sale)
+                {
+                    return self.reply(key, id, Err(Code::TooManySales.into()));
+                }
+                self.carry_out(key, async move { task::watch(&backend, &caller, id, sale).await });
+            }
+            (Some(_), Command::Connection(ConnectionCommand::Ping { t })) => {
+                self.carry_out(key, async move { task::ping(&backend, id, t).await });
+            }
+            (Some(caller), Command::Shop(command)) => {
+                self.carry_out(key, async move {
+                    RequestAnswer::new(id, command::run(&backend.shop, &caller, id, command).await)
+                });
+            }
+        }
+    }
+
+    /// Carries out a request away from this thread. The connection reads nothing more until its answer is here.
+    fn carry_out(&mut self, key: u32, request: impl Future<Output = RequestAnswer> + Send + 'static) {
+        let connection = &mut self.connections[key as usize];
+        connection.running = true;
         let socket = SocketRef {
             id: connection.id,
             shard: self.index as u32,
             key,
         };
-        let refused = match (connection.caller(), &request.command) {
-            (None, Command::Hello { .. }) => None,
-            (None, _) => Some(Code::HelloFirst),
-            (Some(_), Command::Hello { .. }) => Some(Code::HelloTwice),
-            (Some(_), _) => None,
-        };
-        if let Some(code) = refused {
-            if let Err(end) = connection.offence(Some(id), code.into(), limits, now) {
-                self.end(key, end);
-            }
-            return;
-        }
-        match request.command {
-            Command::Unwatch { sale } => {
-                self.unwatch(key, sale);
-                return self.reply(key, id, Ok(Done::Unwatched { sale }));
-            }
-            Command::Watch { sale }
-                if connection.watched.len() >= limits.sales_per_socket
-                    && connection.watched.iter().all(|watched| watched.sale != sale) =>
-            {
-                return self.reply(key, id, Err(Code::TooManySales.into()));
-            }
-            _ => {}
-        }
-        connection.running = true;
-        if let Command::Hello { changes, .. } = &request.command {
-            connection.takes_changes = *changes;
-        }
-        let caller = connection.caller().cloned();
-        let (backend, inboxes, index) = (self.backend.clone(), self.inboxes.clone(), self.index);
+        let (inboxes, index) = (self.inboxes.clone(), self.index);
         self.runtime.spawn(async move {
-            let answer = match (caller, request.command) {
-                (
-                    None,
-                    Command::Hello {
-                        token,
-                        device,
-                        resume,
-                        changes: _,
-                    },
-                ) => task::hello(&backend, socket, id, &token, device, resume).await,
-                (Some(caller), command) => task::run(&backend, &caller, Request { id, command }).await,
-                (None, _) => return,
-            };
+            let answer = request.await;
             for oldest in &answer.too_many {
                 inboxes[oldest.shard as usize].post(Mail::Close(*oldest, CloseCode::TooManySockets));
             }
@@ -141,7 +152,15 @@ impl Shard {
         });
     }
 
-    pub(super) fn answer(&mut self, key: u32, answer: task::RequestAnswer) {
+    fn offence(&mut self, key: u32, id: CommandId, code: Code) {
+        let (limits, now) = (&self.backend.limits, self.now);
+        let connection = &mut self.connections[key as usize];
+        if let Err(end) = connection.offence(Some(id), code.into(), limits, now) {
+            self.end(key, end);
+        }
+    }
+
+    pub(super) fn answer(&mut self, key: u32, answer: RequestAnswer) {
         let (limits, now) = (&self.backend.limits, self.now);
         let connection = &mut self.connections[key as usize];
         connection.running = false;

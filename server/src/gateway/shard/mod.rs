@@ -20,7 +20,7 @@ mod shards;
 mod task;
 mod wheel;
 
-pub use connection::text_frame;
+pub(crate) use connection::text_frame;
 pub use shards::Shards;
 pub use task::Backend;
 

@@ -45,7 +45,7 @@ impl Outbox {
     }
 
     /// Adds bytes: what is left of a frame that was begun elsewhere, where nothing was owed.
-    pub fn owe(&mut self, rest: &[u8]) {
+    pub(crate) fn owe(&mut self, rest: &[u8]) {
         if !rest.is_empty() {
             self.0.get_or_insert_default().bytes.extend_from_slice(rest);
         }

@@ -24,7 +24,7 @@ impl Pace {
         }
     }
 
-    pub fn is_in_round(&self) -> bool {
+    pub(crate) fn is_in_round(&self) -> bool {
         self.began.is_some()
     }
 

@@ -54,7 +54,7 @@ impl Shards {
     }
 
     /// Gives a socket to the next shard in turn.
-    pub fn adopt(&self, stream: TcpStream, read: Vec<u8>, place: Place) {
+    pub(crate) fn adopt(&self, stream: TcpStream, read: Vec<u8>, place: Place) {
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
         self.inboxes[shard].post(Mail::Open(stream, read, place));
     }
@@ -75,7 +75,7 @@ impl Shards {
         self.post_all(|| Mail::Tick(tick.clone()));
     }
 
-    pub fn count_active(&self) {
+    pub(crate) fn count_active(&self) {
         self.post_all(|| Mail::CountActive);
     }
 

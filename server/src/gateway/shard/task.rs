@@ -1,5 +1,5 @@
-//! What a connection's requests need of the stores: carried out away from the shard's thread, and brought back to it as an
-//! [`RequestAnswer`]. Knows the connection's own commands (`hello`, `watch`, `ping`); all others are [`command::run`]'s.
+//! The connection's own commands (`hello`, `watch`, `ping`), carried out away from the shard's thread. Their answers, and those
+//! of the shop's commands, come back to it as [`RequestAnswer`]s.
 
 use crate::{auth::Authority, config::Limits, gateway::subscriptions::Subscriptions};
 use flashsale_engine::{
@@ -9,9 +9,7 @@ use flashsale_engine::{
     presence::{self, Registration},
     shop::Shop,
 };
-use flashsale_protocol::{
-    CloseCode, Code, Command, CommandId, DeviceId, Done, Reject, Request, SaleId, SaleState, Welcome,
-};
+use flashsale_protocol::{CloseCode, Code, CommandId, DeviceId, Done, Reject, SaleId, SaleState, Welcome};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -40,7 +38,7 @@ pub struct RequestAnswer {
 }
 
 impl RequestAnswer {
-    fn new(id: CommandId, outcome: Result<Done, Reject>) -> Self {
+    pub fn new(id: CommandId, outcome: Result<Done, Reject>) -> Self {
         Self {
             id,
             outcome,
@@ -60,31 +58,27 @@ impl RequestAnswer {
     }
 }
 
-/// A request of somebody who has said hello.
-pub async fn run(backend: &Backend, caller: &Caller, request: Request) -> RequestAnswer {
-    let id = request.id;
-    match request.command {
-        Command::Ping { t } => {
-            let pong = match backend.shop.stock.clock().await {
-                Ok(now) => Ok(Done::Pong { t, now }),
-                Err(error) => Err(error.into()),
-            };
-            RequestAnswer::new(id, pong)
-        }
-        Command::Watch { sale } => match watch(backend, caller, sale).await {
-            Ok((state, interest)) => RequestAnswer {
-                watched: vec![(sale, interest)],
-                ..RequestAnswer::new(id, Ok(Done::State(Box::new(state))))
-            },
-            Err(reject) => RequestAnswer::new(id, Err(reject)),
+/// `ping`: the time, as Redis has it.
+pub async fn ping(backend: &Backend, id: CommandId, t: u64) -> RequestAnswer {
+    let pong = match backend.shop.stock.clock().await {
+        Ok(now) => Ok(Done::Pong { t, now }),
+        Err(error) => Err(error.into()),
+    };
+    RequestAnswer::new(id, pong)
+}
+
+/// `watch`: the sale's state now, and its ticks from now on.
+pub async fn watch(backend: &Backend, caller: &Caller, id: CommandId, sale: SaleId) -> RequestAnswer {
+    match subscribe(backend, caller, sale).await {
+        Ok((state, interest)) => RequestAnswer {
+            watched: vec![(sale, interest)],
+            ..RequestAnswer::new(id, Ok(Done::State(Box::new(state))))
         },
-        command => RequestAnswer::new(
-            id,
-            command::run(&backend.shop, caller, Request { id, command }).await,
-        ),
+        Err(reject) => RequestAnswer::new(id, Err(reject)),
     }
 }
 
+/// `hello`: who the client is, and the sales that it watches again.
 pub async fn hello(
     backend: &Backend,
     socket: SocketRef,
@@ -154,7 +148,7 @@ async fn resumed(
 ) -> Result<(Vec<SaleState>, Vec<(SaleId, Interest)>, u64), Reject> {
     let (mut states, mut watched) = (Vec::new(), Vec::new());
     for sale in sales {
-        match watch(backend, caller, sale).await {
+        match subscribe(backend, caller, sale).await {
             Ok((state, interest)) => {
                 states.push(state);
                 watched.push((sale, interest));
@@ -166,7 +160,11 @@ async fn resumed(
     Ok((states, watched, backend.shop.stock.clock().await?))
 }
 
-async fn watch(backend: &Backend, caller: &Caller, sale: SaleId) -> Result<(SaleState, Interest), Reject> {
+async fn subscribe(
+    backend: &Backend,
+    caller: &Caller,
+    sale: SaleId,
+) -> Result<(SaleState, Interest), Reject> {
     let info = backend.shop.sale(sale).await?;
     // Subscribed before the state is read, so that no change falls between the two.
     let interest = backend.subscriptions.watch(&backend.shop.here, &info).await;

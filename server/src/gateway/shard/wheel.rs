@@ -24,7 +24,7 @@ impl Wheel {
     }
 
     /// Puts a key where it will be called at `at_ms`, and says in which slot that is.
-    pub fn arm(&mut self, key: u32, at_ms: u64) -> u64 {
+    pub(crate) fn arm(&mut self, key: u32, at_ms: u64) -> u64 {
         let slot = self.slot_of(at_ms);
         self.slots[slot as usize % SLOTS].push(key);
         self.armed += 1;
@@ -54,7 +54,7 @@ impl Wheel {
     }
 
     /// How long until the next slot with somebody in it.
-    pub fn sleep_ms(&self, now_ms: u64) -> Option<u64> {
+    pub(crate) fn sleep_ms(&self, now_ms: u64) -> Option<u64> {
         if self.armed == 0 {
             return None;
         }

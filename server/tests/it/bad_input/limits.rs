@@ -1,7 +1,7 @@
 //! Too much, too fast, too many, too slow.
 
 use crate::harness::{Client, DEADLINE, World, close_code};
-use flashsale_protocol::{CloseCode, Code, Command, Role};
+use flashsale_protocol::{CloseCode, Code, Role, ShopCommand};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
 use tokio_tungstenite::tungstenite::Message;
@@ -18,9 +18,9 @@ const HANDSHAKE: [(&str, &str); 4] = [
 async fn commands_faster_than_the_limit_are_refused_with_the_time_to_wait() {
     let world = World::with(&["--commands-per-s", "1", "--command-burst", "3"]).await;
     let mut socket = world.shopper("u1").await;
-    socket.ok(Command::Orders {}).await;
-    socket.ok(Command::Orders {}).await;
-    let refusal = socket.ask(Command::Orders {}).await.expect_err("too fast");
+    socket.ok(ShopCommand::Orders {}).await;
+    socket.ok(ShopCommand::Orders {}).await;
+    let refusal = socket.ask(ShopCommand::Orders {}).await.expect_err("too fast");
     assert_eq!(refusal.code, Code::TooManyCommands);
     assert!(refusal.retry && refusal.retry_after_ms.is_some_and(|ms| (1..=1001).contains(&ms)));
     let token = world.token("u1", Role::Shopper);
@@ -31,7 +31,7 @@ async fn commands_faster_than_the_limit_are_refused_with_the_time_to_wait() {
     let refused = ask().await;
     assert_eq!(refused.refusal(), Code::TooManyCommands);
     assert_eq!(refused.headers["retry-after"], "1");
-    world.shopper("u2").await.ok(Command::Orders {}).await;
+    world.shopper("u2").await.ok(ShopCommand::Orders {}).await;
     world.server.stop().await;
 }
 
@@ -97,7 +97,7 @@ async fn one_socket_too_many_of_a_shopper_closes_the_oldest() {
     assert_eq!(oldest.closed().await, CloseCode::TooManySockets);
     kept.push(world.shopper("u2").await);
     for socket in kept.iter_mut().chain([&mut other]) {
-        socket.ok(Command::Orders {}).await;
+        socket.ok(ShopCommand::Orders {}).await;
     }
     world.server.stop().await;
 }
@@ -117,7 +117,7 @@ async fn one_socket_too_many_of_an_address_is_refused_whatever_its_headers_say()
         assert_eq!(answer.refusal(), Code::TooManyFromAddress);
         assert_eq!(answer.headers["retry-after"], "2");
     }
-    second.ok(Command::Orders {}).await;
+    second.ok(ShopCommand::Orders {}).await;
     drop(first);
     // The place is given back as soon as the server has seen the end.
     let deadline = std::time::Instant::now() + DEADLINE;

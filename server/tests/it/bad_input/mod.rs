@@ -10,7 +10,7 @@ mod socket;
 mod tokens;
 
 use crate::harness::World;
-use flashsale_protocol::{Command, Quantity, SaleId};
+use flashsale_protocol::{Quantity, SaleId, ShopCommand};
 use serde_json::{Value, json};
 
 /// A ULID that names nothing.
@@ -24,7 +24,7 @@ async fn free_sale(world: &World, fields: Value) -> SaleId {
     let sale = world.sale(fields).await;
     let mut opener = world.shopper("opener").await;
     opener.insist(reserve(sale, 1)).await;
-    opener.ok(Command::Release { sale }).await;
+    opener.ok(ShopCommand::Release { sale }).await;
     sale
 }
 
@@ -34,12 +34,12 @@ async fn busy_sale(world: &World) -> SaleId {
     world.shopper("holder").await.ok(reserve(sale, 2)).await;
     let mut buyer = world.shopper("buyer").await;
     buyer.ok(reserve(sale, 2)).await;
-    buyer.ok(Command::Checkout { sale, payment: None }).await;
+    buyer.ok(ShopCommand::Checkout { sale, payment: None }).await;
     sale
 }
 
-fn reserve(sale: SaleId, quantity: u32) -> Command {
-    Command::Reserve {
+fn reserve(sale: SaleId, quantity: u32) -> ShopCommand {
+    ShopCommand::Reserve {
         sale,
         quantity: Quantity::new(quantity).expect("in range"),
         partial: false,

@@ -2,7 +2,9 @@
 
 use super::{PATIENT, free_sale};
 use crate::harness::{Answer, World, command_id};
-use flashsale_protocol::{Code, Command, Done, Hold, OrderId, OrderStatus, Payment, Quantity, Role, SaleId};
+use flashsale_protocol::{
+    Code, Done, Hold, OrderId, OrderStatus, Payment, Quantity, Role, SaleId, ShopCommand,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -135,20 +137,20 @@ async fn over_sockets_an_id_again_is_the_same_answer_or_with_another_payload_a_r
     let world = World::start().await;
     let sale = free_sale(&world, json!({ "total_stock": 9, "per_shopper_limit": 9 })).await;
     let quantity = Quantity::new(2).expect("in range");
-    let reserve = |quantity, partial| Command::Reserve {
+    let reserve = |quantity, partial| ShopCommand::Reserve {
         sale,
         quantity,
         partial,
     };
-    let checkout = |payment| Command::Checkout { sale, payment };
+    let checkout = |payment| ShopCommand::Checkout { sale, payment };
     let payment = |token: &str| Payment { token: token.into() };
-    let pay = |order, token| Command::Pay {
+    let pay = |order, token| ShopCommand::Pay {
         order,
         payment: payment(token),
     };
     let nothing: OrderId = super::NOTHING.parse().expect("a ULID");
 
-    let same = async |command: Command, others: Vec<Command>| -> Done {
+    let same = async |command: ShopCommand, others: Vec<ShopCommand>| -> Done {
         let id = command_id();
         let first = world
             .shopper("u1")
@@ -185,7 +187,7 @@ async fn over_sockets_an_id_again_is_the_same_answer_or_with_another_payload_a_r
     };
     let others = vec![
         pay(order.order, "sandbox_decline"),
-        Command::Cancel { order: order.order },
+        ShopCommand::Cancel { order: order.order },
     ];
     let Done::Order(paid) = same(pay(order.order, "sandbox_approve"), others).await else {
         panic!("an order")
@@ -196,10 +198,10 @@ async fn over_sockets_an_id_again_is_the_same_answer_or_with_another_payload_a_r
         panic!("an order")
     };
     let others = vec![
-        Command::Cancel { order: paid.order },
-        Command::Cancel { order: nothing },
+        ShopCommand::Cancel { order: paid.order },
+        ShopCommand::Cancel { order: nothing },
     ];
-    same(Command::Cancel { order: order.order }, others).await;
+    same(ShopCommand::Cancel { order: order.order }, others).await;
     world.server.stop().await;
 }
 

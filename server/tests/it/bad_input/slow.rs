@@ -1,7 +1,7 @@
 //! Clients that begin and do not finish, that do not read, or that come all at once; and that others do not notice.
 
 use crate::harness::{Client, DEADLINE, World};
-use flashsale_protocol::{CloseCode, Code, Command, SUBPROTOCOL, ServerMessage};
+use flashsale_protocol::{CloseCode, Code, SUBPROTOCOL, ServerMessage, ShopCommand};
 use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ async fn a_message_that_is_begun_and_not_finished_closes_its_socket() {
     let mut answer = vec![0; 2];
     stream.read_exact(&mut answer).await.expect("is answered");
     assert_eq!(answer[0], 0x81, "a reply");
-    other.ok(Command::Orders {}).await;
+    other.ok(ShopCommand::Orders {}).await;
     world.server.stop().await;
 }
 
@@ -146,7 +146,7 @@ async fn a_client_that_does_not_read_is_closed_and_others_do_not_notice() {
                 return;
             }
             let asked = Instant::now();
-            other.ok(Command::Orders {}).await;
+            other.ok(ShopCommand::Orders {}).await;
             slowest = slowest.max(asked.elapsed());
         }
     });
@@ -196,7 +196,7 @@ async fn a_server_that_stops_says_so_and_answers_what_is_in_flight() {
         assert_eq!(code, CloseCode::Draining.number());
         assert!(window_ms <= 400);
         // Still served while it lasts.
-        socket.ok(Command::Orders {}).await;
+        socket.ok(ShopCommand::Orders {}).await;
     }
     for mut socket in sockets {
         assert_eq!(socket.closed().await, CloseCode::Draining);

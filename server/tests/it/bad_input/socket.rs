@@ -2,7 +2,7 @@
 
 use super::{NOTHING, PATIENT, busy_sale};
 use crate::harness::{DEADLINE, World, command_id};
-use flashsale_protocol::{CloseCode, Code, Command, MAX_FRAME_BYTES};
+use flashsale_protocol::{CloseCode, Code, Command, ConnectionCommand, MAX_FRAME_BYTES, ShopCommand};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::{
     Message,
@@ -220,7 +220,7 @@ async fn a_bad_frame_gets_its_code_and_changes_nothing_and_the_socket_lives() {
         .expect("sends");
     let (_, outcome) = socket.reply().await;
     assert_eq!(outcome.expect_err("binary").code, Code::BinaryFrame);
-    socket.ok(Command::Orders {}).await;
+    socket.ok(ShopCommand::Orders {}).await;
     assert_eq!(world.facts(sale).await, before);
     world.server.stop().await;
 }
@@ -252,7 +252,7 @@ async fn a_frame_over_the_limit_closes_its_socket_with_1009_and_no_other() {
         Code::BadJson,
         "the limit itself is allowed"
     );
-    other.ok(Command::Orders {}).await;
+    other.ok(ShopCommand::Orders {}).await;
     world.server.stop().await;
 }
 
@@ -274,23 +274,25 @@ async fn before_hello_every_command_is_refused_and_a_refused_hello_may_be_said_a
         world.sale(serde_json::json!({})).await,
     ];
     let mut socket = world.stranger().await;
-    let hello = |resume| Command::Hello {
+    let hello = |resume| ConnectionCommand::Hello {
         token: world.token("u1", flashsale_protocol::Role::Shopper),
         device: None,
         resume,
         changes: false,
     };
     for command in [
-        Command::Orders {},
-        Command::Ping { t: 1 },
-        Command::Watch { sale: sales[0] },
-        Command::Join {
+        Command::from(ShopCommand::Orders {}),
+        ConnectionCommand::Ping { t: 1 }.into(),
+        ConnectionCommand::Watch { sale: sales[0] }.into(),
+        ShopCommand::Join {
             sale: sales[0],
             quantity: Default::default(),
-        },
-        Command::Cancel {
+        }
+        .into(),
+        ShopCommand::Cancel {
             order: NOTHING.parse().expect("a ULID"),
-        },
+        }
+        .into(),
     ] {
         assert_eq!(
             socket.ask(command).await.expect_err("nobody").code,
@@ -302,7 +304,7 @@ async fn before_hello_every_command_is_refused_and_a_refused_hello_may_be_said_a
         Code::TooManySales
     );
     assert_eq!(
-        socket.ask(Command::Orders {}).await.expect_err("nobody").code,
+        socket.ask(ShopCommand::Orders {}).await.expect_err("nobody").code,
         Code::HelloFirst
     );
     socket.ok(hello(sales[..1].to_vec())).await;
@@ -310,7 +312,7 @@ async fn before_hello_every_command_is_refused_and_a_refused_hello_may_be_said_a
         socket.ask(hello(vec![])).await.expect_err("again").code,
         Code::HelloTwice
     );
-    let second = Command::Watch { sale: sales[1] };
+    let second = ConnectionCommand::Watch { sale: sales[1] };
     assert_eq!(
         socket.ask(second).await.expect_err("two").code,
         Code::TooManySales

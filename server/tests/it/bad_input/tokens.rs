@@ -2,7 +2,7 @@
 
 use crate::harness::World;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use flashsale_protocol::{CloseCode, Code, Command, Role};
+use flashsale_protocol::{CloseCode, Code, ConnectionCommand, Role};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -117,7 +117,7 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
         assert_eq!(answer.refusal(), code, "{token}");
         assert_eq!(answer.headers["www-authenticate"], "Bearer");
         let mut socket = world.stranger().await;
-        let hello = Command::Hello {
+        let hello = ConnectionCommand::Hello {
             token: token.clone(),
             device: None,
             resume: vec![],
@@ -134,7 +134,7 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
         let answer = world.rest(Method::GET, "/carts/u1", None, &headers, "").await;
         assert_eq!(answer.refusal(), Code::TokenMissing, "{headers:?}");
     }
-    let hello = |token: String| Command::Hello {
+    let hello = |token: String| ConnectionCommand::Hello {
         token,
         device: None,
         resume: vec![],
@@ -173,7 +173,7 @@ async fn a_guests_token_is_good_on_its_device_only_at_either_door() {
         .await;
     assert_eq!(answer.refusal(), Code::DeviceMismatch, "the device is `dev` here");
     let mut socket = world.stranger().await;
-    let hello = |device: &str| Command::Hello {
+    let hello = |device: &str| ConnectionCommand::Hello {
         token: text("token"),
         device: Some(device.parse().expect("an id")),
         resume: vec![],
@@ -202,7 +202,7 @@ async fn a_live_socket_is_closed_with_4100_when_its_token_expires() {
         )
         .expect("signs");
     let mut socket = world.stranger().await;
-    let hello = Command::Hello {
+    let hello = ConnectionCommand::Hello {
         token: token.clone(),
         device: None,
         resume: vec![],

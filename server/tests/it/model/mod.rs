@@ -15,16 +15,16 @@ mod seen;
 mod step;
 mod tally;
 
-use crate::chance;
 use flashsale::embedded::Services;
 use flashsale_engine::stock::Stock;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{Config, TestRunner};
 use run::Run;
 use std::sync::Mutex;
 use tally::Seen;
 
 const CASES: u32 = 100;
 const STEPS: usize = 100;
+const SHRINKING_MS: u32 = 120_000;
 
 #[test]
 fn every_script_answers_as_the_model_does_and_no_unit_is_lost_or_sold_twice() {
@@ -46,19 +46,27 @@ fn every_script_answers_as_the_model_does_and_no_unit_is_lost_or_sold_twice() {
     let prefix = format!("m_{:016x}:", rand::random::<u64>());
     let stock = runtime.block_on(Stock::connect(&url, &prefix)).expect("connects");
 
+    let mut config = Config {
+        failure_persistence: None,
+        max_shrink_iters: u32::MAX,
+        max_shrink_time: SHRINKING_MS,
+        ..Config::default()
+    };
+    if std::env::var("PROPTEST_CASES").is_err() {
+        config.cases = CASES;
+    }
     let seen = Mutex::new(Seen::default());
-    let result =
-        TestRunner::new(chance::config(CASES)).run(&(step::terms(), step::turns(STEPS)), |(terms, turns)| {
-            runtime.block_on(async {
-                let mut run = Run::start(&stock, &terms).await?;
-                let outcome = run.all(&turns).await;
-                if let Ok(mut seen) = seen.lock() {
-                    seen.add(run.seen());
-                }
-                run.clean_up().await;
-                outcome
-            })
-        });
+    let result = TestRunner::new(config).run(&(step::terms(), step::turns(STEPS)), |(terms, turns)| {
+        runtime.block_on(async {
+            let mut run = Run::start(&stock, &terms).await?;
+            let outcome = run.all(&turns).await;
+            if let Ok(mut seen) = seen.lock() {
+                seen.add(run.seen());
+            }
+            run.clean_up().await;
+            outcome
+        })
+    });
     println!("{}", seen.into_inner().expect("not poisoned"));
     runtime.block_on(async {
         stock.quit().await;

@@ -296,7 +296,7 @@ async fn an_order_says_why_its_last_payment_was_declined_until_another_is_tried(
     let mut again = world.shopper_on("u1", "device-of-u1").await;
     let state = again.watch(sale).await;
     assert_eq!(state.orders[0].declined, Some(declined.clone()));
-    let Done::Orders(orders) = again.ok(Command::Orders {}).await else {
+    let Done::Orders(orders) = again.ok(ShopCommand::Orders {}).await else {
         panic!("not orders");
     };
     assert_eq!(orders[0].declined, Some(declined));
