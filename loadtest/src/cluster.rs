@@ -4,6 +4,8 @@
 //! announces: one for commands and replication, one for the cluster's bus. So a node can be cut off from the others and not
 //! from us, or a replica from its master, without a firewall.
 
+mod table;
+
 use crate::{
     proxy::{Link, Proxy, Upstream},
     resp::{Reply, ask},
@@ -18,11 +20,13 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+use table::{Row, SLOTS};
 use tokio::process::{Child, Command};
+
+pub use table::slot_of;
 
 pub const MASTERS: usize = 3;
 pub const NODES: usize = 2 * MASTERS;
-const SLOTS: usize = 16_384;
 /// Redis' own default is 15 s: so long nobody would notice that a master is dead.
 pub const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -472,71 +476,6 @@ impl Node {
     }
 }
 
-/// A line of CLUSTER NODES.
-struct Row {
-    id: String,
-    flags: String,
-    master: String,
-    linked: bool,
-    slots: Vec<(u16, u16)>,
-}
-
-impl Row {
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split_whitespace();
-        let id = words.next()?.to_owned();
-        let flags = words.nth(1)?.to_owned();
-        let master = words.next()?.to_owned();
-        let linked = words.nth(3)? == "connected" || flags.contains("myself");
-        let slots = words.filter_map(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            Some((first.parse().ok()?, last.parse().ok()?))
-        });
-        Some(Self {
-            id,
-            flags,
-            master,
-            linked,
-            slots: slots.collect(),
-        })
-    }
-
-    fn is_master(&self) -> bool {
-        self.flags.split(',').any(|flag| flag == "master")
-    }
-
-    fn is_failed(&self) -> bool {
-        self.flags.contains("fail") || self.flags.contains("handshake") || self.flags.contains("noaddr")
-    }
-
-    fn holds(&self, slot: u16) -> bool {
-        self.slots
-            .iter()
-            .any(|(first, last)| (*first..=*last).contains(&slot))
-    }
-}
-
-/// As Redis finds it: CRC16 (XMODEM) of what stands between the first braces.
-pub fn slot_of(key: &str) -> u16 {
-    let tag = key
-        .split_once('{')
-        .and_then(|(_, rest)| rest.split_once('}'))
-        .map(|(tag, _)| tag)
-        .filter(|tag| !tag.is_empty())
-        .unwrap_or(key);
-    let crc = tag.bytes().fold(0u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
-            let shifted = crc << 1;
-            if crc & 0x8000 == 0 {
-                shifted
-            } else {
-                shifted ^ 0x1021
-            }
-        })
-    });
-    crc % SLOTS as u16
-}
-
 async fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
@@ -571,14 +510,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slots_are_those_of_redis() {
-        // From the specification of Redis Cluster.
-        assert_eq!(slot_of("123456789"), 0x31c3);
-        assert_eq!(slot_of("stock:{foo}"), slot_of("foo"));
-        assert_eq!(slot_of("foo"), 12_182);
-    }
 
     #[tokio::test]
     async fn a_cluster_elects_a_replica_and_moves_a_slot() {
