@@ -242,6 +242,40 @@ fn a_command_survives_a_reload_with_its_id() {
     assert_eq!(reloaded.sent_id("checkout"), id);
 }
 
+/// A page that asks before it has read what is stored.
+#[test]
+fn what_is_stored_comes_beside_newer_wishes_once_each_and_within_the_limit() {
+    let joins = |page: &mut Page, units: std::ops::RangeInclusive<u32>| {
+        for quantity in units.filter_map(Quantity::new) {
+            page.command(ShopCommand::Join {
+                sale: sale(),
+                quantity,
+            });
+        }
+    };
+    let most = u32::try_from(MAX_PENDING).expect("small");
+    let mut before = Page::ready();
+    joins(&mut before, 1..=most);
+    let stored = before.effects.iter().find_map(|effect| match effect {
+        Effect::Store(text) => Some(text.clone()),
+        _ => None,
+    });
+    let mut reloaded = Page::new();
+    joins(&mut reloaded, most - 1..=most + 2);
+    let newer: Vec<CommandId> = reloaded.state.pending.iter().map(|pending| pending.id).collect();
+    reloaded.step(Event::StoredLoaded(stored.expect("stored")));
+    let pending = &reloaded.state.pending;
+    assert_eq!(pending.len(), MAX_PENDING);
+    let wishes: std::collections::BTreeSet<&str> =
+        pending.iter().map(|pending| pending.wish.as_str()).collect();
+    assert_eq!(wishes.len(), MAX_PENDING, "no wish twice");
+    assert!(
+        newer
+            .iter()
+            .all(|id| pending.iter().any(|pending| pending.id == *id))
+    );
+}
+
 #[test]
 fn what_is_stored_is_not_trusted() {
     for text in ["", "null", "[{}]", "[1,2]", "not json", "{\"id\":1}"] {

@@ -152,7 +152,7 @@ pub(super) async fn drop_refunds(
     Ok(dropped)
 }
 
-/// Money without an order goes back by itself: the whole of it, once.
+/// Money without an order goes back by itself: what has not gone back yet, once.
 pub(super) async fn refund_all(
     connection: &mut PgConnection,
     unwanted: &[(&PaymentRow, SaleId)],
@@ -160,27 +160,26 @@ pub(super) async fn refund_all(
     let mut entries = Vec::with_capacity(unwanted.len());
     for (payment, sale) in unwanted {
         let id = payment.payment.to_string();
-        let asked = sqlx::query!(
+        let asked = sqlx::query_scalar!(
             "INSERT INTO refunds (refund_id, payment_id, amount, actor, reason)
              SELECT $1 || '-0', $1, $2::bigint - coalesce(sum(amount) FILTER (WHERE status <> 'dropped'), 0)::bigint, 'worker', 'no_unit'
              FROM refunds WHERE payment_id = $1
              HAVING $2::bigint > coalesce(sum(amount) FILTER (WHERE status <> 'dropped'), 0)
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT DO NOTHING RETURNING amount",
             &id,
             payment.state.amount,
         )
-        .execute(&mut *connection)
-        .await?
-        .rows_affected();
-        if asked == 0 {
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(amount) = asked else {
             // All of it has gone back otherwise.
             continue;
-        }
+        };
         entries.push(AuditRow {
             sale: *sale,
             actor: Actor::Worker,
             kind: Kind::RefundAsked,
-            data: json!({ "order": payment.order, "payment": payment.payment, "amount": payment.state.amount, "reason": "no_unit" }),
+            data: json!({ "order": payment.order, "payment": payment.payment, "amount": amount, "reason": "no_unit" }),
         });
     }
     audit::write(connection, &entries).await?;
