@@ -82,9 +82,9 @@ restore-drill: build ## Back Postgres up, let it die, restore it to an earlier m
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
 	@scripts/prepare-queries
 
-docs: setup ## After a change to a message, code or flag: write docs/asyncapi.yaml and .env.sample
-	@UPDATE_DOCS=1 cargo test --quiet --locked --package flashsale --test it -- the_committed_file the_sample_of
-	@git status --short docs .env.sample
+docs: setup ## After a change to a message, body, code or flag: write docs/asyncapi.yaml, .env.sample and the pages' types
+	@UPDATE_DOCS=1 cargo test --quiet --locked --workspace --all-targets -- the_committed_file the_sample_of
+	@git status --short docs .env.sample web/src/client
 
 build: setup web ## Build everything for release
 	@cargo build --release --locked --workspace

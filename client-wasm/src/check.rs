@@ -15,7 +15,9 @@ pub struct Noted {
     pub root: Option<Hash>,
 }
 
+/// What came of checking a proof.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Checked {
     pub ok: bool,
     /// The part that is wrong, in one word, and what is wrong with it.

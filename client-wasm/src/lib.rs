@@ -10,6 +10,8 @@ mod refusal;
 mod sale;
 mod socket;
 mod state;
+#[cfg(test)]
+mod types;
 mod view;
 
 use flashsale_protocol::{MAX_QUANTITY, OrderId, Payment, Quantity, SaleId, ShopCommand};

@@ -5,14 +5,18 @@ use serde::Serialize;
 
 /// The server's word, or one of the client's own (`no_answer`, `too_many_pending`).
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Refusal {
+    #[cfg_attr(test, ts(type = "Verb"))]
     pub verb: &'static str,
     pub code: String,
     pub message: String,
     pub retry: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub retry_after_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub order: Option<OrderId>,
 }
 

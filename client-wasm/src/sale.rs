@@ -276,6 +276,7 @@ fn entry_rank(state: EntryState) -> u8 {
 
 /// How far a draw is. The later the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Entries come and go.

@@ -5,7 +5,10 @@
 //! share the token and the device (the page keeps those), and each minds its own commands. A duplicated tab gets a copy
 //! of them and repeats them under the same ids, which is harmless.
 
-use crate::state::{Change, Effect, Event, Moment, Settled, State};
+use crate::{
+    state::{Change, Effect, Event, Moment, Settled, State},
+    view::Outcome,
+};
 use flashsale_protocol::{CommandId, DeviceId, SUBPROTOCOL, ShopCommand};
 use js_sys::{Function, Object, Promise, Reflect};
 use std::{
@@ -147,11 +150,7 @@ impl Driver {
     }
 
     fn tell(&self, settled: &Settled) {
-        let (verb, sale) = (settled.verb, settled.sale);
-        let outcome = to_js(match &settled.outcome {
-            Ok(()) => serde_json::json!({ "verb": verb, "sale": sale, "ok": true }),
-            Err(refusal) => serde_json::json!({ "verb": verb, "sale": sale, "ok": false, "error": refusal }),
-        });
+        let outcome = to_js(Outcome::of(settled));
         let promised = self.promised.borrow_mut().remove(&settled.id);
         for resolve in promised.into_iter().flatten() {
             let _ = resolve.call1(&JsValue::NULL, &outcome);

@@ -4,7 +4,7 @@
 use crate::{
     refusal::Refusal,
     sale::{Known, Stage, stage},
-    state::{ConnectionView, State},
+    state::{ConnectionView, Settled, State},
 };
 use flashsale_protocol::{
     Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId,
@@ -19,6 +19,7 @@ pub const OVERDUE_GRACE_MS: u64 = 2_000;
 
 /// Where the shopper is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Journey {
     /// Nothing is known yet.
@@ -56,6 +57,7 @@ pub enum Journey {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct View {
     pub sale: SaleId,
     pub journey: Journey,
@@ -71,8 +73,8 @@ pub struct View {
     pub stale_ms: Option<u64>,
     pub line: Option<Line>,
     pub draw: Option<DrawView>,
-    pub turn: Option<Turn>,
-    pub hold: Option<HoldView>,
+    pub turn: Option<Clocked>,
+    pub hold: Option<Clocked>,
     pub order: Option<OrderView>,
     /// Units this shopper may still take, by the limit per person.
     pub may_take: u32,
@@ -82,19 +84,22 @@ pub struct View {
     pub refusal: Option<Refusal>,
     pub trouble: Option<Refusal>,
     /// The verbs under way.
+    #[cfg_attr(test, ts(type = "Verb[]"))]
     pub under_way: Vec<&'static str>,
 }
 
 /// The next hour that matters, and how long until then.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Countdown {
-    /// room | start | end
+    #[cfg_attr(test, ts(type = r#""room" | "start" | "end""#))]
     pub to: &'static str,
     pub at: u64,
     pub left_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Stock {
     pub supply: u64,
     pub free: u64,
@@ -109,6 +114,7 @@ pub struct Stock {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Line {
     pub quantity: u32,
     /// 1 is next. Never worse than shown before. 0: places are not drawn yet.
@@ -135,6 +141,7 @@ pub struct Line {
 
 /// What the numbers say about somebody at this place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Chance {
     /// There is nothing to worry about.
@@ -146,6 +153,7 @@ pub enum Chance {
 
 /// A sale's draw.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Draw"))]
 pub struct DrawView {
     pub stage: Stage,
     pub commitment: Hash,
@@ -161,8 +169,10 @@ pub struct DrawView {
     pub reason: Option<Reason>,
 }
 
+/// Units that are the shopper's until a time: a turn, or a hold.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Turn {
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Clocked {
     pub quantity: u32,
     pub until: u64,
     pub left_ms: u64,
@@ -170,14 +180,7 @@ pub struct Turn {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct HoldView {
-    pub quantity: u32,
-    pub until: u64,
-    pub left_ms: u64,
-    pub total_ms: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Order"))]
 pub struct OrderView {
     pub order: OrderId,
     pub sale: SaleId,
@@ -202,11 +205,41 @@ pub struct OrderView {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Note {
-    /// hold_expired | hold_released | hold_revoked | hold_restored | turn_lapsed | left | removed | order_cancelled
+    #[cfg_attr(
+        test,
+        ts(
+            type = r#""hold_expired" | "hold_released" | "hold_revoked" | "hold_restored" | "turn_lapsed" | "left" | "removed" | "order_cancelled""#
+        )
+    )]
     pub kind: &'static str,
     pub reason: Option<Reason>,
     pub at: u64,
+}
+
+/// A command's end. What it has changed is in the view already.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Outcome {
+    #[cfg_attr(test, ts(type = "Verb"))]
+    pub verb: &'static str,
+    pub sale: Option<SaleId>,
+    pub ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub error: Option<Refusal>,
+}
+
+impl Outcome {
+    pub fn of(settled: &Settled) -> Self {
+        Self {
+            verb: settled.verb,
+            sale: settled.sale,
+            ok: settled.outcome.is_ok(),
+            error: settled.outcome.clone().err(),
+        }
+    }
 }
 
 impl State {
@@ -242,7 +275,7 @@ impl State {
                 .and_then(|entry| line(known, entry, now)),
             draw: known.draw.as_ref().map(|draw| DrawView::of(draw, mine.entry)),
             turn: mine.entry.and_then(|entry| turn(known, entry, now)),
-            hold: mine.hold.map(|hold| HoldView {
+            hold: mine.hold.map(|hold| Clocked {
                 quantity: hold.quantity,
                 until: hold.expires_at,
                 left_ms: hold.expires_at.saturating_sub(now),
@@ -442,12 +475,12 @@ fn line(known: &Known, entry: &Entry, now: u64) -> Option<Line> {
     })
 }
 
-fn turn(known: &Known, entry: &Entry, now: u64) -> Option<Turn> {
+fn turn(known: &Known, entry: &Entry, now: u64) -> Option<Clocked> {
     let until = entry
         .claim_until
         .filter(|_| entry.state == EntryState::Admitted)?;
     let total_ms = known.info.as_ref().map_or(0, |info| info.claim_ms);
-    Some(Turn {
+    Some(Clocked {
         quantity: entry.quantity,
         until,
         left_ms: until.saturating_sub(now),

@@ -183,6 +183,7 @@ macro_rules! reasons {
     ($($variant:ident = $word:literal, $of:literal, $text:literal;)+) => {
         /// Why an entry, a hold or an order is as it is, where its state alone does not say it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "string"))]
         pub enum Reason {
             $($variant,)+
             /// A word of a newer server. A reason only explains: it must not make a message unreadable.

@@ -41,6 +41,7 @@ const KEY_DIGITS: usize = 26;
 
 /// A SHA-256, written as 64 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "string"))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
 pub struct Hash(pub [u8; 32]);
 
@@ -216,6 +217,7 @@ pub fn entry_name(sale: SaleId, shopper: &ShopperId) -> String {
 
 /// −ln(u) / weight in units of 2^-96, written as 26 hex digits: texts sort as numbers do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "string"))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{26}$"))]
 pub struct Key(pub u128);
 

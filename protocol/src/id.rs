@@ -24,6 +24,7 @@ macro_rules! ulid_id {
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(
             value_type = String, pattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", example = "01ARZ3NDEKTSV4RRFFQ69G5FAV",
         ))]
+        #[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "string"))]
         pub struct $name(pub Ulid);
 
         impl $name {
@@ -60,6 +61,7 @@ macro_rules! word_id {
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(
             value_type = String, pattern = "^[A-Za-z0-9._:@-]{1,64}$", example = "u1",
         ))]
+        #[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "string"))]
         pub struct $name(Arc<str>);
 
         impl $name {

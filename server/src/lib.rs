@@ -11,3 +11,5 @@ pub mod gateway;
 pub mod rest;
 pub mod server;
 pub mod telemetry;
+#[cfg(test)]
+mod types;

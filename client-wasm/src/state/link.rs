@@ -13,8 +13,12 @@ use serde::Serialize;
 
 /// The connection, as pages show it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Connection", optional_fields))]
 pub struct ConnectionView {
-    /// idle | connecting | online | waiting | stopped
+    #[cfg_attr(
+        test,
+        ts(type = r#""idle" | "connecting" | "online" | "waiting" | "stopped""#)
+    )]
     pub state: &'static str,
     /// Until the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -423,64 +423,6 @@ fn a_page_that_comes_back_says_why_the_last_payment_was_declined() {
     assert_eq!(told.as_deref(), Some("insufficient funds"));
 }
 
-/// `web/src/client/view.ts` describes the same object by hand: no field and no phase may be missing there.
-#[test]
-fn the_pages_know_every_field_of_the_view() {
-    let types = include_str!("../../../web/src/client/view.ts");
-    let mut sale_state = with_entry(entry(EntryState::Waiting, 5, NOW), state(tick(1, NOW)));
-    sale_state.hold = Some(hold(HoldState::Held, NOW));
-    sale_state.orders = vec![order(OrderStatus::Cancelled, NOW)];
-    let waiting = serde_json::to_value(view(sale_state)).expect("serialises");
-    let admitted = with_entry(entry(EntryState::Admitted, 0, NOW), state(tick(1, NOW)));
-    let admitted = serde_json::to_value(view(admitted)).expect("serialises");
-    let expired = SaleState {
-        hold: Some(hold(HoldState::Expired, NOW)),
-        ..state(tick(1, NOW))
-    };
-    let expired = serde_json::to_value(view(expired)).expect("serialises");
-    for value in [waiting, admitted, expired] {
-        each_key(&value, &mut |key| {
-            let is_there = types.contains(&format!("{key}:")) || types.contains(&format!("{key}?:"));
-            assert!(is_there, "view.ts does not know {key}");
-        });
-    }
-    let phases = [
-        Journey::Loading,
-        Journey::Unknown,
-        Journey::Countdown,
-        Journey::Lobby,
-        Journey::Open,
-        Journey::Waiting,
-        Journey::Admitted,
-        Journey::Holding,
-        Journey::CheckingOut,
-        Journey::Pay,
-        Journey::Paying,
-        Journey::Confirmed,
-        Journey::SoldOut,
-        Journey::Paused,
-        Journey::Ended,
-        Journey::Cancelled,
-    ];
-    for phase in phases {
-        let word = serde_json::to_string(&phase).expect("serialises");
-        assert!(types.contains(&word), "view.ts does not know {word}");
-    }
-}
-
-fn each_key(value: &serde_json::Value, see: &mut impl FnMut(&str)) {
-    match value {
-        serde_json::Value::Object(fields) => {
-            for (key, value) in fields {
-                see(key);
-                each_key(value, see);
-            }
-        }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| each_key(item, see)),
-        _ => {}
-    }
-}
-
 #[test]
 fn numbers_that_have_stopped_coming_are_marked_as_the_last_known_ones() {
     let mut machine = shopper(in_phase(Phase::Live));

@@ -91,6 +91,7 @@ fn is_still(pace: &f64) -> bool {
 
 /// What a sale's numbers mean for somebody who has nothing yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outlook {

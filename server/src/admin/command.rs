@@ -44,6 +44,7 @@ pub struct IfMatch {
 
 /// What is told of a sale, or of something in it, with the version of the sale's settings. The same as the `ETag`.
 #[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Versioned<T> {
     #[serde(flatten)]
     pub of: T,

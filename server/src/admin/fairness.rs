@@ -17,6 +17,7 @@ const TOP_DEVICES: i64 = 10;
 
 /// How fair a sale is. What it has no line, no draw, or not enough numbers for is null.
 #[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Fairness {
     /// Entries served after somebody whose place was behind theirs; those apart who were absent at their turn. 0 in a line
     /// that is first come, first served.
@@ -50,6 +51,7 @@ pub struct Fairness {
 
 /// All entries of one weight in the draw.
 #[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Weight {
     weight: u32,
     entries: u64,
@@ -60,6 +62,7 @@ pub struct Weight {
 
 /// Pearson's test: small p says that chance alone would rarely deviate so much.
 #[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ChiSquare {
     statistic: f64,
     degrees_of_freedom: u32,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 #[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Metrics {
     sale_id: SaleId,
     status: Phase,

@@ -3,7 +3,7 @@
 pub mod audit;
 pub mod command;
 pub mod entries;
-mod fairness;
+pub(crate) mod fairness;
 pub mod metrics;
 pub mod orders;
 pub mod recovery;

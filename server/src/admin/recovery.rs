@@ -15,18 +15,23 @@ use utoipa::ToSchema;
 
 /// A time at which Postgres knew less of the sale than Redis did.
 #[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Disaster"))]
 pub struct DisasterView {
     disaster: String,
+    #[cfg_attr(test, ts(type = "string"))]
     noticed_at: DateTime<Utc>,
     /// The row of the audit log that was known to have been committed.
     known_number: i64,
     /// The last row that was there.
     found_number: i64,
+    #[cfg_attr(test, ts(type = "string | null"))]
     confirmed_at: Option<DateTime<Utc>>,
     confirmed_by: Option<String>,
     /// Since when it is sold again.
+    #[cfg_attr(test, ts(type = "string | null"))]
     opened_at: Option<DateTime<Utc>>,
     /// Since when all that the payment provider holds is accounted for.
+    #[cfg_attr(test, ts(type = "string | null"))]
     settled_at: Option<DateTime<Utc>>,
     /// Orders that were gone: they are cancelled, with the reason `order_lost`.
     orders_lost: i32,

@@ -225,7 +225,7 @@ pub struct SupplyBody {
     pub total_stock: i64,
 }
 
-/// OperatorChange how many units a sale has.
+/// Change how many units a sale has.
 ///
 /// At any time before its end. Units that are sold or in carts cannot be taken away: the refusal says how few it can be.
 #[utoipa::path(
@@ -354,7 +354,7 @@ pub struct InflowBody {
     pub inflow: i64,
 }
 
-/// OperatorChange how fast the line is let in.
+/// Change how fast the line is let in.
 ///
 /// At any time before the sale's end and its draw; to stop altogether, pause the sale.
 ///

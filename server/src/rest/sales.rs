@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 /// A sale, with the brief's fields first.
 #[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Sale"))]
 pub struct SaleView {
     pub sale_id: SaleId,
     pub product_name: String,
@@ -47,9 +48,11 @@ pub struct SaleView {
     pub opening: OpeningOrder,
     /// Where the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub opening_seed_hash: Option<String>,
     /// The seed itself, after the start.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub opening_seed: Option<String>,
     pub draw_weight: DrawWeight,
     pub priority_share: u32,
@@ -62,6 +65,7 @@ pub struct SaleView {
     pub created_at: String,
     /// Only when true: the server cannot look at its stores now, and this is what it knew last, five minutes ago at most.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(test, ts(optional, as = "Option<bool>"))]
     pub stale: bool,
 }
 

@@ -43,7 +43,8 @@ fn asked() -> BTreeSet<String> {
 fn declared() -> Vec<(&'static str, &'static str)> {
     let lines = TELEMETRY
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("pub const "));
+        .filter_map(|line| line.trim().split_once("const "))
+        .map(|(_, declaration)| declaration);
     lines
         .filter_map(|line| {
             let (constant, value) = line.split_once(": &str = \"")?;

@@ -1,88 +1,12 @@
 /** The platform's REST door, for what pages do without a socket. */
 
+import type { Metrics, Sale, Versioned } from "./bodies";
 import type { Session } from "./session";
-import type { Phase } from "./view";
 
-export interface Sale {
-  sale_id: string;
-  product_id: string;
-  product_name: string;
-  description: string;
-  currency: string;
-  currency_exponent: number;
-  original_price: number;
-  sale_price: number;
-  total_stock: number;
-  stock: number;
-  status: Phase;
-  start_time: string;
-  end_time: string;
-  remaining_time: number;
-}
+export type { Fairness, Metrics, Sale } from "./bodies";
 
-/** A sale as operators see it. */
-export interface Steered extends Sale {
-  inflow: number;
-  version: number;
-}
-
-/** A time at which Postgres knew less of the sale than it had: selling is stopped while it has no `opened_at`. */
-export interface Disaster {
-  noticed_at: string;
-  known_number: number;
-  found_number: number;
-  confirmed_at: string | null;
-  opened_at: string | null;
-  settled_at: string | null;
-  orders_lost: number;
-  payments_found: number;
-}
-
-export interface Metrics {
-  sale_id: string;
-  status: Phase;
-  stock_remaining: number;
-  orders_count: number;
-  queue_length: number;
-  disaster: Disaster | null;
-  conversion_rate: number;
-  supply: number;
-  available: number;
-  claimed: number;
-  held: number;
-  ordering: number;
-  sold: number;
-  orders_pending: number;
-  orders_confirmed: number;
-  orders_cancelled: number;
-  revenue: number;
-  currency: string;
-  reservations: number;
-  expired_reservations: number;
-  active_users: number;
-  admitted: number;
-  pace: number | null;
-  inflow: number;
-  /** Of what operators have set. */
-  version: number;
-  fairness: Fairness;
-}
-
-/** How fair a sale is. What it has no line, no draw, or not enough numbers for is null. */
-export interface Fairness {
-  order_inversions: number | null;
-  no_show_rate: number | null;
-  queue_move_rate: number | null;
-  entries_served: number;
-  entries_waiting: number;
-  wait_seconds_p50: number | null;
-  wait_seconds_p90: number | null;
-  wait_seconds_p99: number | null;
-  top_devices_share: number | null;
-  weights: { weight: number; entries: number; winners: number; expected_winners: number }[];
-  chi_square: { statistic: number; degrees_of_freedom: number; p: number } | null;
-  win_chance_gini: number | null;
-}
+/** A sale as operators see it: with the version of what they have set. */
+export type Steered = Versioned<Sale>;
 
 /** A refusal of the REST door (problem+json), or a connection that is not there. */
 export class Problem extends Error {

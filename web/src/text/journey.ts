@@ -142,7 +142,7 @@ export function noteWords(note: Note): Words | null {
     case "removed":
       return { title: "You were taken out of the line", text: because, tone: "warn" };
     case "order_cancelled":
-      return { title: "Your order was cancelled", text: `${note.reason === "refunded" || note.reason === "order_lost" ? "" : "Nothing was charged. "}${because}`.trim(), tone: "warn" };
+      return { title: "Your order was cancelled", text: `${UNCHARGED.has(note.reason ?? "") ? "Nothing was charged. " : ""}${because}`.trim(), tone: "warn" };
     case "left":
       return null;
   }
@@ -208,6 +208,9 @@ function trouble(view: View): string {
   const { trouble: refusal } = view;
   return refusal ? (REJECTS[refusal.code] ?? refusal.message) : "";
 }
+
+/** Reasons for which an order ends before any money was taken. */
+const UNCHARGED: ReadonlySet<string> = new Set(["by_shopper", "unpaid", "payment_failed"]);
 
 /** The protocol's reasons, in a shopper's words. */
 export const REASONS: Readonly<Record<string, string>> = {
