@@ -1,6 +1,6 @@
-//! Why a command did nothing.
+//! How a command ended, and why it did nothing.
 
-use flashsale_protocol::{OrderId, Reject};
+use flashsale_protocol::{OrderId, Reject, SaleId};
 use serde::Serialize;
 
 /// The server's word, or one of the client's own (`no_answer`, `too_many_pending`).
@@ -56,6 +56,30 @@ impl Refusal {
             retry: true,
             retry_after_ms: None,
             order: None,
+        }
+    }
+}
+
+/// A command's end. What it has changed is in the view already.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Outcome {
+    #[cfg_attr(test, ts(type = "Verb"))]
+    pub verb: &'static str,
+    pub sale: Option<SaleId>,
+    pub ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub error: Option<Refusal>,
+}
+
+impl Outcome {
+    pub fn new(verb: &'static str, sale: Option<SaleId>, outcome: Result<(), Refusal>) -> Self {
+        Self {
+            verb,
+            sale,
+            ok: outcome.is_ok(),
+            error: outcome.err(),
         }
     }
 }

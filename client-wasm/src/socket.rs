@@ -6,8 +6,8 @@
 //! of them and repeats them under the same ids, which is harmless.
 
 use crate::{
+    refusal::Outcome,
     state::{Change, Effect, Event, Moment, Settled, State},
-    view::Outcome,
 };
 use flashsale_protocol::{CommandId, DeviceId, SUBPROTOCOL, ShopCommand};
 use js_sys::{Function, Object, Promise, Reflect};
@@ -150,7 +150,7 @@ impl Driver {
     }
 
     fn tell(&self, settled: &Settled) {
-        let outcome = to_js(Outcome::of(settled));
+        let outcome = to_js(Outcome::new(settled.verb, settled.sale, settled.outcome.clone()));
         let promised = self.promised.borrow_mut().remove(&settled.id);
         for resolve in promised.into_iter().flatten() {
             let _ = resolve.call1(&JsValue::NULL, &outcome);

@@ -2,10 +2,10 @@
 
 use crate::{
     check::Checked,
-    refusal::Refusal,
+    refusal::{Outcome, Refusal},
     sale::Stage,
     state::ConnectionView,
-    view::{Chance, Clocked, Countdown, DrawView, Journey, Line, Note, OrderView, Outcome, Stock, View},
+    view::{Chance, Clocked, Countdown, DrawView, Journey, Line, Note, OrderView, Stock, View},
 };
 use flashsale_protocol::{
     Allocation, DrawWeight, OpeningOrder, OrderId, OrderStatus, Outlook, Phase, Reason, Role, SaleId,

@@ -4,7 +4,7 @@
 use crate::{
     refusal::Refusal,
     sale::{Known, Stage, stage},
-    state::{ConnectionView, Settled, State},
+    state::{ConnectionView, State},
 };
 use flashsale_protocol::{
     Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId,
@@ -216,30 +216,6 @@ pub struct Note {
     pub kind: &'static str,
     pub reason: Option<Reason>,
     pub at: u64,
-}
-
-/// A command's end. What it has changed is in the view already.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub struct Outcome {
-    #[cfg_attr(test, ts(type = "Verb"))]
-    pub verb: &'static str,
-    pub sale: Option<SaleId>,
-    pub ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, ts(optional))]
-    pub error: Option<Refusal>,
-}
-
-impl Outcome {
-    pub fn of(settled: &Settled) -> Self {
-        Self {
-            verb: settled.verb,
-            sale: settled.sale,
-            ok: settled.outcome.is_ok(),
-            error: settled.outcome.clone().err(),
-        }
-    }
 }
 
 impl State {

@@ -245,8 +245,7 @@ impl<I, O> Line<I, O> {
                 continue;
             }
             let subjects = &waiting.asker.subjects;
-            let meets =
-                subjects.iter().any(|subject| taken.contains(subject)) && !Mutation::FailTogether.is_on();
+            let meets = subjects.iter().any(|subject| taken.contains(subject)) && isolates();
             taken.extend(subjects.iter().copied());
             if !meets && self.is_suspect(&waiting.asker) {
                 self.apart.push_back(waiting);
@@ -297,10 +296,10 @@ impl<I, O> Line<I, O> {
     /// Tells each asker what has become of their item; what has to be tried again waits for that.
     fn settle(&mut self, mut batch: Vec<Waiting<I, O>>, results: Result<Vec<Verdict<O>>>) {
         let verdicts = match results {
-            Ok(verdicts) if !Mutation::FailTogether.is_on() => verdicts,
+            Ok(verdicts) if isolates() => verdicts,
             Ok(verdicts) if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Done(_))) => verdicts,
             Ok(_) => return self.fail(batch, &Error::unexpected("one bad item fails its batch")),
-            Err(error) if batch.len() > 1 && error.may_be_one_items() && !Mutation::FailTogether.is_on() => {
+            Err(error) if batch.len() > 1 && error.may_be_one_items() && isolates() => {
                 metrics::counter!(name::BATCHES_HALVED, "batch" => self.name).increment(1);
                 tracing::warn!(batch = self.name, items = batch.len(), %error, "a batch has failed, and is halved");
                 let half = batch.split_off(batch.len() / 2);
@@ -367,6 +366,11 @@ where
             }
         }
     }
+}
+
+/// Whether an item is kept from its neighbours' faults: always, but for a server with that defect.
+fn isolates() -> bool {
+    !Mutation::FailTogether.is_on()
 }
 
 /// One call; the items come back with their results.

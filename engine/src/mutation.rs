@@ -1,8 +1,12 @@
 //! Deliberate defects, in debug builds only: the fault harness must be able to fail. `FLASHSALE_MUTATION` names one; a
 //! release build has none of this.
 
+use flashsale_protocol::CommandId;
+use strum::{IntoStaticStr, VariantArray};
+
 /// What can be broken on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Mutation {
     /// Orders are written without asking whether the lane may sell them.
     DropGuard,
@@ -25,30 +29,12 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: &[Mutation] = &[
-        Mutation::DropGuard,
-        Mutation::ForgetRun,
-        Mutation::AcknowledgeEarly,
-        Mutation::ReturnTwice,
-        Mutation::SkipLease,
-        Mutation::ExpireEarly,
-        Mutation::SkipLimit,
-        Mutation::ForgetCommand,
-        Mutation::FailTogether,
-    ];
+    pub fn all() -> &'static [Mutation] {
+        Self::VARIANTS
+    }
 
-    pub const fn word(self) -> &'static str {
-        match self {
-            Mutation::DropGuard => "drop_guard",
-            Mutation::ForgetRun => "forget_run",
-            Mutation::AcknowledgeEarly => "acknowledge_early",
-            Mutation::ReturnTwice => "return_twice",
-            Mutation::SkipLease => "skip_lease",
-            Mutation::ExpireEarly => "expire_early",
-            Mutation::SkipLimit => "skip_limit",
-            Mutation::ForgetCommand => "forget_command",
-            Mutation::FailTogether => "fail_together",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 
     /// Whether this process has this defect.
@@ -97,12 +83,20 @@ impl Mutation {
 
     /// A script with the chosen defect.
     pub fn change(source: &str) -> String {
-        let chosen = Self::ALL.iter().find(|mutation| mutation.is_on());
+        let chosen = Self::VARIANTS.iter().find(|mutation| mutation.is_on());
         let places = chosen.map_or(&[][..], |mutation| mutation.in_lua());
         places
             .iter()
             .fold(source.to_owned(), |source, (good, bad)| source.replace(good, bad))
     }
+}
+
+/// The id under which a command is known.
+pub(crate) fn known_as(command: CommandId) -> CommandId {
+    if Mutation::ForgetCommand.is_on() {
+        return CommandId::from_parts(crate::clock::now_ms(), rand::random());
+    }
+    command
 }
 
 #[cfg(test)]
@@ -112,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_change_of_a_script_finds_its_place() {
-        for mutation in Mutation::ALL {
+        for mutation in Mutation::VARIANTS {
             for (good, _) in mutation.in_lua() {
                 assert!(
                     SCRIPTS.iter().any(|script| script.source.contains(good)),

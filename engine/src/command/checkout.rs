@@ -5,7 +5,7 @@ use super::{Answer, digest, pay};
 use crate::{
     caller::Caller,
     error::Error,
-    mutation::Mutation,
+    mutation,
     sale::{Sale, Stake},
     shop::Shop,
     stock::{CheckoutBegun, Finish, RecordState},
@@ -25,11 +25,7 @@ pub async fn run(
     let sale = shop.sale(sale).await?;
     let token = payment.as_ref().map_or("", |payment| payment.token.as_str());
     let digest = digest("checkout", &[&sale.id.to_string(), token]);
-    let command = if Mutation::ForgetCommand.is_on() {
-        super::command_id_now()
-    } else {
-        command
-    };
+    let command = mutation::known_as(command);
     let order = order_id(shop, caller, command, &digest);
     let row = place(shop, caller, &sale, command, order, digest).await?;
     match payment {

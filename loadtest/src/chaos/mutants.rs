@@ -37,7 +37,7 @@ pub async fn run(options: MutantOptions) -> Result<bool> {
         bail!("a release build has no defects to choose from: use `cargo run -p loadtest -- mutants`");
     }
     let mut all = true;
-    for mutation in Mutation::ALL {
+    for mutation in Mutation::all() {
         // Its batches need two payments of one order at the same moment: `tests/it/batches.rs` has them.
         if *mutation == Mutation::FailTogether {
             continue;

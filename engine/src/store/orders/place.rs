@@ -16,11 +16,16 @@ use crate::{
 };
 use flashsale_protocol::{Code, CommandId, DeviceId, OrderId, Reason, ShopperId};
 use serde_json::json;
-use sqlx::PgPool;
-use std::collections::{HashMap, HashSet};
+use sqlx::{PgPool, PgTransaction};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 /// How often a batch of orders is cut to what its lane may still sell; it changes meanwhile only by others' orders.
 const FITTINGS_MOST: usize = 8;
+/// Time for which an order that is acknowledged too early, by a defect, is not committed.
+const EARLY: Duration = Duration::from_millis(300);
 
 /// An order that is to be.
 #[derive(Debug, Clone)]
@@ -297,16 +302,9 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
     if !before.is_empty() {
         rows.extend(load(&mut tx, &before).await?);
     }
-    if Mutation::AcknowledgeEarly.is_on() {
-        tokio::spawn(async move {
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-            tx.commit().await
-        });
-    } else {
-        tx.commit().await?;
-        if let Some(end) = ends.get(&at.sale) {
-            chains.note(at, *end);
-        }
+    commit(tx).await?;
+    if let Some(end) = ends.get(&at.sale) {
+        chains.note(at, *end);
     }
 
     Ok(PlacedAll::Ok(
@@ -324,6 +322,17 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
             })
             .collect(),
     ))
+}
+
+async fn commit(tx: PgTransaction<'static>) -> Result<()> {
+    if Mutation::AcknowledgeEarly.is_on() {
+        tokio::spawn(async move {
+            tokio::time::sleep(EARLY).await;
+            tx.commit().await
+        });
+        return Ok(());
+    }
+    Ok(tx.commit().await?)
 }
 
 /// Units that a lane may still sell in this epoch; none in another one.
