@@ -87,7 +87,7 @@ pub async fn run(
     }
 }
 
-/// A payment's id is made from the command, so that its repetition names the same payment, and from the payload.
+/// Derives a payment's id from the command and its payload, so that a repetition names the same payment.
 fn payment_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> PaymentId {
     let bits = shop.seal.bits(&[
         caller.shopper.as_str().as_bytes(),

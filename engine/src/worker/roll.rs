@@ -1,6 +1,7 @@
 //! Calls the roll after a gateway died without a word: asks who at the front of the line is still here before their turn comes. A
 //! living gateway marks its shoppers as away when their last socket closes; a dead one cannot, so absent people would be called.
-//! || The roll marks the front of the line as away and tells the gateways. A connected shopper is back within a moment
+//!
+//! The roll marks the front of the line as away and tells the gateways. A connected shopper is back within a moment
 //! ([`crate::live::LiveMessage::Parked`]); the others are parked at their turn and keep their place.
 
 use super::Led;
