@@ -27,7 +27,7 @@ pub async fn run(shop: Arc<Shop>, sale: SaleId) {
         Err(error) => return tracing::warn!(%sale, %error, "cannot look after what was lost"),
     };
     let (shop, sale) = (&shop, &sale);
-    tracing::debug!(sale = %sale.id, "whoever is here and has lost something is looked after");
+    tracing::debug!(sale = %sale.id, "shoppers here who lost something are looked after");
     stream::iter(shop.here.stakes(sale.id))
         .for_each_concurrent(AT_ONCE, |(shopper, _)| async move {
             try_restore(shop, sale, &shopper).await;
@@ -214,7 +214,7 @@ async fn regain(shop: &Shop, sale: &Sale, shopper: &ShopperId, lost: HeldStake, 
         state: RecordState::Held,
     } = answer.value
     else {
-        tracing::info!(sale = %sale.id, %shopper, answer = ?answer.value, "a lost hold is not had again");
+        tracing::info!(sale = %sale.id, %shopper, answer = ?answer.value, "a lost hold could not be restored");
         shop.here
             .stake(shopper, sale.id, |stake| *stake = Stake::default());
         return Ok(false);
