@@ -271,9 +271,7 @@ pub async fn change_supply(
                 }
                 Changed::InUse { least } => Err(Problem(Reject::because(
                     Code::SupplyInUse,
-                    format!(
-                        "total_stock cannot be less than {least} now: those units are sold or in carts."
-                    ),
+                    format!("total_stock cannot be less than {least} now: those units are sold or in carts."),
                 ))),
             };
             let _ = tell.send(prepared);

@@ -91,8 +91,7 @@ fn problem(description: &str) -> Response {
 /// Adds the version of a sale's settings to every answer that has it.
 fn tell_versions(operation: &mut Operation) {
     let mut tag = Header::default();
-    tag.description =
-        Some("The version of the sale's settings, in quotes: for `If-Match`.".into());
+    tag.description = Some("The version of the sale's settings, in quotes: for `If-Match`.".into());
     let conditional = operation
         .parameters
         .iter()
