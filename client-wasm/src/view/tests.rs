@@ -423,7 +423,7 @@ fn a_page_that_comes_back_says_why_the_last_payment_was_declined() {
     assert_eq!(told.as_deref(), Some("insufficient funds"));
 }
 
-/// `web/src/client/view.ts` describes the same object by hand: no field and no phase may be missing there.
+/// `web/src/client/view.ts` describes the same object by hand: it must have every field and every phase.
 #[test]
 fn the_pages_know_every_field_of_the_view() {
     let types = include_str!("../../../web/src/client/view.ts");
@@ -487,7 +487,7 @@ fn numbers_that_have_stopped_coming_are_marked_as_the_last_known_ones() {
     let stale = |machine: &State, after| machine.view(sale(), NOW + after).stale_ms;
     assert_eq!(stale(&machine, 3_000), None);
     assert_eq!(stale(&machine, 3_001), Some(3_001));
-    // Under load they come less often, and that is no failure.
+    // Under load ticks come less often, which is no failure.
     let next = ServerMessage::Tick(Tick {
         phase: Phase::Live,
         ..tick(2, NOW + 10_000)
