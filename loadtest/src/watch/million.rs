@@ -212,7 +212,7 @@ async fn start_gateways(target: &Target, count: usize) -> Result<Vec<RemoteEnd>>
     Ok(gateways)
 }
 
-/// A small gateway: one thread for each of its parts.
+/// A small gateway, with one thread for each of its parts.
 async fn gateway(target: &Target) -> Result<Command> {
     let (database, redis) = target.stores()?;
     let hour = HOUR.as_millis().to_string();
