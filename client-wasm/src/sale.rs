@@ -261,7 +261,7 @@ pub fn merge_order(known: &mut Order, order: Order) {
     }
 }
 
-/// Of two pieces of news the later is true; of two from the same millisecond the one that is further on.
+/// The later of two pieces of news is true; in the same millisecond, the one that is further on.
 fn is_older(news: (u64, u8), known: (u64, u8)) -> bool {
     news < known
 }
