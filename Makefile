@@ -34,7 +34,7 @@ test: ## Set up, and run every test: Rust, web, browser
 	@scripts/setup --test
 	@PARTS="$(PARTS)" FILTER="$(FILTER)" scripts/test
 
-check: setup ## What takes seconds when the build is warm: formatting, lints, types, house rules, unit tests
+check: setup ## Quick checks: formatting, lints, types, house rules, unit tests
 	@scripts/check
 
 lint: setup wasm ## Formatting, clippy, types, shell scripts, licences
@@ -45,10 +45,10 @@ chaos: setup ## Break everything for MINUTES from SEED, and check every invarian
 	cargo run --release --locked --package loadtest -- chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1) \
 		--json target/bench/chaos-$(or $(SEED),1).json $(ARGS)
 
-mutants: setup ## Servers with one deliberate defect each: the checks must notice every one
+mutants: setup ## Run servers with one deliberate defect each; the checks must notice every one
 	@scripts/mutants $(ARGS)
 
-bench: setup ## Rush (SHOPPERS for STOCK units), a line that moves, watching (SOCKETS), a draw, ENTRIES in line, orders, scripts; the figures go to target/bench/index.html and *.json
+bench: setup ## Measure a rush (SHOPPERS for STOCK units), a moving line, watching (SOCKETS), a draw, ENTRIES in line, orders, scripts; target/bench/index.html and *.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush \
 		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
@@ -61,22 +61,22 @@ bench: setup ## Rush (SHOPPERS for STOCK units), a line that moves, watching (SO
 fuzz: ## Feed the gateway's frame path with a fuzzer's bytes, MINUTES (10) for each target; needs cargo-fuzz
 	@MINUTES=$(MINUTES) scripts/fuzz
 
-conformance: ## Hold the gateway's frame path to Autobahn's WebSocket cases; needs PYTHON2 with autobahntestsuite
+conformance: ## Test the gateway's frame path with Autobahn's WebSocket cases; needs PYTHON2 with autobahntestsuite
 	@scripts/conformance
 
-million: setup ## A million shoppers (SOCKETS) on this machine until the last unit is sold; wants root, 16 GiB and some minutes; target/bench/million.json
+million: setup ## Run a million shoppers (SOCKETS) on this machine until the last unit is sold; needs root, 16 GiB and some minutes; target/bench/million.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- million --sockets $(or $(SOCKETS),1000000) --json target/bench/million.json $(ARGS)
 
-rolling-restart: setup ## Restart two gateways one after the other under a rush: no command, place or hold is lost; target/bench/rolling.json
+rolling-restart: setup ## Restart two gateways one after the other during a rush; no command, place or hold may be lost; target/bench/rolling.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush --rolling \
 		--shoppers $(or $(SHOPPERS),2000) --stock $(or $(STOCK),1000) --json target/bench/rolling.json $(ARGS)
 
-rolling-versions: setup ## Exchange servers of commit BEFORE for today's under a rush, and some back again: nothing is lost, nobody counts twice; target/bench/versions.json
+rolling-versions: setup ## Replace servers of commit BEFORE by today's during a rush, and some back again; nothing may be lost or counted twice; target/bench/versions.json
 	@scripts/rolling-versions $(or $(BEFORE),HEAD~1) $(ARGS)
 
-restore-drill: build ## Back Postgres up, let it die, restore it to an earlier moment (or MODE=promote a standby that is behind), and recover
+restore-drill: build ## Back Postgres up, kill it, restore it to an earlier moment (or MODE=promote a standby that is behind), and recover
 	@scripts/restore-drill
 
 queries: ## After a change to SQL: check the queries against migrations/ and write .sqlx
@@ -93,7 +93,7 @@ up: ## Start two gateways, a worker, Redis, Postgres and a load balancer with do
 	@scripts/compose-env
 	@$(compose) up --build --detach --wait
 
-down: ## Stop what `make up` has started; the data stays
+down: ## Stop the containers of `make up`; the data stays
 	@$(compose) down
 
 setup: ## Install what is missing on this machine
@@ -105,5 +105,5 @@ web: wasm ## Build the pages
 wasm: ## Build the browser client
 	@scripts/build-wasm
 
-clean: ## Remove what was built; data (.data) and tools (.tools) stay
+clean: ## Remove build results; data (.data) and tools (.tools) stay
 	@rm -rf $(target) web/dist web/src/wasm web/test-results

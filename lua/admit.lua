@@ -1,13 +1,13 @@
--- admit: call the front of the line. Whoever a dead leader had called and not settled comes first. Whoever is absent is parked
--- instead, with their place.
+-- admit: call the front of the line. Entries that a dead leader called and did not settle come first. Absent people are parked
+-- instead and keep their place.
 -- KEYS: sale, queue, admitting, wants, priority, parked, absent
 -- ARGV: most (entries to call), share (percent of them for the priority line, while somebody waits there)
 -- Returns: the last stamp given, how many wait, then per entry "shopper quantity", or "shopper 0" for one that was parked.
--- Atomic because an entry must be in the line or called, never both, never neither.
+-- Atomic because an entry must be either in the line or called, never both or neither.
 local sale, queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local priority, parked, absent = KEYS[5], KEYS[6], KEYS[7]
 local most, share = tonumber(ARGV[1]), tonumber(ARGV[2])
--- A front of absent people is looked through this often at once; the next step goes on.
+-- How often a front of absent people is searched at once; the next step continues.
 local ROUNDS = 3
 
 local keys = { queue = queue, admitting = admitting, wants = wants, priority = priority, parked = parked, absent = absent }
@@ -40,7 +40,7 @@ local function take(line, wanted)
       local list = since[i] and absentees or shoppers
       list[#list + 1] = name
     end
-    -- By rank: one walk along the front, whatever the line's length is.
+    -- By rank: this walks along the front once, however long the line is.
     redis.call('ZREMRANGEBYRANK', line, 0, #names - 1)
     if #called > 0 then
       redis.call('ZADD', admitting, unpack(called))
@@ -56,7 +56,7 @@ end
 if #shoppers == 0 and most > 0 then
   local first = take(priority, math.ceil(most * share / 100))
   local then_taken = take(queue, most - first)
-  -- What the one line leaves is the other's.
+  -- Calls that one line does not use go to the other.
   if share > 0 then
     take(priority, most - first - then_taken)
   end

@@ -2,8 +2,8 @@
 -- KEYS: stock
 -- ARGV: epoch, after, version, supply (in that version), then per item: move
 --   one that took units out of the lane after the version `after`, up to `version`
--- Returns: the version that the lane has now. A later one: this was passed over. One before `after`: nothing was changed,
---   the caller must tell of all that lies between.
+-- Returns: the version that the lane has now. If it is later than `version`, this call was skipped. If it is before
+--   `after`, nothing was changed, and the caller must send all versions in between.
 -- Atomic because supply and free units must change together, each version once. May be repeated.
 local stock = KEYS[1]
 local epoch, after, version, supply = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -26,7 +26,7 @@ if #fields > 0 then
   end
   redis.call('HDEL', stock, unpack(fields))
 end
--- What leaves was set aside before. Should it not have been, no more is taken than is free; the reconciler sees the rest.
+-- The leaving units were set aside before. If not, no more is taken than is free, and the reconciler sees the rest.
 local change = math.max(supply - lane.supply + gone, -lane.available)
 lane.available = lane.available + change
 redis.call('HSET', stock, 'supply', whole(lane.supply + change - gone), 'supply_version', whole(version),

@@ -2,9 +2,8 @@
 -- runs out the reconciler asks Postgres about the order.
 -- KEYS: stock, holds, deadlines
 -- ARGV: epoch, lease_ms, then per item: shopper, order
--- Returns: now_ms, then per item the shopper's record as it was, if the units are the order's now, or have been before;
---   or one word: "checkout_running" (another order of this shopper is), "stopped" (lib/lane.lua), or the record's state, or
---   "none".
+-- Returns: now_ms, then per item the shopper's record as it was, if the units belong to the order now or did before;
+--   or one word: "checkout_running" (of another order of this shopper), "stopped" (lib/lane.lua), the record's state, or "none".
 -- Atomic because expiry and checkout must not both get the units.
 local stock, holds, deadlines = KEYS[1], KEYS[2], KEYS[3]
 local epoch, lease_ms = ARGV[1], tonumber(ARGV[2])

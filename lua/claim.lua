@@ -1,8 +1,8 @@
 -- claim: set units aside for shoppers whose turn it is.
 -- KEYS: stock, holds, deadlines, drawn, seen
 -- ARGV: epoch, by ("line", or "draw": each shopper has one turn), then per item: shopper, wanted
--- Returns: now_ms, then per item "ok quantity until" (fewer than wanted when fewer are left; again: the same claim),
---   "has_hold", "had_turn" (a draw's, and it has ended), "limit", "short", or "shut" (paused, stopped, not open, over).
+-- Returns: now_ms, then per item "ok quantity until" (fewer than wanted if fewer are left; a repetition gets the same claim),
+--   "has_hold", "had_turn" (of a draw; it has ended), "limit", "short", or "shut" (paused, stopped, not open, ended).
 -- Atomic because a unit must not be set aside twice. May be repeated.
 local stock, holds, deadlines, drawn, seen_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch, by = ARGV[1], ARGV[2]
@@ -18,7 +18,7 @@ local shut = lane.paused == 1 or lane.stopped == 1 or now < lane.opens_at or now
 local shoppers = column(3, ITEM)
 read_records(holds, shoppers)
 read_seen(seen_key, {})
--- With the claim itself: whoever calls them may die, or be late, before it is noted anywhere else.
+-- Noted with the claim itself, because the caller may die, or be late, before it is noted anywhere else.
 local had_turn, has_turn_now = {}, {}
 if by == 'draw' then
   for i, is_in in ipairs(redis.call('SMISMEMBER', drawn, unpack(shoppers))) do

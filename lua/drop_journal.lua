@@ -1,10 +1,10 @@
--- drop_journal: take away the oldest notes of the line's history, which are in Postgres by now.
+-- drop_journal: drop the oldest notes of the line's history, which are in Postgres by now.
 -- KEYS: sale, journal
 -- ARGV: count, first, last
 --   first, last: these notes as they were read. If others stand there by now, somebody else has taken them away
 -- Returns: "dropped" or "gone".
--- Atomic because what is taken away must be what was read: a leader that was frozen in between is not the only one any more,
--- and nobody has read what stands there since.
+-- Atomic because only notes that were read may be dropped: a leader that was frozen in between is no longer the only one, and
+-- the notes there now may be unread.
 local sale, journal = KEYS[1], KEYS[2]
 local count, first, last = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 

@@ -1,4 +1,4 @@
--- expire: end what is overdue. Claims lapse, holds expire, and both become free; a checkout past its lease is only
+-- expire: end what is overdue. Claims lapse, holds expire, and their units become free. A checkout past its lease is only
 -- reported, because Postgres alone knows how it ended.
 -- KEYS: stock, holds, deadlines, device_units
 -- ARGV: epoch, most (items a call, and up to a few buckets more), lease_ms (an overdue checkout is reported again after
@@ -66,7 +66,7 @@ end
 for _, shopper in ipairs(shoppers) do
   answers[#answers + 1] = end_overdue(shopper)
 end
--- First, because a checkout's new bucket may have the name of its old one.
+-- This comes first, because a checkout's new bucket may have the name of its old one.
 redis.call('ZREM', deadlines, unpack(due))
 if write_records(holds, deadlines) then
   add_units(devices_key, device_change)

@@ -1,8 +1,8 @@
--- expire_absent: whoever has been absent for too long loses their place.
+-- expire_absent: people who have been absent too long lose their place.
 -- KEYS: sale, queue, wants, priority, parked, absent, journal
 -- ARGV: absence_ms, most (items a call)
 -- Returns: now_ms, then the shoppers.
--- Atomic because somebody who comes back in this moment keeps their place or loses it, not both.
+-- Atomic because somebody who comes back at this moment either keeps their place or loses it.
 local sale, queue, wants = KEYS[1], KEYS[2], KEYS[3]
 local priority, parked, absent, journal = KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local absence_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2])

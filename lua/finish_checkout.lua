@@ -1,10 +1,10 @@
--- finish_checkout: ordering → sold where Postgres has the order; back to available where it has refused; back to the
--- hold, with its old end, where the command was no checkout at all, or one that Postgres has made from another hold.
+-- finish_checkout: ordering → sold if Postgres has the order; back to available if Postgres refused it; back to the hold, with
+-- its old end, if the command was no checkout, or if Postgres made the order from another hold.
 -- KEYS: stock, holds, deadlines, device_units
 -- ARGV: epoch, chain (how far the audit log has come: lib/chain.lua), then per item: shopper, order, outcome, hold
 --   outcome: "committed", "refused" or "undone"
 --   hold: the command of the hold that a committed order was made from; "-": not known
--- Returns: now_ms, then per item "ok" (also when it was finished before) or "gone" (the record is about something else).
+-- Returns: now_ms, then per item "ok" (also if it was finished before) or "gone" (the record is about something newer).
 -- Atomic because counters, limit and record must change together. May be repeated.
 local stock, holds, deadlines, devices_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local epoch, chain = ARGV[1], ARGV[2]

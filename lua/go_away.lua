@@ -1,8 +1,8 @@
--- go_away: shoppers whose last socket has closed are absent, if they stand in line. Their place is kept.
+-- go_away: mark shoppers in line as absent because their last socket has closed. Their place is kept.
 -- KEYS: sale, queue, priority, parked, absent
 -- ARGV: per item: shopper
 -- Returns: now_ms, then per item "ok" or "none" (not in line).
--- Atomic because nobody may be marked who has left meanwhile.
+-- Atomic because a shopper who has just left the line must not be marked.
 local sale, queue, priority, parked, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 
 local keys = { queue = queue, priority = priority, parked = parked, absent = absent }

@@ -1,5 +1,5 @@
--- join: give shoppers their place in line: server time in µs, made strictly increasing; or, before the start of a sale that
--- opens in shuffled order, the place that the sale's seed gives them.
+-- join: give shoppers their place in line: the server's time in µs, made strictly increasing. Before the start of a sale that
+-- opens in shuffled order, the place comes from the sale's seed.
 -- KEYS: sale, queue, admitting, devices, wants, priority, parked, absent, journal, seen
 -- ARGV: per item: shopper, device, mark (of the device, short), quantity, old place, opening place, line, how, trace
 --   old place: one that was given before and is lost here; 0: a new one. Opening place: by the sale's seed; 0: the sale opens
@@ -19,7 +19,7 @@
 --   "over"   "left"                  the command was carried out before, and its place is not there any more
 --   "new"                            there is no answer of before
 --   "reused"   "superseded"   "too_many"   as in reserve.lua
--- Atomic because a place is given once, and a device stands once.
+-- Atomic because a place is given once, and a device is in line once.
 local sale_key, queue, admitting, devices, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local priority, parked, absent, journal, seen_key = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local ITEM = 9
@@ -43,7 +43,7 @@ local now = math.floor(time / 1000)
 local sale = redis.call('HMGET', sale_key, 'phase', 'room_opens_at', 'starts_at', 'ends_at', 'lanes', 'last_place',
   'admitted', 'priority_admitted')
 local phase, room_opens_at, starts_at, ends_at = sale[1], tonumber(sale[2]), tonumber(sale[3]), tonumber(sale[4])
--- With several lanes a device belongs to one shopper for the whole sale: no lane alone could count its units.
+-- With several lanes a device belongs to one shopper for the whole sale, because no single lane could count its units.
 local device_is_bound = tonumber(sale[5] or 1) > 1
 local last_place = tonumber(sale[6] or 0)
 
@@ -81,7 +81,7 @@ local function want_of(shopper)
   return redis.call('HGET', wants, shopper)
 end
 
--- The place of somebody who stands in line already.
+-- The place of a shopper who is in line already.
 local function same_place(i, shopper, standing, want)
   if joined[shopper] then
     return joined[shopper]
@@ -90,14 +90,14 @@ local function same_place(i, shopper, standing, want)
   local stamp = 0
   local _, _, was_parked = read_want(want)
   if was_parked then
-    -- Somebody who looked while they were parked may have seen an empty line, and must not open the gate over their head.
+    -- Somebody who looked while these were parked may have seen an empty line; they must not open the gate past them.
     last_place = math.max(last_place + 1, time)
     stamp, has_stamps = last_place, true
   end
   return string.format('ok %d %d %s %d', ahead[standing] + rank + 1, tonumber(places[standing][i]), standing, stamp)
 end
 
--- What a command was answered before, if not a place; nil: that place is still the shopper's last word.
+-- The earlier answer to a command, if not a place; nil: that place is still the shopper's latest wish.
 local function again(answer, at, part, how)
   local code, number = string.sub(answer, 1, 1), string.byte(answer, 2)
   if code == JOINED or code == JOINED_AGAIN then
@@ -112,7 +112,7 @@ local function again(answer, at, part, how)
   return code == 'd' and 'device_in_line' or 'kept ' .. code
 end
 
--- As `seen_before`, of the join that made the device's latest place. What is noted of its shopper came after it.
+-- Like `seen_before`, for the join that made the device's latest place. Later notes of its shopper came after it.
 local function was_the_last_join(trace, known_as)
   if string.sub(known_as, 1, MARK) ~= string.sub(trace, FIELD + TAG + 1, FIELD + TAG + MARK) then
     return nil
@@ -186,13 +186,13 @@ local function join(i, shopper, device, mark, quantity, old_place, opening_place
     return 'device_in_line'
   end
 
-  -- The stamp counts joins, whatever their places are: opening the gate asks for it. Whoever comes back to an old place has
-  -- one too, or a look at the line from before could open the gate over their head.
+  -- The stamp counts joins, whatever their places are, and opening the gate checks it. A return to an old place gets one too;
+  -- otherwise an earlier look at the line could open the gate past it.
   last_place = math.max(last_place + 1, time)
   has_stamps = true
   local place, stamp, note = last_place, last_place, 'joined'
   if old_place > 0 then
-    -- Noted as well: what was noted of them before may be lost with their place.
+    -- Noted as well, because earlier notes may have been lost with the place.
     place, note = old_place, 'restored'
   elseif opening_place > 0 and now < starts_at then
     place = opening_place

@@ -1,11 +1,11 @@
 -- leave: give up places in line.
 -- KEYS: sale, queue, admitting, wants, priority, parked, absent, journal, seen
 -- ARGV: per item: shopper, trace
--- Returns: now_ms, then per item "ok", "admitting" (being called at this moment) or "none"; where the command was carried out
---   before: "ok again" and "none again", or, when newer ones have come since, "ok over" and "none over"; "reused" and
+-- Returns: now_ms, then per item "ok", "admitting" (being called at this moment) or "none". If the command was carried out
+--   before: "ok again" and "none again", or, if newer commands have come since, "ok over" and "none over"; "reused" and
 --   "superseded" as in reserve.lua.
--- The device's mark stays: it counts only while its shopper stands in line, or, with several lanes, for the whole sale.
--- Atomic because nobody may be called who has left.
+-- The device's mark stays: it counts only while its shopper is in line or, with several lanes, for the whole sale.
+-- Atomic because a shopper who has left must not be called.
 local sale, queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local priority, parked, absent, journal, seen_key = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local ITEM = 2

@@ -1,8 +1,8 @@
--- next_lapse: when the next claim, hold or checkout ends by itself. Buckets in which nobody's deadline runs any more are
--- taken out on the way; where there are many of them, the answer comes with a later call.
+-- next_lapse: when the next claim, hold or checkout ends by itself. Buckets without running deadlines are removed on the way; if
+-- there are many, a later call gives the answer.
 -- KEYS: stock, holds, deadlines
 -- ARGV: epoch, most (buckets a call)
--- Returns: now_ms, then the deadline in ms, or 0 where none is known.
+-- Returns: now_ms, then the deadline in ms, or 0 if none is known.
 -- Atomic because a bucket may only go while no record has its deadline.
 local stock, holds, deadlines = KEYS[1], KEYS[2], KEYS[3]
 local epoch, most = ARGV[1], tonumber(ARGV[2])

@@ -1,8 +1,8 @@
--- note_chain: note how far the sale's audit log has come in Postgres, by the leader's own look.
+-- note_chain: note how far the sale's audit log has come in Postgres, as the leader has read it.
 -- KEYS: stock
 -- ARGV: epoch, chain (as in lib/chain.lua), found (an end of another life that Postgres has; "-": none is to be forgotten)
 -- Returns: "ok".
--- Atomic because an end that nobody has looked for yet must not be forgotten.
+-- Atomic because an end must not be forgotten before somebody has looked for it.
 local stock = KEYS[1]
 local epoch, chain, found = ARGV[1], ARGV[2], ARGV[3]
 

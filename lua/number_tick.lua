@@ -3,7 +3,7 @@
 -- ARGV: token (the leader's)
 -- Returns: now_ms, seq, waiting, admitted, priority_waiting, priority_admitted, parked, granted,
 --   granted_units, lapsed, lapsed_units; or an error NOT_LEADER.
--- The number is the time in ms, made strictly increasing, so that it goes on rising in a Redis that has lost the sale.
+-- The number is the time in ms, made strictly increasing, so that it still rises in a Redis that has lost the sale.
 -- Atomic because only the leader of this moment may number ticks.
 local sale, queue, leader, priority, parked = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local token = ARGV[1]

@@ -1,13 +1,12 @@
--- open_lane: start the life of a lane that was locked for it from what Postgres says, or bring a living lane's settings up
--- to date.
+-- open_lane: start the life of a lane that was locked for it, with the data from Postgres, or update a living lane's settings.
 -- KEYS: stock, holds, deadlines, device_units, returned, drawn
 -- ARGV: epoch, supply, sold, claimed, held, opens_at, closes_at, paused, shopper_limit, device_limit, hold_ms, claim_ms, gate, phase, supply_version, settings_version
 --   gate: "open": nobody can stand in this line yet; "line": somebody may. A living lane's stays as it is
 --   phase, settings_version: the sale's; the settings of an earlier one than the lane knows are passed over
 --   supply_version: Postgres', of the supply. A living lane hears of its supply by apply_supply only
 -- Returns: "opened", "updated", or an error: LANE_FENCED if the lane lives, or is being rebuilt, under another epoch;
---   LANE_MISSING or LANE_LOST if Redis has lost it since it was locked or opened, and with it what the rebuild has written.
--- Atomic because a lane must never be seen with some of its counters.
+--   LANE_MISSING or LANE_LOST if Redis has lost it since it was locked or opened, together with the rebuild's data.
+-- Atomic because a lane must never be seen with only some of its counters.
 local stock, holds, deadlines, device_units, returned, drawn = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local epoch, supply, sold, claimed, held = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local opens_at, closes_at, paused = ARGV[6], ARGV[7], ARGV[8]

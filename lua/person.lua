@@ -2,7 +2,7 @@
 -- KEYS: stock, holds
 -- ARGV: epoch, then per item: shopper
 -- Returns: now_ms, then per item "limit record…", where record is as in lib/lane.lua.
--- Atomic because a page must not be told of a hold and of the order made from it at once.
+-- Atomic because a page must not see a hold together with the order made from it.
 local stock, holds = KEYS[1], KEYS[2]
 local epoch = ARGV[1]
 

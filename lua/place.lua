@@ -1,9 +1,9 @@
--- place: where shoppers stand in line. Whoever asks is here: an absent one is back.
+-- place: where shoppers are in line. Asking shows that they are here: an absent shopper is back.
 -- KEYS: sale, queue, admitting, wants, priority, parked, absent
 -- ARGV: per item: shopper
 -- Returns: now_ms, "admitted priority_admitted", then per item "waiting position quantity place line",
 --   "admitting 0 quantity" or "none".
--- Atomic because a position is only meaningful beside the number admitted at the same moment.
+-- Atomic because a position has a meaning only with the number admitted at the same moment.
 local sale, queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local priority, parked, absent = KEYS[5], KEYS[6], KEYS[7]
 

@@ -1,9 +1,9 @@
--- probe_line: which parts of the line are gone, of those that are noted to be there (see lib/line.lua).
+-- probe_line: find which noted parts of the line are gone (see lib/line.lua).
 -- KEYS: sale, queue, admitting, devices, wants, priority, parked, absent, journal
 -- ARGV: guard_ms, is_guarded ("1": the caller guards this line)
--- Returns: now_ms, then "guarded" (for so long from now on), "not_yet" (nobody guards it) or "over" (the line has ended); then the
---   parts that are gone, "sale" among them where all that was noted is.
--- Atomic because a part that comes and one that goes must be told apart.
+-- Returns: now_ms, then "guarded" (for guard_ms from now), "not_yet" (nobody guards it) or "over" (the line has ended); then the
+--   parts that are gone, with "sale" among them if all notes are gone.
+-- Atomic because parts that appear must be told apart from parts that disappear.
 local sale, queue, admitting, devices, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local priority, parked, absent, journal = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local guard_ms, is_guarded = tonumber(ARGV[1]), ARGV[2]

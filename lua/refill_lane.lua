@@ -1,10 +1,10 @@
--- refill_lane: write a part of what a lane that is being rebuilt knows of its shoppers.
+-- refill_lane: write a part of a lane's shopper data during its rebuild.
 -- KEYS: stock, holds, deadlines, device_units, returned
 -- ARGV: epoch (of the rebuild), then per item: kind, name, value, deadline
 --   "record" shopper record until (0: it does not run)   "device" device units 0   "returned" order 0 0
 -- Returns: how many items were written, or an error: LANE_FENCED if another rebuild has begun, LANE_LOST
 --   if Redis has begun another life.
--- Atomic because a rebuild that was overtaken must not write any more. May be repeated.
+-- Atomic because a rebuild that was overtaken must write nothing more. May be repeated.
 local stock, holds, deadlines, device_units, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch = ARGV[1]
 local ITEM = 4

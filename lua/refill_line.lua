@@ -1,10 +1,10 @@
--- refill_line: give people their places in line again, by its history. Whoever stands there keeps what they have.
+-- refill_line: give people their places in line again, from its history. Those who are in line keep what they have.
 -- KEYS: queue, admitting, devices, wants, priority, parked
 -- ARGV: verb, then per item: shopper, mark, quantity, place, line
 --   verb: "fill", or "look": nothing is changed. Mark: of the device. Line: "queue" or "priority"; or "none": they wait no
 --   more, and only the device is theirs still
--- Returns: now_ms, then per item "stands" or "nowhere", as it was before.
--- Atomic because nobody may stand in two places. May be repeated.
+-- Returns: now_ms, then per item "stands" or "nowhere", as it was before this call.
+-- Atomic because nobody may be in two places. May be repeated.
 local queue, admitting, devices, wants, priority, parked = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local verb = ARGV[1]
 local ITEM = 5

@@ -1,9 +1,9 @@
--- release: give held units, or a claim, back.
+-- release: give back held units, or a claim.
 -- KEYS: stock, holds, deadlines, device_units, seen
 -- ARGV: epoch, then per item: shopper, what ("held" | "claim" | "nothing": only the answer of before), trace
--- Returns: now_ms, then per item "ok quantity", or the record's state, or "none"; where nothing was done, for it was done
---   before: "ok quantity again", or, when newer commands have come since, "ok quantity over"; "reused": the command id was used
---   with other contents; "superseded": an old command again.
+-- Returns: now_ms, then per item "ok quantity", or the record's state, or "none". If it was done before and nothing was done now:
+--   "ok quantity again", or, if newer commands have come since, "ok quantity over"; "reused": the command id was used with
+--   other contents; "superseded": an old command came again.
 -- Atomic because the units must leave the cart and become free in one step.
 local stock, holds, deadlines, devices_key, seen_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch = ARGV[1]

@@ -36,7 +36,7 @@ local function refused(trace, code, number)
   note_seen(trace, LANE_SEEN, code .. seen_number(number) .. NO_TIME)
 end
 
--- What a command was answered before. While its hold may still be the shopper's latest, the record knows more.
+-- The earlier answer to a command. While its hold may still be the shopper's latest, the record knows more.
 local function again(answer, state, units, till, bought, origin)
   local code, number, held_till = read_lane_seen(answer)
   if REFUSED[code] then

@@ -1,4 +1,4 @@
--- return_units: the units of cancelled orders are for sale again. Postgres has cancelled them before.
+-- return_units: put the units of cancelled orders up for sale again. Postgres has cancelled the orders before.
 -- KEYS: stock, holds, deadlines, device_units, returned
 -- ARGV: epoch, chain (lib/chain.lua), then per item: shopper, order, quantity, device, hold
 --   hold: the command of the hold that the order was made from; "-": not known

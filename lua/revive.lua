@@ -1,10 +1,10 @@
--- revive: take units again for a cancelled order whose money came late, or give back what was taken so in vain.
+-- revive: take units again for a cancelled order whose money came late, or give back units taken in vain.
 -- KEYS: stock, holds, deadlines, device_units, returned
 -- ARGV: epoch, verb ("take" | "give"), shopper, order, quantity, device
--- Returns: now_ms, then "ok" (also when it was done before), "short" (not so many units are free) or "limit" (the shopper or
---   the device has others meanwhile, in orders or in the cart).
--- Atomic because free units, limits and the note of what was taken must change together. May be repeated: what was taken is
--- noted under the lane's epoch, because a lane that opens anew counts from Postgres and knows nothing of it.
+-- Returns: now_ms, then "ok" (also if it was done before), "short" (not enough units are free) or "limit" (the shopper or
+--   the device has other units by now, in orders or in the cart).
+-- Atomic because free units, limits and the note of taken units must change together. May be repeated: taken units are noted
+-- under the lane's epoch, because a lane that opens anew counts from Postgres and does not know them.
 local stock, holds, deadlines, devices_key, returned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch, verb, shopper, order, quantity, device = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
@@ -30,7 +30,7 @@ if verb == 'take' then
   if bought + in_cart + quantity > lane.shopper_limit or device_units + quantity > lane.device_limit then
     return { now, 'limit' }
   end
-  -- The order's units may come back once more now: a later cancellation is another one.
+  -- The order's units may come back once more, because a later cancellation is another one.
   redis.call('SREM', returned, order)
   redis.call('SADD', returned, note)
   lane.available, lane.sold = lane.available - quantity, lane.sold + quantity

@@ -1,5 +1,5 @@
--- set_gate: "line" lets only claims reserve, "open" lets everybody. Whoever waits is never overtaken: a joiner's gate
--- carries their place, and opening needs to have seen a line that was empty after that place.
+-- set_gate: "line" lets only claims reserve, "open" lets everybody. People who wait are never overtaken: closing carries the
+-- joiner's place, and opening requires a look at an empty line after that place.
 -- KEYS: stock
 -- ARGV: epoch, gate ("line" | "open"), place (µs: the joiner's, or the last place given when the line was seen empty)
 -- Returns: the gate as it is now.

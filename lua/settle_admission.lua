@@ -1,9 +1,9 @@
--- settle_admission: what became of called entries: served ones leave the line, the others go back to their old place.
+-- settle_admission: settle called entries: served ones leave the line, the others go back to their old place.
 -- KEYS: sale, queue, admitting, wants, priority, journal
 -- ARGV: per item: shopper, verdict ("served" | "removed" | "back")
 -- Returns: "admitted priority_admitted" so far.
--- Also counts inversions: entries served after somebody whose place was behind theirs, absent ones that came back apart.
--- Atomic because an entry must be in the line or called, never both, never neither. May be repeated.
+-- Also counts inversions: entries served after somebody from behind them, not counting absent ones that came back.
+-- Atomic because an entry must be either in the line or called, never both or neither. May be repeated.
 local sale, queue, admitting, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local priority, journal = KEYS[5], KEYS[6]
 local ITEM = 2
@@ -15,7 +15,7 @@ if not noted then
 end
 local shoppers, verdicts = {}, {}
 for i = 1, #ARGV, ITEM do
-  -- A name that stands there twice counts once.
+  -- A name that appears twice counts once.
   if not verdicts[ARGV[i]] then
     shoppers[#shoppers + 1] = ARGV[i]
     verdicts[ARGV[i]] = ARGV[i + 1]

@@ -1,7 +1,7 @@
 -- take_supply: set free units of a lane aside for a move that takes them away.
 -- KEYS: stock
 -- ARGV: epoch, move, units (to stand aside for this move in all)
--- Returns: how many stand aside for it; fewer when fewer are free.
+-- Returns: how many are set aside for it; fewer than wanted if fewer are free.
 -- Atomic because a unit that is being taken away must not be sold at the same time. May be repeated.
 local stock = KEYS[1]
 local epoch, move, units = ARGV[1], ARGV[2], tonumber(ARGV[3])

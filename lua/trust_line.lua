@@ -1,9 +1,9 @@
--- trust_line: begin to guard a line as it is now, or go on after it was mended.
+-- trust_line: begin to guard a line as it is now, or continue after it was mended.
 -- KEYS: sale, queue, admitting, devices, wants, priority, parked, absent, journal
 -- ARGV: guard_ms, then per item: field, count
 --   field, count: what the sale had counted, where that is lost; added to what was counted since
 -- Returns: now_ms.
--- Atomic because what is noted must be what is there, and counts must be added once.
+-- Atomic because the notes must match the keys, and counts must be added once.
 local sale, queue, admitting, devices, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local priority, parked, absent, journal = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local guard_ms = tonumber(ARGV[1])

@@ -1,5 +1,5 @@
--- untake_supply: the units that were set aside for a move are for sale again. Postgres has not committed it and never will,
--- or the lane has it already and these were set aside too late.
+-- untake_supply: put units that were set aside for a move up for sale again. Postgres has not committed the move and never will,
+-- or the lane knows it already and these were set aside too late.
 -- KEYS: stock
 -- ARGV: epoch, move
 -- Returns: how many came back.

@@ -1,4 +1,4 @@
-//! The verify button: checks a shopper's proof of a draw in their own browser, against what this page was told before.
+//! The verify button: checks a shopper's proof of a draw in their own browser, against what this page heard before the draw.
 
 use flashsale_protocol::{
     SaleId, ShopperId,
@@ -7,7 +7,7 @@ use flashsale_protocol::{
 use serde::Serialize;
 use serde_json::Value;
 
-/// What was heard of a draw while nobody could have known its outcome.
+/// What the page heard of a draw while nobody could know its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Noted {
     pub commitment: Hash,
@@ -20,29 +20,29 @@ pub struct Noted {
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Checked {
     pub ok: bool,
-    /// The part that is wrong, in one word, and what is wrong with it.
+    /// The wrong part, in one word, and the fault.
     pub part: Option<&'static str>,
     pub wrong: Option<String>,
     pub won: bool,
-    /// Whether its turn has come, by what the proof says.
+    /// Whether its turn has come, according to the proof.
     pub called: bool,
     pub entry: Option<String>,
     pub key: Option<Key>,
     pub count: u64,
     pub units: u64,
     pub winners: u64,
-    /// How many have had their turn, by what the proof says: the winners, and those to whom units passed on.
+    /// How many entries have had their turn, according to the proof: the winners, and those to whom units passed on.
     pub turns: u64,
-    /// Nobody else will have one.
+    /// Nobody else will have a turn.
     pub over: bool,
-    /// Whether commitment and root are those that this page had heard before the draw.
+    /// Whether commitment and root equal those that this page heard before the draw.
     pub knew_commitment: bool,
     pub knew_root: bool,
 }
 
-/// Checks a proof, as the server sends it.
+/// Checks a proof in the server's format.
 pub fn check(json: &str, sale: SaleId, shopper: Option<&ShopperId>, noted: Option<Noted>) -> Checked {
-    // By way of one `Value`, as every frame: a second reader of the same types would cost every shopper its bytes.
+    // Through one `Value`, like every frame: a second reader of the same types would cost every shopper its bytes.
     let proof = serde_json::from_str::<Value>(json).and_then(serde_json::from_value);
     let proof: Proof = match proof {
         Ok(proof) => proof,

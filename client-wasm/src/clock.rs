@@ -1,12 +1,12 @@
-//! The server's time, told from a local clock and a few round trips. Knows no sockets and reads no clock itself.
+//! The server's time, computed from a local clock and a few round trips. Knows no sockets and reads no clock itself.
 
 use std::collections::VecDeque;
 
-/// How many round trips are remembered. Of these the shortest says what time it is: its error is at most half of it.
+/// Number of remembered round trips. The shortest one tells the time: its error is at most half of it.
 const SAMPLES: usize = 8;
 
-/// A server time that is further ahead than this (plus the sample's own error) means that the local clock has stood
-/// still, as it does in a laptop that slept.
+/// If the server's time is further ahead than this (plus the sample's own error), the local clock has stood still, as in a laptop
+/// that slept.
 const SLACK_MS: i64 = 100;
 
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Clock {
         self.offset_ms = self.best().map(|best| best.offset_ms.max(at_least));
     }
 
-    /// Learns from any message that left the server at `now`: by the time it is here, the server cannot be behind it.
+    /// Learns from any message that left the server at `now`: when it arrives, the server's time is at least that.
     pub fn saw(&mut self, received_at: u64, now: u64) {
         let at_least = signed(now) - signed(received_at);
         let error_ms = self
@@ -54,7 +54,7 @@ impl Clock {
         self.offset_ms = self.offset_ms.max(Some(at_least));
     }
 
-    /// The server's time when the local clock shows `local_ms`; the local time itself while nothing is known.
+    /// The server's time when the local clock shows `local_ms`; while nothing is known, the local time itself.
     pub fn server_ms(&self, local_ms: u64) -> u64 {
         u64::try_from(signed(local_ms) + self.offset_ms.unwrap_or(0)).unwrap_or(0)
     }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn nobody_is_shown_more_time_than_is_left_when_the_round_trips_were_slow() {
         let mut clock = Clock::default();
-        // The server is exactly 1,000,000 ms ahead; all of a second was the way back.
+        // The server is exactly 1,000,000 ms ahead; the way back took the whole second.
         clock.sample(0, 1_000, 1_000_000);
         assert_eq!(clock.server_ms(1_000), 1_000_500);
         clock.saw(3_000, 1_002_990);

@@ -1,4 +1,4 @@
-//! Messages for tests: whole and valid, so that each test names only what it is about.
+//! Messages for tests: whole and valid, so that each test names only its own subject.
 
 use flashsale_protocol::{
     Allocation, DrawWeight, Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Phase, Role,

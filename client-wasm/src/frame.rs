@@ -1,11 +1,11 @@
-//! Reads one text frame of the server. It reads the same messages as the protocol crate's own `Deserialize`, but by way
-//! of one `Value`: the derived code for tagged and flattened types is three times as large in WASM.
+//! Reads one text frame of the server. It reads the same messages as the protocol crate's own `Deserialize`, but through one
+//! `Value`: the derived code for tagged and flattened types is three times as large in WASM.
 
 use flashsale_protocol::{Outcome, ServerMessage};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// The message, or `None` where this version does not know its kind: that is none of its business then.
+/// The message. `None` if this version does not know its kind and so need not handle it.
 pub fn read(text: &str) -> Option<ServerMessage> {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else {
         return None;

@@ -1,5 +1,5 @@
-//! The browser client of the flash-sale platform: this file is its surface for JavaScript and nothing else. `state`
-//! decides, `view` says what a page draws, `socket` does the I/O.
+//! The browser client of the flash-sale platform: this file is only its surface for JavaScript. `state` decides, `view` says what
+//! a page shows, `socket` does the I/O.
 
 mod check;
 mod clock;
@@ -29,9 +29,9 @@ pub struct FlashSaleClient {
 
 #[wasm_bindgen]
 impl FlashSaleClient {
-    /// `url`: the WebSocket's address. `fetch_token(stale | null)`: a promise of `{token, device?}`, or of null when
-    /// there will be none. `change(kind, sale | null)`: draw again. `settled(outcome)`: a command's end. `notice(code,
-    /// text)`: something to read.
+    /// `url`: the WebSocket's address. `fetch_token(stale | null)`: a promise of `{token, device?}`, or of null when there will
+    /// be none. `change(kind, sale | null)`: show it again. `settled(outcome)`: a command has ended. `notice(code, text)`: a text
+    /// to read.
     #[wasm_bindgen(constructor)]
     pub fn new(
         url: String,
@@ -61,7 +61,7 @@ impl FlashSaleClient {
         self.driver.dispatch(Event::StopRequested);
     }
 
-    /// The page is visible again, or the network is back: look at once.
+    /// The page is visible again, or the network is back: check at once.
     pub fn nudge(&self) {
         self.driver.dispatch(Event::Nudge);
     }
@@ -130,13 +130,13 @@ impl FlashSaleClient {
         self.driver.command(ShopCommand::Orders {})
     }
 
-    /// One sale as a page draws it now.
+    /// One sale as a page should show it now.
     pub fn view(&self, sale: &str) -> Result<JsValue, JsError> {
         let sale: SaleId = id(sale)?;
         Ok(self.driver.read(|state, at_ms| to_js(state.view(sale, at_ms))))
     }
 
-    /// Checks a proof of this shopper's in the sale's draw against what this page has heard of it.
+    /// Checks this shopper's proof in the sale's draw against what this page has heard of the draw.
     pub fn check_draw(&self, sale: &str, proof: &str) -> Result<JsValue, JsError> {
         let sale: SaleId = id(sale)?;
         Ok(self.driver.read(|state, _| to_js(state.check_draw(sale, proof))))

@@ -1,5 +1,5 @@
-//! What is known about one sale: the shared tick, and this shopper's entry and hold. Owns the rule that news never
-//! goes back, in whatever order it arrives. Knows nothing of connections.
+//! The knowledge about one sale: the shared tick, and this shopper's entry and hold. It makes sure that news never goes back, in
+//! whatever order it arrives. Knows nothing of connections.
 
 use crate::{check::Noted, refusal::Refusal};
 use flashsale_protocol::{
@@ -7,38 +7,38 @@ use flashsale_protocol::{
 };
 use serde::Serialize;
 
-/// Exact places are looked at so rarely by those in front; further back more rarely still.
+/// Interval between exact looks at a place near the front; further back it is longer.
 const NEAR_LOOK_MS: u64 = 30_000;
-/// When places are drawn, all want to see theirs: no more than so many a ms, of all people in line together.
+/// Most looks in a ms by all people in line together, after places are drawn and everybody wants to see theirs.
 const LOOKS_PER_MS: u64 = 20;
 const SHORTEST_SPREAD_MS: u64 = 300;
-/// A tick is overdue after so long, and twice the time from one to the next: gateways under load tick less often.
+/// A tick is overdue after this time plus twice the gap between ticks: gateways under load tick less often.
 const OVERDUE_MS: u64 = 3_000;
 
 #[derive(Debug, Default)]
 pub struct Known {
     pub info: Option<SaleInfo>,
     pub tick: Option<Tick>,
-    /// From the tick before to this one.
+    /// Time from the tick before to this one.
     tick_gap_ms: u64,
     pub entry: Option<Entry>,
     pub hold: Option<Hold>,
-    /// What is published of the sale's draw by now, and what was heard of it first.
+    /// The published data of the sale's draw, and what was heard of it first.
     pub draw: Option<Draw>,
     pub noted: Option<Noted>,
-    /// The best position shown so far for the present stay in line.
+    /// The best position shown during the present stay in line.
     best_position: Option<u64>,
-    /// Why the shopper's last command on this sale was refused, until the next one.
+    /// The refusal of the shopper's last command on this sale, until the next one.
     pub refusal: Option<Refusal>,
-    /// Why the sale cannot be watched.
+    /// The reason why the sale cannot be watched.
     pub trouble: Option<Refusal>,
     /// When to look at the exact place again.
     pub look_at: Option<u64>,
 }
 
 impl Known {
-    /// Takes a whole state. `fresh`: it answers a hello, so nothing on this connection can be newer, and what it does
-    /// not mention is not there.
+    /// Takes a whole state. `fresh`: it answers a hello, so nothing on this connection can be newer, and things that it does not
+    /// mention do not exist.
     pub fn apply_state(&mut self, state: SaleState, fresh: bool) {
         let SaleState {
             sale,
@@ -71,7 +71,7 @@ impl Known {
         }
     }
 
-    /// A tick that is not newer than the last one is dropped.
+    /// Drops a tick that is not newer than the last one.
     pub fn apply_tick(&mut self, tick: Tick) {
         if self.tick.as_ref().is_none_or(|known| tick.seq > known.seq) {
             let before = self.tick.as_ref().map_or(tick.now, |known| known.now);
@@ -81,7 +81,7 @@ impl Known {
         }
     }
 
-    /// For how long nothing was heard of the sale, where something is overdue: what is shown is the last that is known.
+    /// How long nothing was heard of the sale, if a tick is overdue: the page then shows old numbers.
     pub fn stale_ms(&self, now: u64) -> Option<u64> {
         let tick = self.tick.as_ref()?;
         let age = now.saturating_sub(tick.now);
@@ -98,7 +98,7 @@ impl Known {
                 return;
             }
             let same_stay = known.state == EntryState::Waiting && entry.state == EntryState::Waiting;
-            // A place gets worse only where the server says why; then the shopper is told, not comforted.
+            // A place gets worse only if the server gives a reason; then the shopper is told, not comforted.
             if !same_stay || entry.reason.is_some() {
                 self.best_position = None;
             }
@@ -108,8 +108,8 @@ impl Known {
         self.note_position();
     }
 
-    /// News of the draw. Whoever stands in line when its entries have closed is in it: what is left is drawn among those. Those
-    /// who won have heard of it before: whoever is only entered now was not drawn.
+    /// News of the draw. People in line when its entries closed are in it, because the remaining units are drawn among them.
+    /// Winners have heard of it before, so somebody who is still only entered was not drawn.
     pub fn apply_draw(&mut self, draw: Draw) {
         if draw.root.is_some()
             && let Some(entry) = &mut self.entry
@@ -129,7 +129,7 @@ impl Known {
         self.note_draw(draw);
     }
 
-    /// Keeps what was heard first: what comes later is held against it.
+    /// Keeps what was heard first, to compare later data with it.
     fn note_draw(&mut self, draw: Draw) {
         let noted = self.noted.get_or_insert(Noted {
             commitment: draw.commitment,
@@ -160,7 +160,7 @@ impl Known {
         }
     }
 
-    /// A turn becomes a hold: whoever has had a hold since their turn was called has used it.
+    /// A turn becomes a hold: a hold that is newer than the turn shows that the turn was used.
     fn serve(&mut self) {
         if let (Some(entry), Some(hold)) = (&mut self.entry, &self.hold)
             && entry.state == EntryState::Admitted
@@ -171,7 +171,7 @@ impl Known {
         }
     }
 
-    /// The shopper has left the line: true at once, whenever the entry's own news comes.
+    /// The shopper has left the line. This counts at once, whenever the entry's own news arrives.
     pub fn left(&mut self) {
         self.best_position = None;
         if let Some(entry) = &mut self.entry
@@ -195,14 +195,14 @@ impl Known {
         self.refusal = None;
     }
 
-    /// Asks for the state at a moment of its own within the shortest spread.
+    /// Plans a look at the state at a random moment within the shortest spread.
     pub fn look_soon(&mut self, now: u64, dice: u64) {
         let at = now + dice % SHORTEST_SPREAD_MS;
         self.look_at = Some(self.look_at.map_or(at, |planned| planned.min(at)));
     }
 
-    /// Plans the next exact look at the place: soon after places are drawn, else rarely, and the more so the further back.
-    /// The looks of all are spread by the dice, so that the server answers no more than so many a second.
+    /// Plans the next exact look at the place: soon after places are drawn, otherwise rarely, and more rarely further back.
+    /// Random delays spread everybody's looks, to limit the server's load.
     pub fn plan_look(&mut self, now: u64, dice: u64) {
         let (Some(entry), Some(tick)) = (&self.entry, &self.tick) else {
             return;
@@ -213,7 +213,7 @@ impl Known {
         }
         let position = entry.position_at(tick);
         if position == 0 {
-            // Until the start there is nothing to see.
+            // There is nothing to see before the start.
             if tick.now >= tick.starts_at && self.look_at.is_none() {
                 let spread = (tick.waiting / LOOKS_PER_MS).max(SHORTEST_SPREAD_MS);
                 self.look_at = Some(now + dice % spread);
@@ -230,7 +230,7 @@ impl Known {
         }
     }
 
-    /// The place to show: never worse than what was shown before. `None` when not in line.
+    /// The place to show, never worse than the one shown before. `None` when not in line.
     pub fn position(&self) -> Option<u64> {
         self.best_position
     }
@@ -261,7 +261,7 @@ pub fn merge_order(known: &mut Order, order: Order) {
     }
 }
 
-/// Of two pieces of news the later is true; of two from the same millisecond the one that is further on.
+/// The later of two pieces of news is true; in the same millisecond, the one that is further on.
 fn is_older(news: (u64, u8), known: (u64, u8)) -> bool {
     news < known
 }
@@ -274,7 +274,7 @@ fn entry_rank(state: EntryState) -> u8 {
     }
 }
 
-/// How far a draw is. The later the greater.
+/// The stage of a draw; later stages are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]

@@ -1,9 +1,9 @@
-//! The browser around the state machine: WebSocket, timer, session storage, clock and randomness. Decides nothing; it
-//! carries events in and effects out.
+//! The browser's side of the state machine: WebSocket, timer, session storage, clock and randomness. Decides nothing; it brings
+//! events in and carries effects out.
 //!
-//! Commands under way are kept in `sessionStorage`, which a reload finds again and another tab does not see: two tabs
-//! share the token and the device (the page keeps those), and each minds its own commands. A duplicated tab gets a copy
-//! of them and repeats them under the same ids, which is harmless.
+//! Commands under way are kept in `sessionStorage`: a reload finds them again, another tab does not see them. Two tabs share the
+//! token and the device (the page keeps those), and each has its own commands. A duplicated tab gets a copy of them and repeats
+//! them under the same ids, which is harmless.
 
 use crate::{
     refusal::Outcome,
@@ -19,10 +19,10 @@ use std::{
 use wasm_bindgen::{JsCast, prelude::*};
 use web_sys::{CloseEvent, MessageEvent, Storage, WebSocket};
 
-/// A timer further away than this is set again on the way: browsers keep the delay in 32 bits.
+/// A longer timer is set again on the way, because browsers keep the delay in 32 bits.
 const MAX_TIMER_MS: u64 = 60_000;
 
-/// What the page hears.
+/// The page's callbacks.
 pub struct Listeners {
     /// `fetchToken(stale | null)` → a promise of `{token, device?}`; null when there will be none.
     pub fetch_token: Function,
@@ -48,7 +48,7 @@ pub struct Driver {
     handlers: Handlers,
 }
 
-/// Made once, so that no handler is dropped while it runs. A socket that was let go has its handlers taken off.
+/// Made once, so that no handler is dropped while it runs. A released socket has its handlers removed.
 struct Handlers {
     opened: Closure<dyn FnMut()>,
     text: Closure<dyn FnMut(MessageEvent)>,
@@ -86,7 +86,7 @@ impl Driver {
         self.run(effects);
     }
 
-    /// Gives a command; the promise tells its outcome and never rejects.
+    /// Sends a command. The promise tells its outcome and never rejects.
     pub fn command(&self, command: ShopCommand) -> Promise {
         Promise::new(&mut |resolve, _| {
             let (id, effects) = self.state.borrow_mut().command(moment(), command.clone());
@@ -99,7 +99,7 @@ impl Driver {
         read(&self.state.borrow(), moment().at_ms)
     }
 
-    /// Effects run in order, also those of events that a listener causes while it hears of an earlier one.
+    /// Effects run in order, even those of events that a listener causes while it handles an earlier one.
     fn run(&self, effects: Vec<Effect>) {
         self.effects.borrow_mut().extend(effects);
         if self.is_draining.replace(true) {
@@ -119,12 +119,12 @@ impl Driver {
             Effect::CloseSocket => self.close_socket(),
             Effect::Send(text) => {
                 if let Some(socket) = &*self.socket.borrow() {
-                    // A socket that closes under our hands says so itself; the command is sent again then.
+                    // If the socket is closing at this moment, it reports that itself; the command is then sent again.
                     let _ = socket.send_with_str(&text);
                 }
             }
             Effect::Store(text) => {
-                // Storage may be full or forbidden: then a reload forgets the commands, and nothing else is lost.
+                // Storage may be full or forbidden. Then a reload forgets the commands; nothing else is lost.
                 if let Some(storage) = session_storage() {
                     let _ = storage.set_item(&self.storage_key, &text);
                 }
@@ -167,7 +167,7 @@ impl Driver {
                 socket.set_onclose(Some(self.handlers.closed.as_ref().unchecked_ref()));
                 *self.socket.borrow_mut() = Some(socket);
             }
-            // A page that may not open sockets (its own security policy) is as good as offline.
+            // A page whose security policy forbids sockets is treated as offline.
             Err(_) => self.dispatch(Event::SocketClosed { code: 1006 }),
         }
     }
@@ -213,7 +213,7 @@ impl Driver {
         if let Some(timer) = self.timer.take() {
             window.clear_timeout_with_handle(timer);
         }
-        // Rounded up: a timer that fires before its time is set again.
+        // Rounded up, because a timer that fires too early must be set again.
         let delay_ms = (at_ms.saturating_sub(moment().at_ms) + 1).min(MAX_TIMER_MS);
         let delay_ms = i32::try_from(delay_ms).unwrap_or(i32::MAX);
         let timer = self.handlers.timer.as_ref().unchecked_ref();
@@ -283,7 +283,7 @@ fn with1<E: wasm_bindgen::convert::FromWasmAbi + 'static>(
     })
 }
 
-/// A plain object for the page. By way of one `Value`, so that each type is serialised by one piece of code only.
+/// A plain object for the page. It goes through one `Value`, so that each type needs only one serialiser.
 pub fn to_js(value: impl serde::Serialize) -> JsValue {
     let text = serde_json::to_value(value).unwrap_or_default().to_string();
     js_sys::JSON::parse(&text).unwrap_or_else(|_| Object::new().into())
@@ -299,7 +299,7 @@ fn moment() -> Moment {
         .as_ref()
         .and_then(web_sys::Window::performance)
         .map_or_else(js_sys::Date::now, |performance| {
-            // Not the wall clock: that one jumps when somebody sets it.
+            // Not the wall clock, which jumps when somebody sets it.
             performance.time_origin() + performance.now()
         });
     let mut random = [0; 16];

@@ -1,7 +1,6 @@
-//! The client as a pure state machine: events and commands go in with the time and a
-//! random number, effects come out. Owns the
-//! connection's life, the commands under way, the clock, and what is known of every watched sale. Does no I/O, reads
-//! no clock and rolls no dice, so that every one of its promises can be tested natively.
+//! The client as a pure state machine: events and commands go in with the time and a random number, effects come out. Owns the
+//! connection's life, the commands under way, the clock, and the knowledge about every watched sale. It does no I/O, reads no
+//! clock and rolls no dice, so that each of its promises can be tested natively.
 
 mod commands;
 mod due;
@@ -26,30 +25,30 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use std::collections::BTreeMap;
 use turn::Turn;
 
-/// Reconnect after a random part (full jitter) of `base · 2^attempt`, at most of the cap.
+/// Reconnects after a random part (full jitter) of `base · 2^attempt`, at most of the cap.
 pub const BACK_OFF_BASE_MS: u64 = 1_000;
 pub const BACK_OFF_CAP_MS: u64 = 30_000;
-/// A connection that lived this long was a good one: the next back-off starts from the base again.
+/// A connection that lived this long was good: the next back-off starts from the base again.
 pub const STABLE_MS: u64 = 10_000;
-/// From asking for a socket to its opening, and from hello to welcome.
+/// Time from asking for a socket to its opening, and from hello to welcome.
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
-/// From asking for a token to having it.
+/// Time from asking for a token to getting it.
 pub const TOKEN_DEADLINE_MS: u64 = 15_000;
-/// A ping without an answer for so long means that the connection is dead, whatever the browser thinks of it.
+/// A ping without an answer for this long means that the connection is dead, whatever the browser says.
 pub const PONG_DEADLINE_MS: u64 = 8_000;
-/// From a command to its answer, over all reconnects and repetitions.
+/// Time from a command to its answer, over all reconnects and repetitions.
 pub const COMMAND_DEADLINE_MS: u64 = 20_000;
 /// Commands under way at once.
 pub const MAX_PENDING: usize = 16;
 /// Orders remembered.
 pub const MAX_ORDERS: usize = 200;
-/// Repeat a command that the server was too busy for after a random part of this (doubled each time), unless it says.
+/// A command refused as busy is repeated after a random part of this (doubled each time), unless the server gives a time.
 pub const REPEAT_BASE_MS: u64 = 500;
 
 /// When an event happened, and a random number for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// Milliseconds since 1970 by a local clock that never goes back while the page lives.
+    /// Milliseconds since 1970, by a local clock that never goes back while the page lives.
     pub at_ms: u64,
     pub random: u128,
 }
@@ -58,12 +57,12 @@ pub struct Moment {
 pub enum Event {
     ConnectRequested,
     StopRequested,
-    /// A token for this shopper, first or fresh. `device` where the page knows it.
+    /// A token for this shopper, the first or a fresh one; `device` if the page knows it.
     TokenRefreshed {
         token: String,
         device: Option<DeviceId>,
     },
-    /// No token could be had. `is_final` when asking again will not help, as with a merchant's own token.
+    /// No token is available. `is_final` if asking again will not help, as with a merchant's own token.
     TokenFailed {
         is_final: bool,
     },
@@ -76,9 +75,9 @@ pub enum Event {
     TimerFired,
     Watch(SaleId),
     Unwatch(SaleId),
-    /// The shopper has read a refusal.
+    /// The shopper has read the refusal.
     Dismiss(SaleId),
-    /// The page is visible again or the network is back: look at once.
+    /// The page is visible again, or the network is back: check at once.
     Nudge,
 }
 
@@ -87,15 +86,15 @@ pub enum Effect {
     OpenSocket,
     CloseSocket,
     Send(String),
-    /// Keep this text where a reload of this page finds it.
+    /// Store this text where a reload of this page finds it.
     Store(String),
-    /// Get a token; `stale` is the one that was refused.
+    /// Get a token; `stale` is the refused one.
     FetchToken {
         stale: Option<String>,
     },
-    /// Fire the timer at this local time; replaces the one before.
+    /// Fire the timer at this local time; it replaces the earlier one.
     WakeAt(u64),
-    /// Something to draw has changed.
+    /// Something on the page has changed.
     Changed(Change),
     Settled(Settled),
     Notice {
@@ -111,7 +110,7 @@ pub enum Change {
     Sale(SaleId),
 }
 
-/// A command's end, for the one who gave it.
+/// The end of a command, for the page that sent it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settled {
     pub id: CommandId,
@@ -126,7 +125,7 @@ pub struct State {
     attempt: u32,
     token: Option<String>,
     stale_token: Option<String>,
-    /// Why the stale token was refused.
+    /// The reason why the stale token was refused.
     stale_because: Option<&'static str>,
     device: Option<DeviceId>,
     shopper: Option<ShopperId>,
@@ -139,7 +138,7 @@ pub struct State {
     wake_at: Option<u64>,
 }
 
-/// The connection's life. Every state that waits for somebody has a deadline.
+/// The connection's life. Every waiting state has a deadline.
 #[derive(Debug, Default)]
 enum Link {
     #[default]
@@ -160,7 +159,7 @@ enum Link {
         resumed: Vec<SaleId>,
     },
     Ready(Ready),
-    /// The server does not want this client back; only the page's wish connects again.
+    /// The server does not want this client back; only the page can ask to connect again.
     Stopped {
         word: String,
     },
@@ -172,24 +171,24 @@ struct Ready {
     ping_every_ms: u64,
     next_ping_at: u64,
     ping: Option<(CommandId, u64)>,
-    /// The gateway goes away: move by then.
+    /// The gateway is leaving: move by this time.
     move_at: Option<u64>,
-    /// Watch again what the server was too busy to show.
+    /// When to watch again the sales that the server was too busy to show.
     rewatch_at: Option<u64>,
 }
 
-/// A command that waits for its answer. Stored before it is sent, and sent with the same id until it is answered.
+/// A command that waits for its answer. It is stored before it is sent, and sent with the same id until it is answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Pending {
     id: CommandId,
     verb: Verb,
     sale: Option<SaleId>,
-    /// The whole text as it is sent.
+    /// The whole text to send.
     frame: String,
-    /// The command alone, to know the same wish again.
+    /// The command alone, to recognise the same wish.
     wish: String,
     until: u64,
-    /// Whose command it is, once that is known: it must not be sent for somebody else.
+    /// The command's shopper, once known: it must not be sent for somebody else.
     shopper: Option<ShopperId>,
     #[serde(skip)]
     is_sent: bool,
@@ -199,7 +198,7 @@ struct Pending {
     repeats: u32,
 }
 
-/// A command's word.
+/// The word of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(transparent)]
 struct Verb(&'static str);
@@ -213,7 +212,7 @@ impl<'de> Deserialize<'de> for Verb {
     }
 }
 
-/// What the client asked on its own account. Not stored: a reconnect makes it superfluous.
+/// A question of the client's own. Not stored, because a reconnect makes it useless.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Asked {
     Watch(SaleId),
@@ -291,7 +290,7 @@ impl State {
         self.finish(turn)
     }
 
-    /// A command from the page, and the id under which its outcome will be told. The same wish while the first is
+    /// Takes a command from the page; returns the id under which its outcome will be reported. The same wish while the first is
     /// under way is the same command: a double click buys once.
     pub fn command(&mut self, moment: Moment, command: ShopCommand) -> (CommandId, Vec<Effect>) {
         let mut turn = Turn::new(moment);
@@ -303,7 +302,7 @@ impl State {
         self.sales.get(&sale)
     }
 
-    /// Checks a proof of this shopper's in a sale's draw.
+    /// Checks this shopper's proof in a sale's draw.
     pub fn check_draw(&self, sale: SaleId, proof: &str) -> Checked {
         let noted = self.known(sale).and_then(|known| known.noted);
         check(proof, sale, self.shopper.as_ref(), noted)

@@ -1,5 +1,5 @@
-//! What a page draws of one sale: one phase of the shopper's journey and every number that goes with it, derived from
-//! the state and the time. Pages decide nothing; they draw this.
+//! The view of one sale: one phase of the shopper's journey and all its numbers, derived from the state and the time. Pages
+//! decide nothing; they show this.
 
 use crate::{
     refusal::Refusal,
@@ -14,21 +14,21 @@ use flashsale_protocol::{
 };
 use serde::Serialize;
 
-/// News of an end may be on its way for so long. A hold whose time has been over for longer is shown as over.
+/// How long news of an end may be on its way. After this time an expired hold is shown as ended.
 pub const OVERDUE_GRACE_MS: u64 = 2_000;
 
-/// Where the shopper is.
+/// The shopper's position in their journey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Journey {
     /// Nothing is known yet.
     Loading,
-    /// There is no such sale, or it cannot be watched: see `trouble`.
+    /// There is no such sale, or it cannot be watched; see `trouble`.
     Unknown,
     /// Before the waiting room opens.
     Countdown,
-    /// The waiting room is open, before the start: in line already, or not yet.
+    /// The waiting room is open, before the start; the shopper may be in line or not.
     Lobby,
     /// Live, and the shopper has nothing yet.
     Open,
@@ -36,9 +36,9 @@ pub enum Journey {
     Waiting,
     /// In the draw, which is held when the entries have closed.
     Entered,
-    /// Not drawn; while the sale is drawing, what others leave may still come.
+    /// Not drawn. While the sale is drawing, units that others leave may still come.
     NotDrawn,
-    /// The entries have closed, and this shopper has none.
+    /// The entries have closed, and this shopper has no entry.
     Drawing,
     /// It is this shopper's turn.
     Admitted,
@@ -47,7 +47,7 @@ pub enum Journey {
     CheckingOut,
     /// An order waits for its payment.
     Pay,
-    /// The payment is under way; its outcome comes by itself.
+    /// The payment is under way; its outcome arrives by itself.
     Paying,
     Confirmed,
     SoldOut,
@@ -69,7 +69,7 @@ pub struct View {
     pub outlook: Option<Outlook>,
     pub countdown: Option<Countdown>,
     pub stock: Option<Stock>,
-    /// The numbers are the last known ones, so old: none have come for too long.
+    /// Age of the numbers, if it is too high: no tick has come for too long.
     pub stale_ms: Option<u64>,
     pub line: Option<Line>,
     pub draw: Option<DrawView>,
@@ -78,9 +78,9 @@ pub struct View {
     pub order: Option<OrderView>,
     /// Units this shopper may still take, by the limit per person.
     pub may_take: u32,
-    /// How the last thing ended, where that is the newest there is to say.
+    /// The last thing that ended, if nothing newer is to be told.
     pub note: Option<Note>,
-    /// Why the last command was refused.
+    /// The refusal of the last command.
     pub refusal: Option<Refusal>,
     pub trouble: Option<Refusal>,
     /// The verbs under way.
@@ -88,7 +88,7 @@ pub struct View {
     pub under_way: Vec<&'static str>,
 }
 
-/// The next hour that matters, and how long until then.
+/// The next important time, and how long until then.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Countdown {
@@ -103,13 +103,13 @@ pub struct Countdown {
 pub struct Stock {
     pub supply: u64,
     pub free: u64,
-    /// Claimed, held, in a checkout or unpaid: not free, and not gone either.
+    /// Claimed, held, in a checkout or unpaid: not free, but not gone either.
     pub in_carts: u64,
     /// Paid.
     pub sold: u64,
     pub waiting: u64,
     pub admitted: u64,
-    /// Called a second; null while it has not been measured.
+    /// Entries called in a second; null until it is measured.
     pub pace: Option<f64>,
 }
 
@@ -117,34 +117,34 @@ pub struct Stock {
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Line {
     pub quantity: u32,
-    /// 1 is next. Never worse than shown before. 0: places are not drawn yet.
+    /// 1 is next. Never worse than the one shown before. 0: places are not drawn yet.
     pub position: u64,
-    /// In the shop's priority line: `position` is the place in that one.
+    /// In the shop's priority line: `position` is the place in that line.
     pub priority: bool,
     /// Everybody in line.
     pub waiting: u64,
-    /// When places are drawn, in a sale that opens in shuffled order, before its start.
+    /// The time when places are drawn, before the start of a sale that opens in shuffled order.
     pub drawn_at: Option<u64>,
-    /// The wait at the soonest and at the latest, by the measured pace; null when the line does not move.
+    /// The shortest and the longest wait, by the measured pace; null when the line does not move.
     pub soonest_ms: Option<u64>,
     pub latest_ms: Option<u64>,
     /// Null while there is no place yet.
     pub chance: Option<Chance>,
     /// In percent.
     pub chance_percent: Option<u32>,
-    /// Why it takes longer than it did, or may come to nothing.
+    /// The reason why it takes longer than before, or may lead to nothing.
     pub reason: Option<Reason>,
-    /// Units that others have set aside or in carts, and when the next of them comes back at the latest.
+    /// Units that others have set aside or in carts, and the latest time at which the next one comes back.
     pub in_carts: u64,
     pub next_lapse_ms: Option<u64>,
 }
 
-/// What the numbers say about somebody at this place.
+/// The chance of a shopper at this place, by the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Chance {
-    /// There is nothing to worry about.
+    /// The shopper need not worry.
     Good,
     Possible,
     /// They will probably not get one.
@@ -157,7 +157,7 @@ pub enum Chance {
 pub struct DrawView {
     pub stage: Stage,
     pub commitment: Hash,
-    /// Where the beacon's value comes from, if there is one.
+    /// The source of the beacon's value, if there is one.
     pub awaits: Option<String>,
     /// Units of the shopper's entry; 0 without one.
     pub entered: u32,
@@ -165,7 +165,7 @@ pub struct DrawView {
     pub root: Option<Hash>,
     pub units: Option<u64>,
     pub winners: Option<u64>,
-    /// Why it is this shopper's turn: drawn, or passed on.
+    /// The reason for this shopper's turn: drawn, or passed on.
     pub reason: Option<Reason>,
 }
 
@@ -189,17 +189,17 @@ pub struct OrderView {
     pub currency: String,
     pub status: OrderStatus,
     pub reason: Option<Reason>,
-    /// A payment is under way: no other is taken until its outcome is known.
+    /// A payment is under way: no other payment is accepted until its outcome is known.
     pub paying: bool,
-    /// What of `amount` has gone back.
+    /// The part of `amount` that has gone back.
     pub refunded: i64,
-    /// Why the last payment was refused, in the provider's words; another one may be tried.
+    /// The refusal of the last payment, in the provider's words; another one may be tried.
     pub declined: Option<String>,
     pub created_at: u64,
     pub until: u64,
     pub left_ms: u64,
     pub total_ms: u64,
-    /// As far as this page knows the sale.
+    /// Set if this page knows the sale.
     pub product_name: Option<String>,
     pub currency_exponent: Option<u32>,
 }
@@ -219,7 +219,7 @@ pub struct Note {
 }
 
 impl State {
-    /// One sale as a page draws it now.
+    /// One sale as a page should show it now.
     pub fn view(&self, sale: SaleId, at_ms: u64) -> View {
         let now = self.server_ms(at_ms);
         let unknown = Known::default();
@@ -269,7 +269,7 @@ impl State {
         }
     }
 
-    /// This shopper's orders as a page lists them, newest first.
+    /// This shopper's orders for a page's list, newest first.
     pub fn order_views(&self, at_ms: u64) -> Vec<OrderView> {
         let now = self.server_ms(at_ms);
         let info = |order: &Order| self.known(order.sale).and_then(|known| known.info.as_ref());
@@ -279,13 +279,13 @@ impl State {
     }
 }
 
-/// What this shopper has, without what is over.
+/// What this shopper has, without ended things.
 struct Mine<'a> {
     entry: Option<&'a Entry>,
     hold: Option<&'a Hold>,
     order: Option<&'a Order>,
     may_take: u32,
-    /// Ended by the clock, though no news of it has come.
+    /// Ended by the clock, though no news of it has arrived.
     is_hold_overdue: bool,
     is_turn_overdue: bool,
 }
@@ -412,7 +412,7 @@ fn countdown(tick: &Tick, info: Option<&SaleInfo>, now: u64) -> Option<Countdown
 fn line(known: &Known, entry: &Entry, now: u64) -> Option<Line> {
     let tick = known.tick.as_ref()?;
     let position = known.position()?;
-    // The place that is shown is the one that the wait is told of.
+    // The wait is computed for the place that is shown.
     let shown = Entry {
         position,
         admitted: if entry.priority {
@@ -428,7 +428,7 @@ fn line(known: &Known, entry: &Entry, now: u64) -> Option<Line> {
         quantity: entry.quantity,
         position,
         priority: entry.priority,
-        // The shopper is one of those who wait, whatever the last tick has counted.
+        // The shopper is one of those who wait, even if the last tick did not count them.
         waiting: tick.waiting.max(position).max(1),
         drawn_at: (position == 0).then_some(tick.starts_at),
         soonest_ms: wait.and_then(|wait| wait.soonest_ms),
@@ -464,8 +464,8 @@ fn turn(known: &Known, entry: &Entry, now: u64) -> Option<Clocked> {
     })
 }
 
-/// A refusal for want of units, or of the right hour, is old news once the shopper's journey has gone on, or once the
-/// stock itself says it.
+/// A refusal for lack of units, or because of the time, is outdated once the shopper's journey has gone on, or once the stock
+/// itself shows it.
 fn still_matters(refusal: &Refusal, journey: Journey, outlook: Option<Outlook>) -> bool {
     let outside = matches!(journey, Journey::Countdown | Journey::Lobby | Journey::Open);
     match refusal.code.as_str() {
@@ -476,7 +476,7 @@ fn still_matters(refusal: &Refusal, journey: Journey, outlook: Option<Outlook>) 
     }
 }
 
-/// The newest end among the entry's, the hold's and the order's, unless something newer is going on.
+/// The newest end among the entry's, the hold's and the order's, unless something newer is under way.
 fn note(known: &Known, mine: &Mine<'_>) -> Option<Note> {
     if let Some(hold) = mine.hold.filter(|hold| hold.reason == Some(Reason::Restored)) {
         return Some(Note {

@@ -1,5 +1,5 @@
-//! The one performance idea, used towards Redis and towards Postgres: collect items while the last call is in flight,
-//! and send what is there when it returns. No timer: an idle system adds no latency, a busy one makes large batches.
+//! The one performance idea, for Redis and Postgres: collect items while a call is in flight, and send them when it returns.
+//! There is no timer: an idle system adds no latency, a busy one makes large batches.
 
 use crate::{
     error::{Error, Result},
@@ -21,15 +21,15 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-/// Batches that an item takes part in before its asker is told to come again: each time somebody else was in its way.
+/// Batches that an item joins before its asker is told to come again: each time another item was in its way.
 const TRIES_MOST: u32 = 5;
-/// Parts of failed batches that may wait. With so many no new batch is begun: what fails everything must not pile up.
+/// Parts of failed batches that may wait. Beyond that no new batch begins, so that failures of everything do not pile up.
 const PARTS_MOST: usize = 64;
-/// Items of one asker that wait for a batch without that asker; one more is refused as busy.
+/// Most items of one asker that wait for a later batch; one more is refused as busy.
 const OF_ONE_ASKER_MOST: usize = 32;
-/// Items put off, in batches: with so many the queue itself has to wait.
+/// Most items put off, in batches: beyond that the queue itself has to wait.
 const BATCHES_PUT_OFF_MOST: usize = 8;
-/// How long an asker whose item failed by itself gets batches of their own, and of how many askers that is remembered.
+/// How long an asker whose item failed by itself gets separate batches, and for how many askers this is remembered.
 const SUSPECT_LIFE: Duration = Duration::from_secs(10);
 const SUSPECTS_MOST: usize = 1_024;
 
@@ -43,22 +43,22 @@ pub struct BatchLimits {
     pub deadline: Duration,
 }
 
-/// What an item is about, as hashes: two items that share one never share a batch, so a call need not settle conflicts between
-/// its own items. The first is the asker's. None: it shares its batch with anything.
+/// The subjects of an item, as hashes: two items with a common subject never share a batch, so a call has no conflicts between
+/// its own items. The first is the asker. Without subjects, an item fits into any batch.
 pub type Subjects = SmallVec<[u64; 3]>;
 
-/// The hash of one subject. Seeded in each process, so that nobody can choose names that meet.
+/// The hash of one subject. Each process has its own seed, so that nobody can choose names that collide.
 pub fn subject(what: impl Hash) -> u64 {
     static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     HASHES.hash_one(what)
 }
 
-/// The subjects of what is not about anybody.
+/// No subjects: the item is about nobody.
 pub(crate) fn nobody_s<I>(_: &I) -> Subjects {
     Subjects::new()
 }
 
-/// The subjects of what one shopper asks: of their items a batch has one.
+/// The subjects of one shopper's item: a batch has only one item of each shopper.
 pub fn of_shopper(shopper: &ShopperId) -> Subjects {
     [subject(shopper)].into_iter().collect()
 }
@@ -66,11 +66,11 @@ pub fn of_shopper(shopper: &ShopperId) -> Subjects {
 /// The items of one call.
 pub type Batch<I> = Arc<Vec<I>>;
 
-/// What a call says of one item.
+/// A call's answer about one item.
 #[derive(Debug)]
 pub enum Verdict<O> {
     Done(O),
-    /// Somebody outside of this batch was in its way, and nothing was changed for it: it belongs into a later batch.
+    /// Something outside of this batch was in its way. Nothing was changed for it, and it goes into a later batch.
     Again,
     /// This item alone has failed.
     Failed(Error),
@@ -81,7 +81,7 @@ struct Waiting<I, O> {
     asker: Asker<O>,
 }
 
-/// Who waits for an item's answer.
+/// The one who waits for an item's answer.
 struct Asker<O> {
     subjects: Subjects,
     tries: u32,
@@ -94,14 +94,14 @@ impl<O> Asker<O> {
         self.subjects.first().copied()
     }
 
-    /// What was not begun yet is not begun any more.
+    /// Whether the asker no longer waits; then the item is not begun.
     fn has_given_up(&self) -> bool {
         self.answer.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
     fn tell(self, batch: &'static str, result: Result<O>) {
         match (self.answer, result) {
-            // An asker that has given up is not there any more; that is its right.
+            // An asker may give up and be gone.
             (Some(answer), result) => drop(answer.send(result)),
             (None, Err(error)) => tracing::warn!(batch, %error, "an item that nobody waits for has failed"),
             (None, Ok(_)) => {}
@@ -109,10 +109,10 @@ impl<O> Asker<O> {
     }
 }
 
-/// Collects items of one kind for one place (a lane, a sale). Cheap to clone; ends when the last clone is gone.
+/// Collects items of one kind for one place (a lane, a sale). Cheap to clone; ends with its last clone.
 ///
-/// An item is answered as if it had come alone, in some order of the items: a batch that fails for what may be one item's
-/// fault is halved until that item stands alone, and an asker whose item failed is kept apart for a while.
+/// An item is answered as if it had come alone, in some order of the items. A batch that fails, perhaps through one item's fault,
+/// is halved until that item stands alone; its asker is then kept apart for a while.
 pub struct Batcher<I, O> {
     name: &'static str,
     deadline: Duration,
@@ -132,7 +132,7 @@ impl<I, O> Clone for Batcher<I, O> {
 }
 
 impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
-    /// `call` gets the items in the order of their arrival and answers in the same order.
+    /// `call` gets the items in the order of their arrival, and answers in the same order.
     pub fn new<F, Fut>(name: &'static str, limits: BatchLimits, subjects: fn(&I) -> Subjects, call: F) -> Self
     where
         F: Fn(Batch<I>) -> Fut + Send + Sync + 'static,
@@ -144,7 +144,7 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
         })
     }
 
-    /// The same, for a call that may leave an item to a later batch, or fail it alone.
+    /// Like [`Self::new`], for a call that may leave an item to a later batch or fail it alone.
     pub(crate) fn with_verdicts<F, Fut>(
         name: &'static str,
         limits: BatchLimits,
@@ -203,18 +203,18 @@ impl<I, O> Batcher<I, O> {
     }
 }
 
-/// What waits for its batch.
+/// Items that wait for their batch.
 struct Line<I, O> {
     name: &'static str,
     most: usize,
     incoming: mpsc::Receiver<Waiting<I, O>>,
-    /// Items that met another one of the same subject, in the order of their arrival.
+    /// Items put off because another item has the same subject, in the order of their arrival.
     later: VecDeque<Waiting<I, O>>,
-    /// Items of suspects: each goes alone.
+    /// Items of suspects; each goes alone.
     apart: VecDeque<Waiting<I, O>>,
     /// Halves of batches that have failed.
     parts: VecDeque<Vec<Waiting<I, O>>>,
-    /// Askers whose item has failed by itself, and until when they are kept apart.
+    /// Askers whose item failed by itself, and until when they are kept apart.
     suspects: HashMap<u64, Instant>,
 }
 
@@ -223,8 +223,8 @@ impl<I, O> Line<I, O> {
         self.later.is_empty() && self.apart.is_empty() && self.parts.is_empty()
     }
 
-    /// The next batch of all: what was put off first, then what has come since. No two of its items share a subject, nor do they
-    /// share one with what waits in a part or apart; of one subject nobody goes before an older one.
+    /// The next common batch: items put off first, then new ones. No two share a subject, nor share one with items that wait in a
+    /// part or apart. Items of one subject keep their order.
     fn next(&mut self, mut first: Option<Waiting<I, O>>) -> Vec<Waiting<I, O>> {
         let (mut batch, mut taken) = (Vec::new(), HashSet::new());
         let held_up = self.parts.iter().flatten().chain(&self.apart);
@@ -293,7 +293,7 @@ impl<I, O> Line<I, O> {
         }
     }
 
-    /// Tells each asker what has become of their item; what has to be tried again waits for that.
+    /// Tells each asker the result of their item; items to be tried again wait.
     fn settle(&mut self, mut batch: Vec<Waiting<I, O>>, results: Result<Vec<Verdict<O>>>) {
         let verdicts = match results {
             Ok(verdicts) if isolates() => verdicts,
@@ -351,7 +351,7 @@ where
                 return;
             }
         }
-        // By turns: everybody's batch, a part of a failed one, a suspect. So neither keeps everybody waiting.
+        // In turn: a common batch, a part of a failed one, a suspect. So neither failures nor suspects hold everybody up.
         let batch = match line.parts.len() {
             0..PARTS_MOST => line.next(first),
             _ => Vec::new(),
@@ -373,7 +373,7 @@ fn isolates() -> bool {
     !Mutation::FailTogether.is_on()
 }
 
-/// One call; the items come back with their results.
+/// Makes one call; returns the items with their results.
 async fn carry_out<I, O, F, Fut>(
     name: &'static str,
     batch: Vec<Waiting<I, O>>,
@@ -403,8 +403,8 @@ where
     )
 }
 
-/// One batcher per key, made when first used. They run where this was made, not where an item comes from: a call to a
-/// store never waits in line with thousands of sockets.
+/// One batcher per key, made when first used. They run on the runtime where this was made, not where an item comes from, so that
+/// a call to a store never waits behind thousands of sockets.
 pub struct Batchers<K, I, O> {
     home: Handle,
     by_key: DashMap<K, Batcher<I, O>>,
@@ -426,7 +426,7 @@ impl<K: Eq + Hash + Clone, I: Clone + Send + Sync + 'static, O: Send + 'static> 
         self.batcher(key, make).submit(item).await
     }
 
-    /// Leaves an item to the batch and does not wait; a failed call is logged.
+    /// Adds an item to a batch without waiting; a failure is logged.
     pub fn post(&self, key: &K, item: I, make: impl FnOnce() -> Batcher<I, O>) -> Result<()> {
         self.batcher(key, make).put(item, None)
     }
@@ -439,7 +439,7 @@ impl<K: Eq + Hash + Clone, I: Clone + Send + Sync + 'static, O: Send + 'static> 
         })
     }
 
-    /// Forgets the keys of sales that are over; their batchers end when what waits is answered.
+    /// Forgets the keys of sales that have ended; their batchers end when all waiting items are answered.
     pub fn retain(&self, keep: impl Fn(&K) -> bool) {
         self.by_key.retain(|key, _| keep(key));
     }

@@ -1,9 +1,9 @@
-//! Who asks.
+//! The caller of a command.
 
 use crate::sale::Sale;
 use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
 
-/// Somebody whose token was verified.
+/// A person whose token was verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caller {
     pub shopper: ShopperId,
@@ -14,12 +14,12 @@ pub struct Caller {
     pub expires_at: u64,
     /// The socket that asks; None over REST.
     pub socket: Option<u64>,
-    /// Sales and merchants on whose priority list this shopper is, as the token says.
+    /// Sales and merchants on whose priority list the token puts this shopper.
     pub priority: Box<[String]>,
 }
 
 impl Caller {
-    /// The device, which everything that takes stock needs.
+    /// The device. Every command that takes stock needs it.
     pub fn device(&self) -> Result<&DeviceId, Reject> {
         self.device.as_ref().ok_or_else(|| Code::DeviceMissing.into())
     }

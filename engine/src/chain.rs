@@ -1,5 +1,5 @@
-//! How far a sale's audit log has come, as commits of this process have left it: Redis is told, so that a Postgres which has lost
-//! something is noticed. Pure but for the time.
+//! How far a sale's audit log has come by this process' commits. Redis is told, so that a Postgres that has lost something is
+//! noticed. Pure, except for the time.
 
 use crate::{error::Error, sale::LaneRef};
 use flashsale_protocol::SaleId;
@@ -11,18 +11,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the end that an earlier life of Postgres has left is told: longer than any command is on its way.
+/// How long the end left by an earlier life of Postgres is told: longer than any command is on its way.
 const TOLD_FOR: Duration = Duration::from_secs(5);
-/// Bytes of a row's hash that name it.
+/// Bytes of a row's hash that identify it.
 const HASH_BYTES: usize = 8;
 
 /// The last row of a sale's audit log, after one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChainEnd {
-    /// One run of Postgres: since when, in µs since 1970. A promoted standby, and whatever was restored, is another one.
+    /// One run of Postgres, by its start in µs since 1970. A promoted standby or a restored server is another one.
     pub life: i64,
     pub number: i64,
-    /// The first bytes of the row's hash. Another row under the same number has another one.
+    /// The first bytes of the row's hash. Another row under the same number has another hash.
     pub hash: u64,
 }
 
@@ -37,7 +37,7 @@ impl ChainEnd {
     }
 }
 
-/// As it stands in Redis: `lua/lib/chain.lua`.
+/// As Redis keeps it: `lua/lib/chain.lua`.
 impl fmt::Display for ChainEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {:016x}", self.life, self.number, self.hash)
@@ -59,18 +59,18 @@ impl FromStr for ChainEnd {
     }
 }
 
-/// What the commits of this process have come to, by lane and epoch: a lane's new life begins without what the old one has heard.
+/// The log's ends after this process' commits, by lane and epoch: a lane's new life starts without the old one's knowledge.
 #[derive(Default)]
 pub struct Chains(Mutex<HashMap<LaneRef, Ends>>);
 
 struct Ends {
     last: ChainEnd,
-    /// What the life of Postgres before has left, and when another one began.
+    /// The end left by the life of Postgres before, and the time when another life began.
     before: Option<(ChainEnd, Instant)>,
 }
 
 impl Chains {
-    /// After a commit, never before.
+    /// Call this after a commit, never before.
     pub fn note(&self, at: LaneRef, end: ChainEnd) {
         let Ok(mut lanes) = self.0.lock() else { return };
         let ends = lanes.entry(at).or_insert(Ends {
@@ -87,7 +87,7 @@ impl Chains {
         }
     }
 
-    /// What a script is told of it; "-": nothing is known.
+    /// The text for a script; "-": nothing is known.
     pub fn told(&self, at: LaneRef) -> String {
         let lanes = self.0.lock().ok();
         let Some(ends) = lanes.as_ref().and_then(|lanes| lanes.get(&at)) else {
@@ -99,7 +99,7 @@ impl Chains {
         }
     }
 
-    /// Forgets those of sales that are over.
+    /// Forgets sales that have ended.
     pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
         if let Ok(mut lanes) = self.0.lock() {
             lanes.retain(|at, _| keep(at.sale));
@@ -138,7 +138,7 @@ mod tests {
             chains.note(at, end(1, number));
         }
         assert_eq!(chains.told(at), end(1, 5).to_string());
-        // Without its tail: it numbers its rows again.
+        // Postgres has lost its tail, so it uses row numbers again.
         chains.note(at, end(2, 4));
         assert_eq!(chains.told(at), format!("{},{}", end(1, 5), end(2, 4)));
         assert_eq!(chains.told(LaneRef { epoch: 2, ..at }), "-");

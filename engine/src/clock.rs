@@ -1,10 +1,10 @@
-//! This host's clock. What may be sold, and when, is decided by Redis' and Postgres' clocks; this one is for tokens, for ids
-//! and for following Redis' clock between two looks at it.
+//! This host's clock, for tokens, for ids, and for following Redis' clock between two looks at it. What may be sold, and when, is
+//! decided by the clocks of Redis and Postgres.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// How wrong the fault harness wants this clock to be, in ms.
+/// The error that the fault harness gives this clock, in ms.
 static OFFSET_MS: AtomicI64 = AtomicI64::new(0);
 
 pub fn step(offset_ms: i64) {

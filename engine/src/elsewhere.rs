@@ -1,9 +1,8 @@
-//! Where else a shopper has sockets: known for the few who have some at several gateways. What everybody does once (join a
-//! line) is told to their other sockets without a word to any other gateway: with dozens of them each would hear of a million
-//! joins, and have a socket for few.
+//! Knows the other gateways of the few shoppers who have sockets at several. So a common act (joining a line) needs no message to
+//! other gateways: with dozens of them, each would hear of a million joins and have a socket for few.
 //!
-//! A gateway notes its own name with each shopper who says hello (`Stock::arrive`), before it reads what they have; whoever
-//! stood there already is told, and from then on both tell each other.
+//! A gateway notes its name with each shopper who says hello (`Stock::arrive`), before it reads what they have. It tells the
+//! gateways noted there before; from then on each tells the others.
 
 use crate::stock::GatewayId;
 use dashmap::DashMap;
@@ -15,31 +14,31 @@ pub type Gateways = SmallVec<[GatewayId; 1]>;
 
 #[derive(Default)]
 pub struct Elsewhere {
-    /// Nobody who is nowhere else, as long as there is no doubt.
+    /// Until [`Self::doubt`], a shopper without an entry is connected only here.
     places: DashMap<ShopperId, Places>,
-    /// How often Redis may have lost what was noted there, or a message that said it was lost here.
+    /// Number of times that Redis may have lost notes of arrivals, or that this process may have missed a message.
     doubts: AtomicU32,
 }
 
 #[derive(Default)]
 struct Places {
     gateways: Gateways,
-    /// How many doubts there had been when these were all; None: these are not known to be all.
+    /// The number of doubts when this list was complete; None: it may be incomplete.
     all_as_of: Option<u32>,
 }
 
 impl Elsewhere {
-    /// What is known by now may be wrong.
+    /// The knowledge of until now may be wrong.
     pub fn doubt(&self) {
         self.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How many doubts there have been so far.
+    /// The number of doubts so far.
     pub(crate) fn doubts(&self) -> u32 {
         self.doubts.load(Ordering::Acquire)
     }
 
-    /// Another gateway says that a shopper is there as well.
+    /// Another gateway reports that a shopper is there as well.
     pub fn add(&self, shopper: &ShopperId, gateway: GatewayId) {
         let all_as_of = (self.doubts.load(Ordering::Acquire) == 0).then_some(0);
         let mut places = self.places.entry(shopper.clone()).or_insert_with(|| Places {
@@ -51,12 +50,12 @@ impl Elsewhere {
         }
     }
 
-    /// Their last socket here has closed.
+    /// The shopper's last socket here has closed.
     pub fn forget(&self, shopper: &ShopperId) {
         self.places.remove(shopper);
     }
 
-    /// Where they are as well, if that is known.
+    /// The shopper's other gateways, if they are known.
     pub fn known(&self, shopper: &ShopperId) -> Option<Gateways> {
         let doubts = self.doubts.load(Ordering::Acquire);
         match self.places.get(shopper) {
@@ -66,7 +65,7 @@ impl Elsewhere {
         }
     }
 
-    /// They have arrived here; `all_as_of`: as in [`Places`].
+    /// Notes where a shopper who arrived here is as well; `all_as_of`: as in [`Places`].
     pub fn note(&self, shopper: &ShopperId, gateways: Gateways, all_as_of: Option<u32>) {
         if gateways.is_empty() && all_as_of == Some(0) {
             return;

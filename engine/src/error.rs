@@ -1,4 +1,4 @@
-//! Our own failures. Outcomes such as "sold out" are not errors: they are [`flashsale_protocol::Reject`]s.
+//! Our own failures. Outcomes such as "sold out" are not errors but [`flashsale_protocol::Reject`]s.
 
 use flashsale_protocol::{Code, Reject};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -9,7 +9,7 @@ use std::{
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why *we* failed. Its text is for logs; a client sees a code and a request id.
+/// The cause of *our* failure. Its text is for logs; a client sees a code and a request id.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     #[error("redis: {0}")]
@@ -42,11 +42,11 @@ impl Error {
     }
 
     /// Whether one item of a batch may be to blame, so that the others should be tried without it. A store that is away, slow or
-    /// read-only fails each of them alike.
+    /// read-only fails them all alike.
     pub(crate) fn may_be_one_items(&self) -> bool {
         match self {
             Error::Unexpected(_) => true,
-            // A script has stumbled over what it was given, or over what it found of one shopper.
+            // A script failed on its input, or on the data of one shopper.
             Error::Redis(error) => {
                 error.details().starts_with("ERR ") && error.details().contains("user_script")
             }
@@ -86,24 +86,24 @@ impl Error {
     }
 }
 
-/// Classes of SQLSTATE that what was written can cause: bad data, a broken constraint, a deadlock, a function's own refusal.
+/// SQLSTATE classes that written data can cause: bad data, a broken constraint, a deadlock, a function's own refusal.
 const ITEM_FAULTS: [&str; 5] = ["21", "22", "23", "40", "P0"];
-/// What a client may be told to wait before it tries again, on average.
+/// Average waiting time that a client is told before it tries again.
 const RETRY_AFTER_MS: u64 = 500;
-/// Failed commands that are logged as errors in a second.
+/// Most failed commands logged as errors in a second.
 const LOGGED_PER_S: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 static LOGGED: LazyLock<DefaultDirectRateLimiter> =
     LazyLock::new(|| RateLimiter::direct(Quota::per_second(LOGGED_PER_S)));
 
 impl From<Error> for Reject {
-    /// Logs the failure (here, once) under an id, and tells the client the id only.
+    /// Logs the failure once, here, under an id, and tells the client only the id.
     fn from(error: Error) -> Self {
         let code = error.code();
         if code == Code::Busy {
             return Reject::new(code).after_ms(RETRY_AFTER_MS);
         }
         let request: u32 = rand::random();
-        // While a store is away every command fails: the log has enough of them, not all.
+        // While a store is away every command fails; the log needs only some of them.
         if LOGGED.check().is_ok() {
             tracing::error!(request = format_args!("{request:08x}"), %error, "a command failed");
         } else {
@@ -111,7 +111,7 @@ impl From<Error> for Reject {
         }
         let reject = Reject::because(code, format!("{} (request {request:08x})", code.text()));
         if code.retry() {
-            // Spread, so that they do not all come back at the same moment.
+            // Spread out, so that clients do not all come back at once.
             reject.after_ms(RETRY_AFTER_MS / 2 + u64::from(request) % RETRY_AFTER_MS)
         } else {
             reject

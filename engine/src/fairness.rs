@@ -1,14 +1,15 @@
-//! How fair a draw was, in numbers: what its weights promised, and what came of them. Pure.
+//! Measures how fair a draw was: the promise of its weights, and the result. Pure.
 //!
-//! An entry's key is exponentially distributed with its weight as the rate (docs/draw.md), and the smallest keys win: with the
-//! last winner's key at t, an entry of weight w had the chance 1 − e^(−wt). Here t is where the chances add up to the winners.
+//! An entry's key is exponentially distributed with its weight as the rate (docs/draw.md), and the smallest keys win. If the last
+//! winner's key is t, an entry of weight w had the chance 1 − e^(−wt). Here t is chosen so that the chances add up to the number
+//! of winners.
 
 use statrs::function::gamma::gamma_ur;
 
-/// Classes are put together until each is expected to have so many winners, and so many others: with fewer the statistic does
-/// not follow the distribution (Cochran, "Some methods for strengthening the common χ² tests", Biometrics 10(4), 1954).
+/// Classes are merged until each has at least this many expected winners and losers; with fewer, the statistic does not follow
+/// the distribution (Cochran, "Some methods for strengthening the common χ² tests", Biometrics 10(4), 1954).
 const FEWEST_EXPECTED: f64 = 5.0;
-/// Halvings that find t to the last digit of a double.
+/// Halvings that determine t to the last digit of a double.
 const HALVINGS: usize = 200;
 
 /// All entries of one weight.
@@ -34,11 +35,11 @@ pub struct ChiSquare {
     pub statistic: f64,
     /// Degrees of freedom.
     pub freedom: u32,
-    /// How often chance alone deviates so much or more, 0 to 1.
+    /// The probability that chance alone deviates this much or more, 0 to 1.
     pub p: f64,
 }
 
-/// What each class could expect.
+/// The expected winners of each class.
 pub fn expected(classes: &[WeightClass]) -> Vec<Expected> {
     let winners: u64 = classes.iter().map(|class| class.winners).sum();
     let entries: u64 = classes.iter().map(|class| class.entries).sum();
@@ -78,12 +79,12 @@ pub fn expected(classes: &[WeightClass]) -> Vec<Expected> {
         .collect()
 }
 
-/// Winners and losers by class against what the weights promised. None: there are not two classes to compare, or too few winners
-/// or losers for it.
+/// Compares winners and losers by class with the promise of the weights. None: there are no two classes to compare, or too few
+/// winners or losers.
 pub fn chi_square(classes: &[WeightClass]) -> Option<ChiSquare> {
     let mut all = expected(classes);
     all.sort_by_key(|expected| expected.class.weight);
-    // Expected winners, expected losers, winners; neighbours by weight together.
+    // Expected winners, expected losers, winners; classes of neighbouring weights are merged.
     let mut groups: Vec<(f64, f64, f64)> = Vec::new();
     let is_small = |group: &(f64, f64, f64)| group.0 < FEWEST_EXPECTED || group.1 < FEWEST_EXPECTED;
     for expected in all {
@@ -101,7 +102,7 @@ pub fn chi_square(classes: &[WeightClass]) -> Option<ChiSquare> {
     if groups.len() < 2 {
         return None;
     }
-    // Of each group two cells, which are apart from the expected by the same number.
+    // Each group has two cells, which deviate from the expected values by the same number.
     let statistic = groups
         .iter()
         .map(|(winners, losers, won)| (won - winners).powi(2) * (1.0 / winners + 1.0 / losers))
@@ -118,8 +119,8 @@ fn sum(a: (f64, f64, f64), b: (f64, f64, f64)) -> (f64, f64, f64) {
     (a.0 + b.0, a.1 + b.1, a.2 + b.2)
 }
 
-/// Gini's coefficient of the entries' chances: 0 where all have the same, near 1 where few have all. None without entries, or
-/// where nobody had a chance.
+/// Gini's coefficient of the entries' chances: 0 if all are equal, near 1 if few entries have almost all. None without entries,
+/// or if nobody had a chance.
 pub fn gini(classes: &[WeightClass]) -> Option<f64> {
     let mut all = expected(classes);
     all.sort_by(|a, b| a.chance.total_cmp(&b.chance));
@@ -128,7 +129,7 @@ pub fn gini(classes: &[WeightClass]) -> Option<f64> {
     if entries == 0.0 || chances == 0.0 {
         return None;
     }
-    // Twice the area below Lorenz's curve, a trapezium a class.
+    // Twice the area below Lorenz's curve, one trapezium per class.
     let (mut below, mut area) = (0.0, 0.0);
     for expected in all {
         let above = below + expected.winners / chances;
@@ -138,8 +139,8 @@ pub fn gini(classes: &[WeightClass]) -> Option<f64> {
     Some((1.0 - area).max(0.0))
 }
 
-/// The chance that a χ² of so many degrees of freedom is at least `statistic`: Q(freedom / 2, statistic / 2), the regularized
-/// incomplete gamma function (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.4.19).
+/// The probability that a χ² with this many degrees of freedom is at least `statistic`: Q(freedom / 2, statistic / 2), the
+/// regularized incomplete gamma function (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.4.19).
 fn chi_square_tail(statistic: f64, freedom: u32) -> f64 {
     if statistic <= 0.0 || freedom == 0 {
         return 1.0;
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!(chi_square(&[class(1, 3, 1), class(2, 3, 1)]), None);
     }
 
-    /// The draw itself, 200 times: the p of a right test is even between 0 and 1, so that it is below a tenth about 20 times.
+    /// 200 real draws: a correct test has p evenly between 0 and 1, so about 20 are below a tenth.
     #[test]
     fn real_draws_pass_as_often_as_they_should() {
         const DRAWS: u8 = 200;

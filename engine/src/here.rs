@@ -1,5 +1,5 @@
-//! Who is connected to this process, what they have, and which sales they watch: as data. The sockets themselves are the
-//! gateway's; a frame gets to them by [`Deliver`].
+//! The people connected to this process, what they have, and the sales they watch, as data. The gateway has the sockets
+//! themselves; frames reach them through [`Deliver`].
 
 use crate::{
     caller::Caller,
@@ -20,15 +20,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A sale's ticks come at least once a second.
+/// Longest normal silence: a sale's ticks come at least once a second.
 const SILENCE: Duration = Duration::from_secs(2);
-/// After a node of Redis Cluster went astray: how long the others may take to elect another.
+/// Time that a Redis Cluster may need to elect another node after one failed.
 pub const ELECTION: Duration = Duration::from_secs(20);
 
-/// Where a socket is.
+/// The address of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketRef {
-    /// Names it among the sockets of all gateways.
+    /// Its name among the sockets of all gateways.
     pub id: u64,
     pub shard: u32,
     pub key: u32,
@@ -39,29 +39,29 @@ pub trait Deliver: Send + Sync {
     fn deliver(&self, sockets: &[SocketRef], frame: &str);
 }
 
-/// A tick, with the frame that is the same for every watcher: as sockets get it.
+/// A tick with its frame, which is the same for every watcher.
 #[derive(Debug)]
 pub struct LiveTick {
     pub tick: Arc<Tick>,
     pub frame: Bytes,
 }
 
-/// Held for as long as somebody here watches the sale.
+/// Held as long as somebody here watches the sale.
 pub type Interest = Arc<()>;
 
 /// A watched sale.
 #[derive(Default)]
 struct WatchedSale {
     newest: Mutex<Option<Arc<LiveTick>>>,
-    /// When the last tick came; None: none yet.
+    /// When the last tick came. None: no tick yet.
     heard_at: Mutex<Option<Instant>>,
-    /// The life of the sale in which shoppers here were looked after.
+    /// The sale's life in which shoppers here were last looked after.
     life: AtomicU64,
     interest: Interest,
 }
 
 impl WatchedSale {
-    /// Its ticks came, and do not any more; for as long as that may be for another reason than the sale's end.
+    /// Its ticks have stopped, though not for so long that the sale must have ended.
     fn is_silent(&self) -> bool {
         let heard = *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner);
         heard.is_some_and(|at| (SILENCE..ELECTION).contains(&at.elapsed()))
@@ -75,9 +75,9 @@ impl WatchedSale {
 /// A shopper with a socket here.
 #[derive(Default)]
 struct Present {
-    /// Mostly one.
+    /// Usually one.
     sockets: SmallVec<[SocketRef; 1]>,
-    /// The device that the newest socket has named.
+    /// The device named by the newest socket.
     device: Option<DeviceId>,
     stakes: Vec<(SaleId, Stake)>,
 }
@@ -103,7 +103,7 @@ impl Here {
 
     // ------------------------------------------------------------------------------------------------ who is here
 
-    /// Puts a socket among its shopper's. Those that are one too many, the oldest first: the newest is the one in use.
+    /// Adds a socket to its shopper. Returns the oldest ones above the limit: the newest is the one in use.
     pub fn enter(&self, caller: &Caller, socket: SocketRef, most: usize) -> SmallVec<[SocketRef; 1]> {
         let mut present = self.shoppers.entry(caller.shopper.clone()).or_default();
         present.device = caller.device.clone().or(present.device.take());
@@ -112,7 +112,7 @@ impl Here {
         present.sockets.drain(..too_many).collect()
     }
 
-    /// Takes a socket out. What its shopper has in sales, if it was their last one here.
+    /// Takes a socket out. If it was the shopper's last one here, returns what they have in sales.
     pub fn leave(&self, shopper: &ShopperId, socket: SocketRef) -> Vec<(SaleId, Stake)> {
         if let Some(mut present) = self.shoppers.get_mut(shopper) {
             present.sockets.retain(|other| *other != socket);
@@ -130,7 +130,7 @@ impl Here {
         self.shoppers.contains_key(shopper)
     }
 
-    /// The shopper of this name, if they have a socket here.
+    /// The shopper with this name, if they have a socket here.
     pub fn shopper(&self, name: &str) -> Option<ShopperId> {
         self.shoppers.get(name).map(|present| present.key().clone())
     }
@@ -149,7 +149,7 @@ impl Here {
         let stakes = &mut present.stakes;
         let at = stakes.iter().position(|(of, _)| *of == sale);
         let at = at.unwrap_or_else(|| {
-            // Nearly everybody has one: a vector that grows by itself would begin with room for four.
+            // Almost everybody has one stake: a growing vector would begin with room for four.
             stakes.reserve_exact(1);
             stakes.push((sale, Stake::default()));
             stakes.len() - 1
@@ -160,8 +160,8 @@ impl Here {
         }
     }
 
-    /// Whether a shopper with a socket here was given a hold that runs still. If Redis knows another end, that is an earlier
-    /// hold's: this one was lost, which its shopper is told openly.
+    /// Whether a shopper with a socket here has a hold that still runs. If Redis knows another end, that is an earlier hold's:
+    /// this one was lost, and its shopper is told so.
     pub fn is_holding(&self, shopper: &ShopperId, sale: SaleId, now: u64) -> bool {
         let stake = self.stake_of(shopper, sale);
         stake
@@ -175,7 +175,7 @@ impl Here {
         Some(stakes.find(|(of, _)| *of == sale)?.1.clone())
     }
 
-    /// Who has what in a sale, the first in line first.
+    /// All shoppers' stakes in a sale, in the order of the line.
     pub(crate) fn stakes(&self, sale: SaleId) -> Vec<(ShopperId, Stake)> {
         let mut found: Vec<_> = self
             .shoppers
@@ -189,7 +189,7 @@ impl Here {
         found
     }
 
-    /// A place in line ends by news of its end, or of the hold that came of it.
+    /// A place in line ends with the news of its end, or of the hold that came from it.
     pub fn note_end_of_place(&self, shopper: &ShopperId, news: &ServerMessage) {
         let (sale, at) = match news {
             ServerMessage::Entry(entry)
@@ -207,7 +207,7 @@ impl Here {
 
     // ------------------------------------------------------------------------------------------------ what they are told
 
-    /// Brings news to the sockets of its shopper, if they have some here.
+    /// Sends news to the shopper's sockets here, if there are any.
     pub fn deliver(&self, news: &News<'_>) {
         let Some(present) = self.shoppers.get(news.shopper) else {
             return;
@@ -224,10 +224,10 @@ impl Here {
         }
     }
 
-    /// Tells a shopper's other sockets what one of theirs has done.
+    /// Tells a shopper's other sockets what one of them has done.
     pub(crate) fn tell_others(&self, live: &Live, sale: &Sale, caller: &Caller, message: ServerMessage) {
         let shopper = &caller.shopper;
-        // Without a socket here nothing is known; and what was noted in Redis may be lost, if a lane of it was.
+        // Without a socket here nothing is known; and when a lane was lost, Redis may have lost notes of arrivals too.
         let is_known =
             caller.socket.is_some() && self.has_shopper(shopper.as_str()) && !sale.has_lost_a_lane();
         let Some(gateways) = self.elsewhere.known(shopper).filter(|_| is_known) else {
@@ -245,7 +245,7 @@ impl Here {
 
     // ------------------------------------------------------------------------------------------------ watched sales
 
-    /// Somebody here watches a sale from now on. True: nobody did before.
+    /// Somebody here watches a sale from now on. True: they are the first.
     pub fn watch(&self, sale: &Sale) -> (Interest, bool) {
         if let Some(watched) = self.sales.get(&sale.id) {
             return (watched.interest.clone(), false);
@@ -263,7 +263,7 @@ impl Here {
     pub fn forget_unwatched(&self) -> Vec<SaleId> {
         let unwatched = self.sales.iter().filter(|watched| !watched.has_watchers());
         let idle: Vec<SaleId> = unwatched.map(|watched| *watched.key()).collect();
-        // Somebody may have come meanwhile.
+        // Somebody may have begun to watch meanwhile.
         let forgotten = idle.into_iter().filter(|sale| {
             self.sales
                 .remove_if(sale, |_, watched| !watched.has_watchers())
@@ -287,7 +287,7 @@ impl Here {
         newest.clone()
     }
 
-    /// Notes a tick. True: somebody watches its sale, and has not seen it or a later one.
+    /// Notes a tick. True: its sale is watched here, and this is the newest tick.
     pub fn note_tick(&self, live: &Arc<LiveTick>) -> bool {
         let Some(watched) = self.sales.get(&live.tick.sale) else {
             return false;
@@ -303,7 +303,7 @@ impl Here {
         is_new
     }
 
-    /// Whether a sale is in a later life than the one in which shoppers here were looked after; asked, it is noted.
+    /// Whether a sale is in a later life than when its shoppers here were last looked after. Asking notes the new life.
     pub fn begins_life(&self, sale: SaleId, life: u64) -> bool {
         let watched = self.sales.get(&sale);
         watched.is_some_and(|watched| watched.life.fetch_max(life, Ordering::AcqRel) < life)

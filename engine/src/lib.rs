@@ -1,4 +1,4 @@
-//! What happens to a sale, whoever asks. No HTTP server and no sockets: `server/` is the doors.
+//! Everything that happens to a sale, whoever asks. There is no HTTP server and no socket here: `server/` is the doors.
 
 pub mod batcher;
 pub mod caller;

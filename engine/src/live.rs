@@ -1,5 +1,5 @@
-//! What is told to all gateways over Redis pub/sub, one channel a sale: the shared tick, and news for single shoppers
-//! in batches. A message may be lost; the next tick or the next look at the state tells the same.
+//! Messages to all gateways over Redis pub/sub, one channel per sale: the shared tick, and news for single shoppers in batches. A
+//! message may be lost; the next tick, or the next look at the state, says the same.
 
 use crate::{
     batcher::{Batch, BatchLimits, Batcher, Batchers, nobody_s},
@@ -11,25 +11,25 @@ use crate::{
 use flashsale_protocol::{SaleId, ServerMessage, ShopperId, Tick, draw::Draw};
 use fred::{clients::SubscriberClient, prelude::*};
 
-/// News in one message.
+/// News sent in one message.
 const NEWS: BatchLimits = BatchLimits {
     items: 500,
     waiting: 50_000,
     deadline: COMMAND_DEADLINE,
 };
 
-/// An event for one shopper, already as the frame that their sockets get: a line of a message. Every gateway reads all of
-/// them, and has a socket for few: a line is cut, not parsed.
+/// An event for one shopper, as a line with the frame for their sockets. Every gateway reads all lines and has a socket for few,
+/// so lines are cut, not parsed.
 #[derive(Debug, PartialEq)]
 pub struct News<'a> {
     pub shopper: &'a str,
-    /// The socket that has caused it, and has it in its reply.
+    /// The socket that caused it and has it in its reply already.
     pub origin: Option<u64>,
     pub frame: &'a str,
 }
 
 impl<'a> News<'a> {
-    /// None: not a line of ours.
+    /// None: the line is not in our format.
     fn parse(line: &'a str) -> Option<Self> {
         let (shopper, rest) = line.split_once(' ')?;
         let (origin, frame) = rest.split_once(' ')?;
@@ -51,32 +51,32 @@ impl<'a> News<'a> {
     }
 }
 
-/// One pub/sub message: a letter that says which, then JSON, or lines of it.
+/// One pub/sub message: a letter for its kind, then JSON or lines.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "most messages are ticks, and none is kept"
 )]
 pub enum LiveMessage<'a> {
-    /// The tick, the very frame that sockets get, and the sale's life (see [`crate::sale::Sale::life`]): should
-    /// `Reopened` be lost, as it easily is while Redis comes back, this tells the same.
+    /// The tick, its frame for sockets, and the sale's life (see [`crate::sale::Sale::life`]): `Reopened` is easily lost while
+    /// Redis comes back, and the life tells the same.
     Tick(Tick, String, u64),
     News(Vec<News<'a>>),
-    /// A draw has gone on: the frame for everybody who watches the sale.
+    /// A draw has moved on: the frame for everybody who watches the sale.
     Draw(SaleId, String),
-    /// A shopper has a socket at that gateway as well.
+    /// A shopper has a socket at that gateway too.
     AlsoAt(GatewayId, ShopperId),
-    /// A sale's settings have changed: whoever keeps a copy forgets it.
+    /// A sale's settings have changed: forget copies of it.
     Changed(SaleId),
-    /// Absent at their turn, as it seems: a gateway that has a socket of theirs says that they are here.
+    /// These shoppers seem absent at their turn: a gateway where they have a socket reports that they are here.
     Parked(SaleId, Vec<ShopperId>),
-    /// A lane has begun a new life: as above, and what shoppers had in it is looked after.
+    /// A lane has begun a new life: forget copies of the sale, and look after what shoppers had in that lane.
     Reopened(SaleId, u64),
 }
 
 const TICK: char = 'T';
 const NEWS_LETTER: char = 'N';
-/// Instead of the socket that has caused news.
+/// Stands for the socket when no socket caused the news.
 const NOBODY: &str = "-";
 const DRAW: char = 'D';
 const CHANGED: char = 'C';
@@ -125,7 +125,7 @@ impl<'a> LiveMessage<'a> {
     }
 }
 
-/// How many gateways have got it. In a cluster a sale's messages stay in its shard: otherwise each node would get them all.
+/// Returns how many gateways got it. In a cluster a sale's messages stay in its shard; otherwise every node would get them all.
 async fn publish(client: &Client, channel: String, payload: String) -> Result<u64> {
     Ok(if client.is_clustered() {
         redirected(|| client.spublish(channel.clone(), payload.clone())).await?
@@ -134,7 +134,7 @@ async fn publish(client: &Client, channel: String, payload: String) -> Result<u6
     })
 }
 
-/// Listens to a channel of [`Live`]. Again: no harm.
+/// Listens to a channel of [`Live`]. May be repeated.
 pub async fn subscribe(subscriber: &SubscriberClient, channel: String) -> Result<()> {
     if subscriber.is_clustered() {
         redirected(|| subscriber.ssubscribe(channel.clone())).await?;
@@ -153,7 +153,7 @@ pub async fn unsubscribe(subscriber: &SubscriberClient, channel: String) -> Resu
     Ok(())
 }
 
-/// Who is told what, and the socket that need not be told.
+/// The shopper, the news, and the socket that already knows it.
 type Telling = (ShopperId, ServerMessage, Option<u64>);
 
 /// Publishes to gateways.
@@ -164,10 +164,10 @@ pub struct Live {
     news: Batchers<To, Telling, ()>,
 }
 
-/// Who hears of news.
+/// The receivers of news.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum To {
-    /// Every gateway with somebody who watches the sale.
+    /// Every gateway where somebody watches the sale.
     Watchers(SaleId),
     Gateway(GatewayId),
 }
@@ -181,14 +181,14 @@ impl Live {
         }
     }
 
-    /// How many gateways have got it.
+    /// Returns how many gateways got it.
     pub async fn tick(&self, tick: Tick, life: u64) -> Result<u64> {
         let sale = tick.sale;
         let payload = format!("{TICK}{life} {}", ServerMessage::Tick(tick).to_json());
         publish(&self.link.now(), self.keys.live(sale), payload).await
     }
 
-    /// Tells everybody who watches the sale what is published of its draw now.
+    /// Sends the published state of the sale's draw to everybody who watches it.
     pub async fn draw(&self, draw: &Draw) -> Result<()> {
         let json = ServerMessage::Draw(draw.clone()).to_json();
         self.announce(draw.sale, format!("{DRAW}{json}")).await
@@ -213,13 +213,13 @@ impl Live {
         Ok(())
     }
 
-    /// Tells one shopper, on all their sockets. Does not wait and never fails the caller: the state itself is in Redis
+    /// Tells one shopper, on all their sockets. It does not wait and never fails the caller, because the state itself is in Redis
     /// and Postgres.
     pub fn tell(&self, sale: SaleId, shopper: ShopperId, message: ServerMessage) {
         self.post(To::Watchers(sale), (shopper, message, None));
     }
 
-    /// The same, but for the socket that has caused it: its reply says as much.
+    /// Tells all of the shopper's sockets except the one that caused it, whose reply says the same.
     pub(crate) fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
         self.post(
             To::Watchers(sale),
@@ -227,7 +227,7 @@ impl Live {
         );
     }
 
-    /// The same, for sockets at one gateway.
+    /// Tells the shopper's sockets at one other gateway.
     pub(crate) fn tell_at(&self, gateway: GatewayId, caller: &Caller, message: ServerMessage) {
         self.post(
             To::Gateway(gateway),
@@ -235,7 +235,7 @@ impl Live {
         );
     }
 
-    /// Tells a gateway that a shopper has a socket at this one as well. False: nobody listens there.
+    /// Tells a gateway that a shopper has a socket here as well. False: nobody listens there.
     pub(crate) async fn also_here(
         &self,
         gateway: GatewayId,
@@ -271,7 +271,7 @@ impl Live {
         }
     }
 
-    /// Forgets the batchers of sales that are over, and those towards gateways, which come and go.
+    /// Forgets the batchers of sales that have ended, and those towards gateways, which come and go.
     pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
         self.news.retain(|to| match to {
             To::Watchers(sale) => keep(*sale),

@@ -1,10 +1,10 @@
-//! Deliberate defects, in debug builds only: the fault harness must be able to fail. `FLASHSALE_MUTATION` names one; a
-//! release build has none of this.
+//! Deliberate defects, in debug builds only, to prove that the fault harness can fail. `FLASHSALE_MUTATION` names one; a release
+//! build has none of this.
 
 use flashsale_protocol::CommandId;
 use strum::{IntoStaticStr, VariantArray};
 
-/// What can be broken on purpose.
+/// The possible defects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Mutation {
@@ -20,9 +20,9 @@ pub enum Mutation {
     SkipLease,
     /// Holds end before their time.
     ExpireEarly,
-    /// The limit per shopper is not looked at.
+    /// The limit per shopper is not checked.
     SkipLimit,
-    /// A command that is repeated is carried out again.
+    /// A repeated command is carried out again.
     ForgetCommand,
     /// One bad item fails its batch.
     FailTogether,
@@ -52,7 +52,7 @@ impl Mutation {
         false
     }
 
-    /// The places in scripts that this defect changes: what stands there, and what stands there instead.
+    /// The changes that this defect makes in scripts: the right text, and its replacement.
     const fn in_lua(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Mutation::ForgetRun => &[("if values[2] ~= this_run() then", "if false then")],
@@ -60,7 +60,7 @@ impl Mutation {
                 "if redis.call('SADD', returned, order) == 0 then",
                 "if false then",
             )],
-            // The hold's own bucket would find it, at the hold's end: so it must not be due then.
+            // The hold's own bucket would find it at the hold's end, so it must not be due then.
             Mutation::SkipLease => &[(
                 "local lease_till = whole(now + lease_ms)",
                 "local lease_till = whole(now + 86400000)",

@@ -1,10 +1,10 @@
-//! Shoppers come and go: by their first and their last socket at this gateway.
+//! Shoppers come and go with their first and their last socket at this gateway.
 
 use crate::{caller::Caller, elsewhere::Gateways, error::Result, here::SocketRef, shop::Shop};
 use flashsale_protocol::{SaleId, ShopperId};
 use std::sync::Arc;
 
-/// A socket's entry among its shopper's; taken out when dropped.
+/// A socket's registration with its shopper; it ends when dropped.
 pub struct Registration {
     shop: Arc<Shop>,
     caller: Arc<Caller>,
@@ -12,7 +12,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// For a socket that is among its shopper's (see [`crate::here::Here::enter`]).
+    /// For a socket that was added to its shopper (see [`crate::here::Here::enter`]).
     pub fn new(shop: Arc<Shop>, caller: Arc<Caller>, socket: SocketRef) -> Self {
         Self { shop, caller, socket }
     }
@@ -26,7 +26,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let shopper = &self.caller.shopper;
         let stakes = self.shop.here.leave(shopper, self.socket);
-        // Whoever stands in line is away now, unless another gateway has a socket of theirs (see `LiveMessage::Parked`).
+        // A shopper in line is now away, unless another gateway has a socket of theirs (see `LiveMessage::Parked`).
         for (sale, _) in stakes.into_iter().filter(|(_, stake)| stake.place.is_some()) {
             if let Err(error) = self.shop.stock.go_away(sale, shopper.clone()) {
                 tracing::debug!(%sale, %error, "an absent shopper is not marked");
@@ -35,7 +35,7 @@ impl Drop for Registration {
     }
 }
 
-/// Notes that somebody is here, and tells those gateways where they are as well.
+/// Notes that a shopper is here, and tells their other gateways.
 pub async fn arrive(shop: &Shop, shopper: &ShopperId) {
     let elsewhere = &shop.here.elsewhere;
     let doubts = elsewhere.doubts();
@@ -46,7 +46,7 @@ pub async fn arrive(shop: &Shop, shopper: &ShopperId) {
     elsewhere.note(shopper, gateways, is_sure.then_some(doubts));
 }
 
-/// Where they are as well; whether these are all.
+/// The shopper's other gateways, and whether the list is complete.
 async fn tell_arrival(shop: &Shop, shopper: &ShopperId) -> Result<(Gateways, bool)> {
     let here = shop.here.id;
     let (mut gateways, mut is_sure) = (Gateways::new(), true);
@@ -54,7 +54,7 @@ async fn tell_arrival(shop: &Shop, shopper: &ShopperId) -> Result<(Gateways, boo
         if shop.live.also_here(other, here, shopper).await? {
             gateways.push(other);
         } else if shop.stock.is_alive(other).await? {
-            // It listens to nothing at the moment, and does not know of this one.
+            // That gateway listens to nothing at the moment, so it does not know of this one.
             is_sure = false;
         } else {
             shop.stock.forget_arrival(shopper, other).await?;
@@ -63,7 +63,7 @@ async fn tell_arrival(shop: &Shop, shopper: &ShopperId) -> Result<(Gateways, boo
     Ok((gateways, is_sure))
 }
 
-/// Tells Redis how many look at a sale through a shard of this gateway, for the operator's number of people looking.
+/// Tells Redis how many people look at a sale through one shard of this gateway; operators see the sum.
 pub async fn mark_active(shop: &Shop, sale: SaleId, shard: usize, people: usize) {
     let part = format!("{:x}.{shard}", shop.here.id.0);
     let marked = async {

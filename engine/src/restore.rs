@@ -1,5 +1,5 @@
-//! After a lane has begun a new life: whoever has a socket here, and has lost their hold or their place with the old one,
-//! gets it back where that is possible, and is told openly where it is not.
+//! After a lane has begun a new life: shoppers connected here who lost their hold or place with the old one get it back if
+//! possible, and are told openly if not.
 
 use crate::{
     command::{self, command_id_now},
@@ -14,9 +14,9 @@ use flashsale_protocol::{
 use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 
-/// Shoppers that are looked after at the same time: enough to fill the batches.
+/// Shoppers looked after at the same time: enough to fill the batches.
 const AT_ONCE: usize = 512;
-/// Looks at one shopper: what they have may change meanwhile, and Redis may fail once more.
+/// Looks at one shopper: their state may change meanwhile, and Redis may fail again.
 const ATTEMPTS: usize = 5;
 const ATTEMPT_EVERY: Duration = Duration::from_millis(200);
 
@@ -27,7 +27,7 @@ pub async fn run(shop: Arc<Shop>, sale: SaleId) {
         Err(error) => return tracing::warn!(%sale, %error, "cannot look after what was lost"),
     };
     let (shop, sale) = (&shop, &sale);
-    tracing::debug!(sale = %sale.id, "whoever is here and has lost something is looked after");
+    tracing::debug!(sale = %sale.id, "shoppers here who lost something are looked after");
     stream::iter(shop.here.stakes(sale.id))
         .for_each_concurrent(AT_ONCE, |(shopper, _)| async move {
             try_restore(shop, sale, &shopper).await;
@@ -35,7 +35,7 @@ pub async fn run(shop: Arc<Shop>, sale: SaleId) {
         .await;
 }
 
-/// The same for one shopper. True: nothing is lost, their hold has just ended.
+/// Looks after one shopper. True: nothing is lost, their hold has just ended.
 pub async fn of_shopper(shop: &Shop, sale: SaleId, shopper: &ShopperId) -> bool {
     match shop.find_sale(sale).await {
         Ok(Some(sale)) => try_restore(shop, &sale, shopper).await,
@@ -47,17 +47,17 @@ pub async fn of_shopper(shop: &Shop, sale: SaleId, shopper: &ShopperId) -> bool 
     }
 }
 
-/// What a look at one shopper has come to.
+/// The result of a look at one shopper.
 enum Restored {
-    /// What they have has changed meanwhile: to be looked at again.
+    /// The shopper's state changed meanwhile: look again.
     Moved,
-    /// They have what they had, or were told what has become of it.
+    /// They have what they had, or were told what happened to it.
     Settled,
     /// Redis knows the end of their hold.
     Ended,
 }
 
-/// True: their hold has ended.
+/// True: the shopper's hold has ended.
 async fn try_restore(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> bool {
     for attempt in 1..=ATTEMPTS {
         match restore(shop, sale, shopper).await {
@@ -86,11 +86,11 @@ async fn restore(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<Restor
         shop.stock.place(sale.id, shopper.clone())
     )?;
     if shop.here.stake_of(shopper, sale.id).as_ref() != Some(&stake) {
-        // What they did, and were told in answer, is newer.
+        // Their own command, and its answer, are newer.
         return Ok(Restored::Moved);
     }
     let (now, record, held_before) = (person.now, person.value.record, stake.hold.as_deref().copied());
-    // What Redis has now may be older than what its shopper has seen: an earlier hold of theirs, from before the loss.
+    // Redis may now have something older than the shopper saw: an earlier hold of theirs, from before the loss.
     if let Some(held) = record.as_ref().filter(|record| record.state == RecordState::Held) {
         if held_before.map(|hold| hold.command) != held.command {
             tell_held_again(shop, sale, shopper, held_before, held, now);
@@ -106,7 +106,7 @@ async fn restore(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<Restor
     let has_ended = held_before.is_some_and(|hold| known == Some(hold.command));
     let lost = held_before.filter(|hold| hold.until > now && !has_ended);
     match (lost, stake.place) {
-        // Before an earlier claim or place of theirs that Redis still has: that was used for the hold.
+        // The hold goes first: an earlier claim or place that Redis still has was used up for it.
         (Some(hold), _) => {
             if person.value.bought > 0 && is_ordered(shop, sale, shopper, hold).await? {
                 return Ok(Restored::Settled);
@@ -116,7 +116,7 @@ async fn restore(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<Restor
                 shop.stock.leave(sale.id, shopper.clone(), None).await?;
             }
         }
-        // While what is left is drawn, whoever had a place has an entry instead.
+        // While the remaining units are drawn, people who had a place have an entry instead.
         (None, Some(_)) if sale.status == Phase::Drawing => {}
         (None, Some(place)) if stands == Stands::Nowhere && !is_in(RecordState::Claim) => {
             stand_again(shop, sale, shopper, place).await?;
@@ -130,19 +130,19 @@ async fn restore(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<Restor
     })
 }
 
-/// Whether a hold has become an order, at another gateway.
+/// Whether the hold has become an order, through another gateway.
 async fn is_ordered(shop: &Shop, sale: &Sale, shopper: &ShopperId, hold: HeldStake) -> Result<bool> {
     let orders = shop.store.orders_of(shopper, Some(sale.id)).await?;
     let command = hold.command.to_string();
     Ok(orders.iter().any(|order| order.hold_command == command))
 }
 
-/// A moment after `lost_at`. Whoever hears of two ends and beginnings at one moment takes the end for the last word.
+/// A moment after `lost_at`: if an end and a beginning have the same time, a client believes the end.
 fn after(lost_at: u64, now: u64) -> u64 {
     now.max(lost_at + 1)
 }
 
-/// The hold that its shopper knows is gone, and another of theirs is there: both are said.
+/// The hold that the shopper knows is gone, and another of theirs is there: tells them both.
 fn tell_held_again(
     shop: &Shop,
     sale: &Sale,
@@ -177,9 +177,9 @@ fn tell_held_again(
     });
 }
 
-/// The hold is gone: said openly, and one attempt to have the units again, before those who wait. True: they are back.
+/// Tells the shopper that their hold is gone, and tries once to get the units back, ahead of those who wait. True: they are back.
 async fn regain(shop: &Shop, sale: &Sale, shopper: &ShopperId, lost: HeldStake, now: u64) -> Result<bool> {
-    // The loss may be noticed twice at a time, by the sale's new life and by news from the old one.
+    // The loss may be noticed twice at once: through the sale's new life, and through news from the old one.
     let mut is_noticed = false;
     shop.here.stake(shopper, sale.id, |stake| {
         is_noticed = stake.hold.as_deref() != Some(&lost);
@@ -214,7 +214,7 @@ async fn regain(shop: &Shop, sale: &Sale, shopper: &ShopperId, lost: HeldStake, 
         state: RecordState::Held,
     } = answer.value
     else {
-        tracing::info!(sale = %sale.id, %shopper, answer = ?answer.value, "a lost hold is not had again");
+        tracing::info!(sale = %sale.id, %shopper, answer = ?answer.value, "a lost hold could not be restored");
         shop.here
             .stake(shopper, sale.id, |stake| *stake = Stake::default());
         return Ok(false);
@@ -234,7 +234,7 @@ async fn regain(shop: &Shop, sale: &Sale, shopper: &ShopperId, lost: HeldStake, 
     Ok(true)
 }
 
-/// Redis may fail once more, and the lane begin yet another life: the one attempt is one that is answered.
+/// Repeats the one attempt until it is answered: Redis may fail again, or the lane may begin yet another life.
 async fn insist(shop: &Shop, sale: &Sale, shopper: &ShopperId, item: Reserve) -> Result<At<Reserved>> {
     let mut at = sale.lane_of(shopper);
     let mut attempt = 1;
@@ -253,7 +253,7 @@ async fn insist(shop: &Shop, sale: &Sale, shopper: &ShopperId, item: Reserve) ->
     }
 }
 
-/// The place is gone: it is given back as it was.
+/// The place is lost: gives it back as it was.
 async fn stand_again(shop: &Shop, sale: &Sale, shopper: &ShopperId, place: PlaceStake) -> Result<()> {
     let quantity = place.quantity;
     let tell = |entry| {
@@ -264,7 +264,7 @@ async fn stand_again(shop: &Shop, sale: &Sale, shopper: &ShopperId, place: Place
         Some(device) => match join(shop, sale, shopper, device, place).await? {
             Back::Stands => true,
             Back::Refused => false,
-            // What comes of those who were in line, the sale's end tells them; it may draw what is left among them.
+            // The sale's end tells people in line what follows; the remaining units may be drawn among them.
             Back::Over => return Ok(()),
         },
         None => false,
@@ -280,7 +280,7 @@ async fn stand_again(shop: &Shop, sale: &Sale, shopper: &ShopperId, place: Place
             reason: Some(Reason::Restored),
             ..command::waiting(sale, quantity, position, line, answer.value.admitted, answer.now)
         },
-        // Called already: the claim's own event tells it.
+        // They are called already: the claim's own event says so.
         Stands::Waiting { .. } | Stands::Admitting { .. } => return Ok(()),
         Stands::Nowhere if joined => return Ok(()),
         Stands::Nowhere => {
@@ -296,11 +296,11 @@ async fn stand_again(shop: &Shop, sale: &Sale, shopper: &ShopperId, place: Place
     Ok(())
 }
 
-/// What has become of asking for an old place.
+/// The result of asking for an old place.
 enum Back {
     Stands,
     Refused,
-    /// The sale's time is over, or its operator has ended it.
+    /// The sale's time is up, or its operator has ended it.
     Over,
 }
 
@@ -332,7 +332,7 @@ async fn join(
             }
             Ok(Back::Stands)
         }
-        // Called: the gate was shut when they came.
+        // They are called, so the gate was shut when they came.
         Joined::Admitting => Ok(Back::Stands),
         Joined::SaleMissing => Err(Error::LaneMissing),
         Joined::Ended => Ok(Back::Over),

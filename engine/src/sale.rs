@@ -1,4 +1,4 @@
-//! A sale as the server knows it: what Postgres holds, and what follows from it by the clock. Pure.
+//! A sale as the server knows it: its row in Postgres, and what follows from it by the clock. Pure.
 
 use crate::error::{Error, Result};
 use chrono::{DateTime, Utc};
@@ -13,7 +13,7 @@ use std::{fmt, str::FromStr};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sale {
     pub id: SaleId,
-    /// Who created it; a merchant sees and steers their own sales.
+    /// The merchant who created it; merchants see and steer only their own sales.
     pub merchant: String,
     pub product_id: String,
     pub product_name: String,
@@ -34,39 +34,39 @@ pub struct Sale {
     pub allocation: Allocation,
     #[serde(default)]
     pub draw_weight: DrawWeight,
-    /// The last change of the inflow was a cut, then.
+    /// The time of the last change of the inflow, if that was a cut.
     #[serde(default)]
     pub inflow_cut_at: Option<DateTime<Utc>>,
-    /// Where those who join before the start are shuffled: what their places come from, secret until then.
+    /// The secret seed of the places of those who join before the start, if these are shuffled.
     pub opening_seed: Option<Seed>,
-    /// Percent of the turns for the priority list, while somebody of it waits.
+    /// Percent of the turns for the priority list while somebody on it waits.
     pub priority_share: u32,
-    /// Whoever is away from the line for so long loses their place.
+    /// A shopper who is away from the line for this long loses their place.
     pub absence_ms: u64,
-    /// With so many orders cancelled by themselves, or left unpaid, a shopper gets no other one.
+    /// A shopper who cancelled or did not pay this many orders gets no more.
     #[serde(default = "twenty")]
     pub cancel_limit: u32,
-    /// What was last written to Postgres. By the clock it may be past already: see [`Sale::phase_at`].
+    /// The status last written to Postgres. The clock may be past it: see [`Sale::phase_at`].
     pub status: Phase,
     pub created_at: DateTime<Utc>,
-    /// Raised by each change that an operator makes, never by a worker.
+    /// Raised by each change of an operator, never by a worker.
     #[serde(default)]
     pub settings_version: i64,
     pub lanes: Vec<LaneInfo>,
 }
 
-/// The limit of a sale that a process of an earlier version has written down.
+/// The limit for a sale written down by a process of an earlier version.
 fn twenty() -> u32 {
     20
 }
 
-/// An independent share of a sale's stock, as Postgres has it.
+/// An independent share of a sale's stock, as in Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneInfo {
     pub lane: u16,
     pub epoch: u32,
     pub supply: u32,
-    /// How often the supply has changed.
+    /// Number of changes of the supply.
     #[serde(default)]
     pub supply_version: u64,
     pub allocated: u32,
@@ -80,7 +80,7 @@ impl LaneInfo {
     }
 }
 
-/// What a lane may sell, as Postgres has it in one version.
+/// A lane's supply in Postgres, in one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneSupply {
     pub lane: u16,
@@ -88,7 +88,7 @@ pub struct LaneSupply {
     pub supply: u32,
 }
 
-/// What a lane's supply has become since a version, and which moves took units away between.
+/// A lane's supply now, and the moves that took units away since a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupplyNews {
     pub after: u64,
@@ -96,7 +96,7 @@ pub struct SupplyNews {
     pub left: Vec<MoveId>,
 }
 
-/// Names one change of lanes' supply, in both stores.
+/// The name of one change of lanes' supply, in both stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MoveId(u128);
 
@@ -122,7 +122,7 @@ impl FromStr for MoveId {
     }
 }
 
-/// Which line: everybody's, or the merchant's priority list.
+/// Everybody's line, or the merchant's priority list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LineName {
     #[default]
@@ -151,7 +151,7 @@ impl FromStr for LineName {
     }
 }
 
-/// One thing that happened to an entry, as the line's scripts note it down. Times are in µs since 1970.
+/// One event of an entry, as the line's scripts note it. Times are in µs since 1970.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Note {
     Joined {
@@ -161,7 +161,7 @@ pub enum Note {
         place: u64,
         at_us: u64,
         line: LineName,
-        /// A place that was given back after Redis had lost it: a new entry only where nothing is known of the old one.
+        /// The place was given back after Redis had lost it. It is a new entry only if the old one is unknown.
         restored: bool,
     },
     /// served | removed | left | expired
@@ -172,7 +172,7 @@ pub enum Note {
     },
 }
 
-/// A sale with its numbers in Redis, for those who only look.
+/// A sale with its numbers in Redis, for people who only look.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shown {
     pub sale: Sale,
@@ -180,12 +180,12 @@ pub struct Shown {
     pub free: u64,
     /// People in line.
     pub waiting: u64,
-    /// By the leader, if there was one lately.
+    /// From the leader, if it was there lately.
     #[serde(default)]
     pub phase: Option<Phase>,
 }
 
-/// Names one life of one lane.
+/// The name of one life of one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneRef {
     pub sale: SaleId,
@@ -193,7 +193,7 @@ pub struct LaneRef {
     pub epoch: u32,
 }
 
-/// An order of the lane, as Postgres has it at the moment of the new epoch.
+/// An order of the lane, as in Postgres at the moment of the new epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaneOrder {
     pub order: OrderId,
@@ -201,21 +201,21 @@ pub struct LaneOrder {
     pub device: DeviceId,
     pub quantity: u32,
     pub status: OrderStatus,
-    /// The command of the hold that it was made from.
+    /// The command of the hold from which it was made.
     pub hold_command: String,
 }
 
-/// What Postgres says of a lane at the moment of its new epoch.
+/// A lane in Postgres at the moment of its new epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaneSnapshot {
     pub info: LaneInfo,
-    /// Those that are alive, and cancelled ones that records of the lane may have come to.
+    /// Pending and confirmed orders, and cancelled ones that records of the lane may belong to.
     pub orders: Vec<LaneOrder>,
-    /// Cancelled orders whose units were on their way back: they are free with the lane's new life.
+    /// Cancelled orders whose units were on their way back: these are free in the lane's new life.
     pub returned: Vec<String>,
 }
 
-/// A record of a lane that was lost, of which its orders say what became of it.
+/// A record of a lost lane whose outcome its orders tell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unsettled {
     pub shopper: String,
@@ -225,21 +225,21 @@ pub struct Unsettled {
     pub order: String,
 }
 
-/// What a shopper has in a sale, as far as this gateway has seen it: should Redis lose it, it is looked after from here
-/// (see `gateway/restore.rs`). Without a socket here there is none.
+/// What a shopper has in a sale, as far as this gateway has seen it. If Redis loses it, it is restored from here (`restore.rs`).
+/// Only shoppers with a socket here have one.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Stake {
     pub place: Option<PlaceStake>,
-    /// Of the many who stand in line few have one.
+    /// Boxed, because few of the many people in line have a hold.
     pub hold: Option<Box<HeldStake>>,
 }
 
-/// A place in line; of several the first in line is the least.
+/// A place in line; the least is the first in line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PlaceStake {
     pub place: u64,
     pub quantity: u32,
-    /// When it was so: news of an earlier moment are about an earlier place.
+    /// The time of this knowledge: earlier news is about an earlier place.
     pub at: u64,
     pub line: LineName,
 }
@@ -253,11 +253,11 @@ pub struct HeldStake {
 }
 
 impl Sale {
-    /// Where the sale stands at a time (ms since 1970).
+    /// The sale's phase at a time (ms since 1970).
     pub fn phase_at(&self, now: u64) -> Phase {
         match self.status {
             Phase::Drawing | Phase::Ended | Phase::Cancelled => self.status,
-            // What is left of a first-come sale may be drawn then: see `ending.rs`.
+            // The remaining units of a first-come sale may be drawn then: see `ending.rs`.
             _ if now >= ms(self.end_time) => match self.allocation {
                 Allocation::Queue => Phase::Ended,
                 Allocation::Draw => Phase::Drawing,
@@ -269,7 +269,7 @@ impl Sale {
         }
     }
 
-    /// The same, with what the leader knows: the clock alone cannot tell that what is left at the end will be drawn.
+    /// The phase, with the leader's knowledge: the clock alone cannot tell whether the remaining units will be drawn.
     pub fn phase_by(&self, now: u64, leader: Option<Phase>) -> Phase {
         match (self.phase_at(now), leader) {
             (Phase::Ended, Some(Phase::Drawing)) if self.status != Phase::Ended => Phase::Drawing,
@@ -277,7 +277,7 @@ impl Sale {
         }
     }
 
-    /// A shopper's units are all on one lane, so that one script can see them.
+    /// All of a shopper's units are on one lane, so that one script can see them.
     pub fn lane_of(&self, shopper: &ShopperId) -> LaneRef {
         let lanes = self.lanes.len().max(1);
         let lane = self.lanes.get((fnv1a(shopper.as_str()) % lanes as u64) as usize);
@@ -301,33 +301,33 @@ impl Sale {
         self.lanes.iter().map(|lane| u64::from(lane.epoch)).sum()
     }
 
-    /// Whether a lane has begun another life than its first: Redis has lost something since the sale was made.
+    /// Whether a lane is past its first life: Redis has lost something since the sale was made.
     pub(crate) fn has_lost_a_lane(&self) -> bool {
         self.lanes.iter().any(|lane| lane.epoch > 1)
     }
 
-    /// What so many units cost, in minor units. None: more than can be counted.
+    /// The price of this many units, in minor units. None: it is too large to be counted.
     pub fn line_total(&self, quantity: u32) -> Option<i64> {
         self.sale_price.checked_mul(i64::from(quantity))
     }
 
-    /// The place by the sale's seed, for whoever joins before the start.
+    /// The place from the sale's seed, for shoppers who join before the start.
     pub fn opening_place(&self, shopper: &ShopperId) -> Option<u64> {
         let seed = self.opening_seed?;
         Some(draw::opening_place(&seed, &draw::entry_name(self.id, shopper)))
     }
 
-    /// Whether places are not drawn yet at this time: until the start nobody is told theirs.
+    /// Whether places are still undrawn at this time: nobody is told theirs before the start.
     pub fn hides_places_at(&self, now: u64) -> bool {
         self.opening_seed.is_some() && now < ms(self.start_time)
     }
 
-    /// What binds us to the seed before it is known.
+    /// The commitment that binds us to the seed before it is published.
     pub fn opening_seed_hash(&self) -> Option<String> {
         Some(self.opening_seed?.commitment().to_string())
     }
 
-    /// What a page may know at this time.
+    /// The part of a sale that a page may know at this time.
     pub fn info(&self, now: u64) -> SaleInfo {
         let revealed = self.opening_seed.filter(|_| !self.hides_places_at(now));
         SaleInfo {
@@ -360,7 +360,7 @@ impl Sale {
     }
 }
 
-/// Milliseconds since 1970; earlier is 0.
+/// Milliseconds since 1970; 0 for earlier times.
 pub fn ms(time: DateTime<Utc>) -> u64 {
     u64::try_from(time.timestamp_millis()).unwrap_or(0)
 }
@@ -392,8 +392,8 @@ pub(crate) const fn allocation_word(allocation: Allocation) -> &'static str {
     }
 }
 
-/// Digits behind the decimal point, by ISO 4217's list one of 2026-01-01 (SIX, the standard's maintenance agency). None for
-/// any other code, and for what has no minor unit there (gold, test codes, drawing rights): no price is in those.
+/// Digits after the decimal point, by ISO 4217's list one of 2026-01-01 (SIX, the standard's maintenance agency). None for any
+/// other code, and for codes without a minor unit (gold, test codes, drawing rights), which no price may use.
 pub fn currency_exponent(currency: &str) -> Option<u32> {
     const NONE: &[&str] = &[
         "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV",
@@ -527,7 +527,7 @@ mod tests {
             let sale = Sale { sale_price: price, ..sale() };
             let exact: i128 = parts.iter().map(|part| i128::from(price) * i128::from(*part)).sum();
             match sale.line_total(parts.iter().sum()) {
-                // What is countable as a whole is so in parts, and the parts are the whole.
+                // If the whole can be counted, so can its parts, and they add up to it.
                 Some(total) => {
                     let sum: Option<i64> = parts.iter().map(|part| sale.line_total(*part)).sum();
                     prop_assert_eq!(sum, Some(total));

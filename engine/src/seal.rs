@@ -1,5 +1,5 @@
-//! What only this platform can make: ids that are made from their command, so that the same command makes the same order and
-//! the same payment, and proofs of a place in line.
+//! Values that only this platform can make: ids derived from their command, so that a repeated command makes the same order and
+//! payment, and proofs of a place in line.
 
 use crate::{
     clock,
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// How long a proof of place is valid.
 const PLACE_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// A proof of place is told apart from a token that signs somebody in by its audience.
+/// The audience that tells a proof of place from a token that signs somebody in.
 pub const PLACE_AUDIENCE: &str = "flashsale-queue";
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ impl Seal {
         Self { secret }
     }
 
-    /// 80 bits from these parts: the random part of an id.
+    /// 80 bits derived from these parts: the random part of an id.
     pub fn bits(&self, parts: &[&[u8]]) -> u128 {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any key length");
@@ -50,7 +50,7 @@ impl Seal {
             .fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
     }
 
-    /// A signed proof that this shopper stands in this sale's line.
+    /// A signed proof that this shopper is in this sale's line.
     pub fn queue_token(&self, sale: SaleId, shopper: &ShopperId) -> Result<String> {
         let claims = PlaceClaims {
             sub: shopper.clone(),
@@ -66,10 +66,10 @@ impl Seal {
         .map_err(|error| Error::unexpected(format!("cannot sign a queue token: {error}")))
     }
 
-    /// Whether a proof of place is this shopper's, for this sale.
+    /// Checks that a proof of place belongs to this shopper and this sale.
     pub fn check_queue_token(&self, token: &str, sale: SaleId, shopper: &ShopperId) -> Result<(), Reject> {
         let mut validation = Validation::new(Algorithm::HS256);
-        // Its times are ours to check: the library looks at a clock of its own.
+        // We check its times ourselves, because the library uses a clock of its own.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
         validation.set_audience(&[PLACE_AUDIENCE]);
         let key = DecodingKey::from_secret(&self.secret);

@@ -1,4 +1,4 @@
-//! What a command needs, and a worker: the stores, what is told to whom, the payment provider, and sales as they are known here.
+//! The tools of commands and workers: the stores, messages, the payment provider, and the sales as this process knows them.
 
 use crate::{
     error::Result, here::Here, live::Live, payment::PaymentProvider, sale::Sale, seal::Seal,
@@ -9,10 +9,10 @@ use moka::future::Cache;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
-/// Sales that a process keeps in memory, and for how long. Changes are also announced over pub/sub.
+/// Number of sales that a process keeps in memory, and for how long. Changes are also announced over pub/sub.
 const SALES_KEPT: u64 = 10_000;
 const SALE_LIFE: Duration = Duration::from_secs(2);
-/// How old the list of sales that are on may be.
+/// Largest age of the list of running sales.
 const LED_LIFE: Duration = Duration::from_secs(1);
 
 pub struct Shop {
@@ -23,10 +23,10 @@ pub struct Shop {
     pub showcase: Arc<Showcase>,
     pub payments: PaymentProvider,
     pub seal: Seal,
-    /// A sale was made in this process: its worker need not wait for its next look to lead it.
+    /// A sale was made in this process: its worker may lead it at once.
     pub sale_made: Notify,
     sales: Cache<SaleId, Option<Arc<Sale>>>,
-    /// Those that are led.
+    /// The sales that workers lead.
     led: Cache<(), Arc<Vec<Arc<Sale>>>>,
 }
 
@@ -58,13 +58,13 @@ impl Shop {
             .map_err(|error: Arc<crate::error::Error>| (*error).clone())
     }
 
-    /// The sale, or the refusal that it is not there.
+    /// The sale, or the refusal that it does not exist.
     pub async fn sale(&self, id: SaleId) -> Result<Arc<Sale>, Reject> {
         self.find_sale(id).await?.ok_or_else(|| Code::SaleUnknown.into())
     }
 
-    /// The sales that shoppers may have something of, as of a second ago at most, and those that this process has heard of
-    /// since; many askers at once cause one query.
+    /// The sales in which shoppers may have something: the list (at most a second old), and sales this process has heard of
+    /// since. Many askers at once cause one query.
     pub async fn sales_on(&self) -> Result<Vec<Arc<Sale>>> {
         let led = self.led.try_get_with((), async {
             let sales = self.store.sales_to_lead().await?;
@@ -79,21 +79,21 @@ impl Shop {
         Ok(led.iter().cloned().chain(since).collect())
     }
 
-    /// Forgets what is kept for sales that are over.
+    /// Forgets data of sales that have ended.
     pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
         self.stock.retain(&keep);
         self.store.retain(&keep);
         self.live.retain(&keep);
     }
 
-    /// The sale has changed in Postgres.
+    /// Forgets copies: the sale has changed in Postgres.
     pub async fn forget_sale(&self, id: SaleId) {
         self.sales.invalidate(&id).await;
         self.led.invalidate(&()).await;
         self.showcase.forget(id).await;
     }
 
-    /// This process has changed the sale in Postgres: all processes look anew.
+    /// This process has changed the sale in Postgres: all processes read it anew.
     pub async fn sale_changed(&self, id: SaleId) -> Result<()> {
         self.stock.forget_looks(id).await?;
         self.forget_sale(id).await;

@@ -1,10 +1,10 @@
-//! Sales as people see them who are not on a socket: asked for by everybody at once, so looked up by one.
+//! Sales for people without a socket. Everybody asks for them at once, so one look serves all.
 //!
 //! A look at a sale (its row in Postgres, its numbers in Redis) is kept in this process and, for all processes, in Redis. It is
-//! renewed a little before it is too old, by chance: the probability grows towards the end, so that no crowd finds it gone at one
-//! moment (XFetch: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", PVLDB 8(8), 2015). One
-//! task per process renews it, and of all processes the one that gets a lease in Redis; meanwhile the old one is shown.
-//! While Redis or Postgres is away, the last known one is shown, marked as stale.
+//! renewed at random a little before it is too old: the probability grows towards the end, so that no crowd finds it missing at
+//! one moment (XFetch: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", PVLDB 8(8), 2015).
+//! One task per process renews it, and among processes the one with a lease in Redis; meanwhile the old look is shown. While
+//! Redis or Postgres is away, the last known look is shown, marked as stale.
 
 use crate::{
     error::{Error, Result},
@@ -29,27 +29,27 @@ use tokio::sync::watch;
 const LIFE: Duration = Duration::from_secs(1);
 /// XFetch's β: above 1 renews earlier, below 1 later.
 const EAGERNESS: f64 = 1.0;
-/// Older looks are waited for to be renewed; what cannot be renewed is marked as stale.
+/// Above this age a reader waits for a new look; a look that cannot be renewed is marked as stale.
 const STALE_AFTER: Duration = Duration::from_secs(3);
 /// How long a reader with an old look waits for a new one.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// What is older is not shown at all.
+/// Older looks are not shown at all.
 const LAST_KNOWN: Duration = Duration::from_secs(300);
-/// A process that has died while it looked is waited for so long. Shorter than a life: its end needs no call.
+/// How long others wait for a process that died while it looked. Shorter than `LIFE`, so ending the lease needs no call.
 const LEASE: Duration = Duration::from_millis(500);
-/// While another process looks: how often this one asks for the outcome.
+/// How often this process asks for the result while another one looks.
 const ASK_AGAIN: Duration = Duration::from_millis(25);
-/// After a look that failed.
+/// Pause after a failed look.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
-/// Sales that a process keeps looks at.
+/// Number of sales for which a process keeps looks.
 const KEPT: u64 = 10_000;
 
-/// What is shown, and when.
+/// The look to show, and its state.
 pub struct View {
     pub look: Arc<Look>,
     /// Redis' clock now.
     pub now: u64,
-    /// It is the last known; Redis or Postgres is away.
+    /// This is the last known look; Redis or Postgres is away.
     pub stale: bool,
 }
 
@@ -62,25 +62,25 @@ pub struct Showcase {
 #[derive(Default)]
 struct Slot {
     state: Mutex<State>,
-    /// Counts looks that have ended, well or not.
+    /// Counts looks that have ended, successful or not.
     ended: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
     kept: Option<KeptLook>,
-    /// A task is at it.
+    /// A task is taking a look.
     looking: bool,
-    /// The sale has changed since.
+    /// The sale has changed since the look.
     outdated: bool,
-    /// Why the last look failed, and when.
+    /// The failure of the last look, and its time.
     failed: Option<(Error, Instant)>,
 }
 
 #[derive(Clone)]
 struct KeptLook {
     look: Arc<Look>,
-    /// Redis' clock, and ours, when this process got it.
+    /// Redis' clock and ours, when this process got the look.
     now: u64,
     got: Instant,
 }
@@ -94,7 +94,7 @@ impl KeptLook {
         Duration::from_millis(self.now().saturating_sub(self.look.at))
     }
 
-    /// XFetch: renewed early by a random share of what renewing takes.
+    /// XFetch: renews early by a random share of the time that renewing takes.
     fn is_due(&self, random: f64) -> bool {
         let early = self.look.took_ms as f64 * EAGERNESS * -random.max(f64::MIN_POSITIVE).ln();
         self.age().as_millis() as f64 + early >= LIFE.as_millis() as f64
@@ -118,7 +118,7 @@ impl Showcase {
         Self { store, stock, slots }
     }
 
-    /// The sale has changed: what is kept of it is shown only if there is nothing newer to be had.
+    /// The sale has changed: the kept look is shown only if there is no newer one.
     pub async fn forget(&self, sale: SaleId) {
         for what in [Showing::Sale(sale), Showing::All] {
             if let Some(slot) = self.slots.get(&what).await {
@@ -127,7 +127,7 @@ impl Showcase {
         }
     }
 
-    /// What is to be shown now.
+    /// The look to show now.
     pub async fn view(self: &Arc<Self>, what: Showing) -> Result<View> {
         let slot = self.slots.get_with(what, async { Arc::default() }).await;
         let mut ended = slot.ended.subscribe();
@@ -145,7 +145,7 @@ impl Showcase {
                 return Ok(kept.view());
             }
             match (kept, &state.failed) {
-                // It is away: nobody waits for it over and over.
+                // A store is away: readers do not wait again and again.
                 (_, Some(_)) if !state.looking => Duration::ZERO,
                 (Some(_), Some(_)) => Duration::ZERO,
                 (Some(_), None) => PATIENCE,
@@ -164,7 +164,7 @@ impl Showcase {
         }
     }
 
-    /// Has the look renewed by a task of its own, which no reader's end can end; unless one is at it, or it has just failed.
+    /// Starts a task that renews the look, unless one is running or has just failed. No reader's end can end it.
     fn start(self: &Arc<Self>, what: Showing, slot: &Arc<Slot>, state: &mut State) {
         let failed_now = |(_, at): &(Error, Instant)| at.elapsed() < AFTER_FAILURE;
         if state.looking || state.failed.as_ref().is_some_and(failed_now) {
@@ -190,7 +190,7 @@ impl Showcase {
         });
     }
 
-    /// Takes what another process has found, or else looks, or else waits for who does.
+    /// Takes another process' look, or takes one, or waits for the process that does.
     async fn renew(&self, what: Showing, slot: &Slot) -> Result<()> {
         loop {
             let (now, last) = self.stock.last_look(what).await?;
@@ -262,8 +262,8 @@ impl Showcase {
         })
     }
 
-    /// Sales with their numbers, all by one call, and Redis' clock. One that Redis does not know yet must not hide the others of
-    /// a list: it is left out.
+    /// Sales with their numbers, in one call, and Redis' clock. A sale that Redis does not know yet is left out of a list, so
+    /// that it does not hide the others.
     pub async fn with_numbers(&self, sales: Vec<Sale>, leave_out: bool) -> Result<(u64, Vec<Shown>)> {
         let (at, numbers) = self.stock.numbers(&sales).await?;
         let mut shown = Vec::with_capacity(sales.len());
@@ -271,7 +271,7 @@ impl Showcase {
             let over = matches!(sale.phase_at(at), Phase::Ended | Phase::Cancelled);
             let numbers = match numbers {
                 Some(numbers) => numbers,
-                // Long over, and gone from Redis: what Postgres has is all that will ever be.
+                // Ended long ago and gone from Redis: Postgres has the final numbers.
                 None if over => {
                     let left = |lane: &crate::sale::LaneInfo| u64::from(lane.supply - lane.allocated);
                     SaleNumbers {
@@ -320,7 +320,7 @@ mod tests {
         }
     }
 
-    /// Of 1,000 readers at this age, how many would renew.
+    /// The number of 1,000 readers at this age who would renew.
     fn renewers(age_ms: u64, took_ms: u64) -> usize {
         let randoms = (0..1000).map(|i| (f64::from(i) + 0.5) / 1000.0);
         randoms

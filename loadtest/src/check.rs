@@ -1,4 +1,4 @@
-//! The invariants, checked on what shoppers saw and on what Redis and Postgres say afterwards.
+//! Checks the invariants on the shoppers' observations, and on Redis and Postgres afterwards.
 
 use anyhow::{Context, Result};
 use flashsale_engine::{
@@ -8,7 +8,7 @@ use flashsale_engine::{
 use flashsale_protocol::{Order, OrderStatus, SaleId};
 use std::collections::{BTreeSet, HashMap};
 
-/// What was found.
+/// The results of the check.
 pub struct Findings {
     pub counters: Counters,
     pub allocated: u64,
@@ -18,7 +18,7 @@ pub struct Findings {
     pub violations: Vec<String>,
 }
 
-/// `seen` are the acknowledged orders, by shopper; I4 was checked by every shopper on the way.
+/// `seen` are the acknowledged orders by shopper; every shopper has checked I4 during the run.
 pub async fn check(
     database_url: &str,
     redis_url: &str,
@@ -92,7 +92,7 @@ pub async fn check(
         *units.entry(order.shopper.as_str()).or_default() += order.quantity;
         *device_units.entry(order.device.as_str()).or_default() += order.quantity;
     }
-    // Each shopper of a rush wants one unit, whatever the sale would let them have.
+    // Each shopper of a rush wants one unit, even if the sale would allow more.
     for (who, count) in units.iter().filter(|(_, count)| **count > 1) {
         violations.push(format!("I4: {who} wanted one unit and has {count}"));
     }

@@ -1,8 +1,8 @@
-//! A Redis Cluster of our own: three masters and a replica of each, from the same redis-server, on loopback ports.
+//! Our own Redis Cluster: three masters with a replica each, from the same redis-server, on loopback ports.
 //!
-//! Every node has an address of its own to connect *from* (127.0.1.n), and may stand behind two proxies, which are what it
-//! announces: one for commands and replication, one for the cluster's bus. So a node can be cut off from the others and not
-//! from us, or a replica from its master, without a firewall.
+//! Every node has its own address to connect *from* (127.0.1.n). It may be behind two proxies, whose addresses it announces: one
+//! for commands and replication, one for the cluster's bus. So a node can be cut off from the others but not from us, or a
+//! replica from its master, without a firewall.
 
 mod table;
 
@@ -27,29 +27,29 @@ pub use table::slot_of;
 
 pub const MASTERS: usize = 3;
 pub const NODES: usize = 2 * MASTERS;
-/// Redis' own default is 15 s: so long nobody would notice that a master is dead.
+/// Redis' own default of 15 s would hide a dead master for too long.
 pub const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// An election needs the node timeout twice, and a second or two; more, if there is no processor time.
+/// An election needs the node timeout twice, and a second or two; more if processor time is short.
 const ELECTION_DEADLINE: Duration = Duration::from_secs(30);
-/// A failover that was asked for: Redis' own limit for it, and a second.
+/// A requested failover: Redis' own limit for it, and a second.
 const FAILOVER_DEADLINE: Duration = Duration::from_secs(6);
 const FAILOVER_TRIES: usize = 5;
 const WHOLE_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-/// How long one MIGRATE may take.
+/// Longest time of one MIGRATE.
 const MIGRATE_TIMEOUT_MS: u64 = 5_000;
-/// A slot that is moved has not more keys than that, in so many steps; new keys come to the new master.
+/// Most steps to move a slot's keys; new keys already go to the new master.
 const MOVE_STEPS: usize = 2_000;
 
 pub struct Node {
-    /// Where it listens itself.
+    /// Its own address.
     own: SocketAddr,
     own_bus: u16,
     dir: PathBuf,
-    /// Where its connections to other nodes come from.
+    /// The source address of its connections to other nodes.
     from: IpAddr,
-    /// What it announces, if it stands behind proxies.
+    /// The addresses that it announces, if it is behind proxies.
     fronts: Option<Fronts>,
     id: String,
     child: Option<Child>,
@@ -64,7 +64,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
 }
 
-/// Who holds a slot, as most nodes see it: positions in the list of nodes.
+/// The holders of a slot, as most nodes see it: positions in the list of nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holders {
     pub master: usize,
@@ -72,7 +72,7 @@ pub struct Holders {
 }
 
 impl Cluster {
-    /// Starts six nodes under `dir` and waits until they are one cluster. `fronted`: behind proxies, to be cut off.
+    /// Starts six nodes under `dir` and waits until they are one cluster. `fronted`: behind proxies, so that they can be cut off.
     pub async fn start(dir: &Path, fronted: bool) -> Result<Self> {
         let mut nodes = Vec::new();
         for i in 0..NODES {
@@ -113,7 +113,7 @@ impl Cluster {
         self.whole().await
     }
 
-    /// How fred reaches it.
+    /// The address for fred.
     pub fn url(&self) -> String {
         let mut addresses = self.nodes.iter().map(|node| node.address().to_string());
         let first = addresses.next().unwrap_or_default();
@@ -125,7 +125,7 @@ impl Cluster {
         &self.nodes[i]
     }
 
-    /// What the nodes that answer say of who holds a key's slot.
+    /// The holders of a key's slot, by the nodes that answer.
     pub async fn holders(&self, key: &str) -> Result<Holders> {
         let slot = slot_of(key);
         let mut said: BTreeMap<usize, usize> = BTreeMap::new();
@@ -156,14 +156,14 @@ impl Cluster {
         })
     }
 
-    /// Waits until every slot has a living master in the eyes of every node that runs and is not cut off, and it is another one
-    /// than `gone` for this key. How long that took.
+    /// Waits until every running, connected node sees a living master for every slot, and one other than `gone` for this key.
+    /// Returns how long that took.
     pub async fn elected(&self, key: &str, gone: usize) -> Result<Duration> {
         self.elected_within(ELECTION_DEADLINE, key, gone).await
     }
 
-    /// A replica takes its living master's place. Redis gives that up after 5 s, for instance on a machine that is too busy:
-    /// then it is asked for again.
+    /// A replica takes its living master's place. Redis gives that up after 5 s, for example on a busy machine; then it is
+    /// requested again.
     pub async fn fail_over(&self, key: &str, master: usize, replica: usize) -> Result<()> {
         let mut tries = 1;
         loop {
@@ -199,8 +199,7 @@ impl Cluster {
         Ok(since.elapsed())
     }
 
-    /// Starts what is dead, and waits until every node is there in the eyes of every other, and each master has a replica that
-    /// follows.
+    /// Starts dead nodes, and waits until every node sees every other one, and each master has a replica that follows.
     pub async fn heal(&mut self) -> Result<()> {
         for node in &mut self.nodes {
             if let Some(fronts) = &node.fronts {
@@ -245,7 +244,7 @@ impl Cluster {
         .await
     }
 
-    /// A node says nothing any more, and its connections stay.
+    /// The node falls silent, but its connections stay.
     pub async fn freeze(&self, i: usize) {
         if let Some(pid) = self.nodes[i].pid() {
             signal(pid, "STOP").await;
@@ -259,7 +258,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts a node again with the files that it has left, or without its data.
+    /// Starts a node again with its remaining files, or without its data.
     pub async fn start_again(&mut self, i: usize, empty: bool) -> Result<()> {
         if empty {
             let _ = fs::remove_dir_all(self.nodes[i].dir.join("appendonlydir"));
@@ -267,7 +266,7 @@ impl Cluster {
         self.nodes[i].spawn().await
     }
 
-    /// Nothing passes between this node and the others, either way: neither the bus nor replication. We still reach it.
+    /// Nothing passes between this node and the others in either direction, neither bus nor replication. We still reach it.
     pub fn cut_off(&self, i: usize) {
         let alone = self.nodes[i].from;
         for (j, node) in self.nodes.iter().enumerate() {
@@ -283,7 +282,7 @@ impl Cluster {
         }
     }
 
-    /// A replica gets nothing more from its master, and neither knows.
+    /// A replica gets nothing more from its master, and neither of them knows.
     pub fn cut_replica(&self, holders: Holders) {
         let (Some(replica), Some(fronts)) = (holders.replica, &self.nodes[holders.master].fronts) else {
             return;
@@ -291,21 +290,21 @@ impl Cluster {
         fronts.commands.set_from(self.nodes[replica].from, Link::HalfOpen);
     }
 
-    /// What commands of the servers to one node have to pass; the other nodes reach it as before.
+    /// The link for the servers' commands to one node; the other nodes reach it as before.
     pub fn link(&self, i: usize, link: Link) {
         if let Some(fronts) = &self.nodes[i].fronts {
             fronts.commands.set_from(Ipv4Addr::LOCALHOST.into(), link);
         }
     }
 
-    /// Cuts the connections of a node that are there now.
+    /// Cuts a node's present connections.
     pub fn drop_connections(&self, i: usize) {
         if let Some(fronts) = &self.nodes[i].fronts {
             fronts.commands.cut();
         }
     }
 
-    /// Moves a key's slot to another master, key by key with pauses, as it is done by hand. How many keys were moved.
+    /// Moves a key's slot to another master, key by key with pauses, as one would by hand. Returns how many keys were moved.
     pub async fn move_slot(&self, key: &str, from: usize, to: usize, pause: Duration) -> Result<usize> {
         let slot = slot_of(key).to_string();
         let (source, target) = (&self.nodes[from], &self.nodes[to]);
@@ -329,7 +328,7 @@ impl Cluster {
             moved += 1;
             tokio::time::sleep(pause).await;
         }
-        // The new master first: if it were the last to know, nobody would take commands for a moment.
+        // The new master comes first: if it were told last, no node would take commands for a moment.
         for i in std::iter::once(to).chain((0..NODES).filter(|i| *i != to)) {
             if self.nodes[i].is_master().await? {
                 self.nodes[i]
@@ -350,7 +349,7 @@ impl Cluster {
         bail!("there is no other master")
     }
 
-    /// The same command to every master.
+    /// Sends the same command to every master.
     pub async fn masters_command(&self, parts: &[&str]) -> Result<()> {
         for node in &self.nodes {
             if node.is_master().await? {
@@ -399,7 +398,7 @@ impl Node {
         let announced = self.address().port().to_string();
         let settings = [
             ["--bind", "127.0.0.1"],
-            // It takes 127.0.1.n for strangers.
+            // Otherwise it would treat 127.0.1.n as strangers.
             ["--protected-mode", "no"],
             ["--port", &self.own.port().to_string()],
             ["--cluster-port", &self.own_bus.to_string()],
@@ -435,7 +434,7 @@ impl Node {
         .await
     }
 
-    /// Where others reach it.
+    /// The address for others.
     pub fn address(&self) -> SocketAddr {
         self.fronts
             .as_ref()
@@ -451,7 +450,7 @@ impl Node {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// A command of ours, past the proxies.
+    /// A command of ours, which bypasses the proxies.
     pub async fn ask(&self, parts: &[&str]) -> Result<Reply> {
         let answer = ask(self.own, parts).await;
         answer.with_context(|| parts.join(" "))
@@ -488,7 +487,7 @@ fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// Looks again and again until it is so. What goes wrong meanwhile counts as: not yet.
+/// Looks again and again until it is true. A failed look counts as "not yet".
 async fn within<F, Fut>(deadline: Duration, what: &str, mut look: F) -> Result<()>
 where
     F: FnMut() -> Fut,

@@ -1,5 +1,5 @@
-//! A draw over as many entries as a sale can have: how long its one pass over them takes, and how much memory. Then small
-//! draws with many seeds: everybody must win about equally often.
+//! A draw over as many entries as a sale can have: the time of its one pass over them, and the memory. Then small draws with many
+//! seeds, in which everybody must win about equally often.
 
 use crate::bench::cpu;
 use anyhow::{Context, Result, ensure};
@@ -22,7 +22,7 @@ use std::{
 const SEEDS: u64 = 20;
 const SMALL_ENTRIES: u64 = 1_000;
 const SMALL_UNITS: u64 = 100;
-/// As many digits as fit before the entries, so that the first line can be written last.
+/// Room for the first line, so that it can be written after the entries.
 const HEAD_BYTES: usize = 1024;
 
 #[derive(Args)]
@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<bool> {
     };
     write_entries(&file, options)?;
 
-    // From here on what a server does when its entries are closed: one pass, entry by entry, on one core.
+    // From here on it does what a server does when its entries are closed: one pass, entry by entry, on one core.
     let (began, cpu_before) = (Instant::now(), cpu::of_this_process()?);
     let seed = Seed(rand::random());
     let draw = draw(&mut file, options.units, seed)?;
@@ -91,7 +91,7 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(p >= 0.001 && peak_rss_bytes <= 500_000_000)
 }
 
-/// Entries with names as the server makes them, in their order.
+/// Entries with names as the server makes them, in order.
 fn write_entries(file: &File, options: &Options) -> Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, file);
     writeln!(out, "{:HEAD_BYTES$}", "")?;
@@ -149,7 +149,7 @@ fn check(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How likely so uneven a result is when all entries have the same chance.
+/// The probability of a result this uneven if all entries have the same chance.
 fn chi_square_p() -> f64 {
     let entries: Vec<Entry> = (0..SMALL_ENTRIES)
         .map(|i| Entry {
@@ -159,7 +159,7 @@ fn chi_square_p() -> f64 {
         })
         .collect();
     let mut wins = vec![0.0_f64; entries.len()];
-    // The same seeds in every run: the same result, and no bad luck once in a thousand.
+    // The same seeds in every run give the same result, so a run never fails by bad luck.
     for n in 1..=SEEDS {
         let drum = Drum::new(&Seed([n as u8; 32]), None);
         let mut pick = Pick::new(SMALL_UNITS, None);
@@ -176,7 +176,7 @@ fn chi_square_p() -> f64 {
             }
         }
     }
-    // Of each draw's entries a fixed part wins: one entry's wins vary less by the share of those that lose.
+    // In each draw a fixed number of entries wins, so one entry's wins vary less, by the share of those that lose.
     let chance = SMALL_UNITS as f64 / SMALL_ENTRIES as f64;
     let expected = SEEDS as f64 * chance;
     let chi_square: f64 = wins
@@ -186,8 +186,8 @@ fn chi_square_p() -> f64 {
     upper_tail(chi_square, (SMALL_ENTRIES - 1) as f64)
 }
 
-/// The chance of a chi-square of `freedom` degrees to be that large or larger (E. B. Wilson and M. M. Hilferty, "The
-/// Distribution of Chi-Square", PNAS 17(12), 1931: its cube root is nearly normal).
+/// The chance that a chi-square of `freedom` degrees is this large or larger (E. B. Wilson and M. M. Hilferty, "The Distribution
+/// of Chi-Square", PNAS 17(12), 1931: its cube root is nearly normal).
 fn upper_tail(chi_square: f64, freedom: f64) -> f64 {
     let spread = 2.0 / (9.0 * freedom);
     let z = ((chi_square / freedom).cbrt() - (1.0 - spread)) / spread.sqrt();

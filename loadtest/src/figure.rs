@@ -1,4 +1,4 @@
-//! A measured figure, beside what it should be.
+//! A measured figure with its target.
 
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ impl Figure {
     }
 }
 
-/// Three digits that count, and groups of thousands.
+/// Rounded to three significant digits, with groups of thousands.
 pub fn number(value: f64) -> String {
     if value.is_nan() {
         return "–".into();

@@ -35,9 +35,9 @@ struct Cli {
 enum Scenario {
     /// Everybody wants one unit at once: watch, join, reserve, check out, pay.
     Rush(rush::Options),
-    /// Everything goes wrong: processes die, stores forget, links break; then every invariant is checked.
+    /// All kinds of faults: processes die, stores forget, links break; then every invariant is checked.
     Chaos(chaos::Options),
-    /// Everybody watches: what a delivered tick and an idle socket cost, beside a bare loop and axum's broadcast.
+    /// Everybody watches: the cost of a delivered tick and of an idle socket, compared with a bare loop and axum's broadcast.
     Watch(watch::Options),
     /// A million shoppers on this machine, both ends: gateways that share a port, until the last unit is sold.
     Million(watch::million::Options),
@@ -47,13 +47,13 @@ enum Scenario {
     WatchBad(watch::bad::Options),
     #[command(hide = true)]
     WatchServer(watch::floor::Options),
-    /// The figures: orders per second, and what each script costs Redis; with a page that shows them.
+    /// The figures: orders per second, and each script's cost in Redis; with a page that shows them.
     Bench(bench::Options),
     /// A draw over ten million entries, and small ones with many seeds.
     Draw(draw::Options),
-    /// A line of millions in one Redis: what an entry costs, and whether an admission step minds.
+    /// A line of millions in one Redis: the cost of an entry, and whether an admission step becomes slower.
     Queue(queue::Options),
-    /// A lane that Redis has lost, in a sale with a million cancelled orders: how long until it sells again.
+    /// A lane that Redis has lost, in a sale with a million cancelled orders: the time until it sells again.
     Rebuild(rebuild::Options),
     /// Servers with one deliberate defect each: the check of the invariants must notice every one (debug builds only).
     Mutants(chaos::mutants::MutantOptions),
@@ -70,7 +70,7 @@ async fn main() -> ExitCode {
         Scenario::Queue(options) => unless_stopped(queue::run(options)).await,
         Scenario::Rebuild(options) => unless_stopped(rebuild::run(options)).await,
         Scenario::Mutants(options) => unless_stopped(chaos::mutants::run(options)).await,
-        // These start nothing: a signal ends them as it ends anything.
+        // These start nothing, so a signal ends them in the usual way.
         Scenario::WatchClient(options) => tokio::task::block_in_place(|| watch::client::run(options)),
         Scenario::WatchBad(options) => watch::bad::run(options).await,
         Scenario::WatchServer(options) => watch::floor::run(options).await,
@@ -86,7 +86,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Servers end when the run that holds them is dropped: a signal must not leave them behind.
+/// Servers end when the run that holds them is dropped, so that a signal does not leave them behind.
 async fn unless_stopped(run: impl Future<Output = Result<bool>>) -> Result<bool> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

@@ -1,5 +1,4 @@
-//! A server that is busy says when to come again (503 or 429 with Retry-After): whoever knocks then comes again then, so
-//! often and no more.
+//! A busy server says when to come again (503 or 429 with Retry-After). Clients here do exactly that, a limited number of times.
 
 use anyhow::{Context, Result, bail};
 use flashsale_protocol::SUBPROTOCOL;
@@ -14,11 +13,11 @@ use tokio_tungstenite::{
     tungstenite::{self, client::IntoClientRequest, http::HeaderValue, protocol::WebSocketConfig},
 };
 
-/// How often one request is put off before it counts as refused, and by how much at most and at least.
+/// How often one request is put off before it counts as refused, and the longest and shortest pause.
 const MAX_PUT_OFF: usize = 30;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-/// Where no pause is said.
+/// The pause if the server names none.
 const USUAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A handshake.
@@ -46,7 +45,7 @@ pub async fn connect(server: SocketAddr, from: Ipv4Addr) -> Result<WebSocketStre
     bail!("the server has put off this handshake {MAX_PUT_OFF} times")
 }
 
-/// A handshake from an address of one's own, whatever its answer.
+/// A handshake from a chosen address, whatever the answer.
 pub async fn connect_once(server: SocketAddr, from: Ipv4Addr) -> Result<WebSocketStream<TcpStream>> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -81,7 +80,7 @@ pub async fn send(request: RequestBuilder) -> Result<Response> {
     bail!("the server has put off this request {MAX_PUT_OFF} times")
 }
 
-/// How long to wait before the next try. None: this is the answer.
+/// The pause before the next try. None: this is the final answer.
 fn pause(status: u16, retry_after: Option<&str>) -> Option<Duration> {
     let busy = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
     if !busy.iter().any(|code| code.as_u16() == status) {
@@ -91,7 +90,7 @@ fn pause(status: u16, retry_after: Option<&str>) -> Option<Duration> {
     Some(said.map_or(USUAL_PAUSE, Duration::from_secs).min(LONGEST_PAUSE))
 }
 
-/// Between the pause that was said and twice that: those who were put off together do not come back together.
+/// Between the given pause and twice that, so that clients put off together do not come back together.
 fn spread(pause: Duration) -> Duration {
     pause.max(SHORTEST_PAUSE).mul_f64(1.0 + rand::random::<f64>())
 }
@@ -111,7 +110,7 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
-    /// A door that puts off so many, then lets in.
+    /// A door that refuses this many clients and then lets them in.
     async fn door(put_off: usize) -> SocketAddr {
         let left = Arc::new(AtomicUsize::new(put_off));
         let busy = move || {

@@ -1,4 +1,4 @@
-//! A link that can be broken: a small TCP proxy before a gateway, a Redis or a Postgres.
+//! A link that can be broken: a small TCP proxy in front of a gateway, a Redis or a Postgres.
 
 use anyhow::Result;
 use std::{
@@ -23,12 +23,12 @@ pub enum Upstream {
     Unix(PathBuf),
 }
 
-/// What a link does to what passes. Connections stay open in all of them: nobody is told.
+/// How a link treats the passing bytes. Connections stay open in all cases: nobody is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     Pass,
     Delay(Duration),
-    /// Nothing passes from the client on.
+    /// Nothing passes from the client.
     NoRequests,
     /// Nothing passes back to the client.
     NoAnswers,
@@ -36,7 +36,7 @@ pub enum Link {
     HalfOpen,
 }
 
-/// What passes for everybody, and for those from some addresses in particular.
+/// The rule for everybody, and exceptions for some addresses.
 #[derive(Debug, Clone)]
 struct Rules {
     everybody: Link,
@@ -49,7 +49,7 @@ impl Rules {
     }
 }
 
-/// Where a link leads; several links may share it, and it may change.
+/// The target of a link; several links may share it, and it may change.
 pub type Target = Arc<Mutex<Upstream>>;
 
 pub struct Proxy {
@@ -94,7 +94,7 @@ impl Proxy {
         self.rules.send_modify(|rules| rules.everybody = link);
     }
 
-    /// The same for connections from one address only.
+    /// The same, for connections from one address only.
     pub fn set_from(&self, client: IpAddr, link: Link) {
         self.rules.send_modify(|rules| {
             rules.from.insert(client, link);
@@ -109,13 +109,13 @@ impl Proxy {
         });
     }
 
-    /// Cuts every connection that is there now.
+    /// Cuts all present connections.
     pub fn cut(&self) {
         self.generation.send_modify(|generation| *generation += 1);
     }
 }
 
-/// What passes for the client of one connection.
+/// The rules for the client of one connection.
 #[derive(Clone)]
 struct Links(watch::Receiver<Rules>, IpAddr);
 

@@ -1,5 +1,5 @@
-//! A line of millions in one Redis, filled through the same `Stock` functions that gateways and workers call: what an entry
-//! costs in memory and in time, and what an admission step costs while they all wait.
+//! A line of millions in one Redis, filled through the same `Stock` functions as gateways and workers use: the cost of an entry
+//! in memory and time, and of an admission step while all of them wait.
 
 use crate::bench::scripts::{Used, field, open};
 use crate::figure::{Figure, Target};
@@ -27,19 +27,19 @@ use tokio_util::sync::CancellationToken;
 
 /// Joins in one script call, as gateways batch them.
 const BATCH: u64 = 256;
-/// Calls under way at once: what the batchers collect meanwhile goes with the next.
+/// Calls under way at once; items collected meanwhile go with the next call.
 const AT_ONCE: u64 = 16;
-/// The history is taken away after so many joins, as the worker does once a second.
+/// The history is taken away after this many joins; the worker does it once a second.
 const DRAIN_EVERY: u64 = 4 * 4_096;
-/// The line that the long one is compared with.
+/// Length of the line for comparison.
 const SHORT_LINE: u64 = 10_000;
-/// Entries that one step calls.
+/// Entries called by one step.
 const STEP: usize = 1_000;
 const STEPS: u64 = 30;
 const RANKS: u64 = 16_384;
-/// How often another script asks, while steps are made.
+/// How often another script asks during the steps.
 const PROBE_EVERY: Duration = Duration::from_millis(2);
-/// The one that asks names itself as a leader does.
+/// The prober names itself like a leader.
 const PROBE: &str = "probe";
 
 #[derive(Args)]
@@ -47,10 +47,10 @@ pub struct Options {
     /// People in line.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(SHORT_LINE..=20_000_000))]
     entries: u64,
-    /// Where the figures go.
+    /// File for the figures.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Gives up after so many minutes.
+    /// Gives up after this many minutes.
     #[arg(long, default_value_t = 15)]
     minutes: u64,
 }
@@ -58,29 +58,29 @@ pub struct Options {
 #[derive(Serialize)]
 struct Report {
     entries: u64,
-    /// Redis' used_memory with all of them in line, less what it uses empty.
+    /// Redis' used_memory with all of them in line, minus its use when empty.
     redis_bytes: u64,
     bytes_per_entry: f64,
-    /// Of the whole Redis process, per entry: with parsing, the append-only file and the history that a worker takes away.
+    /// Per entry, for the whole Redis process: with parsing, the append-only file and the history that a worker takes away.
     join_us_cpu: f64,
-    /// Within the script alone.
+    /// For the script alone.
     join_us_script: f64,
     joins_per_s: f64,
     rank_us_cpu: f64,
     /// A step is the scripts admit, claim and settle_admission for 1,000 entries, in rounds: CPU of the whole Redis process.
     admit_step_ms_p50: f64,
     admit_step_ms_p99: f64,
-    /// The same by the clock, within the scripts: on a busy machine with the time that others had the core.
+    /// The same by wall clock, within the scripts; on a busy machine it includes the time in which others had the core.
     admit_step_wall_ms_p50: f64,
     admit_step_wall_ms_p99: f64,
-    /// The longest single script of all steps, by the clock.
+    /// The longest single script of all steps, by wall clock.
     longest_script_ms: f64,
     short_line: u64,
     short_line_step_ms_p50: f64,
     short_line_step_ms_p99: f64,
-    /// p50 with all in line by p50 with 10,000.
+    /// p50 with all in line, divided by p50 with 10,000.
     step_ratio: f64,
-    /// What another script waited for its answer at the longest: while nothing else ran, and while steps were made.
+    /// The longest wait of another script for its answer: while nothing else ran, and during the steps.
     other_script_idle_ms: f64,
     other_script_ms_p99: f64,
     other_script_ms_max: f64,
@@ -129,7 +129,7 @@ async fn measure(options: &Options, url: &str) -> Result<Report> {
         options.entries,
         redis_bytes / options.entries
     );
-    // A rewrite of the append-only file forks; that is another matter than what a step costs.
+    // A rewrite of the append-only file forks, which is not part of a step's cost.
     let config = CustomCommand::new_static("CONFIG", ClusterHash::Random, false);
     let setting = vec!["SET", "auto-aof-rewrite-percentage", "0"];
     let _: () = stock.client().custom(config, setting).await?;
@@ -178,7 +178,7 @@ async fn measure(options: &Options, url: &str) -> Result<Report> {
     Ok(report)
 }
 
-/// A report's numbers beside what they should be.
+/// A report's numbers with their targets.
 pub fn figures(of: &dyn Fn(&str) -> f64) -> Vec<Figure> {
     [
         (
@@ -236,7 +236,7 @@ struct Line<'a> {
 }
 
 struct Steps {
-    /// CPU of the whole Redis process, and the scripts' time by the clock: on a busy machine with the time of others.
+    /// CPU of the whole Redis process, and the scripts' wall time; on a busy machine the latter includes the time of others.
     cpu_ms: Vec<f64>,
     wall_ms: Vec<f64>,
     longest_ms: f64,
@@ -248,7 +248,7 @@ impl<'a> Line<'a> {
         Ok(Self { stock, at })
     }
 
-    /// Lets those with these numbers join.
+    /// Lets the people with these numbers join.
     async fn fill(&self, from: u64, to: u64, bar: Option<&ProgressBar>) -> Result<()> {
         let sale = self.at.sale;
         let mut drained = from;
@@ -284,7 +284,7 @@ impl<'a> Line<'a> {
             }
             if let Some(bar) = bar {
                 bar.set_position(last - from);
-                // Without a terminal there is no bar: a line for each tenth.
+                // Without a terminal there is no bar, but a line for each tenth.
                 let tenth = (to - from).div_ceil(10);
                 if bar.is_hidden() && (last - from) / tenth > (first - from) / tenth {
                     println!("joining: {} of {}", last - from, to - from);
@@ -299,7 +299,7 @@ impl<'a> Line<'a> {
         let before = Used::by(&self.stock.client()).await?;
         for first in (0..RANKS).step_by(BATCH as usize) {
             let looks = (first..first + BATCH).map(|n| async move {
-                // Spread over the whole line, near and far.
+                // Spread over the whole line, from front to back.
                 let n = n * 0x9E37_79B9 % entries;
                 match self.stock.place(self.at.sale, shopper(n)?).await?.value.value {
                     Stands::Waiting { position, .. } => {
@@ -317,7 +317,7 @@ impl<'a> Line<'a> {
         Ok((after.cpu_us - before.cpu_us) / RANKS as f64)
     }
 
-    /// Admission steps; after each as many join as were called, so that the line stays as long as it was.
+    /// Admission steps; after each one as many people join as were called, so that the line keeps its length.
     async fn steps(&self, entries: u64) -> Result<Steps> {
         let (stock, sale) = (self.stock, self.at.sale);
         let mut steps = Steps {
@@ -367,7 +367,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What the worker that writes the history does, without Postgres.
+/// The work of the worker that writes the history, without Postgres.
 async fn drain(stock: &Stock, sale: SaleId) -> Result<()> {
     loop {
         let journal = stock.journal(sale).await?;
@@ -379,7 +379,7 @@ async fn drain(stock: &Stock, sale: SaleId) -> Result<()> {
     }
 }
 
-/// Another script, asked all the time over a connection of its own.
+/// Another script, called all the time over its own connection.
 struct Probe {
     stop: CancellationToken,
     asking: tokio::task::JoinHandle<Result<Vec<f64>>>,

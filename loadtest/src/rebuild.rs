@@ -1,5 +1,5 @@
-//! A lane that Redis has lost, of a sale in which very much was cancelled: how long until it sells again, and what memory that
-//! takes. The orders are written straight into Postgres, as a long sale would have left them.
+//! A lane that Redis has lost, in a sale with very many cancellations: the time until it sells again, and the memory it needs.
+//! The orders are written directly into Postgres, as after a long sale.
 
 use crate::target::Target;
 use anyhow::{Context, Result, bail};
@@ -32,7 +32,7 @@ pub struct Options {
     /// Rounds; the slowest counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Writes the figures there as JSON.
+    /// File for the figures, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -112,7 +112,7 @@ async fn measure(options: &Options, target: &Target) -> Result<bool> {
 }
 
 async fn fill(database: &mut PgConnection, sale: SaleId, options: &Options) -> Result<()> {
-    // A ULID's letters, from a number.
+    // A ULID's letters, made from a number.
     let insert = "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
             quantity_allocated, unit_price, amount, currency, status, reason, expires_at, hold_command)
          SELECT $2 || lpad(n::text, 25, '0'), $1, 0, $3 || (n / $4), 'd-' || (n / $4), 1, 1, 1, 1, 'EUR', $5, $6, now(), 'h' || n
@@ -149,7 +149,7 @@ async fn fill(database: &mut PgConnection, sale: SaleId, options: &Options) -> R
     Ok(())
 }
 
-/// The most memory that the server has had.
+/// The server's peak memory.
 fn peak_bytes(target: &Target) -> Result<u64> {
     let pid = target.pid().context("the server has ended")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
-/// Highest latency that is told apart, in µs.
+/// Highest recorded latency, in µs.
 pub const HIGHEST_US: u64 = 120_000_000;
 
 /// One histogram per command, in µs.
@@ -22,7 +22,7 @@ impl Timings {
         }
     }
 
-    /// A quantile of one command, in ms; 0 where there was none.
+    /// A quantile of one command, in ms; 0 without any.
     pub fn ms(&self, verb: &str, quantile: f64) -> f64 {
         let by_verb = self.0.lock();
         by_verb

@@ -1,5 +1,5 @@
-//! Redis' protocol, as much of it as a harness needs to talk to one node by itself: a client that follows redirections would
-//! hide what that node says.
+//! Redis' protocol, as far as a harness needs it to talk to one single node: a client that follows redirections would hide that
+//! node's answers.
 
 use anyhow::{Context, Result, bail};
 use std::{net::SocketAddr, time::Duration};
@@ -34,7 +34,7 @@ impl Reply {
     }
 }
 
-/// One command on a connection of its own; an error reply is an error.
+/// One command on its own connection; an error reply is an error.
 pub async fn ask(address: SocketAddr, parts: &[&str]) -> Result<Reply> {
     let talk = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -51,7 +51,7 @@ pub async fn ask(address: SocketAddr, parts: &[&str]) -> Result<Reply> {
 }
 
 async fn read(stream: &mut BufReader<TcpStream>) -> Result<Reply> {
-    // Lists that are not read yet, with how much they lack.
+    // Unfinished lists, with the number of missing items.
     let mut open: Vec<(Vec<Reply>, usize)> = Vec::new();
     loop {
         let mut line = String::new();

@@ -1,5 +1,5 @@
-//! A deploy: processes are stopped (SIGTERM) and others started in their place, one after the other, while shoppers shop.
-//! Gateways share a port. The others may be of another version: forwards, and a part of them back again.
+//! A deploy: processes are stopped (SIGTERM) and replaced one after the other, while shoppers shop. Gateways share a port. The
+//! new ones may be of another version: forwards, and some of them back again.
 
 use crate::{
     target::{Target, server_binary},
@@ -14,12 +14,12 @@ use std::{
 use tokio::process::Command;
 
 const GATEWAYS: usize = 2;
-/// How long a stopping process may take in all.
+/// Longest time for a process to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-/// Between two exchanges: what came over has settled.
+/// Pause between two replacements, until everything has settled.
 const BETWEEN: Duration = Duration::from_millis(500);
 
-/// Which process is exchanged.
+/// The process to replace.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Gateway(usize),
@@ -30,7 +30,7 @@ enum Place {
 struct Step {
     place: Place,
     binary: PathBuf,
-    /// How the version is called in the report.
+    /// The name of the version in the report.
     version: &'static str,
     /// A step back to the old version, which may not know the schema of the new one.
     back: bool,
@@ -38,12 +38,12 @@ struct Step {
 
 pub struct Fleet {
     gateways: Vec<RemoteEnd>,
-    /// None: somebody else works.
+    /// None: another process works.
     worker: Option<RemoteEnd>,
     plan: Vec<Step>,
 }
 
-/// What came of a deploy.
+/// The result of a deploy.
 pub struct Rolled {
     /// How long each process took to stop.
     pub stopped_in: Vec<Duration>,
@@ -52,7 +52,7 @@ pub struct Rolled {
 }
 
 impl Fleet {
-    /// Two gateways beside a server that works, to be restarted in turn.
+    /// Two gateways next to a server that works; they are restarted in turn.
     pub async fn restarting(target: &Target) -> Result<Self> {
         let binary = server_binary().await?;
         let step = |gateway| Step {
@@ -65,8 +65,8 @@ impl Fleet {
         Self::start(target, &binary, false, plan).await
     }
 
-    /// Two gateways and a worker of an earlier version, to be exchanged for today's; then one gateway and the worker for the
-    /// earlier one again (a rollback), and forwards once more.
+    /// Two gateways and a worker of an earlier version, replaced by today's. Then one gateway and the worker go back to the
+    /// earlier one (a rollback), and forwards once more.
     pub async fn of_versions(target: &Target, before: &Path) -> Result<Self> {
         let now = server_binary().await?;
         let step = |place, forwards: bool, back| Step {
@@ -109,7 +109,7 @@ impl Fleet {
         self.gateways[0].address
     }
 
-    /// Carries the plan out. `may_not_go_back`: an earlier version that refuses the newer schema is told of, and no failure.
+    /// Carries the plan out. `may_not_go_back`: an earlier version that refuses the newer schema is reported, but is no failure.
     pub async fn roll(&mut self, target: &Target, may_not_go_back: bool) -> Result<Rolled> {
         let mut rolled = Rolled {
             stopped_in: vec![],
@@ -124,7 +124,7 @@ impl Fleet {
                     ("worker", None, worker)
                 }
             };
-            // Its place is taken before it is given up, as a deploy does it that looks at /readyz.
+            // The new process is ready before the old one stops, as in a deploy that watches /readyz.
             let command = process(target, &step.binary, role, shared)?;
             let next = match RemoteEnd::start(command, None).await {
                 Err(error) if step.back && may_not_go_back => {

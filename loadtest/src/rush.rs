@@ -1,4 +1,4 @@
-//! The rush: N shoppers stand ready before the start, and all want one unit.
+//! The rush: N shoppers are ready before the start, and each wants one unit.
 
 use crate::{
     check::check,
@@ -27,33 +27,33 @@ use tokio::{sync::oneshot, task::JoinSet};
 
 /// Connections opened at the same time.
 const CONNECTS_AT_ONCE: usize = 200;
-/// Source addresses: 127.0.0.2 and on, so that no limit per address is met that real shoppers would not meet.
+/// Source addresses from 127.0.0.2 on, so that no limit per address applies that real shoppers would not meet.
 const ADDRESSES: usize = 198;
 /// A process may open 20,000 files here and there.
 const MAX_SHOPPERS: usize = 19_000;
 const RUSH_DEADLINE: Duration = Duration::from_secs(300);
-/// Steps of the line a second.
+/// Steps of the line in a second.
 const STEPS_PER_S: u32 = 10;
-/// Seconds that the line takes while gateways are restarted.
+/// Duration of the line, in seconds, while gateways are restarted.
 const ROLLING_LINE_S: u32 = 12;
-/// The same while versions are exchanged, which is more than twice as much.
+/// The same while versions are replaced, which takes more than twice as long.
 const VERSIONS_LINE_S: u32 = 35;
-/// How long people have shopped when the first gateway is restarted.
+/// How long people have shopped before the first gateway is restarted.
 const ROLLING_AFTER: Duration = Duration::from_secs(1);
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 #[derive(Args)]
 pub struct Options {
-    /// How many want a unit.
+    /// Number of people who want a unit.
     #[arg(long, default_value_t = 5_000)]
     shoppers: usize,
-    /// How many units there are.
+    /// Number of units.
     #[arg(long, default_value_t = 500)]
     stock: u32,
     /// Lanes of the sale.
     #[arg(long, default_value_t = 1)]
     lanes: u32,
-    /// A server on this machine that runs already; without it, one is started on a scratch folder.
+    /// A running server on this machine; without it, one is started on a scratch folder.
     #[arg(long)]
     url: Option<String>,
     /// With --url: that server's data folder, for tokens and (without DATABASE_URL and REDIS_URL) its stores.
@@ -62,23 +62,23 @@ pub struct Options {
     /// Kills the server (SIGKILL) this many ms after the start, and starts it again; not with --url.
     #[arg(long, conflicts_with = "url")]
     crash_after_ms: Option<u64>,
-    /// Two gateways share a port, and are restarted one after the other meanwhile; not with --url.
+    /// Two gateways share a port, and are restarted one after the other during the rush; not with --url.
     #[arg(long, conflicts_with_all = ["url", "crash_after_ms"])]
     rolling: bool,
-    /// Two gateways and a worker run this earlier server binary, and are exchanged for today's one after the other, some of them
+    /// Two gateways and a worker run this earlier server binary, and are replaced by today's one after the other, some of them
     /// back and forth; not with --url.
     #[arg(long, conflicts_with_all = ["url", "crash_after_ms", "rolling"])]
     before: Option<PathBuf>,
-    /// With --before: an earlier version that does not start on today's schema is told of, and no failure.
+    /// With --before: an earlier version that does not start on today's schema is reported, but is no failure.
     #[arg(long, requires = "before")]
     may_not_go_back: bool,
-    /// With a Redis Cluster of its own: three masters, three replicas; not with --url.
+    /// Runs a Redis Cluster with three masters and three replicas; not with --url.
     #[arg(long, conflicts_with = "url")]
     cluster: bool,
     /// Lets people in so slowly that the line takes about this many seconds.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=120))]
     line_s: Option<u32>,
-    /// Writes the figures there as JSON.
+    /// File for the figures, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -93,7 +93,7 @@ impl Options {
     }
 }
 
-/// True: every invariant held, and all that could be sold was sold.
+/// True: every invariant held, and all units that could be sold were sold.
 pub async fn run(options: Options) -> Result<bool> {
     if options.shoppers == 0 || options.shoppers > MAX_SHOPPERS {
         bail!("--shoppers must be 1 to {MAX_SHOPPERS}");
@@ -142,7 +142,7 @@ async fn rush(options: &Options, target: &mut Target, fleet: Option<&mut Fleet>)
         "total_stock": options.stock, "lanes": options.lanes,
         "start_time": stamp(start), "end_time": stamp(start + TimeDelta::hours(1)),
     });
-    // Slow enough that it is not over before the restarts are.
+    // Slow enough to last longer than the restarts.
     if let Some(seconds) = options.line_s.or(options.line_of_deploy_s()) {
         let step = u64::from(options.stock.div_ceil(seconds * STEPS_PER_S));
         body["inflow"] = step.min(CALLED_AT_ONCE).into();
@@ -238,7 +238,7 @@ async fn rush(options: &Options, target: &mut Target, fleet: Option<&mut Fleet>)
     }
 
     let _ = tell_over.send(());
-    // A server that is stopped on purpose takes its listener along.
+    // A server that is stopped on purpose ends its listener too.
     let wire = match (listening.await?, &disturbed) {
         (Ok(wire), _) => wire,
         (Err(_), Disturbed::Crashed(_) | Disturbed::Restarted(_)) => Wire::default(),
@@ -263,7 +263,7 @@ async fn rush(options: &Options, target: &mut Target, fleet: Option<&mut Fleet>)
         }
     }
     for (why, count) in &tally.gave_up {
-        // No store has failed: a hold that was checked out in time is an order.
+        // No store has failed, so a hold that was checked out in time must be an order.
         let broken = matches!(disturbed, Disturbed::Not) && why.starts_with("checkout: ");
         let which = if broken { "I13: " } else { "" };
         found
@@ -344,22 +344,22 @@ async fn rush(options: &Options, target: &mut Target, fleet: Option<&mut Fleet>)
     Ok(found.violations.is_empty())
 }
 
-/// What happened to servers meanwhile.
+/// What happened to servers during the rush.
 enum Disturbed {
     Not,
-    /// How long until it was back.
+    /// Time until it was back.
     Crashed(Duration),
     Restarted(Rolled),
 }
 
-/// What shoppers saw.
+/// The shoppers' observations.
 #[derive(Default)]
 struct Tally {
-    /// Promises that were not kept, a line each.
+    /// Broken promises, a line each.
     broken: Vec<String>,
     /// When the last shopper was done.
     last_end: Duration,
-    /// Each order as it was acknowledged, with its shopper; an order may be there twice, pending and confirmed.
+    /// Each acknowledged order with its shopper; an order may appear twice, pending and confirmed.
     acknowledged: Vec<(String, Order)>,
     bought: u64,
     sold_out: u64,

@@ -1,4 +1,4 @@
-//! One shopper: connects from an address of their own, and buys as a browser would.
+//! One shopper: connects from their own address, and buys like a browser.
 
 use crate::{
     patience::{self, connect_once},
@@ -21,17 +21,17 @@ use tokio_tungstenite::{
     tungstenite::{Message, Utf8Bytes},
 };
 
-/// An answer that takes longer counts as none.
+/// A later answer counts as none.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 const MAX_TRIES: usize = 20;
-/// A place is counted while others are called: those of one step are counted as called, and as waiting until they have
+/// A place is counted while others are called: people called in one step count as called, and also as waiting until they have
 /// their claims.
 pub const CALLED_AT_ONCE: u64 = 50;
-/// How long a shopper tries to come back to a server that is gone, and the longest pause between two attempts.
+/// How long a shopper tries to reach a lost server again, and the longest pause between two attempts.
 const RECONNECT_DEADLINE: Duration = Duration::from_secs(90);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Who shops, from where.
+/// A shopper's identity and source address.
 pub struct Identity {
     pub name: String,
     pub device: String,
@@ -45,23 +45,23 @@ pub struct Shopper {
     sale: SaleId,
     stream: WebSocketStream<TcpStream>,
     events: VecDeque<ServerMessage>,
-    /// The newest tick, unread: only the last one counts.
+    /// The newest tick, unread, because only the last one counts.
     tick: Option<Utf8Bytes>,
-    /// Every order that the server has acknowledged, as it was then.
+    /// Every acknowledged order, as it was then.
     pub acknowledged: Vec<Order>,
     pub reconnects: u32,
-    /// What was promised, as far as it has not come to its end.
+    /// The promise that is still open.
     promised: Option<Promise>,
-    /// The server has said that it stops: a new connection is due.
+    /// The server is stopping: a new connection is due.
     must_move: bool,
-    /// Promises that were not kept, and answers that nobody waits for.
+    /// Broken promises, and answers that nobody waits for.
     pub broken: Vec<String>,
 }
 
-/// What must be there after a reconnect.
+/// Something that must still exist after a reconnect.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Promise {
-    /// A place in line: so many before it, counted from the first one ever.
+    /// A place in line, with this many before it, counted from the first one ever.
     Place(u64),
     Hold,
 }
@@ -76,9 +76,9 @@ pub enum Ending {
 
 enum Turn {
     Mine,
-    /// The sale is over for those who wait.
+    /// The sale has ended for those who wait.
     Over,
-    /// The connection was lost: ask where one stands.
+    /// The connection was lost: ask for the present state.
     Unknown,
 }
 
@@ -117,7 +117,7 @@ impl Shopper {
         }
     }
 
-    /// Whether what was promised is there.
+    /// Checks that the promise is kept.
     fn check_promise(&mut self, state: &SaleState) {
         let entry = state.entry.as_ref();
         let has_units = state.hold.is_some()
@@ -140,7 +140,7 @@ impl Shopper {
         }
     }
 
-    /// Comes back after a lost connection, as a browser does: with growing pauses, all of them jittered.
+    /// Comes back after a lost connection like a browser: with growing, jittered pauses.
     async fn reconnect(&mut self) -> Result<()> {
         let (lost, mut pause) = (Instant::now(), RECONNECT_PAUSE / 8);
         loop {
@@ -162,8 +162,8 @@ impl Shopper {
         Ok(())
     }
 
-    /// A command with its answer. After a lost connection, and while the server asks to try again, it is repeated under
-    /// the same id: it has its one effect.
+    /// A command with its answer. After a lost connection, and while the server asks for another try, it is repeated under the
+    /// same id, so it has only one effect.
     async fn ask(&mut self, id: CommandId, command: ShopCommand) -> Result<Result<Done, Reject>> {
         let mut tries = 0;
         loop {
@@ -181,7 +181,7 @@ impl Shopper {
         }
     }
 
-    /// Sends a command and waits for its own answer; what comes in between is kept.
+    /// Sends a command and waits for its own answer; other messages are kept.
     async fn ask_once(&mut self, id: CommandId, command: impl Into<Command>) -> Result<Result<Done, Reject>> {
         self.stream
             .send(Message::text(Request::new(id, command).to_json()))
@@ -194,7 +194,7 @@ impl Shopper {
                         Outcome::Error(reject) => Err(reject),
                     });
                 }
-                // One command is under way at a time: this one was answered before.
+                // Only one command is under way at a time, so this one was answered before.
                 Some(ServerMessage::Reply { id: other, .. }) => {
                     self.broken
                         .push(format!("{other:?} was answered again, {id} is asked"));
@@ -206,14 +206,14 @@ impl Shopper {
         }
     }
 
-    /// The next message that is not a tick; None: a tick has come.
+    /// The next message that is not a tick; None: it was a tick.
     async fn next(&mut self) -> Result<Option<ServerMessage>> {
         loop {
             let frame = tokio::time::timeout(ANSWER_DEADLINE, self.stream.next())
                 .await
                 .context("no answer")?;
             match frame.context("the server has closed")?? {
-                // Ticks are read when somebody looks at them: thousands of shoppers share this one process.
+                // Ticks are parsed only when needed, because thousands of shoppers share this process.
                 Message::Text(text) if text.starts_with(r#"{"type":"tick""#) => {
                     self.tick = Some(text);
                     return Ok(None);
@@ -271,7 +271,7 @@ impl Shopper {
         Ok(Ending::GaveUp("too many tries".into()))
     }
 
-    /// Takes a unit into the cart, from a sale that nobody waits for.
+    /// Puts a unit into the cart, in a sale without a line.
     pub async fn hold(&mut self) -> Result<()> {
         let reserve = ShopCommand::Reserve {
             sale: self.sale,
@@ -288,7 +288,7 @@ impl Shopper {
         bail!("too many tries")
     }
 
-    /// Buys what is in the cart.
+    /// Buys the units in the cart.
     pub async fn check_out(&mut self, timings: &Timings) -> Result<Ending> {
         let checkout = command_id();
         let command = ShopCommand::Checkout {
@@ -300,7 +300,7 @@ impl Shopper {
             other => return Ok(Ending::GaveUp(format!("checkout: {other:?}"))),
         };
         self.acknowledged.push(order.clone());
-        // I4: the same id again is the same answer.
+        // I4: the same id gets the same answer.
         match self.ask(checkout, command).await? {
             Ok(Done::Order(again)) if again == order => {}
             other => {
@@ -309,7 +309,7 @@ impl Shopper {
                 )));
             }
         }
-        // A payment that was under way when the server died may not have reached the provider: it is declined, and made anew.
+        // A payment under way when the server died may not have reached the provider; then it is declined, and made anew.
         for _ in 0..MAX_TRIES {
             let pay = ShopCommand::Pay {
                 order: order.order,

@@ -1,4 +1,4 @@
-//! The server under load: one that is there, or one of our own on a scratch folder.
+//! The server under load: a running one, or our own on a scratch folder.
 
 use crate::{cluster::Cluster, patience};
 use anyhow::{Context, Result, bail};
@@ -17,14 +17,14 @@ use tokio::{
 
 const START_DEADLINE: Duration = Duration::from_secs(90);
 
-/// Where the server is, and who may steer it.
+/// The server's address, and access to manage it.
 pub struct Target {
     pub url: String,
     pub data_dir: PathBuf,
     pub database_url: Option<String>,
     pub redis_url: Option<String>,
     server: Option<Own>,
-    /// Without a server of our own: what its processes use.
+    /// Without our own server: the stores of its processes.
     services: Option<(Services, Option<Cluster>, TempDir)>,
     http: reqwest::Client,
 }
@@ -38,7 +38,7 @@ struct Own {
 }
 
 impl Target {
-    /// A server that runs already; its data folder gives the tokens.
+    /// A running server; its data folder gives the tokens.
     pub fn running(url: String, data_dir: PathBuf) -> Self {
         Self {
             url: url.trim_end_matches('/').to_owned(),
@@ -51,7 +51,7 @@ impl Target {
         }
     }
 
-    /// Starts `flashsale serve` with its defaults on a scratch folder; `cluster`: with a Redis Cluster of its own.
+    /// Starts `flashsale serve` with its defaults on a scratch folder; `cluster`: with its own Redis Cluster.
     pub async fn start(cluster: bool) -> Result<Self> {
         let binary = server_binary().await?;
         let scratch = tempfile::tempdir()?;
@@ -72,7 +72,7 @@ impl Target {
         Ok(target)
     }
 
-    /// A private Postgres and Redis (or a cluster) on a scratch folder, for processes that are started by themselves.
+    /// A private Postgres and Redis (or a cluster) on a scratch folder, for processes that are started separately.
     pub async fn stores_only(cluster: bool) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let private = Private {
@@ -91,8 +91,8 @@ impl Target {
         Ok(target)
     }
 
-    /// Kills a server of our own with no chance to say anything, and starts it again on the same folder and address.
-    /// How long until it was ready again.
+    /// Kills our own server without warning, and starts it again on the same folder and address. Returns the time until it was
+    /// ready again.
     pub async fn crash(&mut self) -> Result<Duration> {
         let own = self
             .server
@@ -106,13 +106,12 @@ impl Target {
         Ok(killed.elapsed())
     }
 
-    /// The process of a server of our own.
+    /// The process id of our own server.
     pub fn pid(&self) -> Option<u32> {
         self.server.as_ref().and_then(|own| own.child.id())
     }
 
-    /// The addresses of the stores: each as it was given, or else that of the data folder's private one, as the server itself
-    /// takes them.
+    /// The addresses of the stores: the given ones, or the data folder's private ones, as for the server itself.
     pub fn stores(&self) -> Result<(String, String)> {
         let (database, redis) = flashsale::embedded::urls(&self.data_dir)?;
         Ok((
@@ -137,7 +136,7 @@ impl Target {
             .with_context(|| format!("no sale was created ({status}): {body}"))
     }
 
-    /// Ends a server of our own in order.
+    /// Ends our own server in order.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(mut own) = self.server.take() {
             if let Some(pid) = own.child.id() {
@@ -161,7 +160,7 @@ impl Target {
     }
 }
 
-/// A server process that is ready, and its address.
+/// A ready server process, and its address.
 async fn spawn(
     binary: &Path,
     data_dir: &Path,
@@ -197,7 +196,7 @@ async fn spawn(
     Ok((child, url))
 }
 
-/// The server that FLASHSALE_BIN names; without it the one beside this program, built if it is not there.
+/// The server binary named by FLASHSALE_BIN; without it, the one next to this program, built if it is missing.
 pub async fn server_binary() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("FLASHSALE_BIN") {
         return Ok(binary.into());
@@ -210,7 +209,7 @@ pub async fn server_binary() -> Result<PathBuf> {
         build.arg("--release");
     }
     build.env("SQLX_OFFLINE", "true");
-    // In a checkout the server is brought up to date; elsewhere the one beside us is used.
+    // In a checkout the server is built first; elsewhere the existing one is used.
     let built =
         Path::new("server/Cargo.toml").exists() && build.status().await.is_ok_and(|status| status.success());
     if !built && !binary.exists() {
@@ -222,7 +221,7 @@ pub async fn server_binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Tokens are signed with the data folder's secret, or with the one that the server was given.
+/// Tokens are signed with the data folder's secret, or with the server's given one.
 pub fn identity() -> flashsale::config::Identity {
     flashsale::config::Identity {
         jwt_secret: std::env::var("FLASHSALE_JWT_SECRET").ok(),

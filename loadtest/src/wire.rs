@@ -1,4 +1,4 @@
-//! What somebody who waits in line gets over the wire: one socket that takes changes, beside all the others.
+//! The bytes that a waiting shopper gets over the wire: one socket that takes changes, next to all the others.
 
 use crate::{patience, shopper::Identity};
 use anyhow::{Result, bail};
@@ -11,11 +11,11 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::Message;
 
-/// Between two ticks that are compared: one a second is what the figure is about, however many there are.
+/// Least time between two compared ticks: the figure is for one tick a second, however many there are.
 const APART_MS: u64 = 1_000;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// In bytes, headers of the frames included: of ticks a second apart, while people wait in line and the line moves.
+/// In bytes, with frame headers: ticks a second apart, while people wait in line and the line moves.
 #[derive(Debug, Default, Serialize)]
 pub struct Wire {
     seconds: usize,
@@ -35,7 +35,7 @@ impl Wire {
     }
 }
 
-/// Watches until the rush is over; what each second of the moving line would have cost.
+/// Watches until the rush has ended; returns the cost of each second of the moving line.
 pub async fn listen(
     server: SocketAddr,
     sale: SaleId,
@@ -98,7 +98,7 @@ pub async fn listen(
     }
 }
 
-/// A server's text frame: the header is 2 bytes, or 4 from 126 bytes on.
+/// The size of a server's text frame: the header has 2 bytes, or 4 from 126 bytes on.
 fn framed(message: &ServerMessage) -> usize {
     let bytes = message.to_json().len();
     bytes + if bytes < 126 { 2 } else { 4 }

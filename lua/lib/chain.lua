@@ -1,6 +1,6 @@
--- How far the sale's audit log is known to have come in Postgres: `chain` in the stock, "life number hash", of the last commit that
--- this lane has heard of. A life is one run of Postgres. A Postgres that was promoted without its tail, or restored, numbers its rows
--- again from where it is: so the end that another life has left is kept in `chain_before` until the leader has found it in Postgres.
+-- How far the sale's audit log has certainly come in Postgres: `chain` in the stock is "life number hash" of the last commit that
+-- this lane has heard of. A life is one run of Postgres. A Postgres that was promoted without its tail, or restored, uses row
+-- numbers again. So the end left by another life is kept in `chain_before` until the leader has found it in Postgres.
 local function parse_chain(text)
   return string.match(text, '^(%d+) (%d+) ')
 end
@@ -11,7 +11,7 @@ local function is_further(text, than)
   return tonumber(number) > tonumber(known)
 end
 
--- `told`: ends, with commas between them; "-": none.
+-- `told`: ends, separated by commas; "-": none.
 local function note_chain(stock_key, lane, told)
   local chain, before = lane.chain, lane.chain_before
   for text in string.gmatch(told, '[^,]+') do

@@ -8,7 +8,7 @@ local function now_ms()
   return math.floor(now_us() / 1000)
 end
 
--- Lua prints large numbers as 1.7e+12; Redis stores what Lua prints. A batch has the same few numbers over and over.
+-- Lua prints large numbers as 1.7e+12, and Redis stores what Lua prints. A batch repeats the same few numbers.
 local printed = {}
 local function whole(number)
   local text = printed[number]

@@ -1,4 +1,4 @@
--- The member that stays in each key of a lane but the stock (see lib/lane.lua).
+-- The member that every key of a lane except the stock always has (see lib/lane.lua).
 local KEPT, NEVER = '-kept-', '4503599627370496'
 local function keep(holds, deadlines, device_units, returned, drawn)
   redis.call('HSET', holds, KEPT, 'claim 0 ' .. NEVER .. ' 0 - - - - 0')

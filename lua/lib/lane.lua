@@ -1,4 +1,4 @@
--- What the lane scripts share: reading a lane, its shoppers' records, and writing both back at the end.
+-- Shared by the lane scripts: reading a lane and its shoppers' records, and writing both back at the end.
 --
 -- A record is what the lane knows of one shopper: their units in orders, and their latest claim or hold, kept after it
 -- ended so that a late command gets the true answer:
@@ -8,26 +8,25 @@
 --   claim → lapsed | left | held;   held → ordering | released | expired;   ordering → ordered | released | held;
 --   ordered → cancelled;   none: no claim or hold that the lane knows of. A shopper without a record is the same.
 --
--- The deadlines are a set of buckets: the names of shoppers whose records got the same deadline in one call. A record that
--- runs stands in a bucket of its deadline; one that has ended, or has another deadline by now, is not taken out but passed
--- over when the bucket is due. So the set has as many names as there were reservations, claims and checkouts within the
--- longest deadline, however short-lived they were.
+-- The deadlines are a set of buckets. A bucket has the names of shoppers whose records got the same deadline in one call. A
+-- running record is in a bucket of its deadline. A record that has ended, or has another deadline by now, stays there and is
+-- skipped when the bucket is due. So the set has as many names as there were reservations, claims and checkouts within the
+-- longest deadline, however short they were.
 
--- Each key of a lane but the stock has a member that stays, so that it is always there: one that is not was lost, and what it
--- knew is not guessed. In `holds` and `deadlines` it is a claim of no units that never ends.
--- Lanes that were opened by an earlier release have none, until a leader gives them theirs: `kept` in the stock is the epoch
--- in which that was done.
+-- Each key of a lane except the stock has a permanent member, so that the key always exists. If it does not, it was lost, and its
+-- content is not guessed. In `holds` and `deadlines` this member is a claim of no units that never ends. Lanes opened by an
+-- earlier release have no such members until a leader adds them: `kept` in the stock is the epoch in which that was done.
 
--- `stopped` in the stock is 1 while Postgres is behind what Redis knows: nothing is sold until an operator has confirmed it, and the
--- lane begins a new life.
+-- `stopped` in the stock is 1 while Postgres is behind Redis: nothing is sold until an operator has confirmed it, and the lane
+-- begins a new life.
 
--- The last KEYS of a script that are not missed: what was answered lately (lib/lane_seen.lua).
+-- Keys at the end of a script's KEYS whose loss is harmless: the recent answers (lib/lane_seen.lua).
 local unkept = 0
 
 local COUNTERS = { 'available', 'claimed', 'held', 'ordering', 'sold', 'reservations', 'expired' }
 
--- Reads the lane's counters and those of its settings that are named; nil and an error reply if the lane is not open, in
--- this life of Redis, under the epoch that the caller believes in.
+-- Reads the lane's counters and the named settings. Returns nil and an error reply unless the lane is open, in this life of
+-- Redis, and under the caller's epoch.
 local function read_lane(stock_key, epoch, ...)
   local fields = { 'epoch', 'run', 'kept', unpack(COUNTERS) }
   for _, setting in ipairs({ ... }) do
@@ -62,7 +61,7 @@ local function write_counters(stock_key, lane)
   redis.call('HSET', stock_key, unpack(fields))
 end
 
--- Every `width`-th argument from `first` on: the batch's column.
+-- Every `width`-th argument from `first` on: one column of the batch.
 local function column(first, width)
   local names = {}
   for i = first, #ARGV, width do
@@ -71,8 +70,8 @@ local function column(first, width)
   return names
 end
 
--- Takes a record apart: state, quantity, until, bought, order, and in one piece what the hold was made from. All are texts:
--- what is only written back need not become a number. Sets match in half the time that classes take.
+-- Splits a record: state, quantity, until, bought, order, and as one piece the source of the hold. All are texts, because values
+-- that are only written back need not become numbers. Sets match in half the time of classes.
 local RECORD = '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) (.+)$'
 local NOTHING = '- - - 0'
 local NO_RECORD = 'none 0 0 0 - ' .. NOTHING
@@ -83,7 +82,7 @@ local function parse_record(record)
   return string.match(record, RECORD)
 end
 
--- The command, the device, what was asked for, and the hold's own end.
+-- The command, the device, the requested quantity, and the hold's own end.
 local function parse_origin(origin)
   return string.match(origin, '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$')
 end
@@ -93,8 +92,8 @@ local function append(list, name, value)
   list[count + 1], list[count + 2] = name, value
 end
 
--- The batch's records, by shopper, and for the end: what was written to them, and the deadlines of those that run. A
--- shopper may stand in a batch twice; the last record counts.
+-- The batch's records by shopper, and for the end: the written records, and the deadlines of the running ones. A shopper may be
+-- in a batch twice; the last record counts.
 local records, written, deadline_of = {}, {}, {}
 
 local function read_records(holds_key, shoppers)
@@ -112,7 +111,7 @@ local function set_record(shopper, state, quantity, till, bought, order, origin)
   deadline_of[shopper] = RUNNING[state] and till or nil
 end
 
--- A new hold's record, in one concat.
+-- A new hold's record, in one concatenation.
 local function set_hold(shopper, quantity, till, bought, command, device, asked)
   local record = 'held ' .. quantity .. ' ' .. till .. ' ' .. bought .. ' - '
     .. command .. ' ' .. device .. ' ' .. asked .. ' ' .. till
@@ -121,7 +120,7 @@ local function set_hold(shopper, quantity, till, bought, command, device, asked)
   deadline_of[shopper] = till
 end
 
--- One HSET and one ZADD, however many items there were. False: nothing has changed.
+-- One HSET and one ZADD for any number of items. False: nothing has changed.
 local BUCKET = 64
 local function write_records(holds_key, deadlines_key)
   if #written == 0 then
@@ -148,13 +147,12 @@ local function write_records(holds_key, deadlines_key)
   return true
 end
 
--- Whether a running checkout is the one that its order was made in. Another one under the same order's id is a command that
--- came again when its shopper had a later hold.
+-- Whether a running checkout is the one that made its order. If not, the command was repeated when its shopper had a later hold.
 local function is_from(origin, hold)
   return hold == '-' or string.match(origin, '^[^ ]+') == hold
 end
 
--- The checkout was none: the hold is as it was before. Overdue by now? Then the next expiry step ends it as any hold.
+-- It was no checkout, so the hold is as it was before. If it is overdue by now, the next expiry step ends it like any hold.
 local function undo_checkout(lane, shopper, quantity, bought, origin)
   local _, _, _, held_till = parse_origin(origin)
   lane.ordering = lane.ordering - quantity
@@ -162,7 +160,7 @@ local function undo_checkout(lane, shopper, quantity, bought, origin)
   set_record(shopper, 'held', quantity, held_till, bought, '-', origin)
 end
 
--- Units by device, with one HMGET.
+-- The units of devices, in one HMGET.
 local function read_units(key, devices)
   local values = redis.call('HMGET', key, unpack(devices))
   local units = {}
@@ -172,7 +170,7 @@ local function read_units(key, devices)
   return units
 end
 
--- Adds `changes[device]` to each device's units; a device that has none left is not kept.
+-- Adds `changes[device]` to each device's units; a device without units is removed.
 local function add_units(key, changes)
   local devices = {}
   for device in pairs(changes) do

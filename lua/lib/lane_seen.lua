@@ -1,9 +1,9 @@
--- A lane's answers as they are kept (`seen.lua`): a code, a number, and the hold's end in ms, or zeros.
+-- A lane's stored answers (`seen.lua`): a code, a number, and the hold's end in ms, or zeros.
 --
--- The code of a reserve is the state in which its hold has ended; TAKEN, where it was answered with a hold that another
--- command had made, as long as that is there. Of a release that found no hold to release it is the state that it found.
+-- A reserve's code is the state in which its hold has ended; or TAKEN if the answer was a hold that another command had made, as
+-- long as that hold exists. For a release that found no hold to release, it is the state found.
 
--- Its key is the last of a script's, and comes with the first command: it is not missed where it is gone.
+-- Its key is the last one of a script and comes with the first command; its loss is harmless.
 unkept = 1
 
 local LANE_SEEN = MARK + WHAT + 15
@@ -22,7 +22,7 @@ local function read_lane_seen(answer)
   return string.sub(answer, 1, 1), string.byte(answer, 2), string.sub(answer, 3)
 end
 
--- The hold of a shopper's record gives way to another, or to a claim.
+-- The hold of a shopper's record is replaced by another hold or by a claim.
 local ALL, PARTIAL = 1, 2
 local function note_last_hold(shopper, state, quantity, origin)
   if origin == NOTHING then

@@ -1,5 +1,5 @@
--- Units set aside for a move that takes them out of a lane: a field of the lane's own hash each, "units since", and their sum
--- in `leaving`. They are part of the lane's supply until Postgres says that they have left.
+-- Units set aside for moves that take them out of a lane: one field per move in the lane's own hash, "units since", and their sum
+-- in `leaving`. They belong to the lane's supply until Postgres says that they have left.
 local function aside_field(move)
   return 'leaving:' .. move
 end

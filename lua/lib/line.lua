@@ -1,14 +1,14 @@
--- What the line's scripts share.
+-- Shared by the line's scripts.
 --
--- A shopper stands in exactly one of: queue or priority (waiting), admitting (being called), parked (absent at their turn).
+-- A shopper is in exactly one of: queue or priority (waiting), admitting (being called), parked (absent at their turn).
 -- wants: shopper → units wanted, with "p" for an entry of the priority line and "r" for one that was parked and has come
--- back. Whoever wants one unit, and is neither, is not in it.
+-- back. A shopper with neither who wants one unit is not in it.
 
--- The line's keys come and go with those who stand in it. So that one which was lost is not taken for an empty one, each script
--- notes in the sale which of its keys there are (has_queue, …), and misses them before it does anything. A leader guards the
--- line so, until guarded_until (ms), once every process notes it; a line that has ended is not guarded.
+-- The line's keys come and go with the people in it. So that a lost key is not taken for an empty one, each script notes in the
+-- sale which of its keys exist (has_queue, …), and checks them before it does anything. A leader guards the line in this way
+-- until guarded_until (ms), once every process writes these notes; a line that has ended is not guarded.
 
--- What is noted of a script's keys, by name; nil and an error reply if one of them is gone.
+-- The notes about a script's keys, by name; nil and an error reply if one of the keys is gone.
 local ENDS = { drawing = true, ended = true, cancelled = true }
 local function read_line(sale_key, keys)
   local names, fields = {}, { 'phase', 'guarded_until' }
@@ -31,7 +31,7 @@ local function read_line(sale_key, keys)
   return noted
 end
 
--- At the end of a script: which of its keys there are now.
+-- At the end of a script: notes which of its keys exist now.
 local function note_line(sale_key, keys, noted)
   local fields = {}
   for name, key in pairs(keys) do
@@ -57,7 +57,7 @@ local function format_want(quantity, priority, returned)
   return whole(quantity) .. (priority and 'p' or '') .. (returned and 'r' or '')
 end
 
--- One look for a whole batch, and none where nobody is.
+-- One lookup for a whole batch, and none for an empty one.
 local function scores(key, names)
   if #names == 0 or redis.call('EXISTS', key) == 0 then
     return {}
@@ -65,8 +65,8 @@ local function scores(key, names)
   return redis.call('ZMSCORE', key, unpack(names))
 end
 
--- How many of each line are being called. They are ahead of all who wait there until they are counted as admitted: without
--- them everybody would stand too far in front for that moment.
+-- How many people of each line are being called. They are ahead of everybody who waits until they count as admitted. Without
+-- them, everybody's position would be too good for that moment.
 local function being_called(admitting, wants)
   local count = { queue = 0, priority = 0 }
   local names = redis.call('ZRANGE', admitting, 0, -1)
@@ -80,8 +80,9 @@ local function being_called(admitting, wants)
   return count
 end
 
--- What Postgres is told of entries, a line each; a worker takes it away every second. Full, nobody new may join: what was not
--- noted would be missing in the history, and in a draw of what is left. Ends are noted always: they are no more than joins.
+-- Notes for Postgres about entries, one per line; a worker takes them away every second. When this is full, nobody new may join:
+-- a missing note would be missing in the history, and in a draw of the remaining units. Ends are always noted; they are no more
+-- than joins.
 local JOURNAL_MOST = 1000000
 local function is_journal_full(journal)
   return redis.call('LLEN', journal) >= JOURNAL_MOST
@@ -93,7 +94,7 @@ local function write_journal(journal, lines)
   end
 end
 
--- People who are here, of whom some were absent: whoever was parked is back at their place. False: nothing has changed.
+-- People who are here, some of whom were absent: parked ones are back at their place. False: nothing has changed.
 local function welcome_back(keys, names)
   if #names == 0 or redis.call('EXISTS', keys.absent) == 0 then
     return false

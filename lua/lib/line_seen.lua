@@ -1,14 +1,14 @@
--- The answers of join and leave as they are kept (`seen.lua`): a code and a number.
+-- The stored answers of join and leave (`seen.lua`): a code and a number.
 
 local LINE_SEEN = MARK + WHAT + 2
--- A new place, a place that was there already, a place given up, and none that could be given up.
+-- A new place, a place that existed already, a place given up, and none that could be given up.
 local JOINED, JOINED_AGAIN, LEFT, NOT_THERE = 'j', 'a', 'e', 'n'
--- A place that was given up, or had ended, when another stood for its device.
+-- A place that was given up, or had ended, before its device was used by another join.
 local PLACE_ENDED = { left = 'v', over = 'o' }
 local ENDED_AS = { v = 'left', o = 'over' }
 
--- "left" or "over": a shopper's place of this record is not theirs any more, by a later command of theirs; nil: none is later.
--- A draw's entry is given up by a leave that has found no place in line.
+-- "left" or "over": by a later command, the place of this record is no longer the shopper's; nil: no later command. A draw's
+-- entry is given up by a leave that found no place in line.
 local function what_came_after(part, at, of_draw)
   for later = at - LINE_SEEN, 1, -LINE_SEEN do
     local code = string.sub(part, later + MARK + WHAT, later + MARK + WHAT)
@@ -20,8 +20,8 @@ local function what_came_after(part, at, of_draw)
   end
 end
 
--- Who stands for a device, and as what their join is known: "shopper mark what", as it stands in a trace. Whom a rebuild has
--- put back has no mark.
+-- The shopper in line for a device, and the identity of their join: "shopper mark what", as in a trace. A shopper restored by a
+-- rebuild has no mark.
 local KNOWN_AS = MARK + WHAT
 local function read_owner(text)
   if text and string.sub(text, -KNOWN_AS - 1, -KNOWN_AS - 1) == ' ' then

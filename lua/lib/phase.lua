@@ -1,4 +1,4 @@
--- A sale never goes back from its draw or its end: whoever says so has read it before it went there.
+-- A sale never goes back from its draw or its end: a caller with an earlier phase read it before that.
 local STAGES = { drawing = 1, ended = 2, cancelled = 2 }
 
 local function goes_back(known, phase)

@@ -1,15 +1,15 @@
--- What the last commands of each shopper were answered, so that one that comes again has no second effect.
+-- The answers to each shopper's last commands, so that a repeated command has no second effect.
 --
--- A field of the hash is a bucket of shoppers. Its text has, for each of them, DEL and a tag, and then what they asked for, the
--- newest first: SEEN_KEPT records of one width ("mark what answer"), and of up to SEEN_OLDER commands before those the mark
--- alone. A mark names a command, "what" its verb and quantity; the answer is the script's own. All but the answer are bytes
--- below DEL, so that a shopper's part is found without a look at the others. A trace is "field DEL tag mark what", or empty for
--- what no shopper has asked for. Rust makes a command's (`stock/seen.rs`); `trace_of` makes the same.
+-- A field of the hash is a bucket of shoppers. Its text has for each of them DEL and a tag, and then their commands, the newest
+-- first: SEEN_KEPT records of one width ("mark what answer"), and for up to SEEN_OLDER earlier commands only the mark. A mark
+-- names a command, "what" its verb and quantity; the answer is the script's own. All but the answer are bytes below DEL, so that
+-- a shopper's part is found without reading the others. A trace is "field DEL tag mark what", or empty for calls that are no
+-- shopper's command. Rust makes a command's trace (`stock/seen.rs`); `trace_of` makes the same.
 --
--- A command whose hold or place is the shopper's latest is known by that, and is noted here when another one follows: most
--- shoppers have one and never another, and noting costs a script a third of its time.
+-- A command whose hold or place is the shopper's latest is known by that, and is noted here only when another one follows. Most
+-- shoppers have only one, and noting takes a third of a script's time.
 --
--- Nothing is forgotten: once a shopper's part is full, nothing that could take a place or units is done for them any more.
+-- Nothing is forgotten: once a shopper's part is full, they can take no more places or units.
 
 local SEEN_KEPT, SEEN_OLDER = 8, 256
 local FIELD, TAG, MARK, WHAT = 3, 6, 5, 2
@@ -51,7 +51,7 @@ local function read_seen(key, traces)
   end
 end
 
--- A shopper's part of their bucket, and where it stands there.
+-- A shopper's part of their bucket, and its position there.
 local function seen_part(trace)
   local field = string.sub(trace, 1, FIELD)
   local text = seen[field]
@@ -70,8 +70,8 @@ local function seen_part(trace)
   return string.sub(text, from + TAG, till), from, till
 end
 
--- Nothing: it is new. "same", its answer, where it stands, and the shopper's part; "reused": this id was used for something
--- else; "superseded": it is older than those whose answers are kept; "full": it is new, and there is no room for it.
+-- Nothing: it is new. "same", its answer, its position, and the shopper's part; "reused": this id was used for something else;
+-- "superseded": it is older than the stored answers; "full": it is new, and there is no room for it.
 local function seen_before(trace, width)
   if trace == '' then
     return nil
@@ -100,7 +100,7 @@ local function seen_before(trace, width)
   return #part >= SEEN_KEPT * width + SEEN_OLDER * MARK and 'full' or nil
 end
 
--- Keeps a new command's answer, in as many bytes as a record has for it.
+-- Stores a new command's answer, in the width of a record.
 local function note_seen(trace, width, answer)
   if trace == '' then
     return
@@ -125,7 +125,7 @@ local function note_seen(trace, width, answer)
   seen_written[field] = true
 end
 
--- Changes the first byte of the answers of a shopper's kept records that have this one.
+-- Replaces the first byte of an answer by another one, in a shopper's stored records that have this byte.
 local function change_seen(trace, width, byte, changed)
   local part, from, till = '', nil, nil
   if trace ~= '' then

@@ -1,29 +1,29 @@
-//! What is new in a sale's shared state: for clients that say so in `hello`, most of a tick's bytes are those of the one
-//! before. A change is a JSON merge patch (RFC 7396) of a tick, made for whoever has seen exactly that one.
+//! The new part of a sale's shared state, for clients that ask for it in `hello`: most bytes of a tick repeat the one before. A
+//! change is a JSON merge patch (RFC 7396) of one tick, made for clients that have seen exactly that tick.
 
 use crate::{SaleId, Tick};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What a change says in its own fields, and `now`, which nearly always is the same as `seq`.
+/// Fields that a change has by itself, and `now`, which nearly always equals `seq`.
 const SAID_OTHERWISE: [&str; 3] = ["sale", "seq", "now"];
 
-/// The tick `seq` is the tick `seq` − `step` with these fields set; those set to null are absent from it.
+/// Tick `seq` is tick `seq` − `step` with these fields set; fields set to null are absent from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Change {
     pub sale: SaleId,
     pub seq: u64,
-    /// How far back the tick is that this one changes, in numbers. Whoever has another one asks for the `state`.
+    /// How far back the changed tick is, in numbers. A client that has another tick asks for the `state`.
     pub step: u64,
-    /// Fields of the tick; `now` is `seq` where it is not among them.
+    /// Fields of the tick; `now` equals `seq` if it is not among them.
     #[serde(flatten)]
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, Value>))]
     pub set: Map<String, Value>,
 }
 
 impl Change {
-    /// What makes one tick of a sale the other.
+    /// The change from one tick of a sale to another.
     pub fn between(before: &Tick, tick: &Tick) -> Self {
         let (old, new) = (fields(before), fields(tick));
         let gone = old.keys().filter(|name| !new.contains_key(*name));
@@ -38,13 +38,13 @@ impl Change {
         Self {
             sale: tick.sale,
             seq: tick.seq,
-            // Numbers only grow; where one did not, nobody has the tick that this one names, and all ask for a state.
+            // Numbers only grow. If one did not, nobody has the tick that this change names, and all ask for a state.
             step: tick.seq.saturating_sub(before.seq),
             set,
         }
     }
 
-    /// The tick that this makes of another one. None: it was made for a different tick.
+    /// Applies this change to a tick. None: it was made for a different tick.
     pub fn apply(&self, before: &Tick) -> Option<Tick> {
         if before.sale != self.sale || before.seq.checked_add(self.step) != Some(self.seq) {
             return None;
@@ -66,7 +66,7 @@ impl Change {
 fn fields(tick: &Tick) -> Map<String, Value> {
     match serde_json::to_value(tick) {
         Ok(Value::Object(fields)) => fields,
-        // A tick is numbers, words and a few options: it always is an object.
+        // A tick is numbers, words and a few options, so it is always an object.
         _ => Map::new(),
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     use crate::{Phase, Reason, ServerMessage};
     use proptest::prelude::*;
 
-    /// A line of a hundred thousand that moves, in a sale whose carts come and go.
+    /// A moving line of a hundred thousand, in a sale whose carts come and go.
     fn moving(second: u64) -> Tick {
         let now = 1_795_647_551_408 + 1_021 * second;
         Tick {
@@ -151,7 +151,7 @@ mod tests {
             let change = Change::between(&moving(0), after);
             ServerMessage::Change(change).to_json().len()
         };
-        // Everything that moves in a line, at once; then a room before the start, where people come.
+        // First everything that moves in a line at once, then a room before the start that people enter.
         assert!(bytes(&moving(1)) <= 200, "{}", bytes(&moving(1)));
         let room = Tick {
             waiting: 98_300,

@@ -21,7 +21,7 @@ macro_rules! codes {
                 match self { $(Code::$variant => $number,)+ }
             }
 
-            /// The stable word, as it stands on the wire.
+            /// The stable word, as on the wire.
             pub const fn word(self) -> &'static str {
                 match self { $(Code::$variant => $word,)+ }
             }
@@ -36,7 +36,7 @@ macro_rules! codes {
                 match self { $(Code::$variant => $retry,)+ }
             }
 
-            /// The text for a person, where the place of refusal has nothing more exact to say.
+            /// The text for a person, if the refusal has no more exact one.
             pub const fn text(self) -> &'static str {
                 match self { $(Code::$variant => $text,)+ }
             }
@@ -55,7 +55,7 @@ codes! {
     MethodNotAllowed = 107, "method_not_allowed", 405, false, "This address does not take this method.";
 
     BadHandshake = 108, "bad_handshake", 400, false, "This address speaks WebSocket, version 13, subprotocol flashsale.v1.";
-    /// One of the shopper's older commands again: nothing was done. `state` says what is so now.
+    /// One of the shopper's older commands came again; nothing was done. `state` tells the present state.
     CommandSuperseded = 109, "command_superseded", 409, false, "This command came before newer ones of yours: nothing was done.";
 
     HelloFirst = 200, "hello_first", 401, false, "Say hello before any other command.";
@@ -75,7 +75,7 @@ codes! {
     SaleEnded = 302, "sale_ended", 409, false, "The sale is over.";
     SalePaused = 303, "sale_paused", 409, true, "The sale is paused.";
     SoldOut = 304, "sold_out", 409, false, "Sold out.";
-    /// Fewer units are free than asked for, and the command did not allow a part.
+    /// Fewer units are free than requested, and the command did not allow a part.
     NotEnough = 305, "not_enough", 409, true, "Fewer units are free than you asked for.";
     /// Nothing is free now, but units in carts may come back.
     NoneFree = 306, "none_free", 409, true, "All units are in carts at the moment; some may come back.";
@@ -88,15 +88,15 @@ codes! {
     RoomClosed = 313, "room_closed", 409, true, "The waiting room has not opened yet.";
     AlreadyHeld = 314, "already_held", 409, false, "You hold units of this sale already.";
     SaleWrongState = 315, "sale_wrong_state", 409, false, "The sale is not in a state that allows this.";
-    SupplyInUse = 316, "supply_in_use", 409, false, "More units are sold or in carts than that.";
+    SupplyInUse = 316, "supply_in_use", 409, false, "You cannot go below the units that are sold or in carts.";
     NoDraw = 317, "no_draw", 404, false, "This sale has no draw.";
     NotDrawnYet = 318, "not_drawn_yet", 409, true, "The draw has not been held yet.";
     NotInDraw = 319, "not_in_draw", 404, false, "You are not in this draw.";
-    /// Joined, left, changed, or reserved without having been drawn, after the entries of a draw have closed.
+    /// A join, a leave, a change, or a reservation by somebody who was not drawn, after a draw's entries have closed.
     EntriesClosed = 320, "entries_closed", 409, false, "The entries of this draw have closed.";
-    /// An operator's command was conditional, and other changes by operators came before it.
+    /// An operator's command had a condition, and other operators' changes came first.
     VersionChanged = 321, "version_changed", 412, false, "The sale's settings have changed since you read them.";
-    /// Postgres knows less than it did: nothing is sold until an operator has confirmed that. Places in line stay.
+    /// Postgres knows less than before: nothing is sold until an operator has confirmed that. Places in line stay.
     SaleStopped = 322, "sale_stopped", 503, true, "Selling has stopped after a failure of ours. It goes on when we have looked into it; your place in line stays.";
     NothingToRecover = 323, "nothing_to_recover", 409, false, "Nothing of this sale is lost: there is nothing to recover.";
 
@@ -109,17 +109,17 @@ codes! {
     OrderConfirmed = 406, "order_confirmed", 409, false, "The order is confirmed already.";
     PaymentDeclined = 407, "payment_declined", 402, false, "The payment was declined.";
     PaymentTooLate = 408, "payment_too_late", 409, false, "The time to pay has run out.";
-    /// One payment at a time: the earlier one's result comes by itself, as an `order` event.
+    /// One payment at a time: the earlier one's result arrives by itself, as an `order` event.
     PaymentPending = 409, "payment_pending", 409, true, "A payment of this order is being processed; its result comes by itself.";
     NotPaid = 410, "not_paid", 409, false, "The order is not paid.";
     AlreadyRefunded = 411, "already_refunded", 409, false, "The order's money has been given back already.";
-    RefundTooMuch = 412, "refund_too_much", 422, false, "That is more than is left of what was paid.";
+    RefundTooMuch = 412, "refund_too_much", 422, false, "The refund is larger than what is left of the payment.";
     PaymentUnknown = 413, "payment_unknown", 404, false, "There is no such payment.";
-    /// A webhook whose amount or currency is not the payment's.
+    /// A webhook whose amount or currency differs from the payment's.
     PaymentMismatch = 414, "payment_mismatch", 422, false, "The amount or currency does not match the payment.";
-    /// Of this sale; the cart stays as it is, to the end of its time.
+    /// Counted in this sale; the cart stays as it is, until its time ends.
     CancelLimitReached = 415, "cancel_limit_reached", 409, false, "You have cancelled, or not paid, too many orders of this sale.";
-    /// It was placed, and Postgres has lost it; the order itself says what has gone back.
+    /// The order was placed, and Postgres has lost it; the order itself says what has gone back.
     OrderLost = 416, "order_lost", 409, false, "This order was lost in a failure of ours; what you paid goes back.";
 
     TooManyCommands = 500, "too_many_commands", 429, true, "Too many commands: slow down.";
@@ -127,7 +127,7 @@ codes! {
     TooManyFromAddress = 502, "too_many_from_address", 429, true, "Too many connections from one address.";
     TooManySales = 503, "too_many_sales", 429, false, "One connection can watch a few sales only.";
     Busy = 504, "busy", 503, true, "Very busy at the moment: try again shortly.";
-    /// Joined and left, or reserved and released, again and again.
+    /// Joined and left, or reserved and released, too many times.
     TooManyChanges = 505, "too_many_changes", 429, false, "You have changed your mind too often in this sale.";
 
     Unavailable = 900, "unavailable", 503, true, "Temporarily unavailable. Your command may be repeated with the same id.";
@@ -136,8 +136,8 @@ codes! {
 
 macro_rules! close_codes {
     ($($variant:ident = $number:literal, $word:literal, $text:literal;)+) => {
-        /// Why the server closed a socket. 1xxx as RFC 6455 has them; 40xx: reconnect with back-off;
-        /// 41xx: reconnect with a fresh token; 45xx: do not reconnect by yourself.
+        /// Why the server closed a socket. 1xxx: as in RFC 6455; 40xx: reconnect with back-off; 41xx: reconnect with a fresh
+        /// token; 45xx: do not reconnect by yourself.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum CloseCode {
             $($variant,)+
@@ -181,24 +181,24 @@ close_codes! {
 
 macro_rules! reasons {
     ($($variant:ident = $word:literal, $of:literal, $text:literal;)+) => {
-        /// Why an entry, a hold or an order is as it is, where its state alone does not say it.
+        /// Why an entry, a hold or an order is as it is, if its state alone does not tell.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "string"))]
         pub enum Reason {
             $($variant,)+
-            /// A word of a newer server. A reason only explains: it must not make a message unreadable.
+            /// A word of a newer server. A reason only explains, so it must not make a message unreadable.
             Unknown,
         }
 
         impl Reason {
             pub const ALL: &[Reason] = &[$(Reason::$variant),+];
 
-            /// The stable word, as it stands on the wire and in Postgres.
+            /// The stable word, as on the wire and in Postgres.
             pub const fn word(self) -> &'static str {
                 match self { $(Reason::$variant => $word,)+ Reason::Unknown => "unknown" }
             }
 
-            /// What it is the reason of: the kind of message and its state.
+            /// The kind of message, and its state, that it explains.
             pub const fn of(self) -> &'static str {
                 match self { $(Reason::$variant => $of,)+ Reason::Unknown => "" }
             }
@@ -217,20 +217,20 @@ macro_rules! reasons {
 reasons! {
     LimitReached = "limit_reached", "entry removed", "The shopper has as many units as one person may have.";
     NoSupply = "no_supply", "hold revoked", "There were no units left for the order; nothing was charged.";
-    CheckoutFailed = "checkout_failed", "hold revoked", "The checkout broke off before there was an order; nothing was charged.";
+    CheckoutFailed = "checkout_failed", "hold revoked", "The checkout stopped before there was an order; nothing was charged.";
     StockLost = "stock_lost", "hold revoked, entry lapsed", "The store of holds has failed, and this one could not be kept; nothing was charged.";
-    Restored = "restored", "hold held, entry waiting", "The store of holds has failed; this was lost and is there again.";
+    Restored = "restored", "hold held, entry waiting", "The store of holds has failed; this was lost and has been restored.";
     LineLost = "line_lost", "entry removed", "The store of the line has failed, and this place could not be kept: join again.";
     Drawn = "drawn", "entry admitted", "You were drawn.";
     PassedOn = "passed_on", "entry admitted", "Somebody who was drawn before you did not take their units: they are yours now.";
     Absent = "absent", "entry removed", "The shopper was away for too long.";
     SalePaused = "sale_paused", "tick slowed", "The sale is paused.";
     InflowCut = "inflow_cut", "tick slowed", "The shop lets fewer people in at a time.";
-    StockLow = "stock_low", "tick slowed", "No unit is free: it goes on when one comes back from a cart.";
-    EndsFirst = "ends_first", "queue position", "The sale ends before this turn would come; what is left then goes by lot to all in line.";
+    StockLow = "stock_low", "tick slowed", "No unit is free: the line moves on when one comes back from a cart.";
+    EndsFirst = "ends_first", "queue position", "The sale ends before this turn would come; the units left then are drawn among all in line.";
     ByShopper = "by_shopper", "order cancelled", "The shopper has cancelled it.";
     Unpaid = "unpaid", "order cancelled", "It was not paid in time.";
-    PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be had; nothing was charged.";
+    PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be collected; nothing was charged.";
     Refunded = "refunded", "order cancelled", "The shop has given all of its money back.";
     OrderLost = "order_lost", "order cancelled", "It was lost in a failure of ours; what was paid for it goes back.";
 }
@@ -297,7 +297,7 @@ mod schema {
     }
 }
 
-/// What a client does after a close.
+/// A client's action after a close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterClose {
     Reconnect,
@@ -305,7 +305,7 @@ pub enum AfterClose {
     Stay,
 }
 
-/// What a client should do after a close with this number, known or not (source of truth for every client).
+/// A client's action after a close with this number, known or unknown (source of truth for every client).
 pub const fn after_close(number: u16) -> AfterClose {
     match number {
         4100..=4199 => AfterClose::ReconnectWithFreshToken,

@@ -1,5 +1,5 @@
-//! The draw: who wins, and how anybody can check it. Pure, and in integers only, so that the server, the browser,
-//! `flashsale verify` and a script in another language come to the same digits. `docs/draw.md` tells it in words.
+//! The draw: who wins, and how anybody can check it. Pure, and only with integers, so that the server, the browser, `flashsale
+//! verify` and a script in another language get the same digits. `docs/draw.md` explains it in words.
 //!
 //! - Before the entries close, the seed's hash is published ([`Seed::commitment`]); when they close, the Merkle root of
 //!   all entries ([`Entry::leaf`], [`merkle`]). Then the seed.
@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use std::{collections::BinaryHeap, fmt, str::FromStr};
 
-/// The most that one entry can weigh, in units of the least.
+/// The largest weight of an entry, in units of the smallest.
 pub(crate) const MAX_WEIGHT: u32 = 1000;
 /// The longest name of an entry, in bytes.
 pub(crate) const MAX_NAME_BYTES: usize = 64;
@@ -33,7 +33,7 @@ const OPENING: &[u8] = b"opening:";
 const BEACON: &[u8] = b"beacon:";
 const NAME: &[u8] = b"flashsale entry:";
 
-/// Digits behind the binary point of a [`Key`].
+/// Digits after the binary point of a [`Key`].
 const KEY_BITS: u32 = 96;
 const KEY_DIGITS: usize = 26;
 
@@ -45,12 +45,12 @@ const KEY_DIGITS: usize = 26;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
 pub struct Hash(pub [u8; 32]);
 
-/// What a draw's chance comes from: 32 random bytes, secret until everything else is fixed.
+/// The source of a draw's chance: 32 random bytes, secret until everything else is fixed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
 pub struct Seed(pub [u8; 32]);
 
-/// Why a text is not what it should be.
+/// Why a text cannot be read as the expected value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable(pub &'static str);
 
@@ -63,7 +63,7 @@ impl fmt::Display for Unreadable {
 impl std::error::Error for Unreadable {}
 
 impl Seed {
-    /// What is published before: it binds the server to the seed, and tells nothing of it.
+    /// Published in advance: it binds the server to the seed and reveals nothing of it.
     pub fn commitment(&self) -> Hash {
         Hash(Sha256::digest(self.0).into())
     }
@@ -119,7 +119,7 @@ impl FromStr for Hash {
     }
 }
 
-/// Lower case only: two texts must not be one value.
+/// Lower case only, so that each value has one text.
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     hex::decode_to_slice(text, &mut bytes).ok()?;
@@ -139,12 +139,12 @@ read_as_text!(Seed, Hash, Key);
 
 // -------------------------------------------------------------------------------------------------------------- entry
 
-/// One chance in the draw. Written as one line, `name weight quantity`: that line is what the tree's leaf is of, and what
-/// stands in a draw's file.
+/// One chance in the draw. Its line is `name weight quantity`: the tree's leaf is made from that line, and a draw's file contains
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = DrawEntry))]
 pub struct Entry {
-    /// Who, by a pseudonym that the shopper can compute ([`entry_name`]).
+    /// A pseudonym that the shopper can compute ([`entry_name`]).
     pub name: String,
     /// 1 to [`MAX_WEIGHT`].
     pub weight: u32,
@@ -163,7 +163,7 @@ impl Entry {
         merkle::leaf(self.to_string().as_bytes())
     }
 
-    /// What is wrong with it, if anything.
+    /// Finds what is wrong with it, if anything.
     pub fn check(&self) -> Result<(), Wrong> {
         if self.name.is_empty()
             || self.name.len() > MAX_NAME_BYTES
@@ -186,11 +186,11 @@ impl Entry {
         Ok(())
     }
 
-    /// Reads one line of a draw's file. None: it is not one.
+    /// Reads one line of a draw's file. None: it is not such a line.
     pub fn from_line(line: &str) -> Option<Entry> {
         let mut parts = line.split(' ');
         let (name, weight, quantity) = (parts.next()?, parts.next()?, parts.next()?);
-        // "01" and "+1" would be other lines of the same entry.
+        // "01" and "+1" would be other lines for the same entry.
         let number = |text: &str| text.parse().ok().filter(|n: &u32| n.to_string() == text);
         let entry = Entry {
             name: name.to_owned(),
@@ -201,8 +201,8 @@ impl Entry {
     }
 }
 
-/// The name under which a shopper stands in a sale's published entries: the first half of a SHA-256 of both, as 32 hex
-/// digits. It can be made by who knows the shopper's id, and not undone; in every sale it is another.
+/// A shopper's name in a sale's published entries: the first half of a SHA-256 of both, as 32 hex digits. Anybody who knows the
+/// shopper's id can compute it, but nobody can reverse it; it differs in every sale.
 pub fn entry_name(sale: SaleId, shopper: &ShopperId) -> String {
     let hash = Sha256::new()
         .chain_update(NAME)
@@ -245,7 +245,7 @@ impl FromStr for Key {
     }
 }
 
-/// Where an entry stands in the order of a draw. Total: names are different.
+/// An entry's position in the order of a draw. The order is total, because names are different.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rank {
@@ -253,7 +253,7 @@ pub struct Rank {
     pub entry: String,
 }
 
-/// The drum that keys are drawn from: the seed, with a beacon's value mixed in where there is one.
+/// The drum from which keys are drawn: the seed, mixed with a beacon's value if there is one.
 #[derive(Clone)]
 pub struct Drum(Hmac<Sha256>);
 
@@ -281,12 +281,12 @@ impl Drum {
     }
 }
 
-/// An entry's place in line where the opening order is shuffled: from HMAC-SHA256(seed, entry), 1 to 2^50. A place by time
-/// counts the µs since 1970, which passed 2^50 in 2005: whoever comes later stands behind all of these. Below 2^53, so that
-/// a Redis score (a double) holds it exactly. Two entries may get the same place (one pair in 25 shuffles of ten million):
-/// Redis then sorts by the member's name.
+/// An entry's place in line if the opening order is shuffled: from HMAC-SHA256(seed, entry), 1 to 2^50. A place by time counts
+/// the µs since 1970, which passed 2^50 in 2005, so later joiners stand behind all of these. Below 2^53, a Redis score (a double)
+/// holds it exactly. Two entries may get the same place (one pair in 25 shuffles of ten million); Redis then sorts by the
+/// member's name.
 ///
-/// The seed is not the draw's: it is revealed when the sale starts.
+/// This seed is not the draw's: it is published when the sale starts.
 pub fn opening_place(seed: &Seed, entry: &str) -> u64 {
     (first_64_bits(&digest(mac(seed), OPENING, entry)) >> 14) + 1
 }
@@ -314,7 +314,7 @@ fn first_64_bits(digest: &[u8; 32]) -> u64 {
 
 // --------------------------------------------------------------------------------------------------------------- pick
 
-/// One who wins, with the units they get: fewer than wanted only for the last one.
+/// A winner with their units: only the last one may get fewer than wanted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Winner {
     pub rank: Rank,
@@ -322,18 +322,18 @@ pub struct Winner {
     pub quantity: u32,
 }
 
-/// Finds the smallest keys of a stream of entries, in memory of those that win.
+/// Finds the smallest keys of a stream of entries, and keeps only the winners in memory.
 #[derive(Debug, Clone)]
 pub struct Pick {
     units: u64,
-    /// Whoever comes up to here in the order has had their turn already.
+    /// Entries up to this one in the order have had their turn already.
     after: Option<Rank>,
     best: BinaryHeap<(Rank, u32)>,
     wanted: u64,
 }
 
 impl Pick {
-    /// `after`: only those behind it, for what earlier winners did not take.
+    /// `after`: only entries behind it, for units that earlier winners did not take.
     pub fn new(units: u64, after: Option<Rank>) -> Pick {
         Pick {
             units,
@@ -347,9 +347,9 @@ impl Pick {
         self.add_keyed(drum.key(&entry.name, entry.weight), entry);
     }
 
-    /// The same, of an entry whose key is known.
+    /// Adds an entry whose key is known.
     pub(crate) fn add_keyed(&mut self, key: Key, entry: &Entry) {
-        // Most entries of a large draw end here: nothing is copied for them.
+        // Most entries of a large draw stop here, so nothing is copied for them.
         let full = self.wanted >= self.units;
         if full && self.best.peek().is_none_or(|(worst, _)| key > worst.key) {
             return;

@@ -138,8 +138,8 @@ ulid_id!(
     /// An order. Made from the shopper and the command id, so that a repeated checkout names the same order.
     OrderId
 );
-/// A command. Made and stored by the client before it sends, so that a repetition has one effect. Small and capital letters are
-/// the same id, and its answer carries it as it was sent.
+/// A command. The client makes and stores it before sending, so that a repetition has one effect. Small and capital letters are
+/// the same id, and its answer has it as it was sent.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(
     value_type = String, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", example = "01ARZ3NDEKTSV4RRFFQ69G5FAV",
@@ -149,7 +149,7 @@ pub struct CommandId(Sent);
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     ulid: Ulid,
-    /// Which of the characters came as small letters.
+    /// Marks the characters that came as small letters.
     small: u32,
 }
 
@@ -194,7 +194,7 @@ impl std::hash::Hash for CommandId {
     }
 }
 
-/// In capital letters: as it is stored, and stands in the names of what it has made.
+/// In capital letters, as it is stored and used in the names of what it has made.
 impl fmt::Display for CommandId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut buffer = [0; ulid::ULID_LEN];
@@ -247,7 +247,7 @@ word_id!(
 
 fn parse_ulid(text: &str) -> Result<Ulid, InvalidId> {
     const WRONG: InvalidId = InvalidId("an id is a ULID: 26 characters of Crockford base 32");
-    // 26 characters are 130 bits; the decoder drops the two that are too many, and two texts would be one id.
+    // 26 characters are 130 bits. The decoder drops the first two bits, so two texts would be one id.
     if text.as_bytes().first().is_some_and(|first| *first > b'7') {
         return Err(WRONG);
     }

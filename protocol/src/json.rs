@@ -1,5 +1,5 @@
-//! Reading JSON from outside, the same for every door: no name twice in one object, a list is not an object, and a
-//! refusal names the field.
+//! Reads JSON from outside in the same way at every door: no name twice in one object, no list instead of an object, and a
+//! refusal that names the field.
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,10 +8,10 @@ use serde::{
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Characters of a refusal's text. It quotes what was sent, and that may be long.
+/// Longest text of a refusal, in characters: it quotes the message, which may be long.
 const MAX_REFUSAL_CHARS: usize = 300;
 
-/// Any JSON text. Of two fields with one name different readers take different ones: here it is a mistake.
+/// Reads any JSON text. Two fields with one name are an error, because readers would differ in which one they take.
 pub fn parse(text: &[u8]) -> Result<Value, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     Strict
@@ -20,8 +20,8 @@ pub fn parse(text: &[u8]) -> Result<Value, String> {
         .map_err(|error| sentence(&error.to_string()))
 }
 
-/// A message's text. `15.0` and `1e3` are whole numbers, as in JSON Schema, as long as a float can tell every whole number from
-/// the next.
+/// Reads a message's text. `15.0` and `1e3` are whole numbers, as in JSON Schema, as long as a float can tell neighbouring whole
+/// numbers apart.
 pub fn parse_message(text: &[u8]) -> Result<Value, String> {
     parse(text).map(with_whole_numbers)
 }
@@ -42,7 +42,7 @@ fn with_whole_numbers(value: Value) -> Value {
     }
 }
 
-/// An object's fields as a type; the refusal begins with the field's path.
+/// Reads an object's fields as a type; a refusal begins with the field's path.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     if !value.is_object() {
         return Err("A message is a JSON object.".into());
@@ -61,7 +61,7 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     })
 }
 
-/// Where a text has the character U+0000, which Postgres does not take and no text of ours needs.
+/// The place of a character U+0000, which Postgres does not accept and no text of ours needs.
 fn with_nul(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => text.contains('\0').then(String::new),
@@ -83,7 +83,7 @@ fn with_nul(value: &Value) -> Option<String> {
     }
 }
 
-/// A nested object. A derived struct would also take a list of its fields' values.
+/// A nested object. A derived struct would also accept a list of its fields' values.
 #[derive(Debug)]
 pub struct Object<T>(pub T);
 
@@ -96,19 +96,19 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
     }
 }
 
-/// For a field: as [`Object`].
+/// Reads a field like [`Object`].
 pub fn object<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     Object::deserialize(deserializer).map(|object| object.0)
 }
 
-/// For a field that may be null.
+/// Reads a field that may be null.
 pub(crate) fn maybe_object<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     Option::<Object<T>>::deserialize(deserializer).map(|object| object.map(|object| object.0))
 }
 
-/// Whoever sends JSON need not know how this program calls its numbers.
+/// Senders of JSON need not know this program's names for its numbers.
 fn in_words(mut text: String) -> String {
     for kind in ["u8", "u16", "u32", "u64", "usize", "i32", "i64"] {
         if let Some(rest) = text.strip_suffix(&format!("expected {kind}")) {

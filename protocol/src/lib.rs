@@ -1,5 +1,5 @@
-//! The wire of the flash-sale platform: what travels over the socket, as types. Shared by the server, the browser
-//! client and the load generator. Knows nothing of sockets, clocks or stores: it is pure and builds for WASM.
+//! The wire of the flash-sale platform: the messages on the socket, as types. The server, the browser client and the load
+//! generator share it. It knows nothing of sockets, clocks or stores: it is pure and builds for WASM.
 
 pub mod change;
 pub mod code;

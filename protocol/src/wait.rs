@@ -1,53 +1,53 @@
-//! The honest wait: when a place's turn comes, and how likely a unit is left then. Pure, from the shared tick alone, so that
-//! the server (REST) and the browser say the same, and nobody needs a frame of their own for it.
+//! The honest wait: when a place's turn comes, and how likely a unit is left then. Pure, computed from the shared tick alone, so
+//! that the server (REST) and the browser say the same, and nobody needs their own frame for it.
 
 use crate::{Entry, EntryState, Phase, Reason, Tick};
 use serde::Serialize;
 
 /// Below this chance a shopper is told that they will probably not get a unit.
 pub const UNLIKELY: f64 = 0.25;
-/// From this chance on there is nothing to worry about.
+/// From this chance on, a shopper need not worry.
 pub const LIKELY: f64 = 0.9;
 
-/// A wait longer than this is none that anybody could plan with.
+/// Longer waits are not shown: nobody could plan with them.
 const LONGEST_MS: f64 = 24.0 * 3_600_000.0;
 
-/// So few units are called in a moment, however slow the line was before.
+/// This few units are called at once, however slow the line was before.
 const FEW_UNITS: f64 = 10.0;
-/// In so long carts and turns have come back that do.
+/// Time within which abandoned carts and turns return.
 const CARTS_MS: f64 = 60_000.0;
-/// Where turns take next to nothing, nobody can say how many a unit is enough for.
+/// Smallest number of units taken per turn; below it the estimate would have no meaning.
 const LEAST_KEPT: f64 = 0.01;
 
-/// What the numbers say to somebody in line.
+/// The expectations of a shopper in line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Wait {
     /// 1 is next.
     pub position: u64,
-    /// How long until the turn, at the soonest; none while nothing moves.
+    /// Shortest time until the turn; none while nothing moves.
     pub soonest_ms: Option<u64>,
-    /// At the latest, as far as the measured rate tells.
+    /// Longest time until the turn, as far as the measured rate tells.
     pub latest_ms: Option<u64>,
-    /// The chance to get a unit, 0 to 1: that one is left at the turn; or, where the sale ends before it, in the draw of what is left.
+    /// The chance to get a unit, 0 to 1: at the turn, or, if the sale ends before it, in the draw of the units left.
     pub chance: f64,
-    /// Why it takes longer than it did, or comes to a draw.
+    /// Why it takes longer than before, or ends in a draw.
     pub reason: Option<Reason>,
 }
 
-/// The wait of an entry by this tick. None: it does not wait, or its place is not drawn yet.
+/// The wait of an entry, by this tick. None: it does not wait, or its place is not drawn yet.
 pub fn of(entry: &Entry, tick: &Tick) -> Option<Wait> {
     if entry.state != EntryState::Waiting || entry.position == 0 {
         return None;
     }
     let position = entry.position_at(tick);
     let (slow, fast) = paces(entry, tick);
-    // Without a free unit the line stands, however fast it was.
+    // Without a free unit the line stands still, however fast it was.
     let moves = tick.phase == Phase::Live && tick.available > 0;
     let ms = |pace: f64| {
         let ms = position as f64 / pace * 1000.0;
         (moves && pace > 0.0 && ms <= LONGEST_MS.min(left_ms(tick))).then_some(ms as u64)
     };
-    // A turn needs a unit: where those ahead may take all that are free, nobody can say when the next one comes.
+    // A turn needs a unit. If the people ahead may take all free ones, nobody can say when the next one comes.
     let free_for_all_ahead = (position - 1) as f64 * tick.take < tick.available as f64;
     let (soonest_ms, latest_ms) = (ms(fast), ms(slow).filter(|_| free_for_all_ahead));
     let in_time = turn_in_time(entry, position, tick);
@@ -56,7 +56,7 @@ pub fn of(entry: &Entry, tick: &Tick) -> Option<Wait> {
         position,
         soonest_ms,
         latest_ms,
-        // Whose turn brings nothing still stands in line at the end.
+        // A shopper whose turn brings nothing is still in line at the end.
         chance: in_time * at_turn + (1.0 - in_time * at_turn) * of_the_rest,
         reason: if in_time > 0.0 {
             tick.slowed
@@ -66,7 +66,7 @@ pub fn of(entry: &Entry, tick: &Tick) -> Option<Wait> {
     })
 }
 
-/// Entries called a second, at the least and at the most.
+/// The lowest and the highest number of entries called in a second.
 fn paces(entry: &Entry, tick: &Tick) -> (f64, f64) {
     if entry.priority {
         (tick.priority_pace, tick.priority_pace)
@@ -79,8 +79,8 @@ fn left_ms(tick: &Tick) -> f64 {
     tick.ends_at.saturating_sub(tick.now) as f64
 }
 
-/// How likely the turn comes before the sale ends. Between the two paces all are taken to be as likely. Where the free units are
-/// gone before the time is, it is not for lack of time that the line stands: then the units decide.
+/// The chance that the turn comes before the sale ends. All paces between the two count as equally likely. If the free units run
+/// out before the time does, lack of time is not why the line stands; then the units decide.
 fn turn_in_time(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     let (slow, fast) = paces(entry, tick);
     if tick.phase != Phase::Live || fast <= 0.0 {
@@ -108,7 +108,7 @@ fn turn_in_time(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     }
 }
 
-/// The chance in the draw of what is left at the end, among all whose turn has not come by then, who want as many units as
+/// The chance in the draw of the units left at the end, among all who have had no turn by then, if they want as many units as
 /// others take.
 fn chance_of_the_rest(tick: &Tick) -> f64 {
     if tick.phase != Phase::Live {
@@ -123,16 +123,16 @@ fn chance_of_the_rest(tick: &Tick) -> f64 {
     (left / (others.max(1.0) * tick.take.max(1.0))).min(1.0)
 }
 
-/// What turns and carts come to, on average.
+/// The average results of turns and carts.
 struct Expected {
     /// Units that a turn takes for good.
     keep: f64,
     /// The share of a turn that comes back.
     given_back: f64,
-    /// Units in carts and orders, and the share of those that comes back.
+    /// Units in carts and orders, and the share of them that comes back.
     in_carts: f64,
     lapse: f64,
-    /// Units that come back, and those of them before the sale ends.
+    /// Units that come back, and those that do so before the sale ends.
     back: f64,
     back_in_time: f64,
 }
@@ -144,7 +144,7 @@ impl Expected {
         let keep = tick.take.max(0.0) * (1.0 - lapse);
         let given_back = (1.0 - keep).clamp(0.0, 1.0);
         let back = in_carts * lapse + tick.claimed as f64 * given_back;
-        // Hardly any in the last moments; there is no end before the start.
+        // Hardly any come back in the last moments; before the start there is no end to reach.
         let in_time = match tick.phase {
             Phase::Live => (left_ms(tick) / CARTS_MS).min(1.0),
             _ => 1.0,
@@ -160,15 +160,15 @@ impl Expected {
     }
 }
 
-/// The chance, at one's turn, that the units that come are enough for everybody ahead and for this shopper. Units in carts
-/// come back with the measured share of holds that lapse; everybody ahead takes the measured number of units, and gives back
-/// that share of them. Both are sums of many small chances, hence nearly normal.
+/// The chance that, at one's turn, there are enough units for everybody ahead and for this shopper. Units in carts come back with
+/// the measured share of lapsing holds; everybody ahead takes the measured number of units and gives that share of them back.
+/// Both are sums of many small chances, so they are nearly normal.
 fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     if matches!(tick.phase, Phase::Ended | Phase::Cancelled) {
         return 0.0;
     }
     let ahead = position.saturating_sub(1) as f64;
-    // The priority line is called at its own share, ordinary entries wait for it; not the other way round.
+    // The priority line is called at its own share, and ordinary entries wait for it; not the other way round.
     let first = if entry.priority {
         0.0
     } else {
@@ -186,7 +186,7 @@ fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     let wanted = (ahead + first) * keep + 1.0;
     let turns = ahead + first + tick.claimed as f64;
     let variance = in_carts * lapse * (1.0 - lapse) + turns * keep.min(1.0) * given_back;
-    // Half a unit: units are whole.
+    // Half a unit corrects for whole units.
     let surplus = units - wanted + 0.5;
     if variance < 1e-9 {
         return if surplus > 0.0 { 1.0 } else { 0.0 };
@@ -194,7 +194,7 @@ fn chance(entry: &Entry, position: u64, tick: &Tick) -> f64 {
     normal(surplus / variance.sqrt())
 }
 
-/// Of the priority line, those who are called before an ordinary place; all of them while no pace tells.
+/// People in the priority line who are called before an ordinary place; all of them if no pace is known.
 fn called_before(position: u64, tick: &Tick) -> f64 {
     let all = tick.priority_waiting as f64;
     let pace = (tick.pace_low + tick.pace_high) / 2.0;
@@ -204,8 +204,8 @@ fn called_before(position: u64, tick: &Tick) -> f64 {
     all.min(tick.priority_pace * position as f64 / pace)
 }
 
-/// The normal distribution: the chance of a value up to `z`. Abramowitz and Stegun, Handbook of Mathematical Functions,
-/// 26.2.17; its error is below 10^-7.
+/// The normal distribution: the chance of a value up to `z`. Abramowitz and Stegun, Handbook of Mathematical Functions, 26.2.17;
+/// its error is below 10^-7.
 fn normal(z: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
     let tail = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
@@ -293,7 +293,7 @@ mod tests {
             available: 5,
             ..tick()
         };
-        // That one of five lapses, each with a chance of 0.1: 0.41.
+        // The chance that one of five lapses, each with a chance of 0.1: 0.41.
         let sixth = chance_at(6, &few);
         assert!((0.3..0.6).contains(&sixth), "{sixth}");
         assert!(chance_at(9, &few) < UNLIKELY);
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn whose_turn_comes_after_the_end_is_told_so_and_has_the_chance_of_the_draw() {
-        // 700 free units; until the end 160 to 240 are called of a thousand in line.
+        // 700 units are free; 160 to 240 of a thousand in line are called before the end.
         let ends_soon = Tick {
             ends_at: 20_001,
             supply: 1000,
@@ -328,7 +328,7 @@ mod tests {
             (reason(200), reason(300)),
             (Some(Reason::InflowCut), Some(Reason::EndsFirst))
         );
-        // Each turn takes four: so do those in the draw, or they get fewer.
+        // Each turn takes four, and so do those in the draw, or they get fewer.
         let fours = Tick {
             take: 4.0,
             lapse: 0.0,
@@ -354,7 +354,7 @@ mod tests {
             pace_high: 0.0,
             ..tick()
         };
-        // One is called once a minute: the chance does not jump with each.
+        // One is called a minute, and the chance must not jump with each call.
         let looks = [(0, 0.0), (0, 0.033), (1, 0.0), (1, 0.033)].map(|(available, pace_high)| Tick {
             available,
             pace_high,
@@ -457,7 +457,7 @@ mod tests {
             let (near, far) = (near.min(far), near.max(far));
             let (here, there) = (chance_at(near, &tick), chance_at(far, &tick));
             prop_assert!((0.0..=1.0).contains(&here));
-            // Where more come than there are units, a wider spread is not a better chance.
+            // If more people come than there are units, a wider spread does not raise the chance.
             if units_expected(&tick) >= 1.0 && there > 0.5 {
                 prop_assert!(here >= there - 1e-9, "{near}: {here}, {far}: {there}");
             }

@@ -1,4 +1,4 @@
-//! What the doors share: the shop, the sockets, who may sign in, and the limits.
+//! Shared by all doors: the shop, the sockets, who may sign in, and the limits.
 
 use crate::{
     auth::Authority,

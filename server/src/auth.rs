@@ -1,4 +1,4 @@
-//! Who is asking: tokens (JWT), and guest sessions bound to a device.
+//! Identity of callers: tokens (JWT), and guest sessions bound to a device.
 
 use crate::{config::Identity, embedded::prepare_data_dir};
 use anyhow::{Context, bail};
@@ -28,7 +28,7 @@ struct Claims {
     exp: u64,
     #[serde(default = "shopper")]
     role: Role,
-    /// Set in guest tokens: they are good on this device only.
+    /// Set in guest tokens, which are valid only on this device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<DeviceId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,7 +60,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// From the settings; without a secret, from `{data}/secret`, which is made on first use.
+    /// From the settings; without a secret there, from `{data}/secret`, which is made on first use.
     pub fn open(identity: &Identity, data_dir: &Path) -> anyhow::Result<Self> {
         let secret = match &identity.jwt_secret {
             Some(secret) => secret.clone(),
@@ -88,7 +88,7 @@ impl Authority {
         })
     }
 
-    /// Checks signature and lifetime. A token that is bound to a device is refused with any other.
+    /// Checks signature and lifetime. A token bound to a device is refused with any other device.
     pub fn verify(&self, token: &str, device: Option<DeviceId>) -> Result<Caller, Reject> {
         let claims: Claims = self.decode(token)?;
         let device = match (claims.device, device) {
@@ -110,7 +110,7 @@ impl Authority {
         if token.is_empty() {
             return Err(Code::TokenMissing.into());
         }
-        // `alg: none` and unknown algorithms fail here already: the header does not parse.
+        // `alg: none` and unknown algorithms already fail here, because the header does not parse.
         let header = jsonwebtoken::decode_header(token).map_err(|_| Reject::new(Code::TokenInvalid))?;
         let candidates = self.keys.iter().filter(|key| {
             key.algorithms.contains(&header.alg)
@@ -119,7 +119,7 @@ impl Authority {
         for key in candidates {
             let mut validation = validation(header.alg);
             validation.set_required_spec_claims(&["exp", "sub"]);
-            // The server's own tokens name neither; a token that does name one must name ours.
+            // The server's own tokens name neither; a token that names one must name ours.
             validation.validate_aud = self.audience.is_some();
             if let Some(audience) = &self.audience {
                 validation.set_audience(&[audience]);
@@ -163,7 +163,7 @@ impl Authority {
         self.issue_on_lists(sub, role, device, life, &[])
     }
 
-    /// The same, for somebody on priority lists: of a sale, or of a merchant.
+    /// Signs a token for a shopper on priority lists (of a sale or of a merchant).
     pub fn issue_on_lists(
         &self,
         sub: ShopperId,
@@ -193,7 +193,7 @@ impl Authority {
             .map_err(|error| anyhow::anyhow!("{error}"))
     }
 
-    /// A new device id: unguessable, and signed, so that nobody can make one up.
+    /// A new device id: random, and signed, so that nobody can invent one.
     pub(crate) fn new_device(&self) -> anyhow::Result<DeviceId> {
         let id = format!("d_{}", BASE64.encode(rand::random::<[u8; 16]>()));
         let tag = self.device_tag(&id);
@@ -202,7 +202,7 @@ impl Authority {
             .map_err(|error| anyhow::anyhow!("{error}"))
     }
 
-    /// A device id that this server has made.
+    /// Checks that this server made a device id.
     pub(crate) fn known_device(&self, text: &str) -> Option<DeviceId> {
         let (id, tag) = text.rsplit_once('.')?;
         let signature = BASE64.decode(tag).ok()?;
@@ -241,14 +241,14 @@ fn seconds_now() -> u64 {
     clock::now_ms() / 1000
 }
 
-/// What the library checks of a token. Its times are ours to check: the library looks at a clock of its own.
+/// The library's checks of a token. We check its times ourselves, because the library uses a clock of its own.
 fn validation(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     (validation.validate_exp, validation.validate_nbf) = (false, false);
     validation
 }
 
-/// Whether a token is good at this time: from `nbf` on, if it names one, and before `exp`.
+/// Checks that a token is valid at this time: from `nbf`, if it has one, until before `exp`.
 fn within_its_time(claims: &Value, now_ms: u64) -> Result<(), Reject> {
     let now = now_ms as f64 / 1000.0;
     let time = |name: &str| {

@@ -5,7 +5,7 @@ use flashsale_engine::store::MigrateAtStart;
 use flashsale_protocol::{SaleId, draw::Hash};
 use std::{net::SocketAddr, path::PathBuf};
 
-/// What a process does.
+/// The roles of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ServerRole {
     /// Holds sockets and answers commands.
@@ -17,9 +17,9 @@ pub enum ServerRole {
 /// `--migrate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Migrate {
-    /// Where it is older than this release.
+    /// Yes, if it is older than this release.
     Auto,
-    /// That is `flashsale migrate`'s to do: with an older schema the server does not start.
+    /// No, only `flashsale migrate` does: with an older schema the server does not start.
     Never,
 }
 
@@ -52,10 +52,10 @@ pub struct Logging {
     pub log_filter: String,
 }
 
-/// Where the private services and secrets of a development server live.
+/// Place of a development server's private services and secrets.
 #[derive(Debug, Clone, Args)]
 pub struct DataDir {
-    /// Folder for the signing secret; without DATABASE_URL for a private Postgres, and without REDIS_URL for a private Redis.
+    /// Folder for the signing secret, for a private Postgres (without DATABASE_URL) and for a private Redis (without REDIS_URL).
     #[arg(long, env = "FLASHSALE_DATA_DIR", default_value = ".data")]
     pub data_dir: PathBuf,
 }
@@ -89,7 +89,7 @@ pub struct Payments {
     /// How slow the sandbox's slow test cards are, in ms.
     #[arg(long, env = "FLASHSALE_SANDBOX_SLOW_MS", default_value_t = 8_000)]
     pub sandbox_slow_ms: u64,
-    /// A Postgres for the sandbox's own books, as a provider keeps them elsewhere. Without it they are in DATABASE_URL's.
+    /// A separate Postgres for the sandbox's books, as with a real provider. Without it they are in DATABASE_URL's.
     #[arg(long, env = "FLASHSALE_SANDBOX_DATABASE_URL", hide_env_values = true)]
     pub sandbox_database_url: Option<String>,
 }
@@ -107,7 +107,7 @@ pub struct Serve {
     pub threads: usize,
     #[command(flatten)]
     pub data: DataDir,
-    /// What this process does.
+    /// The roles of this process.
     #[arg(
         long,
         env = "FLASHSALE_ROLES",
@@ -125,10 +125,10 @@ pub struct Serve {
     /// Redis to use instead of a private one: redis://, redis-cluster://, redis-sentinel:// or redis+unix://.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
-    /// Put before every Redis key, so that several platforms can share one Redis.
+    /// Prefix of every Redis key, so that several platforms can share one Redis.
     #[arg(long, env = "FLASHSALE_REDIS_PREFIX", default_value = "")]
     pub redis_prefix: String,
-    /// Postgres connections of this process, at most.
+    /// Most Postgres connections of this process.
     #[arg(long, env = "FLASHSALE_DATABASE_CONNECTIONS", default_value_t = 16)]
     pub database_connections: u32,
     /// Bring the schema up to date at the start, or leave that to `flashsale migrate`.
@@ -201,13 +201,13 @@ impl Serve {
     }
 }
 
-/// The limits of a gateway. Each has a default that suits one machine, and a code or close code that tells of it.
+/// The limits of a gateway. Each has a default for one machine, and a code or close code that reports it.
 #[derive(Debug, Clone, Args)]
 pub struct Limits {
     /// Commands a second of one socket (or, over REST, of one shopper), on average.
     #[arg(long, env = "FLASHSALE_COMMANDS_PER_S", default_value_t = 20)]
     pub commands_per_s: u32,
-    /// Commands that may come at once before the average counts.
+    /// Commands that may come at once, above the average.
     #[arg(long, env = "FLASHSALE_COMMAND_BURST", default_value_t = 40)]
     pub command_burst: u32,
     /// Refusals of malformed or too fast commands after which a socket is closed.
@@ -225,7 +225,7 @@ pub struct Limits {
     /// Sales that one socket can watch.
     #[arg(long, env = "FLASHSALE_SALES_PER_SOCKET", default_value_t = 8)]
     pub sales_per_socket: usize,
-    /// How long a connection may take for the head of a request, or stay without one, in ms.
+    /// How long a connection may take for a request's head, or stay without a request, in ms.
     #[arg(long, env = "FLASHSALE_HEAD_TIMEOUT_MS", default_value_t = 15_000)]
     pub head_timeout_ms: u64,
     /// How long a new socket may take to say hello, in ms.
@@ -234,10 +234,10 @@ pub struct Limits {
     /// A socket from which nothing came for this long is closed, in ms.
     #[arg(long, env = "FLASHSALE_IDLE_TIMEOUT_MS", default_value_t = 60_000)]
     pub idle_timeout_ms: u64,
-    /// A write that takes longer closes the socket, in ms.
+    /// A write that takes longer than this closes the socket, in ms.
     #[arg(long, env = "FLASHSALE_WRITE_TIMEOUT_MS", default_value_t = 10_000)]
     pub write_timeout_ms: u64,
-    /// A message that is begun and not finished for this long closes the socket, in ms.
+    /// A message that stays unfinished for this long closes the socket, in ms.
     #[arg(long, env = "FLASHSALE_MESSAGE_TIMEOUT_MS", default_value_t = 10_000)]
     pub message_timeout_ms: u64,
     /// New sockets a second in this process, on average; more are asked to come back later.
@@ -246,8 +246,8 @@ pub struct Limits {
     /// Threads that own sockets; 0: one for each core.
     #[arg(long, env = "FLASHSALE_SHARDS", default_value_t = 0)]
     pub shards: usize,
-    /// Of a shard's time, in percent, that rounds of ticks may take; beyond it ticks are sent less often. Less where
-    /// several processes share a core.
+    /// Largest share of a shard's time (percent) spent sending ticks; beyond it ticks are sent less often. Use less if several
+    /// processes share a core.
     #[arg(long, env = "FLASHSALE_TICK_PERCENT", default_value_t = 80,
         value_parser = clap::value_parser!(u32).range(1..=100))]
     pub tick_percent: u32,
@@ -265,7 +265,7 @@ impl Limits {
     }
 }
 
-/// So many, or one for each core where it is 0.
+/// This number, or one for each core if it is 0.
 pub fn or_cores(count: usize) -> usize {
     match count {
         0 => std::thread::available_parallelism().map_or(1, usize::from),

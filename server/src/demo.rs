@@ -22,7 +22,7 @@ const CROWD_STOCK: i64 = 60;
 /// Joins under way at once.
 const CROWD_AT_ONCE: usize = 200;
 
-/// Makes what is missing, and the one that opens soon anew with each start.
+/// Makes missing sales; the one that opens soon is made anew with each start.
 pub async fn create(app: &App) -> anyhow::Result<()> {
     let now = clock::now();
     let existing = app.shop.store.list_sales(Some(MERCHANT)).await?;
@@ -140,7 +140,7 @@ async fn make(app: &App, body: SaleBody) -> anyhow::Result<Sale> {
     Ok(sale)
 }
 
-/// Stands a crowd in line, as if they had joined from devices of their own.
+/// Puts a crowd in line, each from a device of their own.
 async fn crowd(app: &App, sale: &Sale) -> anyhow::Result<()> {
     let joins = stream::iter(0..CROWD).map(|i| async move {
         let shopper: ShopperId = format!("demo-{i:05}")

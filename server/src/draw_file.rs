@@ -1,5 +1,5 @@
-//! Reads what was published of a draw from a file, and checks it: a draw's file (one line of JSON, then one line per
-//! entry) or one shopper's proof (JSON). `docs/draw.md` describes both.
+//! Reads a draw's published data from a file and checks it: a draw's file (one line of JSON, then one line per entry) or one
+//! shopper's proof (JSON). `docs/draw.md` describes both.
 
 use anyhow::{Context, bail};
 use flashsale_protocol::{
@@ -16,19 +16,19 @@ use std::{
 const MAX_BYTES: u64 = 64 * 1024;
 const READ_BYTES: usize = 256 * 1024;
 
-/// What somebody wrote down before the draw, to hold the file against.
+/// Values that somebody noted before the draw, to compare with the file.
 #[derive(Debug, Clone, Default)]
 pub struct Noted {
     pub commitment: Option<Hash>,
     pub root: Option<Hash>,
 }
 
-/// What was checked, and what came of it.
+/// The checked file, and the result.
 #[derive(Debug)]
 pub enum Checked {
     Draw(Box<Draw>, Result<Verdict, Wrong>),
     Proof(Box<Proof>, Result<Verdict, Wrong>),
-    /// The file is another draw's than the one that was noted: the name of the part.
+    /// The file is of another draw than the noted one; names the part that differs.
     NotNoted {
         part: &'static str,
         noted: Hash,
@@ -36,7 +36,7 @@ pub enum Checked {
     },
 }
 
-/// An error: the file cannot be read, or is neither.
+/// An error: the file cannot be read, or is neither a draw's file nor a proof.
 pub fn check(path: &Path, noted: &Noted) -> anyhow::Result<Checked> {
     let file = File::open(path).with_context(|| format!("{}", path.display()))?;
     let mut lines = BufReader::with_capacity(READ_BYTES, file);
@@ -54,7 +54,7 @@ pub fn check(path: &Path, noted: &Noted) -> anyhow::Result<Checked> {
     {
         bail!("the draw in the first line cannot be read: {error}");
     }
-    // A proof may stand on several lines.
+    // A proof may span several lines.
     let mut text = first + "\n";
     (&mut lines).take(MAX_BYTES).read_to_string(&mut text)?;
     let proof = match Published::read(text.as_bytes()) {

@@ -1,5 +1,5 @@
-//! A private Postgres and Redis for development and tests: started under the data folder, on sockets that only this
-//! user can reach, and stopped with the process that started them, however that process ends.
+//! A private Postgres and Redis for development and tests. They start under the data folder, on sockets that only this user can
+//! reach, and stop with the process that started them, however that process ends.
 //!
 //! Layout: `{data}/postgres` (the cluster), `{data}/redis` (append-only file), `{data}/log/*.log`, `{data}/lock`.
 
@@ -21,12 +21,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a service may take to answer after its start, and to end after it was told to.
+/// How long a service may take to answer after its start, and to end after it is told to.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Which services are to be private: those that no address was given for.
+/// The services to be private: those without a given address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Private {
     pub postgres: bool,
@@ -42,7 +42,7 @@ impl Private {
 
 /// Running private services. Call [`Services::stop`]; if the process dies instead, the kernel tells them to stop.
 pub struct Services {
-    /// Where they answer, whether they were started or not.
+    /// Their addresses, whether they were started or not.
     pub database_url: String,
     pub redis_url: String,
     postgres: Option<Child>,
@@ -50,7 +50,7 @@ pub struct Services {
     _lock: Flock<File>,
 }
 
-/// The folder is made if it is not there, readable by its owner only where secrets are.
+/// Makes the folder if it is missing. Only its owner can read the places of secrets.
 pub(crate) fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf> {
     fs::create_dir_all(data_dir)
         .with_context(|| format!("cannot create the data folder {}", data_dir.display()))?;
@@ -59,7 +59,7 @@ pub(crate) fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf> {
         .with_context(|| format!("cannot open the data folder {}", data_dir.display()))
 }
 
-/// Where the private services of a data folder answer: (Postgres, Redis).
+/// The addresses of a data folder's private services: (Postgres, Redis).
 pub fn urls(data_dir: &Path) -> Result<(String, String)> {
     let sockets = socket_dir(&prepare_data_dir(data_dir)?, postgres_owner()?.as_ref())?;
     Ok((
@@ -68,8 +68,7 @@ pub fn urls(data_dir: &Path) -> Result<(String, String)> {
     ))
 }
 
-/// The private Postgres of a data folder: that of the server which runs there, or else one that is started for the caller,
-/// who stops it.
+/// The private Postgres of a data folder: the running server's, or one that is started for the caller, who then stops it.
 pub async fn database(data_dir: &Path) -> Result<(String, Option<Services>)> {
     if !data_dir.join("lock").exists() {
         bail!(
@@ -101,7 +100,7 @@ impl Services {
         Self::start_only(data_dir, Private::BOTH).await
     }
 
-    /// The same for those that are to be private.
+    /// Like [`Self::start`], but only for services that are to be private.
     pub async fn start_only(data_dir: &Path, private: Private) -> Result<Self> {
         let data_dir = prepare_data_dir(data_dir)?;
         let lock = lock(&data_dir)?;
@@ -160,8 +159,7 @@ impl Services {
     }
 }
 
-/// Postgres alone, for a harness that breaks it: its process, and the socket on which it answers. It ends with the process
-/// that started it.
+/// Postgres alone, for a harness that breaks it: its process and its socket. It ends with the process that started it.
 pub async fn start_postgres_alone(data_dir: &Path) -> Result<(Child, PathBuf)> {
     let data_dir = prepare_data_dir(data_dir)?;
     fs::create_dir_all(data_dir.join("log"))?;
@@ -174,7 +172,7 @@ pub async fn start_postgres_alone(data_dir: &Path) -> Result<(Child, PathBuf)> {
     Ok((postgres.take()?, sockets.join(".s.PGSQL.5432")))
 }
 
-/// Redis alone, for a measurement that fills it: its process, and where it answers. It ends with the process that started it.
+/// Redis alone, for a measurement that fills it: its process and its address. It ends with the process that started it.
 pub async fn start_redis_alone(data_dir: &Path) -> Result<(Child, String)> {
     let data_dir = prepare_data_dir(data_dir)?;
     fs::create_dir_all(data_dir.join("log"))?;
@@ -188,7 +186,7 @@ pub async fn start_redis_alone(data_dir: &Path) -> Result<(Child, String)> {
     Ok((redis.take()?, url))
 }
 
-/// Ends a service whose start has failed half-way.
+/// Ends a service whose start failed half-way.
 struct Guard(Option<Child>);
 
 impl Guard {
@@ -232,7 +230,7 @@ fn log_hint(data_dir: &Path, service: &str) -> String {
     )
 }
 
-/// Two servers on one data folder would share a database by accident.
+/// Prevents two servers on one data folder, which would share a database by accident.
 fn lock(data_dir: &Path) -> Result<Flock<File>> {
     let path = data_dir.join("lock");
     let file = OpenOptions::new()
@@ -248,7 +246,7 @@ fn lock(data_dir: &Path) -> Result<Flock<File>> {
     })
 }
 
-/// Postgres refuses to run as root: then it runs as Debian's `postgres`, or as `nobody`.
+/// Postgres refuses to run as root; then it runs as Debian's `postgres`, or as `nobody`.
 fn postgres_owner() -> Result<Option<User>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
@@ -261,8 +259,8 @@ fn postgres_owner() -> Result<Option<User>> {
     bail!("Postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as")
 }
 
-/// Unix sockets have short paths (107 bytes), so they live in the temporary folder, under a name made from the data
-/// folder's; nobody else may enter.
+/// The folder of the Unix sockets. Their paths must be short (107 bytes), so they are in the temporary folder, under a name
+/// derived from the data folder; nobody else may enter.
 fn socket_dir(data_dir: &Path, owner: Option<&User>) -> Result<PathBuf> {
     let dir = std::env::temp_dir().join(format!("flashsale-{}", short_digest(data_dir)));
     private_dir(&dir, owner)?;
@@ -282,7 +280,7 @@ fn short_digest(path: &Path) -> String {
     )
 }
 
-/// A folder that only `owner` (or this user) can enter. Refuses one that somebody else has put there.
+/// A folder that only `owner` (or this user) can enter. Refuses one made by somebody else.
 fn private_dir(dir: &Path, owner: Option<&User>) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     if let Err(error) = fs::create_dir(dir)
@@ -387,7 +385,7 @@ fn start_postgres(data_dir: &Path, sockets: &Path, owner: Option<&User>) -> Resu
     spawn(command, Signal::SIGINT).map_err(|error| missing(error, "postgres", "postgresql"))
 }
 
-/// Postgres' own user must be able to reach the cluster; a project under a private home is out of its reach.
+/// The folder of the cluster. Postgres' own user must reach it, and cannot reach a project under a private home.
 fn cluster_dir(data_dir: &Path, owner: Option<&User>) -> Result<PathBuf> {
     let dir = data_dir.join("postgres");
     let Some(user) = owner else {
@@ -413,7 +411,7 @@ fn cluster_dir(data_dir: &Path, owner: Option<&User>) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// The newest server binaries that are there: Debian keeps them out of PATH.
+/// The newest installed server binaries; Debian keeps them out of PATH.
 fn postgres_bin() -> Result<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -472,7 +470,7 @@ fn log_file(data_dir: &Path, service: &str) -> Result<File> {
         .open(data_dir.join("log").join(format!("{service}.log")))?)
 }
 
-/// Starts a service that is told to stop when this process dies, and that a terminal's Ctrl-C does not reach by itself.
+/// Starts a service that is stopped when this process dies, and that a terminal's Ctrl-C does not reach directly.
 fn spawn(mut command: Command, at_our_death: Signal) -> std::io::Result<Child> {
     command.stdin(Stdio::null()).process_group(0);
     // SAFETY: prctl is async-signal-safe and touches no memory of the parent. It comes after the change of user, which

@@ -1,4 +1,4 @@
-//! The flash-sale server as a library: the binary, the tests and the load generator start it from here.
+//! The flash-sale server as a library, for the binary, the tests and the load generator.
 
 pub mod admin;
 pub mod app;

@@ -35,11 +35,11 @@ enum Command {
     Serve(Box<Serve>),
     /// Bring the schema of Postgres up to date, and exit.
     ///
-    /// Before servers of a new release are started with --migrate never. Those of the release before go on meanwhile.
+    /// Run it before servers of a new release start with --migrate never. Servers of the release before keep running meanwhile.
     Migrate(MigrateSchema),
     /// Print a token that this data folder's server accepts.
     Token {
-        /// Whose token: the shopper's or operator's id.
+        /// The token's owner: a shopper's or operator's id.
         #[arg(long)]
         sub: String,
         #[arg(long, value_enum, default_value = "shopper")]
@@ -52,14 +52,14 @@ enum Command {
         #[command(flatten)]
         identity: Identity,
     },
-    /// What the audit log says.
+    /// Check the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Check a draw from what was published of it: a draw's file, or one shopper's proof.
+    /// Check a draw from its published data: a draw's file, or one shopper's proof.
     ///
-    /// Names the part that is wrong; then the exit code is 1.
+    /// If a part is wrong, names it and exits with code 1.
     Verify(VerifyDraw),
-    /// Run a command beside a private Postgres and Redis (TEST_DATABASE_URL, TEST_REDIS_URL); for tests.
+    /// Run a command with a private Postgres and Redis (TEST_DATABASE_URL, TEST_REDIS_URL); for tests.
     Services {
         #[command(flatten)]
         data: DataDir,
@@ -71,9 +71,9 @@ enum Command {
 
 #[derive(Subcommand)]
 enum AuditCommand {
-    /// Check each sale's chain of audit rows, and hold what they come to against the orders and the stock.
+    /// Check each sale's chain of audit rows, and compare its totals with the orders and the stock.
     ///
-    /// Prints a line per sale, and the first row that is wrong; then the exit code is 1.
+    /// Prints one line per sale. If a row is wrong, names the first one and exits with code 1.
     Verify(VerifyAudit),
 }
 
@@ -143,10 +143,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 async fn serve(config: Serve) -> anyhow::Result<ExitCode> {
     telemetry::start_logging(&config.logging);
     raise_file_limit();
-    // Listened to before anything is started: whatever is running by then is stopped in order.
+    // The signals are watched before anything starts, so that everything started is also stopped in order.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // A closed terminal is a stop like any other.
+    // A closed terminal counts as an ordinary stop.
     let mut hangup = signal(SignalKind::hangup())?;
     let demo = config.demo;
     let server = Server::start(config).await?;
@@ -164,7 +164,7 @@ async fn serve(config: Serve) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every socket is a file; the soft limit is often far below the hard one.
+/// Raises the limit of open files: every socket is a file, and the soft limit is often far below the hard one.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -298,7 +298,7 @@ async fn services(data: DataDir, command: Vec<String>) -> anyhow::Result<ExitCod
     let status = loop {
         tokio::select! {
             status = child.wait() => break status?,
-            // A terminal's Ctrl-C reaches the child as well: wait for its end.
+            // A terminal's Ctrl-C reaches the child too: wait for its end.
             _ = interrupt.recv() => {}
             _ = terminate.recv() => child.start_kill()?,
         }

@@ -1,4 +1,4 @@
-//! A server: how it starts and stops.
+//! A server: its start and its stop.
 
 use crate::{
     app::App,
@@ -46,7 +46,7 @@ impl Server {
         if config.dev && !config.listen.ip().is_loopback() {
             anyhow::bail!("--dev lets anybody sign in as an admin: it listens on a loopback address only");
         }
-        // Before the slow parts, so that a taken port is the first thing that one hears of.
+        // This comes before the slow parts, so that a taken port is reported first.
         let listener = gateway::bind(config.listen, config.share_port).with_context(|| {
             format!(
                 "cannot listen on {}: is another server running there?",

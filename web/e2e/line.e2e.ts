@@ -44,7 +44,7 @@ test("whose turn would come after the end is told of the draw of what is left, w
   await crowd(sale, 120);
   const page = await (await shopper()).open(`${api}/sale/${sale}`);
   await button(page, "Join the line").click();
-  await said(page, "The sale ends before your turn would come; what is left then goes by lot to all in line.", 25_000);
+  await said(page, "The sale ends before your turn would come; the units left then are drawn among all in line.", 25_000);
   await picture(page, "line-4-ends-first");
   expect(await page.getByText("You will probably not get one").count(), "there are more units than people").toBe(0);
   expect(await page.getByText("not moving").count()).toBe(0);

@@ -1,5 +1,5 @@
-//! The commands under way: sent, stored for a reload of the page, repeated, and settled by their answer; and what the client asks
-//! on its own account.
+//! The commands under way: they are sent, stored for a reload of the page, repeated, and settled by their answer. Also the
+//! client's own questions.
 
 use super::{
     Asked, COMMAND_DEADLINE_MS, Change, Effect, Link, MAX_PENDING, Pending, REPEAT_BASE_MS, Settled, State,
@@ -125,7 +125,7 @@ impl State {
         }
     }
 
-    /// The refusal means that the server knows something about this shopper which we do not.
+    /// Whether the refusal means that the server knows something about this shopper that we do not.
     fn contradicts_us(&self, reject: &Reject) -> bool {
         matches!(
             reject.code,
@@ -161,7 +161,7 @@ impl State {
         }
     }
 
-    /// Asks on the client's own account; once is enough.
+    /// Asks a question of the client's own; one at a time is enough.
     pub(super) fn ask(&mut self, turn: &mut Turn, asked: Asked) {
         let command: Command = match asked {
             Asked::Watch(sale) => ConnectionCommand::Watch { sale }.into(),
@@ -184,13 +184,13 @@ impl State {
         ));
     }
 
-    /// Takes up the commands that this page had under way before it was reloaded.
+    /// Takes up the commands that this page had under way before its reload.
     pub(super) fn load(&mut self, turn: &mut Turn, text: &str) {
         let stored: Value = serde_json::from_str(text).unwrap_or_default();
         let mut stored: Vec<Pending> = serde_json::from_value(stored).unwrap_or_default();
-        // A deadline that is further away than any can be comes from a clock that has been set back since.
+        // A deadline later than any possible one comes from a clock that has been set back since.
         stored.retain(|pending| pending.until <= turn.now + COMMAND_DEADLINE_MS);
-        // What this page has asked for already is under way under its own id.
+        // Wishes that this page has sent already are under way under their own ids.
         stored.retain(|pending| self.pending.iter().all(|own| own.wish != pending.wish));
         stored.truncate(MAX_PENDING - self.pending.len());
         stored.append(&mut self.pending);

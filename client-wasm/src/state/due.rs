@@ -1,4 +1,4 @@
-//! What time brings: deadlines, pings, and what is to be asked or repeated; and when the next of it is due.
+//! What happens with time: deadlines, pings, questions and repetitions, and when the next one is due.
 
 use super::{Asked, Link, PONG_DEADLINE_MS, State, turn::Turn};
 use crate::refusal::Refusal;
@@ -22,7 +22,7 @@ impl State {
             | Link::Greeting { .. } => {}
             Link::Ready(ready) => {
                 if ready.move_at.is_some_and(|at| at <= now) {
-                    // The random wait is behind us: the window has spread us already.
+                    // No random wait is needed here: the window has already spread the clients.
                     self.drop_link(turn);
                     self.connect(turn);
                 } else if ready
@@ -90,7 +90,7 @@ impl State {
         self.pending = rest;
         self.store(turn);
         for pending in overdue {
-            // Whether it happened is for the server to say.
+            // The server must say whether it happened.
             if let Some(sale) = pending.sale {
                 self.ask(turn, Asked::State(sale));
             }

@@ -1,4 +1,4 @@
-//! The connection's life: a token, a socket, hello and welcome; back-off when it is lost.
+//! The connection's life: a token, a socket, hello and welcome, and back-off when it is lost.
 
 use super::{
     Asked, BACK_OFF_BASE_MS, BACK_OFF_CAP_MS, CONNECT_DEADLINE_MS, Change, Effect, Link, Ready, STABLE_MS,
@@ -20,10 +20,10 @@ pub struct ConnectionView {
         ts(type = r#""idle" | "connecting" | "online" | "waiting" | "stopped""#)
     )]
     pub state: &'static str,
-    /// Until the next attempt.
+    /// Time until the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
-    /// Why the server does not want this client back.
+    /// The reason why the server does not want this client back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ impl State {
         }
         match self.link {
             Link::FetchingToken { .. } => self.connect(turn),
-            // Somebody signed in on this page: a connection says hello once, so it takes a new one.
+            // Somebody signed in on this page. A connection says hello only once, so a new one is needed.
             Link::Opening { .. } | Link::Greeting { .. } | Link::Ready(_) if is_new => {
                 self.drop_link(turn);
                 self.connect(turn);
@@ -146,7 +146,7 @@ impl State {
                 Refusal::from_reject("watch", Code::SaleUnknown.into()),
             );
         }
-        // Watched while the hello was on its way.
+        // Sales that were watched while the hello was on its way.
         let missed: Vec<SaleId> = self
             .sales
             .keys()
@@ -162,7 +162,7 @@ impl State {
         self.act_on_what_is_due(turn);
     }
 
-    /// Notes who this connection speaks for. What belonged to somebody else is forgotten, and their commands with it.
+    /// Notes for whom this connection speaks. Another shopper's data and commands are forgotten.
     fn meet(&mut self, turn: &mut Turn, shopper: ShopperId, role: Role) {
         if self.shopper.as_ref().is_some_and(|known| *known != shopper) {
             self.orders.clear();
@@ -246,7 +246,7 @@ impl State {
         }
     }
 
-    /// The first time at once; a server that refuses the fresh one too is asked again with back-off only.
+    /// The first time it connects at once; if the server refuses the fresh token too, only with back-off.
     fn connect_with_fresh_token(&mut self, turn: &mut Turn, because: &'static str) {
         self.stale_because = Some(because);
         self.stale_token = self.token.take().or(self.stale_token.take());
@@ -264,7 +264,7 @@ impl State {
         self.set_link(turn, Link::BackingOff { until });
     }
 
-    /// Lets go of a socket that may still be open.
+    /// Releases a socket that may still be open.
     pub(super) fn drop_link(&mut self, turn: &mut Turn) {
         if matches!(
             self.link,

@@ -1,4 +1,4 @@
-//! What the server tells: replies, ticks and events, and what they change in what is known.
+//! The server's messages: replies, ticks and events, and how they change the knowledge.
 
 use super::{Asked, BACK_OFF_BASE_MS, Change, Effect, Link, MAX_ORDERS, State, turn::Turn};
 use crate::{refusal::Refusal, sale};
@@ -25,7 +25,7 @@ impl State {
                 };
                 match known.tick.as_ref().and_then(|tick| change.apply(tick)) {
                     Some(tick) => self.tick(turn, tick),
-                    // It was made for a tick that this client does not have: the state has one that is newer.
+                    // It was made for a tick that this client does not have; the state has a newer one.
                     None => known.look_soon(turn.now, turn.up_to(u64::MAX)),
                 }
             }
@@ -95,7 +95,7 @@ impl State {
             let (_, asked) = self.asked.remove(index);
             return self.told(turn, asked, outcome);
         }
-        // Too late for the one who asked, but true all the same.
+        // Too late for the page that asked, but still true.
         if let Outcome::Ok(done) = outcome {
             self.apply_done(turn, &done);
         }

@@ -7,7 +7,7 @@ use flashsale_protocol::{
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// A page with a clock of its own, and what its state machine did last.
+/// A page with its own clock, and the last effects of its state machine.
 struct Page {
     state: State,
     at_ms: u64,
@@ -103,7 +103,7 @@ impl Page {
         self.reply(id, Outcome::Error(reject));
     }
 
-    /// Lets the clock run to the timer, as often as it is set before `until`.
+    /// Lets the clock run to the timer, each time it is set before `until`.
     fn run_until(&mut self, until: u64) -> Vec<Effect> {
         let mut all = Vec::new();
         while let Some(wake_at) = self.state.wake_at.filter(|wake_at| *wake_at <= until) {
@@ -149,7 +149,7 @@ impl Page {
         self.state.connection(self.at_ms).state
     }
 
-    /// Drops the socket and comes back with a new one, up to the hello.
+    /// Drops the socket and returns with a new one, up to the hello.
     fn reconnect(&mut self, code: u16) {
         self.step(Event::SocketClosed { code });
         let wake_at = self.state.wake_at.expect("a back-off");
@@ -242,7 +242,7 @@ fn a_command_survives_a_reload_with_its_id() {
     assert_eq!(reloaded.sent_id("checkout"), id);
 }
 
-/// A page that asks before it has read what is stored.
+/// A page that sends commands before it has read the stored ones.
 #[test]
 fn what_is_stored_comes_beside_newer_wishes_once_each_and_within_the_limit() {
     let joins = |page: &mut Page, units: std::ops::RangeInclusive<u32>| {

@@ -1,4 +1,4 @@
-//! One step of the machine, while it is taken.
+//! One step of the machine while it runs.
 
 use super::{Change, Effect, Moment};
 use flashsale_protocol::{Command, CommandId, Request};
@@ -26,7 +26,7 @@ impl Turn {
 
     /// A whole number from 0 to `most`.
     pub fn up_to(&self, most: u64) -> u64 {
-        // The ids count up from the lower bits; the higher ones are still fresh.
+        // Ids use the lower bits; the higher ones are still fresh.
         let high = u64::try_from(self.dice >> 64).unwrap_or(0);
         if most == u64::MAX { high } else { high % (most + 1) }
     }

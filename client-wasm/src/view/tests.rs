@@ -429,7 +429,7 @@ fn numbers_that_have_stopped_coming_are_marked_as_the_last_known_ones() {
     let stale = |machine: &State, after| machine.view(sale(), NOW + after).stale_ms;
     assert_eq!(stale(&machine, 3_000), None);
     assert_eq!(stale(&machine, 3_001), Some(3_001));
-    // Under load they come less often, and that is no failure.
+    // Under load ticks come less often, which is no failure.
     let next = ServerMessage::Tick(Tick {
         phase: Phase::Live,
         ..tick(2, NOW + 10_000)

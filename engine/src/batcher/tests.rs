@@ -10,14 +10,14 @@ fn limits(items: usize, waiting: usize) -> BatchLimits {
     }
 }
 
-/// A call that waits until it is let go, so that what comes meanwhile stands in one line; it notes its batches.
+/// A call that waits until it is released, so that later items form one line; it notes its batches.
 struct Held {
     batcher: Batcher<u32, u32>,
     open: watch::Sender<bool>,
     batches: Arc<Mutex<Vec<Vec<u32>>>>,
 }
 
-/// Items of one tens digit are one asker's. Those that end in 9 are bad: a batch with one of them fails as a whole.
+/// Items with the same tens digit belong to one asker. Items that end in 9 are bad: a batch with one fails as a whole.
 fn asker(item: &u32) -> Subjects {
     [subject(item / 10)].into_iter().collect()
 }
@@ -50,7 +50,7 @@ fn held(items: usize, subjects: fn(&u32) -> Subjects) -> Held {
 }
 
 impl Held {
-    /// Sends the first one, and the others when its call is under way: they wait in this order.
+    /// Sends the first item, and the others once its call is under way, so that they wait in this order.
     async fn send(&self, items: &[u32]) -> Vec<JoinHandle<Result<u32>>> {
         let mut sent = Vec::new();
         let room = self.batcher.queue.max_capacity();
@@ -136,7 +136,7 @@ async fn one_bad_item_fails_alone_wherever_it_stands() {
                 _ => assert_eq!(answer.expect("not its neighbour's fault"), item * 10),
             }
         }
-        // The first one alone, the others, and two calls for each halving.
+        // The first item alone, the others, and two calls for each halving.
         assert!(held.batches().len() <= 2 + 2 * 6, "{}", held.batches().len());
     }
 }
@@ -155,7 +155,7 @@ async fn items_of_one_subject_never_share_a_batch_and_keep_their_order() {
 #[tokio::test]
 async fn whoever_failed_alone_is_kept_apart_and_costs_the_others_no_halving_again() {
     let held = held(64, asker);
-    // Asker 5 is bad again and again, and each time the others' batch is whole.
+    // Asker 5 is bad again and again, yet each time the others' batch stays whole.
     let mut items = vec![1, 59];
     let rounds = 20;
     for round in 0..rounds {

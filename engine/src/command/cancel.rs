@@ -1,5 +1,5 @@
-//! `cancel`: a pending order ends, and its units are for sale again. A payment of it that is still under way is voided, or its
-//! money sent back, when its outcome is known.
+//! `cancel`: ends a pending order; its units are for sale again. If a payment is still under way, it is voided or refunded once
+//! its outcome is known.
 
 use super::{Answer, digest};
 use crate::{

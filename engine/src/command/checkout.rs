@@ -1,5 +1,5 @@
-//! `checkout`: a hold becomes an order. Redis sets the units apart, Postgres decides, Redis follows; every step can be
-//! repeated, because the order's id is made from the shopper and the command before the first.
+//! `checkout`: a hold becomes an order. Redis sets the units apart, Postgres decides, Redis follows. Every step can be repeated,
+//! because the order's id is derived from the shopper and the command before the first step.
 
 use super::{Answer, digest, pay};
 use crate::{
@@ -30,7 +30,7 @@ pub async fn run(
     let row = place(shop, caller, &sale, command, order, digest).await?;
     match payment {
         None => Ok(Done::Order(as_placed(&row))),
-        // Nothing is due: no provider is asked.
+        // Nothing is due, so no provider is asked.
         Some(_) if row.amount == 0 => Ok(Done::Order(as_placed(&row))),
         Some(payment) => {
             let command = pay::command_of_checkout(shop, caller, command);
@@ -39,8 +39,8 @@ pub async fn run(
     }
 }
 
-/// An order's id is made from the command, so that its repetition names the same order, and from the payload, so that
-/// another command under the same id cannot touch that order.
+/// Derives an order's id from the command and its payload. A repetition names the same order; another command under the same id
+/// cannot touch that order.
 fn order_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> OrderId {
     let bits = shop.seal.bits(&[
         caller.shopper.as_str().as_bytes(),
@@ -68,7 +68,7 @@ async fn place(
         if let Some(row) = made_before(shop, caller, command, order, &digest).await? {
             return Ok(row);
         }
-        // A hold that was lost with its lane may have been given back meanwhile.
+        // A hold that was lost with its lane may have been restored meanwhile.
         if shop.here.is_holding(&caller.shopper, sale.id, begun.now) {
             begun = begin().await?;
         }
@@ -87,7 +87,7 @@ async fn place(
         CheckoutBegun::Stopped => return Err(super::stopped()),
         CheckoutBegun::CheckoutRunning => return Err(Code::CheckoutRunning.into()),
         CheckoutBegun::Is(RecordState::Released) => return Err(Code::HoldReleased.into()),
-        // Unless it is an earlier hold's end, not this one's.
+        // The hold has expired, unless this end belongs to an earlier hold.
         CheckoutBegun::Is(RecordState::Expired)
             if !shop.here.is_holding(&caller.shopper, sale.id, begun.now) =>
         {
@@ -114,10 +114,10 @@ async fn place(
         payment_ms: sale.payment_ms,
         cancel_limit: sale.cancel_limit,
     };
-    // If this fails, the outcome is unknown: nothing is guessed, the reconciler asks Postgres by the order's id.
+    // If this fails, the outcome is unknown. Nothing is guessed: the reconciler asks Postgres by the order's id.
     let placed = shop.store.place(new).await?;
     match placed {
-        // A late repetition: the order is from an earlier hold, and this one stands.
+        // A late repetition: the order came from an earlier hold, and the hold of now stays.
         Placed::Ok(row) if row.hold_command != hold => {
             shop.stock
                 .finish_checkout(at, caller.shopper.clone(), order, Finish::Undone)
@@ -125,7 +125,7 @@ async fn place(
             not_lost(*row)
         }
         Placed::Ok(row) => {
-            // Committed: the order stands. Should this step fail, the reconciler repeats it.
+            // The order is committed. If the next step fails, the reconciler repeats it.
             let committed = Finish::Committed { hold };
             if let Err(error) = shop
                 .stock
@@ -171,7 +171,7 @@ async fn place(
     }
 }
 
-/// The order that this very command has made before, if it has: then that is the answer, whatever became of the hold.
+/// The order that this same command made before, if any. It is the answer, whatever happened to the hold since.
 async fn made_before(
     shop: &Shop,
     caller: &Caller,
@@ -179,7 +179,7 @@ async fn made_before(
     order: OrderId,
     digest: &[u8],
 ) -> Result<Option<OrderRow>, Reject> {
-    // If Postgres has lost the command with the order, the order's own row was written anew.
+    // Postgres may have lost the command with the order; the order's own row was then written anew.
     if let Some(known) = shop.store.command(&caller.shopper, command).await? {
         known.answer(digest)?;
     }
@@ -191,7 +191,7 @@ async fn made_before(
         .transpose()
 }
 
-/// An order that Postgres has lost is no answer to the checkout that had made it.
+/// An order that Postgres lost is refused: it cannot answer the checkout that made it.
 fn not_lost(row: OrderRow) -> Result<OrderRow, Reject> {
     match row.reason {
         Some(Reason::OrderLost) => Err(Reject::new(Code::OrderLost).about(row.order)),
@@ -199,7 +199,7 @@ fn not_lost(row: OrderRow) -> Result<OrderRow, Reject> {
     }
 }
 
-/// The order as the checkout made it: the same answer at every repetition, whatever became of the order since.
+/// The order as the checkout made it, so that every repetition gets the same answer.
 fn as_placed(row: &OrderRow) -> flashsale_protocol::Order {
     flashsale_protocol::Order {
         status: match row.amount {

@@ -1,4 +1,4 @@
-//! What `join`, `leave` and `state` do in a sale whose units are drawn: an entry instead of a place in line.
+//! `join`, `leave` and `state` in a sale whose units are drawn: shoppers have an entry instead of a place in line.
 
 use crate::{
     caller::Caller,
@@ -11,7 +11,7 @@ use flashsale_protocol::{
     Allocation, Code, Entry, EntryState, Phase, Quantity, Reject, ServerMessage, ShopperId, draw::Draw,
 };
 
-/// Why nobody can enter at the moment.
+/// The reason why entering is closed at the moment, if it is.
 pub async fn refusal(shop: &Shop, sale: &Sale) -> Result<Option<Reject>> {
     let now = shop.stock.clock().await?;
     Ok(match sale.phase_at(now) {
@@ -52,12 +52,12 @@ pub async fn enter(shop: &Shop, caller: &Caller, sale: &Sale, quantity: Quantity
     }
 }
 
-/// Takes a shopper's entry out. False: there is none that could be taken out; after the draw a turn may be there to give up.
+/// Takes a shopper's entry out. False: no entry could be taken out; after the draw there may be a turn to give up instead.
 pub async fn leave(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
     shop.store.leave_draw(sale.id, shopper).await
 }
 
-/// A shopper's entry, if there is one and its turn has not come.
+/// A shopper's entry, if their turn has not come yet.
 pub async fn entered(shop: &Shop, sale: &Sale, shopper: &ShopperId, now: u64) -> Result<Option<Entry>> {
     let mine = shop.store.draw_entry(sale.id, shopper).await?;
     Ok(mine
@@ -65,7 +65,7 @@ pub async fn entered(shop: &Shop, sale: &Sale, shopper: &ShopperId, now: u64) ->
         .map(|mine| Entry::settled(sale.id, EntryState::Entered, mine.quantity, now)))
 }
 
-/// Whether a shopper is in a draw that is being held, and their turn has not come.
+/// Whether a shopper is in a draw that is being held and still waits for their turn.
 pub(crate) async fn is_entered(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
     if sale.status != Phase::Drawing {
         return Ok(false);
@@ -79,8 +79,7 @@ pub(crate) async fn is_entered(shop: &Shop, sale: &Sale, shopper: &ShopperId) ->
     Ok(!is_closed && waits_for(shop, sale, shopper).await?.is_some())
 }
 
-/// What is published of the draw; and the shopper's entry in it, where neither the line nor the lane knows anything that counts
-/// more.
+/// The published draw, and the shopper's entry in it, unless the line or the lane knows something that counts more.
 pub(crate) async fn in_state(
     shop: &Shop,
     sale: &Sale,
@@ -96,7 +95,7 @@ pub(crate) async fn in_state(
         return Ok((known, Some(draw.public.clone())));
     }
     if sale.allocation == Allocation::Queue && !draw.is_closed {
-        // Until its end nobody of a first-come sale is in its draw.
+        // Until the line of a first-come sale is closed, its draw has no entries.
         let entry = match sale.status {
             Phase::Drawing => from_line(shop, sale, shopper, now).await?.or(known),
             _ => known,
@@ -118,13 +117,13 @@ pub(crate) async fn in_state(
     Ok((entry, Some(draw.public.clone())))
 }
 
-/// The line has ended, and those who stood in it are being taken as entries of the draw: that takes a while where they are many.
+/// The quantity of a shopper whose place is still being turned into an entry; for a long line that takes a while.
 async fn from_line(shop: &Shop, sale: &Sale, shopper: &ShopperId, now: u64) -> Result<Option<Entry>> {
     let quantity = waits_for(shop, sale, shopper).await?;
     Ok(quantity.map(|quantity| Entry::settled(sale.id, EntryState::Entered, quantity, now)))
 }
 
-/// For how many units a shopper stood in the line that has ended.
+/// The number of units that a shopper waited for in the line that has ended.
 async fn waits_for(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<Option<u32>> {
     let place = shop.here.stake_of(shopper, sale.id).and_then(|stake| stake.place);
     match place {

@@ -1,4 +1,4 @@
-//! `join`: a place in line. Again by the same person: the same place.
+//! `join`: gives a place in line. The same person joining again keeps the same place.
 
 use super::{Answer, draw};
 use crate::{
@@ -60,7 +60,7 @@ pub async fn run(
             line,
             stamp,
         } => (position, place, line, stamp),
-        // Called in this very moment: the claim's event is under way.
+        // The shopper is being called at this moment: the claim's event is on its way.
         Joined::Admitting => {
             let entry = Entry {
                 position: 1,
@@ -103,7 +103,7 @@ pub async fn run(
         Joined::Superseded => return Err(Code::CommandSuperseded.into()),
         Joined::TooManyChanges => return Err(Code::TooManyChanges.into()),
     };
-    // From now on nobody reserves past this place. Before the answer, so that a place is a promise.
+    // From now on nobody reserves past this place. This comes before the answer, so that a place is a promise.
     for at in sale.lane_refs() {
         shop.stock.close_gate(at, place.max(stamp)).await?;
     }
@@ -124,13 +124,13 @@ pub async fn run(
     joined(shop, caller, entry)
 }
 
-/// What a new join comes to, as far as the sale and the shopper's lane know. One that has come before gets its answer of then.
+/// The outcome of a new join, as far as the sale and the shopper's lane know. A repeated join gets its first answer.
 enum Fit {
     Line,
     Draw,
-    /// Without a place; kept, for it is about the shopper.
+    /// Without a place; the answer is kept, because it is about the shopper.
     Kept(Kept),
-    /// Not kept: it is about the sale, and may be another answer soon.
+    /// The answer is not kept: it is about the sale and may soon change.
     Refused(Reject),
 }
 
@@ -145,7 +145,7 @@ async fn fit(
     if matches!(sale.status, Phase::Ended | Phase::Cancelled) {
         return Ok(Fit::Refused(Code::SaleEnded.into()));
     }
-    // Whoever has units, or their turn, does not stand in line for them.
+    // A shopper who has units, or their turn, does not stand in line for them.
     if let Some(record) = &person.record {
         match record.state {
             RecordState::Claim if record.until > *now => return Ok(Fit::Kept(Kept::Admitted)),
@@ -157,11 +157,11 @@ async fn fit(
     if person.bought + quantity.get() > person.limit && !Mutation::SkipLimit.is_on() {
         return Ok(Fit::Kept(Kept::Limit));
     }
-    // What is left is being drawn among those who were in line.
+    // The remaining units are being drawn among those who were in line.
     if sale.allocation == Allocation::Queue && sale.status == Phase::Drawing {
         return Ok(Fit::Refused(Code::EntriesClosed.into()));
     }
-    // Said now: nobody should wait for a turn that they could not use. Units of an overdue hold are coming back.
+    // Said now, so that nobody waits for a turn they could not use. Units of an overdue hold are coming back.
     let overdue = person
         .record
         .as_ref()
@@ -177,7 +177,7 @@ async fn fit(
     Ok(refusal.map_or(Fit::Draw, Fit::Refused))
 }
 
-/// The entry of a join that was carried out before, or that finds the turn come, where it does not stand in line now.
+/// The entry of a repeated join, or of one whose turn has come already, when the shopper is no longer in line.
 fn what_became(sale: &Sale, quantity: Quantity, person: &At<Person>, left: bool) -> Entry {
     let record = person.value.record.as_ref();
     let state = match record.map(|record| record.state) {

@@ -1,4 +1,4 @@
-//! `leave`: give up a place in line, or the turn that came of it.
+//! `leave`: gives up a place in line, or the turn that came from it.
 
 use super::{Answer, draw};
 use crate::{
@@ -20,12 +20,12 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, sale: SaleId)
             return Ok(told(shop, caller, sale.id, repeat, left.now));
         }
         Left::None(repeat) => repeat,
-        // Being called in this very moment: the next try finds the claim.
+        // The shopper is being called at this moment: the next try finds the claim.
         Left::Admitting => return Err(Reject::new(Code::Busy).after_ms(200)),
         Left::CommandReused => return Err(Code::CommandIdReused.into()),
         Left::Superseded => return Err(Code::CommandSuperseded.into()),
     };
-    // An entry of a draw or a turn, then; a later one's is not touched.
+    // No place in line: then an entry of a draw, or a turn. One that came after this command stays.
     let is_draw = sale.allocation == Allocation::Draw;
     if is_draw && repeat != Repeat::Over && draw::leave(shop, &sale, shopper).await? {
         return Ok(told(shop, caller, sale.id, repeat, left.now));
@@ -52,7 +52,7 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, sale: SaleId)
             Ok(told(shop, caller, sale.id, done, now))
         }
         Released::CommandReused => Err(Code::CommandIdReused.into()),
-        // What it ended was an entry.
+        // This command took out an entry.
         Released::Superseded if is_draw => Ok(Done::Left { sale: sale.id }),
         Released::Superseded => Err(Code::CommandSuperseded.into()),
         Released::Is(RecordState::Held) => Err(Code::AlreadyHeld.into()),
@@ -62,7 +62,7 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, sale: SaleId)
                 "The entries have closed: yours stays in the draw.",
             ))
         }
-        // Again, after its entry was taken out.
+        // A repetition, after its entry was taken out.
         Released::Is(_) | Released::None if is_draw && repeat == Repeat::Again => {
             Ok(Done::Left { sale: sale.id })
         }

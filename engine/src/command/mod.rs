@@ -29,12 +29,12 @@ use flashsale_protocol::{Code, CommandId, Done, Entry, EntryState, OrderId, Reje
 use sha2::{Digest, Sha256};
 use std::{future::Future, pin::Pin, time::Instant};
 
-/// When whoever is refused because selling has stopped should ask again.
+/// Time after which a shopper should ask again when selling has stopped.
 const STOPPED_RETRY_MS: u64 = 5_000;
 
 pub type Answer = Result<Done, Reject>;
 
-/// Carries out a command for somebody whose token was verified.
+/// Carries out a command of a caller whose token was verified.
 pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopCommand) -> Answer {
     let (verb, started) = (command.verb(), Instant::now());
     let answer = dispatch(shop, caller, id, command).await;
@@ -44,7 +44,7 @@ pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopComma
     answer
 }
 
-/// Boxed, so that a socket's task is not as large as the largest command.
+/// Boxed, so that a socket's task does not grow to the size of the largest command.
 fn dispatch<'a>(
     shop: &'a Shop,
     caller: &'a Caller,
@@ -68,12 +68,12 @@ fn dispatch<'a>(
     }
 }
 
-/// Nothing is sold in this sale until an operator has looked at it.
+/// The refusal while nothing is sold, until an operator has looked at the sale.
 pub fn stopped() -> Reject {
     Reject::new(Code::SaleStopped).after_ms(STOPPED_RETRY_MS)
 }
 
-/// There is no such order; unless Postgres has lost some and nobody has written them down yet, or lost it without a trace.
+/// The refusal of an unknown order. It differs if a stop is not settled yet, or if Postgres may have lost this order.
 pub async fn unknown_order(shop: &Shop, order: OrderId) -> Reject {
     let found = async {
         Ok::<_, Error>((
@@ -99,7 +99,7 @@ pub fn digest(verb: &str, parts: &[&str]) -> Vec<u8> {
     hasher.finalize().to_vec()
 }
 
-/// Somebody's place, as they may know it: while places are not drawn yet, nobody is told theirs.
+/// A shopper's place, as far as they may know it: no position is told before places are drawn.
 pub fn waiting(
     sale: &Sale,
     quantity: u32,
@@ -117,13 +117,13 @@ pub fn waiting(
     }
 }
 
-/// A command id of the server's own, for what it does on somebody's behalf.
+/// A command id made by the server, for what it does on a shopper's behalf.
 pub fn command_id_now() -> CommandId {
     let now = crate::clock::now_ms();
     CommandId::from_parts(now, rand::random())
 }
 
-/// A command id from a REST client's Idempotency-Key: a ULID as it is, anything else by its digest.
+/// A command id from a REST client's Idempotency-Key: a ULID stays as it is, any other key is hashed.
 pub fn command_id(key: &str) -> CommandId {
     key.parse().unwrap_or_else(|_| {
         let digest = Sha256::digest(key.as_bytes());

@@ -1,5 +1,5 @@
-//! `pay`: the payment is written down, the provider is asked, and its answer settled with the order. The same command again
-//! gets the same answer; while that is not known, the order with `paying`.
+//! `pay`: writes the payment down, asks the provider, and settles its answer with the order. A repeated command gets the same
+//! answer, or the order with `paying` while the answer is not known.
 
 use super::{Answer, digest};
 use crate::{
@@ -15,10 +15,10 @@ use flashsale_protocol::{
     Code, CommandId, Done, Order, OrderId, OrderStatus, Payment, PaymentId, Reject, ServerMessage,
 };
 
-/// The worker asks for an outcome that nobody has brought, so long after the provider should have answered.
+/// Time after the provider's deadline at which the worker asks for a missing outcome.
 const ASK_AFTER_MS: i64 = 1_000;
 
-/// The payment of a checkout that pays at once has an id of its own, made from the checkout's.
+/// A checkout that pays at once has a second command id for its payment, derived from the checkout's.
 pub(crate) fn command_of_checkout(shop: &Shop, caller: &Caller, checkout: CommandId) -> CommandId {
     let bits = shop.seal.bits(&[
         caller.shopper.as_str().as_bytes(),
@@ -63,9 +63,9 @@ pub async fn run(
         token: payment.token,
     };
     match shop.payments.authorize(charge).await {
-        // Not decided, or not heard of in time: nothing is guessed. A webhook or the worker brings the outcome.
+        // Undecided, or no answer in time. Nothing is guessed: a webhook or the worker brings the outcome.
         Ok(Standing::Processing | Standing::Unknown) | Err(_) => {
-            // It may have come while we waited; of two views the later is true.
+            // The outcome may have come while we waited; the later of the two views is true.
             shop.live
                 .tell_others(row.sale, caller, ServerMessage::Order(row.view()));
             answer(&row, &begun)
@@ -87,7 +87,7 @@ pub async fn run(
     }
 }
 
-/// A payment's id is made from the command, so that its repetition names the same payment, and from the payload.
+/// Derives a payment's id from the command and its payload, so that a repetition names the same payment.
 fn payment_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> PaymentId {
     let bits = shop.seal.bits(&[
         caller.shopper.as_str().as_bytes(),
@@ -98,7 +98,7 @@ fn payment_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -
     PaymentId::from_parts(command.ulid().timestamp_ms(), bits)
 }
 
-/// What a command is told is told again at every repetition, whatever became of the order since.
+/// Every repetition gets the first answer, whatever happened to the order since.
 fn answer(row: &OrderRow, payment: &PaymentRow) -> Answer {
     match payment.state.answer {
         None => Ok(Done::Order(row.view())),

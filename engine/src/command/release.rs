@@ -1,4 +1,4 @@
-//! `release`: held units go back; whoever waits gets them.
+//! `release`: gives held units back; the next in line get them.
 
 use super::Answer;
 use crate::{
@@ -23,7 +23,7 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, sale: SaleId)
     match answer.value {
         Released::Ok { quantity, done } => {
             let hold = Hold::ended(sale.id, HoldState::Released, quantity, answer.now);
-            // What has come since, the shopper may hold now.
+            // The shopper may hold something newer by now; that stays.
             if done != Repeat::Over {
                 shop.here
                     .stake(&caller.shopper, sale.id, |stake| *stake = Stake::default());

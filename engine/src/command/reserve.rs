@@ -1,4 +1,4 @@
-//! `reserve`: units into the cart, from one's turn in line or, while nobody waits, freely.
+//! `reserve`: puts units into the cart, from one's turn in line or, while nobody waits, freely.
 
 use super::Answer;
 use crate::{
@@ -76,7 +76,7 @@ pub async fn run(
             Reject::new(Code::SaleNotOpen).after_ms(opens_at.saturating_sub(now))
         }
         Reserved::Ended => Code::SaleEnded.into(),
-        // What is left goes to those who were drawn, and nobody can join them any more.
+        // The remaining units go to those who were drawn; nobody can join them any more.
         Reserved::JoinFirst if sale.status == Phase::Drawing => Code::EntriesClosed.into(),
         Reserved::JoinFirst if sale.allocation == Allocation::Draw => Reject::because(
             Code::JoinFirst,
@@ -118,7 +118,7 @@ pub fn hold_state(state: RecordState) -> Option<HoldState> {
         RecordState::Ordered => Some(HoldState::Ordered),
         RecordState::Released => Some(HoldState::Released),
         RecordState::Expired => Some(HoldState::Expired),
-        // Its order was cancelled: the units are gone, the hold ended as an order.
+        // Its order was cancelled: the units are gone; the hold itself ended as an order.
         RecordState::Cancelled => Some(HoldState::Ordered),
         RecordState::Claim | RecordState::Lapsed | RecordState::Left | RecordState::None => None,
     }

@@ -1,4 +1,4 @@
-//! `state`: all that a page needs to draw one sale for one shopper.
+//! `state`: everything that a page needs to show one sale to one shopper.
 
 use super::{Answer, draw, reserve::hold_state};
 use crate::{
@@ -70,7 +70,7 @@ pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<Sal
             },
             _,
         ) => waiting(quantity, position, line),
-        // Called in this very moment: the claim's event is under way.
+        // The shopper is being called at this moment: the claim's event is on its way.
         (Stands::Admitting { quantity }, _) => waiting(quantity, 1, LineName::Queue),
         (Stands::Nowhere, Some(claim)) if claim.state == RecordState::Lapsed => {
             entry(EntryState::Lapsed, claim.quantity, None)
@@ -90,7 +90,7 @@ pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<Sal
         })
     });
     let orders = orders.iter().map(OrderRow::view).collect();
-    // The place was looked up after the tick was made: both are of the later moment.
+    // The place was read after the tick was made: bring the tick up to that moment.
     let mut tick = tick;
     tick.admitted = tick.admitted.max(admitted.queue);
     tick.priority_admitted = tick.priority_admitted.max(admitted.priority);
@@ -104,8 +104,8 @@ pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<Sal
     })
 }
 
-/// What this gateway knows of a shopper's hold, after a look at Redis. One of which Redis says nothing may be lost with a lane's
-/// old life: it is kept until it is had again, or its loss is said (`restore.rs`).
+/// This gateway's knowledge of a shopper's hold, after a look at Redis. A hold that Redis does not mention may be lost with a
+/// lane: it is kept until it is restored or reported as lost (`restore.rs`).
 fn hold_known(mine: Option<Box<HeldStake>>, record: Option<&Record>, now: u64) -> Option<Box<HeldStake>> {
     if let Some(held) = record.filter(|record| record.state == RecordState::Held) {
         return Some(Box::new(HeldStake {
@@ -114,7 +114,7 @@ fn hold_known(mine: Option<Box<HeldStake>>, record: Option<&Record>, now: u64) -
             until: held.until,
         }));
     }
-    // Its own end, or a later hold's.
+    // Ended by its own end, or by a later hold's.
     let is_over = |hold: &HeldStake| {
         hold.until <= now
             || record.is_some_and(|record| record.command == Some(hold.command) || record.until >= hold.until)
@@ -122,13 +122,13 @@ fn hold_known(mine: Option<Box<HeldStake>>, record: Option<&Record>, now: u64) -
     mine.filter(|hold| !is_over(hold))
 }
 
-/// The sale's shared state: the last tick where one has come, else from the stores.
+/// The sale's shared state: the last tick if there is one, else read from the stores.
 pub async fn tick_now(shop: &Shop, sale: &Sale) -> Result<Tick> {
     if let Some(tick) = shop.here.last_tick(sale.id) {
         return Ok((*tick).clone());
     }
-    // Numbered as the leader numbers its ticks, before the counters are read: newer than all that came before, and older than
-    // what this does not tell yet.
+    // The number is taken before the counters are read, as the leader does. So this tick is newer than all before it, and older
+    // than anything it misses.
     let now = shop.stock.now().await?;
     let (counters, waiting, lanes) = tokio::try_join!(
         shop.stock.sale_counters(sale),
@@ -148,7 +148,7 @@ pub async fn tick_now(shop: &Shop, sale: &Sale) -> Result<Tick> {
     };
     let tick = counters.tick(sale, number, unpaid);
     let Some(kept) = kept else { return Ok(tick) };
-    // What is measured, and who waits, from the leader; the stock as it is now.
+    // Measurements and waiting numbers come from the leader's last tick; the stock is as it is now.
     let is_free = tick.available > 0;
     Ok(Tick {
         phase: sale.phase_by(now, Some(kept.phase)),
@@ -202,7 +202,7 @@ mod tests {
         let mine = hold(1, NOW + 50);
         assert_eq!(hold_known(mine.clone(), None, NOW), mine);
         assert_eq!(hold_known(mine.clone(), None, NOW + 50), None);
-        // What Redis has is from before it.
+        // The record in Redis is of an earlier hold.
         let before = record(2, RecordState::Released, NOW + 40);
         assert_eq!(hold_known(mine.clone(), Some(&before), NOW), mine);
     }

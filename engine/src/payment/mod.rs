@@ -1,8 +1,8 @@
-//! The payment provider: the one seam between us and whoever moves the money. A provider is a variant of [`Provider`];
-//! built in is the [`sandbox`]. Every call names the payment's id and may be repeated under it. A call that gets no answer
-//! says nothing about the money: the outcome is unknown, and is asked for again until it is known.
+//! The payment provider: the one seam between us and the party that moves the money. A provider is a variant of [`Provider`]; the
+//! [`sandbox`] is built in. Every call names the payment's id and may be repeated under it. A call without an answer says nothing
+//! about the money: the outcome is unknown, and is asked for until it is known.
 //!
-//! Knows nothing of orders and stock: what an outcome means for them is [`state`]'s to say and `store/`'s to write.
+//! Knows nothing of orders and stock: [`state`] decides what an outcome means for them, and `store/` writes it.
 
 pub mod sandbox;
 pub mod signature;
@@ -17,33 +17,33 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-/// What is to be paid.
+/// A payment request.
 #[derive(Debug, Clone)]
 pub struct Charge {
     pub payment: PaymentId,
     pub order: OrderId,
-    /// Told to the provider, so that its list of payments says what they were for.
+    /// Told to the provider, so that its list says what the payments were for.
     pub sale: SaleId,
     pub shopper: ShopperId,
     /// Minor units.
     pub amount: i64,
     pub currency: String,
-    /// How the shopper pays, from the provider's own form.
+    /// The means of payment, from the provider's own form.
     pub token: String,
 }
 
-/// How a payment stands at the provider.
+/// The state of a payment at the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Not decided yet.
     Processing,
-    /// The money is set apart: to be captured or voided.
+    /// The money is set apart, to be captured or voided.
     Authorized { reference: String },
-    /// Refused; also what becomes of an authorization that cannot be captured.
+    /// Refused; also an authorization that cannot be captured.
     Declined { reason: String },
     /// The money is ours.
     Captured { reference: String },
-    /// Given up: nothing will be taken under this id any more.
+    /// Given up: no money will be taken under this id any more.
     Voided,
     /// The provider has never heard of it.
     Unknown,
@@ -55,12 +55,12 @@ pub enum Refunded {
     Refused { reason: String },
 }
 
-/// A payment that the provider lists: money of it is ours, or may be soon.
+/// A payment in the provider's list: its money is ours, or may soon be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     pub payment: PaymentId,
     pub order: OrderId,
-    /// None: an earlier release has not told the provider.
+    /// None: an earlier release did not tell the provider.
     pub sale: Option<SaleId>,
     pub shopper: Option<ShopperId>,
     pub amount: i64,
@@ -75,14 +75,14 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// The provider did not answer; what was asked may or may not have happened.
+/// The provider did not answer; the request may or may not have been carried out.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("no answer from the payment provider: {0}")]
 pub struct Silence(pub String);
 
 pub type ProviderAnswer<T> = std::result::Result<T, Silence>;
 
-/// What a webhook tells.
+/// The content of a webhook.
 #[derive(Debug, Clone)]
 pub struct Event {
     pub id: String,
@@ -95,20 +95,19 @@ pub struct Event {
     pub body: Value,
 }
 
-/// A webhook that is signed with our secret.
+/// A webhook signed with our secret.
 #[derive(Debug, Clone)]
 pub enum Heard {
     Event(Box<Event>),
-    /// It tells of something that is none of our business: there are more types of events than these, and more to come.
+    /// An event that does not concern us: providers have more types of events than these.
     Ignored,
 }
 
-/// Something that the provider has told, by an answer or by a webhook.
+/// Something that the provider told us, in an answer or a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     Payment(Standing),
-    /// Money has gone back: under a refund's id of ours, or under one that the provider has made, where somebody has refunded it
-    /// there.
+    /// Money has gone back: under our refund's id, or under the provider's if somebody refunded it there.
     Refund {
         refund: String,
     },
@@ -116,12 +115,12 @@ pub enum Fact {
     Dispute {
         dispute: String,
         reason: String,
-        /// None: it has begun.
+        /// None: the dispute has begun.
         outcome: Option<DisputeOutcome>,
     },
 }
 
-/// Whose the money is after a dispute.
+/// The owner of the money after a dispute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DisputeOutcome {
@@ -182,7 +181,7 @@ impl EventKind {
     }
 }
 
-/// A webhook's body. Providers add fields as they go; what is not named here says nothing to us.
+/// A webhook's body. Providers add fields over time; fields that are not named here are ignored.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventBody {
     pub id: String,
@@ -196,10 +195,10 @@ pub struct EventBody {
     pub reference: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The refund that is done, by our id or, where it was made at the provider, by the provider's; `amount` is then the refund's.
+    /// The finished refund: our id, or the provider's if it was made there; `amount` is then the refund's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund: Option<String>,
-    /// The provider's id of the dispute; `amount` is then what is disputed.
+    /// The provider's id of the dispute; `amount` is then the disputed amount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispute: Option<String>,
     /// How a dispute was closed.
@@ -207,18 +206,18 @@ pub struct EventBody {
     pub outcome: Option<DisputeOutcome>,
 }
 
-/// The provider's ids are kept for ever: they have a limit.
+/// The provider's ids are kept for good, so their length has a limit.
 const MAX_ID_CHARS: usize = 255;
 
-/// Who moves the money.
+/// The party that moves the money.
 pub enum Provider {
     Sandbox(Sandbox),
 }
 
-/// A provider, with the limits of talking to it.
+/// A provider, with the limits for talking to it.
 pub struct PaymentProvider {
     pub provider: Provider,
-    /// No call waits longer for its answer.
+    /// Longest wait for the answer to a call.
     pub timeout: Duration,
     pub webhook_secret: Vec<u8>,
 }
@@ -238,50 +237,50 @@ impl PaymentProvider {
         }
     }
 
-    /// Asks whether this may be paid. Takes nothing yet: the order is confirmed first.
+    /// Asks whether this may be paid. Takes no money yet: the order is confirmed first.
     pub async fn authorize(&self, charge: Charge) -> ProviderAnswer<Standing> {
         match &self.provider {
             Provider::Sandbox(sandbox) => self.in_time(sandbox.authorize(charge)).await,
         }
     }
 
-    /// Takes what was set apart: captured, or declined for good.
+    /// Takes the money that was set apart: captured, or declined for good.
     pub async fn capture(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         match &self.provider {
             Provider::Sandbox(sandbox) => self.in_time(sandbox.capture(payment)).await,
         }
     }
 
-    /// Gives up what was set apart, and, if the provider has never heard of this id, the id itself. The answer is how it
-    /// stands now: also that it was captured meanwhile, or is still being processed and cannot be given up yet.
+    /// Gives up money that was set apart and, if the provider does not know this id, the id itself. Returns the state now: it may
+    /// have been captured meanwhile, or still be processing and not yet revocable.
     pub async fn void(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         match &self.provider {
             Provider::Sandbox(sandbox) => self.in_time(sandbox.void(payment)).await,
         }
     }
 
-    /// Sends money back. The refund's own id makes it happen once.
+    /// Sends money back. The refund's own id makes sure that it happens once.
     pub async fn refund(&self, payment: PaymentId, refund: &str, amount: i64) -> ProviderAnswer<Refunded> {
         match &self.provider {
             Provider::Sandbox(sandbox) => self.in_time(sandbox.refund(payment, refund, amount)).await,
         }
     }
 
-    /// How a payment stands, by its id alone.
+    /// The state of a payment, by its id alone.
     pub async fn standing(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         match &self.provider {
             Provider::Sandbox(sandbox) => self.in_time(sandbox.standing(payment)).await,
         }
     }
 
-    /// Payments since a time, a page at a time: captured ones of which not all has gone back, and those that may be captured yet.
+    /// Payments since a time, in pages: captured ones that are not fully refunded, and ones that may still be captured.
     pub async fn list(&self, since: DateTime<Utc>, after: Option<String>) -> ProviderAnswer<Page> {
         match &self.provider {
             Provider::Sandbox(sandbox) => self.in_time(sandbox.list(since, after)).await,
         }
     }
 
-    /// Reads a webhook whose signature (the header's value) is right and fresh; `now_s` is in seconds since 1970.
+    /// Reads a webhook with a correct, fresh signature (the header's value); `now_s` is in seconds since 1970.
     pub fn parse_webhook(&self, signature: Option<&str>, body: &[u8], now_s: u64) -> Result<Heard, Reject> {
         signature::verify(&self.webhook_secret, signature, body, now_s)?;
         match &self.provider {
@@ -289,7 +288,7 @@ impl PaymentProvider {
         }
     }
 
-    /// Brings the built-in provider's webhooks to a gateway, until stopped.
+    /// Sends the built-in provider's webhooks to a gateway, until stopped.
     pub async fn deliver_webhooks(&self, gateway: SocketAddr, stopping: CancellationToken) {
         match &self.provider {
             Provider::Sandbox(sandbox) => sandbox.deliver(&self.webhook_secret, gateway, stopping).await,

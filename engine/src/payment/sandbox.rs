@@ -1,6 +1,6 @@
-//! The built-in provider for development and tests. It behaves like a remote one: it keeps books of its own, which survive
-//! restarts; every call may be repeated under the payment's id; it can be slow, silent or gone; and it sends signed webhooks
-//! over HTTP. The card decides what happens: [`CARDS`] is the table of docs/payments.md.
+//! The built-in provider for development and tests. It behaves like a remote one: it keeps its own books, which survive restarts;
+//! every call may be repeated under the payment's id; it can be slow, silent or gone; and it sends signed webhooks over HTTP. The
+//! card decides what happens: [`CARDS`] is the table of docs/payments.md.
 
 pub mod books;
 
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const NAME: &str = "sandbox";
 
-/// Calls that share one statement.
+/// Calls in one statement.
 const CALLS: BatchLimits = BatchLimits {
     items: 500,
     waiting: 20_000,
@@ -32,7 +32,7 @@ const CALLS: BatchLimits = BatchLimits {
 /// Payments on one page of the list.
 const LISTED: i64 = 500;
 
-/// What a test card does. "Slow" is `--sandbox-slow-ms`.
+/// The behaviour of a test card. "Slow" is `--sandbox-slow-ms`.
 pub struct Card {
     pub token: &'static str,
     outcome: CardOutcome,
@@ -41,7 +41,7 @@ pub struct Card {
     capture_at: i16,
     /// The refund call that succeeds; 0: refunds are refused.
     refund_at: i16,
-    /// How often each event is sent.
+    /// How many times each event is sent.
     webhooks: i16,
 }
 
@@ -49,20 +49,20 @@ pub struct Card {
 enum CardOutcome {
     Authorized,
     Declined(&'static str),
-    /// The money is taken without asking, when the slow time is over: as a bank transfer.
+    /// After the slow time the money is taken without asking, as with a bank transfer.
     Captured,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reply {
     AtOnce,
-    /// When the slow time is over, and so is the decision.
+    /// After the slow time, with the decision made.
     Slow,
     /// After the webhook was delivered.
     AfterWebhook,
-    /// "Processing", at once; the decision comes when the slow time is over.
+    /// "Processing" at once; the decision comes after the slow time.
     Processing,
-    /// The decision is made, but the provider does not answer any call before the slow time is over.
+    /// The decision is made, but the provider answers no call until the slow time is over.
     Lost,
     /// The provider never hears of it.
     NotReceived,
@@ -155,7 +155,7 @@ const UNKNOWN_CARD: Card = Card {
     ..APPROVE
 };
 
-/// How long a reply waits for its webhook at most, and how often it looks.
+/// Longest wait of a reply for its webhook, and the interval of its looks.
 const WEBHOOK_FIRST_WAIT: Duration = Duration::from_secs(1);
 const WEBHOOK_FIRST_LOOK: Duration = Duration::from_millis(10);
 
@@ -219,7 +219,7 @@ impl Sandbox {
     pub async fn capture(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         let before = self.capture.submit(payment).await.map_err(silence)?;
         match before.map_or(Ok(Standing::Unknown), |entry| entry.standing())? {
-            // The call was counted and got no further.
+            // The call was counted, but went no further.
             Standing::Authorized { .. } => Err(Silence("the sandbox does not answer this capture".into())),
             standing => Ok(standing),
         }
@@ -275,13 +275,13 @@ impl Sandbox {
         }
     }
 
-    /// Somebody gives money back at the provider itself, under an id of the provider's: we hear of it by its event. False: it
-    /// has no such money.
+    /// Somebody gives money back at the provider, under the provider's id; we hear of it by an event. False: there is no such
+    /// money.
     pub async fn refund_there(&self, payment: PaymentId, refund: &str, amount: i64) -> Result<bool, Error> {
         self.books.refund_there(payment, refund, amount).await
     }
 
-    /// The shopper's bank asks for the money back, or (with an outcome) has decided. We hear of it by an event.
+    /// The shopper's bank asks for the money back or (with an outcome) has decided. We hear of it by an event.
     pub async fn dispute(
         &self,
         payment: PaymentId,
@@ -298,7 +298,7 @@ impl Sandbox {
     }
 }
 
-/// The id of the event that says this of a payment: it says it once.
+/// The id of a payment's event of this kind; each kind is sent as one event.
 pub fn event_id(payment: PaymentId, kind: EventKind) -> String {
     format!("evt_{payment}_{}", kind.word())
 }
@@ -325,7 +325,7 @@ pub fn reference(payment: PaymentId) -> String {
     format!("sandbox_{payment}")
 }
 
-/// What happens inside the provider is none of our errors: to us it does not answer.
+/// Failures inside the provider are not our errors: to us it does not answer.
 fn silence(error: Error) -> Silence {
     Silence(error.to_string())
 }
@@ -342,13 +342,14 @@ where
     move |items| call(books.clone(), items)
 }
 
-/// Events that one step sends, how often it looks for more, and how long one delivery may take.
+/// Events sent in one step, pause between looks, and longest time of one delivery.
 const DELIVERIES: i64 = 50;
 const LOOK: Duration = Duration::from_millis(50);
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Sandbox {
-    /// Sends webhooks as a provider does: over HTTP, signed, again until they are taken. Runs where there is a gateway to take them.
+    /// Sends webhooks as a provider does: over HTTP, signed, repeated until accepted. Runs where there is a gateway to accept
+    /// them.
     pub async fn deliver(&self, secret: &[u8], gateway: SocketAddr, stopping: CancellationToken) {
         let host = if gateway.ip().is_unspecified() {
             SocketAddr::from(([127, 0, 0, 1], gateway.port()))

@@ -1,5 +1,5 @@
-//! Webhook signatures: `Flash-Signature: t=<seconds since 1970>,v1=<hex of HMAC-SHA256(secret, "t.body")>`. Several `v1` may
-//! stand there while a secret is being changed. Pure.
+//! Webhook signatures: `Flash-Signature: t=<seconds since 1970>,v1=<hex of HMAC-SHA256(secret, "t.body")>`. There may be several
+//! `v1` while a secret is being changed. Pure.
 
 use flashsale_protocol::{Code, Reject};
 use hmac::{Hmac, KeyInit, Mac};
@@ -7,9 +7,9 @@ use sha2::Sha256;
 use std::fmt::Write;
 
 pub const HEADER: &str = "flash-signature";
-/// How far a signature's time may be from ours, in either direction. Older: somebody may be playing back what they have heard.
+/// Largest difference between a signature's time and ours, both ways. An older one may be a replay.
 pub const TOLERANCE_S: u64 = 300;
-/// Signatures that one header may carry.
+/// Most signatures in one header.
 const MAX_SIGNATURES: usize = 4;
 
 /// The header's value for a body.
@@ -22,7 +22,7 @@ pub fn sign(secret: &[u8], body: &[u8], now_s: u64) -> String {
     header
 }
 
-/// Refuses what was not signed with our secret, or not lately.
+/// Refuses a body that was not signed with our secret, or not lately.
 pub fn verify(secret: &[u8], header: Option<&str>, body: &[u8], now_s: u64) -> Result<(), Reject> {
     let header = header
         .ok_or_else(|| Reject::because(Code::SignatureInvalid, "The Flash-Signature header is missing."))?;
@@ -40,7 +40,7 @@ pub fn verify(secret: &[u8], header: Option<&str>, body: &[u8], now_s: u64) -> R
             "The Flash-Signature header has no time (t=…).",
         ));
     };
-    // The signature first: whether a time is too old is nobody's business who cannot sign.
+    // The signature comes first: a sender who cannot sign is not told whether the time is too old.
     if !codes
         .iter()
         .any(|code| mac(secret, time, body).verify_slice(code).is_ok())

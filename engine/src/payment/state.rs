@@ -1,15 +1,15 @@
-//! What becomes of a payment and its order when the provider says something. Pure: rows in, changed rows and steps out.
+//! What the provider's news does to a payment and its order. Pure: rows in, changed rows and steps out.
 //!
-//! created → authorized → captured → refunding → refunded (captured again while a part of the money stays);
-//! created → declined | voided; authorized → declined | voided. Whatever order the news comes in: captured money belongs to
-//! one confirmed order, or is on its way back (I6).
+//! created → authorized → captured → refunding → refunded (captured again while part of the money stays); created → declined |
+//! voided; authorized → declined | voided. In whatever order news comes, captured money belongs to one confirmed order or is on
+//! its way back (I6).
 
 use super::Standing;
 use flashsale_protocol::{Code, OrderStatus};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentStatus {
-    /// The provider is asked, or is about to be.
+    /// The provider is asked, or soon will be.
     Created,
     Authorized,
     Captured,
@@ -51,14 +51,14 @@ impl PaymentStatus {
     }
 }
 
-/// What is left to do about a payment.
+/// The next step of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Todo {
-    /// Ask the provider how it stands.
+    /// Ask the provider for its state.
     Ask,
     Capture,
     Void,
-    /// Money came for an order whose time was up: give the order units again, or the money back.
+    /// Money came for an order whose time was up: find units for the order again, or send the money back.
     Revive,
 }
 
@@ -75,7 +75,7 @@ impl Todo {
     }
 }
 
-/// What the pay command is told.
+/// The answer to the pay command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Confirmed,
@@ -86,7 +86,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     pub status: PaymentStatus,
-    /// It has confirmed its order.
+    /// This payment has confirmed its order.
     pub pays: bool,
     /// None: not known yet.
     pub answer: Option<Outcome>,
@@ -98,22 +98,22 @@ pub struct State {
     pub refunded: i64,
 }
 
-/// The order, as far as it matters here.
+/// The part of the order that matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OrderNow {
     pub status: OrderStatus,
-    /// Its time to pay is over, though it is not cancelled yet.
+    /// Its time to pay is over, but it is not cancelled yet.
     pub is_late: bool,
-    /// It was cancelled because its time was up, by nobody's wish.
+    /// It was cancelled because its time ran out, by nobody's wish.
     pub is_unpaid: bool,
 }
 
-/// What is to be done to the order.
+/// The change to make to the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     None,
     Confirm,
-    /// Its money cannot be had: its units are for sale again.
+    /// Its money cannot be had, so its units are for sale again.
     Cancel,
 }
 
@@ -132,13 +132,13 @@ impl State {
         }
     }
 
-    /// Takes in how the payment stands at the provider. What is known already, or comes in the wrong order, changes nothing.
-    /// Money that has no order is asked back: `refund_asked` is then all of it.
+    /// Takes in the payment's state at the provider. Known or outdated news changes nothing. Money without an order is asked
+    /// back: `refund_asked` is then the whole amount.
     pub fn learn(&mut self, order: OrderNow, standing: &Standing) -> Step {
         use PaymentStatus::*;
         match (standing, self.status) {
-            // The provider has not got it; it may be on its way. That it is given up is written down before it is voided: a
-            // confirmed order must not lose its money to that.
+            // The provider does not have it, but it may be on its way. Giving up is written down before it is voided, so that a
+            // confirmed order cannot lose its money to that.
             (Standing::Unknown, Created) => self.set_todo(Todo::Void),
             (Standing::Authorized { reference }, Created) if self.todo == Some(Todo::Void) => {
                 (self.status, self.reference) = (Authorized, Some(reference.clone()));
@@ -151,7 +151,7 @@ impl State {
                     Some(code) => self.refuse(code, Some(Todo::Void)),
                 }
             }
-            // The provider sets money apart for what we have given up.
+            // The provider has set money apart for a payment that we gave up.
             (Standing::Authorized { .. }, Declined | Voided) => self.set_todo(Todo::Void),
             (Standing::Captured { .. }, Authorized) if self.pays => {
                 self.todo = None;
@@ -204,7 +204,7 @@ impl State {
         self.send_back(Code::PaymentTooLate)
     }
 
-    /// How much a refund of `wanted` (None: of all that is left) gives back.
+    /// The amount that a refund of `wanted` gives back (None: the whole rest).
     pub fn ask_refund(&mut self, wanted: Option<i64>) -> Result<i64, Code> {
         let left = self.amount - self.refund_asked;
         let amount = match wanted {
@@ -220,13 +220,13 @@ impl State {
         Ok(amount)
     }
 
-    /// A refund that was asked for has arrived.
+    /// A requested refund has arrived.
     pub fn refund_done(&mut self, amount: i64) {
         self.refunded += amount;
         self.taken();
     }
 
-    /// Money has gone back that nobody has asked for here. What of the refunds that are on their way there is no money left for.
+    /// Money went back that nobody requested here. Returns how much of the refunds on their way has no money left.
     pub(crate) fn refunded_elsewhere(&mut self, amount: i64) -> i64 {
         self.refunded += amount;
         let asked = self.refund_asked + amount;
@@ -255,7 +255,7 @@ impl State {
         Step::None
     }
 
-    /// The status of money that was taken, by how much of it is back.
+    /// Sets the status of captured money, by how much of it is back.
     fn taken(&mut self) -> Step {
         self.status = if self.refund_asked > 0 && self.refunded == self.amount {
             PaymentStatus::Refunded
@@ -277,7 +277,7 @@ impl State {
         Step::None
     }
 
-    /// An authorization came to nothing; what was to be sent back of it is not there.
+    /// An authorization failed; there is nothing to send back of it.
     fn lost(&mut self, status: PaymentStatus, reason: &str, order: OrderNow) -> Step {
         let paid = std::mem::take(&mut self.pays);
         (self.status, self.todo, self.refund_asked) = (status, None, 0);
@@ -290,7 +290,7 @@ impl State {
     }
 }
 
-/// Why an order cannot take a payment now.
+/// The reason why an order cannot take a payment now.
 fn refusal(order: OrderNow) -> Option<Code> {
     match order.status {
         OrderStatus::Cancelled => Some(Code::OrderCancelled),
@@ -434,7 +434,7 @@ mod tests {
         ]
     }
 
-    /// What else happens to an order.
+    /// Other events of an order.
     #[derive(Debug, Clone)]
     enum Happens {
         News(usize, Standing),
@@ -459,7 +459,7 @@ mod tests {
     }
 
     proptest! {
-        /// I6 at every step: captured money has its confirmed order, or is all on its way back, or is being found a unit.
+        /// I6 at every step: captured money has its confirmed order, or is fully on its way back, or waits for a unit.
         #[test]
         fn whatever_the_order_of_news_no_money_is_kept_without_a_unit(steps in proptest::collection::vec(happens(), 0..40)) {
             let mut payments = [State::created(100), State::created(100)];

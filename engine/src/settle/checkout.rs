@@ -1,4 +1,4 @@
-//! Checkouts that were left half-way, and units that come back.
+//! Settles checkouts that were left half-way, and returns units.
 
 use crate::{
     error::Result,
@@ -12,8 +12,8 @@ use crate::{
 use flashsale_protocol::{DeviceId, Hold, HoldState, OrderId, OrderStatus, Reason, ServerMessage, ShopperId};
 use futures_util::future::try_join_all;
 
-/// Gives the units of cancelled orders back to their lanes, then notes in Postgres that it is done. Both in batches with all
-/// others that come back now.
+/// Gives the units of cancelled orders back to their lanes, then notes that in Postgres. Both steps share batches with all other
+/// returns of the moment.
 pub async fn return_units(shop: &Shop, cancelled: &[Cancelled]) -> Result<()> {
     try_join_all(cancelled.iter().map(|Cancelled { order, at, end }| async move {
         if let Some(end) = end {
@@ -29,7 +29,7 @@ pub async fn return_units(shop: &Shop, cancelled: &[Cancelled]) -> Result<()> {
     Ok(())
 }
 
-/// A checkout whose gateway has not finished it in time.
+/// A checkout that its gateway did not finish in time.
 pub struct Checkout {
     pub at: LaneRef,
     pub shopper: ShopperId,
@@ -38,7 +38,7 @@ pub struct Checkout {
     pub order: OrderId,
 }
 
-/// Asks Postgres by the order's id, and finishes the checkout accordingly.
+/// Asks Postgres by the order's id and finishes the checkout accordingly.
 pub async fn settle_checkout(shop: &Shop, sale: &Sale, checkout: Checkout) -> Result<()> {
     let Checkout {
         at,
@@ -70,7 +70,7 @@ pub async fn settle_checkout(shop: &Shop, sale: &Sale, checkout: Checkout) -> Re
             "abandoned"
         }
         (OrderStatus::Cancelled, _) => {
-            // Its record is still of the life in which it was begun.
+            // Its record still belongs to the lane's life in which it began.
             let cancelled = Cancelled {
                 order: row,
                 at,

@@ -1,4 +1,4 @@
-//! Whether Postgres knows less of a sale than Redis does, and the orders that it has lost.
+//! Detects that Postgres knows less of a sale than Redis does, and finds the orders that it has lost.
 
 use crate::{
     chain::ChainEnd,
@@ -16,21 +16,21 @@ use crate::{
 use flashsale_protocol::ServerMessage;
 use ulid::Ulid;
 
-/// Whether selling is stopped, or has to be.
+/// Whether selling is stopped, or must be.
 pub(crate) async fn is_stopped(shop: &Shop, sale: &Sale) -> Result<bool> {
     Ok(look(shop, sale).await?.is_some())
 }
 
-/// Holds what Redis knows against Postgres, and stops selling if Postgres is behind. The disaster that is open.
+/// Compares Redis with Postgres, and stops selling if Postgres is behind. Returns the open disaster.
 pub async fn look(shop: &Shop, sale: &Sale) -> Result<Option<Disaster>> {
-    // Redis first: whatever it knows of was committed before Postgres is asked.
+    // Redis first: everything it knows of was committed before Postgres is asked.
     let witness = shop.stock.witness(sale).await?;
     let ends: Vec<ChainEnd> = witness.lanes.iter().flat_map(|lane| lane.ends.clone()).collect();
     let Some(testimony) = shop.store.testify(sale.id, &ends).await? else {
         return Ok(None);
     };
     if testimony.is_read_only {
-        // A standby that is behind may have it in a moment; one that is promoted takes changes.
+        // A standby may catch up in a moment; a promoted one would take changes.
         return Ok(testimony.open);
     }
     let open = match &testimony.open {
@@ -38,9 +38,9 @@ pub async fn look(shop: &Shop, sale: &Sale) -> Result<Option<Disaster>> {
         None => {
             let id = match (&witness.disaster, what_is_behind(&witness, &testimony)) {
                 (None, Some(known)) => Some((disaster_id(), known)),
-                // Stopped, and Postgres has lost that as well.
+                // Selling is stopped, and Postgres has lost the note of it as well.
                 (Some(id), Some(known)) => Some((id.clone(), known)),
-                // A newer copy that has everything; or the stop was not lifted to its end.
+                // A newer copy of Postgres has everything, or the stop was not fully lifted.
                 (Some(_), None) if is_whole(&witness) => None,
                 (Some(id), None) => Some((id.clone(), testimony.end.number)),
                 (None, None) => None,
@@ -75,7 +75,7 @@ fn is_whole(witness: &Witness) -> bool {
     lanes.iter().all(|lane| lane.epoch > 0) && lanes.iter().any(|lane| !lane.ends.is_empty())
 }
 
-/// The highest row of the audit log that Postgres should have and has not, if it is behind; of an epoch, the log's end.
+/// If Postgres is behind: the highest audit row that it should have and lacks, or for a missing epoch the log's end.
 fn what_is_behind(witness: &Witness, testimony: &Testimony) -> Option<i64> {
     let missing = witness
         .lanes
@@ -115,7 +115,7 @@ async fn begin(
     Ok(open)
 }
 
-/// Tells Redis how far the audit log has come: payments and operators' commands tell no lane.
+/// Tells Redis how far the audit log has come, because payments and operators' commands do not tell any lane.
 async fn note_end(shop: &Shop, sale: &Sale, witness: &Witness, testimony: &Testimony) {
     for (lane, info) in witness.lanes.iter().zip(&sale.lanes) {
         let is_first = lane.lane == sale.lanes.first().map_or(0, |first| first.lane);
@@ -130,7 +130,7 @@ async fn note_end(shop: &Shop, sale: &Sale, witness: &Witness, testimony: &Testi
         if (is_news || older.is_some())
             && let Err(error) = shop.stock.note_chain(at, testimony.end, older.copied()).await
         {
-            // The lane is lost, or begins another life: the reconciler's to see.
+            // The lane is lost or begins another life; the reconciler handles that.
             tracing::debug!(%error, "a lane does not take the end of the audit log");
         }
     }
@@ -140,7 +140,8 @@ fn disaster_id() -> String {
     Ulid::from_parts(clock::now_ms(), rand::random()).to_string()
 }
 
-/// Of a lane that is locked: orders that its records tell of and Postgres does not know. Their shoppers are told.
+/// Finds orders that a locked lane's records mention and Postgres does not know. Writes them down as lost and tells their
+/// shoppers.
 pub(crate) async fn write_down(
     shop: &Shop,
     sale: &Sale,

@@ -1,4 +1,4 @@
-//! What the end of a sale brings: a draw, or nothing more.
+//! Decides what follows the end of a sale: a draw, or nothing.
 //!
 //! A first-come sale has something left to draw when somebody stands in line (here or away) and not all units are paid for: some
 //! are free, or may come back from a turn, a cart, a checkout or an unpaid order.
@@ -11,12 +11,12 @@ use crate::{
 };
 use flashsale_protocol::{Allocation, Phase};
 
-/// Where a sale goes whose time is over, or which its operator ends.
+/// The next phase of a sale whose time is up, or which its operator ends.
 pub async fn phase(shop: &Shop, sale: &Sale) -> Result<Phase> {
     if sale.allocation == Allocation::Draw {
         return Ok(Phase::Drawing);
     }
-    // It was called off: before the start there are no turns, and nothing is left of them.
+    // The sale was called off: before the start there are no turns, so nothing is left to draw.
     if shop.stock.clock().await? < ms(sale.start_time) {
         return Ok(Phase::Ended);
     }
@@ -35,8 +35,7 @@ pub async fn phase(shop: &Shop, sale: &Sale) -> Result<Phase> {
     })
 }
 
-/// Everybody in line: as many as Redis knows of. A line that it has lost cannot come back after the end: then those whom the
-/// line's history has.
+/// Number of people in line. A line that Redis has lost cannot come back after the end; then the line's history counts.
 pub async fn standing(shop: &Shop, sale: &Sale, in_redis: u64) -> Result<u64> {
     if in_redis > 0 {
         return Ok(in_redis);
@@ -45,7 +44,7 @@ pub async fn standing(shop: &Shop, sale: &Sale, in_redis: u64) -> Result<u64> {
     Ok(shop.store.outcomes(sale.id).await?.waiting)
 }
 
-/// `standing`: everybody in line; `unpaid`: units in unpaid orders.
+/// `standing`: people in line; `unpaid`: units in unpaid orders.
 pub(crate) fn is_left(standing: u64, counters: &Counters, unpaid: u64) -> bool {
     standing > 0 && counters.free() + counters.claimed + counters.held + counters.ordering + unpaid > 0
 }

@@ -1,4 +1,4 @@
-//! Lanes in Redis, opened and built anew from what Postgres says.
+//! Opens lanes in Redis, and rebuilds them from Postgres.
 
 use super::disaster;
 use crate::{
@@ -14,10 +14,10 @@ use crate::{
 use flashsale_protocol::{Entry, EntryState, Hold, HoldState, Phase, Reason, SaleId, ServerMessage};
 use std::time::Instant;
 
-/// Writes a sale's settings to Redis. Lanes that Redis has lost, wholly or in part, begin a new life from what Postgres
-/// has sold and from the records that are left. True: at least one did.
+/// Writes a sale's settings to Redis. Lanes that Redis has lost, even in part, begin a new life from Postgres' orders and the
+/// remaining records. True: at least one did.
 pub async fn open(shop: &Shop, sale: &Sale) -> Result<bool> {
-    // A lane must not be rebuilt from what Postgres has forgotten.
+    // A lane must not be rebuilt from a Postgres that has forgotten something.
     if disaster::is_stopped(shop, sale).await? {
         return Ok(false);
     }
@@ -27,7 +27,8 @@ pub async fn open(shop: &Shop, sale: &Sale) -> Result<bool> {
         let above = match shop.stock.probe_lane(at).await? {
             LaneLife::Open => {
                 if sale.status == Phase::Drawing {
-                    // Before the lane goes on: from now on only those drawn may reserve, also where nobody had waited.
+                    // This comes before the lane goes on: from now on only drawn shoppers may reserve, even where nobody had
+                    // waited.
                     let now_us = shop.stock.now().await? * 1000;
                     shop.stock.close_gate(at, now_us).await?;
                 }
@@ -46,19 +47,19 @@ pub async fn open(shop: &Shop, sale: &Sale) -> Result<bool> {
     Ok(rebuilt)
 }
 
-/// Gateways look after those who have lost something with a lane's old life.
+/// Lets gateways look after shoppers who lost something with a lane's old life.
 pub(crate) async fn reopened(shop: &Shop, sale: SaleId) -> Result<()> {
     shop.forget_sale(sale).await;
     let life = shop.find_sale(sale).await?.map_or(0, |sale| sale.life());
     shop.live.reopened(sale, life).await
 }
 
-/// One lane's new life. Two workers at once do no harm: the later epoch fences the earlier one off at every step.
+/// Begins one lane's new life. Two workers at once do no harm: the later epoch shuts the earlier one out at every step.
 pub async fn rebuild(shop: &Shop, sale: &Sale, at: LaneRef, above: u32) -> Result<()> {
     rebuild_after(shop, sale, at, above, None).await
 }
 
-/// The same; after a disaster, whose id it is, orders that Postgres has lost are written down first.
+/// Like [`rebuild`]. With the id of a disaster, it first writes down the orders that Postgres has lost.
 pub(crate) async fn rebuild_after(
     shop: &Shop,
     sale: &Sale,
@@ -67,14 +68,14 @@ pub(crate) async fn rebuild_after(
     disaster: Option<&str>,
 ) -> Result<()> {
     let began = Instant::now();
-    // The epoch first: commits that are on their way under an old one are refused from here on.
+    // The epoch comes first: from here on, commits under an old one are refused.
     let epoch = shop.store.raise_epoch(sale.id, at.lane, above).await?;
     let at = LaneRef { epoch, ..at };
     let records = shop.stock.lock_lane(at).await?;
     if let Some(id) = disaster {
         disaster::write_down(shop, sale, at, id, &records).await?;
     }
-    // Now that nothing moves: units that came back between these two would be counted as sold, and never come again.
+    // Read only now, when nothing moves: units returned between the two steps would count as sold for good.
     let snapshot = shop.store.lane_snapshot(at, &unsettled(&records)).await?;
     let settled = settle(records, &snapshot, sale);
     shop.stock.refill_lane(at, &settled, &snapshot).await?;

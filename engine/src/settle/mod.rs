@@ -1,4 +1,4 @@
-//! What commands, workers and operators share: how one thing is settled, whoever has begun it.
+//! Shared by commands, workers and operators: each thing is settled in one way, whoever began it.
 
 pub mod checkout;
 pub mod disaster;

@@ -1,9 +1,9 @@
-//! What the payment provider has said, told to the shopper.
+//! Tells shoppers about news from the payment provider.
 
 use crate::{shop::Shop, store::payments::Reported};
 use flashsale_protocol::ServerMessage;
 
-/// Tells the shopper what the provider's news has changed.
+/// Tells the shopper if the provider's report changed their order.
 pub fn tell(shop: &Shop, reported: &Reported) {
     if reported.changed {
         let order = &reported.order;

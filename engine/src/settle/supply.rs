@@ -1,8 +1,8 @@
-//! How many units a lane may sell: moved between lanes by workers, changed by operators.
+//! A lane's supply: workers move units between lanes, operators change the total.
 //!
-//! A change has an id. What leaves a lane is set aside in Redis first, so that nobody can buy it; then Postgres commits the
-//! change once, as a new version of each lane's supply; then Redis follows, version by version. No step writes what was read in
-//! an earlier one. A worker that stops between two steps leaves units set aside, or a lane that is behind; the reconciler ends
+//! A change has an id. Units that leave a lane are first set aside in Redis, so that nobody can buy them. Then Postgres commits
+//! the change once, as a new version of each lane's supply. Then Redis follows, version by version. No step writes a value that
+//! was read in an earlier one. If a worker stops between two steps, units stay set aside or a lane is behind; the reconciler ends
 //! both ([`catch_up`], [`end_left_moves`]).
 
 use crate::{
@@ -17,10 +17,10 @@ use crate::{
 };
 use std::{cmp::Reverse, time::Duration};
 
-/// Time within which a mover comes back from Postgres, or is gone.
+/// Time after which a mover that has not come back from Postgres is taken to be gone.
 pub(crate) const MOVE_TIME: Duration = Duration::from_secs(2);
 
-/// Lanes, those with most free units first.
+/// Lanes in the order of their free units, most first.
 async fn richest(shop: &Shop, lanes: impl Iterator<Item = LaneRef>) -> Result<Vec<LaneRef>> {
     let mut known = Vec::new();
     for at in lanes {
@@ -31,7 +31,7 @@ async fn richest(shop: &Shop, lanes: impl Iterator<Item = LaneRef>) -> Result<Ve
     Ok(known.into_iter().map(|(_, at)| at).collect())
 }
 
-/// Moves up to `units` free units to a lane whose shoppers find none. How many moved.
+/// Moves up to `units` free units to a lane whose shoppers find none. Returns how many.
 pub async fn move_units(shop: &Shop, sale: &Sale, to: LaneRef, units: u64) -> Result<u64> {
     let mut moved = 0;
     for from in richest(shop, sale.lane_refs().filter(|at| at.lane != to.lane)).await? {
@@ -45,7 +45,7 @@ pub async fn move_units(shop: &Shop, sale: &Sale, to: LaneRef, units: u64) -> Re
         }
         match shop.store.move_supply(id, from, to, got as u32).await? {
             Some(now) => {
-                // First the lane that gets them: no unit of the sale is missing meanwhile.
+                // The lane that gets units comes first, so that no unit of the sale is missing meanwhile.
                 follow(shop, id, &[to, from], &now).await;
                 moved += got;
             }
@@ -57,7 +57,7 @@ pub async fn move_units(shop: &Shop, sale: &Sale, to: LaneRef, units: u64) -> Re
     Ok(moved)
 }
 
-/// Tells lanes in Redis what Postgres has just committed. What they miss, they hear from the reconciler.
+/// Tells lanes in Redis what Postgres has just committed. If a lane misses it, the reconciler tells it later.
 async fn follow(shop: &Shop, id: MoveId, lanes: &[LaneRef], now: &[LaneSupply]) {
     for at in lanes {
         let Some(now) = now.iter().find(|supply| supply.lane == at.lane) else {
@@ -78,7 +78,7 @@ async fn follow(shop: &Shop, id: MoveId, lanes: &[LaneRef], now: &[LaneSupply]) 
     }
 }
 
-/// Brings a lane in Redis from the version that it knows to Postgres'. False: it has missed too much for that.
+/// Brings a lane in Redis from the version that it knows to the one in Postgres. False: it has missed too much for that.
 pub async fn catch_up(shop: &Shop, at: LaneRef, known: u64) -> Result<bool> {
     let Some(news) = shop.store.supply_since(at, known).await? else {
         return Ok(false);
@@ -87,7 +87,7 @@ pub async fn catch_up(shop: &Shop, at: LaneRef, known: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Ends moves out of a lane whose mover is gone: Postgres has committed them, or never will. False: as with [`catch_up`].
+/// Ends moves out of a lane whose mover is gone: Postgres has committed them or never will. False: as with [`catch_up`].
 pub async fn end_left_moves(shop: &Shop, at: LaneRef, older_than: Duration) -> Result<bool> {
     let before = shop
         .stock
@@ -107,24 +107,24 @@ pub async fn end_left_moves(shop: &Shop, at: LaneRef, older_than: Duration) -> R
     if !catch_up(shop, at, known).await? {
         return Ok(false);
     }
-    // The lane has all that is committed. What still stands aside for these moves did not leave with them.
+    // The lane has all committed changes. Units still set aside for these moves did not leave with them.
     for (id, _) in &left {
         shop.stock.untake_supply(at, *id).await?;
     }
     Ok(true)
 }
 
-/// What became of a change of a sale's whole supply.
+/// The outcome of a change of a sale's whole supply.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Changed {
     Ok,
-    /// Units that are sold or in carts cannot be taken away; the least that the sale can have now.
+    /// Units sold or in carts cannot be taken away; `least` is the smallest supply possible now.
     InUse {
         least: u64,
     },
 }
 
-/// A change of a sale's supply within a transaction: what it came to, and what Redis is to hear when that is over.
+/// A change of a sale's supply within a transaction: its outcome, and what to tell Redis after the transaction.
 #[must_use = "Redis is to hear of it, or to get back what was set aside"]
 pub struct Prepared {
     pub changed: Changed,
@@ -133,12 +133,12 @@ pub struct Prepared {
     now: Vec<LaneSupply>,
 }
 
-/// Sets how many units a sale has in all. Operators' changes come one after the other, and each is absolute.
+/// Sets a sale's units in all. Operators' changes follow each other, and each gives the new total.
 pub async fn change(shop: &Shop, sale: &Sale, total: u32, actor: Actor) -> Result<Changed> {
     let mut tx = shop.store.lock_sale(sale.id).await?;
     let prepared = prepare(shop, &mut tx, sale, total, actor).await?;
     if prepared.changed == Changed::Ok {
-        // An error leaves the outcome unknown: the reconciler finds it out.
+        // After an error the outcome is unknown; the reconciler finds it out.
         tx.commit().await?;
         prepared.follow(shop).await;
         return Ok(Changed::Ok);
@@ -147,9 +147,9 @@ pub async fn change(shop: &Shop, sale: &Sale, total: u32, actor: Actor) -> Resul
     prepared.undo(shop).await
 }
 
-/// The same within a transaction that has locked the sale ([`crate::store::Store::lock_sale`]). Unless it is [`Changed::Ok`],
-/// the transaction must be rolled back. Afterwards [`Prepared::follow`] or [`Prepared::undo`]; who dies before leaves that to
-/// the reconciler.
+/// Like [`change`], within a transaction that has locked the sale ([`crate::store::Store::lock_sale`]). Unless the outcome is
+/// [`Changed::Ok`], the transaction must be rolled back. Then comes [`Prepared::follow`] or [`Prepared::undo`]; after a crash the
+/// reconciler does that.
 pub async fn prepare(
     shop: &Shop,
     connection: &mut Connection,
@@ -176,7 +176,7 @@ pub async fn prepare(
         }
         changes.retain(|change| change.units > 0);
     } else {
-        // The change before this one is committed, and may not have come to its lanes yet.
+        // The change before this one is committed, but its lanes may not have heard of it yet.
         for at in sale.lane_refs() {
             let known = shop.stock.counters(at).await?.supply_version;
             if let Some(news) = book::supply_since(connection, at, known).await? {
@@ -212,12 +212,12 @@ pub async fn prepare(
 }
 
 impl Prepared {
-    /// The transaction is committed.
+    /// Call this after the transaction was committed.
     pub async fn follow(&self, shop: &Shop) {
         follow(shop, self.id, &self.lanes, &self.now).await;
     }
 
-    /// The transaction is rolled back.
+    /// Call this after the transaction was rolled back.
     pub async fn undo(self, shop: &Shop) -> Result<Changed> {
         for at in &self.lanes {
             shop.stock.untake_supply(*at, self.id).await?;

@@ -1,4 +1,4 @@
-//! The reading of a script's answer: the time at which it was true, and its words.
+//! Reads a script's answer: the time at which it was true, and its words.
 
 use crate::error::{Error, Result};
 use std::str::FromStr;
@@ -10,18 +10,18 @@ pub struct At<T> {
     pub value: T,
 }
 
-/// Whether a command was carried out now.
+/// Whether a command was carried out now or before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
     First,
-    /// It was before, and nothing has come since.
+    /// Carried out before, and nothing newer came since.
     Again,
-    /// It was before, and what it has done is not the shopper's last word.
+    /// Carried out before, and its effect is no longer the shopper's latest.
     Over,
 }
 
 impl Repeat {
-    /// From a script's word behind its answer.
+    /// From the word that a script adds to its answer.
     pub(super) fn of(word: Option<&str>) -> Self {
         match word {
             Some("again") => Self::Again,

@@ -1,4 +1,4 @@
-//! Who is away from the line: marked as such, and out of it in the end.
+//! People who are away from the line: they are marked, and in the end taken out.
 
 use super::{
     BATCH, Stock,
@@ -13,7 +13,7 @@ use crate::{
 use flashsale_protocol::{SaleId, ShopperId};
 
 impl Stock {
-    /// Shoppers whose last socket here has closed. Does not wait: one who is not marked is called, and does not come.
+    /// Marks shoppers whose last socket here has closed. Does not wait: an unmarked one is called in vain, no more.
     pub fn go_away(&self, sale: SaleId, shopper: ShopperId) -> Result<()> {
         self.go_away.post(&sale, shopper, || {
             let runner = self.runner.clone();
@@ -28,14 +28,14 @@ impl Stock {
         })
     }
 
-    /// The same for many, and waits.
+    /// Marks many shoppers as away, and waits for it.
     pub async fn mark_away(&self, sale: SaleId, shoppers: &[ShopperId]) -> Result<()> {
         let args = shoppers.iter().map(ShopperId::to_string).collect();
         self.runner.on_sale(&GO_AWAY, sale, args).await?;
         Ok(())
     }
 
-    /// Takes those out of the line who have been absent for so long.
+    /// Takes people out of the line who have been absent this long.
     pub async fn expire_absent(&self, sale: SaleId, absence_ms: u64) -> Result<At<Vec<ShopperId>>> {
         let args = vec![absence_ms.to_string(), EXPIRE_BATCH.to_string()];
         let answers = self.runner.on_sale(&EXPIRE_ABSENT, sale, args).await?;

@@ -1,4 +1,4 @@
-//! The cart: units are reserved into it, and released from it.
+//! The cart: units are reserved into it and released from it.
 
 use super::{
     Stock,
@@ -25,27 +25,27 @@ pub enum How {
     All,
     /// Fewer, when fewer are free.
     Partial,
-    /// A hold that was lost with its lane: the gate does not count, its shopper has had their turn.
+    /// Restores a hold that was lost with its lane. The gate does not count: its shopper has had their turn.
     Regain,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reserved {
-    /// `state` is the record's: "held", or how the same command's hold has ended since.
+    /// `state` is the record's: "held", or how this command's hold has ended since.
     Ok {
         quantity: u32,
         until: u64,
         state: RecordState,
     },
     CommandReused,
-    /// An old command again: nothing was done.
+    /// An old command came again; nothing was done.
     Superseded,
     TooManyChanges,
     AlreadyHeld {
         quantity: u32,
     },
     CheckoutRunning,
-    /// Postgres is behind what Redis knows.
+    /// Postgres is behind Redis.
     Stopped,
     Paused,
     NotOpen {
@@ -69,7 +69,7 @@ pub enum Reserved {
 pub enum What {
     Held,
     Claim,
-    /// Only the answer of before.
+    /// Nothing; only repeats an earlier answer.
     Nothing,
 }
 
@@ -79,11 +79,11 @@ pub enum Released {
         quantity: u32,
         done: Repeat,
     },
-    /// The record is in another state, or was when the command came first.
+    /// The record is in another state, or was when the command first came.
     Is(RecordState),
     None,
     CommandReused,
-    /// An old command again: nothing was done.
+    /// An old command came again; nothing was done.
     Superseded,
 }
 
@@ -109,7 +109,7 @@ impl Stock {
                             item.command.to_string(),
                             item.device.to_string(),
                             match item.how {
-                                // Not the shopper's own command.
+                                // This is not the shopper's own command.
                                 How::Regain => String::new(),
                                 How::All | How::Partial => seen::trace(
                                     &item.shopper,
@@ -128,7 +128,7 @@ impl Stock {
             .await
     }
 
-    /// Without a command nothing is remembered of it.
+    /// Without a command, nothing is remembered of this release.
     pub async fn release(
         &self,
         at: LaneRef,

@@ -1,5 +1,5 @@
-//! A checkout in Redis: the hold becomes an order's, and ends as Postgres has it. A cancelled order gives its units back, and may
-//! get some again.
+//! A checkout in Redis: a hold becomes an order, and ends as Postgres decides. A cancelled order gives its units back, and may
+//! get units again.
 
 use super::{
     Stock,
@@ -17,13 +17,13 @@ use flashsale_protocol::{DeviceId, OrderId, ShopperId};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum CheckoutBegun {
-    /// The units are the order's now; may be repeated with the same order. `hold` is the command that made the hold.
+    /// The units now belong to the order; repeatable with the same order. `hold` is the command that made the hold.
     Ok {
         quantity: u32,
         device: DeviceId,
         hold: String,
     },
-    /// This very order is finished already.
+    /// This same order is finished already.
     Ordered {
         quantity: u32,
         device: DeviceId,
@@ -31,7 +31,7 @@ pub enum CheckoutBegun {
     },
     /// Another order of this shopper is running.
     CheckoutRunning,
-    /// Postgres is behind what Redis knows.
+    /// Postgres is behind Redis.
     Stopped,
     Is(RecordState),
     None,
@@ -40,11 +40,11 @@ pub enum CheckoutBegun {
 /// How a checkout ends in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finish {
-    /// Postgres has the order, made from the hold of this command. A checkout of any other hold is undone.
+    /// Postgres has the order, made from this command's hold. A checkout of any other hold is undone.
     Committed { hold: String },
-    /// Postgres has no units for it: they are free again.
+    /// Postgres has no units for it, so they are free again.
     Refused,
-    /// The command was no checkout: the hold is as it was before.
+    /// The command was no checkout, so the hold is as it was before.
     Undone,
 }
 
@@ -52,7 +52,7 @@ pub enum Finish {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revive {
     Take,
-    /// What was taken in vain.
+    /// Gives back units that were taken in vain.
     Give,
 }
 
@@ -96,7 +96,7 @@ impl Stock {
             .await
     }
 
-    /// False: the shopper's record is about something else by now.
+    /// False: the shopper's record is about something newer by now.
     pub async fn finish_checkout(
         &self,
         at: LaneRef,
@@ -132,7 +132,7 @@ impl Stock {
         Ok(answer.value)
     }
 
-    /// The units of a cancelled order. Exactly once, however often this is repeated.
+    /// Returns the units of a cancelled order. It happens exactly once, however often this is repeated.
     pub async fn return_units(&self, at: LaneRef, order: LaneOrder) -> Result<()> {
         self.return_units
             .submit(&at, order, || {
@@ -157,7 +157,7 @@ impl Stock {
         Ok(())
     }
 
-    /// Takes units again for a cancelled order, or gives them back. False: there are none for it. May be repeated.
+    /// Takes units again for a cancelled order, or gives them back. False: none are free. May be repeated.
     pub async fn revive(
         &self,
         at: LaneRef,
@@ -176,7 +176,7 @@ impl Stock {
         Ok(answers.get(1).is_some_and(|word| word == "ok"))
     }
 
-    /// What a script that follows a commit is told: how far the audit log has come, once a call.
+    /// Tells a script that follows a commit how far the audit log has come, once a call.
     fn how_far(&self, at: LaneRef) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
         let chains = self.chains.clone();
         move || vec![chains.told(at)]

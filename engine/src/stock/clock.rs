@@ -8,7 +8,7 @@ use fred::{
 };
 use std::time::{Duration, Instant};
 
-/// How long a measured difference between Redis' clock and ours is good.
+/// How long a measured difference between Redis' clock and ours is used.
 const CLOCK_LIFE: Duration = Duration::from_secs(5);
 
 impl Stock {
@@ -19,7 +19,7 @@ impl Stock {
         Ok(seconds * 1000 + micros / 1000)
     }
 
-    /// Redis' clock, from a recent measurement: many may ask without a call each.
+    /// Redis' clock, computed from a recent measurement: many may ask without a call each.
     pub async fn clock(&self) -> Result<u64> {
         if let Some(now) = self.known_clock() {
             return Ok(now);
@@ -33,7 +33,7 @@ impl Stock {
         Ok(by_redis(offset))
     }
 
-    /// The same, if it was measured lately.
+    /// Redis' clock, if it was measured lately.
     pub fn known_clock(&self) -> Option<u64> {
         let known = self.clock.lock().ok().and_then(|clock| *clock);
         let (offset, _) = known.filter(|(_, measured)| measured.elapsed() < CLOCK_LIFE)?;
@@ -41,7 +41,7 @@ impl Stock {
     }
 }
 
-/// Redis' clock now, so many ms ahead of this host's.
+/// Redis' clock now, which is this many ms ahead of this host's.
 fn by_redis(offset: i64) -> u64 {
     u64::try_from(crate::clock::now().timestamp_millis() + offset).unwrap_or(0)
 }

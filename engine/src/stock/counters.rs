@@ -1,4 +1,4 @@
-//! Where a lane's units are: how many of them in each place.
+//! Counts a lane's units in each place where they can be.
 
 use super::Stock;
 use crate::{
@@ -19,7 +19,7 @@ pub struct Counters {
     pub expired: u64,
     /// Set aside for a move that takes them out of the lane.
     pub leaving: u64,
-    /// Which of Postgres' versions the supply is; of several lanes together none.
+    /// The version of the supply in Postgres; 0 for several lanes together.
     pub supply_version: u64,
 }
 
@@ -37,7 +37,7 @@ impl Counters {
         self.supply_version = 0;
     }
 
-    /// Units in nobody's hands: for sale, or on their way from one lane to another.
+    /// Units that nobody has: for sale, or on their way from one lane to another.
     pub fn free(&self) -> u64 {
         self.available + self.leaving
     }
@@ -47,7 +47,7 @@ impl Counters {
         self.unbalanced() == 0
     }
 
-    /// Units that are in no place, or in two.
+    /// Number of units that are in no place, or in two.
     pub(crate) fn unbalanced(&self) -> u64 {
         let placed = self.free() + self.claimed + self.held + self.ordering + self.sold;
         self.supply.abs_diff(placed)
@@ -103,7 +103,7 @@ impl Stock {
         })
     }
 
-    /// All lanes together.
+    /// The sum of all lanes.
     pub async fn sale_counters(&self, sale: &Sale) -> Result<Counters> {
         let mut sum = Counters::default();
         for at in sale.lane_refs() {

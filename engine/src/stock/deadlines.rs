@@ -1,4 +1,4 @@
-//! The end of claims, holds and checkouts whose time is up.
+//! Ends claims, holds and checkouts whose time is up.
 
 use super::{
     Stock,
@@ -12,9 +12,9 @@ use crate::{
 };
 use flashsale_protocol::{DeviceId, OrderId, ShopperId};
 
-/// Overdue claims and holds that one call ends, but for the last ones of its last buckets.
+/// Overdue claims and holds that one call ends; the last bucket may add a few.
 pub(crate) const EXPIRE_BATCH: usize = 500;
-/// Buckets of deadlines that one look at the next one goes through.
+/// Buckets of deadlines that one search for the next deadline reads.
 const LAPSE_BUCKETS: usize = 16;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +47,7 @@ impl Overdue {
 }
 
 impl Stock {
-    /// Ends what is overdue, some hundreds of items at most; true: there may be more.
+    /// Ends what is overdue, at most some hundreds of items. True: there may be more.
     pub async fn expire(&self, at: LaneRef) -> Result<At<(Vec<Overdue>, bool)>> {
         let args = vec![
             at.epoch.to_string(),
@@ -83,7 +83,7 @@ impl Stock {
         })
     }
 
-    /// When the next claim, hold or checkout of a lane ends by itself.
+    /// The next time at which a claim, hold or checkout of a lane ends by itself.
     pub(crate) async fn next_deadline(&self, at: LaneRef) -> Result<Option<u64>> {
         let args = vec![at.epoch.to_string(), LAPSE_BUCKETS.to_string()];
         let answers = self.runner.on_lane(&NEXT_LAPSE, at, args).await?;

@@ -1,4 +1,4 @@
-//! Whether a Redis can be trusted with the stock and the line: asked at the start, and of every server that a connection finds
+//! Checks that a Redis can be trusted with the stock and the line: at the start, and every server that a connection reaches
 //! later.
 
 use super::Stock;
@@ -18,7 +18,7 @@ const RUN: &str = include_str!("../../../lua/lib/run.lua");
 static WARNED: Once = Once::new();
 
 impl Stock {
-    /// An error says in one sentence what is wrong.
+    /// An error says in one sentence why a server cannot be used.
     pub(super) async fn check_servers(&self) -> Result<()> {
         let client = self.client();
         if !client.is_clustered() {
@@ -31,8 +31,8 @@ impl Stock {
     }
 }
 
-/// Checks every server that a lost connection finds instead, for as long as this one is used. What is wrong is said; the sale
-/// goes on, because it may well be all that is left.
+/// Checks every server that a lost connection reaches instead. Faults are only logged and the sale goes on, because this server
+/// may be all that is left.
 pub(super) fn check_later_servers(client: &Client) {
     let again = client.clone();
     client.on_reconnect(move |server: Server| {
@@ -81,7 +81,7 @@ async fn check(client: &impl ClientLike, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Redis has answered, and does not want to do it: for this user, within a script, or at all.
+/// Redis has answered that it will not do it: for this user, within a script, or at all.
 fn is_refusal(error: &Fault) -> bool {
     !matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! A lane's gate: open, or shut for everybody without a claim.
+//! A lane's gate: open for everybody, or only for shoppers with a claim.
 
 use super::{
     BATCH, Stock,
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Stock {
-    /// From now on nobody reserves past this place without a claim. Many joiners share one call: the last place of them
-    /// closes the gate for all.
+    /// From now on nobody reserves past this place without a claim. Many joiners share one call: the last of their places closes
+    /// the gate for all.
     pub async fn close_gate(&self, at: LaneRef, place: u64) -> Result<()> {
         self.close_gate
             .submit(&at, place, || {
@@ -28,7 +28,7 @@ impl Stock {
             .await
     }
 
-    /// Lets everybody reserve, unless somebody has joined after `place`, the last one given when the line was seen empty.
+    /// Lets everybody reserve, unless somebody joined after `place`, the last place given when the line was seen empty.
     pub async fn open_gate(&self, at: LaneRef, place: u64) -> Result<()> {
         set_gate(&self.runner, at, "open", place).await
     }

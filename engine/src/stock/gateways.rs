@@ -1,4 +1,4 @@
-//! Gateways: which of them are alive, where a shopper has been, and how many people look at a sale through them.
+//! Gateways: which are alive, where a shopper has been, and how many people look at a sale through them.
 
 use super::{Stock, scripts::GatewayId};
 use crate::error::Result;
@@ -6,11 +6,11 @@ use flashsale_protocol::{SaleId, ShopperId};
 use fred::prelude::*;
 use std::{collections::HashMap, time::Duration};
 
-/// A gateway that has not said anything for so long is dead.
+/// A gateway is dead after this much silence.
 pub(crate) const GATEWAY_SILENCE: Duration = Duration::from_secs(5);
 
 impl Stock {
-    /// A gateway is alive.
+    /// Reports that a gateway is alive.
     pub async fn beat(&self, gateway: GatewayId) -> Result<()> {
         let now = self.clock().await? as f64;
         let key = self.runner.keys.all_sales("gateways");
@@ -22,14 +22,14 @@ impl Stock {
         Ok(())
     }
 
-    /// A gateway ends as it should.
+    /// Reports that a gateway ends in an orderly way.
     pub async fn sign_off(&self, gateway: GatewayId) -> Result<()> {
         let key = self.runner.keys.all_sales("gateways");
         let _: u64 = self.runner.client().zrem(key, gateway.0).await?;
         Ok(())
     }
 
-    /// Whether a gateway has said so lately.
+    /// Whether a gateway has lately reported that it is alive.
     pub(crate) async fn is_alive(&self, gateway: GatewayId) -> Result<bool> {
         let key = self.runner.keys.all_sales("gateways");
         let beat: Option<f64> = self.runner.client().zscore(key, gateway.0).await?;
@@ -40,7 +40,7 @@ impl Stock {
         Ok(beat.is_some_and(|beat| beat as u64 >= since))
     }
 
-    /// When the gateway that died last was last alive, in ms; of those silent for too long, and not yet forgotten.
+    /// The last sign of life (ms) of the gateway that died last, among those that are not yet forgotten.
     pub(crate) async fn last_death(&self, remembered: Duration) -> Result<Option<u64>> {
         let key = self.runner.keys.all_sales("gateways");
         let now = self.clock().await?;
@@ -53,7 +53,7 @@ impl Stock {
         Ok(last.first().map(|(_, beat)| *beat as u64))
     }
 
-    /// Notes that a shopper is at a gateway; at which others they have been, within a day.
+    /// Notes that a shopper is at a gateway. Returns the other gateways where they were within a day.
     pub async fn arrive(&self, shopper: &ShopperId, gateway: GatewayId) -> Result<Vec<GatewayId>> {
         const LIFE_S: i64 = 24 * 3600;
         let key = self.runner.keys.arrivals(shopper);
@@ -66,15 +66,15 @@ impl Stock {
         Ok(others.map(GatewayId).collect())
     }
 
-    /// A gateway is gone, and a shopper's arrival there with it.
+    /// Forgets a shopper's arrival at a gateway that is gone.
     pub(crate) async fn forget_arrival(&self, shopper: &ShopperId, gateway: GatewayId) -> Result<()> {
         let key = self.runner.keys.arrivals(shopper);
         let _: u64 = self.runner.client().srem(&key, gateway.0).await?;
         Ok(())
     }
 
-    /// Notes how many look at a sale in this minute through one part of a gateway. One number, whatever it is: people are
-    /// not named, so whoever looks through two gateways is counted twice.
+    /// Notes how many people look at a sale in this minute through one part of a gateway. Only numbers are kept, no names, so a
+    /// person at two gateways counts twice.
     pub async fn mark_active(&self, sale: SaleId, minute: u64, part: String, people: u64) -> Result<()> {
         const LIFE_S: i64 = 180;
         let (client, key) = (self.runner.client(), self.active_key(sale, minute));
@@ -83,7 +83,7 @@ impl Stock {
         Ok(())
     }
 
-    /// People who looked at a sale in this minute or the one before.
+    /// Number of people who looked at a sale in this minute or the one before.
     pub async fn active_users(&self, sale: SaleId, minute: u64) -> Result<u64> {
         let client = self.runner.client();
         let (before, now) = (minute.saturating_sub(1), minute);

@@ -1,23 +1,23 @@
-//! The line's history on its way to Postgres: what its scripts have noted down.
+//! The line's history on its way to Postgres: the notes of its scripts.
 
 use super::{Stock, answer::ScriptAnswer, scripts::DROP_JOURNAL};
 use crate::{error::Result, sale::Note};
 use flashsale_protocol::SaleId;
 use fred::prelude::*;
 
-/// Notes of the line's history that are taken at once.
+/// Notes of the line's history read in one call.
 pub(crate) const JOURNAL_BATCH: usize = 5_000;
 
 /// The oldest notes of the line's history.
 #[derive(Debug)]
 pub struct Journal {
     pub notes: Vec<Note>,
-    /// The first and the last one as they stood there.
+    /// The first and the last note, as they were read.
     ends: Option<(String, String)>,
 }
 
 impl Stock {
-    /// The oldest of what the line's scripts have noted down for Postgres.
+    /// The oldest notes that the line's scripts keep for Postgres.
     pub async fn journal(&self, sale: SaleId) -> Result<Journal> {
         let key = self.runner.keys.sale("journal", sale);
         let lines: Vec<String> = self
@@ -32,7 +32,7 @@ impl Stock {
         })
     }
 
-    /// What was written may go, unless somebody else has taken it away: what stands there since, nobody has read.
+    /// Drops notes that were written, unless somebody else has dropped them: the notes there now were not read yet.
     pub async fn drop_journal(&self, sale: SaleId, read: Journal) -> Result<()> {
         if let Some((first, last)) = read.ends {
             let args = vec![read.notes.len().to_string(), first, last];

@@ -1,4 +1,4 @@
-//! The line: one joins it, has a place in it, and leaves it.
+//! The line: joining it, having a place in it, and leaving it.
 
 use super::{
     BATCH, Stock,
@@ -21,9 +21,9 @@ pub struct Join {
     pub shopper: ShopperId,
     pub device: DeviceId,
     pub quantity: u32,
-    /// A place that was given before and that Redis has lost.
+    /// A place given before, which Redis has lost.
     pub old_place: Option<u64>,
-    /// The place by the sale's seed, for whoever joins before the start of a sale that opens in shuffled order.
+    /// The place from the sale's seed, for joins before the start of a sale that opens in shuffled order.
     pub opening_place: Option<u64>,
     pub line: LineName,
 }
@@ -33,11 +33,11 @@ pub struct Join {
 pub enum JoinHow {
     /// A place in line.
     Line,
-    /// An entry of a draw, which Postgres has.
+    /// Gives an entry in a draw, which Postgres keeps.
     Draw,
-    /// Nothing: has it had an answer before?
+    /// Does nothing but look for an earlier answer.
     Ask,
-    /// Nothing: this is its answer.
+    /// Does nothing but keep this answer.
     Keep(Kept),
 }
 
@@ -52,10 +52,10 @@ impl JoinHow {
     }
 }
 
-/// Answers to a join that only the shopper's lane knows.
+/// Answers to a join that come from the shopper's lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// It is their turn already.
+    /// Their turn has come already.
     Admitted,
     AlreadyHeld,
     Limit,
@@ -67,7 +67,7 @@ impl Kept {
 
     const fn code(self) -> &'static str {
         match self {
-            // As a join of somebody who stands in line: it gives no new place.
+            // Noted like a join of somebody in line: it gives no new place.
             Self::Admitted => "a",
             Self::AlreadyHeld => "H",
             Self::Limit => "L",
@@ -82,7 +82,7 @@ impl Kept {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Joined {
-    /// `place` is the key that the line is ordered by; `stamp` counts joins (0: not known, in line before).
+    /// `place` is the key by which the line is ordered; `stamp` counts joins (0: unknown, was in line before).
     Waiting {
         position: u64,
         place: u64,
@@ -94,7 +94,7 @@ pub enum Joined {
         quantity: u32,
     },
     DeviceInLine,
-    /// Postgres is behind with what it is told of the line.
+    /// Too many notes of the line wait for Postgres.
     Busy,
     Ended,
     RoomClosed {
@@ -102,16 +102,16 @@ pub enum Joined {
     },
     SaleMissing,
     Kept(Kept),
-    /// Of a draw: the shopper's last word is that they are in it.
+    /// In a draw: the shopper's latest wish is to be in it.
     Go,
-    /// Carried out before; the place is gone. `left`: by the shopper's own wish.
+    /// Carried out before; the place is gone. `left`: the shopper gave it up.
     Over {
         left: bool,
     },
-    /// There is no answer of before.
+    /// There is no earlier answer.
     New,
     CommandReused,
-    /// An old command again: nothing was done.
+    /// An old command came again; nothing was done.
     Superseded,
     TooManyChanges,
 }
@@ -127,7 +127,7 @@ pub enum Left {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
-    /// `place` is the key that the line is ordered by.
+    /// `place` is the key by which the line is ordered.
     Waiting {
         position: u64,
         quantity: u32,
@@ -164,7 +164,7 @@ pub struct InLine<T> {
 }
 
 impl Stock {
-    /// A place that nobody has asked for just now: one that was lost, or a demonstration's.
+    /// Gives a place that no shopper's command asks for: one that was lost, or one of a demonstration.
     pub async fn join(&self, sale: SaleId, item: Join) -> Result<At<InLine<Joined>>> {
         self.join_as(sale, item, JoinHow::Line, None).await
     }
@@ -270,7 +270,7 @@ impl Stock {
             .await
     }
 
-    /// Ends a line that nobody may join any more. Its history is kept.
+    /// Ends a line that nobody may join any more. Its history stays.
     pub async fn drop_line(&self, sale: SaleId) -> Result<()> {
         const LINE: [&str; 7] = [
             "queue",
@@ -282,7 +282,7 @@ impl Stock {
             "devices",
         ];
         let keys: Vec<String> = LINE.map(|name| self.runner.keys.sale(name, sale)).into();
-        // Freed by another thread of Redis: ten million places take seconds.
+        // Another thread of Redis frees the memory: ten million places take seconds.
         let _: u64 = self.runner.client().unlink(keys).await?;
         Ok(())
     }
@@ -344,8 +344,8 @@ fn read_left(answer: &ScriptAnswer<'_>) -> Result<Left> {
     })
 }
 
-/// A device as the line knows it: 72 bits of SHA-256, because a name of 50 letters would take a quarter of all memory that a
-/// long line needs. Two of ten million devices are taken for one with a chance of 1 : 10^8.
+/// The line's short name of a device: 72 bits of SHA-256, because a name of 50 letters would take a quarter of a long line's
+/// memory. Among ten million devices, two get the same mark with a chance of 1 : 10^8.
 pub fn device_mark(device: &DeviceId) -> String {
     const BYTES: usize = 9;
     BASE64.encode(&Sha256::digest(device.as_str().as_bytes())[..BYTES])

@@ -1,4 +1,4 @@
-//! How long a line is, who stands where in it, and what it has counted.
+//! Counts of a line: its length, who stands where in it, and its totals.
 
 use super::{Stock, line::Served, turns::Turns};
 use crate::{
@@ -8,11 +8,11 @@ use crate::{
 use flashsale_protocol::{SaleId, ShopperId};
 use fred::prelude::*;
 
-/// What a line has counted since the sale began.
+/// A line's totals since the sale began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LineCounts {
     pub served: Served,
-    /// In both lines; and of those, in the priority line.
+    /// People in both lines; then those of them in the priority line.
     pub waiting: u64,
     pub priority_waiting: u64,
     /// Absent at their turn.
@@ -24,7 +24,7 @@ pub struct LineCounts {
 }
 
 impl LineCounts {
-    /// The share of turns that were not used, of all that were given. None: none was given yet.
+    /// The share of granted turns that were not used. None: none was granted yet.
     pub fn no_show_rate(&self) -> Option<f64> {
         let granted = self.turns.granted;
         (granted > 0).then(|| self.turns.lapsed as f64 / granted as f64)
@@ -53,13 +53,13 @@ impl Stock {
         Ok(standing)
     }
 
-    /// How many stand in a line up to this place.
+    /// Number of people in a line up to this place.
     pub(crate) async fn standing_up_to(&self, sale: SaleId, line: LineName, place: u64) -> Result<u64> {
         let key = self.runner.keys.sale(line.word(), sale);
         Ok(self.runner.client().zcount(key, 0.0, place as f64).await?)
     }
 
-    /// The first of those who stand in a line behind one place and before another, with their places.
+    /// The first people in a line behind one place and before another, with their places.
     pub async fn behind(
         &self,
         sale: SaleId,
@@ -92,7 +92,7 @@ impl Stock {
             .collect()
     }
 
-    /// What the line has counted.
+    /// The line's totals.
     pub async fn line_counts(&self, sale: SaleId) -> Result<LineCounts> {
         const FIELDS: [&str; 7] = [
             "admitted",

@@ -1,8 +1,8 @@
-//! The connection to Redis. In a cluster it moves away from nodes that have lost the others, or that have stopped answering
-//! without closing their connections: the cluster elects another by itself, but nobody tells us.
+//! The connection to Redis. In a cluster it moves away from nodes that have lost the others, or that stopped answering without
+//! closing their connections. The cluster elects another node by itself, but does not tell us.
 //!
-//! fred has a look of its own at silent connections, which every write puts off, so that on a busy one it never comes to a
-//! verdict. And it believes the first node that it can reach about who serves which slot, a node that was cut off as well.
+//! fred checks silent connections too, but every write postpones its check, so that on a busy connection it never ends. And fred
+//! believes the first node it reaches about who serves which slot, even a node that was cut off.
 
 use super::fitness;
 use crate::error::Result;
@@ -26,17 +26,17 @@ use tokio::{
     time::timeout,
 };
 
-/// Between two looks at who serves which slot, while calls go unanswered.
+/// Pause between two looks at who serves which slot, while calls go unanswered.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long one node may take to say what it sees.
+/// Longest time for one node to say what it sees.
 const VIEW_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long fred may take to ask for the slots, or a new connection to be made.
+/// Longest time for fred to ask for the slots, or to open a new connection.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 const RECONNECT_MIN_MS: u32 = 50;
-/// Rare enough for a Redis that is gone for long; soon enough after an election, which takes some seconds.
+/// Longest pause between tries: kind to a Redis that is gone for long, and soon enough after an election of some seconds.
 const RECONNECT_MAX_MS: u32 = 300;
-/// A connection that is being made, up to its greeting. In a cluster one node after the other is tried.
+/// Longest time to open a connection, up to its greeting. In a cluster one node after the other is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -51,7 +51,7 @@ struct Inner {
 }
 
 impl Link {
-    /// Its task ends with the last clone.
+    /// The task ends with the last clone.
     pub(super) fn of(client: Client, url: &str) -> Self {
         let (unanswered, calls) = mpsc::channel(1);
         let is_clustered = client.is_clustered();
@@ -66,28 +66,27 @@ impl Link {
         link
     }
 
-    /// Not to be kept: later it may be another one.
+    /// The client of now. Do not keep it: a later one may replace it.
     pub fn now(&self) -> Client {
         self.0.now.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a call has ended with.
+    /// Notes the error of a call.
     pub(super) fn note(&self, error: &Fault) {
         if let (Some(unanswered), true) = (&self.0.unanswered, is_astray(error)) {
-            // Full: a look is due already.
+            // The channel is full: a look is due already.
             let _ = unanswered.try_send(());
             self.0.astray.send_replace(());
         }
     }
 
-    /// Changes with each call that a node of the cluster did not answer as it should: others who are connected to it may not have
-    /// noticed.
+    /// Changes with each call that a cluster node did not answer properly: other users of that node may not have noticed.
     pub fn astray(&self) -> watch::Receiver<()> {
         self.0.astray.subscribe()
     }
 }
 
-/// Its node has not answered, or has lost the others.
+/// The node did not answer, or has lost the others.
 fn is_astray(error: &Fault) -> bool {
     matches!(error.kind(), ErrorKind::Timeout) || error.details().starts_with("CLUSTERDOWN")
 }
@@ -128,9 +127,9 @@ pub fn builder(url: &str) -> Result<Builder> {
         .with_connection_config(|connection| {
             connection.connection_timeout = CONNECT_TIMEOUT;
             connection.internal_command_timeout = CONNECT_TIMEOUT;
-            // We follow redirections ourselves (`scripts::redirected`): fred follows an ASK by reading the next answer on a
-            // connection that has others in flight, which gives commands the answers of their neighbours. After a MOVED it
-            // still learns the new slots.
+            // We follow redirections ourselves (`scripts::redirected`). fred follows an ASK by reading the next answer on a
+            // connection that has other commands in flight, so commands get their neighbours' answers. After a MOVED it still
+            // learns the new slots.
             connection.max_redirections = 0;
         })
         .set_policy(ReconnectPolicy::new_exponential(
@@ -142,7 +141,7 @@ pub fn builder(url: &str) -> Result<Builder> {
     Ok(builder)
 }
 
-/// Like [`builder`], but for these nodes of the same cluster.
+/// Like [`builder`], but for the given nodes of the same cluster.
 pub fn builder_at(url: &str, servers: Vec<Server>) -> Result<Builder> {
     let mut builder = builder(url)?;
     if let Some(config) = builder.get_config().cloned() {
@@ -157,8 +156,8 @@ pub fn builder_at(url: &str, servers: Vec<Server>) -> Result<Builder> {
     Ok(builder)
 }
 
-/// Lets fred ask who serves which slot, upon which it leaves nodes that serve none, and makes their calls again elsewhere. Where
-/// it has asked a node that was cut off: the nodes that have not been, to connect to anew.
+/// Lets fred ask who serves which slot: it then leaves nodes that serve none and repeats their calls elsewhere. If fred asked a
+/// node that was cut off, returns the other nodes, for a new connection.
 pub async fn moved<C: ClientLike + ClusterInterface>(client: &C) -> Option<Vec<Server>> {
     match timeout(MOVE_TIMEOUT, client.sync_cluster()).await {
         Ok(Ok(())) => {}
@@ -181,7 +180,7 @@ pub async fn moved<C: ClientLike + ClusterInterface>(client: &C) -> Option<Vec<S
     Some(whole.into_iter().map(|(server, _)| server).collect())
 }
 
-/// Who serves slots as this node sees it. None: it does not answer, or is without most of the others.
+/// The nodes that serve slots, as this node sees them. None: it does not answer, or has lost most of the others.
 async fn view(config: &Config, server: Server) -> Option<(Server, BTreeSet<Server>)> {
     let config = Config {
         server: ServerConfig::Centralized {
@@ -207,7 +206,7 @@ async fn view(config: &Config, server: Server) -> Option<(Server, BTreeSet<Serve
     let masters = slots.into_array().into_iter().filter_map(|range| {
         let master = range.into_array().into_iter().nth(2)?.into_array();
         let (host, port) = (master.first()?.as_string(), master.get(1)?.as_u64()?);
-        // Without a name it is the node that was asked.
+        // A node without a name is the one that was asked.
         let host = host
             .filter(|host| !host.is_empty())
             .unwrap_or_else(|| server.host.to_string());

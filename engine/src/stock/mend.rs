@@ -1,5 +1,4 @@
-//! What a leader does with a line of which Redis may lose a part: guards it, and fills it again by its history. See
-//! `lua/lib/line.lua`.
+//! Guards a line against losing a part in Redis, and refills it from its history: the leader's side. See `lua/lib/line.lua`.
 
 use super::{
     Stock,
@@ -15,34 +14,34 @@ use flashsale_protocol::{DeviceId, SaleId, ShopperId};
 use fred::prelude::*;
 use std::time::Duration;
 
-/// How long a line stays guarded without its leader: until there is another one.
+/// How long a line stays guarded without its leader, until there is another one.
 const GUARD: Duration = Duration::from_secs(10);
-/// People that one call looks for.
+/// People looked for in one call.
 const CHUNK: usize = 250;
 
-/// How a line is doing in Redis.
+/// The state of a line in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineLife {
-    /// These parts of it are gone, by the names of their keys; "sale": what was noted of all.
+    /// These parts are gone, by the names of their keys; "sale" stands for the notes about all parts.
     Guarded(Vec<String>),
-    /// Nobody guards it.
+    /// No leader guards it.
     NotYet,
     /// It has ended.
     Over,
 }
 
-/// Somebody in line, as its history has them.
+/// Somebody in line, from its history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Waiter {
     pub shopper: ShopperId,
     pub device: DeviceId,
     pub quantity: u32,
     pub place: u64,
-    /// None: they wait no more, and only their device is theirs still.
+    /// None: they no longer wait, and only their device is still theirs.
     pub line: Option<LineName>,
 }
 
-/// Somebody in line, as Redis has them.
+/// Somebody in line, from Redis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineStanding {
     pub shopper: ShopperId,
@@ -52,7 +51,7 @@ pub struct LineStanding {
 }
 
 impl Stock {
-    /// Looks for what is gone, and guards the line for some more seconds. `is_guarded`: by this leader, since an earlier look.
+    /// Looks for lost parts, and guards the line for some more seconds. `is_guarded`: this leader has guarded it before.
     pub(crate) async fn probe_line(&self, sale: SaleId, is_guarded: bool) -> Result<LineLife> {
         let args = vec![GUARD.as_millis().to_string(), u8::from(is_guarded).to_string()];
         let answers = self.runner.on_sale(&PROBE_LINE, sale, args).await?;
@@ -65,7 +64,7 @@ impl Stock {
         }
     }
 
-    /// Begins to guard a line as it is now. `counts` are added to what the sale has counted, if it has lost that.
+    /// Begins to guard a line as it is now. If the sale has lost its counts, `counts` are added to them.
     pub(crate) async fn trust_line(&self, sale: SaleId, counts: &[(&str, u64)]) -> Result<()> {
         let mut args = vec![GUARD.as_millis().to_string()];
         args.extend(
@@ -77,12 +76,12 @@ impl Stock {
         Ok(())
     }
 
-    /// Gives those a place again who have none. For each, whether they stand in line, as it was before.
+    /// Gives a place back to those who have none. Returns for each whether they stood in line before.
     pub(crate) async fn refill_line(&self, sale: SaleId, waiters: &[Waiter]) -> Result<Vec<bool>> {
         self.find_in_line("fill", sale, waiters).await
     }
 
-    /// For each, whether they stand in line.
+    /// Returns for each whether they stand in line.
     pub(crate) async fn stand_in_line(&self, sale: SaleId, waiters: &[Waiter]) -> Result<Vec<bool>> {
         self.find_in_line("look", sale, waiters).await
     }
@@ -106,7 +105,7 @@ impl Stock {
         Ok(stand)
     }
 
-    /// A page of those who stand in one part of the line, behind the first `after`.
+    /// A page of the people in one part of the line, after the first `after`.
     pub(crate) async fn standing_in(
         &self,
         sale: SaleId,

@@ -1,8 +1,8 @@
-//! The only place with Redis keys and scripts: one method per script, beside the types of what it is asked and answers. Knows
-//! nothing of sockets and of Postgres.
+//! The only place with Redis keys and scripts: one method per script, next to the types of its question and answer. Knows nothing
+//! of sockets or of Postgres.
 //!
-//! What shoppers cause (reserve, join, …) goes through a [`Batcher`] per lane or sale; what workers cause is called
-//! directly. Every script may be repeated: a lost reply costs nothing but another call.
+//! Shoppers' calls (reserve, join, …) go through a [`Batcher`] per lane or sale; workers' calls go directly. Every script may be
+//! repeated: a lost reply costs only another call.
 
 mod answer;
 mod away;
@@ -70,21 +70,21 @@ pub use tick::TickNumber;
 pub use turns::{ADMIT_BATCH, Called, CalledBy, Claimed, TurnVerdict, Turns};
 pub use versions::{FORMATS, Process};
 
-/// Items in one script call: enough to share the call's cost, few enough that no other script waits long.
+/// Items in one script call: enough to share its cost, few enough that no other script waits long.
 const BATCH: BatchLimits = BatchLimits {
     items: 256,
     waiting: 20_000,
     deadline: COMMAND_DEADLINE,
 };
 
-/// One verb's batchers, each for one lane (or for one sale: then the lane is 0).
+/// One verb's batchers, each for one lane (or for one sale, as lane 0).
 type LaneBatchers<I, O> = Batchers<LaneRef, I, At<O>>;
 type SaleBatchers<I, O> = Batchers<SaleId, I, At<InLine<O>>>;
 
 /// The stock and the line in Redis.
 pub struct Stock {
     runner: Runner,
-    /// What the commits of this process have come to.
+    /// How far this process' commits have come in the audit logs.
     chains: Arc<Chains>,
     /// Redis' clock minus this machine's, in ms, and when that was measured.
     clock: Mutex<Option<(i64, Instant)>>,
@@ -103,7 +103,7 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// Connects; later losses of the connection heal by themselves, and calls fail within their time-out meanwhile.
+    /// Connects. Later losses of the connection heal by themselves; until then calls fail within their time-out.
     pub async fn connect(url: &str, prefix: &str) -> Result<Self> {
         let client = builder(url)?.build()?;
         client.init().await?;
@@ -135,7 +135,7 @@ impl Stock {
         Ok(stock)
     }
 
-    /// The connection as it is now: not to be kept.
+    /// The connection of now. Do not keep it.
     pub fn client(&self) -> Client {
         self.runner.client()
     }
@@ -144,7 +144,7 @@ impl Stock {
         &self.runner.link
     }
 
-    /// Tells Redis what these have heard of.
+    /// Passes on to Redis what these chains know.
     pub fn with_chains(self, chains: Arc<Chains>) -> Self {
         Self { chains, ..self }
     }
@@ -162,7 +162,7 @@ impl Stock {
         Ok(())
     }
 
-    /// Forgets the batchers of sales that are over.
+    /// Forgets the batchers of sales that have ended.
     pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
         self.reserve.retain(|at| keep(at.sale));
         self.release.retain(|at| keep(at.sale));
@@ -178,7 +178,7 @@ impl Stock {
         self.go_away.retain(|sale| keep(*sale));
     }
 
-    /// `head`: what the script takes between the epoch and the items.
+    /// `head`: the script's arguments between the epoch and the items.
     fn lane_batcher<I, O>(
         &self,
         file: &'static ScriptFile,
@@ -250,7 +250,7 @@ impl Stock {
     }
 }
 
-/// Empty: not a shopper's own command, nothing is remembered of it.
+/// Empty for anything that is not a shopper's own command: nothing is remembered of it.
 fn trace(shopper: &ShopperId, command: Option<CommandId>, request: seen::Request) -> String {
     command.map_or_else(String::new, |command| seen::trace(shopper, command, request))
 }

@@ -1,5 +1,5 @@
-//! A lost lane begins a new life: its records are read, settled with what Postgres says, and written back under a new
-//! epoch. The decisions are pure ([`settle`]); the worker that leads the sale carries them out.
+//! A lost lane begins a new life: its records are read, settled with Postgres, and written back under a new epoch. The decisions
+//! are pure ([`settle`]); the leader's worker carries them out.
 
 use super::{Stock, answer::ScriptAnswer, record::RecordState, scripts::*};
 use crate::{
@@ -11,17 +11,17 @@ use fred::types::scan::Scanner;
 use futures_util::TryStreamExt;
 use std::{collections::HashMap, pin::pin};
 
-/// Items that one call writes, and records that one call reads.
+/// Items written, and records read, in one call.
 const CHUNK: usize = 500;
 
-/// A closing time that does not come: a double holds it exactly.
+/// A closing time that never comes; a double holds it exactly.
 const NEVER: u64 = 1 << 52;
 
-/// How a lane is doing in Redis.
+/// The state of a lane in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneLife {
     Open,
-    /// Missing, opened in another life of Redis, or without one of its keys.
+    /// Missing, opened in another life of Redis, or missing one of its keys.
     Lost,
     /// Redis has it under another epoch.
     OtherEpoch(u32),
@@ -43,10 +43,10 @@ pub struct KeptRecord {
     pub held_until: u64,
 }
 
-/// What a lane's new life starts with.
+/// The content with which a lane's new life starts.
 #[derive(Debug, Default, PartialEq)]
 pub struct Settled {
-    /// Records that have changed, and all those that run.
+    /// Records that have changed, and all running ones.
     pub records: Vec<KeptRecord>,
     /// Running claims and holds for which no unit is left.
     pub revoked: Vec<KeptRecord>,
@@ -55,7 +55,7 @@ pub struct Settled {
     pub devices: HashMap<String, u64>,
 }
 
-/// The records of which orders say what became of them.
+/// The records whose outcome only their orders tell.
 pub fn unsettled(records: &[KeptRecord]) -> Vec<Unsettled> {
     let open = |record: &&KeptRecord| {
         matches!(
@@ -74,9 +74,9 @@ pub fn unsettled(records: &[KeptRecord]) -> Vec<Unsettled> {
         .collect()
 }
 
-/// Settles the records that Redis still has with the orders in Postgres: an order wins over the hold that it came from,
-/// a checkout that left no order is a hold again, and what no unit is left for is revoked, latest first. So is a hold that
-/// its shopper, or their device, has reached the limit without: it had ended, and Redis has forgotten that.
+/// Settles the records in Redis with the orders in Postgres: an order replaces the hold it came from; a checkout without an order
+/// is a hold again; claims and holds without units are revoked, the latest first. Also revoked is a hold whose shopper or device
+/// has reached the limit without it: it had ended, and Redis has forgotten that.
 pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) -> Settled {
     let mut settled = Settled::default();
     let mut bought: HashMap<ShopperId, u64> = HashMap::new();
@@ -117,7 +117,7 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) ->
                     RecordState::Ordered
                 };
             }
-            // The old epoch's commits are refused: this order will never be, so the hold stands as before.
+            // Commits of the old epoch are refused, so this order will never exist and the hold stands as before.
             (RecordState::Ordering, None) => {
                 record.state = RecordState::Held;
                 record.until = record.held_until;
@@ -147,7 +147,7 @@ pub fn settle(records: Vec<KeptRecord>, snapshot: &LaneSnapshot, sale: &Sale) ->
     settled.records.extend(without_record);
 
     let free = u64::from(snapshot.info.supply.saturating_sub(snapshot.info.allocated));
-    // Holds before claims, and of each the oldest first.
+    // Holds before claims, and in each group the oldest first.
     running.sort_by_key(|record| (record.state == RecordState::Claim, record.until));
     let mut used = 0;
     for mut record in running {
@@ -239,7 +239,7 @@ impl Stock {
         })
     }
 
-    /// Closes the lane under its new epoch, and reads the records that are left.
+    /// Closes the lane under its new epoch, and reads the remaining records.
     pub async fn lock_lane(&self, at: LaneRef) -> Result<Vec<KeptRecord>> {
         self.runner
             .on_lane(&LOCK_LANE, at, vec![at.epoch.to_string()])
@@ -256,7 +256,7 @@ impl Stock {
                 if shopper == KEPT {
                     continue;
                 }
-                // A scan may give a field twice.
+                // A scan may return a field twice.
                 records.insert(shopper.clone(), KeptRecord::parse(&shopper, &text)?);
             }
             page.next();
@@ -264,7 +264,7 @@ impl Stock {
         Ok(records.into_values().collect())
     }
 
-    /// Writes what the lane's new life starts with.
+    /// Writes the content of the lane's new life.
     pub async fn refill_lane(&self, at: LaneRef, settled: &Settled, snapshot: &LaneSnapshot) -> Result<()> {
         let item = |kind: &str, name: String, value: String, until: u64| {
             [kind.to_owned(), name, value, until.to_string()]
@@ -290,9 +290,8 @@ impl Stock {
         Ok(())
     }
 
-    /// The lane of a sale that nobody knows of yet: nobody can stand in its line, so everybody may reserve until somebody
-    /// does. With several lanes everybody goes through the line, where a device is counted across them; in a draw everybody
-    /// waits for it.
+    /// Opens the lane of a new sale. Nobody can stand in its line yet, so everybody may reserve until somebody does. With several
+    /// lanes everybody goes through the line, which counts devices across lanes; in a draw everybody waits for it.
     pub async fn new_lane(&self, sale: &Sale, info: LaneInfo) -> Result<()> {
         let at = LaneRef {
             sale: sale.id,
@@ -305,8 +304,8 @@ impl Stock {
         self.write_lane(sale, info, 0, 0, gate).await
     }
 
-    /// Opens a lane that was locked for its rebuild, or brings a living one's settings up to date. `claimed` and `held` are
-    /// what a rebuilt one starts with. Its gate is the line's: those who waited may be on their way back to their places.
+    /// Opens a lane that was locked for its rebuild, or updates a living lane's settings. A rebuilt lane starts with `claimed`
+    /// and `held`. Its gate is the line's: people who waited may be on their way back to their places.
     pub async fn open_lane(&self, sale: &Sale, info: LaneInfo, claimed: u64, held: u64) -> Result<()> {
         self.write_lane(sale, info, claimed, held, "line").await
     }
@@ -329,7 +328,7 @@ impl Stock {
             ms(sale.start_time),
             match (over, sale.allocation, sale.status) {
                 (true, _, _) => 0,
-                // Claims only, and those come when the entries have closed; the draw ends by itself.
+                // There are only claims, and these come after the entries have closed; the draw ends by itself.
                 (false, Allocation::Draw, _) | (false, _, Phase::Drawing) => NEVER,
                 (false, Allocation::Queue, _) => ms(sale.end_time),
             },

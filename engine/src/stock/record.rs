@@ -1,4 +1,4 @@
-//! What a lane knows of a shopper: their latest claim or hold, what they have bought, and the units of their device.
+//! A lane's record of a shopper: their latest claim or hold, the units they bought, and the units of their device.
 
 use super::{BATCH, Stock, answer::At, scripts::PERSON};
 use crate::{
@@ -21,7 +21,7 @@ pub enum RecordState {
     Ordering,
     Ordered,
     Cancelled,
-    /// No claim or hold that the lane knows of; units in orders perhaps.
+    /// The lane knows no claim or hold; there may be units in orders.
     None,
 }
 
@@ -41,7 +41,7 @@ impl RecordState {
         }
     }
 
-    /// Units are set aside, in the cart or in a checkout.
+    /// Whether units are set aside, in a claim, a cart or a checkout.
     pub const fn runs(self) -> bool {
         matches!(self, Self::Claim | Self::Held | Self::Ordering)
     }
@@ -73,12 +73,12 @@ pub struct Record {
     pub state: RecordState,
     pub quantity: u32,
     pub until: u64,
-    /// The command that made it; None for a claim.
+    /// The command that made it. None for a claim.
     pub command: Option<CommandId>,
     pub order: Option<OrderId>,
 }
 
-/// What a shopper has on a lane.
+/// A shopper's standing on a lane.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Person {
     pub bought: u32,
@@ -118,13 +118,13 @@ impl Stock {
             .await
     }
 
-    /// Whether a shopper has had their turn of the draw, as far as the lane remembers.
+    /// Whether a shopper has had their turn in the draw, as far as the lane remembers.
     pub(crate) async fn had_turn_of_draw(&self, at: LaneRef, shopper: &ShopperId) -> Result<bool> {
         let key = self.runner.keys.lane("drawn", at);
         Ok(self.runner.client().sismember(key, shopper.as_str()).await?)
     }
 
-    /// Units in carts and orders that were taken from a device, on its shopper's lane.
+    /// Units in carts and orders of a device, on its shopper's lane.
     pub async fn device_units(&self, at: LaneRef, device: DeviceId) -> Result<u32> {
         self.device_units
             .submit(&at, device, || {
@@ -146,8 +146,8 @@ impl Stock {
             .await
     }
 
-    /// Whether a shopper has units in the cart, or in a checkout, on each of these lanes; by one call for all. It says where to
-    /// ask: an answer that counts is [`Stock::person`]'s.
+    /// Whether a shopper has units in a cart or checkout on each of these lanes, in one call. Use it only to know where to ask;
+    /// the answer that counts is [`Stock::person`]'s.
     pub async fn have_carts(&self, shopper: &ShopperId, lanes: &[LaneRef]) -> Result<Vec<bool>> {
         if lanes.is_empty() {
             return Ok(Vec::new());

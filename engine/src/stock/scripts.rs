@@ -1,4 +1,4 @@
-//! Keys and scripts: the names of both, and the one function that runs them all.
+//! Names of keys and scripts, and the one function that runs all scripts.
 
 use super::link::Link;
 use crate::{
@@ -13,11 +13,11 @@ use fred::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Names a gateway among all; what Redis keeps small sets of numbers in has room for it.
+/// A gateway's name. It fits into Redis' compact sets of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GatewayId(pub i64);
 
-/// Every key's name. `{…}` is the cluster's hash tag: one script, one slot.
+/// The names of all keys. `{…}` is the cluster's hash tag: one script, one slot.
 #[derive(Debug, Clone)]
 pub struct Keys {
     pub(super) prefix: Arc<str>,
@@ -32,7 +32,7 @@ impl Keys {
         format!("{}{name}:{{{sale}}}", self.prefix)
     }
 
-    /// About all sales together.
+    /// A key about all sales together.
     pub fn all_sales(&self, name: &str) -> String {
         format!("{}{name}:{{all}}", self.prefix)
     }
@@ -42,7 +42,7 @@ impl Keys {
         format!("{}at:{{{shopper}}}", self.prefix)
     }
 
-    /// The channel of what one gateway alone is to hear.
+    /// The channel that one gateway alone listens to.
     pub fn gateway(&self, gateway: GatewayId) -> String {
         format!("{}gateway:{{{:x}}}", self.prefix, gateway.0)
     }
@@ -53,7 +53,7 @@ impl Keys {
     }
 }
 
-/// A script with the names of its keys, in the order of its header. Held to the Lua files by a test.
+/// A script with the names of its keys, in the order of its header. A test compares it with the Lua file.
 pub struct ScriptFile {
     pub name: &'static str,
     pub keys: &'static [&'static str],
@@ -73,7 +73,7 @@ macro_rules! script {
     };
 }
 
-/// The member that stays in each key of a lane but the stock, so that a key which is not there was lost; see `lua/lib/kept.lua`.
+/// A member that every key of a lane except the stock always has, so that a missing key was lost; see `lua/lib/kept.lua`.
 pub const KEPT: &str = "-kept-";
 
 script!(
@@ -389,8 +389,8 @@ impl Runner {
         }
     }
 
-    /// A Redis that does not know the script gets it as a whole, from then on by its hash. (Loading it first would cost another
-    /// call; and in a cluster fred would load it everywhere, for which it waits until every node has answered everything.)
+    /// A Redis that does not know the script gets its whole text once, and its hash from then on. (Loading it first would cost
+    /// another call, and in a cluster fred would load it everywhere and wait until every node has answered everything.)
     async fn run(
         &self,
         script: &Script,
@@ -428,11 +428,11 @@ impl Runner {
     }
 }
 
-/// How often a call is made again that finds its slot elsewhere (fred knows by then where), or on its way there.
+/// Number of tries for a call whose slot is elsewhere (fred then knows where), or on its way there.
 const REDIRECTED_TRIES: usize = 5;
 const REDIRECTED_PAUSE: Duration = Duration::from_millis(25);
 
-/// A call to a Redis Cluster that is made again while its slot moves. None of these refusals has had an effect.
+/// Repeats a call to a Redis Cluster while its slot moves. None of these refusals has had an effect.
 pub(crate) async fn redirected<T, Fut>(call: impl Fn() -> Fut) -> Result<T>
 where
     Fut: Future<Output = FredResult<T>>,

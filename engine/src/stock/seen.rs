@@ -1,5 +1,5 @@
-//! How Redis knows a command again: the names of commands in `lua/lib/seen.lua`, as short as they may be, because everybody in
-//! a long line has one there. Pure.
+//! How Redis recognises a repeated command: the names of commands in `lua/lib/seen.lua`. They are short, because everybody in a
+//! long line has one there. Pure.
 
 use flashsale_protocol::{CommandId, ShopperId};
 use sha1::{Digest, Sha1};
@@ -13,21 +13,21 @@ pub enum Request {
     Leave,
 }
 
-/// Shoppers share so many fields: in a line of a million, fifteen are in each.
+/// Number of fields that shoppers share: in a line of a million, each holds fifteen shoppers.
 const BUCKETS: u64 = 1 << 16;
-/// Bytes are below DEL, which begins a shopper's part.
+/// Bytes stay below DEL, which begins a shopper's part.
 const BASE: u64 = 127;
 const BEGIN: char = '\x7f';
 const BUCKET_BYTES: u32 = 3;
-/// 35 bits. Two of a bucket's shoppers with one tag would share a list, which does no harm before two of their commands have one
-/// mark as well.
+/// 35 bits. Two shoppers of a bucket with the same tag would share a list; that does harm only if two of their commands also
+/// share a mark.
 const TAG_BYTES: u32 = 5;
-/// 35 bits, of at most some hundred commands.
+/// 35 bits, for at most some hundred commands.
 const MARK_BYTES: u32 = 5;
 
 /// "field DEL tag mark what", without the spaces.
 pub fn trace(shopper: &ShopperId, command: CommandId, request: Request) -> String {
-    // What a script can compute too.
+    // A hash that a script can compute too.
     let person = Sha1::digest(shopper.as_str().as_bytes());
     let id = Sha1::new()
         .chain_update(command.to_string())
@@ -56,14 +56,14 @@ pub fn trace(shopper: &ShopperId, command: CommandId, request: Request) -> Strin
     text
 }
 
-/// No more bits than Lua's numbers have.
+/// 48 bits, because Lua's numbers hold no more than 53.
 fn number(digest: &[u8], at: usize) -> u64 {
     digest[at..at + 6]
         .iter()
         .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The lowest digits of a number, in the base of the bytes that there are.
+/// Appends the lowest digits of a number, in the base of the allowed bytes.
 fn push(text: &mut String, mut number: u64, digits: u32) {
     for _ in 0..digits {
         text.push(char::from((number % BASE) as u8));

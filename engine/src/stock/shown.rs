@@ -1,4 +1,4 @@
-//! What processes share of the sales that they show, so that one of them looks and the others need not.
+//! Shared looks at sales: one process looks, and the others show the result.
 
 use super::Stock;
 use crate::{
@@ -13,31 +13,31 @@ use fred::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What is shown together.
+/// The sales that one look shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Showing {
     Sale(SaleId),
     All,
 }
 
-/// A look at sales, as it is kept in Redis.
+/// A look at sales, as Redis keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Look {
-    /// When it was taken, by Redis' clock.
+    /// The time when it was taken, by Redis' clock.
     pub at: u64,
-    /// How long that took: what is slow to make is made anew a little earlier.
+    /// How long it took: a slow look is repeated a little earlier.
     pub took_ms: u64,
     pub sales: Vec<Shown>,
 }
 
-/// What a sale comes to in Redis.
+/// A sale's numbers in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaleNumbers {
     /// Units that are free.
     pub free: u64,
-    /// People in line, in both; in a draw, entries whose turn has not come.
+    /// People in both lines; in a draw, entries whose turn has not come.
     pub waiting: u64,
-    /// By the leader, if there was one lately.
+    /// From the leader, if it was there lately.
     pub phase: Option<Phase>,
 }
 
@@ -49,7 +49,7 @@ impl Stock {
         }
     }
 
-    /// The last look of any process, and Redis' clock. One that another release has written in another form is none.
+    /// The last look of any process, and Redis' clock. A look that another release wrote in another form counts as none.
     pub(crate) async fn last_look(&self, what: Showing) -> Result<(u64, Option<Look>)> {
         let pipeline = self.runner.client().pipeline();
         let time = CustomCommand::new_static("TIME", ClusterHash::Random, false);
@@ -60,7 +60,7 @@ impl Stock {
         Ok((seconds * 1000 + micros / 1000, look))
     }
 
-    /// Whether this process is to take the next look: one in all, until the lease has run out.
+    /// Whether this process takes the next look: only one may, until the lease has run out.
     pub(crate) async fn may_look(&self, what: Showing, lease: Duration) -> Result<bool> {
         let key = self.shown_key("looking", what);
         let lease = Some(Expiration::PX(lease.as_millis() as i64));
@@ -72,7 +72,7 @@ impl Stock {
         Ok(taken.is_some())
     }
 
-    /// What several sales come to, with one call for all, and Redis' clock. None: Redis does not know the sale's lanes.
+    /// The numbers of several sales, in one call, and Redis' clock. None: Redis does not know the sale's lanes.
     pub async fn numbers(&self, sales: &[Sale]) -> Result<(u64, Vec<Option<SaleNumbers>>)> {
         let pipeline = self.runner.client().pipeline();
         let time = CustomCommand::new_static("TIME", ClusterHash::Random, false);
@@ -103,7 +103,7 @@ impl Stock {
             }
             found.push(free.map(|free| SaleNumbers {
                 free,
-                // The leader's word, which those on a socket have as well: it knows who waits for a draw.
+                // The leader's number, which sockets show too: it knows who waits for a draw.
                 waiting: tick.as_ref().map_or(queue + priority, |tick| tick.waiting),
                 phase: tick.map(|tick| tick.phase),
             }));
@@ -120,7 +120,7 @@ impl Stock {
         Ok(())
     }
 
-    /// The sale has changed: the next to be asked looks anew.
+    /// The sale has changed: the next request takes a new look.
     pub(crate) async fn forget_looks(&self, sale: SaleId) -> Result<()> {
         for what in [Showing::Sale(sale), Showing::All] {
             let keys = ["shown", "looking"].map(|name| self.shown_key(name, what));

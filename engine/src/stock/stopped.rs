@@ -1,4 +1,4 @@
-//! Noticing a Postgres that has lost something: what the lanes know of its audit log, and the stop of selling that follows.
+//! Detects that Postgres has lost something, by what the lanes know of its audit log, and stops selling.
 
 use super::{Stock, scripts::*};
 use crate::{
@@ -12,18 +12,18 @@ use futures_util::future::try_join_all;
 /// The field of the sale that names its disaster.
 const DISASTER: &str = "disaster";
 
-/// What a lane knows of Postgres.
+/// A lane's knowledge of Postgres.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaneChain {
     pub lane: u16,
-    /// The highest epoch that it has lived in, or is being rebuilt under; 0: it is not there.
+    /// The highest epoch in which it has lived or is being rebuilt; 0: the lane is missing.
     pub epoch: u32,
-    /// Ends of the audit log that are known to have been committed.
+    /// Ends of the audit log that were certainly committed.
     pub ends: Vec<ChainEnd>,
     pub is_stopped: bool,
 }
 
-/// What Redis can tell of a sale against Postgres.
+/// The evidence in Redis about a sale, to hold against Postgres.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Witness {
     /// The disaster for which selling was stopped.
@@ -43,7 +43,7 @@ impl Stock {
             Ok::<_, Error>(LaneChain {
                 lane: at.lane,
                 epoch: epoch(0).max(epoch(1)),
-                // A script writes 0 where there is none.
+                // A script writes 0 for no end.
                 ends: [2, 3]
                     .into_iter()
                     .filter_map(|i| text(i).filter(|end| *end != "0"))
@@ -52,7 +52,7 @@ impl Stock {
                 is_stopped: text(4) == Some("1"),
             })
         });
-        // All at once: the leader looks several times a second.
+        // All at once, because the leader looks several times a second.
         let (disaster, lanes) = tokio::join!(disaster, try_join_all(lanes));
         let (disaster, lanes) = (disaster?, lanes?);
         Ok(Witness { disaster, lanes })
@@ -70,7 +70,7 @@ impl Stock {
         Ok(())
     }
 
-    /// A disaster is over: whatever is left of its stop.
+    /// A disaster is over: removes the rest of its stop.
     pub(crate) async fn end_stop(&self, sale: &Sale) -> Result<()> {
         let (client, keys) = (self.runner.client(), &self.runner.keys);
         for at in sale.lane_refs() {
@@ -80,7 +80,7 @@ impl Stock {
         Ok(())
     }
 
-    /// A locked lane forgets what it knew of an audit log that is not there any more.
+    /// A locked lane forgets an audit log that no longer exists.
     pub(crate) async fn forget_chain(&self, at: LaneRef) -> Result<()> {
         let key = self.runner.keys.lane("stock", at);
         let fields = vec!["chain", "chain_before", "stopped"];
@@ -88,7 +88,7 @@ impl Stock {
         Ok(())
     }
 
-    /// Notes how far the audit log has come, and forgets an end of another life of Postgres that was found there.
+    /// Notes how far the audit log has come, and forgets an end found there from another life of Postgres.
     pub async fn note_chain(&self, at: LaneRef, end: ChainEnd, found: Option<ChainEnd>) -> Result<()> {
         let found = found.map_or_else(|| "-".into(), |found| found.to_string());
         let args = vec![at.epoch.to_string(), end.to_string(), found];

@@ -1,4 +1,4 @@
-//! A lane's supply: what Postgres has committed of it, and the units that stand aside for a move.
+//! A lane's supply: the version committed in Postgres, and the units set aside for moves.
 
 use super::{
     Stock,
@@ -13,19 +13,19 @@ use fred::prelude::*;
 use std::collections::HashMap;
 
 impl Stock {
-    /// Sets free units aside for a move that takes them away, up to `units` in all. How many stand aside for it.
+    /// Sets free units aside for a move, up to `units` in all. Returns how many are set aside.
     pub async fn take_supply(&self, at: LaneRef, id: MoveId, units: u64) -> Result<u64> {
         let args = vec![at.epoch.to_string(), id.to_string(), units.to_string()];
         first_number(&self.runner.on_lane(&TAKE_SUPPLY, at, args).await?)
     }
 
-    /// Gives back what stands aside for a move. How many units that were.
+    /// Gives back the units set aside for a move. Returns how many.
     pub async fn untake_supply(&self, at: LaneRef, id: MoveId) -> Result<u64> {
         let args = vec![at.epoch.to_string(), id.to_string()];
         first_number(&self.runner.on_lane(&UNTAKE_SUPPLY, at, args).await?)
     }
 
-    /// Tells a lane what Postgres has committed. The version of its supply now; below `news.after`, it has missed something.
+    /// Tells a lane what Postgres has committed. Returns the version of its supply; below `news.after` it has missed a change.
     pub async fn apply_supply(&self, at: LaneRef, news: &SupplyNews) -> Result<u64> {
         let SupplyNews { after, now, left } = news;
         let mut args = vec![
@@ -38,7 +38,7 @@ impl Stock {
         first_number(&self.runner.on_lane(&APPLY_SUPPLY, at, args).await?)
     }
 
-    /// The moves that units of a lane stand aside for, each with since when.
+    /// The moves for which a lane has set units aside, and since when.
     pub async fn leaving(&self, at: LaneRef) -> Result<Vec<(MoveId, u64)>> {
         let key = self.runner.keys.lane("stock", at);
         let fields: HashMap<String, String> = self.runner.client().hgetall(key).await?;

@@ -1,4 +1,4 @@
-//! A sale's ticks: their numbers, what one says, and the leader's last one.
+//! A sale's ticks: their numbers, their content, and the leader's last one.
 
 use super::{
     Stock, answer::ScriptAnswer, counters::Counters, line::Served, scripts::NUMBER_TICK, turns::Turns,
@@ -10,7 +10,7 @@ use crate::{
 use flashsale_protocol::{SaleId, Tick};
 use fred::prelude::*;
 
-/// Longer than the leader is silent, which says something every second, and than it takes until there is another one.
+/// Longer than a leader's silence (it ticks every second) and than the time until another one leads.
 const TICK_KEPT_MS: i64 = 15_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Counters {
             admitted: number.admitted.queue,
             priority_waiting: number.priority_waiting,
             priority_admitted: number.admitted.priority,
-            // Measured over time, by the worker.
+            // The worker measures these over time.
             pace: None,
             pace_low: 0.0,
             pace_high: 0.0,
@@ -90,7 +90,7 @@ impl Stock {
         })
     }
 
-    /// Keeps the leader's last tick for those who have none of their own.
+    /// Keeps the leader's last tick for processes that have none of their own.
     pub(crate) async fn keep_tick(&self, tick: &Tick) -> Result<()> {
         let json = serde_json::to_string(tick).map_err(|error| Error::unexpected(error.to_string()))?;
         let key = self.runner.keys.sale("last_tick", tick.sale);
@@ -99,7 +99,7 @@ impl Stock {
         Ok(())
     }
 
-    /// The leader's last tick, if there was one lately.
+    /// The leader's last tick, if it is recent.
     pub(crate) async fn kept_tick(&self, sale: SaleId) -> Result<Option<Tick>> {
         let key = self.runner.keys.sale("last_tick", sale);
         let json: Option<String> = self.runner.client().get(key).await?;

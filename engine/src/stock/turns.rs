@@ -1,4 +1,4 @@
-//! Turns: people are called from the line or the draw, get claims on a lane, and are settled in the line.
+//! Turns: people are called from the line or the draw, get claims on a lane, and are then settled in the line.
 
 use super::{
     Stock,
@@ -10,10 +10,10 @@ use crate::{error::Result, sale::LaneRef};
 use flashsale_protocol::{SaleId, ShopperId};
 use fred::prelude::*;
 
-/// Entries that one round of an admission step calls, at most: so few that no other script waits long for its scripts.
+/// Most entries that one round of an admission step calls: few enough that no other script waits long.
 pub const ADMIT_BATCH: usize = 250;
 
-/// An admission step's first half.
+/// The answer to the first half of an admission step.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Called {
     /// The last stamp given.
@@ -21,16 +21,16 @@ pub struct Called {
     /// People in line behind those called.
     pub waiting: u64,
     pub called: Vec<(ShopperId, u32)>,
-    /// Absent at their turn: their place is kept.
+    /// Absent at their turn; they keep their place.
     pub parked: Vec<ShopperId>,
 }
 
-/// Who calls people's turns.
+/// The caller of people's turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CalledBy {
-    /// The line: whoever joins again has another turn.
+    /// The line: a shopper who joins again has another turn.
     Line,
-    /// A draw: each has one.
+    /// A draw: each shopper has one turn.
     Draw,
 }
 
@@ -50,7 +50,7 @@ pub enum Claimed {
         until: u64,
     },
     HasHold,
-    /// The draw has called them before, and that turn has ended.
+    /// The draw has called them before, and that turn is over.
     HadTurn,
     Limit,
     Short,
@@ -60,7 +60,7 @@ pub enum Claimed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnVerdict {
     Served,
-    /// The shopper has all that one person may have.
+    /// The shopper already has as many units as one person may have.
     Removed,
     Back,
 }
@@ -75,7 +75,7 @@ impl TurnVerdict {
     }
 }
 
-/// What became of turns since the sale began: claims granted, and those that lapsed or were given back.
+/// Totals of turns since the sale began: claims granted, and those that lapsed or were given back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Turns {
     pub granted: u64,
@@ -85,7 +85,7 @@ pub struct Turns {
 }
 
 impl Stock {
-    /// The front of the line. `share`: percent of the step for the priority line.
+    /// Calls the front of the line. `share`: percent of the step for the priority line.
     pub async fn admit(&self, sale: SaleId, most: usize, share: u32) -> Result<Called> {
         let args = vec![most.min(ADMIT_BATCH).to_string(), share.to_string()];
         let answers = self.runner.on_sale(&ADMIT, sale, args).await?;
@@ -141,7 +141,7 @@ impl Stock {
         Ok(At { now, value })
     }
 
-    /// The numbers admitted so far.
+    /// Settles called entries in the line. Returns the numbers admitted so far.
     pub async fn settle_admission(
         &self,
         sale: SaleId,
@@ -154,7 +154,7 @@ impl Stock {
         Ok(served(&self.runner.on_sale(&SETTLE_ADMISSION, sale, args).await?)?.0)
     }
 
-    /// Counts claims that were granted, or not used.
+    /// Counts claims that were granted or not used.
     pub(crate) async fn count_turns(&self, sale: SaleId, more: Turns) -> Result<()> {
         if more == Turns::default() {
             return Ok(());

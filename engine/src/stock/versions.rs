@@ -1,25 +1,25 @@
-//! Which processes run, and whose formats each of them knows.
+//! Lists the running processes, and the formats that each of them knows.
 
 use super::{Stock, gateways::GATEWAY_SILENCE, scripts::GatewayId};
 use crate::error::Result;
 use fred::prelude::*;
 
-/// The formats of identities, devices, names and audit rows that this release knows: raised by a release that begins new ones. A
-/// sale keeps those it was created with to its end; new ones begin with sales that are created once every process knows them.
+/// The formats of identities, devices, names and audit rows that this release knows; a release with new formats raises it. A sale
+/// keeps its formats to the end. Only sales that are created once every process knows the new formats use them.
 pub const FORMATS: u32 = 1;
 
 /// A process that is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     pub id: GatewayId,
-    /// 0: of a release that does not say.
+    /// 0: from a release that does not report it.
     pub formats: u32,
-    /// The release, for people.
+    /// The release, for people to read.
     pub release: String,
 }
 
 impl Stock {
-    /// A process is alive, and knows these formats.
+    /// Reports that a process is alive and which formats it knows.
     pub async fn report(&self, id: GatewayId) -> Result<()> {
         let now = self.clock().await? as f64;
         let key = self.keys().all_sales("versions");
@@ -30,24 +30,24 @@ impl Stock {
         Ok(())
     }
 
-    /// A process ends as it should.
+    /// Reports that a process ends in an orderly way.
     pub async fn end_report(&self, id: GatewayId) -> Result<()> {
         let key = self.keys().all_sales("versions");
         let _: u64 = self.client().zrem(key, member(id)).await?;
         Ok(())
     }
 
-    /// The processes that have said lately that they are alive.
+    /// The processes that have lately reported that they are alive.
     pub async fn processes(&self) -> Result<Vec<Process>> {
         let (client, keys) = (self.client(), self.keys());
         let (now, silence) = (self.clock().await?, GATEWAY_SILENCE.as_millis() as u64);
-        // A clock that was set back may have written later ones.
+        // Later times are possible: a clock may have been set back.
         let (since, always) = (now.saturating_sub(silence) as f64, u64::MAX as f64);
         let key = keys.all_sales("versions");
         let _: u64 = client.zremrangebyscore(&key, 0.0, since).await?;
         let reports: Vec<String> = client.zrangebyscore(&key, since, always, false, None).await?;
         let mut processes: Vec<Process> = reports.iter().filter_map(|member| parse(member)).collect();
-        // Gateways of a release that only beats.
+        // Gateways of an older release, which only sends beats.
         let gateways: Vec<i64> = client
             .zrangebyscore(keys.all_sales("gateways"), since, always, false, None)
             .await?;

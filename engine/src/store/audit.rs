@@ -1,5 +1,5 @@
-//! The audit log: one chain of rows per sale, written in the transaction of what they tell of, never changed. The only
-//! place that makes its hashes; `docs/audit.md` says how, for other languages.
+//! The audit log: one chain of rows per sale, never changed, each row written in the transaction that it reports. The only place
+//! that makes its hashes; `docs/audit.md` explains them for other languages.
 
 mod replay;
 mod row;
@@ -22,7 +22,7 @@ pub use verify::{Bad, Verified, verify};
 
 pub type Hash = [u8; 32];
 
-/// Where the logs of sales end.
+/// The ends of the sales' logs.
 pub type Ends = BTreeMap<SaleId, ChainEnd>;
 
 /// A row of the log, as it is in Postgres.
@@ -50,7 +50,7 @@ fn hash(sale: &str, number: i64, at_us: i64, actor: &str, kind: &str, data: &str
     Sha256::digest(text).into()
 }
 
-/// JSON without spaces, with the keys of objects in order; ours are ASCII, and our numbers whole.
+/// JSON without spaces and with sorted keys. Our keys are ASCII and our numbers are whole.
 pub fn canonical(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
@@ -77,8 +77,8 @@ pub async fn begin(connection: &mut PgConnection, sale: SaleId) -> Result<()> {
     Ok(())
 }
 
-/// Adds rows. The last thing that a transaction does but for its commit: it locks the chains, which are locked after
-/// orders and lanes, and in the order of the sales. Where each sale's log ends with it, once it is committed.
+/// Adds rows. Only the commit may follow: this locks the chains, which come after orders and lanes in the order of locks, and in
+/// the order of the sales. Returns where each sale's log ends once this is committed.
 pub async fn write(connection: &mut PgConnection, entries: &[AuditRow]) -> Result<Ends> {
     if entries.is_empty() {
         return Ok(Ends::new());
@@ -87,7 +87,7 @@ pub async fn write(connection: &mut PgConnection, entries: &[AuditRow]) -> Resul
     let mut sales = of.clone();
     sales.sort_unstable();
     sales.dedup();
-    // The clock is read outside, when the lock is held: rows of a chain are in the order of their times.
+    // The clock is read outside, after the lock: so the rows of a chain are in the order of their times.
     let heads = sqlx::query!(
         r#"SELECT sale_id, number, hash, clock_timestamp() AS "at!",
                (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "life!" FROM (
@@ -189,7 +189,7 @@ mod tests {
             serde_json::from_str(r#"{ "b": [1, {"z": "é\n", "a": true}], "a": null }"#).expect("JSON");
         let text = canonical(&data);
         assert_eq!(text, r#"{"a":null,"b":[1,{"a":true,"z":"é\n"}]}"#);
-        // Made by the Python of docs/audit.md.
+        // Computed by the Python program in docs/audit.md.
         let hash = hash("S", 1, 2, "u\"1", "k", &text, &[0; 32]);
         assert_eq!(
             hex::encode(hash),

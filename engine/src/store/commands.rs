@@ -1,5 +1,5 @@
-//! Commands that Postgres has carried out or refused for good: each has one effect and one answer, under its shopper and id, to
-//! the end of the sale's retention. Operators' commands are beside these ([`super::operators`]): theirs keep a whole answer.
+//! Commands that Postgres has carried out or refused for good. Each has one effect and one answer under its shopper and id, until
+//! the sale's retention ends. Operators' commands are elsewhere ([`super::operators`]): they keep a whole answer.
 
 use super::words::code_of;
 use crate::error::Result;
@@ -7,7 +7,7 @@ use flashsale_protocol::{Code, CommandId, OrderId, SaleId};
 use sqlx::PgConnection;
 use std::collections::{HashMap, HashSet};
 
-/// A shopper and the id of a command of theirs.
+/// A shopper and the id of one of their commands.
 pub(super) type Name = (String, String);
 
 /// A command that was noted before.
@@ -25,7 +25,7 @@ impl Known {
         }
     }
 
-    /// What a command with this id is told. Err: its first refusal, or that the id belongs to another command.
+    /// The answer to a command with this id. Err: its first refusal, or that the id belongs to another command.
     pub fn answer(&self, digest: &[u8]) -> std::result::Result<(), Code> {
         if self.digest != digest {
             return Err(Code::CommandIdReused);
@@ -34,7 +34,7 @@ impl Known {
     }
 }
 
-/// A command that is carried out, or refused for good.
+/// A command that is being carried out, or refused for good.
 pub(super) struct NewCommand<'a> {
     pub shopper: &'a str,
     pub command: CommandId,
@@ -44,7 +44,7 @@ pub(super) struct NewCommand<'a> {
     pub refusal: Option<Code>,
 }
 
-/// Those of the commands that were noted before.
+/// Finds those of these commands that were noted before.
 pub(super) async fn known(
     connection: &mut PgConnection,
     names: impl IntoIterator<Item = Name>,
@@ -68,7 +68,7 @@ pub(super) async fn known(
     Ok(known.collect())
 }
 
-/// Notes commands. The orders of those that were new; the id of each other one is in use.
+/// Notes commands. Returns the orders of the new ones; the ids of the others are in use.
 pub(super) async fn note(
     connection: &mut PgConnection,
     mut new: Vec<NewCommand<'_>>,
@@ -76,7 +76,7 @@ pub(super) async fn note(
     if new.is_empty() {
         return Ok(HashSet::new());
     }
-    // Everybody notes in the same order, so that two gateways with the same commands cannot block each other.
+    // Everywhere in the same order, so that two gateways with the same commands cannot block each other.
     new.sort_by_key(|item| (item.shopper, item.command));
     let column = |text: fn(&NewCommand) -> String| new.iter().map(text).collect::<Vec<String>>();
     let digests: Vec<&[u8]> = new.iter().map(|item| item.digest).collect();
@@ -101,7 +101,7 @@ pub(super) async fn note(
         .collect())
 }
 
-/// Notes checkouts; those of shoppers with too many cancelled orders as refused. The refusals of those that were new, by order.
+/// Notes checkouts; a shopper with too many cancelled orders is refused. Returns the new ones' refusals, by order.
 pub(super) async fn note_checkouts(
     connection: &mut PgConnection,
     sale: SaleId,

@@ -1,5 +1,5 @@
-//! A Postgres that knows less of a sale than Redis does: what was noticed, who has confirmed it, and what is written down of orders and
-//! money that are gone. Every step may be repeated.
+//! Disasters: Postgres knows less of a sale than Redis does. Keeps what was noticed, who confirmed it, and the lost orders and
+//! money. Every step may be repeated.
 
 use super::{
     OrderRow, Store,
@@ -18,12 +18,12 @@ use serde_json::json;
 use sqlx::PgConnection;
 use std::collections::{HashMap, HashSet};
 
-/// Orders that one transaction writes down as lost.
+/// Lost orders that one transaction writes down.
 const LOST_AT_ONCE: usize = 500;
 
-/// An order's id tells its time by the clock of the shopper's machine.
+/// Tolerance for an order id's time, which comes from the clock of the shopper's machine.
 const CLOCKS_APART_MS: u32 = 60_000;
-/// How long an order at least waits for the outcome of a payment that is asked for after a disaster.
+/// Shortest time that an order waits for a payment's outcome when it is asked for after a disaster.
 const ASKED_MS: u32 = 60_000;
 
 /// One disaster of one sale.
@@ -31,34 +31,34 @@ const ASKED_MS: u32 = 60_000;
 pub struct Disaster {
     pub disaster_id: String,
     pub noticed_at: DateTime<Utc>,
-    /// The row of the audit log that was known to have been committed, and the last one that was there.
+    /// The audit log's last row known to be committed, and the last row that was found.
     pub known_number: i64,
     pub found_number: i64,
     pub confirmed_at: Option<DateTime<Utc>>,
     pub confirmed_by: Option<String>,
-    /// Since when it is sold again.
+    /// Since when the sale sells again.
     pub opened_at: Option<DateTime<Utc>>,
-    /// Since when all that the payment provider holds is accounted for.
+    /// Since when all payments at the provider are accounted for.
     pub settled_at: Option<DateTime<Utc>>,
     pub orders_lost: i32,
     pub payments_found: i32,
 }
 
-/// What Postgres has to say to what Redis knows.
+/// Postgres' answer to what Redis knows.
 #[derive(Debug)]
 pub struct Testimony {
-    /// A standby answers, or a Postgres that takes no changes: what it does not know yet may still come.
+    /// A standby, or a Postgres that takes no changes, answers: missing rows may still arrive.
     pub is_read_only: bool,
     /// Where the sale's audit log ends.
     pub end: ChainEnd,
-    /// Of the ends that were asked for, those that are there.
+    /// Those of the requested ends that exist.
     pub found: HashSet<ChainEnd>,
     pub epochs: HashMap<u16, u32>,
     /// The disaster for which selling is stopped.
     pub open: Option<Disaster>,
 }
 
-/// An order of which a record, or the payment provider, knows and Postgres does not.
+/// An order that a record or the payment provider knows, and Postgres does not.
 #[derive(Debug, Clone)]
 pub struct LostOrder {
     pub order: OrderId,
@@ -69,7 +69,7 @@ pub struct LostOrder {
     pub hold_command: String,
 }
 
-/// A payment that the provider holds money of, or will.
+/// A payment for which the provider holds money, or will.
 #[derive(Debug, Clone)]
 pub struct FoundPayment {
     pub payment: PaymentId,
@@ -79,9 +79,9 @@ pub struct FoundPayment {
 }
 
 impl Store {
-    /// Ask after Redis was asked. None: Postgres does not know the sale.
+    /// Call this after Redis was asked. None: Postgres does not know the sale.
     pub async fn testify(&self, sale: SaleId, ends: &[ChainEnd]) -> Result<Option<Testimony>> {
-        // One connection: two might lead to two servers.
+        // One connection, because two might lead to two servers.
         let mut connection = self.pool.acquire().await?;
         let id = sale.to_string();
         let head = sqlx::query!(
@@ -132,8 +132,8 @@ impl Store {
         }))
     }
 
-    /// Writes down that Postgres is behind, under this id unless it was written down before. The disaster that is open now; None:
-    /// the one of this id is over.
+    /// Writes down that Postgres is behind, under this id, once. Returns the disaster that is open now; None: the one with this
+    /// id is over.
     pub async fn begin_disaster(
         &self,
         sale: SaleId,
@@ -141,8 +141,8 @@ impl Store {
         known: i64,
         found: i64,
     ) -> Result<Option<Disaster>> {
-        // Rows of this life of Postgres were written after the loss. One that has lost something in the middle of its life has none
-        // of before, or all of them are: then it is since the sale was made.
+        // Rows of this life of Postgres were written after the loss. So the loss is dated to the last row before this life;
+        // without one, to the sale's first row.
         sqlx::query!(
             "INSERT INTO disasters (disaster_id, sale_id, known_number, found_number, lost_since)
              SELECT $1, $2, $3, $4, coalesce(max(at) FILTER (WHERE at < pg_postmaster_start_time()), min(at), now())
@@ -166,7 +166,7 @@ impl Store {
         .await?)
     }
 
-    /// The sale's last disaster.
+    /// The sale's latest disaster.
     pub async fn last_disaster(&self, sale: SaleId) -> Result<Option<Disaster>> {
         Ok(sqlx::query_as!(
             Disaster,
@@ -179,7 +179,7 @@ impl Store {
         .await?)
     }
 
-    /// Whether selling is stopped in any sale: an order that is not known may be one that was lost.
+    /// Whether selling is stopped in any sale: an unknown order may then be a lost one.
     pub(crate) async fn is_any_stopped(&self) -> Result<bool> {
         Ok(
             sqlx::query_scalar!(
@@ -190,8 +190,8 @@ impl Store {
         )
     }
 
-    /// Whether an order of this time may have been lost without a trace: nobody had paid for it, and its shopper has gone on to
-    /// another one.
+    /// Whether an order of this time may have been lost without a trace: it was not paid, and its shopper has made another one
+    /// since.
     pub(crate) async fn may_be_lost(&self, order: OrderId) -> Result<bool> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM disasters
@@ -203,7 +203,7 @@ impl Store {
         .await?)
     }
 
-    /// A disaster after which the provider's money is still to be looked through.
+    /// A disaster whose payments at the provider must still be searched.
     pub(crate) async fn unsettled_disaster(&self, sale: SaleId) -> Result<Option<Disaster>> {
         Ok(sqlx::query_as!(
             Disaster,
@@ -217,7 +217,7 @@ impl Store {
         .await?)
     }
 
-    /// It is sold again. False: it was before.
+    /// The sale sells again. False: it did so before.
     pub(crate) async fn disaster_opened(&self, id: &str) -> Result<bool> {
         let opened = sqlx::query!(
             "UPDATE disasters SET opened_at = clock_timestamp() WHERE disaster_id = $1 AND opened_at IS NULL",
@@ -228,11 +228,11 @@ impl Store {
         Ok(opened.rows_affected() > 0)
     }
 
-    /// All that the provider holds is accounted for.
+    /// All payments at the provider are accounted for.
     pub(crate) async fn disaster_settled(&self, sale: SaleId, id: &str) -> Result<()> {
         let mut tx = self.pool.begin().await?;
-        // Orders with a payment whose outcome is not known, perhaps not any more: it is asked for now, and until then their time
-        // does not run out.
+        // Orders with a payment whose outcome is unknown, or no longer known: it is asked for now, and until then their time does
+        // not run out.
         let paying: Vec<String> = sqlx::query_scalar!(
             "UPDATE flash_sale_orders SET expires_at = greatest(expires_at, clock_timestamp() + $2 * interval '1 millisecond')
              WHERE order_id IN (
@@ -263,7 +263,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes orders down as lost that are not there: cancelled, so that no late commit makes them. Those that were written now.
+    /// Writes missing orders down as lost: cancelled, so that no late commit can make them. Returns those written now.
     pub(crate) async fn lose_orders(
         &self,
         sale: &Sale,
@@ -294,7 +294,7 @@ impl Store {
         Ok(written)
     }
 
-    /// The orders and payments of these that are there; an order with its sale.
+    /// Finds the existing ones among these orders and payments; an order comes with its sale.
     pub(crate) async fn known_of(
         &self,
         payments: &[FoundPayment],
@@ -322,8 +322,8 @@ impl Store {
         Ok((orders, payments))
     }
 
-    /// Writes payments down that are not there, of orders that are. From here on they are like any other: the worker asks how they
-    /// stand, and money that its order does not want goes back, once. How many were new.
+    /// Writes down missing payments of existing orders. From then on they are like any other: the worker asks for their state,
+    /// and money that no order wants goes back once. Returns how many were new.
     pub(crate) async fn adopt_payments(
         &self,
         id: &str,
@@ -333,7 +333,7 @@ impl Store {
         let column = |text: fn(&FoundPayment) -> String| payments.iter().map(text).collect::<Vec<_>>();
         let amounts: Vec<i64> = payments.iter().map(|found| found.amount).collect();
         let mut tx = self.pool.begin().await?;
-        // Of an order that is being paid another way, and of a lost one, the outcome is told already: it takes no money any more.
+        // If the order is lost or is being paid another way, its answer is set already: it takes no more money.
         let adopted = sqlx::query!(
             "INSERT INTO payments (payment_id, order_id, user_id, command_id, provider, amount, currency, todo, answer, answered_at)
              SELECT i.payment_id, i.order_id, o.user_id, i.payment_id, $5, i.amount, i.currency, 'ask', t.answer,
@@ -368,7 +368,7 @@ impl Store {
 }
 
 impl OperatorChange {
-    /// An operator confirms that what is lost is lost. The disaster as it is then; None: selling is not stopped.
+    /// An operator confirms the loss. Returns the disaster after that; None: selling is not stopped.
     pub async fn confirm_disaster(&mut self) -> Result<Option<Disaster>> {
         let (sale, actor) = (self.sale_id().to_string(), self.subject().to_owned());
         let row = sqlx::query_as!(

@@ -1,5 +1,5 @@
-//! The draw, as Postgres has it. Every step of it may be repeated, and two workers at once do no harm: what a draw comes to is
-//! computed from what is fixed by then, and written down once.
+//! The draw in Postgres. Every step may be repeated, and two workers at once do no harm: the result is computed from fixed inputs
+//! and written down once.
 
 mod entries;
 mod hold;
@@ -20,11 +20,11 @@ use flashsale_protocol::{
 use sqlx::{PgConnection, PgExecutor};
 use std::sync::Arc;
 
-/// What Postgres has of a draw.
+/// A draw's row in Postgres.
 #[derive(Debug, Clone)]
 pub struct DrawRow {
     seed: Seed,
-    /// What is published by now.
+    /// The part that is public by now.
     pub public: Draw,
     pub awaits_beacon: bool,
     pub is_closed: bool,
@@ -32,7 +32,7 @@ pub struct DrawRow {
     pub is_told: bool,
 }
 
-/// What a new sale's draw begins with.
+/// The first content of a new sale's draw.
 pub struct NewDraw {
     pub seed: Seed,
     pub beacon_source: Option<String>,
@@ -52,7 +52,7 @@ pub(super) async fn create(connection: &mut PgConnection, sale: SaleId, new: &Ne
 }
 
 impl Store {
-    /// As of a second ago at most: everybody who looks at the sale asks for it.
+    /// At most one second old: everybody who looks at the sale asks for it.
     pub async fn recent_draw(&self, sale: SaleId) -> Result<Option<Arc<DrawRow>>> {
         self.recent_draws
             .try_get_with(sale, async {
@@ -62,7 +62,7 @@ impl Store {
             .map_err(|error: Arc<Error>| (*error).clone())
     }
 
-    /// The draw has gone on: the next look is a new one.
+    /// The draw has moved on: the next look reads it anew.
     pub async fn forget_draw(&self, sale: SaleId) {
         self.recent_draws.invalidate(&sale).await;
     }

@@ -1,4 +1,4 @@
-//! The line's history: who stood in it, and what became of them. Written in bulk by a worker; the line itself is in Redis.
+//! The line's history: who stood in it, and how that ended. A worker writes it in bulk; the line itself is in Redis.
 
 use super::{LOOK, Store};
 use crate::{
@@ -15,7 +15,7 @@ use ulid::Ulid;
 
 /// Entries in one page of an export.
 pub const PAGE: i64 = 5_000;
-/// Entries that one call closes at the end of a sale.
+/// Entries closed by one call at the end of a sale.
 const CLOSE_AT_ONCE: i64 = 20_000;
 
 /// A row of the export.
@@ -25,7 +25,7 @@ pub struct EntryRow {
     pub user_id: String,
     pub device_id: String,
     pub quantity: i32,
-    /// In line; of a draw, in the order of the keys, as far as it has been looked up.
+    /// The place in line; in a draw, the rank by key, as far as it is known.
     pub place: Option<i64>,
     pub priority: bool,
     pub joined_at: DateTime<Utc>,
@@ -33,8 +33,7 @@ pub struct EntryRow {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// How the entries of a line ended, and how long those waited who were served, from the start on, in seconds: at most a tenth
-/// more than it was.
+/// How a line's entries ended, and how long the served ones waited, from the start on, in seconds: at most a tenth too much.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Outcomes {
     pub served: u64,
@@ -49,7 +48,7 @@ pub struct Outcomes {
 }
 
 impl Store {
-    /// Writes what happened. May be repeated: the same note changes nothing the second time.
+    /// Writes notes. May be repeated: the same note changes nothing the second time.
     pub async fn write_entries(&self, sale: &Sale, notes: &[Note]) -> Result<()> {
         for notes in until_restored(notes) {
             self.write_notes(sale, notes).await?;
@@ -94,7 +93,7 @@ impl Store {
             }
         }
         let mut tx = self.pool.begin().await?;
-        // Counted in the same statement: what is written a second time changes no row, and counts nothing.
+        // Counted in the same statement: a repeated note changes no row and counts nothing.
         sqlx::query!(
             "WITH joined AS (
                 INSERT INTO queue_entries (sale_id, queue_id, user_id, device_id, quantity, place, priority, joined_at)
@@ -118,7 +117,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        // An end is that of the entry which stood then; somebody may have joined again since.
+        // A note of an end is about the entry of that time; the shopper may have joined again since.
         sqlx::query!(
             "WITH ended AS (
                 UPDATE queue_entries e SET status = n.status, ended_at = n.at
@@ -140,7 +139,7 @@ impl Store {
         Ok(())
     }
 
-    /// Closes entries of a sale that is over: they were not served. True: there are more.
+    /// Closes the unserved entries of a sale that has ended. True: there are more.
     pub async fn end_entries(&self, sale: &Sale, at: DateTime<Utc>) -> Result<bool> {
         let closed = sqlx::query_scalar!(
             r#"WITH ended AS (
@@ -163,7 +162,7 @@ impl Store {
         Ok(closed == CLOSE_AT_ONCE)
     }
 
-    /// For how many units a shopper waits by the line's history, if they do; one query for all who ask at once.
+    /// The number of units that a shopper waits for, from the line's history; one query answers all who ask at once.
     pub(crate) async fn waits_for(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<u32>> {
         self.waits_for
             .submit(&sale, shopper.clone(), || {
@@ -176,7 +175,7 @@ impl Store {
             .await
     }
 
-    /// What has become of a shopper's last entry in the line, about a second late; with its units. None: it waits, or there was
+    /// The outcome of a shopper's last entry in the line, with its units, about a second late. None: it still waits, or there was
     /// none.
     pub async fn outcome_of(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<(EntryState, u32)>> {
         let last = sqlx::query!(
@@ -198,7 +197,7 @@ impl Store {
         }))
     }
 
-    /// One page of a sale's entries in the order of joining, behind the entry `after` ("": from the first).
+    /// A page of a sale's entries in the order of joining, behind the entry `after` ("": the first page).
     pub async fn entries_page(&self, sale: SaleId, after: &str) -> Result<Vec<EntryRow>> {
         Ok(sqlx::query_as!(
             EntryRow,
@@ -212,7 +211,7 @@ impl Store {
         .await?)
     }
 
-    /// One page of the entries of a sale whose units are drawn, in the order of their published names.
+    /// A page of the entries of a drawn sale, in the order of their published names.
     pub async fn draw_entries_page(&self, sale: SaleId, after: &str) -> Result<Vec<EntryRow>> {
         Ok(sqlx::query_as!(
             EntryRow,
@@ -233,7 +232,7 @@ impl Store {
         .await?)
     }
 
-    /// From the counts by outcome and wait: some hundred rows, however long the line was.
+    /// Computed from counts by outcome and wait: some hundred rows, however long the line was.
     pub async fn outcomes(&self, sale: SaleId) -> Result<Outcomes> {
         let rows = sqlx::query!(
             "SELECT outcome, bucket, entries FROM queue_outcomes WHERE sale_id = $1 ORDER BY bucket",
@@ -269,7 +268,7 @@ impl Store {
         })
     }
 
-    /// The share of a sale's units that went to the devices with most of them, 0 to 1. None: no unit is in an order.
+    /// The share of a sale's units that went to the devices with the most units, 0 to 1. None: no unit is in an order.
     pub async fn top_devices_share(&self, sale: SaleId, devices: i64) -> Result<Option<f64>> {
         Ok(sqlx::query_scalar!(
             r#"WITH by_device AS (
@@ -301,8 +300,8 @@ async fn waiting_among(pool: &PgPool, sale: SaleId, shoppers: &[ShopperId]) -> R
         .collect())
 }
 
-/// Parts of these notes, each to be written before the next: whether a place that was given back is a new entry depends on
-/// all that was noted of its shopper before.
+/// Splits notes into parts, each to be written before the next: whether a restored place is a new entry depends on all earlier
+/// notes about its shopper.
 fn until_restored(notes: &[Note]) -> Vec<&[Note]> {
     let (mut parts, mut begin, mut seen) = (vec![], 0, HashSet::new());
     for (at, note) in notes.iter().enumerate() {
@@ -319,7 +318,7 @@ fn until_restored(notes: &[Note]) -> Vec<&[Note]> {
     parts
 }
 
-/// An entry's id: its time first, then bits that only this entry has.
+/// An entry's id: first its time, then bits of its own.
 fn queue_id(sale: &str, shopper: &str, at_us: u64) -> String {
     let digest = Sha256::digest(format!("{sale} {shopper} {at_us}"));
     let bits = digest

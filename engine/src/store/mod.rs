@@ -37,27 +37,27 @@ use payments::{NewPayment, PaymentBegun, Report, Reported};
 pub use schema::MigrateAtStart;
 use session::Sessions;
 
-/// Orders, payments and cancellations that one transaction settles.
+/// Orders, payments and cancellations settled in one transaction.
 const COMMIT: BatchLimits = BatchLimits {
     items: 500,
     waiting: 20_000,
     deadline: COMMAND_DEADLINE,
 };
-/// Askers that one query answers.
+/// Requests answered by one query.
 const LOOK: BatchLimits = BatchLimits {
     items: 256,
     waiting: 50_000,
     deadline: COMMAND_DEADLINE,
 };
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Draws whose upper nodes are kept for proofs: 10 thousand hashes for ten million entries.
+/// Draws whose upper tree nodes are kept for proofs: 10 thousand hashes for ten million entries.
 const DRAWS_KEPT: u64 = 64;
 const DRAW_LIFE: Duration = Duration::from_secs(1);
 
 pub struct Store {
     pub(crate) pool: PgPool,
     sessions: Arc<Sessions>,
-    /// How far the audit logs have come by the commits of this process.
+    /// How far this process' commits have come in the audit logs.
     pub chains: Arc<Chains>,
     lanes: Batchers<SaleId, (), Vec<LaneInfo>>,
     orders: Batchers<Option<SaleId>, ShopperId, Vec<OrderRow>>,
@@ -74,7 +74,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects, and brings the schema up to date where it is not.
+    /// Connects, and brings an older schema up to date.
     pub async fn connect(url: &str, connections: u32) -> anyhow::Result<Self> {
         Self::open(url, connections, MigrateAtStart::Auto).await
     }
@@ -86,7 +86,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            // The question below does that as well.
+            // The question below tests the connection too.
             .test_before_acquire(false)
             .after_connect(move |connection, _| {
                 let sessions = at_first.clone();
@@ -130,13 +130,13 @@ impl Store {
         Ok(())
     }
 
-    /// Whether Postgres takes no changes at the moment: a standby answers, or one that was told so. Purchases are refused
-    /// meanwhile, and what only reads goes on.
+    /// Whether Postgres takes no changes at the moment: a standby, or one that was set so. Purchases are refused meanwhile;
+    /// reading goes on.
     pub fn is_read_only(&self) -> bool {
         self.sessions.are_read_only()
     }
 
-    /// The sandbox provider's books, which happen to be in the same database.
+    /// The sandbox provider's books, which are kept in the same database.
     pub fn sandbox_books(&self) -> Books {
         Books::new(self.pool.clone())
     }
@@ -145,7 +145,7 @@ impl Store {
         self.pool.close().await;
     }
 
-    /// Forgets the batchers of sales that are over.
+    /// Forgets the batchers of sales that have ended.
     pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
         self.chains.retain(&keep);
         self.lanes.retain(|sale| keep(*sale));

@@ -1,9 +1,9 @@
-//! Changes by operators, all in one way. Commands of one sale follow each other: each holds the sale's row. A command with a key has
-//! one effect and one answer, which is written in the transaction of the effect. A condition is checked against what operators
-//! have set until then.
+//! Changes by operators, all made in one way. Commands on one sale follow each other, because each locks the sale's row. A
+//! command with a key has one effect and one answer; the answer is written in the effect's transaction. A condition is checked
+//! against the settings that operators have made until then.
 //!
-//! Locks, in this order: the key, the sale, then as everywhere orders, lanes and audit log. The sale's row is locked FOR NO KEY
-//! UPDATE: orders refer to it, and go on.
+//! Order of locks: the key, the sale, then as everywhere orders, lanes and audit log. The sale's row is locked FOR NO KEY UPDATE:
+//! orders refer to it and are not blocked.
 
 use super::{
     Store,
@@ -19,25 +19,25 @@ use flashsale_protocol::{CommandId, Phase, SaleId};
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
 
-/// The version of a sale as it was created.
+/// The version of a newly created sale.
 const FIRST_VERSION: i64 = 1;
 
-/// What an operator asks for, without its effect.
+/// An operator's request, without its effect.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub actor: String,
-    /// None: each request is a command of its own, and nothing is kept of it.
+    /// None: each request is a command of its own, and no answer is kept.
     pub key: Option<CommandId>,
-    /// SHA-256 of all that is asked for: the same key with another digest is another command.
+    /// SHA-256 of the whole request: the same key with another digest is another command.
     pub digest: Vec<u8>,
     pub condition: Condition,
 }
 
-/// Which versions of the sale's settings the operator may have looked at.
+/// The versions of the sale's settings that the operator may have looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     None,
-    /// Any of these entity tags, without their quotes.
+    /// Any of these entity tags, without quotes.
     OneOf(Vec<String>),
 }
 
@@ -50,11 +50,11 @@ impl Condition {
     }
 }
 
-/// What an operator was told. The store keeps it as it is.
+/// The answer to an operator. The store keeps it unchanged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperatorAnswer {
     pub status: u16,
-    /// Of the sale's settings, after the effect.
+    /// The version of the sale's settings after the effect.
     pub version: i64,
     pub body: Value,
 }
@@ -64,12 +64,12 @@ pub enum CommandBegun {
     Known(OperatorAnswer),
     /// The key belongs to another command.
     Reused,
-    /// The condition does not hold; this is the version now.
+    /// The condition does not hold; this is the current version.
     Moved(i64),
     New(OperatorChange),
 }
 
-/// A command on its way, in its transaction. Dropped, it has no effect.
+/// A command on its way, in its transaction. If it is dropped, it has no effect.
 pub struct OperatorChange {
     tx: Transaction<'static, Postgres>,
     /// The `sub` of the operator's token.
@@ -82,7 +82,7 @@ pub struct OperatorChange {
 }
 
 impl Store {
-    /// Begins a command: waits until earlier ones of the same key and the same sale are over. The sale need not be there yet.
+    /// Begins a command: waits for earlier ones of the same key or sale to end. The sale need not exist yet.
     pub async fn begin_change(&self, asked: &Asked, sale: SaleId) -> Result<CommandBegun> {
         let mut tx = self.pool.begin().await?;
         if let Some(key) = asked.key {
@@ -141,7 +141,7 @@ impl Store {
 }
 
 impl OperatorChange {
-    /// For the effect's own statements.
+    /// The connection for the effect's own statements.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.tx
     }
@@ -159,31 +159,31 @@ impl OperatorChange {
         self.sale
     }
 
-    /// Of the sale's settings, as they are in this transaction.
+    /// The version of the sale's settings in this transaction.
     pub fn version(&self) -> i64 {
         self.version
     }
 
-    /// Whether what operators have set is different now.
+    /// Whether the settings that operators make have changed.
     pub fn has_changed(&self) -> bool {
         self.has_changed
     }
 
-    /// The sale as it is in this transaction.
+    /// The sale as this transaction sees it.
     pub async fn sale(&mut self) -> Result<Sale> {
         sales::load(&mut self.tx, self.sale)
             .await?
             .ok_or_else(|| Error::unexpected("a sale has vanished"))
     }
 
-    /// The effect has set something of the sale: a newer version of its settings.
+    /// The effect has changed a setting of the sale: this makes a newer version.
     pub(super) async fn set(&mut self, kind: Kind, data: Value) -> Result<()> {
         self.raise_version().await?;
         self.note(kind, data);
         Ok(())
     }
 
-    /// The same, where the effect has its own row in the audit log.
+    /// Raises the version for an effect that has its own row in the audit log.
     pub async fn raise_version(&mut self) -> Result<()> {
         if !self.has_changed {
             self.version = sqlx::query_scalar!(
@@ -198,7 +198,7 @@ impl OperatorChange {
         Ok(())
     }
 
-    /// The effect has done something that is no setting of the sale.
+    /// The effect has done something that is not a setting.
     pub(super) fn note(&mut self, kind: Kind, data: Value) {
         self.audit.push(AuditRow {
             sale: self.sale,
@@ -216,7 +216,7 @@ impl OperatorChange {
         Ok(())
     }
 
-    /// Moves the sale's status, which was read in this transaction.
+    /// Sets the sale's status, which was read in this transaction.
     pub async fn set_status(&mut self, to: Phase) -> Result<()> {
         sqlx::query!(
             "UPDATE flash_sales SET status = $2 WHERE sale_id = $1",
@@ -241,7 +241,7 @@ impl OperatorChange {
             .await
     }
 
-    /// Mixes in what nobody knew when the entries closed. False: not now, or another value is in already.
+    /// Mixes in a value that nobody knew when the entries closed. False: not now, or another value is set already.
     pub async fn set_beacon(&mut self, value: &str) -> Result<bool> {
         let changed = sqlx::query!(
             "UPDATE draws SET beacon = $2
@@ -260,12 +260,12 @@ impl OperatorChange {
         Ok(true)
     }
 
-    /// The sale's draw as it is in this transaction.
+    /// The sale's draw as this transaction sees it.
     pub async fn draw(&mut self) -> Result<Option<DrawRow>> {
         draws::draw_row(&mut *self.tx, self.sale).await
     }
 
-    /// Keeps the answer for the key, and commits it with the effect. Without this, neither has ever been.
+    /// Keeps the answer for the key, and commits it with the effect. Without this call neither takes place.
     pub async fn finish(mut self, answer: &OperatorAnswer) -> Result<()> {
         if let Some(key) = self.key {
             sqlx::query!(

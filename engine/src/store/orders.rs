@@ -1,4 +1,4 @@
-//! Orders: as rows, placed, cancelled, and looked up.
+//! Orders: placed, cancelled, looked up, and as rows.
 
 mod cancel;
 mod place;

@@ -1,5 +1,5 @@
-//! Payments. One is written down before the provider is asked, and settled with its order in one group commit. What an outcome
-//! means is `payment/state.rs`'s to say.
+//! Payments. Each is written down before the provider is asked, and settled with its order in one group commit.
+//! `payment/state.rs` decides what an outcome means.
 
 mod ask_refund;
 mod begin;
@@ -38,13 +38,13 @@ pub struct PaymentRow {
     pub state: State,
 }
 
-/// What the provider has told about a payment.
+/// A message of the provider about a payment.
 #[derive(Debug, Clone)]
 pub struct Report {
     pub payment: PaymentId,
     pub order: OrderId,
     pub fact: Fact,
-    /// None: it was an answer to a call of ours.
+    /// None: it was an answer to our own call.
     pub event: Option<Event>,
 }
 
@@ -54,8 +54,8 @@ impl Store {
         Ok(rows.remove(&payment.to_string()))
     }
 
-    /// Where money and units of a sale do not belong together, though nothing is left to do about them: one line each. None,
-    /// ever (I6).
+    /// Finds money and units of a sale that do not belong together although nothing is left to do: one line each. There must
+    /// never be any (I6).
     pub async fn money_without_units(&self, sale: SaleId) -> Result<Vec<String>> {
         let rows = sqlx::query!(
             r#"SELECT o.order_id, o.status, o.amount - o.refunded AS "due!", count(*) FILTER (WHERE p.pays) AS "pays!",

@@ -6,7 +6,7 @@ use flashsale_protocol::{Phase, SaleId};
 use serde_json::json;
 use sqlx::PgConnection;
 
-/// True: it was in one of the phases `from`.
+/// True: the sale was in one of the phases `from`.
 pub(super) async fn move_status(
     connection: &mut PgConnection,
     sale: SaleId,

@@ -21,9 +21,9 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
 
-/// How many sales a list shows.
+/// Most sales in a list.
 const LIST_LIMIT: i64 = 100;
-/// Records of a lane whose orders one query looks for.
+/// Records of a lane for which one query looks for orders.
 const UNSETTLED_AT_ONCE: usize = 10_000;
 
 struct SaleRow {
@@ -98,7 +98,7 @@ impl Store {
         with_lanes(&mut *self.pool.acquire().await?, rows).await
     }
 
-    /// What workers look after: every sale that is not over, and those over that still have something to settle.
+    /// The sales that workers look after: those that have not ended, and ended ones with something left to settle.
     pub(crate) async fn sales_to_lead(&self) -> Result<Vec<Sale>> {
         let rows = sqlx::query_as!(
             SaleRow,
@@ -120,8 +120,8 @@ impl Store {
         with_lanes(&mut *self.pool.acquire().await?, rows).await
     }
 
-    /// The lanes as they are now. One query for all who ask at once, in a task of its own: an asker who leaves does not
-    /// break off a connection that is being made.
+    /// The lanes as they are now. One query answers all who ask at once, in a task of its own: an asker who leaves does not
+    /// interrupt a new connection.
     pub async fn lanes(&self, sale: SaleId) -> Result<Vec<LaneInfo>> {
         self.lanes
             .submit(&sale, (), || {
@@ -134,8 +134,8 @@ impl Store {
             .await
     }
 
-    /// Begins a new life of a lane, in an epoch above its own and above `above`, which is returned: orders that name an
-    /// old epoch are refused from now on.
+    /// Begins a new life of a lane, in an epoch above its own and above `above`. Returns the epoch: orders with an older one are
+    /// refused from now on.
     pub async fn raise_epoch(&self, sale: SaleId, lane: u16, above: u32) -> Result<u32> {
         let mut tx = self.pool.begin().await?;
         let row = sqlx::query!(
@@ -158,10 +158,9 @@ impl Store {
         Ok(row.epoch as u32)
     }
 
-    /// What a lane has sold by now, for its new life in Redis: its cancelled units are free with that. To be asked while
-    /// the lane is locked there, so that no units come back on the old way in between. Of cancelled orders it reads those that
-    /// `unsettled` records of the lane may have come to, and those whose units were on their way: not the history. An error if
-    /// a later life has begun.
+    /// A lane's sales until now, for its new life in Redis; cancelled units are free there. Call it while the lane is locked in
+    /// Redis, so that no units return in the old way meanwhile. Of cancelled orders it reads only those that may belong to
+    /// `unsettled` records, and those whose units were on their way. Fails if a later life has begun.
     pub(crate) async fn lane_snapshot(&self, at: LaneRef, unsettled: &[Unsettled]) -> Result<LaneSnapshot> {
         let mut tx = self.pool.begin().await?;
         let (sale, lane_number) = (at.sale.to_string(), at.lane as i16);
@@ -174,7 +173,7 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await?;
-        // Locked, so that the totals and the orders below are of one moment.
+        // Locked, so that the totals and the orders below belong to one moment.
         let row = sqlx::query!(
             "SELECT supply, supply_version, allocated, confirmed FROM sale_lanes
              WHERE sale_id = $1 AND lane = $2 AND epoch = $3 FOR UPDATE",
@@ -185,7 +184,7 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?
         .ok_or_else(|| Error::LaneFenced("the lane begins a later one".into()))?;
-        // Cancelled units that were still to come back are free with the new life: a late return of them must find that out.
+        // Cancelled units on their way back are free in the new life; marked, so that a late return notices it.
         let returned = sqlx::query_scalar!(
             "UPDATE flash_sale_orders SET units_returned = TRUE
              WHERE sale_id = $1 AND lane = $2 AND NOT units_returned RETURNING order_id",
@@ -255,7 +254,7 @@ impl Store {
         })
     }
 
-    /// How often lanes of a sale have begun a new life.
+    /// Number of times that lanes of a sale began a new life.
     pub async fn rebuilds(&self, sale: SaleId) -> Result<i64> {
         Ok(sqlx::query_scalar!(
             r#"SELECT count(*) AS "rebuilds!" FROM audit_log WHERE sale_id = $1 AND kind = 'lane_reopened'"#,
@@ -317,7 +316,7 @@ impl RawLaneOrder {
     }
 }
 
-/// Writes a sale, its lanes, the seed of its draw and the beginning of its log. What its first row says.
+/// Writes a sale, its lanes, its draw's seed and the start of its log. Returns the content of the log's first row.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     sale: &Sale,
@@ -388,7 +387,7 @@ pub(super) async fn insert(
     })
 }
 
-/// A sale as it is in this transaction.
+/// A sale as this transaction sees it.
 pub(super) async fn load(connection: &mut PgConnection, id: SaleId) -> Result<Option<Sale>> {
     let rows = sqlx::query_as!(
         SaleRow,

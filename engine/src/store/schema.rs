@@ -1,5 +1,5 @@
-//! Brings the schema up to date, and says in one sentence why a Postgres cannot be used. Works on connections of its own, without
-//! the pool's timeouts.
+//! Brings the schema up to date, and says in one sentence why a Postgres cannot be used. Uses its own connections, without the
+//! pool's timeouts.
 
 use anyhow::{Context, Result, bail};
 use sqlx::{
@@ -13,34 +13,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The oldest Postgres that is known to work, as `server_version_num` writes it.
+/// The oldest Postgres known to work, written as in `server_version_num`.
 const OLDEST_POSTGRES: i64 = 140_000;
-/// A Postgres that starts, or has no connection left, is tried again for so long.
+/// How long to retry a Postgres that is starting or has no connection left.
 const PATIENCE: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_millis(50);
-/// A pooler in transaction mode is looked for so often: another client may take its connection in between.
+/// Looks for a pooler in transaction mode: one may miss it, if another client takes the connection in between.
 const POOLER_LOOKS: usize = 3;
-/// After this time somebody who waits for another process' migrations is told so.
+/// Time after which waiting for another process' migrations is logged.
 const SAY_WAITING: Duration = Duration::from_secs(3);
 
-/// SQLSTATEs of a Postgres that starts or stops, or has no connection left.
+/// SQLSTATEs of a Postgres that is starting or stopping, or has no connection left.
 const FOR_NOW: [&str; 5] = ["57P01", "57P02", "57P03", "53300", "08006"];
 
-/// The server deletes rows of these tables only.
+/// The only tables from which the server deletes rows.
 const DELETES: [&str; 2] = ["draw_entries", "payments"];
-/// The server only adds rows to this one.
+/// The table to which the server only adds rows.
 const APPEND_ONLY: &str = "audit_log";
 
-/// Migrations that this release does not know are a newer release's: it has run beside this one before.
+/// Unknown migrations belong to a newer release that has run beside this one.
 fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("../migrations");
     migrator.set_ignore_missing(true);
     migrator
 }
 
-/// What `flashsale migrate` has done.
+/// The result of `flashsale migrate`.
 pub struct Migrated {
-    /// Migrations that were applied now, by this process or by another one that it has waited for.
+    /// Migrations applied now, by this process or by one that it waited for.
     pub applied: usize,
     /// The newest migration in the database.
     pub version: i64,
@@ -59,17 +59,17 @@ pub async fn migrate(url: &str) -> Result<Migrated> {
     })
 }
 
-/// Whether a starting server brings the schema up to date.
+/// Whether a starting server may bring the schema up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MigrateAtStart {
-    /// Where it is older than this release.
+    /// Yes, if the schema is older than this release.
     Auto,
-    /// That is `flashsale migrate`'s to do: with an older schema the server does not start.
+    /// No, only `flashsale migrate` may: with an older schema the server does not start.
     Never,
 }
 
-/// Checks a Postgres before it is used, and brings its schema up to date unless that is somebody else's to do. How the
-/// pool's connections are to be made.
+/// Checks a Postgres before it is used, and brings its schema up to date unless that is left to `flashsale migrate`. Returns how
+/// the pool must connect.
 pub(super) async fn prepare(url: &str, migrate: MigrateAtStart) -> Result<PgConnectOptions> {
     let (mut connection, options) = connect(url).await?;
     let applied = applied(&mut connection).await?;
@@ -90,15 +90,15 @@ pub(super) async fn prepare(url: &str, migrate: MigrateAtStart) -> Result<PgConn
     Ok(options)
 }
 
-/// A connection to a Postgres that can be used, and how it was made.
+/// A connection to a usable Postgres, and the options that made it.
 async fn connect(url: &str) -> Result<(PgConnection, PgConnectOptions)> {
-    // What is set at the start of a connection does not pass every pooler; sessions are set up by statements instead.
+    // Some poolers drop settings made at the start of a connection, so sessions are set up by statements.
     let mut options = PgConnectOptions::from_str(url)
         .context("DATABASE_URL cannot be read")?
         .application_name("flashsale")
         .extra_float_digits(None);
     let mut connection = match open(&options).await {
-        // As other clients do that only prefer TLS: those who require it say so.
+        // Like other clients that only prefer TLS, we go on without it; a user who requires TLS says so.
         Err(error) if is_about_tls(&error) && matches!(options.get_ssl_mode(), PgSslMode::Prefer) => {
             options = options.ssl_mode(PgSslMode::Disable);
             let connection = options.connect().await.map_err(|_| {
@@ -114,7 +114,7 @@ async fn connect(url: &str) -> Result<(PgConnection, PgConnectOptions)> {
         connection => connection?,
     };
     check_server(&mut connection, &options).await?;
-    // A migration may take its time.
+    // A migration may take long.
     sqlx::raw_sql(
         "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
     )
@@ -151,7 +151,7 @@ fn is_about_tls(error: &sqlx::Error) -> bool {
     }
 }
 
-/// By the simple protocol: nothing is prepared, which a pooler in transaction mode would mix up.
+/// Uses the simple protocol: it prepares nothing, which a pooler in transaction mode would mix up.
 async fn check_server(connection: &mut PgConnection, options: &PgConnectOptions) -> Result<()> {
     let row = sqlx::raw_sql(
         "SELECT current_setting('server_version_num'), current_setting('server_version'), current_setting('transaction_read_only')",
@@ -170,7 +170,7 @@ async fn check_server(connection: &mut PgConnection, options: &PgConnectOptions)
     }
     let mut other = open(options).await?;
     for _ in 0..POOLER_LOOKS {
-        // Both are open: with sessions of their own they cannot be one process of Postgres.
+        // Both connections are open: with their own sessions they cannot share one Postgres process.
         if backend(connection).await? == backend(&mut other).await? {
             bail!(
                 "DATABASE_URL leads through a pooler in transaction mode (PgBouncer's, for example), which mixes sessions up: give the URL of a direct connection, or of a pooler in session mode"
@@ -235,7 +235,7 @@ async fn run(connection: &mut PgConnection) -> Result<()> {
     })
 }
 
-/// That the role may do what the server does.
+/// Checks that the role may do all that the server does.
 async fn check_privileges(connection: &mut PgConnection) -> Result<()> {
     let mut needed: Vec<(String, &str)> = Vec::new();
     for table in tables() {
@@ -266,7 +266,7 @@ async fn check_privileges(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// The tables that the migrations make.
+/// The tables that the migrations create.
 fn tables() -> Vec<String> {
     let mut tables: Vec<String> = Vec::new();
     for migration in migrator().iter() {

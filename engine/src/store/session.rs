@@ -1,6 +1,6 @@
-//! What every session is asked before it is used: whether Postgres takes changes (a standby does not, nor one that was told so),
-//! and whether it is free. A caller that goes away while its `BEGIN` is on its way leaves an open transaction behind
-//! (sqlx 0.9, its issue 4393): what the next caller writes would never be committed.
+//! Checks every session before it is used: whether Postgres takes changes (a standby does not), and whether the session is free.
+//! A caller that leaves while its `BEGIN` is on its way leaves an open transaction (sqlx 0.9, its issue 4393); the next caller's
+//! writes would never be committed.
 
 use crate::telemetry::name;
 use sqlx::{PgConnection, Row};
@@ -9,25 +9,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Sets a session up, and asks whether it takes changes. No statement of ours runs longer than that, unless something is wrong;
-/// a process that stands still within a transaction holds its lanes' and its sale's locks: Postgres ends it for the others.
+/// Sets a session up. The time-outs are longer than any of our statements takes normally. A process that stands still within a
+/// transaction holds its lanes' and its sale's locks, so Postgres ends it for the others.
 pub(crate) const SET_UP: &str = "SET statement_timeout = 5000; SET idle_in_transaction_session_timeout = 2000; SELECT current_setting('transaction_read_only'), false";
-/// A transaction's `now()` is the time of its first statement.
+/// Whether changes are refused, and whether a transaction is open: its `now()` is the time of its first statement.
 pub(crate) const QUESTION: &str =
     "SELECT current_setting('transaction_read_only'), now() <> statement_timestamp()";
-/// A connection that takes no changes is good for reading, and is not kept for longer than this: a new one may find the new
-/// primary.
+/// Longest life of a connection that takes no changes: it is good for reading, but a new one may reach the new primary.
 const READ_ONLY_LIFE: Duration = Duration::from_secs(1);
 
-/// What the connections of a pool have said. Old ones may know less than new ones: after a failover, those that were opened
-/// before it lead to a Postgres that takes no changes, and those opened later lead to the primary.
+/// The answers of a pool's connections. Old ones may know less: after a failover, connections opened before it lead to a Postgres
+/// that takes no changes, and later ones to the primary.
 #[derive(Default)]
 pub struct Sessions(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
     read_only: bool,
-    /// When the newest connection was opened that took changes.
+    /// The opening time of the newest connection that took changes.
     taken_by: Option<Instant>,
 }
 
@@ -48,7 +47,7 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks by the simple protocol, as cheap as a ping. `false`: a new connection is to take this one's place.
+    /// Asks by the simple protocol, as cheaply as a ping. `false`: replace this connection by a new one.
     pub async fn ask(
         &self,
         connection: &mut PgConnection,

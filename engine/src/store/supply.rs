@@ -1,4 +1,4 @@
-//! What lanes may sell: each change is committed once, by its id, as a new version of each lane's supply.
+//! The lanes' supply: each change is committed once, by its id, as a new version of each lane's supply.
 
 use super::{
     Store,
@@ -12,10 +12,10 @@ use flashsale_protocol::SaleId;
 use serde_json::json;
 use sqlx::{PgConnection, PgTransaction};
 
-/// Moves that a lane in Redis may have missed. Beyond that it is opened anew, which needs none of them.
+/// Moves that a lane in Redis may have missed. After more, the lane is opened anew and needs none of them.
 const MOST_MISSED: i64 = 1_000;
 
-/// Units that come to a lane, or leave it. Those that leave were set aside in this life of the lane.
+/// Units that come to a lane or leave it. Leaving units were set aside in this life of the lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SupplyChange {
     pub at: LaneRef,
@@ -23,8 +23,8 @@ pub struct SupplyChange {
 }
 
 impl Store {
-    /// Moves units that were set aside in Redis from one lane to another; what both may sell by then. None: the giving lane
-    /// has begun another life or has sold them, or the move was given up; nothing was changed.
+    /// Moves units, set aside in Redis, from one lane to another. Returns what both may sell then. None, and nothing changed: the
+    /// giving lane began another life or sold them, or the move was given up.
     pub async fn move_supply(
         &self,
         id: MoveId,
@@ -55,7 +55,7 @@ impl Store {
         Ok(Some(now))
     }
 
-    /// Begins an operator's command on a sale: others wait until this transaction is over, orders do not.
+    /// Begins an operator's command on a sale: other commands wait until this transaction ends, orders do not.
     pub async fn lock_sale(&self, sale: SaleId) -> Result<PgTransaction<'static>> {
         let mut tx = self.pool.begin().await?;
         sqlx::query!(
@@ -67,12 +67,12 @@ impl Store {
         Ok(tx)
     }
 
-    /// What a lane may sell now, and which moves took units away since a version. None: it has missed too much.
+    /// What a lane may sell now, and the moves that took units away since a version. None: it has missed too much.
     pub(crate) async fn supply_since(&self, at: LaneRef, version: u64) -> Result<Option<SupplyNews>> {
         supply_since(&mut *self.pool.acquire().await?, at, version).await
     }
 
-    /// Decides a move whose mover is not heard of any more: if it is not committed, it never will be. Whether it is.
+    /// Decides a move whose mover is silent: if it is not committed, it never will be. Returns whether it is.
     pub async fn decide_move(&self, sale: SaleId, id: MoveId) -> Result<bool> {
         sqlx::query!(
             "INSERT INTO supply_moves (move_id, sale_id, committed) VALUES ($1, $2, FALSE) ON CONFLICT DO NOTHING",
@@ -90,7 +90,7 @@ impl Store {
     }
 }
 
-/// How many units a sale has in all. Moves between its lanes do not change it; only who has locked the sale may.
+/// A sale's units in all. Moves between its lanes do not change it; only a command that has locked the sale may.
 pub async fn total(connection: &mut PgConnection, sale: SaleId) -> Result<u32> {
     let total = sqlx::query_scalar!(
         r#"SELECT coalesce(sum(supply), 0)::bigint AS "total!" FROM sale_lanes WHERE sale_id = $1"#,
@@ -101,8 +101,8 @@ pub async fn total(connection: &mut PgConnection, sale: SaleId) -> Result<u32> {
     u32::try_from(total).map_err(|_| Error::unexpected("a sale with too many units"))
 }
 
-/// Changes how many units a sale has in all, within the transaction that has locked it; what the lanes may sell by then.
-/// None: a lane has begun another life, or has sold them; the transaction must not be committed.
+/// Changes a sale's units in all, within the transaction that locked it. Returns what the lanes may sell then. None: a lane began
+/// another life or sold them; the transaction must not be committed.
 pub(crate) async fn change_total(
     connection: &mut PgConnection,
     id: MoveId,
@@ -132,7 +132,7 @@ pub(crate) async fn change_total(
     Ok(Some(now))
 }
 
-/// Writes the changes of one id, at most one a lane, as facts. None: refused, and then the transaction must not be committed.
+/// Writes the changes of one id, at most one per lane, as facts. None: refused; the transaction must not be committed.
 async fn commit_changes(
     connection: &mut PgConnection,
     id: MoveId,
@@ -163,7 +163,7 @@ async fn commit_changes(
     if !is_new {
         return Ok(None);
     }
-    // What leaves was set aside in one life of the lane: a later one counts it as free.
+    // Leaving units were set aside in one life of the lane; a later life counts them as free.
     let rows = sqlx::query!(
         "UPDATE sale_lanes l SET supply = l.supply + c.units, supply_version = l.supply_version + 1
          FROM unnest($2::smallint[], $3::int[], $4::int[]) AS c (lane, units, epoch)
@@ -205,13 +205,13 @@ async fn commit_changes(
     ))
 }
 
-/// As [`Store::supply_since`], on a connection that a transaction is under way on.
+/// Like [`Store::supply_since`], on the connection of a running transaction.
 pub(crate) async fn supply_since(
     connection: &mut PgConnection,
     at: LaneRef,
     version: u64,
 ) -> Result<Option<SupplyNews>> {
-    // One statement: the moves are those up to the version that is read.
+    // One statement, so that the moves are exactly those up to the version read.
     let row = sqlx::query!(
         r#"SELECT supply, supply_version, ARRAY(
                    SELECT move_id FROM supply_facts f

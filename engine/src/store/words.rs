@@ -1,9 +1,9 @@
-//! What words in Postgres mean.
+//! The meaning of words stored in Postgres.
 
 use crate::error::{Error, Result};
 use flashsale_protocol::{Code, OrderStatus};
 
-/// The code under which something was refused. One that this release does not know was written by a later one.
+/// The code under which something was refused. An unknown word comes from a later release and counts as `Internal`.
 pub(super) fn code_of(word: &str) -> Code {
     Code::ALL
         .iter()

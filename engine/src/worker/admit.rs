@@ -1,6 +1,5 @@
-//! Calls the line: each 100 ms as many as there are free units, and no more than the inflow allows. Every called entry
-//! either gets a claim, or goes back to its old place. A leader that dies in between leaves its called entries to the
-//! next one.
+//! Calls the line every 100 ms: as many people as there are free units, limited by the inflow. Every called entry either gets a
+//! claim or goes back to its old place. If a leader dies in between, the next one goes on with its called entries.
 
 use super::{
     Led, repeat,
@@ -21,10 +20,10 @@ use tokio::sync::Mutex;
 
 const STEP: Duration = Duration::from_millis(100);
 const NOT_LIVE: Duration = Duration::from_millis(500);
-/// However few come at their turn, no more than so many times the inflow are called.
+/// Upper limit for calling more than the inflow because called people do not come, as a factor.
 const MOST_COMPENSATION: f64 = 2.0;
 
-/// What one leader knows from step to step.
+/// Memory of one leader between steps.
 #[derive(Default)]
 struct Steps {
     gate: Gate,
@@ -32,10 +31,10 @@ struct Steps {
     roll: Roll,
 }
 
-/// How this leader has left the gate of the sale's lanes.
+/// How this leader left the gate of the sale's lanes.
 #[derive(Default, PartialEq)]
 enum Gate {
-    /// Another leader's, or half-way.
+    /// Set by another leader, or half-way.
     #[default]
     Unknown,
     Shut,
@@ -43,7 +42,7 @@ enum Gate {
     Open(Vec<u32>, u64),
 }
 
-/// How many may be called: so many per [`STEP`], whenever the steps are.
+/// How many may be called now: the inflow per [`STEP`], however irregular the steps are.
 #[derive(Default)]
 struct Budget {
     left: f64,
@@ -57,7 +56,7 @@ impl Budget {
             .filled
             .map_or(1.0, |at| (now - at).as_secs_f64() / STEP.as_secs_f64());
         self.filled = Some(now);
-        // What was not called in time is not called later all at once.
+        // An unused budget does not pile up.
         self.left = (self.left + inflow * steps).min(inflow.max(1.0));
         self.left as usize
     }
@@ -71,7 +70,7 @@ pub async fn run(led: &Led) {
     let steps = Mutex::new(Steps::default());
     repeat("admit", led.id, || async {
         let wait = step(led, &mut *steps.lock().await).await?;
-        // Units that come back are the next one's at once.
+        // Units that come back go to the next in line at once.
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = led.freed.notified() => {}
@@ -104,7 +103,7 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     {
         return Ok(STEP);
     }
-    // The inflow is what the shop can serve: where some of those called do not come, more are called.
+    // The inflow is what the shop can serve: if some called people do not come, more are called.
     let compensation = (1.0 / (1.0 - led.no_show()).max(1e-9)).min(MOST_COMPENSATION);
     let inflow = f64::from(sale.inflow) * compensation;
     let free = shop.stock.sale_counters(&sale).await?.available;
@@ -115,7 +114,8 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         called,
         parked,
     } = shop.stock.admit(led.id, most, sale.priority_share).await?;
-    // Whoever is back from being away has not shut the gate again, as joining does; another leader may have opened it.
+    // The gate may be open: a shopper back from being away does not shut it (joining does), and another leader may have opened
+    // it.
     if waiting > 0 && steps.gate != Gate::Shut {
         for at in sale.lane_refs() {
             shop.stock.close_gate(at, last_stamp).await?;
@@ -129,14 +129,14 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         let called_now = called.len();
         steps.budget.spend(called_now);
         let all_settled = settle(led, &sale, called).await?;
-        // A step of more than one round goes on at once; other scripts come in between. So does the last one, to open the gate.
+        // A step of several rounds continues at once, with other scripts in between. So does the last step, to open the gate.
         return Ok(if called_now == ADMIT_BATCH || (all_settled && waiting == 0) {
             Duration::ZERO
         } else {
             STEP
         });
     }
-    // With several lanes everybody goes through the line: it is there that a device is counted across lanes.
+    // With several lanes everybody goes through the line, because only the line counts a device across lanes.
     let open = Gate::Open(sale.lane_refs().map(|at| at.epoch).collect(), last_stamp);
     if waiting == 0 && sale.lanes.len() == 1 && steps.gate != open {
         steps.gate = Gate::Unknown;
@@ -148,7 +148,7 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     Ok(STEP)
 }
 
-/// Gives the called entries their claims, tells them, and takes them out of the line. False: some have gone back to their place.
+/// Gives the called entries their claims, tells them, and takes them out of the line. False: some went back to their places.
 async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result<bool> {
     let shop = &led.shop;
     let mut by_lane: HashMap<LaneRef, Vec<(ShopperId, u32)>> = HashMap::new();
@@ -170,7 +170,7 @@ async fn settle(led: &Led, sale: &Sale, called: Vec<(ShopperId, u32)>) -> Result
             .map(|((_, quantity), _)| u64::from(*quantity))
             .sum();
         if short > 0 && sale.lanes.len() > 1 {
-            // They go back to the front of the line, and find the units at the next step.
+            // They go back to the front of the line; the next step finds the units here.
             supply::move_units(shop, sale, at, short).await?;
         }
         for ((shopper, _), claimed) in wanted.into_iter().zip(claims.value) {

@@ -1,6 +1,6 @@
-//! A Postgres that was promoted without its tail, or restored to an earlier moment, knows less than Redis does. That is noticed here;
-//! selling stops until an operator has confirmed it; then lanes begin a new life from what is left, orders that are gone are written
-//! down as lost, and their money is looked for at the payment provider. Every step may be repeated, and two leaders at once do no harm.
+//! Handles a Postgres that knows less than Redis: promoted without its tail, or restored to an earlier moment. Selling stops
+//! until an operator confirms. Then lanes begin a new life from what is left, lost orders are written down as lost, and their
+//! money is looked for at the payment provider. Every step may be repeated; two leaders at once do no harm.
 
 use super::{Led, repeat};
 use crate::{
@@ -19,7 +19,7 @@ use flashsale_protocol::{MAX_QUANTITY, OrderId, SaleId, ShopperId};
 use std::{collections::HashMap, time::Duration};
 
 const STEP: Duration = Duration::from_millis(250);
-/// Pages of the provider's list that one disaster goes through: millions of payments. Beyond it something is wrong with the list.
+/// Largest number of pages read from the provider's list in one disaster (millions of payments). A longer list must be wrong.
 const PAGES_MOST: usize = 10_000;
 /// The provider's clock may be behind ours by this much.
 const CLOCKS_APART: Duration = Duration::from_secs(3_600);

@@ -1,7 +1,6 @@
-//! Holds the draw of a sale when its entries have closed, or of what is left of a first-come sale at its end: publishes the
-//! root, draws, calls those drawn, and passes what they do not take to the next key, until everything is sold or nobody is
-//! left. Every step may be repeated: a leader that dies in between leaves the rest to the next one, and what is drawn is
-//! computed from what was fixed before.
+//! Holds the draw of a sale when its entries have closed, or of the remaining units of a first-come sale at its end: publishes
+//! the root, draws, calls those drawn, and passes unclaimed units to the next key, until everything is sold or nobody is left.
+//! Every step may be repeated: after a leader dies, the next one goes on and computes the same draw from what was fixed before.
 
 use super::{Led, history, repeat};
 use crate::{
@@ -23,19 +22,19 @@ use std::{
 use tokio::sync::Mutex;
 
 const STEP: Duration = Duration::from_millis(100);
-/// Nothing can happen before the sale's next phase, which others bring about.
+/// Pause while only the sale's next phase, which others bring about, can change anything.
 const LOOK: Duration = Duration::from_millis(500);
-/// Counting the entries may take this part of the time.
+/// Counting the entries may take one part in this many of the time.
 const COUNT_SHARE: u32 = 20;
-/// Turns that one step calls.
+/// Largest number of turns called in one step.
 const CALL_BATCH: i64 = 500;
-/// Next ones that are looked up at a time, at least: each look is a pass over all entries.
+/// Smallest number of units for which next ones are looked up: each look is a pass over all entries.
 const NEXT_UNITS: u64 = 100;
 
-/// What this leader remembers between two steps.
+/// Memory of this leader between two steps.
 #[derive(Default)]
 struct Memory {
-    /// The lives of the lanes in which claims were last looked after.
+    /// The lanes' lives in which claims were last looked after.
     epochs: Option<Vec<u32>>,
     nobody_left: bool,
 }
@@ -83,7 +82,7 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
         tracing::info!(sale = %led.id, entries = row.public.count, units = row.public.units, "the entries have closed");
         shop.live.draw(&row.public).await?;
     }
-    // Those whose turn has not come.
+    // Entries whose turn has not come.
     let (count, called) = (row.public.count.unwrap_or(0), row.public.called.unwrap_or(0));
     led.set_entries(count.saturating_sub(called));
     if row.awaits_beacon {
@@ -107,13 +106,13 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
     let drawn: Vec<DrawTurn> = turns.into_iter().filter(|turn| turn.drawn).collect();
     let given = call(led, sale, &drawn, false).await?;
     shop.stock.count_turns(led.id, given).await?;
-    // Units that were lost meanwhile come to nobody: those drawn for them are no longer waited for.
+    // Units that were lost meanwhile reach nobody, so nobody waits for the entries drawn for them.
     let are_gone =
         given == Turns::default() && is_all_sold(led, &shop.stock.sale_counters(sale).await?).await?;
     if drawn.is_empty() || are_gone {
         shop.store.mark_told(led.id).await?;
         shop.forget_sale(led.id).await;
-        // After the winners' own news: whoever has none by now was not drawn.
+        // Sent after the winners' own news: a shopper without news by now was not drawn.
         shop.live.draw(&row.public).await?;
         return Ok(Duration::ZERO);
     }
@@ -124,11 +123,11 @@ async fn advance(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<Duration
     })
 }
 
-/// Takes everybody who stands in the line of a first-come sale as an entry of the draw of what is left. The units that are free by
-/// now; what comes back later passes on. By the line's history: it has those as well whose place Redis has lost.
+/// Turns everybody in the line of a first-come sale into an entry of the draw of the remaining units. Returns the units that are
+/// free now; later ones are passed on. It reads the line's history, which also has the places that Redis lost.
 async fn close_line(led: &Led, sale: &Sale) -> Result<u64> {
     let shop = &led.shop;
-    // In this order: nobody joins, nobody leaves, and all that was noted of it before is in the history.
+    // This order matters: first nobody can join or leave, then every earlier note reaches the history.
     shop.stock.open_sale(sale).await?;
     shop.stock.drop_line(led.id).await?;
     history::drain(led).await?;
@@ -144,8 +143,8 @@ async fn draw(led: &Led) -> Result<DrawRow> {
     row.ok_or_else(|| Error::unexpected("a draw without its row"))
 }
 
-/// Whether no unit is free, and none can come back. By Redis first, which is asked anyway; then by Postgres, which alone knows
-/// of every order that is not paid for.
+/// Whether no unit is free and none can come back. Redis first, because its counters are at hand; then Postgres, which alone
+/// knows every unpaid order.
 async fn is_all_sold(led: &Led, counters: &Counters) -> Result<bool> {
     if counters.free() + coming(led, counters) > 0 {
         return Ok(false);
@@ -158,7 +157,7 @@ fn coming(led: &Led, counters: &Counters) -> u64 {
     counters.claimed + counters.held + counters.ordering + led.unpaid()
 }
 
-/// Gives free units to the next ones in the order of the draw. Ends the sale when all are sold, or nobody is left to ask.
+/// Gives free units to the next ones in the draw's order. Ends the sale when all units are sold or nobody is left.
 async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> Result<Duration> {
     let shop = &led.shop;
     let counters = shop.stock.sale_counters(sale).await?;
@@ -169,11 +168,11 @@ async fn pass_on(led: &Led, sale: &Sale, row: &DrawRow, memory: &mut Memory) -> 
         memory.nobody_left = !shop.store.more_turns(led.id, row, units).await?;
         return Ok(Duration::ZERO);
     }
-    // A claim is good for as long as it was given, also if nobody comes after it.
+    // A claim lasts its full time, even if nobody comes after it.
     let is_over = counters.claimed == 0 && (memory.nobody_left && turns.is_empty() || all_sold);
     if is_over {
-        // Now, not by what was read before: a Redis that has lost its lanes says so here, and a turn is found that was given by
-        // a step which broke off, or by another leader.
+        // Looks again now: a Redis that has lost its lanes says so here, and this finds a turn given by an interrupted step or by
+        // another leader.
         for at in sale.lane_refs() {
             shop.stock.next_deadline(at).await?;
         }
@@ -210,8 +209,8 @@ async fn finish(led: &Led) -> Result<()> {
     shop.sale_changed(led.id).await
 }
 
-/// Writes those down as called who have units, or had their turn: a step that has called them was broken off. Those who had
-/// none are left. `again`: they were called before, and may have lost their claim.
+/// Marks turns that an interrupted step already granted; returns the other turns. `again`: they were called before and may have
+/// lost their claim.
 async fn note_turns<'a>(
     led: &Led,
     sale: &Sale,
@@ -227,7 +226,7 @@ async fn note_turns<'a>(
             shop.stock.had_turn_of_draw(at, &turn.shopper),
         )
     });
-    // In a first-come sale what has ended was before its draw, if the lane does not know better: an earlier turn in line, or a hold.
+    // In a first-come sale an ended record is taken to be older than the draw, unless the lane knows that the turn came from it.
     let may_be_before = sale.allocation == Allocation::Queue && !again;
     for (turn, (person, had_turn)) in turns.iter().zip(try_join_all(people).await?) {
         let has_had_turn = match &person.value.record {
@@ -253,14 +252,14 @@ async fn note_turns<'a>(
 }
 
 async fn mark(led: &Led, sale: &Sale, called: &[i64], notes: &[Note]) -> Result<()> {
-    // In this order: what is marked is not looked at again.
+    // This order matters: marked entries are not looked at again.
     if sale.allocation == Allocation::Queue {
         led.shop.store.write_entries(sale, notes).await?;
     }
     led.shop.store.mark_called(led.id, called).await
 }
 
-/// Gives claims to these, tells them, and writes down that their turn has come. The claims that were given.
+/// Gives these turns their claims, tells the shoppers, and marks them as called. Returns the claims given.
 async fn call(led: &Led, sale: &Sale, turns: &[DrawTurn], again: bool) -> Result<Turns> {
     let shop = &led.shop;
     let (mut called, mut notes) = (Vec::new(), Vec::new());
@@ -289,7 +288,7 @@ async fn call(led: &Led, sale: &Sale, turns: &[DrawTurn], again: bool) -> Result
                 }
                 Claimed::HasHold | Claimed::HadTurn => {}
                 Claimed::Limit => tell(led, turn, 0, None, claims.now),
-                // They stay the next ones.
+                // These stay next.
                 Claimed::Short | Claimed::Shut => continue,
             }
             called.push(turn.rank);
@@ -312,7 +311,7 @@ fn ended(turn: &DrawTurn, status: &str, now: u64) -> Note {
     }
 }
 
-/// `until`: None where the limit leaves them nothing.
+/// `until` is None if the limit leaves the shopper nothing.
 fn tell(led: &Led, turn: &DrawTurn, quantity: u32, until: Option<u64>, now: u64) {
     let (state, reason) = match (until, turn.drawn) {
         (None, _) => (EntryState::Removed, Reason::LimitReached),
@@ -331,8 +330,7 @@ fn tell(led: &Led, turn: &DrawTurn, quantity: u32, until: Option<u64>, now: u64)
         .tell(led.id, turn.shopper.clone(), ServerMessage::Entry(entry));
 }
 
-/// When lanes have begun a new life, or this leader has: gives those their claim again whose turn may still run, and of whom
-/// Redis knows nothing.
+/// After lanes, or this leader, have begun anew: gives back claims that may still run and that Redis does not know.
 async fn look_after_claims(led: &Led, sale: &Sale, memory: &mut Memory) -> Result<()> {
     let epochs: Vec<u32> = sale.lane_refs().map(|at| at.epoch).collect();
     if memory.epochs.as_ref() == Some(&epochs) {
@@ -340,7 +338,7 @@ async fn look_after_claims(led: &Led, sale: &Sale, memory: &mut Memory) -> Resul
     }
     let turns = led.shop.store.turns_called_since(led.id, sale.claim_ms).await?;
     for turns in turns.chunks(CALL_BATCH as usize) {
-        // Turns that were counted when they were given.
+        // These turns were counted when they were first given.
         call(led, sale, turns, true).await?;
     }
     memory.epochs = Some(epochs);

@@ -1,4 +1,4 @@
-//! Ends what is overdue: claims lapse, holds expire, and both are for sale again at most 250 ms late.
+//! Ends what is overdue: claims lapse and holds expire; their units are for sale again at most 250 ms late.
 
 use super::{Led, repeat};
 use crate::{
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(100);
 
-/// How often the line is looked through for people who were away for too long.
+/// How often the line is searched for people who were away too long.
 const ABSENT_STEP: Duration = Duration::from_millis(500);
 
 pub async fn run(led: &Led) {
@@ -71,7 +71,7 @@ async fn step(led: &Led) -> Result<Duration> {
                     device,
                     order,
                 } => {
-                    // Its order may have been there, and be lost: that is not to be settled as if it had never been.
+                    // The order may have existed and be lost; it must not be settled as if it had never existed.
                     if disaster::is_stopped(shop, &sale).await? {
                         continue;
                     }

@@ -1,5 +1,4 @@
-//! Writes the line's history to Postgres: what the scripts have noted down in Redis, once a second, in bulk. Nobody waits
-//! for it.
+//! Writes the line's history to Postgres once a second, in bulk, from the notes that scripts keep in Redis. Nobody waits for it.
 
 use super::{Led, repeat};
 use crate::{
@@ -21,14 +20,14 @@ pub async fn run(led: &Led) {
     .await;
 }
 
-/// Writes all that is noted down by now.
+/// Writes all notes of until now.
 pub async fn drain(led: &Led) -> Result<()> {
-    // One at a time: what the one writes, the other need not write as well.
+    // One at a time, so that no notes are written twice.
     let _turn = led.journal.lock().await;
     write_all(&led.shop, &*led.sale().await?).await
 }
 
-/// `closed`: the entries of this sale, which is over, are closed.
+/// `closed`: the sale is over and its entries are already closed.
 async fn step(led: &Led, closed: &mut bool) -> Result<Duration> {
     let shop = &led.shop;
     let sale = led.sale().await?;
@@ -44,7 +43,7 @@ async fn step(led: &Led, closed: &mut bool) -> Result<Duration> {
         });
     }
     let now = shop.stock.clock().await?;
-    // Not by the clock: what is left may be drawn among them first.
+    // Decided by status, not by the clock: the remaining units may be drawn among these entries first.
     if !*closed && matches!(sale.status, Phase::Ended | Phase::Cancelled) {
         let at = chrono::DateTime::from_timestamp_millis(now as i64).unwrap_or_default();
         *closed = !shop.store.end_entries(&sale, at.min(sale.end_time)).await?;

@@ -1,5 +1,5 @@
-//! Moves a sale through its life on time: scheduled → waiting → live → (drawing →) ended. Reservations do not wait for this: the
-//! scripts open and close by Redis' own clock.
+//! Moves a sale through its phases on time: scheduled → waiting → live → (drawing →) ended. Reservations do not wait for this,
+//! because the scripts open and close by Redis' own clock.
 
 use super::{Led, repeat};
 use crate::{
@@ -33,7 +33,7 @@ async fn step(led: &Led) -> Result<Duration> {
             Phase::Waiting | Phase::Live | Phase::Drawing | Phase::Ended
         )
     {
-        // From this very state: an operator's change in between wins.
+        // Only from this status: an operator's change in between wins.
         if shop
             .store
             .set_status(led.id, &[sale.status], phase, Actor::Worker)

@@ -1,5 +1,5 @@
-//! Misses what Redis has lost of a line, and fills it again by the line's history in Postgres: everybody has their place again,
-//! with a socket or without one. Nobody is called and nobody joins meanwhile.
+//! Notices when Redis has lost a part of a line, and refills it from its history in Postgres. Everybody gets their place back,
+//! connected or not. Nobody is called and nobody joins meanwhile.
 
 use super::{Led, history, repeat};
 use crate::{
@@ -39,7 +39,7 @@ async fn step(led: &Led) -> Result<Duration> {
                 mend(led, &sale, &lost).await?;
             }
         }
-        // A process that does not note what there is would make a part that is empty look like one that is lost.
+        // A process that does not note which parts exist would make an empty part look like a lost one.
         LineLife::NotYet if shop.stock.common_formats().await? >= FORMATS => {
             shop.stock.trust_line(led.id, &[]).await?;
             led.line.set_guarded();
@@ -58,7 +58,7 @@ async fn mend(led: &Led, sale: &Sale, lost: &[String]) -> Result<()> {
     let (began, has) = (Instant::now(), |part: &str| lost.iter().any(|lost| lost == part));
     let mut filled = 0;
     if has("sale") {
-        // Perhaps with all the rest.
+        // All the other parts may be lost as well.
         shop.stock.open_sale(sale).await?;
         shop.stock.trust_line(led.id, &led.line.counts()).await?;
         led.line.set_to_fill();
@@ -81,9 +81,9 @@ async fn mend(led: &Led, sale: &Sale, lost: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Everybody who waits by the history, and nowhere in Redis, has their place again. How many.
+/// Gives a place back to everybody who waits by the history but is nowhere in Redis. Returns how many.
 async fn fill(led: &Led, sale: &Sale) -> Result<usize> {
-    // What was noted until now is in the history then.
+    // This brings every earlier note into the history.
     history::drain(led).await?;
     let (mut filled, mut after) = (0, String::new());
     loop {
@@ -101,7 +101,7 @@ async fn fill(led: &Led, sale: &Sale) -> Result<usize> {
     Ok(filled)
 }
 
-/// With several lanes a device is its shopper's for the whole sale.
+/// With several lanes, a device belongs to one shopper for the whole sale, so those who no longer wait are kept too.
 fn waiter(row: &EntryRow, sale: &Sale) -> Option<Waiter> {
     let waits = row.status == "waiting";
     if !waits && sale.lanes.len() == 1 {
@@ -120,7 +120,7 @@ fn waiter(row: &EntryRow, sale: &Sale) -> Option<Waiter> {
     })
 }
 
-/// The notes for the history are gone: what the line has come to since the last ones is written down from the line itself.
+/// The notes for the history are gone: this writes what happened since, as far as the line shows it.
 async fn note_what_was_lost(led: &Led, sale: &Sale) -> Result<()> {
     let shop = &led.shop;
     let now_us = shop.stock.now().await? * 1000;
@@ -169,7 +169,7 @@ async fn note_what_was_lost(led: &Led, sale: &Sale) -> Result<()> {
             let notes: Vec<Note> = unknown
                 .map(|(standing, _)| Note::Joined {
                     shopper: standing.shopper.to_string(),
-                    // Only its mark is known.
+                    // Redis keeps only the device's mark.
                     device: shop
                         .here
                         .device_of(&standing.shopper)

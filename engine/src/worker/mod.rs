@@ -1,6 +1,6 @@
-//! What happens without a shopper's command. One worker process leads each sale, by a lease in Redis; two at once do
-//! no harm, because every step may be repeated. The list of a sale's workers is [`lead`]. Payments are nobody's lead: every
-//! worker process takes of them what is due ([`pay`]).
+//! The work that no shopper's command causes. One worker process leads each sale, by a lease in Redis; two at once do no harm,
+//! because every step may be repeated. [`lead`] lists a sale's workers. Payments have no leader: every worker process takes due
+//! ones ([`pay`]).
 
 pub mod admit;
 pub mod disaster;
@@ -36,14 +36,13 @@ use std::{
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// How often this process looks for sales to lead, and how long a lease lasts when its worker dies.
+/// How often this process looks for sales to lead, how long a lease lasts, and how often it is renewed.
 const LOOK: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(3);
 const RENEW: Duration = Duration::from_millis(700);
-/// How long nobody is called and no hold ends after a lane's new life: gateways come first, who know whose place was lost
-/// with it, and whose hold in it is an older one than they have given.
+/// Pause in calling and expiring after a lane's rebuild, so that gateways can first restore places and holds that only they know.
 const HOLD_OFF: Duration = Duration::from_millis(700);
-/// Looks, one a second, after which a lane that disagrees with Postgres is rebuilt.
+/// Number of looks, one a second, after which a lane that disagrees with Postgres is rebuilt.
 const APART_TIMES: u32 = 4;
 /// After a failed step: time for Redis or Postgres to come back.
 const AFTER_FAILURE: Duration = Duration::from_millis(250);
@@ -54,25 +53,25 @@ pub struct Led {
     pub id: SaleId,
     /// Names this leader in Redis.
     pub token: String,
-    /// Units in unpaid orders, by Postgres' last word.
+    /// Units in unpaid orders, from the last look at Postgres.
     unpaid: AtomicU64,
     /// Entries in the sale's draw.
     entries: AtomicU64,
-    /// The lanes' epochs when they were last looked at, and until when their new lives are left alone.
+    /// The lanes' epochs at the last look, and the end of the pause after a new life.
     held_off: Mutex<(Vec<u32>, Option<Instant>)>,
-    /// Units have come back: the next in line need not wait for the next step.
+    /// Signals that units came back, so that the next in line need not wait for the next step.
     pub freed: Notify,
-    /// The share of turns that nobody used lately, in millionths.
+    /// The recent share of unused turns, in millionths.
     no_show: AtomicU64,
-    /// Held by whoever writes the line's history and takes it out of Redis.
+    /// Held while the line's history is written and taken out of Redis.
     journal: tokio::sync::Mutex<()>,
-    /// What is known of the line, should Redis lose a part of it.
+    /// Knowledge of the line, in case Redis loses a part of it.
     line: LineGuard,
-    /// Nothing is sold, ended or settled: Postgres is behind what Redis knows, or was not looked at yet.
+    /// Nothing is sold, ended or settled: Postgres is behind Redis, or was not looked at yet.
     stopped: AtomicBool,
-    /// Payments may be missing in Postgres that the provider knows: orders without one are not unpaid for sure.
+    /// The provider may know payments that Postgres has lost, so an order without a payment may still be paid.
     unsettled: AtomicBool,
-    /// How often in a row each lane was found to disagree with Postgres.
+    /// How many times in a row each lane disagreed with Postgres.
     apart: Mutex<HashMap<u16, u32>>,
 }
 
@@ -80,7 +79,7 @@ pub struct Led {
 #[derive(Default)]
 struct LineGuard {
     is_guarded: AtomicBool,
-    /// From when on the line is filled by its history.
+    /// Time at which the line may be filled from its history.
     fill_from: Mutex<Option<Instant>>,
     calls_roll: AtomicBool,
     counted: Mutex<Vec<(&'static str, u64)>>,
@@ -95,8 +94,8 @@ impl LineGuard {
         self.is_guarded.store(true, Ordering::Relaxed);
     }
 
-    /// Redis may have lost places with a lane: nobody is called until the line is as its history says. Gateways come first, who
-    /// know what was not written yet.
+    /// Redis may have lost places with a lane: nobody is called until the line matches its history. The pause lets gateways first
+    /// restore what was not written yet.
     fn set_to_fill(&self) {
         if let Ok(mut from) = self.fill_from.lock() {
             *from = Some(Instant::now() + HOLD_OFF);
@@ -118,12 +117,12 @@ impl LineGuard {
         }
     }
 
-    /// Who is away is not known any more.
+    /// Redis no longer knows who is away.
     fn call_roll(&self) {
         self.calls_roll.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the roll is to be called; asked, it is.
+    /// Whether the roll is to be called. Asking clears the request.
     fn is_roll_to_call(&self) -> bool {
         self.calls_roll.swap(false, Ordering::Relaxed)
     }
@@ -135,7 +134,7 @@ impl LineGuard {
             .unwrap_or_default()
     }
 
-    /// What the sale has counted. Less than before: it has lost that, and what was known stands.
+    /// Keeps the sale's counts. If one is lower than before, the sale has lost its counts, and the earlier ones stay.
     fn note(&self, number: &TickNumber) {
         let now = vec![
             ("admitted", number.admitted.queue),
@@ -164,12 +163,12 @@ impl Led {
             .ok_or_else(|| Error::unexpected("a sale has vanished"))
     }
 
-    /// Whether Postgres is behind what Redis knows, by the last look.
+    /// Whether Postgres was behind Redis at the last look.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Whether the provider's money is still to be looked through after a disaster.
+    /// Whether the provider's payments must still be searched after a disaster.
     pub(crate) fn is_unsettled(&self) -> bool {
         self.unsettled.load(Ordering::Relaxed)
     }
@@ -194,7 +193,7 @@ impl Led {
         self.entries.store(entries, Ordering::Relaxed);
     }
 
-    /// Whether a lane of this sale has begun a new life a moment ago, whoever has opened it.
+    /// Whether a lane of this sale has just begun a new life, whichever process opened it.
     pub(crate) fn is_held_off(&self, sale: &Sale) -> bool {
         let Ok(mut held_off) = self.held_off.lock() else {
             return false;
@@ -208,7 +207,7 @@ impl Led {
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Whether a lane has disagreed with Postgres for so long that nothing in flight explains it.
+    /// Whether a lane has disagreed with Postgres too long for anything in flight to explain it.
     fn stays_apart(&self, at: LaneRef, apart: bool) -> bool {
         let Ok(mut times) = self.apart.lock() else {
             return false;
@@ -222,7 +221,7 @@ impl Led {
         stays
     }
 
-    /// The share of turns that nobody used lately, 0 to 1.
+    /// The recent share of unused turns, from 0 to 1.
     pub(crate) fn no_show(&self) -> f64 {
         self.no_show.load(Ordering::Relaxed) as f64 / 1e6
     }
@@ -236,7 +235,7 @@ impl Led {
     }
 }
 
-/// Leads what nobody else leads, until stopped.
+/// Leads sales that nobody else leads, until stopped.
 pub async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
     let token = format!("{:032x}", rand::random::<u128>());
     let mut led: HashMap<SaleId, (JoinHandle<()>, CancellationToken)> = HashMap::new();
@@ -299,7 +298,7 @@ pub async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
     }
 }
 
-/// The workers of one sale. Ends when the lead is lost, or when told to.
+/// The workers of one sale. Ends when the lead is lost or when told to stop.
 async fn lead(led: Arc<Led>, stop: CancellationToken) {
     tracing::info!(sale = %led.id, "leading");
     tokio::select! {
@@ -316,7 +315,7 @@ async fn lead(led: Arc<Led>, stop: CancellationToken) {
         () = mend::run(&led) => {}
     }
     telemetry::forget_sale(led.id);
-    // So that the next leader need not wait for the lease to run out.
+    // Gives the lease up, so that the next leader need not wait for its end.
     let _ = led.shop.stock.lead(led.id, &led.token, Duration::ZERO).await;
 }
 
@@ -332,13 +331,13 @@ async fn keep_lead(led: &Led) {
     }
 }
 
-/// Repeats a step for ever; a step that fails is logged and tried again a little later. The step says how long to wait.
+/// Repeats a step forever. A failed step is logged and tried again a little later. The step returns how long to wait.
 async fn repeat<F, Fut>(name: &'static str, sale: SaleId, mut step: F)
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Duration>>,
 {
-    // While a store is away, every step fails alike: that is said once.
+    // While a store is away, every step fails in the same way: this is logged once.
     let mut failing = None;
     loop {
         let wait = match step().await {

@@ -1,4 +1,4 @@
-//! How fast a sale's lines move, measured, and why they do not. Pure but for the times that it is given.
+//! Measures how fast a sale's lines move, and why they stand still. Pure, except for the times it is given.
 
 use crate::stock::TickNumber;
 use flashsale_protocol::{Outlook, Phase, Reason, Tick};
@@ -7,20 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The pace is measured over this time, its range over the longer one as well.
+/// The pace is measured over this window; its range also over the longer one.
 const WINDOW: Duration = Duration::from_secs(10);
 const LONG_WINDOW: Duration = Duration::from_secs(60);
-/// After a change of the inflow, until that much is measured anew, the pace is the old one in proportion.
+/// After a change of the inflow, the old pace in proportion is shown until this much is measured.
 const SETTLING: Duration = Duration::from_secs(2);
-/// How far the pace may be off while it is not measured.
+/// Relative error assumed for a pace that is not measured yet.
 const UNMEASURED_SPREAD: f64 = 0.5;
-/// Steps of the inflow.
+/// Calling steps in a second.
 const STEPS_A_SECOND: f64 = 10.0;
-/// No more are called a second, whatever the inflow.
+/// Largest number of calls expected in a second, whatever the inflow.
 const MOST_EXPECTED: f64 = 10_000.0;
-/// How long a cut of the inflow is named as the reason of a longer wait.
+/// How long a cut of the inflow is named as the reason for a longer wait.
 const CUT_NAMED_MS: u64 = 60_000;
-/// A look a second is kept.
+/// Interval between kept looks.
 pub(crate) const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 struct PaceLook {
@@ -29,19 +29,19 @@ struct PaceLook {
     priority: u64,
 }
 
-/// How many may be called.
+/// How many people may be called.
 #[derive(Debug, Clone, Copy)]
 pub struct Inflow {
     /// In 100 ms.
     pub most: u32,
     /// When it was cut, if that was its last change; ms since 1970.
     pub cut_at: Option<u64>,
-    /// Of these, so many of a hundred for the priority line while somebody stands there.
+    /// Percent of these calls that go to the priority line while somebody stands there.
     pub priority_share: u32,
 }
 
 impl Inflow {
-    /// The pace that the inflow alone makes.
+    /// The pace if only the inflow limits it.
     fn expected(self, has_priority: bool) -> Pace {
         let all = (f64::from(self.most) * STEPS_A_SECOND).min(MOST_EXPECTED);
         let priority = all * f64::from(self.priority_share) / 100.0;
@@ -52,7 +52,7 @@ impl Inflow {
     }
 }
 
-/// Entries called a second, of both lines.
+/// Entries called in a second, in both lines.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pace {
     queue: f64,
@@ -72,20 +72,19 @@ impl Pace {
 pub struct MeasuredPace {
     looks: VecDeque<PaceLook>,
     inflow: Option<u32>,
-    /// What the pace is taken to be until it is measured: what it was before a change of the inflow, in proportion, before a
-    /// pause, or by the last leader.
+    /// The assumed pace until one is measured: the last one before a pause, from the last leader, or in proportion after a change
+    /// of the inflow.
     carried: Option<Pace>,
     /// None: not measured.
     pace: Option<Pace>,
-    /// The last one that was measured while somebody waited.
+    /// The last pace measured while somebody waited.
     of_people: Option<Pace>,
     was_live: bool,
     queue: StandingSince,
     priority: StandingSince,
 }
 
-/// Since when there are people in a line who could be called. What came before, when nobody was there, says nothing of their
-/// wait.
+/// Since when the line has had people who could be called. Looks from before say nothing about their wait.
 #[derive(Default)]
 struct StandingSince(Option<Instant>);
 
@@ -100,7 +99,7 @@ impl StandingSince {
 }
 
 impl MeasuredPace {
-    /// Goes on from the last leader's tick.
+    /// Continues from the last leader's tick.
     pub fn resume(&mut self, last: &Tick) {
         if last.phase == Phase::Live && last.waiting > 0 {
             self.of_people = last.pace.map(|queue| Pace {
@@ -110,7 +109,7 @@ impl MeasuredPace {
         }
     }
 
-    /// Writes what is measured into a tick.
+    /// Writes the measurements into a tick.
     pub fn write(&mut self, tick: &mut Tick, number: &TickNumber, inflow: Inflow, now: Instant) {
         let Inflow { most, cut_at, .. } = inflow;
         let live = tick.phase == Phase::Live;
@@ -121,11 +120,11 @@ impl MeasuredPace {
             }
             _ => {}
         }
-        // A pause says nothing of how fast the line moves when it moves.
+        // Looks during a pause say nothing about a moving line.
         if live && !self.was_live {
             self.begin_anew(|pace| pace);
         }
-        // Nor do looks from before this leader was held up.
+        // Looks from before this leader was held up say nothing either.
         if self.looks.back().is_some_and(|last| now - last.at > WINDOW) {
             self.begin_anew(|pace| pace);
         }
@@ -138,7 +137,7 @@ impl MeasuredPace {
         let is_cut = cut_at.is_some_and(|at| tick.now.saturating_sub(at) < CUT_NAMED_MS);
         tick.slowed = match tick.phase {
             Phase::Paused => Some(Reason::SalePaused),
-            // When all is paid for, nothing comes back any more.
+            // When all is paid for, no unit comes back any more.
             Phase::Live if tick.waiting > 0 && tick.outlook() == Outlook::MayComeBack => {
                 Some(Reason::StockLow)
             }
@@ -147,7 +146,7 @@ impl MeasuredPace {
         };
     }
 
-    /// What was measured until now is not what will be; what was measured of people who waited is the best guess.
+    /// Drops the looks: they do not predict the next pace. The best guess is the pace measured while people waited.
     fn begin_anew(&mut self, change: impl Fn(f64) -> f64) {
         self.carried = self.of_people.map(|pace| pace.map(change));
         self.looks.clear();
@@ -173,7 +172,7 @@ impl MeasuredPace {
             self.of_people = self.pace.or(self.of_people);
         }
         let unsettled = self.carried.filter(|_| !settled).unwrap_or(expected);
-        // Of one line: over the shorter and the longer window, and how long it stands there.
+        // For one line: over both windows, but no longer than people have stood there.
         let line = |standing: &StandingSince, of: fn(Pace) -> f64| {
             let lasts = standing.lasts(now).min(measured_for);
             let within = |window: Duration| match self.rate(&look, window.min(lasts)) {
@@ -190,26 +189,26 @@ impl MeasuredPace {
         while self.looks.len() > 1 && self.looks.get(1).is_some_and(|next| now - next.at > LONG_WINDOW) {
             self.looks.pop_front();
         }
-        // As far apart as the two windows, and as the count in the shorter one spreads by chance.
+        // The range covers both windows, and the spread by chance of the count in the shorter one.
         let spread = if lasts < SETTLING {
             UNMEASURED_SPREAD
         } else {
             1.0 / (fast * WINDOW.as_secs_f64()).max(1.0).sqrt()
         };
-        // What is expected is told to those who wait as a range; only what was counted is a pace.
+        // An expected pace is shown only as a range; a pace is always measured.
         let pace = self.pace.unwrap_or_default();
         tick.pace = self.pace.map(|pace| two_digits(pace.queue));
         tick.pace_low = two_digits(fast.min(slow) * (1.0 - spread).max(0.1));
         tick.pace_high = two_digits(fast.max(slow) * (1.0 + spread));
         tick.priority_pace = two_digits(match tick.priority_waiting {
             0 => pace.priority,
-            // In the longer window, if nobody was called in the shorter one: as the other line's range.
+            // If nobody was called in the shorter window, the longer one counts, as in the other line's range.
             _ if first > 0.0 => first,
             _ => first_slow,
         });
     }
 
-    /// Over a window, or over as much of it as there is. None: nothing is known yet.
+    /// The pace over a window, or over the part of it that was measured. None: nothing is known yet.
     fn rate(&self, now: &PaceLook, window: Duration) -> Option<Pace> {
         let then = self.looks.iter().find(|look| now.at - look.at <= window)?;
         let seconds = (now.at - then.at).as_secs_f64();
@@ -224,12 +223,12 @@ impl MeasuredPace {
     }
 }
 
-/// To two digits: a measured pace is no surer than that, and its ticks stay short.
+/// Rounds to two digits: a measured pace is no more exact, and ticks stay short.
 fn two_digits(value: f64) -> f64 {
     if value <= 0.0 {
         return 0.0;
     }
-    // One division by a whole number or one product: either gives the float that is written with two digits.
+    // A single division or product with a whole number gives exactly the float that prints with two digits.
     let places = 1 - value.log10().floor() as i32;
     let scale = 10f64.powi(places.abs());
     if places >= 0 {
@@ -350,7 +349,7 @@ pub(super) mod tests {
             (None, 20.0, 10.0),
             "a fifth is for the list"
         );
-        // A line that stood is not told to move by a new leader.
+        // After a line that stood still, a new leader must not say that it moves.
         for pace in [20, 0] {
             let mut next = MeasuredPace::default();
             next.resume(&run(&mut MeasuredPace::default(), now, 70, 0, pace, 5));
@@ -419,7 +418,7 @@ pub(super) mod tests {
             "what the inflow leaves"
         );
         assert_eq!(mixed.priority_pace, 50.0);
-        // The leader was held up: the line is not told to stand, nor to rush.
+        // The leader was held up: the line must appear neither still nor fast.
         at(31_100, 100, 450, (4, 1_551));
         let after = at(51_000, 90, 440, (14, 1_561));
         assert_eq!(after.priority_pace, 50.0);
@@ -451,7 +450,7 @@ pub(super) mod tests {
             now: CUT_AT + CUT_NAMED_MS,
             ..tick(Phase::Live, 50)
         };
-        // Another leader knows of it as well: the sale does.
+        // Another leader knows of the cut too, because the sale records it.
         let cut = Inflow {
             cut_at: Some(CUT_AT),
             ..inflow(1)
@@ -470,7 +469,7 @@ pub(super) mod tests {
         for (phase, available, held, reason) in [
             (Phase::Paused, 5, 0, Some(Reason::SalePaused)),
             (Phase::Live, 0, 1, Some(Reason::StockLow)),
-            // Nothing comes back any more.
+            // No unit comes back any more.
             (Phase::Live, 0, 0, None),
             (Phase::Live, 5, 0, None),
             (Phase::Waiting, 0, 0, None),

@@ -1,5 +1,5 @@
-//! Settles payments: asks how they stand, captures, voids, refunds, and finds late money a unit. What is due is taken from
-//! Postgres, so that a gateway or worker that dies half-way leaves nothing undone; every call may be repeated.
+//! Settles payments: asks for their state, captures, voids, refunds, and finds units for late money. Due payments are read from
+//! Postgres, so a gateway or worker that dies half-way leaves nothing undone. Every call may be repeated.
 
 use crate::{
     error::{Error, Result},
@@ -18,15 +18,15 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Payments that one step takes, calls to the provider at once, and how often it looks for more.
+/// Payments in one step, calls to the provider at once, and the interval between looks.
 const DUE: i64 = 500;
 const CALLS_AT_ONCE: usize = 500;
 const LOOK: Duration = Duration::from_millis(100);
 /// After a failed step: time for Postgres to come back.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
-/// How often what is left over is counted.
+/// How often unfinished payments are counted.
 const COUNT: Duration = Duration::from_secs(1);
-/// Tries to take units for late money from a lane that does not answer; then the money goes back.
+/// Tries to take units for late money from a lane that does not answer. After these, the money goes back.
 const REVIVE_TRIES: i32 = 6;
 
 pub async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
@@ -53,7 +53,7 @@ pub async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
     }
 }
 
-/// True: there may be more that is due.
+/// True: more may be due.
 async fn step(shop: &Shop) -> Result<bool> {
     let payments = shop.store.due_payments(DUE).await?;
     let refunds = shop.store.due_refunds(DUE).await?;
@@ -78,7 +78,7 @@ async fn step(shop: &Shop) -> Result<bool> {
     Ok(more)
 }
 
-/// What a try has come to; tries go on by themselves.
+/// Logs the result of a try; tries go on by themselves.
 fn log(outcome: Result<()>, what: &'static str, tries: i32, id: &dyn std::fmt::Display) {
     let word = if outcome.is_ok() { "ok" } else { "failed" };
     metrics::counter!(name::PAYMENT_CALLS, "call" => what, "outcome" => word).increment(1);
@@ -135,7 +135,7 @@ async fn refund(shop: &Shop, due: &DueRefund) -> Result<()> {
     Ok(())
 }
 
-/// Redis first, under the lane's epoch; then Postgres, under the same. What was taken in vain is given back.
+/// Takes units from Redis under the lane's epoch, then records it in Postgres under the same. Units taken in vain go back.
 async fn revive(shop: &Shop, due: &Due) -> Result<()> {
     let (payment, order) = (due.payment.payment, due.payment.order);
     if !due.units_returned {
@@ -153,7 +153,7 @@ async fn revive(shop: &Shop, due: &Due) -> Result<()> {
             match shop.stock.revive(at, Revive::Take, &units).await {
                 Ok(true) => Some((at, units)),
                 Ok(false) => None,
-                // The lane is closed or opens anew; it has a while to come back.
+                // The lane is closed or opens anew; it has some time to come back.
                 Err(_) if due.tries > REVIVE_TRIES => None,
                 Err(error) => return Err(error),
             }

@@ -1,5 +1,5 @@
-//! Holds Redis to what Postgres says: unpaid orders end, their units come back, checkouts that were left half-way are
-//! settled, lost lanes are opened anew, and a difference between the two is measured.
+//! Brings Redis into line with Postgres: ends unpaid orders, returns their units, settles half-finished checkouts, reopens lost
+//! lanes, and measures differences between the two.
 
 use super::{Led, repeat};
 use crate::{
@@ -20,10 +20,10 @@ use flashsale_protocol::ServerMessage;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// How often Postgres is asked for a sale's totals and its overdue orders, and how often all is compared.
+/// How often Postgres is asked for totals and overdue orders, and how often everything is compared.
 const STEP: Duration = Duration::from_millis(250);
 const COMPARE: Duration = Duration::from_secs(1);
-/// How often the orders of each device are counted: that reads all of a sale's orders.
+/// How often each device's orders are counted; that reads all orders of a sale.
 const COUNT_DEVICES: Duration = Duration::from_secs(30);
 
 pub async fn run(led: &Led) {
@@ -50,7 +50,7 @@ async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
     if led.is_stopped() {
         return Ok(STEP);
     }
-    // First: a lost lane refuses all that comes below.
+    // This comes first, because a lost lane refuses everything below.
     if compared.is_none_or(|at| at.elapsed() >= COMPARE) || is_lost(led).await? {
         compare(led).await?;
         *compared = Some(Instant::now());
@@ -58,7 +58,7 @@ async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
     let lanes = shop.store.lanes(led.id).await?;
     let unpaid: u64 = lanes.iter().map(LaneInfo::unpaid).sum();
     led.set_unpaid(unpaid);
-    // What is paid may look unpaid in a Postgres that was restored a moment ago.
+    // In a Postgres that was just restored, a paid order may look unpaid.
     if unpaid > 0 && !led.is_unsettled() && !disaster::is_stopped(shop, &*led.sale().await?).await? {
         let cancelled = shop.store.cancel_unpaid(led.id).await?;
         for Cancelled { order, .. } in &cancelled {
@@ -71,7 +71,7 @@ async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
         if !cancelled.is_empty()
             && let Err(error) = return_units(shop, &cancelled).await
         {
-            // The next comparison finds them, and what is wrong.
+            // The next comparison finds them, and the cause.
             *compared = None;
             return Err(error);
         }
@@ -80,7 +80,7 @@ async fn step(led: &Led, compared: &mut Option<Instant>) -> Result<Duration> {
     Ok(STEP)
 }
 
-/// Whether a lane is not as this leader knows it.
+/// Whether a lane differs from what this leader knows.
 async fn is_lost(led: &Led) -> Result<bool> {
     for at in led.sale().await?.lane_refs() {
         if led.shop.stock.probe_lane(at).await? != LaneLife::Open {
@@ -108,7 +108,7 @@ async fn compare(led: &Led) -> Result<()> {
     for (info, at) in sale.lanes.iter().zip(sale.lane_refs()) {
         in_redis.push(end_moves(shop, info, at).await?);
     }
-    // Redis was read between two looks at Postgres: what lies between them was under way.
+    // Postgres was read before and after Redis: a value between the two readings was under way.
     let since = shop.store.lanes(led.id).await?;
     let (mut divergence, mut oversold, mut unbalanced) = (0, 0, 0);
     let mut all = Counters::default();
@@ -138,7 +138,7 @@ async fn compare(led: &Led) -> Result<()> {
     Ok(())
 }
 
-/// Tells a lane what it has missed of its supply, and ends moves that were left half-way.
+/// Gives a lane its missing changes of supply, and ends moves that were left half-way.
 pub async fn end_moves(shop: &Shop, info: &LaneInfo, at: LaneRef) -> Result<Counters> {
     let counters = shop.stock.counters(at).await?;
     let is_behind = counters.supply_version < info.supply_version;
@@ -154,10 +154,10 @@ pub async fn end_moves(shop: &Shop, info: &LaneInfo, at: LaneRef) -> Result<Coun
     Ok(counters)
 }
 
-/// Units that a lane in Redis and in Postgres differ in, and nothing under way explains: Postgres was looked at before and
-/// after Redis.
+/// Units by which Redis and Postgres differ in a lane and that nothing under way explains. Postgres was read before and after
+/// Redis.
 pub fn units_apart(counters: &Counters, before: &LaneInfo, after: &LaneInfo) -> u64 {
-    // While checkouts run, an order may be in Postgres and its units still in `ordering`.
+    // While checkouts run, Postgres may have an order whose units are still in `ordering`.
     let least = u64::from(before.allocated.min(after.allocated));
     let most = u64::from(before.allocated.max(after.allocated));
     let sold = least.saturating_sub(counters.sold + counters.ordering)

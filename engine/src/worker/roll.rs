@@ -1,38 +1,38 @@
-//! After a gateway has died without a word: asks who of the front of the line is still here, before their turn comes. A gateway that
-//! lives marks its shoppers as away when their last socket closes; those of a dead one would be called, and nobody would come.
+//! Calls the roll after a gateway died without a word: asks who at the front of the line is still here before their turn comes. A
+//! living gateway marks its shoppers as away when their last socket closes; a dead one cannot, so absent people would be called.
 //!
-//! The roll is called by marking the front as away and telling the gateways: whoever has a socket is back within a moment
-//! ([`crate::live::LiveMessage::Parked`]); the others are parked at their turn as everybody who is away, with their place.
+//! The roll marks the front of the line as away and tells the gateways. A connected shopper is back within a moment
+//! ([`crate::live::LiveMessage::Parked`]); the others are parked at their turn and keep their place.
 
 use super::Led;
 use crate::{error::Result, sale::LineName, stock::GATEWAY_SILENCE};
 use std::time::{Duration, Instant};
 
-/// A gateway that has died is remembered for so long.
+/// How long a dead gateway is remembered.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_secs(1);
-/// The roll is called for so many people ahead of the turns: some steps' time to answer.
+/// How far ahead of the turns the roll is called, in people: that leaves some steps' time to answer.
 const AHEAD: usize = 1_000;
-/// Nobody is called meanwhile, when it begins.
+/// Pause in calling when the roll begins.
 const GRACE: Duration = Duration::from_millis(700);
 
-/// What a leader knows of the roll.
+/// A leader's memory of the roll.
 #[derive(Default)]
 pub struct Roll {
     looked: Option<Instant>,
-    /// Those who joined before are asked; µs since 1970. 0: no gateway has died.
+    /// Everybody who joined before this moment is asked; µs since 1970. 0: no gateway has died.
     until_us: u64,
-    /// Up to which place of each line it was called, while it is not at its end.
+    /// The place in each line up to which the roll was called; None: it has reached the end of the line.
     queue: Option<u64>,
     priority: Option<u64>,
     grace: Option<Instant>,
 }
 
-/// Goes on with the roll. True: those asked have not had the time to answer.
+/// Continues the roll. True: those asked have not yet had time to answer.
 pub async fn call(led: &Led, roll: &mut Roll) -> Result<bool> {
     let stock = &led.shop.stock;
     if roll.looked.is_none_or(|at| at.elapsed() >= LOOK) {
-        // It may have let people in after its last beat.
+        // A gateway may have let people in after its last beat.
         let died = stock.last_death(REMEMBERED).await?;
         let until_us = died.map_or(0, |beat| beat + GATEWAY_SILENCE.as_millis() as u64) * 1000;
         let is_wanted = led.line.is_roll_to_call();
@@ -58,7 +58,7 @@ pub async fn call(led: &Led, roll: &mut Roll) -> Result<bool> {
     Ok(roll.grace.is_some_and(|until| Instant::now() < until))
 }
 
-/// Asks the next ones of a line, until enough are asked. The place up to which it was asked by now; None: to its end.
+/// Asks the next people in a line, until enough are asked. Returns the last place asked; None: the line's end.
 async fn ask(led: &Led, line: LineName, asked: Option<u64>, until_us: u64) -> Result<Option<u64>> {
     let Some(asked) = asked else { return Ok(None) };
     let shop = &led.shop;

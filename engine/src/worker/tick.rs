@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 const ON_CHANGE: Duration = Duration::from_millis(100);
 const OTHERWISE: Duration = Duration::from_secs(1);
-/// So long after somebody has listened they may come back: a slot that moves leaves its listeners behind for a moment.
+/// How long a tick without listeners still counts as heard: a moving slot loses its listeners for a moment.
 const LISTENERS_MISSED: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
@@ -36,10 +36,10 @@ pub async fn run(led: &Led) {
 async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     let shop = &led.shop;
     let sale = led.sale().await?;
-    // Numbered before the counters are read: what a tick tells is never older than its number.
+    // The number is taken before the counters are read: a tick's content is never older than its number.
     let mut number = shop.stock.number_tick(led.id, &led.token).await?;
     led.line.note(&number);
-    // In the draw of what is left the entries take the line's place once they are counted.
+    // In the draw of the remaining units, the counted entries replace the line's length.
     let is_draw = sale.allocation == Allocation::Draw || sale.status == Phase::Drawing && led.entries() > 0;
     if is_draw {
         let is_over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
@@ -47,7 +47,7 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     }
     let counters = shop.stock.sale_counters(&sale).await?;
     let mut tick = counters.tick(&sale, number, led.unpaid());
-    // The clock alone does not know what the end brings.
+    // The clock alone cannot tell what follows the end.
     let is_end = tick.phase == Phase::Ended && sale.status != Phase::Ended;
     if is_end {
         let standing = ending::standing(shop, &sale, tick.waiting + number.parked).await?;
@@ -82,7 +82,7 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     last.tick = Some(tick.clone());
     last.published = Some(Instant::now());
     metrics::counter!(name::TICKS).increment(1);
-    // At once: nobody waits for what is kept.
+    // Both at once: publishing does not wait for keeping.
     let (listeners, ()) = tokio::try_join!(
         shop.live.tick(tick.clone(), sale.life()),
         shop.stock.keep_tick(&tick),
@@ -90,12 +90,12 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     if listeners > 0 {
         last.heard = Some(Instant::now());
     }
-    // Where no gateway listens there is nobody to hurry for.
+    // Without listening gateways there is no need to hurry.
     let is_heard = last.heard.is_some_and(|at| at.elapsed() < LISTENERS_MISSED);
     Ok(if is_heard { ON_CHANGE } else { OTHERWISE })
 }
 
-/// Whether a page would look the same, but for the clock and for what is measured over seconds.
+/// Whether a page would look the same, apart from the clock and measurements over seconds.
 fn same(a: &Tick, b: &Tick) -> bool {
     let still = |tick: &Tick| Tick {
         seq: 0,

@@ -1,5 +1,5 @@
-//! How a sale's turns and holds end, measured: how many units a turn takes, how many do not come, how many holds come back.
-//! Pure but for the times that it is given.
+//! Measures how a sale's turns and holds end: units taken per turn, turns that nobody used, holds that came back. Pure, except
+//! for the times it is given.
 
 use super::pace::KEEP_EVERY;
 use crate::stock::{Counters, TickNumber};
@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Turns are looked at over this time.
+/// Turns are measured over this time.
 const WINDOW: Duration = Duration::from_secs(120);
-/// Before turns are measured, everybody is taken to come: that weighs as much as so many turns.
+/// Weight, in turns, of the initial assumption that everybody comes.
 const PRIOR: f64 = 5.0;
-/// Fewer turns than that say nothing about how many do not come.
+/// Smallest number of turns from which unused ones are measured.
 const FEWEST: f64 = 20.0;
-/// Of the first holds, so many are taken to come back: one of ten.
+/// Initial assumption: one hold of ten comes back.
 const LAPSE_PRIOR: (f64, f64) = (1.0, 10.0);
 
 #[derive(Clone, Copy)]
@@ -31,7 +31,7 @@ struct TurnsLook {
 pub struct MeasuredTurns(VecDeque<TurnsLook>);
 
 impl MeasuredTurns {
-    /// Writes what is measured into a tick. The share of turns that were not used.
+    /// Writes the measurements into a tick. Returns the share of unused turns.
     pub fn write(&mut self, tick: &mut Tick, counters: &Counters, number: &TickNumber, now: Instant) -> f64 {
         let running = counters.held + counters.ordering;
         let ended = counters.reservations.saturating_sub(running) as f64;
@@ -67,7 +67,7 @@ impl MeasuredTurns {
         } else {
             1.0
         };
-        // Turns that have ended: granted, less those that still run (or plus those that ran then).
+        // Ended turns: those granted, less those that still run, plus those that ran at the earlier look.
         let running = look.claimed_units as f64 - then.claimed_units as f64;
         let ended = (granted - running / per_turn).max(lapsed);
         tick.take = hundredths(((ended - lapsed) * per_turn + PRIOR) / (ended + PRIOR));

@@ -1,4 +1,4 @@
-//! How much CPU processes have used, from /proc.
+//! The CPU time that processes have used, from /proc.
 
 use anyhow::{Context, Result};
 use std::{fs, time::Duration};
@@ -9,11 +9,11 @@ const TICK: Duration = Duration::from_millis(10);
 struct Stat {
     parent: u32,
     own: u32,
-    /// Of children that have ended.
+    /// CPU of children that have ended.
     ended: u32,
 }
 
-/// A process with all its children, those included that have ended meanwhile.
+/// A process with all its children, including those that have ended.
 pub fn of_tree(root: u32) -> Result<Duration> {
     let mut ticks = 0;
     for entry in fs::read_dir("/proc")?.flatten() {
@@ -42,7 +42,7 @@ pub fn parent_of(pid: u32) -> Result<u32> {
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before the bracket may hold anything; behind it stand numbers, the state (field 3) first.
+    // The name before the bracket may hold anything; after it come numbers, with the state (field 3) first.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u32>().ok();
     Some(Stat {

@@ -1,4 +1,4 @@
-//! Where and when the figures were made: without that they say nothing.
+//! Where and when the figures were made; without that they mean nothing.
 
 use anyhow::Result;
 use chrono::{SecondsFormat, Utc};
@@ -16,9 +16,9 @@ pub struct Machine {
     pub memory_gib: u64,
     pub kernel: String,
     pub redis: String,
-    /// With the settings that decide what "durable" means.
+    /// The version, with the settings that decide what "durable" means.
     pub postgres: String,
-    /// Load averages over one minute, at the start and at the end: above the number of cores, others were at work too.
+    /// Load averages over one minute, at the start and at the end. Above the number of cores, other programs were busy too.
     pub load_at_start: f64,
     pub load_at_end: f64,
     pub date: String,
@@ -81,7 +81,7 @@ fn text(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// What stands behind a label, up to the end of its line.
+/// The text after a label, up to the end of its line.
 fn after(text: &str, label: &str) -> String {
     let line = text.lines().find_map(|line| line.strip_prefix(label));
     line.unwrap_or("unknown").trim().to_owned()
@@ -97,7 +97,7 @@ fn load() -> f64 {
     first.parse().unwrap_or(0.0)
 }
 
-/// The commit that is checked out here; with a mark if there are changes on top.
+/// The commit checked out here, marked if there are changes on top.
 fn commit() -> String {
     let output = Command::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=10"])

@@ -1,5 +1,5 @@
-//! The figures that we stand for, measured on a private Redis and Postgres, as JSON and as one page with plots. A missed
-//! target is shown, not failed on: how fast a machine is, is no property of the code.
+//! The figures that we stand for, measured on a private Redis and Postgres, as JSON and as one page with plots. A missed target
+//! is shown but does not fail the run: a machine's speed is no property of the code.
 
 pub mod cpu;
 mod machine;
@@ -19,27 +19,27 @@ use serde::Serialize;
 use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, path::PathBuf, time::Duration};
 
-/// Holds, claims and orders of a measurement end with it, never before.
+/// Holds, claims and orders last longer than any measurement.
 const LONG_MS: u64 = 86_400_000;
 
 #[derive(Args)]
 pub struct Options {
-    /// Where the figures go (orders.json, scripts.json, figures.json, index.html), and where those of other scenarios
-    /// (rush.json, line.json, watch.json, million.json, chaos-*.json) are looked for.
+    /// Folder for the figures (orders.json, scripts.json, figures.json, index.html), and for those of other scenarios (rush.json,
+    /// line.json, watch.json, million.json, chaos-*.json).
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
     /// Rounds of each measurement; the median counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How long one round of orders takes.
+    /// Duration of one round of orders.
     #[arg(long, default_value_t = 3_000)]
     round_ms: u64,
-    /// Measures nothing: makes the page anew from the JSON files that are there.
+    /// Measures nothing: makes the page anew from the existing JSON files.
     #[arg(long)]
     page_only: bool,
 }
 
-/// True: everything could be measured.
+/// True: everything was measured.
 pub async fn run(options: Options) -> Result<bool> {
     let out = &options.out;
     fs::create_dir_all(out)?;
@@ -80,7 +80,7 @@ async fn measure(options: &Options) -> Result<()> {
         let round = Duration::from_millis(options.round_ms);
         let orders = orders::measure(&services.database_url, options.rounds, round).await?;
         write(&out.join("orders.json"), &orders)?;
-        // On a runtime with one thread a batch is exactly what was asked for at once.
+        // On a runtime with one thread, a batch is exactly the items sent at once.
         let (redis_url, rounds) = (services.redis_url.clone(), options.rounds);
         let scripts = tokio::task::spawn_blocking(move || {
             tokio::runtime::Builder::new_current_thread()
@@ -98,19 +98,19 @@ async fn measure(options: &Options) -> Result<()> {
     measured
 }
 
-/// All that the page shows.
+/// The content of the page.
 pub struct Parts {
     machine: Machine,
     orders: Option<orders::Orders>,
     scripts: Option<scripts::Scripts>,
     rush: Option<Value>,
-    /// A rush whose line moves for a while.
+    /// A rush whose line moves for some time.
     line: Option<Value>,
     watch: Option<Value>,
     million: Option<Value>,
     draw: Option<Value>,
     queue: Option<Value>,
-    /// Name of the file, and what is in it.
+    /// The file's name and its content.
     chaos: Vec<(String, Value)>,
 }
 
@@ -211,7 +211,7 @@ fn watch_figures(watch: &Value) -> Vec<Figure> {
             "ms",
             Target::AtMost(100.0),
         ));
-        // A rate that nobody is held against is one beyond what a core can send.
+        // A rate without a target is beyond what a core can send.
         if row["floor_us_per_frame"].is_null() {
             let name = format!("Watching: age of what shoppers see p99, {rate}/s");
             let age = number(row, "age_p99_ms");
@@ -294,9 +294,9 @@ fn recovery_ms(chaos: &[(String, Value)]) -> Vec<(String, f64)> {
     worst.into_iter().collect()
 }
 
-/// From kill -9 of a gateway until the last of its shoppers is back; the client's jitter is in it.
+/// From kill -9 of a gateway until its last shopper is back, including the client's jitter.
 const RECONNECTED_MS: f64 = 5_000.0;
-/// What does not depend on the number of shoppers: 15 % more or less than in the middle, 1.15 / 0.85.
+/// The limit for values that should not depend on the number of shoppers: 15 % above or below the middle, 1.15 / 0.85.
 const SAME: f64 = 1.35;
 
 fn recovery_target_ms(fault: &str) -> Option<f64> {
@@ -323,7 +323,7 @@ fn chaos_runs(out: &Path) -> Result<Vec<(String, Value)>> {
     Ok(runs)
 }
 
-/// None: the file is not there, or no JSON.
+/// None: the file is missing, or not JSON.
 fn read(path: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
@@ -332,7 +332,7 @@ fn write(path: &Path, what: &impl Serialize) -> Result<()> {
     fs::write(path, serde_json::to_string_pretty(what)?).with_context(|| format!("{}", path.display()))
 }
 
-/// The middle one; of an even number the higher of the two.
+/// The median; of an even number of values the higher one.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
@@ -383,7 +383,7 @@ fn sale(stock: u32) -> Sale {
     }
 }
 
-/// Somebody who buys, under names as long as real guests'.
+/// A buyer, with names as long as real guests'.
 #[derive(Clone)]
 struct Buyer {
     shopper: ShopperId,

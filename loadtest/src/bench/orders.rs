@@ -1,4 +1,4 @@
-//! Durable orders: the group commit against the same work row by row, in turns, on the same Postgres.
+//! Durable orders: the group commit compared with the same work row by row, in turns, on the same Postgres.
 
 use super::{Buyer, buyer, cpu, median, sale};
 use crate::figure::{Figure, Target};
@@ -19,26 +19,26 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// As many as a server has, unless told otherwise.
+/// A server's default.
 const CONNECTIONS: u32 = 16;
 const STOCK: u32 = 1_000_000_000;
 const PRICE: i64 = 5_000;
-/// Checkouts under way at once: the rush, and on the way there.
+/// Checkouts under way at once: in the rush, and on the way to it.
 const RUSH: usize = 2_000;
 const FEWER: [usize; 4] = [16, 64, 256, 1_000];
 
 #[derive(Serialize, Deserialize)]
 pub struct Orders {
-    /// Medians over the rounds, and then the group commit with fewer checkouts under way.
+    /// Medians over the rounds; then the group commit with fewer checkouts under way.
     pub row_by_row_1: Rate,
     pub row_by_row_16: Rate,
     pub group: Rate,
     pub group_with_fewer: Vec<Rate>,
-    /// Medians of the rounds' own ratios: a round's three measurements stand next to each other in time.
+    /// Medians of each round's own ratios, because its three measurements are close in time.
     pub ratio_to_1: f64,
     pub ratio_to_16: f64,
-    /// The group commit with an order in each batch that Postgres refuses: always the same shopper's, and each time another's;
-    /// and what of the orders per second stays, against a round without in the same minute.
+    /// The group commit with one order in each batch that Postgres refuses: always the same shopper's, or each time another's.
+    /// Also the share of the orders per second that remains, compared with a round without it in the same minute.
     #[serde(default)]
     pub poisoned: Vec<(String, Rate, f64)>,
     pub rounds: Vec<[Rate; 3]>,
@@ -46,7 +46,7 @@ pub struct Orders {
 
 #[derive(Serialize, Deserialize, Clone)]
 pub struct Rate {
-    /// Checkouts, or connections that place an order each, at once.
+    /// Checkouts under way at once, or connections that place an order each.
     pub at_once: usize,
     pub orders: u64,
     pub seconds: f64,
@@ -73,7 +73,7 @@ impl Orders {
                 least,
             ),
         ];
-        // What somebody can do again and again is bounded; somebody else each time is shown beside it.
+        // The figure is for one shopper who does this again and again; the case of different shoppers is shown next to it.
         figures.extend(self.poisoned.iter().take(1).map(|(whose, _, stays)| {
             let name = format!("Durable orders/s beside a bad order {whose} in each batch");
             Figure::new(name, 100.0 * stays, "%", Target::AtLeast(80.0))
@@ -98,7 +98,7 @@ pub async fn measure(database_url: &str, rounds: usize, round: Duration) -> Resu
             .await?,
         round,
     };
-    // Connections, statements, caches.
+    // A warm-up for connections, statements and caches.
     bench.rows(CONNECTIONS as usize).await?;
     bench.group(RUSH).await?;
     let mut measured = Vec::new();
@@ -159,7 +159,7 @@ pub async fn measure(database_url: &str, rounds: usize, round: Duration) -> Resu
     })
 }
 
-/// The round in the middle, by orders per second.
+/// The middle round, by orders per second.
 fn middle(rounds: &[[Rate; 3]], which: usize) -> Rate {
     let mut rates: Vec<&Rate> = rounds.iter().map(|round| &round[which]).collect();
     rates.sort_by(|a, b| a.orders_per_s.total_cmp(&b.orders_per_s));
@@ -173,7 +173,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// `at_once` shoppers, each with one checkout after the other through the server's own group commit.
+    /// `at_once` shoppers, each with one checkout after the other, through the server's own group commit.
     async fn group(&self, at_once: usize) -> Result<Rate> {
         let store = self.store.clone();
         self.run(at_once, move |at, buyer| {
@@ -188,7 +188,7 @@ impl Bench {
         .await
     }
 
-    /// The same beside somebody whose orders Postgres refuses (their currency has a NUL), one at any time.
+    /// The same, while Postgres refuses somebody's orders (their currency has a NUL), one at any time.
     async fn poisoned(&self, at_once: usize, whose: Poison) -> Result<Rate> {
         let (tell, mut told) = tokio::sync::watch::channel(None::<LaneRef>);
         let store = self.store.clone();
@@ -234,7 +234,7 @@ impl Bench {
         rate
     }
 
-    /// The same work as one would write it first: a transaction for each order.
+    /// The same work as one would write it first, with a transaction for each order.
     async fn rows(&self, at_once: usize) -> Result<Rate> {
         let pool = self.pool.clone();
         self.run(at_once, move |at, buyer| {
@@ -256,7 +256,7 @@ impl Bench {
             lane: 0,
             epoch: 1,
         };
-        // What the measurement before has left to write is not this one's.
+        // Writes left over from the measurement before must not count here.
         sqlx::query("CHECKPOINT").execute(&self.pool).await?;
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
             .fetch_one(&self.pool)

@@ -1,4 +1,4 @@
-//! The figures as one page that needs nothing but itself. Pure: from what was measured to text.
+//! The figures as one self-contained page. Pure: from measurements to text.
 
 use super::{
     Figure, Parts, Target, machine::Machine, orders::Orders, recovery_ms, scripts::BATCHES, scripts::Scripts,
@@ -7,7 +7,7 @@ use crate::figure::number;
 use serde_json::Value;
 
 const STYLE: &str = include_str!("page.css");
-/// Of a plot, in its own units: one row, and where names end, bars begin and values have room.
+/// Sizes of a plot, in its own units: a row, the end of names, the start of bars, the room for values.
 const WIDTH: f64 = 820.0;
 const ROW: f64 = 26.0;
 const NAMES: f64 = 250.0;
@@ -345,11 +345,11 @@ fn chaos(runs: &[(String, Value)]) -> String {
 struct Bar {
     name: String,
     value: f64,
-    /// What the others are compared with.
+    /// The bar that the others are compared with.
     pale: bool,
 }
 
-/// Bars to the right, one under the other; the target as a dashed line.
+/// Horizontal bars, one below the other; the target as a dashed line.
 fn plot(title: &str, unit: &str, bars: &[Bar], target: Option<f64>) -> String {
     let most = bars
         .iter()

@@ -1,4 +1,4 @@
-//! What each hot script costs Redis, per item, in batches of several sizes: asked through `Stock` as a gateway asks.
+//! The cost of each hot script in Redis, per item, in batches of several sizes, called through `Stock` as by a gateway.
 
 use super::{Buyer, buyer, median, sale, ulid};
 use crate::figure::{Figure, Target};
@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub const BATCHES: [usize; 4] = [1, 16, 64, 256];
-/// The sizes that the targets are about.
+/// The batch sizes of the targets.
 const RUSH_BATCHES: [usize; 2] = [64, 256];
-/// What a purchase is made of.
+/// The scripts of a purchase.
 const PURCHASE: [&str; 3] = ["reserve", "begin_checkout", "finish_checkout"];
 /// Items of one measurement.
 const ITEMS: usize = 16_384;
@@ -37,7 +37,7 @@ const CHECKS: u32 = 20_000;
 pub struct Scripts {
     /// Medians over the rounds.
     pub costs: Vec<Cost>,
-    /// reserve once with, once without the check that Redis still lives the life in which the lane was opened.
+    /// reserve with and without the check that Redis is still in the life in which the lane was opened.
     pub fence: Vec<Fence>,
     /// That check alone, called many times in one script.
     pub fence_us: f64,
@@ -47,9 +47,9 @@ pub struct Scripts {
 pub struct Cost {
     pub script: String,
     pub batch: usize,
-    /// CPU of the whole Redis process (used_cpu_user + used_cpu_sys): parsing, answering and the append-only file, too.
+    /// CPU of the whole Redis process (used_cpu_user + used_cpu_sys), including parsing, answering and the append-only file.
     pub redis_cpu_us_per_item: f64,
-    /// Wall time inside of the script (commandstats): on a busy machine, with the time that others had the core.
+    /// Wall time within the script (commandstats); on a busy machine it includes the time in which others had the core.
     pub script_us_per_item: f64,
     pub script_us_per_call: f64,
 }
@@ -123,7 +123,7 @@ const fn items(batch: usize) -> usize {
     if batch == 1 { ITEMS_ALONE } else { ITEMS }
 }
 
-/// Every script once, on a lane of its own.
+/// Every script once, on its own lane.
 async fn scripts(stock: &Stock, batch: usize, items: usize) -> Result<Vec<Cost>> {
     let meter = Meter {
         client: &stock.client(),
@@ -209,7 +209,7 @@ async fn scripts(stock: &Stock, batch: usize, items: usize) -> Result<Vec<Cost>>
     Ok(costs)
 }
 
-/// A sale whose lane everybody may reserve from.
+/// A sale from whose lane everybody may reserve.
 pub async fn open(stock: &Stock, supply: u32) -> Result<(Sale, LaneRef)> {
     let sale = sale(supply);
     let lane = sale.lanes[0];
@@ -253,7 +253,7 @@ fn is_held(answer: &flashsale_engine::stock::At<Reserved>) -> bool {
     matches!(answer.value, Reserved::Ok { .. })
 }
 
-/// Asks for all at once, and looks at every answer.
+/// Asks for all of them at once, and checks every answer.
 async fn all_are<'a, T, Fut>(
     buyers: &'a [Buyer],
     what: &str,
@@ -308,7 +308,7 @@ impl Meter<'_> {
     }
 }
 
-/// What Redis has used since its start.
+/// Redis' consumption since its start.
 pub struct Used {
     pub cpu_us: f64,
     pub calls: u64,
@@ -320,7 +320,7 @@ impl Used {
         let cpu: String = client.info(Some(InfoKind::Cpu)).await?;
         let commands: String = client.info(Some(InfoKind::CommandStats)).await?;
         let seconds = |name: &str| field(&cpu, '\n', name);
-        // By its name, or with its text where it is not loaded yet: then it was called in vain before.
+        // By its name, or with its text if it is not loaded yet; then it was first called in vain.
         let (mut calls, mut script_us) = (0.0, 0.0);
         for command in ["cmdstat_evalsha:", "cmdstat_eval:"] {
             if let Some(used) = commands.lines().find_map(|line| line.strip_prefix(command)) {
@@ -391,7 +391,7 @@ async fn fence(stock: &Stock, rounds: usize) -> Result<Vec<Fence>> {
         let mut costs = [Vec::new(), Vec::new()];
         for _ in 0..rounds {
             for (script, costs) in [&with, &without].into_iter().zip(&mut costs) {
-                // Each on an empty lane, and loaded before it is measured.
+                // Each on an empty lane, and loaded before the measurement.
                 let (_, at) = open(stock, meter.items as u32 + 1).await?;
                 let call = async |buyers: &[Buyer]| reserve_by(stock, script, file.keys, at, buyers).await;
                 call(&people(1)?).await?;
@@ -421,7 +421,7 @@ async fn reserve_by(
     let mut args = vec![at.epoch.to_string()];
     for buyer in buyers {
         args.extend([buyer.shopper.to_string(), "1".into(), "all".into()]);
-        // Without a trace: what is compared is the fence, not what is remembered of commands.
+        // Without a trace: this compares the fence, not the memory of commands.
         args.extend([buyer.command.to_string(), buyer.device.to_string(), String::new()]);
     }
     let answers: Vec<String> = script.evalsha_with_reload(&stock.client(), keys, args).await?;

@@ -1,4 +1,4 @@
-//! What can go wrong, in what order, and what is known of it afterwards.
+//! The possible faults, their order, and what is known of one afterwards.
 
 use anyhow::{Result, bail};
 use rand::{RngExt, rngs::StdRng, seq::SliceRandom};
@@ -60,12 +60,12 @@ faults! {
     TailLost = "cluster_replica_promoted_without_its_tail";
 }
 
-/// What was done.
+/// The injected fault.
 pub struct Done {
     pub what: String,
-    /// Of a master's death: how long until the cluster had another one, by its own word.
+    /// For a master's death: the time until the cluster had another one, as the cluster says.
     pub election: Option<Duration>,
-    /// The lane that was hit in particular.
+    /// The lane that was hit.
     pub lane: Option<u16>,
 }
 
@@ -85,7 +85,7 @@ impl Fault {
         matches!(self, Fault::RedisRestart | Fault::RedisEmpty | Fault::RedisOlder)
     }
 
-    /// Whether it is one of a Redis Cluster only.
+    /// Whether it can only happen to a Redis Cluster.
     pub const fn is_of_cluster(self) -> bool {
         matches!(
             self,
@@ -101,7 +101,7 @@ impl Fault {
         )
     }
 
-    /// Whether a master is gone for good with it, so that a replica is elected.
+    /// Whether a master is lost for good, so that a replica is elected.
     pub const fn elects(self) -> bool {
         matches!(
             self,
@@ -109,7 +109,7 @@ impl Fault {
         )
     }
 
-    /// Whether it happens only where it is asked for by its word: acknowledged orders are lost by it.
+    /// Whether it happens only if requested by its word, because it loses acknowledged orders.
     pub const fn loses_orders(self) -> bool {
         matches!(self, Fault::PostgresRestored)
     }
@@ -127,7 +127,7 @@ impl Fault {
         if cluster { !of_one } else { !self.is_of_cluster() }
     }
 
-    /// Whether a lane is lost by it, so that it is rebuilt.
+    /// Whether it loses a lane, which is then rebuilt.
     pub const fn loses_lanes(self) -> bool {
         if self.is_of_cluster() {
             return true;
@@ -145,14 +145,14 @@ impl Fault {
     }
 }
 
-/// Every kind once in a random order, then again: a long run has them all.
+/// Every kind once in a random order, then again: a long run has all of them.
 pub struct Bag {
     kinds: Vec<Fault>,
     rest: Vec<Fault>,
 }
 
 impl Bag {
-    /// `only`: by their words; none: all that this kind of Redis can have.
+    /// `only`: the words of the wanted kinds; empty: all that this kind of Redis can have.
     pub fn new(cluster: bool, only: &[String]) -> Result<Self> {
         let wanted = |fault: &Fault| match only {
             [] => !fault.loses_orders(),
@@ -182,13 +182,13 @@ impl Bag {
     }
 }
 
-/// What an operator needs to steer the sale.
+/// An operator's access to the sale.
 pub struct Operator {
     pub token: String,
     pub sale: String,
     pub lanes: u32,
     pub http: reqwest::Client,
-    /// Disasters that are over.
+    /// Disasters that are settled.
     pub disasters: Mutex<Vec<String>>,
 }
 

@@ -1,4 +1,4 @@
-//! What goes wrong, and how. Every fault heals itself before it returns: what is broken at the end of a run is our fault.
+//! Injects faults. Every fault heals itself before it returns: anything broken at the end of a run is our own fault.
 
 use super::{
     fault::{Done, Fault, Operator, ms},
@@ -12,12 +12,12 @@ use rand::{RngExt, rngs::StdRng};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// How long until a disaster is noticed, and over; and how often the operator looks.
+/// Time until a disaster is noticed, and until it is settled; and the interval of the operator's looks.
 const NOTICE_DEADLINE: Duration = Duration::from_secs(10);
 const RECOVER_DEADLINE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Units for sale below which more are put on sale, and how many.
+/// Below this many units more are put up for sale, and how many.
 const LITTLE_STOCK: i64 = 400;
 const MORE_STOCK: i64 = 600;
 
@@ -36,7 +36,7 @@ const LINE_KEYS: [&str; 11] = [
     "last_tick",
 ];
 
-/// Injects a fault, waits, and heals it. What was done, for the history.
+/// Injects a fault, waits, and heals it. Returns what was done, for the history.
 pub async fn inject(
     fault: Fault,
     world: &mut World,
@@ -140,7 +140,7 @@ pub async fn inject(
         Fault::PostgresFull => {
             let away = ms(rng, 500, 2_500);
             let mut taken = Vec::new();
-            // And those that are given back meanwhile are taken as well.
+            // Connections given back meanwhile are taken too.
             world.servers.iter().for_each(|server| server.to_postgres.cut());
             while let Ok(pool) = sqlx_pool(world, 1).await {
                 taken.push(pool);
@@ -157,7 +157,7 @@ pub async fn inject(
         }
         Fault::PostgresReadOnly => {
             let away = ms(rng, 300, 3_000);
-            // As a pool whose connections have found a standby: new sessions take no changes, and there are no others.
+            // Like a pool whose connections all lead to a standby: new sessions take no changes, and there are no other sessions.
             let pool = sqlx_pool(world, 1).await?;
             for statement in [
                 "ALTER DATABASE flashsale SET default_transaction_read_only = on",
@@ -210,7 +210,7 @@ pub async fn inject(
             proxy.set(link);
             tokio::time::sleep(away).await;
             proxy.set(Link::Pass);
-            // A link that was dead for so long is often not the same afterwards.
+            // A link that was dead for long is often not the same afterwards.
             if rng.random_bool(0.5) {
                 proxy.cut();
             }
@@ -270,7 +270,7 @@ pub async fn inject(
     Ok(what.into())
 }
 
-/// What an operator does when selling has stopped: looks, confirms, and waits until all is accounted for.
+/// The operator's part after selling has stopped: looks, confirms, and waits until all is accounted for.
 async fn recover(world: &World, operator: &Operator) -> Result<String> {
     let restored = Instant::now();
     let mut steps: [Option<Duration>; 3] = [None; 3];
@@ -287,7 +287,7 @@ async fn recover(world: &World, operator: &Operator) -> Result<String> {
             is_there
         };
         if !is_there(0, "noticed_at") {
-            // The last moments were empty, perhaps.
+            // The lost moments may have been empty.
             if restored.elapsed() > NOTICE_DEADLINE {
                 return Ok("nothing was lost".into());
             }
@@ -307,7 +307,7 @@ async fn recover(world: &World, operator: &Operator) -> Result<String> {
     )
 }
 
-/// The sale's last disaster; of the database as it is now: those before the copy was made are in it, and over.
+/// The sale's latest disaster in the present database; older ones, from before the copy, are in it and settled.
 async fn disaster(world: &World, operator: &Operator) -> Result<serde_json::Value> {
     let url = format!("{}/admin/sales/{}/metrics", world.gateway(0), operator.sale);
     let metrics = operator.http.get(url).bearer_auth(&operator.token).send().await?;
@@ -350,7 +350,7 @@ async fn sqlx_pool(world: &World, connections: u32) -> Result<sqlx::PgPool> {
         .await?)
 }
 
-/// While little is left, more is put on sale: without units to sell no recovery could be seen.
+/// Adds units when few are left: without units to sell, no recovery could be seen.
 pub async fn restock(world: &World, operator: &Operator) -> Option<String> {
     let sale = sale(world, operator, 0).await.ok()?;
     if sale["stock"].as_i64()? >= LITTLE_STOCK {

@@ -1,4 +1,4 @@
-//! What shoppers saw, in order: the ground on which the checker stands.
+//! The shoppers' observations, in order: the basis of the checker.
 
 use flashsale_protocol::{CommandId, Order, OrderId};
 use std::{
@@ -10,12 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Lines of a violation's trace.
+/// Most lines of a violation's trace.
 const TRACE_LINES: usize = 40;
-/// Faults that long after what a shopper saw last may matter still.
+/// Faults this long after a shopper's last observation may still matter.
 const TRACE_AFTER: Duration = Duration::from_secs(3);
 
-/// How long after a lane was lost its gateways may take to tell.
+/// How long gateways may take to report a lost lane.
 const TOLD_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub struct Line {
     pub what: String,
 }
 
-/// An order that was acknowledged, with how.
+/// An acknowledged order, and how it was acknowledged.
 #[derive(Debug, Clone)]
 pub struct Acknowledged {
     pub shopper: String,
@@ -45,11 +45,11 @@ struct Seen {
     reconnected: Reconnected,
 }
 
-/// Shoppers whose socket died with a gateway, once hello was answered to them again.
+/// Shoppers whose socket died with a gateway and who got another answer to hello.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Reconnected {
     pub shoppers: u64,
-    /// Those of them whose place or hold was compared with what they had.
+    /// Those of them whose place or hold was compared with the earlier one.
     pub compared: u64,
     /// From the kill to the last of them.
     pub within: Duration,
@@ -62,11 +62,11 @@ pub struct History {
     commands: AtomicU64,
     /// Postgres was put back to an earlier moment.
     restored: AtomicBool,
-    /// When units were last taken, in ms since the beginning, from any lane and from each: the sign of life that recovery is
-    /// measured by.
+    /// When units were last taken, in ms since the beginning, from any lane and from each lane. Recovery is measured by this sign
+    /// of life.
     last_reserve_ms: AtomicU64,
     of_lane_ms: Mutex<BTreeMap<u16, u64>>,
-    /// Of each gateway's newest tick: the time that it tells, in ms since 1970.
+    /// The time in each gateway's newest tick, in ms since 1970.
     ticks: Mutex<BTreeMap<usize, u64>>,
 }
 
@@ -136,7 +136,7 @@ impl History {
         Duration::from_millis(last_ms)
     }
 
-    /// A tick of this moment has come from a gateway.
+    /// A gateway has sent a tick of this moment.
     pub fn ticked(&self, gateway: usize, now_ms: u64) {
         if let Ok(mut ticks) = self.ticks.lock() {
             ticks.insert(gateway, now_ms);
@@ -158,7 +158,7 @@ impl History {
         }
     }
 
-    /// Lanes are lost now, or were just before: whoever is not there to be told learns it by the state alone.
+    /// Lanes are lost now, or were just before: shoppers who are not connected learn it only from the state.
     pub fn lanes_lost(&self) {
         let now = self.now();
         if let Ok(mut seen) = self.seen.lock() {
@@ -166,8 +166,8 @@ impl History {
         }
     }
 
-    /// A shopper whose connection to this gateway stood since then has another one. True: the gateway was killed, and all that
-    /// was lost with a lane had been told before.
+    /// A shopper whose connection to this gateway stood since then has a new one. True: the gateway was killed, and every loss
+    /// with a lane had been told before.
     pub fn came_back(&self, gateway: usize, since: Duration) -> bool {
         let now = self.now();
         let Ok(mut seen) = self.seen.lock() else {
@@ -199,7 +199,7 @@ impl History {
         }
     }
 
-    /// Something that must never be seen: `who` is the shopper whose trace shows it.
+    /// Notes something that must never happen; the trace of shopper `who` shows it.
     pub fn violation(&self, who: &str, what: String) {
         self.note(who, format!("BROKEN {what}"));
         if let Ok(mut seen) = self.seen.lock() {
@@ -233,7 +233,7 @@ impl History {
         latest
     }
 
-    /// What one shopper saw, with the faults in between: the shortest trace that shows what went wrong.
+    /// One shopper's observations, with the faults in between: the shortest trace that shows the fault.
     pub fn trace(&self, who: &str) -> Vec<String> {
         let Ok(seen) = self.seen.lock() else {
             return Vec::new();
@@ -241,7 +241,7 @@ impl History {
         let mine: Vec<&Line> = seen.lines.iter().filter(|line| line.who == who).collect();
         let mine = &mine[mine.len().saturating_sub(TRACE_LINES)..];
         let from = mine.first().map(|line| line.at).unwrap_or_default();
-        // What was found at the end was caused before.
+        // A finding at the end was caused before.
         let last = mine.iter().rev().find(|line| !line.what.starts_with("BROKEN"));
         let to = last.map(|line| line.at).unwrap_or_default() + TRACE_AFTER;
         let fault = |line: &&Line| line.who == "fault" && (from..=to).contains(&line.at);

@@ -1,5 +1,5 @@
-//! The fault harness: real processes, shoppers, and whatever can go wrong, from a seed. Afterwards every invariant is
-//! checked on what shoppers saw and on what Redis and Postgres say.
+//! The fault harness: real processes, shoppers, and all kinds of faults, from a seed. Afterwards every invariant is checked on
+//! the shoppers' observations and on Redis and Postgres.
 
 mod fault;
 mod faults;
@@ -32,33 +32,33 @@ use std::{
 use tokio::{sync::watch, task::JoinSet};
 use world::{SECRET, World};
 
-/// After the last fault: how long until every unit must be sold or for sale (I12), beyond the time that holds and unpaid
-/// orders may take to end by themselves.
+/// Time after the last fault until every unit must be sold or for sale (I12), in addition to the time in which holds and unpaid
+/// orders end by themselves.
 const SETTLE: Duration = Duration::from_secs(10);
 const HOLD_MS: u64 = 2_500;
 const CLAIM_MS: u64 = 2_000;
 const PAYMENT_MS: u64 = 4_000;
-/// A fault that is not recovered from in this time counts as that.
+/// A recovery that takes longer counts as this time.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
-/// What is promised after kill -9 of a gateway, and of a store.
+/// The promises for kill -9 of a gateway, and of a store.
 const RECONNECT_TARGET: Duration = Duration::from_secs(5);
 const STORE_TARGET: Duration = Duration::from_secs(3);
-/// What is promised after a master's death in a cluster with a node timeout of 2 s, and for ticks after a slot has moved.
+/// The promises for a master's death in a cluster with a node timeout of 2 s, and for ticks after a slot has moved.
 const MASTER_TARGET: Duration = Duration::from_secs(5);
 const TICKS_TARGET: Duration = Duration::from_secs(1);
 const GATEWAYS: usize = 2;
-/// With more lanes, each has too few shoppers to be watched by itself.
+/// With more lanes, each has too few shoppers to be observed separately.
 const LANES_TOLD_APART: u32 = 4;
 const POLL: Duration = Duration::from_millis(10);
 const SELL_OUT_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
-/// Violations of each invariant of which a trace is printed.
+/// Violations of each invariant for which a trace is printed.
 const TRACES: usize = 3;
 
 #[derive(Args, Clone)]
 pub struct Options {
-    /// Makes the same faults in the same order.
+    /// The same seed makes the same faults in the same order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     #[arg(long, default_value_t = 1.0)]
@@ -69,7 +69,7 @@ pub struct Options {
     stock: u32,
     #[arg(long, default_value_t = 1)]
     lanes: u32,
-    /// With a Redis Cluster of its own, three masters and three replicas, and the faults of one.
+    /// Runs a Redis Cluster with three masters and three replicas, and the faults of a cluster.
     #[arg(long)]
     cluster: bool,
     /// No faults: everything must be sold.
@@ -78,10 +78,10 @@ pub struct Options {
     /// Only these kinds of faults, by their words.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Writes the figures there as JSON.
+    /// File for the figures, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Keeps the servers' logs there.
+    /// File for the servers' logs.
     #[arg(long)]
     log: Option<PathBuf>,
     /// Ends as soon as something is broken.
@@ -97,7 +97,7 @@ pub async fn run(options: Options) -> Result<bool> {
     report(&options, &history, &figures)
 }
 
-/// One run in a world of its own; what it showed is in the history.
+/// One run in its own world; the history has the observations.
 async fn world(options: &Options, mutation: Option<&'static str>, history: &Arc<History>) -> Result<Figures> {
     let forgetful = Bag::new(options.cluster, &options.only)?.loses_orders();
     let mut world = World::start(
@@ -115,12 +115,12 @@ async fn world(options: &Options, mutation: Option<&'static str>, history: &Arc<
     outcome
 }
 
-/// What a run measured.
+/// The measurements of a run.
 #[derive(Default)]
 struct Figures {
     faults: BTreeMap<&'static str, u64>,
     recovery: BTreeMap<&'static str, Duration>,
-    /// Of a master's death: until the cluster had another one, and until units were taken.
+    /// For a master's death: until the cluster had another one, and until units were taken.
     elections: BTreeMap<&'static str, Duration>,
     since_death: BTreeMap<&'static str, Duration>,
     ticks_again: BTreeMap<&'static str, Duration>,
@@ -128,11 +128,11 @@ struct Figures {
     sold: u64,
     total: u64,
     settled_after: Duration,
-    /// Acknowledged orders that Postgres has lost and that are said to be lost.
+    /// Acknowledged orders that Postgres has lost and that are reported as lost.
     lost: u64,
 }
 
-/// A figure with a target: its key in the JSON, what it is, the worst of the run (none: no such fault), and the target.
+/// A figure with a target: its key in the JSON, its description, the worst value (none: no such fault), and the target.
 type Limit = (&'static str, String, Option<Duration>, Duration);
 
 impl Figures {
@@ -266,7 +266,7 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
         }
         lost_lanes |= fault.loses_lanes();
         *figures.faults.entry(fault.word()).or_default() += 1;
-        // Each lane has shoppers enough to show it, if there are few.
+        // With few lanes, each has enough shoppers to show its recovery.
         let lane = done.lane.filter(|_| options.lanes <= LANES_TOLD_APART);
         let (took, ticks_again) = tokio::join!(recovered(history, lane), ticks_come(history));
         if !options.until_broken {
@@ -345,7 +345,7 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
         return Ok(figures);
     }
 
-    // The strictest check that no unit is lost: everything that is left can be bought.
+    // The strictest check that no unit is lost: all remaining units can be bought.
     for number in 0..options.shoppers {
         people.spawn(Person::new(last_crowd.clone(), options.seed, number).live());
     }
@@ -365,7 +365,7 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
     Ok(figures)
 }
 
-/// Of the servers under test.
+/// The authority of the servers under test.
 fn authority() -> Result<Authority> {
     let identity = flashsale::config::Identity {
         jwt_secret: Some(SECRET.into()),
@@ -404,7 +404,7 @@ async fn create_sale(
         .context("a sale id")
 }
 
-/// How long after now until units are taken again.
+/// The time from now until units are taken again.
 async fn recovered(history: &History, lane: Option<u16>) -> Duration {
     let healed = history.now();
     while history.last_reserve(lane) <= healed && history.now() - healed < RECOVERY_DEADLINE {
@@ -413,7 +413,7 @@ async fn recovered(history: &History, lane: Option<u16>) -> Duration {
     history.now() - healed
 }
 
-/// How long after now until every gateway sends ticks of now or later.
+/// The time from now until every gateway sends ticks of now or later.
 async fn ticks_come(history: &History) -> Duration {
     let (healed, now_ms) = (history.now(), people::now_ms());
     while !history.ticks_since(GATEWAYS, now_ms) && history.now() - healed < RECOVERY_DEADLINE {

@@ -1,11 +1,11 @@
-//! The checker must be able to fail: servers with one deliberate defect each, and a run that has to notice it.
+//! Proves that the checker can fail: servers with one deliberate defect each, which a run has to notice.
 
 use super::{Options, history::History};
 use anyhow::{Result, bail};
 use flashsale_engine::mutation::Mutation;
 use std::sync::Arc;
 
-/// The faults under which a defect shows; none: it shows by itself.
+/// The faults under which a defect shows; none if it shows by itself.
 fn faults(mutation: Mutation) -> &'static [&'static str] {
     match mutation {
         Mutation::ForgetRun => &[
@@ -26,7 +26,7 @@ fn faults(mutation: Mutation) -> &'static [&'static str] {
 pub struct MutantOptions {
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Only these, by their words.
+    /// Only these defects, by their words.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }

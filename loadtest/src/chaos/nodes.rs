@@ -1,5 +1,5 @@
-//! What goes wrong in a Redis Cluster: to the master of a lane, or to that of the line. What must come back by itself comes back
-//! after selling was measured ([`Cluster::heal`]): a cluster that is short of a node has to sell.
+//! Faults in a Redis Cluster: they hit the master of a lane or of the line. Nodes come back only after selling was measured
+//! ([`Cluster::heal`]), because a cluster without one node must sell.
 
 use super::fault::{Done, Fault, Operator, ms};
 use crate::cluster::Cluster;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rand::{RngExt, rngs::StdRng};
 use std::time::{Duration, Instant};
 
-/// Within this time nobody misses a master: it comes back as itself.
+/// A master that is away this long is not replaced: it comes back as master.
 const NOT_MISSED_MS: u64 = 900;
 
 pub async fn inject(

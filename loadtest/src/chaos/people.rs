@@ -1,5 +1,5 @@
-//! Shoppers who buy, dither and cheat a little, for as long as the run lasts. Each notes what it saw; what must never be
-//! seen by one shopper alone is noted as a violation at once.
+//! Shoppers who buy, hesitate and cheat a little during the whole run. Each notes what it saw; something that no shopper may ever
+//! see is noted as a violation at once.
 
 mod connection;
 mod known;
@@ -25,12 +25,12 @@ use tokio::{net::TcpStream, sync::watch};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 const TURN_DEADLINE: Duration = Duration::from_secs(6);
-/// How much the clocks of one machine may seem to differ.
+/// Largest apparent difference between the clocks of one machine.
 const CLOCK_MARGIN_MS: u64 = 60;
-/// How long after a refusal the news of a lost hold may come.
+/// How long after a refusal the news of a lost hold may arrive.
 const NEWS_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Cards, by how often they are used: webhooks come twice, early, late; the provider is slow, down, or changes its mind.
+/// Cards, with their frequency: webhooks come twice, early or late; the provider is slow, down, or changes its mind.
 const CARDS: &[(&str, u32)] = &[
     ("sandbox_approve", 60),
     ("sandbox_webhook_twice", 8),
@@ -43,16 +43,16 @@ const CARDS: &[(&str, u32)] = &[
     ("sandbox_down", 2),
 ];
 
-/// What all shoppers of a run share.
+/// Shared by all shoppers of a run.
 pub struct Street {
     pub sale: SaleId,
-    /// As it was created: a shopper's lane does not change.
+    /// The sale as it was created; a shopper's lane does not change.
     pub row: Arc<Sale>,
     pub doors: Vec<SocketAddr>,
     pub authority: Authority,
     pub history: Arc<History>,
     pub stop: watch::Receiver<bool>,
-    /// Only buy, until nothing is left: the last check.
+    /// Only buys until nothing is left: the last check.
     pub sell_out: bool,
 }
 
@@ -63,14 +63,14 @@ pub struct Person {
     lives: u32,
     name: String,
     stream: Option<WebSocketStream<TcpStream>>,
-    /// The gateway of the connection, or of the one that was lost, and since when it stood.
+    /// The gateway of the present or the lost connection, and since when it stood.
     gateway: Option<(usize, Duration)>,
     events: VecDeque<ServerMessage>,
-    /// What this shopper believes to hold.
+    /// The hold that this shopper believes to have.
     hold: Option<(CommandId, Hold)>,
-    /// Whether this shopper believes to stand in line.
+    /// Whether this shopper believes to be in line.
     in_line: bool,
-    /// A command has no answer yet: what a state shows may be before or after it.
+    /// A command has no answer yet: a state may be from before or after it.
     asking: bool,
 }
 
@@ -93,7 +93,7 @@ impl Person {
         person
     }
 
-    /// Another shopper on another device: the limits are per person.
+    /// Becomes another shopper on another device, because limits are per person.
     fn begin_anew(&mut self) {
         self.lives += 1;
         let run = if self.street.sell_out { "last" } else { "chaos" };
@@ -104,7 +104,7 @@ impl Person {
         self.in_line = false;
     }
 
-    /// Of one's own accord.
+    /// The shopper's own wish.
     fn drop_connection(&mut self) {
         (self.stream, self.gateway) = (None, None);
     }
@@ -182,7 +182,7 @@ impl Person {
         Ok(())
     }
 
-    /// Asks to check out, and is gone before there is an answer: nobody will ask again.
+    /// Starts a checkout and leaves before the answer: nobody will ask again.
     async fn close_the_page(&mut self) -> Result<()> {
         let command = ShopCommand::Checkout {
             sale: self.street.sale,
@@ -245,7 +245,7 @@ impl Person {
             }
             match self.ask(checkout, command).await? {
                 Ok(Done::Order(again)) if again == order => {}
-                // Postgres has lost it: that is said, or it is made once more before that is noticed.
+                // Postgres has lost it: the server says so, or makes it once more before the loss is noticed.
                 Err(reject) if reject.code == Code::OrderLost && self.street.history.may_orders_be_lost() => {
                     return Ok(());
                 }
@@ -283,13 +283,13 @@ impl Person {
         let id = command_id();
         match self.ask(id, pay.clone()).await? {
             Ok(Done::Order(paid)) => {
-                // With this card a confirmed order ends later: the money cannot be taken.
+                // With this card a confirmed order ends later, because the money cannot be taken.
                 if token != "sandbox_capture_fails" {
                     self.acknowledge(id, &paid);
                 }
                 if self.rng.random_bool(0.2) {
                     match self.ask(id, pay).await? {
-                        // While its outcome is unknown, the order as it is.
+                        // While the outcome is unknown, the answer is the order as it is.
                         _ if paid.paying || token == "sandbox_capture_fails" => {}
                         Ok(Done::Order(again)) if again.status == paid.status => {}
                         Ok(_) | Err(_) if self.street.history.may_orders_be_lost() => {}
@@ -322,7 +322,7 @@ impl Person {
         });
     }
 
-    /// A command about the hold was refused. If the hold should stand, its loss must be said openly.
+    /// A command about the hold was refused. If the hold should exist, its loss must be told openly.
     async fn hold_is_gone(&mut self, reject: &Reject) -> Result<()> {
         if reject.code == Code::OrderLost {
             self.hold = None;
@@ -345,7 +345,7 @@ impl Person {
             ));
         }
         if early && reject.code != Code::SoldOut {
-            // News may be lost with a connection; the state tells it too.
+            // News may be lost with a connection; the state shows it too.
             let since = Instant::now();
             while self.hold.is_some() && since.elapsed() < NEWS_DEADLINE {
                 if self.next_event(Duration::from_millis(300)).await.is_err() {

@@ -1,4 +1,4 @@
-//! Sockets that only watch, one at each gateway: whether ticks come, and of what moment they are (I10).
+//! Sockets that only watch, one at each gateway: they check whether ticks come, and from which moment (I10).
 
 use super::history::History;
 use crate::{patience::connect_once, shopper::command_id};
@@ -13,7 +13,7 @@ use std::{
 use tokio_tungstenite::tungstenite::Message;
 
 const AGAIN: Duration = Duration::from_millis(100);
-/// A gateway that says nothing for so long may have forgotten this socket: another one is opened.
+/// After this silence a gateway may have forgotten the socket, so another one is opened.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Watches through one gateway for ever.

@@ -1,4 +1,4 @@
-//! The invariants, after the run: what Redis and Postgres say, held against each other and against what shoppers saw.
+//! The invariants after the run: Redis and Postgres are compared with each other and with the shoppers' observations.
 
 use super::{history::History, world::World};
 use anyhow::{Context, Result};
@@ -24,7 +24,7 @@ pub struct Settled {
     pub leaked: u64,
 }
 
-/// Waits until nothing is under way any more: every unit sold or for sale.
+/// Waits until nothing is under way and every unit is sold or for sale.
 pub async fn settle(database_url: &str, redis_url: &str, sale: SaleId, within: Duration) -> Result<Settled> {
     let store = Store::connect(database_url, 2).await?;
     let stock = Stock::connect(redis_url, "").await?;
@@ -79,8 +79,8 @@ pub async fn sold_out(database_url: &str, sale: SaleId, within: Duration) -> Res
     Ok(())
 }
 
-/// Notes every broken invariant in the history. How many acknowledged orders Postgres had lost: each of them has to be there as a
-/// lost one, which is how its shopper is told.
+/// Notes every broken invariant in the history. Returns how many acknowledged orders Postgres had lost: each must exist as a lost
+/// order, so that its shopper is told.
 pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &History) -> Result<u64> {
     let database_url = world.database_url.as_str();
     let provider = world.provider_url.as_deref().unwrap_or(database_url);
@@ -155,7 +155,7 @@ pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &Hist
     let there: HashMap<_, _> = orders.iter().map(|order| (order.order, order)).collect();
     for seen in history.latest().into_values() {
         let Some(order) = there.get(&seen.order.order) else {
-            // Nobody had paid for it, and its shopper has gone on to another one: that it is lost is told to whoever asks.
+            // It was unpaid, and its shopper has made another order since: anybody who asks is told that it is lost.
             if world.provider_url.is_some() && is_told_lost(world, seen.order.order, &seen.shopper).await? {
                 lost += 1;
                 continue;
@@ -201,7 +201,7 @@ pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &Hist
         broken(who, format!("I4: the command {command} has made {orders:?}"));
     }
 
-    // Without a cause, it would be our own mistakes that are being made good.
+    // Rebuilds without a cause would only repair our own mistakes.
     let rebuilds = store.rebuilds(sale).await?;
     if rebuilds > 0 && !lost_lanes {
         broken(
@@ -236,7 +236,7 @@ pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &Hist
     Ok(lost)
 }
 
-/// Whether a gateway says of this order that it is lost.
+/// Whether a gateway reports this order as lost.
 async fn is_told_lost(world: &World, order: OrderId, shopper: &str) -> Result<bool> {
     let shopper = shopper.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
     let token = super::authority()?.issue(shopper, Role::Shopper, None, TOKEN_LIFE)?;
@@ -246,7 +246,7 @@ async fn is_told_lost(world: &World, order: OrderId, shopper: &str) -> Result<bo
     Ok(answer["code"] == Code::OrderLost.word())
 }
 
-/// What the provider has taken for a sale and not given back, by order.
+/// The money that the provider took for a sale and did not give back, by order.
 async fn kept_at_provider(url: &str, sale: SaleId) -> Result<Vec<(String, i64)>> {
     let pool = sqlx::PgPool::connect(url).await?;
     let kept = sqlx::query_as(
@@ -260,7 +260,7 @@ async fn kept_at_provider(url: &str, sale: SaleId) -> Result<Vec<(String, i64)>>
     Ok(kept)
 }
 
-/// All that is known of an order's money, here and at the provider: what a broken promise about it is understood by.
+/// Everything known of an order's money, here and at the provider, to explain a broken promise.
 async fn money_of(store: &Store, provider: &str, order: OrderId) -> Result<String> {
     let pool = sqlx::PgPool::connect(provider).await?;
     let books: Vec<String> =

@@ -32,7 +32,7 @@ pub struct Server {
     pub to_redis: Proxy,
     pub to_postgres: Proxy,
     child: Option<Child>,
-    /// What its host's clock is wrong by, ms.
+    /// The error of its host's clock, in ms.
     pub clock_offset_ms: i64,
 }
 
@@ -49,7 +49,7 @@ pub struct World {
     /// Shoppers reach the gateways through these.
     pub doors: Vec<Proxy>,
     pub redis: [Redis; 2],
-    /// Instead of the two.
+    /// Used instead of the two.
     pub cluster: Option<Cluster>,
     /// Which of the two is the primary.
     pub primary: usize,
@@ -57,7 +57,7 @@ pub struct World {
     postgres: std::process::Child,
     postgres_target: Target,
     pub database_url: String,
-    /// A Postgres of the payment provider's own, which keeps what ours loses.
+    /// The payment provider's own Postgres, which keeps what ours loses.
     provider: Option<std::process::Child>,
     pub provider_url: Option<String>,
     /// A deliberate defect of the servers (debug builds only).
@@ -69,7 +69,7 @@ fn free_port() -> Result<SocketAddr> {
 }
 
 impl World {
-    /// `forgetful`: Postgres will be put back to earlier moments, so the payment provider has one of its own.
+    /// `forgetful`: Postgres will be put back to earlier moments, so the payment provider gets its own.
     pub async fn start(
         binary: PathBuf,
         mutation: Option<&'static str>,
@@ -240,7 +240,7 @@ impl World {
         self.start_postgres().await
     }
 
-    /// Kills Postgres, copies its files and starts it again; when it has gone on for a while, puts the copy in their place.
+    /// Kills Postgres, copies its files and starts it again. After it has run for a while, replaces its files by the copy.
     pub async fn restore_postgres(&mut self, tail: Duration) -> Result<()> {
         let (own, older) = (
             self.scratch.path().join("pg"),
@@ -248,7 +248,7 @@ impl World {
         );
         let _ = fs::remove_dir_all(&older);
         self.kill_postgres().await;
-        // With their owner, who is not us.
+        // The copy keeps the owner, who is not us.
         let copied = Command::new("cp")
             .arg("--archive")
             .args([&own, &older])
@@ -294,7 +294,7 @@ impl World {
         Ok(())
     }
 
-    /// Starts the primary again: with its files, with none, or with those that were saved.
+    /// Starts the primary again: with its files, without files, or with the saved ones.
     pub async fn start_redis(&mut self, files: Files) -> Result<()> {
         let dir = self.redis[self.primary].dir.clone();
         match files {
@@ -311,8 +311,8 @@ impl World {
         self.redis[self.primary].start(None).await
     }
 
-    /// The replica stops following, the primary goes on for a while and dies, the replica takes over without that tail;
-    /// the old primary comes back as its replica.
+    /// The replica stops following; the primary goes on for a while and dies; the replica takes over without that tail. The old
+    /// primary comes back as its replica.
     pub async fn promote(&mut self, tail: Duration) -> Result<()> {
         let (old, new) = (self.primary, 1 - self.primary);
         self.redis[new].command("REPLICAOF NO ONE").await?;
@@ -325,7 +325,7 @@ impl World {
         self.redis[old].start(Some(primary)).await
     }
 
-    /// In a cluster: to every master.
+    /// In a cluster it goes to every master.
     pub async fn primary_command(&self, command: &str) -> Result<String> {
         if let Some(cluster) = &self.cluster {
             let parts: Vec<&str> = command.split_whitespace().collect();
@@ -434,7 +434,7 @@ impl Redis {
     }
 }
 
-/// Of a Postgres behind this socket.
+/// The address of a Postgres behind this socket.
 fn url(socket: &Path) -> String {
     format!(
         "postgres://flashsale@localhost/flashsale?host={}",

@@ -1,4 +1,4 @@
-//! Who holds which slot: what CLUSTER NODES says, and which slot a key belongs to. Pure.
+//! The holders of slots, from CLUSTER NODES, and the slot of a key. Pure.
 
 pub(super) const SLOTS: usize = 16_384;
 
@@ -46,7 +46,7 @@ impl Row {
     }
 }
 
-/// As Redis finds it: CRC16 (XMODEM) of what stands between the first braces.
+/// Computed as in Redis: CRC16 (XMODEM) of the text between the first braces.
 pub fn slot_of(key: &str) -> u16 {
     let tag = key
         .split_once('{')

@@ -1,5 +1,5 @@
-//! Neighbours that misbehave: they read nothing, begin and do not finish, or send too much, and come again when they are
-//! thrown out. The crowd beside them must not notice.
+//! Neighbours that misbehave: they read nothing, begin and do not finish, or send too much, and come back when they are thrown
+//! out. The crowd next to them must not notice.
 
 use super::{TOKEN_LIFE, reading::on_core};
 use crate::{patience::connect_once, shopper::command_id};
@@ -21,12 +21,12 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-/// Of each kind.
+/// Number of neighbours of each kind.
 const NEIGHBOURS: u8 = 100;
 const PAUSE: Duration = Duration::from_secs(1);
-/// Between two pings of somebody who floods: far more than a client may send.
+/// Interval of a flooder's pings: far more than a client may send.
 const FLOOD: Duration = Duration::from_millis(4);
-/// So that whoever does not read is full soon.
+/// Small, so that a neighbour who does not read is full soon.
 const SMALL_BUFFER_BYTES: u32 = 4_096;
 
 #[derive(Clone, Copy)]
@@ -48,12 +48,12 @@ pub struct Options {
     data_dir: PathBuf,
 }
 
-/// A process of them, which goes on until this is dropped.
+/// A process of neighbours, which runs until this is dropped.
 pub struct Neighbours(#[expect(dead_code, reason = "held, not used")] Child);
 
 impl Neighbours {
-    /// On the core of the other shoppers, and only when those have nothing to do there: what is measured is what they make the
-    /// server do, not what they take of the machine by themselves.
+    /// They run on the core of the other shoppers, and only in idle time: the measurement is about their effect on the server,
+    /// not about their own use of the machine.
     pub fn start(address: SocketAddr, sale: SaleId, data_dir: &Path, core: usize) -> Result<Self> {
         let mut command = Command::new("nice");
         command
@@ -77,14 +77,14 @@ pub async fn run(options: Options) -> Result<bool> {
     {
         for number in 0..NEIGHBOURS {
             let from = Ipv4Addr::new(127, 1, kind as u8, 2 + number);
-            // Each is somebody else: a limit for one shopper is not what keeps them off.
+            // Each is another shopper, so that the limit per shopper does not stop them.
             let who = format!("bad-{kind}-{number}").parse();
             let who = who.map_err(|error| anyhow::anyhow!("{error}"))?;
             let token = authority.issue(who, Role::Shopper, None, TOKEN_LIFE)?;
             let (server, sale) = (options.address, options.sale);
             tasks.spawn(async move {
                 loop {
-                    // However it ended, they come again.
+                    // They come again, however it ended.
                     let _ = visit(habit, server, from, sale, &token).await;
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -95,7 +95,7 @@ pub async fn run(options: Options) -> Result<bool> {
     Ok(true)
 }
 
-/// Comes, misbehaves, and stays until it is closed.
+/// Connects, misbehaves, and stays until it is closed.
 async fn visit(habit: Habit, server: SocketAddr, from: Ipv4Addr, sale: SaleId, token: &str) -> Result<()> {
     match habit {
         Habit::HalfHandshake | Habit::Deaf => {
@@ -111,7 +111,7 @@ async fn visit(habit: Habit, server: SocketAddr, from: Ipv4Addr, sale: SaleId, t
             let request = format!("ws://{server}/ws");
             let (mut stream, _) = tokio_tungstenite::client_async(request, stream).await?;
             stream.send(hello(token, sale)).await?;
-            // Nothing is read; how long it is borne is the server's business.
+            // Nothing is read; the server decides how long it tolerates this.
             tokio::time::sleep(Duration::from_secs(30)).await;
         }
         Habit::HalfFrame => {

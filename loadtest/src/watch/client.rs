@@ -1,5 +1,5 @@
-//! A process full of watching shoppers: one thread, one epoll instance, no more work a frame than finding its number.
-//! Measures between two lines on its standard input, and answers each with a line of JSON.
+//! A process full of watching shoppers: one thread, one epoll instance, and for each frame only the work to find its number. It
+//! measures between two lines on its standard input, and answers each with a line of JSON.
 
 use super::{FIRST_TIME_US, now_us, reading::cpu_of};
 use crate::report::HIGHEST_US;
@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 };
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(900);
-/// Source addresses, so that no limit per address is met that real shoppers would not meet.
+/// Source addresses, so that no limit per address applies that real shoppers would not meet.
 const SOURCES: usize = 199;
 const TOKEN_LIFE: Duration = Duration::from_secs(2 * 3600);
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -49,7 +49,7 @@ pub struct Options {
     /// Says hello and watches this sale; without it, only the handshake is done.
     #[arg(long)]
     sale: Option<SaleId>,
-    /// Stands in line as well.
+    /// Also joins the line.
     #[arg(long)]
     join: bool,
     /// Handshakes that are under way at the same time.
@@ -59,30 +59,30 @@ pub struct Options {
     data_dir: PathBuf,
 }
 
-/// What a client process answers.
+/// The answer of a client process.
 #[derive(Debug, Serialize, Deserialize, Default)]
 pub struct Report {
     pub open: usize,
     pub lost: usize,
-    /// What ended them.
+    /// The causes of lost sockets.
     pub lost_by: BTreeMap<String, usize>,
     pub connect_s: f64,
     pub cpu_s: f64,
     pub frames: u64,
     pub bytes: u64,
-    /// Ticks with a number below or equal to one that the socket had: I10 is broken.
+    /// Ticks whose number was not above the socket's last one: I10 is broken.
     pub went_back: u64,
-    /// Frames that are no ticks.
+    /// Frames other than ticks.
     pub personal: u64,
     /// Delivery times in µs, as [value, count] pairs.
     pub delays: Vec<(u64, u64)>,
-    /// How old what a shopper saw was when the next tick came, in the same form.
+    /// Age of what shoppers saw when the next tick came, in the same form.
     pub ages: Vec<(u64, u64)>,
-    /// How long shoppers had no tick, in the same form, up to the end.
+    /// How long shoppers had no tick, up to the end, in the same form.
     pub gaps: Vec<(u64, u64)>,
     /// When counting began, in µs since 1970.
     pub began_us: u64,
-    /// How long after that shoppers were told that everything is sold, each once, in the same form.
+    /// Time from then until shoppers were told that everything is sold, each once, in the same form.
     pub told: Vec<(u64, u64)>,
 }
 
@@ -93,7 +93,7 @@ enum Stage {
     Open,
 }
 
-/// Few bytes: a machine is to hold a million of them.
+/// Small, because a machine must hold a million of them.
 struct Socket {
     stream: TcpStream,
     number: u32,
@@ -101,12 +101,12 @@ struct Socket {
     was_told: bool,
     /// When the last tick came, in ms since the start.
     last_tick: u32,
-    /// A frame (or an answer to the handshake) that is not there to its end.
+    /// An incomplete frame (or answer to the handshake).
     part: Vec<u8>,
     seen: u64,
 }
 
-/// Whether a tick says that everything is sold: the same bytes come to everybody, and are looked at once.
+/// Whether a tick says that everything is sold. Everybody gets the same bytes, so they are parsed once.
 #[derive(Default)]
 struct Verdict {
     payload: Vec<u8>,
@@ -131,7 +131,7 @@ struct Client {
     /// When counting began, in ms since the start.
     began: u32,
     verdict: Verdict,
-    /// What is read, of one socket after the other.
+    /// The buffer for reading, used for one socket after the other.
     scratch: Vec<u8>,
     options: Options,
     authority: Option<Authority>,
@@ -338,7 +338,7 @@ impl Client {
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
                 self.options.address
             );
-            // A new socket takes this much; one that failed to connect says so here.
+            // A new socket accepts this much; one that failed to connect reports it here.
             if socket.stream.write_all(request.as_bytes()).is_err() {
                 return self.lose(opened, "it could not connect");
             }
@@ -351,7 +351,7 @@ impl Client {
                     if let Some(why) = self.take(&mut socket, &scratch[..read])? {
                         return self.lose(opened, &why);
                     }
-                    // Less than there was room for: that was all.
+                    // Less than the buffer's size: that was all.
                     if read < scratch.len() {
                         break;
                     }
@@ -379,7 +379,7 @@ impl Client {
         Ok(())
     }
 
-    /// What has ended it, if anything has.
+    /// The cause of its end, if it has ended.
     fn take(&mut self, socket: &mut Socket, bytes: &[u8]) -> Result<Option<String>> {
         let whole;
         let mut bytes = if socket.part.is_empty() {
@@ -470,7 +470,7 @@ impl Client {
         let refused = payload.windows(8).any(|eight| eight == br#""error":"#);
         match socket.stage {
             Stage::Greeting | Stage::Joining if refused => {
-                // Once in a while: the reason is what one wants to see.
+                // Printed only once; the reason is what matters.
                 if self.lost == 0 {
                     println!("refused: {}", String::from_utf8_lossy(payload));
                 }
@@ -513,7 +513,7 @@ fn say(socket: &mut Socket, command: impl Into<Command>) -> Result<bool> {
     Ok(socket.stream.write_all(&bytes).is_ok())
 }
 
-/// A server's frame at the beginning of the bytes: its opcode, payload and whole size.
+/// A server's frame at the start of the bytes: its opcode, payload and whole size.
 fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let short = *bytes.get(1)? as usize & 0x7f;
     let (head, length) = match short {

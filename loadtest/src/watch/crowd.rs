@@ -1,4 +1,4 @@
-//! The processes of a run: servers, and those that are full of shoppers; and what is read of both at the same moments.
+//! The processes of a run: servers, and clients full of shoppers. Both are measured at the same moments.
 
 use super::{
     client,
@@ -24,7 +24,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// Sockets of one process: it may open 20,000 files, and needs some for itself.
+/// Sockets of one process, which may open 20,000 files and needs some for itself.
 pub const SOCKETS_A_PROCESS: usize = 19_000;
 /// Client processes whose shoppers connect at the same time.
 const PROCESSES_AT_ONCE: usize = 4;
@@ -36,7 +36,7 @@ pub struct RemoteEnd {
 }
 
 impl RemoteEnd {
-    /// Starts it, and returns when it has said that it is ready.
+    /// Starts it, and returns when it reports that it is ready.
     pub async fn start(mut command: Command, core: Option<usize>) -> Result<Self> {
         command.stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = match core {
@@ -62,7 +62,7 @@ impl RemoteEnd {
         rss_of(self.pid()?)
     }
 
-    /// Asks it to stop (SIGTERM), and waits until it has.
+    /// Asks it to stop (SIGTERM), and waits for its end.
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
         kill(Pid::from_raw(self.pid()? as i32), Signal::SIGTERM)?;
         Ok(self.child.wait().await?)
@@ -84,15 +84,15 @@ pub fn rss_of_all(servers: &[RemoteEnd]) -> Result<u64> {
     servers.iter().map(RemoteEnd::rss).sum()
 }
 
-/// What shoppers do when they have connected.
+/// What shoppers do after they have connected.
 #[derive(Clone, Copy)]
 pub struct Entering<'a> {
-    /// They say hello and watch this sale; without it they only shake hands.
+    /// They say hello and watch this sale; without it they only do the handshake.
     pub sale: Option<SaleId>,
-    /// They stand in line as well.
+    /// They also join the line.
     pub join: bool,
     pub data_dir: &'a Path,
-    /// Where they are, if not wherever there is time.
+    /// Their core, or any core.
     pub core: Option<usize>,
     /// Handshakes under way at the same time, of each client process.
     pub at_once: usize,
@@ -105,7 +105,7 @@ pub struct Crowd {
     sockets: usize,
 }
 
-/// What came of letting shoppers in.
+/// The result of letting shoppers in.
 pub struct Entered {
     pub open: usize,
     pub connect_s: f64,
@@ -113,7 +113,7 @@ pub struct Entered {
     pub cpu_us: f64,
 }
 
-/// What all clients and servers did in the same stretch of time.
+/// All clients' and servers' numbers over the same time.
 pub struct Window {
     pub took: Duration,
     pub server_cpu: Duration,
@@ -125,7 +125,7 @@ impl Window {
         self.reports.iter().map(of).sum()
     }
 
-    /// One histogram of them all, in µs.
+    /// One histogram of all of them, in µs.
     pub fn times(&self, of: impl Fn(&client::Report) -> &[(u64, u64)]) -> Result<Histogram<u64>> {
         let mut times = Histogram::new_with_bounds(1, HIGHEST_US, 3)?;
         for (value, count) in self.reports.iter().flat_map(of) {
@@ -136,8 +136,8 @@ impl Window {
 }
 
 impl Crowd {
-    /// Lets so many more in, spread over the servers; returns when all of them are there. Some processes at a time, where
-    /// there are many: all at once would do a little each, and batch nothing.
+    /// Lets this many more in, spread over the servers; returns when all are there. If there are many processes, only some
+    /// connect at a time: all at once would do a little each, and batch nothing.
     pub async fn enter(
         &mut self,
         sockets: usize,
@@ -148,7 +148,7 @@ impl Crowd {
         let processes = sockets.div_ceil(SOCKETS_A_PROCESS);
         let (mut reports, mut under_way) = (Vec::new(), VecDeque::new());
         for index in 0..processes {
-            // The first ones have one more where it does not come out even.
+            // The first processes have one more if the number does not divide evenly.
             let share = sockets / processes + usize::from(index < sockets % processes);
             let server = &servers[index % servers.len()];
             let known = self.clients.len();
@@ -202,7 +202,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// What all clients say next.
+    /// The next answers of all clients.
     async fn answers(&mut self) -> Result<Vec<client::Report>> {
         let mut reports = Vec::new();
         for index in 0..self.clients.len() {
@@ -231,7 +231,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Counts frames and CPU from now on, until `meanwhile` is over: both over the same time.
+    /// Counts frames and CPU from now until `meanwhile` ends: both over the same time.
     pub async fn during<T>(
         &mut self,
         servers: &[RemoteEnd],

@@ -1,5 +1,5 @@
-//! What the gateway is held against, over the same sockets in the same run: a bare loop that writes bytes which are framed
-//! already, and the way that axum's own examples go (a task a socket, and a broadcast channel).
+//! Comparisons for the gateway, over the same sockets in the same run: a bare loop that writes ready frames, and the way of
+//! axum's own examples (one task per socket, and a broadcast channel).
 
 use super::{now_us, tick_of};
 use anyhow::Result;
@@ -34,7 +34,7 @@ pub struct Options {
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Kind {
     Floor,
-    /// The floor with frames as short as binary ones could be: what the bytes themselves cost.
+    /// The bare loop with frames as short as binary ones could be: the cost of the bytes alone.
     Short,
     Axum,
 }
@@ -50,12 +50,12 @@ pub async fn run(options: Options) -> Result<bool> {
     }
 }
 
-/// About as many bytes as the numbers of a change need by themselves.
+/// About as many bytes as the numbers of a change alone need.
 fn short(seq: u64) -> String {
     format!(r#"{{"type":"tick","seq":{seq}}}"#)
 }
 
-/// Accepts, shakes hands, and writes each tick to every socket in turn. Ends with its parent.
+/// Accepts, does the handshake, and writes each tick to every socket in turn. Ends with its parent.
 fn floor(listener: &TcpListener, every: Duration, tick: fn(u64) -> String) -> Result<bool> {
     listener.set_nonblocking(true)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -103,7 +103,7 @@ fn floor(listener: &TcpListener, every: Duration, tick: fn(u64) -> String) -> Re
             let frame = crate::watch::framed(&tick(now_us()));
             for index in &upgraded {
                 if let Some(stream) = &mut sockets[*index] {
-                    // One that is full misses this one.
+                    // A full socket misses this tick.
                     let _ = stream.write(&frame);
                 }
             }

@@ -1,8 +1,8 @@
-//! The kernel's settings for a million connections at both ends of one machine: raised for a run, and put back after it.
+//! The kernel's settings for a million connections with both ends on one machine: raised for a run, and restored after it.
 
 use std::{fs, path::PathBuf};
 
-/// What is raised, to at least what. A setting of several numbers has a least for each; "-" leaves one alone.
+/// Settings, and the least value of each. A setting of several numbers has a least value for each; "-" leaves one unchanged.
 const SETTINGS: &[(&str, &str)] = &[
     // A million connections from two hundred addresses need five thousand ports of each.
     ("net/ipv4/ip_local_port_range", "- 65000"),
@@ -11,7 +11,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv4/tcp_max_syn_backlog", "65535"),
     // Packets on loopback that wait for their receiver.
     ("net/core/netdev_max_backlog", "100000"),
-    // Pages for all that is on its way: a tick of a million.
+    // Pages for all data on its way: a tick for a million.
     ("net/ipv4/tcp_mem", "800000 1200000 1600000"),
     ("net/ipv4/tcp_max_orphans", "2000000"),
     ("net/netfilter/nf_conntrack_max", "3000000"),
@@ -22,12 +22,12 @@ const SETTINGS: &[(&str, &str)] = &[
 pub struct Settings(Vec<(PathBuf, String)>);
 
 impl Settings {
-    /// Raises what it may, and says what it may not.
+    /// Raises the settings it may raise, and reports the others.
     pub fn raise() -> Self {
         let mut before = Vec::new();
         for (name, least) in SETTINGS {
             let path = PathBuf::from("/proc/sys").join(name);
-            // What this kernel does not have limits nothing.
+            // A setting that this kernel does not have limits nothing.
             let Ok(known) = fs::read_to_string(&path) else {
                 continue;
             };
@@ -54,7 +54,7 @@ impl Drop for Settings {
     }
 }
 
-/// Each number, or its least where that is more.
+/// Each number, or its least value if that is larger.
 fn raised(known: &str, least: &str) -> String {
     let known = known.split_whitespace().zip(least.split_whitespace());
     let raised = known.map(

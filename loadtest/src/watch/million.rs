@@ -1,5 +1,5 @@
-//! A million shoppers on one machine, its own end included: dozens of gateways, and processes full of shoppers who are signed in,
-//! watch one sale and stand in its line, until its last unit is sold.
+//! A million shoppers on one machine, including their own end: dozens of gateways, and processes full of shoppers who are signed
+//! in, watch one sale and stand in its line until its last unit is sold.
 
 use super::{
     crowd::{Crowd, Entering, RemoteEnd, SOCKETS_A_PROCESS, Window, cpu_of_all, end, rss_of_all},
@@ -22,18 +22,18 @@ use serde_json::{Value, json};
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use tokio::process::Command;
 
-/// Handshakes under way at the same time, of one process.
+/// Handshakes of one process under way at the same time.
 const AT_ONCE: usize = 400;
 /// Gateways that start at the same time.
 const STARTS_AT_ONCE: usize = 4;
-/// After everybody is there, before anything is measured.
+/// Pause after everybody has come, before anything is measured.
 const SETTLE: Duration = Duration::from_secs(15);
-/// How long the last one may take to hear of the end.
+/// Longest time for the last shopper to hear of the end.
 const TOLD_DEADLINE: Duration = Duration::from_secs(20);
-/// With less memory than this the run ends.
+/// With less free memory than this the run ends.
 const MIN_AVAILABLE_BYTES: u64 = 1_500 << 20;
 const LOOK: Duration = Duration::from_millis(500);
-/// Of a gateway's time: dozens of them share two cores.
+/// Percent of a gateway's time for ticks, because dozens of gateways share two cores.
 const TICK_PERCENT: u32 = 1;
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -41,7 +41,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub struct Options {
     #[arg(long, default_value_t = 1_000_000)]
     sockets: usize,
-    /// They only watch, and do not stand in line.
+    /// They only watch, and do not join the line.
     #[arg(long)]
     no_line: bool,
     /// How long everybody watches before the last unit is sold.
@@ -51,7 +51,7 @@ pub struct Options {
     json: Option<PathBuf>,
 }
 
-/// True: everybody was there to the end, had a tick at least every 15 s, and was told of the end within 10 s.
+/// True: everybody was there to the end, had a tick at least every 15 s, and heard of the end within 10 s.
 pub async fn run(options: Options) -> Result<bool> {
     const GAP_MS: f64 = 15_000.0;
     const TOLD_MS: f64 = 10_000.0;
@@ -116,14 +116,14 @@ async fn hold(options: &Options, target: &Target) -> Result<Value> {
     let (watched, ()) = crowd.during(&gateways, watching).await?;
     let least_free = available_bytes()?;
     let selling = async {
-        // Has been away meanwhile, as people are.
+        // The buyer was away meanwhile, as people are.
         let mut buyer = enter_buyer(target, sale).await?;
         let began = now_us();
         match buyer.check_out(&Timings::default()).await? {
             Ending::Bought => {}
             other => bail!("the last unit is not sold: {other:?}"),
         }
-        // The event that everybody is to hear of.
+        // The event of which everybody must hear.
         let sold = now_us();
         tokio::time::sleep(TOLD_DEADLINE).await;
         Ok((began, sold))
@@ -146,7 +146,7 @@ async fn hold(options: &Options, target: &Target) -> Result<Value> {
         "rss_bytes_per_socket": user_after.saturating_sub(user) as f64 / sockets,
         "gateway_rss_mib": user_after >> 20, "gateway_rss_before_mib": user >> 20,
         "client_rss_bytes_per_socket": clients as f64 / sockets,
-        // Both ends are here.
+        // Both ends are on this machine.
         "kernel_bytes_per_socket": kernel_after.saturating_sub(kernel) as f64 / sockets / 2.0,
         "machine_mib": free.saturating_sub(least_free) >> 20, "machine_mib_left": least_free >> 20,
         "ticks_per_s": frames as f64 / watched.took.as_secs_f64(),
@@ -160,7 +160,7 @@ async fn hold(options: &Options, target: &Target) -> Result<Value> {
     }))
 }
 
-/// How long after an event shoppers were told, in µs.
+/// Time from an event until shoppers were told, in µs.
 fn told_after(window: &Window, event_us: u64) -> Result<Histogram<u64>> {
     let mut told = Histogram::new_with_bounds(1, crate::report::HIGHEST_US, 3)?;
     for report in &window.reports {
@@ -173,7 +173,7 @@ fn told_after(window: &Window, event_us: u64) -> Result<Histogram<u64>> {
     Ok(told)
 }
 
-/// A sale of one unit, which its buyer holds while all others come.
+/// A sale of one unit, which its buyer holds while all others arrive.
 async fn create_sale(target: &Target) -> Result<SaleId> {
     let now = Utc::now();
     let body = json!({
@@ -212,7 +212,7 @@ async fn start_gateways(target: &Target, count: usize) -> Result<Vec<RemoteEnd>>
     Ok(gateways)
 }
 
-/// A small gateway: one thread for each of its parts.
+/// A small gateway, with one thread for each of its parts.
 async fn gateway(target: &Target) -> Result<Command> {
     let (database, redis) = target.stores()?;
     let hour = HOUR.as_millis().to_string();
@@ -222,7 +222,7 @@ async fn gateway(target: &Target) -> Result<Command> {
         .args(["serve", "--roles", "gateway", "--listen", "127.0.0.1:0"])
         .args(["--threads", "1", "--shards", "1", "--database-connections", "1"])
         .args(["--tick-percent", &percent, "--handshakes-per-s", "100000"])
-        // Whoever does nothing but watch says nothing: ticks and TCP tell whether they are there.
+        // A shopper who only watches sends nothing: ticks and TCP show whether they are there.
         .args([
             "--idle-timeout-ms",
             &hour,

@@ -1,5 +1,5 @@
-//! Many shoppers who only watch: what a delivered tick and an idle socket cost the gateway, and how late ticks are; beside
-//! it, over the same sockets in the same run, a bare loop that does nothing but write, and axum's plain broadcast.
+//! Many shoppers who only watch: the gateway's cost of a delivered tick and of an idle socket, and the lateness of ticks. For
+//! comparison, over the same sockets in the same run: a bare loop that only writes, and axum's plain broadcast.
 
 pub mod bad;
 pub mod client;
@@ -33,29 +33,29 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Data, OpCode},
 };
 
-/// After connecting, before anything is measured.
+/// Pause after connecting, before anything is measured.
 const SETTLE: Duration = Duration::from_secs(3);
-/// Ticks before those that are measured.
+/// Time for ticks before those that are measured.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Memory per shopper is the difference that so many make in a process that has served some already.
+/// Memory per shopper is measured as the difference that this many make in a process that has already served some.
 const WARM_SOCKETS: usize = 2_000;
 const WEIGHED_SOCKETS: usize = 15_500;
-/// Somebody must watch for ticks to come.
+/// One shopper must watch, or no ticks come.
 const ALONE: usize = 1;
-/// A process that has served so many has the buffers that the first of them need.
+/// A process that has served this many has the buffers that its first shoppers need.
 const FIRST_SOCKETS: usize = 500;
 /// Numbers of ticks above this are times in µs since 1970.
 pub const FIRST_TIME_US: u64 = 1_000_000_000_000_000;
-/// Longer than any of it takes.
+/// Longer than any measurement.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Handshakes under way at the same time.
 const CONNECTS_AT_ONCE: usize = 400;
 const TOKEN_LIFE: Duration = Duration::from_secs(2 * 3600);
-/// The gateway while others misbehave.
+/// The gateway while neighbours misbehave.
 pub const BESIDE_BAD: &str = "beside bad";
-/// The gateway with a few, many, and as many as one process takes.
+/// The gateway with a few shoppers, with many, and with as many as one process takes.
 pub const GROWING: &str = "growing";
-/// The cores of servers where they are kept apart from shoppers.
+/// The cores of servers and of shoppers, if these are kept apart.
 const SERVER_CORE: usize = 0;
 const SHOPPERS_CORE: usize = 1;
 
@@ -63,26 +63,27 @@ const SHOPPERS_CORE: usize = 1;
 pub struct Options {
     #[arg(long, default_value_t = 10_000)]
     sockets: usize,
-    /// Ticks a second, one after the other.
+    /// Ticks per second; these rates are measured one after the other.
     #[arg(long, value_delimiter = ',', default_value = "10,1")]
     rates: Vec<f64>,
-    /// Ticks a second of which the gateway alone sends what it can, the newest state first.
+    /// Rates (ticks per second) for the gateway alone, which sends what it can, the newest state first.
     #[arg(long, value_delimiter = ',', default_value = "50")]
     beyond: Vec<f64>,
-    /// Sockets of one gateway that more and more people come to, at the lowest rate: what each costs must not depend on them.
+    /// Numbers of sockets at one gateway to which more and more people come, at the lowest rate: the cost of each must not depend
+    /// on them.
     #[arg(long, value_delimiter = ',', default_value = "1000,10000,18000")]
     sizes: Vec<usize>,
-    /// How long each rate is measured.
+    /// Duration of each rate's measurement.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
-    /// Only the gateway, without those that it is held against.
+    /// Only the gateway, without the comparisons.
     #[arg(long)]
     alone: bool,
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
-/// What one server did at one rate.
+/// One server's measurements at one rate.
 struct Measured {
     kind: &'static str,
     rate: f64,
@@ -92,7 +93,7 @@ struct Measured {
     connect_cpu_us: f64,
     weight: Weight,
     us_per_frame: f64,
-    /// The same without what the process needs for itself, where that was measured.
+    /// The same without the process' own needs, if these were measured.
     marginal_us_per_frame: Option<f64>,
     frames: u64,
     expected: u64,
@@ -103,15 +104,15 @@ struct Measured {
     ages: Histogram<u64>,
 }
 
-/// Bytes that a shopper's socket costs.
+/// Bytes for one shopper's socket.
 #[derive(Clone, Copy)]
 struct Weight {
     user: f64,
-    /// At this end.
+    /// Bytes at this end.
     kernel: f64,
 }
 
-/// True: no socket was lost, and no ticks went back.
+/// True: no socket was lost, and no tick went back.
 pub async fn run(options: Options) -> Result<bool> {
     let target = Target::start(false).await?;
     let measured = measure(&options, &target).await;
@@ -188,7 +189,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
         ..entering
     };
     for kind in ["floor", "short", "axum"] {
-        // Its memory does not depend on the rate: one that does not disturb.
+        // Its memory does not depend on the rate, so a slow one is used.
         let quiet = RemoteEnd::start(plain_server(kind, 0.1)?, Some(SERVER_CORE)).await?;
         let weight = weigh(quiet, entering).await?;
         for rate in &options.rates {
@@ -207,7 +208,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
-/// One gateway that more and more people come to.
+/// One gateway to which more and more people come.
 async fn grow(
     options: &Options,
     target: &Target,
@@ -225,7 +226,7 @@ async fn grow(
     let servers = [RemoteEnd::start(gateway(target).await?, Some(SERVER_CORE)).await?];
     let mut crowd = Crowd::default();
     let mut there = 0;
-    // What the process needs for itself, in µs of CPU for as long as one measurement takes.
+    // The process' own needs, in µs of CPU during one measurement.
     let mut own_us = 0.0;
     let sizes = options.sizes.iter().copied().filter(|size| *size > FIRST_SOCKETS);
     for size in [ALONE, FIRST_SOCKETS].into_iter().chain(sizes) {
@@ -239,7 +240,7 @@ async fn grow(
             kernel: each(kernel_bytes()?, kernel) / 2.0,
         };
         let ticks = Ticks::start(stock.client().clone(), stock.keys().live(sale), sale, rate);
-        // Connects a second are those of this step.
+        // Connects per second are those of this step.
         entered.connect_s *= size as f64 / more as f64;
         entered.open += there;
         let mut one = one(&mut crowd, GROWING, rate, options, &servers, &entered, weight).await?;
@@ -257,15 +258,15 @@ async fn grow(
     Ok(measured)
 }
 
-/// A gateway beside the target's server, on the same stores.
+/// A gateway next to the target's server, on the same stores.
 async fn gateway(target: &Target) -> Result<Command> {
     let (database, redis) = target.stores()?;
     let mut command = Command::new(server_binary().await?);
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--roles", "gateway"])
-        // What the core can do is measured, not the limit that protects it.
+        // This measures what the core can do, not the limit that protects it.
         .args(["--handshakes-per-s", "100000"])
-        // Whoever does nothing but watch says nothing, for as long as the bench takes.
+        // A shopper who only watches sends nothing during the whole bench.
         .args(["--idle-timeout-ms", &IDLE.as_millis().to_string(), "--data-dir"])
         .arg(&target.data_dir)
         .env("DATABASE_URL", database)
@@ -279,7 +280,7 @@ fn plain_server(kind: &str, rate: f64) -> Result<Command> {
     Ok(command)
 }
 
-/// What a shopper costs a server that has served some before: buffers that the first of them needed are there already.
+/// The cost of a shopper for a server that has served some before, so that the first buffers exist already.
 async fn weigh(server: RemoteEnd, entering: Entering<'_>) -> Result<Weight> {
     let servers = [server];
     let mut crowd = Crowd::default();
@@ -291,7 +292,7 @@ async fn weigh(server: RemoteEnd, entering: Entering<'_>) -> Result<Weight> {
     let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / WEIGHED_SOCKETS as f64;
     let weight = Weight {
         user: each(rss_of_all(&servers)?, user),
-        // Both ends are here.
+        // Both ends are on this machine.
         kernel: each(kernel_bytes()?, kernel) / 2.0,
     };
     crowd.leave().await?;
@@ -323,7 +324,7 @@ impl Drop for Ticks {
     }
 }
 
-/// Measures a crowd that is there, at one rate.
+/// Measures a connected crowd at one rate.
 async fn one(
     crowd: &mut Crowd,
     kind: &'static str,
@@ -333,7 +334,7 @@ async fn one(
     entered: &Entered,
     weight: Weight,
 ) -> Result<Measured> {
-    // Past the first rounds.
+    // Waits for the end of the first rounds.
     tokio::time::sleep(WARM_UP).await;
     let time = tokio::time::sleep(Duration::from_secs(options.seconds));
     let (window, ()) = crowd
@@ -367,7 +368,7 @@ async fn one(
     })
 }
 
-/// A sale whose room is open, and which does not start while we watch.
+/// A sale whose room is open and which does not start during the run.
 async fn create_sale(target: &Target) -> Result<SaleId> {
     let stamp = |time: chrono::DateTime<Utc>| time.to_rfc3339();
     let now = Utc::now();
@@ -378,7 +379,7 @@ async fn create_sale(target: &Target) -> Result<SaleId> {
     });
     let boss = token(target, "loadtest", Role::Admin)?;
     let sale = target.create_sale(&boss, &body).await?.parse()?;
-    // Until its worker has opened it.
+    // Waits until its worker has opened it.
     tokio::time::sleep(Duration::from_secs(2)).await;
     Ok(sale)
 }
@@ -453,7 +454,7 @@ fn report(options: &Options, measured: &[Measured]) -> Value {
     report
 }
 
-/// A token of the target's own.
+/// A token made with the target's secret.
 fn token(target: &Target, who: &str, role: Role) -> Result<String> {
     let authority = Authority::open(&crate::target::identity(), &target.data_dir)?;
     let who = who.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -465,7 +466,7 @@ pub fn now_us() -> u64 {
     now.as_micros() as u64
 }
 
-/// A tick as a sale with a long line has it, with this number.
+/// A tick with this number, as in a sale with a long line.
 pub fn tick_of(seq: u64) -> String {
     tick_for(SaleId::from_parts(1, 1), seq)
 }
@@ -503,7 +504,7 @@ pub fn tick_for(sale: SaleId, seq: u64) -> String {
 
 pub fn framed(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Memory takes everything.
+    // Writing to memory cannot fail.
     let _ = Frame::message(text.to_owned(), OpCode::Data(Data::Text), true).format(&mut bytes);
     bytes
 }

@@ -1,4 +1,4 @@
-//! What the kernel says of processes and sockets: their CPU time and memory; and on which core they run.
+//! The kernel's numbers for processes and sockets: CPU time, memory, and the core they run on.
 
 use anyhow::{Context, Result};
 use nix::{
@@ -7,7 +7,7 @@ use nix::{
 };
 use std::{fs, time::Duration};
 
-/// CPU that a process has used so far. From its scheduler's own count: /proc/*/stat has steps of 10 ms.
+/// A process' CPU time so far, from the scheduler's own count: /proc/*/stat has steps of 10 ms.
 pub fn cpu_of(pid: u32) -> Result<Duration> {
     let mut total = Duration::ZERO;
     for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
@@ -29,7 +29,7 @@ pub fn rss_of(pid: u32) -> Result<u64> {
     Ok(kb * 1024)
 }
 
-/// What the kernel has for sockets: its slabs, and TCP's own pages, in bytes.
+/// The kernel's memory for sockets: its slabs and TCP's own pages, in bytes.
 pub fn kernel_bytes() -> Result<u64> {
     let slab = field(&fs::read_to_string("/proc/meminfo")?, "Slab:").context("no Slab")? * 1024;
     let sockets = fs::read_to_string("/proc/net/sockstat")?;
@@ -40,7 +40,7 @@ pub fn kernel_bytes() -> Result<u64> {
     Ok(slab + pages.unwrap_or(0) * 4096)
 }
 
-/// Memory that programs could still have, in bytes.
+/// Memory still available to programs, in bytes.
 pub fn available_bytes() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
     Ok(field(&text, "MemAvailable:").context("no MemAvailable")? * 1024)
@@ -51,15 +51,15 @@ fn field(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Starts something on a core, or on the last one where there are not as many: it never sees another, and makes as many
-/// threads as suit one.
+/// Starts something on a core, or on the last one if there are fewer. It sees only that core, and makes as many threads as fit
+/// one.
 pub fn on_core<T>(core: usize, start: impl FnOnce() -> T) -> Result<T> {
     let here = Pid::from_raw(0);
     let before = sched_getaffinity(here)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut one = CpuSet::new();
     one.set(core.min(cores - 1))?;
-    // A process inherits this of the thread that starts it.
+    // A process inherits this from the thread that starts it.
     sched_setaffinity(here, &one)?;
     let started = start();
     sched_setaffinity(here, &before)?;

@@ -1,12 +1,12 @@
-//! The Merkle tree of RFC 6962 (section 2.1): leaves and nodes are hashed with different first bytes, so that no node
-//! can be passed off as a leaf; a tree that is not full is split at the largest power of two below its size.
+//! The Merkle tree of RFC 6962 (section 2.1): leaves and nodes are hashed with different first bytes, so that no node can pass
+//! for a leaf. An incomplete tree is split at the largest power of two below its size.
 
 use super::Hash;
 use sha2::{Digest, Sha256};
 
 const LEAF: [u8; 1] = [0];
 const NODE: [u8; 1] = [1];
-/// A tree of 2^64 leaves has no longer path.
+/// A tree of 2^64 leaves has no longer path than this.
 pub(crate) const MAX_PATH: usize = 64;
 
 pub fn leaf(data: &[u8]) -> Hash {
@@ -30,7 +30,7 @@ pub fn node(left: &Hash, right: &Hash) -> Hash {
     )
 }
 
-/// A tree that grows leaf by leaf, in memory of its height: it keeps only its full subtrees.
+/// A tree that grows leaf by leaf. It keeps only its full subtrees, so memory depends on its height.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     count: u64,
@@ -54,7 +54,7 @@ impl Tree {
         self.count
     }
 
-    /// Of no leaves: the hash of nothing, as the RFC has it.
+    /// Without leaves it is the hash of nothing, as in the RFC.
     pub fn root(&self) -> Hash {
         let mut smallest_first = self.full.iter().rev();
         let Some(last) = smallest_first.next() else {
@@ -64,7 +64,7 @@ impl Tree {
     }
 }
 
-/// The hashes beside the way from a leaf up to the root, lowest first. None: there is no such leaf.
+/// The hashes next to the way from a leaf to the root, lowest first. None: there is no such leaf.
 pub fn path(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
     if index >= leaves.len() {
         return None;
@@ -75,7 +75,7 @@ pub fn path(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
         if let Some(sibling) = level.get(at ^ 1) {
             path.push(*sibling);
         }
-        // A last one without a partner moves up as it is: the same tree as the RFC's splitting.
+        // A last node without a partner moves up unchanged: this gives the same tree as the RFC's splitting.
         level = level
             .chunks(2)
             .map(|pair| match pair {
@@ -89,7 +89,7 @@ pub fn path(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
     Some(path)
 }
 
-/// The root that a path leads to. None: the path has not the length that this leaf's has (RFC 9162, section 2.1.3.2).
+/// The root to which a path leads. None: the path's length is wrong for this leaf (RFC 9162, section 2.1.3.2).
 pub(crate) fn climb(leaf: Hash, index: u64, count: u64, path: &[Hash]) -> Option<Hash> {
     if index >= count || path.len() > MAX_PATH {
         return None;

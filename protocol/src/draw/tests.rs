@@ -73,7 +73,7 @@ fn proof(entries: &[Entry], index: usize, draw: &Draw) -> Proof {
     }
 }
 
-/// Turns have come to so many entries of a draw.
+/// This many entries of a draw have had their turn.
 fn pass_on(draw: &mut Draw, entries: &[Entry], called: usize) {
     let drum = Drum::new(&draw.seed.expect("drawn"), draw.beacon.as_deref());
     let mut ranks: Vec<Rank> = entries.iter().map(|entry| drum.rank(entry)).collect();
@@ -162,7 +162,7 @@ fn vectors() -> Value {
     })
 }
 
-/// The vectors are frozen: draws of the past must stay verifiable. `docs/verify_draw.py` is held to the same file.
+/// The vectors are frozen, because past draws must stay verifiable. `docs/verify_draw.py` is tested with the same file.
 #[test]
 fn the_frozen_vectors_are_what_is_computed() {
     let frozen: Value = serde_json::from_str(VECTORS).expect("JSON");
@@ -212,7 +212,7 @@ fn a_draw_is_verified_whole_and_entry_by_entry() {
     }
 }
 
-/// The part that a changed draw is wrong in.
+/// The wrong part of a changed draw.
 #[track_caller]
 fn part(result: Result<Verdict, Wrong>) -> &'static str {
     result.expect_err("something was changed").part()
@@ -395,7 +395,7 @@ fn chances_are_as_the_weights_say() {
 }
 
 proptest! {
-    /// In any order of arrival, the picked are the first in the order of keys, and units are neither lost nor made.
+    /// In any order of arrival, the picked entries are the first in the order of keys, and no unit is lost or invented.
     #[test]
     fn a_pick_is_the_front_of_the_sorted_entries(
         wanted in proptest::collection::vec((1_u32..4, 1_u32..4), 0..40),

@@ -1,4 +1,4 @@
-//! Checks what was published of a draw, from that alone: all of it ([`Check`]) or one shopper's part ([`Proof`]).
+//! Checks a draw from its published data alone: the whole draw ([`Check`]) or one shopper's part ([`Proof`]).
 
 use super::{Drum, Entry, Hash, Key, MAX_BEACON_BYTES, MAX_WEIGHT, Pick, Rank, Seed, Winner, merkle};
 use crate::{MAX_QUANTITY, SaleId, json};
@@ -8,7 +8,8 @@ use std::fmt;
 /// The first line's `format` in a draw's file.
 pub const FORMAT: &str = "flashsale draw 1";
 
-/// What is published of a draw: the commitment with the sale, root, count and units when its entries close, then the rest.
+/// The published data of a draw: first the commitment, with the sale; root, count and units when its entries close; then the
+/// rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Draw {
@@ -16,13 +17,13 @@ pub struct Draw {
     pub sale: SaleId,
     /// SHA-256 of the seed.
     pub commitment: Hash,
-    /// Where the beacon's value comes from, if the draw has one: said before the entries close.
+    /// The source of the beacon's value, if the draw has one: published before the entries close.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits: Option<String>,
-    /// What was mixed into the seed: a value that nobody could know before the entries closed.
+    /// The value mixed into the seed: nobody could know it before the entries closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beacon: Option<String>,
-    /// The units that were drawn for.
+    /// The number of units drawn for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<u64>,
     /// The entries, and the root of their tree.
@@ -32,7 +33,7 @@ pub struct Draw {
     pub root: Option<Hash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<Seed>,
-    /// How many have won, and the last of them. Nobody after the draw: there was no entry, or no unit.
+    /// The number of winners, and the last of them. None after the draw: there was no entry, or no unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub winners: Option<u64>,
     #[serde(
@@ -41,8 +42,8 @@ pub struct Draw {
         deserialize_with = "json::maybe_object"
     )]
     pub cut_off: Option<Rank>,
-    /// Units that nobody takes pass on in the order of the keys: how many entries have had their turn by now, and the last of
-    /// them. Everybody up to there has had one, those drawn among them.
+    /// Untaken units pass on in the order of the keys: the number of entries that have had their turn by now, and the last of
+    /// them. Every entry up to it has had one, including the winners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub called: Option<u64>,
     #[serde(
@@ -64,33 +65,33 @@ pub struct Proof {
     pub draw: Draw,
     #[serde(deserialize_with = "json::object")]
     pub entry: Entry,
-    /// Where the entry stands among all, from 0.
+    /// The entry's position among all, from 0.
     pub index: u64,
-    /// The hashes beside its way to the root, lowest first.
+    /// The hashes next to its way to the root, lowest first.
     pub path: Vec<Hash>,
     pub key: Key,
     pub won: bool,
-    /// Whether its turn has come by what `draw` says: it was drawn, or units have passed on to it.
+    /// Whether its turn has come according to `draw`: it was drawn, or units have passed on to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub called: bool,
 }
 
-/// What a check has found to be right.
+/// The verified result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
     pub count: u64,
     pub units: u64,
-    /// The winners, best first. Of a single proof: that entry, if it has won.
+    /// The winners, best first; for a single proof only that entry, if it has won.
     pub winners: Vec<Winner>,
     /// The entries that have had their turn, as published.
     pub called: Option<u64>,
 }
 
-/// What does not fit, by the name of the part that was changed.
+/// What does not fit, named by the changed part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrong {
     Format(String),
-    /// The draw is not over: this is not published yet.
+    /// The draw is not over, so this is not published yet.
     NotDrawn(&'static str),
     Beacon,
     Seed {
@@ -109,7 +110,7 @@ pub enum Wrong {
         entry: String,
         quantity: u32,
     },
-    /// Entries stand in the order of their names, each once.
+    /// Entries are in the order of their names, each once.
     Order {
         line: u64,
         entry: String,
@@ -122,7 +123,7 @@ pub enum Wrong {
         published: Hash,
         computed: Hash,
     },
-    /// Weight or quantity of an entry is not what the tree has.
+    /// An entry's weight or quantity differs from the tree's.
     InTree {
         part: &'static str,
         entry: String,
@@ -149,7 +150,7 @@ pub enum Wrong {
         published: u64,
         computed: u64,
     },
-    /// `None`: the entry that is said to be the last one called is not among the entries.
+    /// `None`: the published last called entry is not among the entries.
     Called {
         published: Option<u64>,
         computed: Option<u64>,
@@ -162,7 +163,7 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    /// The part that is wrong, in one word.
+    /// The wrong part, in one word.
     pub const fn part(&self) -> &'static str {
         match self {
             Wrong::Format(_) => "format",
@@ -287,7 +288,7 @@ impl fmt::Display for Wrong {
 
 impl std::error::Error for Wrong {}
 
-/// What a draw that was held has published.
+/// The published data of a draw that was held.
 struct Held<'a> {
     drum: Drum,
     units: u64,
@@ -299,16 +300,16 @@ struct Held<'a> {
     last_called: Option<&'a Rank>,
 }
 
-/// What was published, as it stands in a file.
+/// Published data, as in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Published {
-    /// A draw's file begins with it.
+    /// A draw's file begins with this.
     Draw(Box<Draw>),
     Proof(Box<Proof>),
 }
 
 impl Published {
-    /// Reads one JSON object. Strictly: what two programs could read in two ways is none of both.
+    /// Reads one JSON object, strictly: a text that two programs could read differently is refused.
     pub fn read(text: &[u8]) -> Result<Published, String> {
         let value = json::parse(text)?;
         let has = |name: &str| value.get(name).is_some();
@@ -321,7 +322,7 @@ impl Published {
 }
 
 impl Draw {
-    /// A draw of which only the commitment is known.
+    /// A draw of which only the commitment is published.
     pub fn committed(sale: SaleId, commitment: Hash) -> Draw {
         Draw {
             format: FORMAT.into(),
@@ -375,13 +376,13 @@ impl Draw {
     }
 }
 
-/// Checks a whole draw, entry by entry, in memory of the winners.
+/// Checks a whole draw, entry by entry, and keeps only the winners in memory.
 pub struct Check<'a> {
     published: Held<'a>,
     tree: merkle::Tree,
     pick: Pick,
     last: Option<String>,
-    /// Entries up to the last one called, and whether that one is among them.
+    /// Entries up to the last one called, and whether that one was found.
     called: u64,
     has_last_called: bool,
 }
@@ -399,7 +400,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// The next entry, as its line stands in the file (without the line's end).
+    /// Takes the next entry, as its line in the file (without the line's end).
     pub fn line(&mut self, line: &str) -> Result<(), Wrong> {
         let number = self.tree.count() + 1;
         let entry = Entry::from_line(line).ok_or(Wrong::Line { line: number })?;
@@ -467,7 +468,7 @@ impl<'a> Check<'a> {
 }
 
 impl Proof {
-    /// Whether this entry was among those that closed, has this key, and has rightly won or not won.
+    /// Checks that this entry was among the closed ones, has this key, and has rightly won or not won.
     pub fn verify(&self) -> Result<Verdict, Wrong> {
         let published = self.draw.held()?;
         self.entry.check()?;
@@ -516,7 +517,7 @@ impl Proof {
             }
         }
         let winners = if won {
-            // The units of the last one may be fewer than wanted; a proof alone does not say.
+            // The last winner may get fewer units than wanted; a proof alone cannot tell.
             vec![Winner {
                 rank,
                 units: entry.quantity,
@@ -533,7 +534,7 @@ impl Proof {
         })
     }
 
-    /// Of an entry that is not in the tree as it stands here: names its weight or quantity if one of them was changed.
+    /// For an entry that does not fit the tree: names its weight or quantity if one of them was changed.
     fn find_change(
         &self,
         has_path: bool,
@@ -542,7 +543,7 @@ impl Proof {
     ) -> Result<(), Wrong> {
         let entry = &self.entry;
         let quantities = (1..=MAX_QUANTITY).map(|quantity| ("quantity", quantity));
-        // A changed weight changes the key as well.
+        // A changed weight changes the key too.
         let weights = (1..=MAX_WEIGHT).map(|weight| ("weight", weight));
         let weights = weights.take_while(|_| key != self.key);
         let found = quantities.chain(weights).find(|(part, value)| {

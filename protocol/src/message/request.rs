@@ -1,4 +1,4 @@
-//! From client to server: commands, and how a frame is read as one.
+//! From client to server: the commands, and how to read a frame as one.
 
 #[cfg(doc)]
 use crate::Change;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use std::fmt;
 
-/// The most units that one command can ask for.
+/// The most units that one command can request.
 pub const MAX_QUANTITY: u32 = 100;
 
 /// A command with the id that makes its repetition harmless.
@@ -17,8 +17,8 @@ pub struct Request {
     pub command: Command,
 }
 
-/// What a client can ask for. On the wire `type` names the command ([`Request`]); here it is the key of its fields, which
-/// lets a refusal name the field.
+/// A client's commands. On the wire `type` names the command ([`Request`]); here it is the key of its fields, so that a refusal
+/// can name the field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Command {
@@ -26,13 +26,13 @@ pub enum Command {
     Shop(ShopCommand),
 }
 
-/// A command about the connection itself: only a socket has these.
+/// A command about the connection itself, only on a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ConnectionCommand {
-    /// Who I am. First on every connection. `resume` names the sales to watch again at once; `changes`: I know how to apply a
-    /// [`Change`], send me those where they will do.
+    /// Says who I am; first on every connection. `resume` names the sales to watch again at once. `changes`: I can apply a
+    /// [`Change`], so send me those if possible.
     Hello {
         token: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,9 +44,9 @@ pub enum ConnectionCommand {
     },
     /// Send me this sale's ticks, and its state now.
     Watch { sale: SaleId },
-    /// No more of this sale's ticks.
+    /// Stop sending this sale's ticks.
     Unwatch { sale: SaleId },
-    /// Clock and liveness: `t` comes back as it was sent.
+    /// Clock and liveness: `t` comes back unchanged.
     Ping { t: u64 },
 }
 
@@ -55,7 +55,7 @@ pub enum ConnectionCommand {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ShopCommand {
-    /// Put me in line for so many units.
+    /// Put me in line for this many units.
     Join {
         sale: SaleId,
         #[serde(default)]
@@ -63,7 +63,7 @@ pub enum ShopCommand {
     },
     /// Take me out of the line (or give my claim back).
     Leave { sale: SaleId },
-    /// Put units into my cart. `partial`: fewer will do.
+    /// Put units into my cart. `partial`: fewer units are fine.
     Reserve {
         sale: SaleId,
         #[serde(default)]
@@ -90,7 +90,7 @@ pub enum ShopCommand {
 }
 
 impl Command {
-    /// The command's word, as it stands in `type`.
+    /// The command's word, as in `type`.
     pub const fn verb(&self) -> &'static str {
         match self {
             Self::Connection(command) => command.verb(),
@@ -149,7 +149,7 @@ pub fn verbs() -> impl Iterator<Item = &'static str> {
     ConnectionCommand::VERBS.iter().chain(ShopCommand::VERBS).copied()
 }
 
-/// How a shopper pays: an opaque token from the payment provider's own form. Never a card number.
+/// The shopper's means of payment: an opaque token from the payment provider's own form. Never a card number.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -219,7 +219,7 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
-/// Why a frame is not a request. `id` is there where it could still be read, so that the client can match the refusal.
+/// Why a frame is not a request. `id` is set if it could be read, so that the client can match the refusal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Malformed {
     pub id: Option<CommandId>,

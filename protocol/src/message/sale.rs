@@ -1,31 +1,31 @@
-//! A sale as everybody sees it: what does not change from second to second, and its phases.
+//! A sale as everybody sees it: its fixed part, and its phases.
 
 use crate::SaleId;
 use serde::{Deserialize, Serialize};
 
-/// How a sale's units come to people.
+/// How a sale's units are given to people.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Allocation {
-    /// First come, first served. What is left at the end is drawn among those who still wait.
+    /// First come, first served. The units left at the end are drawn among those who still wait.
     #[default]
     Queue,
-    /// Everybody who enters until the end has the same chance; then it is drawn.
+    /// Everybody who enters before the end takes part in the draw.
     Draw,
 }
 
-/// What an entry weighs in a sale's draw.
+/// The weight of an entry in a sale's draw.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DrawWeight {
-    /// All the same.
+    /// All entries have the same weight.
     #[default]
     Equal,
-    /// More the longer it has waited: 1 to 10.
+    /// The weight grows with the time waited: 1 to 10.
     WaitingTime,
 }
 
@@ -35,7 +35,7 @@ impl DrawWeight {
     }
 }
 
-/// What does not change from second to second.
+/// The part of a sale that does not change from second to second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -46,7 +46,7 @@ pub struct SaleInfo {
     pub description: String,
     /// ISO 4217.
     pub currency: String,
-    /// How many digits of an amount are behind the decimal point (2 for EUR, 0 for JPY).
+    /// Digits of an amount after the decimal point (2 for EUR, 0 for JPY).
     pub currency_exponent: u32,
     pub original_price: i64,
     pub sale_price: i64,
@@ -64,24 +64,24 @@ pub struct SaleInfo {
     pub draw_weight: DrawWeight,
     #[serde(default, skip_serializing_if = "OpeningOrder::is_fifo")]
     pub opening: OpeningOrder,
-    /// Where the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
+    /// If the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening_seed_hash: Option<String>,
-    /// The seed itself, after the start: each shopper can compute their place again ([`crate::draw::opening_place`]).
+    /// The seed itself, after the start: each shopper can recompute their place ([`crate::draw::opening_place`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening_seed: Option<String>,
 }
 
-/// In which order those stand who have joined before the start.
+/// The order of those who join before the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OpeningOrder {
-    /// As they have come.
+    /// In the order of joining.
     #[default]
     Fifo,
-    /// As the sale's seed has it: coming early to the waiting room is no advantage. Nobody has a place before the start.
+    /// In an order from the sale's seed: coming early to the waiting room is no advantage. Nobody has a place before the start.
     Shuffle,
 }
 
@@ -102,8 +102,8 @@ pub enum Phase {
     Waiting,
     Live,
     Paused,
-    /// The entries of a draw have closed: units go to those drawn, and what they leave to the next ones. At the end of a
-    /// first-come sale: units are left or may come back, and people wait.
+    /// The entries of a draw have closed: units go to those drawn, and untaken ones to the next. At the end of a first-come sale:
+    /// units are left or may come back, and people wait.
     Drawing,
     Ended,
     Cancelled,

@@ -1,4 +1,4 @@
-//! From server to client: replies, and what comes without a question.
+//! From server to client: replies and events.
 
 use super::{
     sale::SaleInfo,
@@ -8,12 +8,12 @@ use super::{
 use crate::{Change, Code, CommandId, OrderId, Reason, SaleId, ShopperId, draw::Draw};
 use serde::{Deserialize, Serialize};
 
-/// What a server sends.
+/// A message of the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerMessage {
-    /// The answer to one command. `id` is null only where the frame's own id could not be read.
+    /// The answer to one command. `id` is null only if the frame's own id could not be read.
     Reply {
         id: Option<CommandId>,
         #[serde(flatten)]
@@ -21,7 +21,7 @@ pub enum ServerMessage {
     },
     /// A sale's shared state, the same for every watcher.
     Tick(Tick),
-    /// The same, as what is new in it, for whoever has said `changes` and has seen the tick before.
+    /// A tick as its changed fields, for clients that said `changes` and have seen the tick before.
     Change(Change),
     /// Your place in line has changed its state.
     Entry(Entry),
@@ -29,7 +29,7 @@ pub enum ServerMessage {
     Hold(Hold),
     /// Your order has changed its state.
     Order(Order),
-    /// A draw has gone on: its entries have closed, or it is over and can be checked. The same for every watcher.
+    /// A draw has moved on: its entries have closed, or it is over and can be checked. The same for every watcher.
     Draw(Draw),
     /// Something a person should read.
     Notice {
@@ -63,7 +63,7 @@ pub enum Outcome {
     Error(Reject),
 }
 
-/// What a command has done. One key that names the kind: `{"hold":{…}}`.
+/// A command's result. One key names the kind: `{"hold":{…}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -88,7 +88,7 @@ pub enum Done {
     Pong { t: u64, now: u64 },
 }
 
-/// Why not.
+/// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reject {
@@ -97,7 +97,7 @@ pub struct Reject {
     pub retry: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// The order that the refusal is about: a declined payment leaves a pending order behind, for another try.
+    /// The order that the refusal is about: a declined payment leaves its order pending, for another try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderId>,
 }
@@ -152,15 +152,15 @@ pub struct Welcome {
     pub shopper: ShopperId,
     pub role: Role,
     pub now: u64,
-    /// When the token ends, and with it this connection.
+    /// When the token ends, and this connection with it.
     pub token_expires_at: u64,
-    /// The server hears from a healthy client at least this often; clients `ping` when they have nothing else to say.
+    /// A healthy client is heard at least this often; clients `ping` when they have nothing else to send.
     pub ping_every_ms: u64,
-    /// One for each sale of `resume` that exists, in that order; these are being watched now.
+    /// One for each existing sale of `resume`, in that order; these are now watched.
     pub states: Vec<SaleState>,
 }
 
-/// All that a page needs to draw one sale for one shopper.
+/// Everything that a page needs to show one sale to one shopper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SaleState {
@@ -171,7 +171,7 @@ pub struct SaleState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
     pub orders: Vec<Order>,
-    /// What is published of the sale's draw by now.
+    /// The published data of the sale's draw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draw: Option<Draw>,
 }

@@ -1,4 +1,4 @@
-//! What one shopper has in a sale: a place in line, units in the cart, orders.
+//! One shopper's things in a sale: a place in line, units in the cart, orders.
 
 use super::tick::Tick;
 use crate::{OrderId, Reason, SaleId};
@@ -16,13 +16,13 @@ pub enum EntryState {
     Served,
     /// The turn was not used in time.
     Lapsed,
-    /// Left by the shopper's own wish.
+    /// The shopper gave it up.
     Left,
     /// Taken out by the system; `reason` says why.
     Removed,
     /// In the draw, which is held when the entries have closed.
     Entered,
-    /// Not drawn. While the phase is `drawing`, what others leave may still come.
+    /// Not drawn. While the phase is `drawing`, units that others leave may still come.
     NotDrawn,
 }
 
@@ -33,19 +33,19 @@ pub struct Entry {
     pub sale: SaleId,
     pub state: EntryState,
     pub quantity: u32,
-    /// Exact position when this was written, 1 is next; 0 when not waiting, and while places are not drawn yet.
+    /// Exact position when this was written; 1 is next; 0 when not waiting, and while places are not drawn yet.
     pub position: u64,
     /// [`Tick::admitted`] (or [`Tick::priority_admitted`]) when `position` was written.
     pub admitted: u64,
-    /// In the priority line: `position` is the place in that one.
+    /// In the priority line: `position` is the place in that line.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub priority: bool,
-    /// When the turn ends, if it is this shopper's turn.
+    /// The end of the turn, if it is this shopper's turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_until: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// When this was so. Of two entries the later is true.
+    /// The time of this state. Of two entries the later is true.
     pub at: u64,
 }
 
@@ -65,8 +65,8 @@ impl Entry {
         }
     }
 
-    /// The position now, followed by the shared tick: nobody needs a frame of their own for it. Never worse than before.
-    /// 0: it does not wait, or places are not drawn yet.
+    /// The position now, computed from the shared tick, so that nobody needs their own frame for it. Never worse than before. 0:
+    /// the entry does not wait, or places are not drawn yet.
     pub fn position_at(&self, tick: &Tick) -> u64 {
         if self.state != EntryState::Waiting || self.position == 0 {
             return 0;
@@ -102,13 +102,13 @@ pub struct Hold {
     pub sale: SaleId,
     pub state: HoldState,
     pub quantity: u32,
-    /// When it ends by itself.
+    /// The time when it ends by itself.
     pub expires_at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// When this was so. Of two holds the later is true.
+    /// The time of this state. Of two holds the later is true.
     pub at: u64,
 }
 
@@ -151,18 +151,18 @@ pub struct Order {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     pub created_at: u64,
-    /// When an unpaid order is cancelled.
+    /// The time when the order is cancelled if it is unpaid.
     pub expires_at: u64,
-    /// A payment's outcome is not known yet; it comes as the next `order` event.
+    /// The outcome of a payment is not known yet; it arrives as the next `order` event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paying: bool,
-    /// What of `amount` has gone back to the shopper.
+    /// The part of `amount` that has gone back to the shopper.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refunded: i64,
-    /// Why the last payment of a pending order was refused; another one may be tried.
+    /// The refusal of a pending order's last payment; another one may be tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declined: Option<Declined>,
-    /// When this was so. Of two views of one order the later is true.
+    /// The time of this state. Of two views of one order the later is true.
     pub at: u64,
 }
 
@@ -170,7 +170,7 @@ pub struct Order {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Declined {
-    /// In the words of the payment provider, for a person.
+    /// The payment provider's words, for a person.
     pub reason: String,
     pub at: u64,
 }

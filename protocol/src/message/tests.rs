@@ -1,4 +1,4 @@
-//! Golden frames: what stands in `golden/` is what other languages' clients were written to.
+//! Golden frames: other languages' clients were written to the frames in `golden/`.
 
 use super::*;
 use crate::Code;
@@ -196,7 +196,7 @@ fn a_place_follows_the_tick_and_never_gets_worse() {
     assert_eq!(at(&undrawn, 8, 0), 0, "no place before places are drawn");
 }
 
-/// A tick a second is all that a shopper in line gets: RFC 6455 puts 4 bytes before a frame of 126 bytes or more.
+/// A shopper in line gets only one tick a second. RFC 6455 puts 4 bytes before a frame of 126 bytes or more.
 #[test]
 fn a_shopper_in_line_costs_few_bytes_a_second() {
     let tick = |fields: &str| -> Tick {
@@ -220,7 +220,7 @@ fn a_shopper_in_line_costs_few_bytes_a_second() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Whatever comes, the parser neither panics nor stays silent: it is a request, or a refusal with one of three codes.
+    /// The parser never panics and always answers: a frame is a request, or gets a refusal with one of three codes.
     #[test]
     fn any_mutation_of_a_frame_is_a_request_or_gets_a_code(
         mut frame in select(golden_requests()).prop_map(|frame| frame.as_bytes().to_vec()),

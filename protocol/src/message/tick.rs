@@ -1,4 +1,4 @@
-//! A sale's shared state, and what its numbers mean.
+//! A sale's shared state, and the meaning of its numbers.
 
 use super::sale::Phase;
 #[cfg(doc)]
@@ -33,7 +33,7 @@ pub struct Tick {
     /// In orders, paid or not.
     #[serde(default, skip_serializing_if = "is_none")]
     pub sold: u64,
-    /// Of those sold, in orders that wait for payment.
+    /// The part of `sold` in orders that wait for payment.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unpaid: u64,
     /// People in line.
@@ -45,30 +45,30 @@ pub struct Tick {
     /// Entries called a second, measured over the last seconds; absent while it has not been measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pace: Option<f64>,
-    /// The range that the pace lies in; while it has not been measured, around what the inflow makes.
+    /// The range of the pace; until it is measured, a range around what the inflow allows.
     #[serde(default, skip_serializing_if = "is_still")]
     pub pace_low: f64,
     #[serde(default, skip_serializing_if = "is_still")]
     pub pace_high: f64,
-    /// Units taken per turn, measured; less than one where some do not come at their turn.
+    /// Units taken per turn, measured; below one if some people do not come at their turn.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub take: f64,
-    /// The share of holds that comes back, measured.
+    /// The share of holds that come back, measured.
     #[serde(default, skip_serializing_if = "is_still")]
     pub lapse: f64,
-    /// When the next unit that somebody has set aside, or in a cart, comes back at the latest.
+    /// The latest time at which the next unit comes back from a turn or a cart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_lapse_at: Option<u64>,
-    /// Why the line moves more slowly than it did, or not.
+    /// The reason why the line moves more slowly than before, or stands still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowed: Option<Reason>,
-    /// Of those in line, people on the merchant's priority list; they have a line and a share of the turns of their own.
+    /// The people in line who are on the merchant's priority list; they have their own line and their own share of the turns.
     #[serde(default, skip_serializing_if = "is_none")]
     pub priority_waiting: u64,
-    /// As `admitted`, of the priority line.
+    /// Like `admitted`, for the priority line.
     #[serde(default, skip_serializing_if = "is_none")]
     pub priority_admitted: u64,
-    /// Entries of the priority line called a second; while it has not been measured, what the inflow makes.
+    /// Entries of the priority line called a second; until it is measured, what the inflow allows.
     #[serde(default, skip_serializing_if = "is_still")]
     pub priority_pace: f64,
 }
@@ -89,7 +89,7 @@ fn is_still(pace: &f64) -> bool {
     *pace == 0.0
 }
 
-/// What a sale's numbers mean for somebody who has nothing yet.
+/// What a sale's numbers mean for a shopper who has nothing yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -1,4 +1,4 @@
-//! A sale's audit log, page by page. `docs/audit.md` says how its hashes are made.
+//! A sale's audit log, page by page. `docs/audit.md` explains its hashes.
 
 use super::Operator;
 use crate::{
@@ -24,7 +24,7 @@ pub struct Page {
     #[serde(default)]
     #[param(minimum = 0, default = 0)]
     after: i64,
-    /// Rows in one answer, at most.
+    /// Most rows in one answer.
     #[serde(default = "default_limit")]
     #[param(minimum = 1, maximum = 1_000, default = 100)]
     limit: i64,
@@ -40,16 +40,16 @@ pub struct AuditLog {
     rows: Vec<AuditRow>,
 }
 
-/// Something that happened. Rows are never changed.
+/// One event. Rows are never changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditRow {
     /// 1, 2, … without a gap.
     number: i64,
     #[schema(format = DateTime)]
     at: String,
-    /// The same, in µs since 1970: this is what goes into the hash.
+    /// The same time in µs since 1970; this number goes into the hash.
     at_us: i64,
-    /// Who: a token's subject, or `worker`.
+    /// The actor: a token's subject, or `worker`.
     actor: String,
     kind: String,
     #[schema(value_type = Object)]
@@ -76,10 +76,10 @@ impl From<Row> for AuditRow {
     }
 }
 
-/// What happened in a sale.
+/// The events of a sale.
 ///
-/// Every change of supply, order and state, in order, each with the hash of the one before. Ask again with the last number
-/// that came; an answer without rows is the end.
+/// Every change of supply, order and state, in order, each with the hash of the one before. Ask again with the last number you
+/// got; an answer without rows is the end.
 #[utoipa::path(
     get,
     path = "/admin/sales/{sale_id}/audit",

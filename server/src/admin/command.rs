@@ -1,5 +1,5 @@
-//! How an operator's command is asked, had once, and answered: written once for all of them. A command says its effect, inside the
-//! transaction that [`OperatorChange`] is.
+//! Receives, carries out once and answers operators' commands, all in one way. A command brings its effect, which runs in the
+//! transaction of [`OperatorChange`].
 
 use super::Operator;
 use crate::{
@@ -28,7 +28,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
-/// How often settings are told to Redis while they go on changing.
+/// Largest number of times that settings are sent to Redis again because they changed meanwhile.
 const SPREAD_TRIES: usize = 8;
 
 /// The header that makes a command conditional.
@@ -36,25 +36,25 @@ const SPREAD_TRIES: usize = 8;
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "the document's words for what `condition` reads")]
 pub struct IfMatch {
-    /// The `ETag` of the sale that the operator has looked at, such as `"3"`. If operators have changed the sale's settings since, nothing
-    /// is changed, and the refusal is `version_changed`.
+    /// The `ETag` of the sale that the operator looked at, such as `"3"`. If operators have changed the sale's settings since,
+    /// nothing is changed, and the refusal is `version_changed`.
     #[param(rename = "If-Match", value_type = String, required = false)]
     if_match: Option<String>,
 }
 
-/// What is told of a sale, or of something in it, with the version of the sale's settings. The same as the `ETag`.
+/// An answer about a sale, or about something in it, with the version of the sale's settings. The same as the `ETag`.
 #[derive(Debug, Serialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Versioned<T> {
     #[serde(flatten)]
     pub of: T,
-    /// Raised by each change that an operator makes; `If-Match` names it.
+    /// Raised by each change of an operator; used in `If-Match`.
     #[schema(minimum = 1)]
     pub version: i64,
 }
 
 impl<T: Serialize> Versioned<T> {
-    /// As it stands in a transaction.
+    /// The answer, with the version as this transaction sees it.
     pub(crate) fn in_change(of: T, change: &OperatorChange) -> Result<Value, Problem> {
         let version = change.version();
         serde_json::to_value(Self { of, version })
@@ -86,7 +86,7 @@ impl FromRequest<Arc<App>> for Instruction {
         let condition = condition(&parts.headers)?;
         let what = [parts.method.as_str(), parts.uri.path()].map(str::to_owned);
         let body = Body::from_request(Request::from_parts(parts, body), app).await?;
-        // What differs in spaces only is the same body.
+        // Bodies that differ only in spaces are the same.
         let text = body
             .value()
             .map(|value| audit::canonical(&value))
@@ -121,10 +121,10 @@ impl Instruction {
     }
 }
 
-/// What a command has come to.
+/// The outcome of a command.
 pub struct Done {
     answer: OperatorAnswer,
-    /// Something is set since this request, or was by an earlier one with its key that may have died before it told others.
+    /// Something was set by this request, or by an earlier one with its key that may have died before it told others.
     has_changed: bool,
 }
 
@@ -133,7 +133,7 @@ impl Done {
         self.answer.status >= StatusCode::BAD_REQUEST.as_u16()
     }
 
-    /// The sale that the answer is about, where it is one.
+    /// The sale that the answer is about, if it is about one.
     pub fn sale(&self) -> Option<SaleId> {
         self.answer.body["sale_id"].as_str()?.parse().ok()
     }
@@ -160,9 +160,9 @@ impl IntoResponse for Done {
     }
 }
 
-/// Carries a command out: one after the other per sale, once per key, and only under its condition. `effect` checks everything, then
-/// writes, and says what is answered. Refusals that follow from how things stand are kept for the key; our own failures are not, nor
-/// is what the same request gets anyway.
+/// Carries a command out: one after the other per sale, once per key, and only under its condition. `effect` checks everything,
+/// then writes, and returns the answer. Refusals that depend on the sale's state are kept for the key. Not kept are our own
+/// failures, and refusals that the same request always gets.
 pub async fn run<F>(
     app: &App,
     instruction: &Instruction,
@@ -217,7 +217,7 @@ fn refusal(reject: Reject, version: i64) -> OperatorAnswer {
     }
 }
 
-/// A sale's numbers in Redis, taken before the transaction: nobody waits for Redis with a sale's row locked.
+/// A sale's numbers in Redis, read before the transaction, so that nobody waits for Redis with a sale's row locked.
 pub struct Numbers {
     pub now: u64,
     free: u64,
@@ -237,7 +237,7 @@ impl Numbers {
         })
     }
 
-    /// Of a sale that is being made.
+    /// The numbers of a sale that is being created.
     pub(crate) fn of_new(sale: &Sale) -> Self {
         Self {
             now: clock::now_ms(),
@@ -247,7 +247,7 @@ impl Numbers {
         }
     }
 
-    /// With so many units more that are free; less than none: fewer.
+    /// The numbers with this many more free units; fewer if negative.
     pub(crate) fn with_more(self, units: i64) -> Self {
         Self {
             free: self.free.saturating_add_signed(units),
@@ -255,7 +255,7 @@ impl Numbers {
         }
     }
 
-    /// What is answered about the sale as it is in the transaction.
+    /// The answer about the sale, as this transaction sees it.
     pub async fn view(&self, change: &mut OperatorChange) -> Result<Value, Problem> {
         let shown = Shown {
             sale: change.sale().await?,
@@ -267,12 +267,12 @@ impl Numbers {
     }
 }
 
-/// Tells Redis and all processes what was set. It may be repeated, and workers do it as well, a second later at most.
+/// Tells Redis and all processes the new settings. May be repeated; workers also do it, at most a second later.
 pub async fn spread(app: &App, done: &Done, id: SaleId) -> Result<()> {
     if done.is_refused() || !done.has_changed {
         return Ok(());
     }
-    // Until nothing has changed meanwhile: of two who are here at once, the later one to write has seen the newer settings.
+    // Repeated until nothing has changed meanwhile: of two requests at once, the last one to write has read the newest settings.
     let mut told = None;
     for _ in 0..SPREAD_TRIES {
         let Some(sale) = app.shop.store.sale(id).await? else {
@@ -287,7 +287,7 @@ pub async fn spread(app: &App, done: &Done, id: SaleId) -> Result<()> {
     app.shop.sale_changed(id).await
 }
 
-/// The versions in `If-Match`. A weak tag is none: it matches nothing (RFC 9110).
+/// The versions in `If-Match`. A weak tag matches nothing (RFC 9110).
 fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     let mut tags = Vec::new();
     let mut any = false;

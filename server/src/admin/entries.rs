@@ -1,4 +1,4 @@
-//! The history of a line, or of a draw, for the operator: an export of every entry.
+//! Exports the history of a line or of a draw for the operator: every entry.
 
 use super::Operator;
 use crate::{
@@ -24,10 +24,10 @@ const COLUMNS: &str = "queue_id,user_id,device_id,quantity,place,priority,joined
 
 /// Every entry of a sale's line, or of its draw, as CSV.
 ///
-/// A line's in the order of joining, a second behind the line itself. Of a sale whose units are drawn, in the order of the published
-/// names (`queue_id`): `place` is the one in the order of the keys, empty behind those who were looked up for units, and `served`
-/// is whose turn has come. It is sent as it is read, however long it is. Before a sale that
-/// opens in shuffled order has started, nobody's place is in it.
+/// A line's entries are in the order of joining, about a second behind the line itself. A draw's entries are in the order of
+/// their published names (`queue_id`): `place` is the rank by key, empty for entries that were not looked up for units, and
+/// `served` means that the turn has come. The file is sent while it is read, however long it is. If the opening order is
+/// shuffled, the file has no places before the start.
 #[utoipa::path(
     get,
     path = "/admin/sales/{sale_id}/entries.csv",
@@ -43,9 +43,9 @@ pub async fn export(
     SalePath(id): SalePath,
 ) -> Result<Response, Problem> {
     let sale = operator.sale(&app, id).await?;
-    // Whoever saw them could enter under many names, and keep the best ones.
+    // A person who saw places could enter under many names and keep the best ones.
     let is_secret = sale.hides_places_at(app.shop.stock.clock().await?);
-    // The first page before the headers, so that a failure is still told as one.
+    // The first page is read before the headers are sent, so that a failure can still be answered as one.
     let allocation = sale.allocation;
     let first = page(&app, id, allocation, String::new()).await?;
     let pages = stream::unfold(Some((first, true)), move |known| {
@@ -58,7 +58,7 @@ pub async fn export(
                 Some(last) if rows.len() as i64 == PAGE => {
                     match page(&app, id, allocation, last.queue_id.clone()).await {
                         Ok(rows) => Some((rows, false)),
-                        // The connection breaks off: a file that ends early must not look whole.
+                        // The connection is cut, because a file that ends early must not look complete.
                         Err(error) => return Some((Err(error), None)),
                     }
                 }
@@ -84,8 +84,8 @@ async fn page(app: &App, sale: SaleId, allocation: Allocation, after: String) ->
     }
 }
 
-/// Names of shoppers and devices have neither commas nor quotes, but may begin as a formula does; a spreadsheet must not
-/// compute them.
+/// Names of shoppers and devices have neither commas nor quotes. But they may begin like a formula, which a spreadsheet must not
+/// compute.
 fn line(text: &mut String, row: &EntryRow, is_place_secret: bool) {
     use std::fmt::Write;
     let plain = |name: &str| {

@@ -1,4 +1,4 @@
-//! How fair a sale is, for the operator: what the line did in its order, and the draw with its weights.
+//! A sale's fairness, for the operator: how far the line kept its order, and the draw with its weights.
 
 use crate::app::App;
 use flashsale_engine::{
@@ -12,40 +12,39 @@ use flashsale_protocol::{Allocation, Phase, Tick};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Whose share of the units is looked at.
+/// Number of devices in `top_devices_share`.
 const TOP_DEVICES: i64 = 10;
 
-/// How fair a sale is. What it has no line, no draw, or not enough numbers for is null.
+/// A sale's fairness in numbers. A number is null if the sale has no line, no draw, or too little data for it.
 #[derive(Debug, Serialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Fairness {
-    /// Entries served after somebody whose place was behind theirs; those apart who were absent at their turn. 0 in a line
-    /// that is first come, first served.
+    /// Entries served after somebody from behind them, not counting people who were absent at their turn. 0 in a first-come line.
     order_inversions: Option<u64>,
-    /// Of the turns given since the sale began (in line, by the draw, passed on), the share that was not used.
+    /// The share of unused turns, of all turns since the sale began (in line, by the draw, passed on).
     no_show_rate: Option<f64>,
-    /// Entries called a second, now.
+    /// Entries called in a second, now.
     queue_move_rate: Option<f64>,
     entries_served: u64,
-    /// Those in line, and those absent at their turn: they have had none yet, and may have one.
+    /// Entries in line, and those absent at their turn: they may still have one.
     entries_waiting: u64,
     entries_left: u64,
-    /// Had all that one person may have.
+    /// Entries of people who already had as many units as one person may have.
     entries_removed: u64,
-    /// Away for too long.
+    /// Entries of people who were away too long.
     entries_expired: u64,
     entries_not_served: u64,
-    /// How long those waited who were served, from the start of the sale on; at most a tenth more than it was.
+    /// Waiting times of served entries, from the start of the sale on; at most a tenth too much.
     wait_seconds_p50: Option<f64>,
     wait_seconds_p90: Option<f64>,
     wait_seconds_p99: Option<f64>,
-    /// Of all units in orders, the share of the ten devices with most of them.
+    /// The share of all units in orders that went to the ten devices with the most units.
     top_devices_share: Option<f64>,
-    /// The draw, by weight. Empty before it is held.
+    /// The draw by weight. Empty before the draw.
     weights: Vec<Weight>,
-    /// Winners by weight against the expected ones. Null with one weight only, or with too few winners to tell.
+    /// Winners by weight against the expected ones. Null with only one weight, or with too few winners.
     chi_square: Option<ChiSquare>,
-    /// Gini's coefficient of the entries' chances in the draw: 0 where all had the same.
+    /// Gini's coefficient of the entries' chances in the draw; 0 if all are equal.
     win_chance_gini: Option<f64>,
 }
 
@@ -56,11 +55,11 @@ pub struct Weight {
     weight: u32,
     entries: u64,
     winners: u64,
-    /// So many winners the weight promised.
+    /// The number of winners that the weight promised.
     expected_winners: f64,
 }
 
-/// Pearson's test: small p says that chance alone would rarely deviate so much.
+/// Pearson's test: with a small p, chance alone would rarely deviate this much.
 #[derive(Debug, Serialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ChiSquare {
@@ -69,7 +68,7 @@ pub struct ChiSquare {
     p: f64,
 }
 
-/// `line` is what the line comes to, and `tick` what everybody is told: as the rest of the answer has it.
+/// `line` has the line's counts, and `tick` the published state, as in the rest of the answer.
 pub(crate) async fn of_sale(app: &App, sale: &Sale, line: &LineCounts, tick: &Tick) -> Result<Fairness> {
     let (outcomes, top_devices_share, classes) = tokio::try_join!(
         outcomes(app, sale, line, tick),
@@ -104,14 +103,14 @@ pub(crate) async fn of_sale(app: &App, sale: &Sale, line: &LineCounts, tick: &Ti
     })
 }
 
-/// What became of entries is in Postgres, about a second late; who waits is what the line says now.
+/// The outcomes are from Postgres, about a second late; the number of waiting people is the line's own, of now.
 async fn outcomes(app: &App, sale: &Sale, line: &LineCounts, tick: &Tick) -> Result<Outcomes> {
     if sale.allocation == Allocation::Queue {
         let outcomes = app.shop.store.outcomes(sale.id).await?;
         let waiting = waiting(sale, line, tick) + line.parked;
         return Ok(Outcomes { waiting, ..outcomes });
     }
-    // Nobody waits in a line: from what is published.
+    // Nobody waits in a line, so the draw's published numbers are used.
     let draw = app.shop.store.recent_draw(sale.id).await?;
     let (called, count) = draw.map_or((None, None), |row| (row.public.called, row.public.count));
     let served = called.unwrap_or(0);
@@ -127,7 +126,7 @@ async fn outcomes(app: &App, sale: &Sale, line: &LineCounts, tick: &Tick) -> Res
     })
 }
 
-/// How many wait for their turn: in the line, or, where units are drawn, among the entries that the tick counts.
+/// Number of people who wait for their turn: in the line, or for a draw the entries counted by the tick.
 pub fn waiting(sale: &Sale, line: &LineCounts, tick: &Tick) -> u64 {
     match (sale.allocation, sale.status) {
         _ if is_over(sale) => 0,

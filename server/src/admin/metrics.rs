@@ -22,7 +22,7 @@ pub struct Metrics {
     sale_id: SaleId,
     status: Phase,
     stock_remaining: u64,
-    /// Pending and confirmed.
+    /// Pending and confirmed orders.
     orders_count: u64,
     queue_length: u64,
     /// Confirmed orders ÷ reservations; 0 before the first.
@@ -41,27 +41,27 @@ pub struct Metrics {
     currency: String,
     reservations: u64,
     expired_reservations: u64,
-    /// Distinct shoppers with the sale open in the last one to two minutes.
+    /// Distinct shoppers who had the sale open in the last one to two minutes.
     active_users: u64,
-    /// Entries served, of everybody's line and of the priority line; and how many wait in the latter.
+    /// Entries served from everybody's line and from the priority line, and people waiting in the latter.
     admitted: u64,
     priority_admitted: u64,
     priority_waiting: u64,
-    /// Absent at their turn: their place is kept.
+    /// People absent at their turn; they keep their place.
     parked: u64,
-    /// Away from the line, parked or not.
+    /// People away from the line, parked or not.
     absent: u64,
-    /// Entries called a second; null while it has not been measured.
+    /// Entries called in a second; null until it is measured.
     pace: Option<f64>,
     priority_pace: Option<f64>,
     /// Entries per 100 ms, as set.
     inflow: u32,
-    /// Of what operators have set, the inflow among it: for `If-Match`.
+    /// The version of the settings that operators have made, including the inflow: for `If-Match`.
     version: i64,
-    /// Units in orders by Postgres; differs from `sold + ordering` only while a checkout runs.
+    /// Units in orders, from Postgres; differs from `sold + ordering` only while a checkout runs.
     allocated: u64,
     fairness: Fairness,
-    /// The last time that Postgres was found to have lost something of this sale. Selling is stopped while it has no `opened_at`.
+    /// The latest time that Postgres had lost something of this sale. Selling is stopped while it has no `opened_at`.
     disaster: Option<DisasterView>,
 }
 

@@ -1,4 +1,4 @@
-//! What merchants and admins can do: a door of its own, over the same store and stock.
+//! The doors for merchants and admins, over the same store and stock.
 
 pub mod audit;
 pub mod command;
@@ -43,7 +43,7 @@ impl Operator {
         }
     }
 
-    /// The sale as it is in Postgres now, if this operator may steer it.
+    /// The sale as it is in Postgres now, if this operator may manage it.
     pub async fn sale(&self, app: &App, id: SaleId) -> Result<Sale, Problem> {
         let sale = app.shop.store.sale(id).await?.ok_or(Code::SaleUnknown)?;
         match self.sees() {

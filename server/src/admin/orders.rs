@@ -1,4 +1,4 @@
-//! What operators do about an order's money: look, and give it back.
+//! An order's money, for operators: look at it, and give it back.
 
 use super::{
     Operator,
@@ -32,7 +32,7 @@ const MAX_REASON_CHARS: usize = 500;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefundBody {
-    /// Minor units. Without it: all that is left, and the order ends.
+    /// Minor units. Without it the whole rest is refunded, and the order ends.
     #[serde(default)]
     #[schema(minimum = 1)]
     amount: Option<i64>,
@@ -44,14 +44,14 @@ pub struct RefundBody {
 pub struct RefundView {
     refund_id: String,
     amount: i64,
-    /// wanted: on its way; done: the provider has it; dropped: the money never came, or went back otherwise; refused: the provider refuses it, and an
-    /// operator has to see to it.
+    /// wanted: on its way; done: the provider has it; dropped: the money never came, or went back in another way; refused: the
+    /// provider refuses it, and an operator must act.
     status: String,
     actor: String,
     reason: String,
     #[schema(format = DateTime)]
     created_at: String,
-    /// Why the provider has last refused it.
+    /// The provider's last reason for refusing it.
     refusal: Option<String>,
 }
 
@@ -77,14 +77,14 @@ pub struct PaymentView {
     pays: bool,
     amount: i64,
     currency: String,
-    /// On its way back, and of that, back.
+    /// Money requested back, and the part of it that is back.
     refund_asked: i64,
     refunded: i64,
-    /// What the shopper was told: `ok` or a refusal's code; null while it is not known.
+    /// The answer to the shopper: `ok` or a refusal's code; null until it is known.
     answer: Option<&'static str>,
     reason: Option<String>,
     reference: Option<String>,
-    /// What is still to be done: ask, capture, void, revive.
+    /// The next step: ask, capture, void, revive.
     todo: Option<&'static str>,
     #[schema(format = DateTime)]
     created_at: String,
@@ -118,9 +118,9 @@ impl PaymentView {
 pub struct OrderPayments {
     order: OrderView,
     payments: Vec<PaymentView>,
-    /// Where the shopper's bank asks for the money back. Order and units stay as they are.
+    /// Disputes: the shopper's bank asks for the money back. Order and units stay as they are.
     disputes: Vec<DisputeView>,
-    /// What the provider has sent about them.
+    /// The provider's events about the payments.
     events: Vec<EventView>,
 }
 
@@ -132,7 +132,7 @@ pub struct DisputeView {
     currency: String,
     /// In the provider's words.
     reason: String,
-    /// open; won: the money stays the shop's; lost: it is the shopper's.
+    /// open; won: the shop keeps the money; lost: the shopper gets it.
     status: String,
     #[schema(format = DateTime)]
     opened_at: String,
@@ -159,7 +159,7 @@ impl From<DisputeRow> for DisputeView {
 pub struct EventView {
     event_id: String,
     r#type: String,
-    /// The code under which it was refused; null: it was taken.
+    /// The code under which it was refused; null: it was accepted.
     refusal: Option<String>,
 }
 
@@ -180,7 +180,7 @@ pub struct RefundAnswer {
     refund: Option<RefundView>,
 }
 
-/// An order with its payments, refunds and what the provider has sent.
+/// An order with its payments, refunds and the provider's events.
 #[utoipa::path(
     get,
     path = "/admin/orders/{order_id}",
@@ -212,7 +212,7 @@ pub async fn show(
 
 /// Give money back.
 ///
-/// A part of it, or all that is left; then the order ends and its units are for sale again.
+/// A part of it, or the whole rest; then the order ends and its units are for sale again.
 ///
 /// Refusals: `order_unknown`, `not_paid`, `already_refunded`, `refund_too_much`.
 #[utoipa::path(
@@ -275,7 +275,7 @@ pub async fn refund(
     if !done.is_refused()
         && let Some(order) = app.shop.store.order(order.order).await?
     {
-        // If this fails, or an earlier request with this key did not come so far, the reconciler returns the units.
+        // If this fails, or an earlier request with this key did not get this far, the reconciler returns the units.
         if let Ok(Some(cancelled)) = told.await
             && let Err(error) = return_units(&app.shop, &[cancelled]).await
         {
@@ -289,7 +289,7 @@ pub async fn refund(
 
 /// Try a refused refund again.
 ///
-/// One that is under way, or done, stays as it is.
+/// A refund that is on its way or done stays as it is.
 ///
 /// Refusals: `order_unknown`, `payment_unknown`.
 #[utoipa::path(

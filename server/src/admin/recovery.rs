@@ -1,4 +1,4 @@
-//! An operator confirms that what Postgres has lost is lost, so that the sale goes on without it.
+//! An operator confirms that Postgres has lost data for good, so that the sale goes on without it.
 
 use super::command::{self, Done, IfMatch, Instruction, Versioned};
 use crate::{
@@ -13,29 +13,29 @@ use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// A time at which Postgres knew less of the sale than Redis did.
+/// A moment when Postgres knew less of the sale than Redis did.
 #[derive(Debug, Serialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Disaster"))]
 pub struct DisasterView {
     disaster: String,
     #[cfg_attr(test, ts(type = "string"))]
     noticed_at: DateTime<Utc>,
-    /// The row of the audit log that was known to have been committed.
+    /// The last row of the audit log known to be committed.
     known_number: i64,
-    /// The last row that was there.
+    /// The last row that was found.
     found_number: i64,
     #[cfg_attr(test, ts(type = "string | null"))]
     confirmed_at: Option<DateTime<Utc>>,
     confirmed_by: Option<String>,
-    /// Since when it is sold again.
+    /// Since when the sale sells again.
     #[cfg_attr(test, ts(type = "string | null"))]
     opened_at: Option<DateTime<Utc>>,
-    /// Since when all that the payment provider holds is accounted for.
+    /// Since when all payments at the provider are accounted for.
     #[cfg_attr(test, ts(type = "string | null"))]
     settled_at: Option<DateTime<Utc>>,
-    /// Orders that were gone: they are cancelled, with the reason `order_lost`.
+    /// Lost orders; they are cancelled with the reason `order_lost`.
     orders_lost: i32,
-    /// Payments that were gone and that the provider still knew.
+    /// Lost payments that the provider still knew.
     payments_found: i32,
 }
 
@@ -56,13 +56,14 @@ impl From<Disaster> for DisasterView {
     }
 }
 
-/// Go on without what Postgres has lost.
+/// Go on without the data that Postgres has lost.
 ///
-/// When selling has stopped because Postgres was promoted without its tail, or restored to an earlier moment. Confirm it when no newer
-/// copy of the database is to be had: what is lost is lost then. Lanes begin anew, lost orders are cancelled with the reason
-/// `order_lost`, their money goes back, and selling goes on within seconds; `disaster` in the sale's metrics tells how far it is.
+/// For a sale that stopped because Postgres was promoted without its tail, or restored to an earlier moment. Confirm it when
+/// there is no newer copy of the database: the data is then lost for good. Lanes begin anew, lost orders are cancelled with the
+/// reason `order_lost`, their money goes back, and selling goes on within seconds. `disaster` in the sale's metrics shows the
+/// progress.
 ///
-/// Refusal: `nothing_to_recover` when selling is not stopped.
+/// Refusal: `nothing_to_recover` if selling is not stopped.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/recover",

@@ -1,4 +1,4 @@
-//! Create, list, and what operators set.
+//! Creates, lists and steers sales, for operators.
 
 mod body;
 
@@ -44,7 +44,8 @@ pub async fn open(app: &App, sale: &Sale, beacon: Option<String>) -> Result<(), 
     app.shop.sale_changed(sale.id).await
 }
 
-/// Before the sale is in Postgres: whoever finds it there finds its lanes open. Without the sale nobody knows of them.
+/// Opens a sale's lanes before the sale is in Postgres, so that nobody finds the sale without them. Until then nobody knows of
+/// them.
 async fn open_lanes(app: &App, sale: &Sale) -> Result<(), Error> {
     app.shop.stock.open_sale(sale).await?;
     for info in &sale.lanes {
@@ -53,7 +54,7 @@ async fn open_lanes(app: &App, sale: &Sale) -> Result<(), Error> {
     Ok(())
 }
 
-/// The seed of a sale's draw, or of the draw of what is left at its end, is made here: nothing that came before can depend on it.
+/// Makes the seed of a sale's draw, or of the draw of its remaining units, only now: nothing from before can depend on it.
 fn new_draw(beacon: Option<String>) -> NewDraw {
     NewDraw {
         seed: Seed(rand::random()),
@@ -83,7 +84,7 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
     let done = command::run(&app, &instruction, id, StatusCode::CREATED, move |change| {
         Box::pin(async move {
             let numbers = Numbers::of_new(&sale);
-            // A repetition of a command that is known may come when its sale is over.
+            // A known command may be repeated after its sale has ended.
             if sale.end_time <= clock::now() {
                 return Err(field("end_time", "must be in the future"));
             }
@@ -93,7 +94,7 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
         })
     })
     .await?;
-    // The one that an earlier request with this key has made, perhaps.
+    // An earlier request with this key may have created the sale.
     if let Some(made) = done.sale() {
         app.shop.sale_made.notify_one();
         app.shop.sale_changed(made).await?;
@@ -101,9 +102,9 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
     Ok(done)
 }
 
-/// The sales that one may steer.
+/// The sales that the caller may manage.
 ///
-/// Admins see all, merchants their own.
+/// Admins see all sales, merchants their own.
 #[utoipa::path(
     get,
     path = "/admin/sales",
@@ -140,9 +141,9 @@ pub async fn show(
 
 /// Pause a sale.
 ///
-/// No more claims and reservations; carts and checkouts go on. One that is paused stays so.
+/// There are no more claims and reservations; carts and checkouts go on. A paused sale stays paused.
 ///
-/// Refusal: `sale_wrong_state` when it is over.
+/// Refusal: `sale_wrong_state` if the sale has ended.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/pause",
@@ -163,9 +164,9 @@ pub async fn pause(
 
 /// Resume a paused sale.
 ///
-/// One that is not paused stays as it is.
+/// A sale that is not paused stays as it is.
 ///
-/// Refusal: `sale_wrong_state` when it is over.
+/// Refusal: `sale_wrong_state` if the sale has ended.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/resume",
@@ -181,7 +182,7 @@ pub async fn resume(
     instruction: Instruction,
 ) -> Result<Done, Problem> {
     let running = [Phase::Scheduled, Phase::Waiting, Phase::Live];
-    // Back to the beginning: by the clock it is then where it belongs.
+    // Back to the first phase: the clock then moves it to the right one.
     move_to(
         &app,
         &instruction,
@@ -195,8 +196,8 @@ pub async fn resume(
 
 /// End a sale now.
 ///
-/// What is in carts and checkouts may still be bought. A draw's entries close, and it is held; so is that of what is left of a
-/// first-come sale while people wait for it. One that has ended stays as it is.
+/// Units in carts and checkouts may still be bought. A draw's entries close, and the draw is held; so is the draw of a first-come
+/// sale's remaining units, if people wait for them. A sale that has ended stays as it is.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/end",
@@ -217,7 +218,7 @@ pub async fn end(
     move_to(&app, &instruction, id, &from, &over, to).await
 }
 
-/// How many units a sale is to have in all.
+/// The number of units that a sale should have in all.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SupplyBody {
@@ -227,7 +228,8 @@ pub struct SupplyBody {
 
 /// Change how many units a sale has.
 ///
-/// At any time before its end. Units that are sold or in carts cannot be taken away: the refusal says how few it can be.
+/// Possible at any time before its end. Units that are sold or in carts cannot be taken away; the refusal says how few are
+/// possible.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/supply",
@@ -253,7 +255,7 @@ pub async fn change_supply(
             let sale = change.sale().await?;
             match sale.phase_at(numbers.now) {
                 Phase::Ended | Phase::Cancelled => return Err(Code::SaleEnded.into()),
-                // The units that are drawn for are published.
+                // The number of units to be drawn for is published already.
                 Phase::Drawing => return Err(Code::SaleWrongState.into()),
                 _ => {}
             }
@@ -269,9 +271,7 @@ pub async fn change_supply(
                 }
                 Changed::InUse { least } => Err(Problem(Reject::because(
                     Code::SupplyInUse,
-                    format!(
-                        "total_stock can be {least} at the least now: the other units are sold or in carts."
-                    ),
+                    format!("total_stock cannot be less than {least} now: those units are sold or in carts."),
                 ))),
             };
             let _ = tell.send(prepared);
@@ -279,7 +279,7 @@ pub async fn change_supply(
         })
     })
     .await;
-    // Where it is not known whether it was committed, the reconciler finds out.
+    // If it is unknown whether it was committed, the reconciler finds out.
     if let (Ok(prepared), Ok(done)) = (told.await, &done) {
         if done.is_refused() {
             prepared.undo(&app.shop).await?;
@@ -292,7 +292,7 @@ pub async fn change_supply(
     Ok(done)
 }
 
-/// The value that nobody knew when the entries closed.
+/// A value that nobody knew when the entries closed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BeaconBody {
@@ -302,9 +302,9 @@ pub struct BeaconBody {
 
 /// Give a draw the value of its beacon.
 ///
-/// When the root of the entries is published, and once: the draw is held with it.
+/// Possible once, after the root of the entries is published; the draw is held with it.
 ///
-/// Refusals: `no_draw`, and `sale_wrong_state` when it takes none now.
+/// Refusals: `no_draw`, and `sale_wrong_state` if the draw takes no value now.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/beacon",
@@ -345,18 +345,18 @@ pub(crate) async fn set_beacon(
     Ok(done)
 }
 
-/// How many entries are called.
+/// The speed at which entries are called.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InflowBody {
-    /// Per 100 ms, at most.
+    /// Most entries per 100 ms.
     #[schema(minimum = 1, maximum = 100_000)]
     pub inflow: i64,
 }
 
 /// Change how fast the line is let in.
 ///
-/// At any time before the sale's end and its draw; to stop altogether, pause the sale.
+/// Possible at any time before the sale's end and its draw; to stop the line altogether, pause the sale.
 ///
 /// Refusals: `sale_ended`, and `sale_wrong_state` while its draw is held.
 #[utoipa::path(
@@ -382,7 +382,7 @@ pub(crate) async fn change_inflow(
             let sale = change.sale().await?;
             match sale.phase_at(numbers.now) {
                 Phase::Ended | Phase::Cancelled => return Err(Code::SaleEnded.into()),
-                // Nobody is let in any more.
+                // The draw is on: nobody is let in from the line any more.
                 Phase::Drawing => return Err(Code::SaleWrongState.into()),
                 _ => {}
             }
@@ -397,7 +397,7 @@ pub(crate) async fn change_inflow(
     Ok(done)
 }
 
-/// Moves a sale that is in one of `from` to `to`. One that is in one of `there` stays as it is.
+/// Moves a sale from one of `from` to `to`. A sale in one of `there` stays as it is.
 async fn move_to(
     app: &App,
     instruction: &Instruction,
@@ -412,7 +412,7 @@ async fn move_to(
         Box::pin(async move {
             let sale = change.sale().await?;
             let by_clock = sale.phase_at(numbers.now);
-            // Over by the clock: its worker says so in a moment.
+            // The clock says that it has ended; its worker writes that in a moment.
             let now = match by_clock {
                 Phase::Drawing | Phase::Ended => by_clock,
                 _ => sale.status,

@@ -1,4 +1,4 @@
-//! Where a connection comes from: the peer, or what trusted proxies in front of us say.
+//! The address of a client: the peer's, or the one that trusted proxies in front of us report.
 
 use crate::app::App;
 use axum::{
@@ -28,7 +28,7 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
     }
 }
 
-/// Each trusted proxy appends the address it saw; what stands further left was written by the client and proves nothing.
+/// Each trusted proxy appends the address it saw; anything further left was written by the client and proves nothing.
 fn forwarded(headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
     if hops == 0 {
         return None;
@@ -43,7 +43,7 @@ fn forwarded(headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
     seen.get(seen.len().checked_sub(hops)?)?.parse().ok()
 }
 
-/// Whoever has one IPv6 address has 2⁶⁴ of them: the network is what counts.
+/// A subscriber with one IPv6 address has 2⁶⁴ of them, so the network counts.
 fn one_subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use std::{net::TcpStream, sync::Arc};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// The WebSocket; docs/asyncapi.yaml tells what goes over it.
+/// The WebSocket; docs/asyncapi.yaml describes its messages.
 #[utoipa::path(
     get,
     path = "/ws",
@@ -68,7 +68,7 @@ pub async fn upgrade(
     Ok(response)
 }
 
-/// The bare socket, and what has come over it already.
+/// The bare socket, and the bytes that already arrived on it.
 fn socket_of(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), String> {
     let parts = upgraded
         .downcast::<TokioIo<tokio::net::TcpStream>>()

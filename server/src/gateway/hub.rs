@@ -1,4 +1,4 @@
-//! What this process hears from Redis: ticks, news and announcements, brought to who is here. Knows nothing of commands.
+//! Brings ticks, news and announcements from Redis to the people here. Knows nothing of commands.
 
 use super::{
     shard::{Shards, text_frame},
@@ -21,21 +21,21 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Pub/sub messages that may wait for this process before the oldest are lost.
+/// Pub/sub messages that may wait for this process; beyond that the oldest are lost.
 const BACKLOG: usize = 4_096;
-/// In a cluster: how often subscriptions are made sure of. When a slot moves, its new master knows nothing of those who listened
-/// at the old one, and all that they get is a farewell that the client library drops.
+/// How often subscriptions are renewed in a cluster. When a slot moves, its new master does not know the listeners at the old
+/// one; they only get a farewell, which the client library drops.
 const RESUBSCRIBE: Duration = Duration::from_millis(250);
-/// Channels that one such look is about; of more, each look takes the next.
+/// Channels renewed in one look; the next look takes the next ones.
 const RESUBSCRIBE_MOST: usize = 200;
-/// How long a connection to another part of the cluster may take.
+/// Longest time to connect to another part of the cluster.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often unwatched sales are unsubscribed, and people looking are counted.
+/// How often unwatched sales are unsubscribed and people looking are counted.
 const SWEEP: Duration = Duration::from_secs(20);
 
 pub struct Hub {
     redis_url: String,
-    /// Another one after a part of the cluster was cut off.
+    /// Replaced after a part of the cluster was cut off.
     subscriber: RwLock<SubscriberClient>,
     subscribers: watch::Sender<()>,
     keys: Keys,
@@ -60,7 +60,7 @@ impl Hub {
         shards: Arc<Shards>,
     ) -> anyhow::Result<Self> {
         let subscriber = subscriber(stock::builder(redis_url)?).await?;
-        // Subscribes again after a lost connection; in a cluster `keep_subscribed` does.
+        // It subscribes again after a lost connection; in a cluster `keep_subscribed` does that.
         if !subscriber.is_clustered() {
             subscriber.manage_subscriptions();
         }
@@ -85,20 +85,20 @@ impl Hub {
     }
 }
 
-/// The news itself, where it may be about a place in line or a hold: most needs no second look.
+/// The parsed news, if it may be about a place in line or a hold; most news is not parsed.
 fn look_into(frame: &str) -> Option<ServerMessage> {
     let worth = frame.starts_with(r#"{"type":"entry""#) || frame.starts_with(r#"{"type":"hold""#);
     worth.then(|| serde_json::from_str(frame).ok()).flatten()
 }
 
-/// News for one shopper, which every gateway gets: most of them have no socket of theirs, and look no further.
+/// News for one shopper. Every gateway gets it; most have no socket of that shopper and stop here.
 fn receive_news(shop: &Arc<Shop>, news: &News<'_>) {
     let Some(shopper) = shop.here.shopper(news.shopper) else {
         return;
     };
     if let Some(message) = look_into(news.frame) {
         shop.here.note_end_of_place(&shopper, &message);
-        // The end of a hold from before a loss, and its shopper was given a later one, which is lost: that is said instead.
+        // A hold from before a loss has ended, but the shopper's later hold is lost: they are told about that instead.
         if let ServerMessage::Hold(hold) = &message
             && hold.state == HoldState::Expired
             && shop.here.is_holding(&shopper, hold.sale, hold.at)
@@ -119,7 +119,7 @@ fn receive_news(shop: &Arc<Shop>, news: &News<'_>) {
     shop.here.deliver(news);
 }
 
-/// Looks after those who have lost something, once for each life of a sale.
+/// Looks after shoppers who have lost something, once for each life of a sale.
 async fn look_after(shop: &Arc<Shop>, sale: SaleId, life: u64) {
     if shop.here.begins_life(sale, life) {
         shop.forget_sale(sale).await;
@@ -127,7 +127,7 @@ async fn look_after(shop: &Arc<Shop>, sale: SaleId, life: u64) {
     }
 }
 
-/// Receives what is published, keeps the subscriptions as the sockets need them, and counts people looking.
+/// Receives published messages, keeps the subscriptions that sockets need, and counts people looking.
 pub async fn run(
     hub: Arc<Hub>,
     shop: Arc<Shop>,
@@ -140,7 +140,7 @@ pub async fn run(
     );
 }
 
-/// Says again and again what this process listens to, wherever its slot is by now.
+/// Repeats this process' subscriptions, wherever their slots are by now.
 async fn keep_subscribed(hub: &Hub, shop: &Shop, stopping: &CancellationToken) {
     if !hub.subscriber().is_clustered() {
         return;
@@ -160,7 +160,7 @@ async fn keep_subscribed(hub: &Hub, shop: &Shop, stopping: &CancellationToken) {
             doubted_at = Some(Instant::now());
         }
         let is_silent = shop.here.is_any_silent();
-        // A node that was cut off takes subscriptions all the same.
+        // A node that was cut off still accepts subscriptions.
         if (is_silent || doubted_at.is_some_and(|at| at.elapsed() < ELECTION))
             && let Err(error) = move_subscriber(hub).await
         {
@@ -176,7 +176,7 @@ async fn keep_subscribed(hub: &Hub, shop: &Shop, stopping: &CancellationToken) {
         for channel in own.chain(sales.into_iter().map(|sale| hub.keys.live(sale))) {
             if let Err(error) = live::subscribe(&hub.subscriber(), channel).await {
                 tracing::debug!(%error, "cannot make sure of a subscription; the next look tries again");
-                // Its node may say nothing any more, and no slot be its own by now: nobody else would tell us.
+                // Its node may be silent, or have lost the slot: nobody else would tell us.
                 if let Err(error) = move_subscriber(hub).await {
                     tracing::debug!(%error, "cannot subscribe elsewhere in the cluster");
                 }
@@ -194,7 +194,7 @@ async fn subscriber(mut builder: Builder) -> anyhow::Result<SubscriberClient> {
     Ok(subscriber)
 }
 
-/// To where the cluster has moved its slots; by a new connection if this one believes a node that was cut off.
+/// Follows the cluster's slots; with a new connection if this one believes a node that was cut off.
 async fn move_subscriber(hub: &Hub) -> anyhow::Result<()> {
     let old = hub.subscriber();
     let Some(servers) = link::moved(&old).await else {
@@ -278,7 +278,7 @@ async fn receive(hub: &Hub, shop: &Arc<Shop>, message: fred::types::Message) {
                 if shop.here.has_shopper(shopper.as_str()) {
                     let shop = shop.clone();
                     tokio::spawn(async move {
-                        // Looking is being here. If it fails, the client's own next look does the same.
+                        // A look marks the shopper as here. If it fails, the client's own next look does the same.
                         if let Err(error) = shop.stock.place(sale, shopper).await {
                             tracing::debug!(%sale, %error, "a shopper who is here stays parked for now");
                         }
@@ -295,9 +295,9 @@ async fn receive(hub: &Hub, shop: &Arc<Shop>, message: fred::types::Message) {
     }
 }
 
-/// How long a tick was on its way, by Redis' clock as far as it is known here.
+/// Records how long a tick was on its way, by Redis' clock as known here.
 fn note_lag(shop: &Shop, tick: &Tick) {
-    // Without a call to Redis: ticks are behind this one.
+    // This makes no call to Redis, because other ticks wait behind this one.
     if let Some(now) = shop.stock.known_clock() {
         let lag = Duration::from_millis(now.saturating_sub(tick.now));
         metrics::histogram!(name::TICK_RECEIVED).record(lag);

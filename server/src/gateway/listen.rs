@@ -22,18 +22,18 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 
-/// Connections that wait to be accepted, at most; the system may allow fewer (net.core.somaxconn).
+/// Most connections that wait to be accepted; the system may allow fewer (net.core.somaxconn).
 const BACKLOG: u32 = 4_096;
-/// A request's head, at most.
+/// Largest size of a request's head.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// A connection whose client has not taken what was sent for this long is dropped.
 const SEND_TIMEOUT_MS: u32 = 30_000;
-/// After an accept that failed (there are no files left, for example).
+/// Pause after a failed accept (no file is left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long requests in progress may take when the server stops; a client must not be able to hold it up.
+/// How long requests in progress may take when the server stops, so that no client can hold it up.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
-/// Opens the door. A shared one may be open in several processes: the kernel spreads new connections over them.
+/// Opens the door. Several processes may share it; the kernel then spreads new connections over them.
 pub fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -47,7 +47,7 @@ pub fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
 
 /// Serves until the server drains.
 pub async fn run(router: Router, listener: StdListener, limits: &Limits, draining: CancellationToken) {
-    // Registered here, with the threads that serve it.
+    // Registered here, on the threads that serve it.
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot serve the listener"),
@@ -77,7 +77,7 @@ pub async fn run(router: Router, listener: StdListener, limits: &Limits, drainin
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
             .with_upgrades();
         let draining = draining.clone();
-        // How a connection ends is its client's business.
+        // The end of a connection is its client's business.
         connections.spawn(async move {
             let mut connection = pin!(connection);
             tokio::select! {

@@ -47,12 +47,12 @@ use utoipa_axum::{
     routes,
 };
 
-/// How long a REST request may take in all.
+/// Longest time of a REST request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long, after the drain window, sockets may take to close.
+/// How long sockets may take to close after the drain window.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
-/// Every route, but for the pages: the document is built from the same list.
+/// Every route except the pages; the OpenAPI document is built from the same list.
 fn api() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(rest::session::create))
@@ -92,7 +92,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rest::session::dev_sign_in))
 }
 
-/// What an operator and a load balancer ask; also there in a process without the gateway role.
+/// Routes for operators and load balancers, also served without the gateway role.
 fn operations() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(operations::alive))
@@ -114,7 +114,7 @@ fn routes(web_dir: PathBuf) -> Router<Arc<App>> {
     Router::new().merge(api).merge(operations).merge(pages(web_dir))
 }
 
-/// A client that sends its body too slowly, and a store that does not answer, end the same way.
+/// Ends a request after its time, whether the client sends its body too slowly or a store does not answer.
 async fn in_time(request: Request, next: Next) -> Response {
     tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
         .await
@@ -132,7 +132,7 @@ fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
     };
     let revalidate =
         SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // What is not there (yet: gateways are replaced one by one) must not be kept.
+    // A missing file must not be cached: it may appear soon, because gateways are replaced one by one.
     let kept = SetResponseHeaderLayer::overriding(
         header::CACHE_CONTROL,
         |response: &axum::http::Response<ServeFileSystemResponseBody>| {
@@ -156,7 +156,7 @@ fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
         .layer(CompressionLayer::new())
 }
 
-/// Around every route but the socket's: a request id, a log line per failure, and the browser's rules.
+/// Layers around every route except the socket's: a request id, a log line per failure, and the browser's rules.
 fn common() -> impl tower::Layer<
     axum::routing::Route,
     Service: tower::Service<
@@ -172,7 +172,7 @@ fn common() -> impl tower::Layer<
 + Send
 + Sync
 + 'static {
-    // The widget lives on other origins. Tokens are in headers, never in cookies, so that any origin may ask.
+    // The widget lives on other origins. Tokens are in headers, never in cookies, so any origin may ask.
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::any())
         .allow_methods([
@@ -202,8 +202,8 @@ fn common() -> impl tower::Layer<
         .layer(CatchPanicLayer::custom(rest::panicked))
 }
 
-/// The threads of the sockets, apart from those of stores and workers: a call to Redis never waits in line with
-/// thousands of sockets that have a tick to send.
+/// The threads of handshakes and REST, apart from those of stores and workers, so that a call to Redis never waits behind
+/// thousands of handshakes.
 pub struct Threads(Option<Runtime>);
 
 impl Threads {
@@ -222,7 +222,7 @@ impl Threads {
 }
 
 impl Drop for Threads {
-    /// Does not wait: the last sockets were waited for by [`drained`].
+    /// Does not wait: [`drained`] has waited for the last sockets.
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -230,7 +230,7 @@ impl Drop for Threads {
     }
 }
 
-/// Serves until the server drains. Without the gateway role: only what operators ask.
+/// Serves until the server drains. Without the gateway role it serves only the operators' routes.
 pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gateway: bool) {
     let router = if gateway {
         routes(web_dir)
@@ -240,14 +240,14 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gatew
     let finished = |router: Router<Arc<App>>| router.method_not_allowed_fallback(rest::method_not_allowed);
     let mut router = finished(router).layer(common());
     if gateway {
-        // A crowd's arrivals are handshakes: nothing around them that they do not need.
+        // A crowd arrives as handshakes, so they have no layers that they do not need.
         router = router.merge(finished(Router::from(socket())));
     }
     let router = router.with_state(app.clone());
     listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 
-/// Development: the page of a shop that embeds the widget, on an origin of its own. It asks where this platform is.
+/// For development: the page of a shop that embeds the widget, on its own origin. It asks where this platform is.
 pub(crate) async fn serve_storefront(
     app: Arc<App>,
     platform: SocketAddr,
@@ -261,9 +261,9 @@ pub(crate) async fn serve_storefront(
     listen::run(router, listener, &app.limits, app.draining.clone()).await;
 }
 
-/// Tells every socket to move, and waits until they have, or the window is over.
+/// Tells every socket to move, and waits until they have, or until the window is over.
 pub async fn drain(app: &App) {
-    // As long as it takes if the others take over as many in a second as this process would.
+    // Long enough if the other gateways accept as many sockets in a second as this process would.
     let sockets = app.throttle.socket_count() as u64;
     let needed_ms = sockets * 1000 / u64::from(app.limits.handshakes_per_s.max(1));
     let window_ms = app.limits.drain_window_ms.max(needed_ms);

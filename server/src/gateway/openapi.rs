@@ -1,5 +1,4 @@
-//! The OpenAPI document, from the same routes as the router: what the handlers say of themselves, and what holds for
-//! all of them.
+//! The OpenAPI document, from the router's routes: the handlers' own descriptions, and the parts common to all.
 
 use super::refusals;
 use crate::{app::App, rest::ProblemBody};
@@ -19,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// `GET /openapi.json`
 pub fn document(routers: [&OpenApiRouter<Arc<App>>; 3]) -> Router<Arc<App>> {
-    // Comments link to other items in brackets; the document has none to link to.
+    // Comments link to other items in brackets, but the document has no such links.
     let json = describe(routers).to_json().unwrap_or_default();
     let json = json.replace("[`", "`").replace("`]", "`");
     Router::new().route(
@@ -73,9 +72,9 @@ fn describe(routers: [&OpenApiRouter<Arc<App>>; 3]) -> OpenApi {
 }
 
 const INTRODUCTION: &str = "The second door to a sale: the same commands as on the WebSocket (docs/asyncapi.yaml), for \
-    those who ask once. Amounts are in minor units of their currency. Refusals are problem+json; the same `code` words \
-    come over the socket; each operation's responses say which, in words and in `x-codes`. Repeat what got no answer, or \
-    one with `retry`, under the same Idempotency-Key.";
+    single requests. Amounts are in minor units of their currency. Refusals are problem+json, with the same `code` words \
+    as on the socket; each operation's responses list them, in words and in `x-codes`. Repeat a request without an \
+    answer, or refused with `retry`, under the same Idempotency-Key.";
 
 fn problem(description: &str) -> Response {
     ResponseBuilder::new()
@@ -89,11 +88,10 @@ fn problem(description: &str) -> Response {
         .build()
 }
 
-/// The version of a sale's settings beside every answer that has it.
+/// Adds the version of a sale's settings to every answer that has it.
 fn tell_versions(operation: &mut Operation) {
     let mut tag = Header::default();
-    tag.description =
-        Some("The version of what operators have set of the sale, in quotes: for `If-Match`.".into());
+    tag.description = Some("The version of the sale's settings, in quotes: for `If-Match`.".into());
     let conditional = operation
         .parameters
         .iter()
@@ -117,7 +115,7 @@ fn tell_versions(operation: &mut Operation) {
     }
 }
 
-/// What every operation may answer, and what every one with a token reads.
+/// Adds the answers common to all operations, and the headers common to all with a token.
 fn complete(operation: &mut Operation) {
     refusals::describe(operation, &ProblemBody::name());
     tell_versions(operation);
@@ -127,7 +125,7 @@ fn complete(operation: &mut Operation) {
             .parameter_in(ParameterIn::Header)
             .required(Required::False)
             .description(Some(
-                "The shopper's device, which everything that takes stock needs; not for guests: their token knows it.",
+                "The shopper's device; needed by every request that takes stock. Guests leave it out: their token names it.",
             ))
             .schema(Some(DeviceId::schema()));
         operation

@@ -1,4 +1,4 @@
-//! What an operator and a load balancer ask of a process.
+//! Routes for operators and load balancers, about one process.
 
 use crate::{app::App, telemetry};
 use axum::{extract::State, http::StatusCode};
@@ -16,10 +16,10 @@ pub async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// Whether the process should be sent requests.
+/// Whether the process should get requests.
 ///
-/// Both stores answer, and the server is not stopping. While Postgres takes no changes the server should: what only reads
-/// goes on, and the text says so.
+/// It should if both stores answer and the server is not stopping; also while Postgres takes no changes, because reading goes on
+/// then. The text says so.
 #[utoipa::path(
     get,
     path = "/readyz",

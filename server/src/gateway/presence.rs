@@ -1,5 +1,5 @@
-//! Tells Redis once a second that this process is alive, and which formats it knows. A gateway that dies without signing off is
-//! missed, and workers ask who of its shoppers are still here (`worker/roll.rs`).
+//! Tells Redis once a second that this process is alive, and which formats it knows. If a gateway dies without signing off, this
+//! stops, and workers ask which of its shoppers are still here (`worker/roll.rs`).
 
 use flashsale_engine::shop::Shop;
 use std::{sync::Arc, time::Duration};
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 const BEAT: Duration = Duration::from_secs(1);
 
-/// `gateway`: shoppers are here.
+/// `gateway`: this process has sockets of shoppers.
 pub async fn run(shop: Arc<Shop>, gateway: bool, stopping: CancellationToken) {
     let (stock, id) = (&shop.stock, shop.here.id);
     let mut beat = tokio::time::interval(BEAT);
@@ -16,7 +16,7 @@ pub async fn run(shop: Arc<Shop>, gateway: bool, stopping: CancellationToken) {
             () = stopping.cancelled() => break,
             _ = beat.tick() => {}
         }
-        // First: a gateway that beats and has not reported is one of an older release.
+        // The report comes first: a gateway that only beats counts as one of an older release.
         let told = async {
             stock.report(id).await?;
             if gateway {
@@ -29,7 +29,7 @@ pub async fn run(shop: Arc<Shop>, gateway: bool, stopping: CancellationToken) {
         }
     }
     if gateway {
-        // Its sockets were closed one by one: nobody is missed.
+        // Its sockets were closed one by one, so nobody is missed.
         let _ = stock.sign_off(id).await;
     }
     let _ = stock.end_report(id).await;

@@ -1,5 +1,5 @@
-//! Which refusals an operation may answer with, for the OpenAPI document: what follows from its parts (a token, a body, a sale
-//! in its path …), and what is its own. Tests hold refusals that they meet to it.
+//! The possible refusals of each operation, for the OpenAPI document: those that follow from its parts (a token, a body, a sale
+//! in its path …), and its own. Tests compare them with the refusals that they meet.
 
 use flashsale_protocol::Code;
 use utoipa::openapi::{
@@ -8,7 +8,7 @@ use utoipa::openapi::{
     path::{Operation, ParameterIn},
 };
 
-/// Where the document says which codes a response may carry.
+/// The document's field for the codes of a response.
 const CODES: &str = "x-codes";
 
 /// Names every refusal of an operation, by HTTP status.
@@ -75,7 +75,7 @@ fn of(operation: &Operation) -> Vec<Code> {
         ]);
     }
     let is_keyed = reads("Idempotency-Key", ParameterIn::Header);
-    // Under a key a body counts also where none is needed.
+    // With a key, a body counts even if none is needed.
     if operation.request_body.is_some() || is_keyed {
         codes.extend([BadJson, FrameTooLarge, InvalidField]);
     }
@@ -98,7 +98,7 @@ fn of(operation: &Operation) -> Vec<Code> {
     codes
 }
 
-/// What an operation refuses for reasons of its own.
+/// An operation's own refusals.
 fn own(operation: &str) -> &'static [Code] {
     use Code::*;
     match operation {

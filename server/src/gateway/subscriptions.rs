@@ -1,4 +1,4 @@
-//! The sales whose ticks come to this process.
+//! Subscriptions to the sales whose ticks this process needs.
 
 use flashsale_engine::{
     here::{Here, Interest},
@@ -7,7 +7,7 @@ use flashsale_engine::{
 use flashsale_protocol::SaleId;
 use tokio::sync::{mpsc, oneshot};
 
-/// A sale to subscribe to, and who waits for it.
+/// A sale to subscribe to, and the one who waits for it.
 pub type Wanted = (SaleId, oneshot::Sender<()>);
 
 /// Asks the hub for subscriptions.
@@ -20,7 +20,7 @@ impl Subscriptions {
         (Self(wanted), wanted_rx)
     }
 
-    /// Sees to it that a sale's ticks come here. Returns when the subscription stands, so that nothing after it is missed.
+    /// Makes a sale's ticks come here. Returns when the subscription is active, so that no later tick is missed.
     pub async fn watch(&self, here: &Here, sale: &Sale) -> Interest {
         let (interest, is_first) = here.watch(sale);
         if is_first {

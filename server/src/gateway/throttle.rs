@@ -1,4 +1,4 @@
-//! Limits at the door: sockets of an address, handshakes, requests over REST, guest sessions.
+//! Limits at the door: sockets per address, handshakes, REST requests, guest sessions.
 
 use crate::config::Limits;
 use dashmap::DashMap;
@@ -12,7 +12,7 @@ use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How often those who have not asked for a while are forgotten.
+/// How often limiters forget people who have not asked for a while.
 pub(crate) const SWEEP: Duration = Duration::from_secs(20);
 
 pub struct Throttle {
@@ -25,7 +25,7 @@ pub struct Throttle {
     guests: DefaultKeyedRateLimiter<IpAddr>,
 }
 
-/// A socket's share of its address's limit; given back when dropped.
+/// One socket's share of its address's limit; given back when dropped.
 pub struct Place {
     pub address: IpAddr,
     addresses: Arc<DashMap<IpAddr, usize>>,
@@ -58,7 +58,7 @@ impl Throttle {
         }
     }
 
-    /// A place among the sockets of an address; None where it has too many.
+    /// Takes a place among the sockets of an address; None if it has too many.
     pub fn enter(&self, address: IpAddr) -> Option<Place> {
         let mut count = self.addresses.entry(address).or_insert(0);
         if *count >= self.per_address {
@@ -82,7 +82,7 @@ impl Throttle {
             .map_err(|not_until| too_many(Code::Busy, &not_until))
     }
 
-    /// How many sockets are open.
+    /// Number of open sockets.
     pub fn socket_count(&self) -> usize {
         *self.sockets.borrow()
     }
@@ -107,7 +107,7 @@ impl Throttle {
         let _ = sockets.wait_for(|count| *count == 0).await;
     }
 
-    /// Forgets who has not asked for a while, again and again.
+    /// Forgets people who have not asked for a while, again and again.
     pub(crate) async fn keep_small(self: Arc<Self>, every: Duration, stopping: CancellationToken) {
         let mut sweep = tokio::time::interval(every);
         loop {
@@ -121,7 +121,7 @@ impl Throttle {
     }
 }
 
-/// The refusal of a limiter, with the time until it would let the asker pass.
+/// The refusal of a limiter, with the time until it lets the asker pass.
 pub(crate) fn too_many(code: Code, not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Reject {
     let wait = not_until.wait_time_from(DefaultClock::default().now());
     Reject::new(code).after_ms(wait.as_millis() as u64 + 1)

@@ -19,7 +19,7 @@ pub struct AddBody {
     sale_id: SaleId,
     #[serde(default)]
     quantity_requested: Quantity,
-    /// Fewer will do.
+    /// Fewer units are fine.
     #[serde(default)]
     partial: bool,
 }
@@ -35,13 +35,13 @@ pub struct AddedView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CartView {
     items: Vec<CartItem>,
-    /// What the items cost, by currency.
+    /// The price of the items, by currency.
     totals: Vec<CurrencyTotal>,
-    /// Minor units of `currency`; null where the items are in several currencies.
+    /// Minor units of `currency`; null if the items have several currencies.
     total: Option<i64>,
-    /// Null for an empty cart, and where the items are in several currencies.
+    /// Null for an empty cart, or if the items have several currencies.
     currency: Option<String>,
-    /// Until the first of the items expires; null for an empty cart.
+    /// Time until the first item expires; null for an empty cart.
     expires_in_seconds: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ pub struct CartItem {
 
 /// Reserve units.
 ///
-/// From one's turn in line or, while nobody waits, freely.
+/// During one's turn in line or, while nobody waits, freely.
 #[utoipa::path(
     post,
     path = "/carts/{user_id}/items",
@@ -128,7 +128,7 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What is in the cart, in all sales.
+/// The contents of the cart, in all sales.
 #[utoipa::path(
     get,
     path = "/carts/{user_id}",
@@ -144,7 +144,7 @@ pub async fn show(
     bearer: Bearer,
 ) -> Result<axum::Json<CartView>, Problem> {
     let caller = bearer.acting_for(&user)?;
-    // One call asks all lanes who has something of the shopper's, and then only those are asked what.
+    // One call asks all lanes whether they have something of the shopper's; only those that do are asked further.
     let sales = app.shop.sales_on().await?;
     let lanes: Vec<LaneRef> = sales.iter().map(|sale| sale.lane_of(&caller.shopper)).collect();
     let have = app.shop.stock.have_carts(&caller.shopper, &lanes).await?;

@@ -1,4 +1,4 @@
-//! What is published of a draw (docs/draw.md).
+//! A draw's published data (docs/draw.md).
 
 use super::{Bearer, Problem, SalePath};
 use crate::app::App;
@@ -17,13 +17,13 @@ use futures_util::stream;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Draws' files that one process sends at a time: each reads all of its entries.
+/// Draws' files that one process sends at a time; each reads all entries of its draw.
 static FILES: Semaphore = Semaphore::const_new(4);
 
-/// What is published of a sale's draw by now.
+/// The published data of a sale's draw.
 ///
-/// From the beginning the commitment; when the entries have closed, the root of their tree; after the draw, the seed and the last
-/// winner's key; and as units pass on, how far turns have come.
+/// The commitment from the beginning; the root of the entries' tree once they have closed; the seed and the last winner's key
+/// after the draw; and, as units pass on, how far turns have come.
 #[utoipa::path(
     get,
     path = "/flash-sales/{sale_id}/draw",
@@ -81,7 +81,7 @@ pub async fn file(State(app): State<Arc<App>>, SalePath(sale): SalePath) -> Resu
     Ok((headers, body).into_response())
 }
 
-/// One's own part of a draw: entry, key, and the path to the root.
+/// The caller's own part of a draw: entry, key, and the path to the root.
 #[utoipa::path(
     get,
     path = "/flash-sales/{sale_id}/draw/proof",
@@ -105,7 +105,7 @@ pub async fn proof(
     }
 }
 
-/// A first-come sale that has ended with nothing left, or nobody in line, has no draw.
+/// A first-come sale that ended with no units left, or with nobody in line, has no draw.
 fn not_drawn(sale: &Sale) -> Code {
     match sale.status {
         Phase::Ended | Phase::Cancelled => Code::NoDraw,

@@ -54,13 +54,13 @@ pub struct ProblemBody {
     title: &'static str,
     status: u16,
     code: Code,
-    /// What exactly was refused, for a person.
+    /// The exact refusal, for a person.
     detail: String,
-    /// Whether the same request may succeed later without change.
+    /// Whether the same request may succeed later, unchanged.
     retry: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
-    /// A declined payment leaves this pending order behind, for another try.
+    /// A declined payment leaves this order pending, for another try.
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<OrderId>,
 }
@@ -70,8 +70,8 @@ pub struct ProblemBody {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "the document's words for what `run` reads")]
 pub struct IdempotencyKey {
-    /// Made by the client, 1 to 255 visible characters. A ULID is the command's id itself, as on the socket; any other
-    /// text names one. Repeat a request with the same key: it has its effect once, and the same answer.
+    /// Made by the client, 1 to 255 visible characters. A ULID is the command's id itself, as on the socket; any other text is
+    /// turned into one. Repeat a request with the same key: it has its effect once, and the same answer.
     #[param(
         rename = "Idempotency-Key",
         min_length = 1,
@@ -170,7 +170,7 @@ impl FromRequestParts<Arc<App>> for Bearer {
 }
 
 impl Bearer {
-    /// A path's `{user_id}` must be the token's subject, or the token an admin's.
+    /// The path's `{user_id}` must be the token's subject, unless the token is an admin's.
     pub(crate) fn acting_for(mut self, user: &str) -> Result<Caller, Problem> {
         let user: ShopperId = parse("user_id", user)?;
         if self.0.shopper != user {
@@ -197,7 +197,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
     }
 }
 
-/// A body, not read yet, that may be empty.
+/// An unread body, which may be empty.
 pub struct Body(Bytes);
 
 impl FromRequest<Arc<App>> for Body {
@@ -234,14 +234,14 @@ impl Body {
     }
 }
 
-/// Segments of a path; what is not even text names nothing.
+/// Segments of a path; a segment that is not text names nothing.
 pub struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Path<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        // No text of ours has this character, and Postgres does not take it.
+        // No text of ours has this character, and Postgres does not accept it.
         if parts.uri.path().contains("%00") {
             return Err(Code::NotFound.into());
         }
@@ -259,7 +259,7 @@ pub fn parse<T: FromStr<Err = flashsale_protocol::id::InvalidId>>(
     text.parse().map_err(|error| field(name, &format!("{error}")))
 }
 
-/// A sale's id in a path. One that is malformed is as unknown as one that is not there.
+/// A sale's id in a path. A malformed id counts as unknown.
 pub struct SalePath(pub flashsale_protocol::SaleId);
 
 impl FromRequestParts<Arc<App>> for SalePath {
@@ -286,12 +286,12 @@ pub async fn run(
     Ok(command::run(&app.shop, caller, id, command).await?)
 }
 
-/// The command's id of a request: its `Idempotency-Key`, or a new one.
+/// The id of a request's command: its `Idempotency-Key`, or a new one.
 pub fn command_id(headers: &HeaderMap) -> Result<CommandId, Problem> {
     Ok(idempotency_key(headers)?.unwrap_or_else(command::command_id_now))
 }
 
-/// The command's id that a request names by its `Idempotency-Key`.
+/// The command's id from a request's `Idempotency-Key`.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<CommandId>, Problem> {
     const MAX_KEY_CHARS: usize = 255;
     let mut keys = headers.get_all("idempotency-key").iter();
@@ -307,7 +307,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<CommandId>, 
     })
 }
 
-/// A time of the wire (ms since 1970) as RFC 3339.
+/// A time in ms since 1970, as RFC 3339.
 pub(crate) fn rfc3339(ms: u64) -> String {
     chrono::DateTime::from_timestamp_millis(ms as i64)
         .unwrap_or_default()

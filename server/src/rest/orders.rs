@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct OrderBody {
     user_id: ShopperId,
-    /// Exactly one: every sale is an order of its own.
+    /// Exactly one, because each sale has an order of its own.
     #[schema(value_type = Vec<OrderItem>, min_items = 1, max_items = 1)]
     cart_items: Vec<Object<OrderItem>>,
     #[serde(default)]
@@ -30,7 +30,7 @@ pub struct OrderBody {
 #[serde(deny_unknown_fields)]
 pub struct OrderItem {
     sale_id: SaleId,
-    /// If given, it must be what the cart holds.
+    /// If given, it must be the quantity in the cart.
     #[serde(default)]
     quantity: Option<Quantity>,
 }
@@ -56,23 +56,23 @@ pub struct OrderView {
     reason: Option<Reason>,
     #[schema(format = DateTime)]
     created_at: String,
-    /// When an unpaid order is cancelled.
+    /// The time at which an unpaid order is cancelled.
     #[schema(format = DateTime)]
     expires_at: String,
-    /// A payment's outcome is not known yet.
+    /// The outcome of a payment is not known yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     paying: bool,
-    /// What of `amount` has gone back.
+    /// The part of `amount` that has gone back.
     #[serde(skip_serializing_if = "Option::is_none")]
     refunded: Option<i64>,
-    /// Why the last payment of a pending order was refused; another one may be tried.
+    /// The refusal of a pending order's last payment; another one may be tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     declined: Option<DeclinedView>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeclinedView {
-    /// In the words of the payment provider, for a person.
+    /// The payment provider's words, for a person.
     reason: String,
     #[schema(format = DateTime)]
     at: String,
@@ -134,7 +134,7 @@ pub async fn create(
         ));
     };
     let id = super::command_id(&headers)?;
-    // A command that has come before has its answer already, whatever the cart holds now.
+    // A repeated command has its answer already, whatever is in the cart now.
     let is_known = app.shop.store.command(&caller.shopper, id).await?.is_some();
     if let Some(quantity) = item.quantity
         && !is_known
@@ -183,7 +183,7 @@ pub async fn show(
 ) -> Result<axum::Json<OrderView>, Problem> {
     let id = order_id(&id)?;
     let row = app.shop.store.order(id).await?;
-    // Somebody else's order is as unknown as one that is not there.
+    // Somebody else's order counts as unknown.
     let row = row.filter(|row| row.quantity > 0 && (row.shopper == caller.shopper || caller.is_admin()));
     match row {
         Some(row) => Ok(axum::Json(row.view().into())),

@@ -1,4 +1,4 @@
-//! The door of the payment provider: signed events about payments, as often and in whatever order it sends them.
+//! The payment provider's door: signed events about payments, as often and in any order it sends them.
 
 use super::{Body, Problem};
 use crate::app::App;
@@ -15,21 +15,21 @@ use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// Providers send more than we need to know.
+/// Providers send more than we need.
 pub(crate) const MAX_EVENT_BYTES: usize = 256 * 1024;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Taken {
-    /// False: the event had no effect now: it was known before, or is `ignored`.
+    /// False: the event had no effect now, because it was known or is `ignored`.
     taken: bool,
-    /// Only when true: events of this type are none of our business.
+    /// Only when true: events of this type do not concern us.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ignored: bool,
 }
 
 /// An event of the payment provider.
 ///
-/// Signed: docs/payments.md says how. Events may come twice, in any order, days late.
+/// It is signed as docs/payments.md says. Events may come twice, in any order, days late.
 #[utoipa::path(
     post,
     path = "/payments/webhook",

@@ -31,10 +31,10 @@ pub struct JoinBody {
 pub struct JoinedView {
     /// A signed proof of the place, for `Queue-Token`.
     queue_token: String,
-    /// 1 is next; 0 where it is this shopper's turn already.
+    /// 1 is next; 0 if it is this shopper's turn already.
     position: u64,
     status: EntryState,
-    /// When the turn ends, if it is this shopper's turn.
+    /// The end of the turn, if it is this shopper's turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     claim_until: Option<String>,
@@ -42,31 +42,31 @@ pub struct JoinedView {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PositionView {
-    /// 1 is next; 0 where it is this shopper's turn already, and while places are not drawn yet.
+    /// 1 is next; 0 if it is this shopper's turn already, and while places are not drawn yet.
     position: u64,
-    /// Estimated from the measured pace, at the latest; null while nothing moves, and where the sale ends before it.
+    /// The longest expected wait, from the measured pace; null while nothing moves, or if the sale ends before.
     wait_time_seconds: Option<u64>,
-    /// The same at the soonest.
+    /// The shortest expected wait.
     wait_time_seconds_least: Option<u64>,
-    /// The chance to get a unit, at the turn or in the draw of what is left at the end, 0 to 1; null where it is not known yet.
+    /// The chance to get a unit, at the turn or in the draw of the remaining units, 0 to 1; null if it is not known yet.
     chance: Option<f64>,
-    /// Why it takes longer than it did, or comes to a draw.
+    /// The reason why it takes longer than before, or comes to a draw.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     /// Units that others have set aside or in carts.
     units_in_carts: u64,
-    /// When the next of them comes back at the latest.
+    /// The latest time at which the next of them comes back.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     next_lapse_time: Option<String>,
-    /// In the priority line: `position` is the place in that one.
+    /// In the priority line: `position` is the place in that line.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     priority: bool,
-    /// When the turn is expected to come; null while nothing moves.
+    /// The expected time of the turn; null while nothing moves.
     #[schema(format = DateTime)]
     estimated_start_time: Option<String>,
     status: EntryState,
-    /// When the turn ends, if it is this shopper's turn.
+    /// The end of the turn, if it is this shopper's turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     claim_until: Option<String>,
@@ -74,7 +74,7 @@ pub struct PositionView {
 
 /// Take a place in line.
 ///
-/// Again by the same shopper: the same place.
+/// The same shopper joining again keeps the same place.
 #[utoipa::path(
     post,
     path = "/flash-sales/{sale_id}/join-queue",
@@ -120,9 +120,9 @@ pub async fn join(
     }))
 }
 
-/// Where one stands in line.
+/// The place in line.
 ///
-/// Or what has become of the place: `served`, `lapsed`, `left`, `removed`.
+/// Or what happened to it: `served`, `lapsed`, `left`, `removed`.
 #[utoipa::path(
     get,
     path = "/flash-sales/{sale_id}/queue-position",
@@ -178,7 +178,7 @@ pub async fn position(
     }))
 }
 
-/// What has become of somebody who is not in line any more, as far as it is known.
+/// What happened to a shopper who is no longer in line, as far as it is known.
 async fn outcome(app: &App, sale: &Sale, caller: &Caller) -> Result<Option<Entry>, Problem> {
     let shopper = &caller.shopper;
     let At { now, value: person } = app

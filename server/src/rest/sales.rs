@@ -1,4 +1,4 @@
-//! Sales, for people who are not on a socket yet.
+//! Sales, for people who are not on a socket.
 
 use super::{Problem, SalePath, rfc3339};
 use crate::app::App;
@@ -19,9 +19,9 @@ use utoipa::ToSchema;
 pub struct SaleView {
     pub sale_id: SaleId,
     pub product_name: String,
-    /// Units that are free, as of a second ago at most.
+    /// Free units, at most a second old.
     pub stock: u64,
-    /// Seconds to the start, or once started to the end; 0 when over.
+    /// Seconds to the start, or once started to the end; 0 after the end.
     pub remaining_time: u64,
     /// Minor units of `currency`.
     pub sale_price: i64,
@@ -46,7 +46,7 @@ pub struct SaleView {
     pub inflow: u32,
     pub allocation: Allocation,
     pub opening: OpeningOrder,
-    /// Where the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
+    /// If the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
     pub opening_seed_hash: Option<String>,
@@ -59,18 +59,18 @@ pub struct SaleView {
     pub absence_ms: u64,
     pub cancel_limit: u32,
     pub lanes: usize,
-    /// People in line, in both lines; in a draw, entries whose turn has not come.
+    /// People in both lines; in a draw, entries whose turn has not come.
     pub queue_length: u64,
     #[schema(format = DateTime)]
     pub created_at: String,
-    /// Only when true: the server cannot look at its stores now, and this is what it knew last, five minutes ago at most.
+    /// Only when true: the server cannot read its stores now, and this is its last knowledge, at most five minutes old.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(test, ts(optional, as = "Option<bool>"))]
     pub stale: bool,
 }
 
 impl SaleView {
-    /// As it stands at a time (ms since 1970).
+    /// The view of a sale at a time (ms since 1970).
     pub fn new(shown: &Shown, now: u64, stale: bool) -> Self {
         let Shown {
             sale,
@@ -131,7 +131,7 @@ pub struct SaleList {
 
 /// All sales.
 ///
-/// What is on or coming first, what is over last.
+/// Running and coming ones first, ended ones last.
 #[utoipa::path(
     get,
     path = "/flash-sales",
@@ -161,7 +161,7 @@ pub async fn show(
     Ok(axum::Json(SaleView::new(shown, view.now, view.stale)))
 }
 
-/// What is on or coming, for the command line's list of links.
+/// Running and coming sales, for the command line's list of links.
 pub async fn current(app: &Arc<App>) -> Result<Vec<SaleView>> {
     let mut sales = all(app).await?.sales;
     sales.retain(|view| !is_over(view));
@@ -173,7 +173,7 @@ async fn all(app: &Arc<App>) -> Result<SaleList> {
     Ok(SaleList::new(&view.look.sales, view.now, view.stale))
 }
 
-/// A merchant's latest sales, or everybody's: as they are in the stores now.
+/// A merchant's latest sales, or everybody's, as they are in the stores now.
 pub(crate) async fn views(app: &App, merchant: Option<&str>) -> Result<SaleList> {
     let sales = app.shop.store.list_sales(merchant).await?;
     let (now, sales) = app.shop.showcase.with_numbers(sales, true).await?;

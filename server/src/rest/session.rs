@@ -30,7 +30,7 @@ pub struct SessionBody {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Session {
-    /// A bearer token, good with `device` only.
+    /// A bearer token, valid only with `device`.
     token: String,
     shopper: ShopperId,
     device: DeviceId,
@@ -103,7 +103,7 @@ pub(crate) fn device_of(headers: &HeaderMap, authority: &Authority) -> Option<De
         .and_then(|(_, value)| authority.known_device(value))
 }
 
-/// Whether the development sign-in is there.
+/// Whether the development sign-in is available.
 #[utoipa::path(
     get,
     path = "/dev",

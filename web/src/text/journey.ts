@@ -61,7 +61,7 @@ export function wordsFor(view: View): Words {
       );
     case "drawing":
       return info?.allocation === "queue"
-        ? calm(REST, "The sale is over. What is left, or comes back from carts, goes by lot to those who were in line.")
+        ? calm(REST, "The sale is over. Units left, or back from carts, are drawn among those who were in line.")
         : calm("The draw is being held", "The entries have closed.");
     case "admitted":
       return {
@@ -222,7 +222,7 @@ export const REASONS: Readonly<Record<string, string>> = {
   absent: "You were away for too long, so your place went to the next. You may join again.",
   sale_paused: "The shop has paused the sale.",
   inflow_cut: "The shop lets fewer people in at a time now.",
-  ends_first: "The sale ends before your turn would come; what is left then goes by lot to all in line.",
+  ends_first: "The sale ends before your turn would come; the units left then are drawn among all in line.",
   stock_low: "No unit is free at the moment; the line goes on when one comes back.",
   checkout_failed: "Your checkout broke off; you were not charged.",
   drawn: "You were drawn.",

@@ -48,7 +48,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   version_changed: "Somebody else has changed this sale since you read it. Look again, please.",
   sale_stopped: "Selling has stopped for a while after a failure of ours. Your place in line is kept; try again a little later.",
   nothing_to_recover: "Nothing of this sale is lost: there is nothing to confirm.",
-  supply_in_use: "More units are sold or in carts than that.",
+  supply_in_use: "You cannot go below the units that are sold or in carts.",
 
   no_hold: "Your cart is empty.",
   hold_expired: "Your time to check out ran out, and the units went to the next in line.",
@@ -63,7 +63,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   payment_pending: "Your payment is being checked. The result comes by itself; there is nothing to do.",
   not_paid: "This order is not paid.",
   already_refunded: "The money of this order has gone back already.",
-  refund_too_much: "That is more than is left of what was paid.",
+  refund_too_much: "The refund is larger than what is left of the payment.",
   payment_unknown: "There is no such payment.",
   payment_mismatch: "The amount does not match the payment.",
   cancel_limit_reached: "You have cancelled, or not paid, too many orders here. Your cart ends with its time.",

@@ -1,5 +1,5 @@
-//! The sandbox provider's books: tables of their own, as a remote provider would have them. No transaction spans them and
-//! ours; nothing else reads them.
+//! The sandbox provider's books: its own tables, as a remote provider would have them. No transaction spans them and ours, and
+//! nothing else reads them.
 
 use crate::{
     batcher::Batch,
@@ -14,7 +14,7 @@ use flashsale_protocol::PaymentId;
 use sqlx::PgPool;
 use std::{collections::HashMap, sync::Arc};
 
-/// A webhook that is not taken is sent again after 1 s, 2 s, 4 s … and at last every 10 minutes.
+/// A rejected webhook is sent again after 1 s, 2 s, 4 s … up to every 10 minutes.
 const AGAIN_MS: f64 = 1_000.0;
 const AGAIN_AT_MOST_MS: f64 = 600_000.0;
 
@@ -22,14 +22,14 @@ pub struct Books {
     pool: PgPool,
 }
 
-/// A payment that is to be written down, with the event that tells of it.
+/// A payment to be written down, with its event.
 #[derive(Clone)]
 pub struct Authorize {
     pub charge: Charge,
     pub card: &'static str,
     pub status: &'static str,
     pub reason: Option<&'static str>,
-    /// From now on, by the books' clock.
+    /// Counted from now, by the books' clock.
     pub known_after_ms: i64,
     pub silent_for_ms: i64,
     pub capture_at: i16,
@@ -55,7 +55,7 @@ pub struct BookEntry {
 }
 
 impl BookEntry {
-    /// What the sandbox says about it now.
+    /// The sandbox's answer about it now.
     pub fn standing(&self) -> ProviderAnswer<Standing> {
         if self.is_silent {
             return Err(Silence("the sandbox is down".into()));
@@ -78,7 +78,7 @@ impl Books {
         Self { pool }
     }
 
-    /// Writes down what is not there yet; the answer is what is there.
+    /// Writes new payments down; returns what the books have.
     pub async fn authorize(self: Arc<Self>, items: Batch<Authorize>) -> Result<Vec<BookEntry>> {
         let column = |text: fn(&Authorize) -> String| items.iter().map(text).collect::<Vec<_>>();
         let ids = column(|item| item.charge.payment.to_string());
@@ -139,7 +139,7 @@ impl Books {
             .collect()
     }
 
-    /// One capture call each; the answer is how it stands afterwards.
+    /// Makes one capture call each; returns the states after it.
     pub async fn capture(self: Arc<Self>, payments: Batch<PaymentId>) -> Result<Vec<Option<BookEntry>>> {
         let ids: Vec<String> = payments.iter().map(PaymentId::to_string).collect();
         let changed = sqlx::query!(
@@ -170,7 +170,7 @@ impl Books {
         Ok(ids.iter().map(|id| entries.get(id).cloned()).collect())
     }
 
-    /// An id that is not known is given up as well: a call that is still on its way finds it voided.
+    /// An unknown id is given up as well: a call still on its way finds it voided.
     pub async fn void(&self, payment: PaymentId) -> Result<BookEntry> {
         let id = payment.to_string();
         sqlx::query!(
@@ -248,7 +248,7 @@ impl Books {
         Ok(Some(Refunded::Done))
     }
 
-    /// Payments since a time that have money of ours, or may have; behind the one that ended the page before.
+    /// Payments since a time with money of ours, now or possibly later, after the last one of the page before.
     pub async fn list(&self, since: DateTime<Utc>, after: Option<&str>, most: i64) -> Result<Page> {
         let rows = sqlx::query!(
             "SELECT payment_id, order_id, amount, currency, sale_id, user_id FROM sandbox_payments
@@ -283,7 +283,7 @@ impl Books {
         Ok(self.entries(std::slice::from_ref(&id)).await?.remove(&id))
     }
 
-    /// What a payment has to tell was delivered.
+    /// Whether all events of a payment were delivered.
     pub async fn all_told(&self, payment: PaymentId) -> Result<bool> {
         let left = sqlx::query_scalar!(
             r#"SELECT count(*) AS "left!" FROM sandbox_events WHERE payment_id = $1 AND times_left > 0"#,
@@ -294,7 +294,7 @@ impl Books {
         Ok(left == 0)
     }
 
-    /// Events to send now: (id, body). Until they are told they come again, later and later.
+    /// Events to send now: (id, body). Until they are accepted they come again, later and later.
     pub(crate) async fn due_events(&self, most: i64) -> Result<Vec<(String, String)>> {
         let rows = sqlx::query!(
             "UPDATE sandbox_events e
@@ -324,7 +324,7 @@ impl Books {
         Ok(())
     }
 
-    /// Money is given back at the provider itself: told, whatever the card. False: there is no such money.
+    /// Money is given back at the provider itself; its event is sent whatever the card. False: there is no such money.
     pub async fn refund_there(&self, payment: PaymentId, refund: &str, amount: i64) -> Result<bool> {
         let id = payment.to_string();
         let mut tx = self.pool.begin().await?;
@@ -413,7 +413,7 @@ impl Books {
     }
 }
 
-/// What there is to tell of a payment.
+/// An event about a payment.
 fn event(entry: &BookEntry, kind: EventKind) -> Result<EventBody> {
     let bad = |_| Error::unexpected("the books hold a bad id");
     let payment: PaymentId = entry.payment_id.parse().map_err(bad)?;

@@ -1,4 +1,4 @@
-//! What a sale comes to by its audit log alone. Pure.
+//! Computes a sale's totals from its audit log alone. Pure.
 
 use super::row::Kind;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub struct Totals {
     pub pending: i64,
     pub confirmed: i64,
     pub cancelled: i64,
-    /// Checkouts that were settled without an order.
+    /// Checkouts that ended without an order.
     pub abandoned: i64,
     pub revenue: i64,
 }
@@ -86,7 +86,7 @@ impl Totals {
                 lane.epoch = number(data, "epoch")?;
             }
             Kind::OrderAbandoned => self.abandoned += 1,
-            // Postgres had forgotten it: it comes back as a cancelled one, and its units were never counted in this log.
+            // Postgres had forgotten it: it returns as a cancelled order, and this log never counted its units.
             Kind::OrderLost => self.cancelled += 1,
             Kind::OrderPlaced => {
                 self.pending += 1;
@@ -113,19 +113,19 @@ impl Totals {
                     was => return Err(format!("an order that was {was:?} cannot be cancelled")),
                 }
             }
-            // Money that came too late for an order, which was given units once more.
+            // Money came too late for an order, and the order got units once more.
             Kind::OrderRevived => {
                 self.cancelled -= 1;
                 self.confirmed += 1;
                 self.revenue += number(data, "amount")?;
                 self.order_lane(data, 1, 1)?;
             }
-            // An operator has confirmed that Postgres has lost rows of this very log: those after it are numbered again.
+            // An operator confirmed that Postgres has lost rows of this log: the later rows are numbered anew.
             Kind::Recovered => {}
-            // About who gets units and when, not about how many there are.
+            // These change who gets units and when, not how many there are.
             Kind::InflowChanged => {}
             Kind::DrawClosed | Kind::DrawBeacon | Kind::DrawHeld | Kind::DrawOver => {}
-            // About money on its way: no total here changes by it.
+            // Money on its way changes no total here.
             Kind::RefundAsked
             | Kind::RefundDone
             | Kind::RefundRefused
@@ -141,7 +141,7 @@ impl Totals {
         !self.lanes.is_empty()
     }
 
-    /// A log that begins in the middle of a sale's life.
+    /// Begins with a log that starts in the middle of a sale's life.
     fn begin(&mut self, data: &Value) -> Result<(), String> {
         self.status = text(data, "status")?;
         self.stock = number(data, "stock")?;
@@ -169,7 +169,7 @@ impl Totals {
             .ok_or_else(|| format!("there is no lane {lane}"))
     }
 
-    /// Adds an order's units, this many times, to what its lane has allocated and confirmed.
+    /// Adds an order's units, this many times, to its lane's allocated and confirmed units.
     fn order_lane(&mut self, data: &Value, allocated: i64, confirmed: i64) -> Result<(), String> {
         let units = number(data, "units")?;
         let lane = self.lane(number(data, "lane")?)?;
@@ -178,7 +178,7 @@ impl Totals {
         Ok(())
     }
 
-    /// What must hold after every row.
+    /// Checks the rules that hold after every row.
     fn check(&self) -> Result<(), String> {
         for (number, lane) in &self.lanes {
             if !(0 <= lane.confirmed && lane.confirmed <= lane.allocated && lane.allocated <= lane.supply) {

@@ -1,4 +1,4 @@
-//! What a row of the audit log tells: who did what. `docs/audit.md` lists the kinds with their data.
+//! A row of the audit log: who did what. `docs/audit.md` lists the kinds with their data.
 
 use crate::store::OrderRow;
 use flashsale_protocol::{SaleId, ShopperId};
@@ -15,7 +15,7 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
-    /// What happened to an order: `more` goes beside what every such row has for the replay.
+    /// A row about an order: `more` is added to the data that the replay needs from every such row.
     pub fn of_order(kind: Kind, actor: Actor, row: &OrderRow, more: Value) -> Self {
         let mut data =
             json!({ "order": row.order, "lane": row.lane, "units": row.quantity, "amount": row.amount });
@@ -31,12 +31,12 @@ impl AuditRow {
     }
 }
 
-/// What happened. The words are in the log for good: a kind is never renamed.
+/// The kinds of events. The words stay in the log for good, so a kind is never renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
     SaleCreated,
-    /// Written by a migration, for sales that are older than the log.
+    /// Written by a migration, for sales older than the log.
     LogBegun,
     SaleStatus,
     InflowChanged,
@@ -63,24 +63,24 @@ pub enum Kind {
     Recovered,
 }
 
-/// Who did it.
+/// The one who did it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {
-    /// The server, without a command.
+    /// The server, without anybody's command.
     Worker,
-    /// The payment provider, by an event.
+    /// The payment provider, through an event.
     Provider,
-    /// A shopper or an operator, by the `sub` of their token.
+    /// A shopper or an operator, named by the `sub` of their token.
     Person(String),
 }
 
 const WORKER: &str = "worker";
 const PROVIDER: &str = "provider";
-/// Marks people whose name is one of the server's own words, or begins like this mark.
+/// Prefix for people whose name is one of the server's own words, or starts like this prefix.
 const PERSON: &str = "person:";
 
 impl Actor {
-    /// The word in the log. No person's word is the worker's or the provider's.
+    /// The word in the log. A person's word is never the worker's or the provider's.
     pub fn word(&self) -> Cow<'_, str> {
         match self {
             Self::Worker => WORKER.into(),

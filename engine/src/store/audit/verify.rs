@@ -1,4 +1,4 @@
-//! `flashsale audit verify`: follows the chains, and holds what they come to against what Postgres has.
+//! `flashsale audit verify`: follows the chains and compares their totals with Postgres' tables.
 
 use super::{
     Row, canonical, hash,
@@ -10,15 +10,15 @@ use futures_util::TryStreamExt;
 use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
 use std::{collections::BTreeMap, fmt::Debug};
 
-/// A sale whose log is whole, and comes to what is in the tables.
+/// A sale whose log is whole and agrees with the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     pub rows: i64,
-    /// The hash of the last row, in hex: keep it elsewhere, and nobody can rewrite the log up to it.
+    /// The hash of the last row, in hex. If you keep it elsewhere, nobody can rewrite the log up to it unnoticed.
     pub head: String,
 }
 
-/// The first thing that is wrong: where, and what.
+/// The first fault: where it is, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad {
     /// `row=7`, or the row of another table.
@@ -37,7 +37,7 @@ impl Bad {
 
 type Found<T> = Result<Result<T, Bad>>;
 
-/// One sale or all, one after the other; `tell` hears of each. Changes nothing, so it asks for no schema but its own.
+/// Verifies one sale, or all in turn; `tell` hears of each. It changes nothing, so it does not check the schema first.
 pub async fn verify(
     url: &str,
     sale: Option<SaleId>,
@@ -63,7 +63,7 @@ pub async fn verify(
     Ok(())
 }
 
-/// One sale at one moment: rows that are written meanwhile belong to the next time.
+/// Verifies one sale as of one moment: later rows are left to the next run.
 pub(crate) async fn verify_sale(pool: &PgPool, sale: &str) -> Found<Verified> {
     let mut tx = pool
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -82,7 +82,7 @@ pub(crate) async fn verify_sale(pool: &PgPool, sale: &str) -> Found<Verified> {
     Ok(bad.map_or(Ok(verified), Err))
 }
 
-/// Follows the chain to its head, row by row: a log of any length takes no more memory than a short one.
+/// Follows the chain to its head, row by row, so that a long log takes no more memory than a short one.
 async fn follow(connection: &mut PgConnection, sale: &str) -> Found<(Verified, Totals)> {
     let head = sqlx::query!("SELECT number, hash FROM audit_heads WHERE sale_id = $1", sale)
         .fetch_optional(&mut *connection)
@@ -97,7 +97,7 @@ async fn follow(connection: &mut PgConnection, sale: &str) -> Found<(Verified, T
     while let Some(row) = rows.try_next().await? {
         number += 1;
         if let Err(what) = check_row(sale, number, &last, &row, &mut totals) {
-            // A gap is named by the row that is missing.
+            // For a gap, the missing row is named.
             return Ok(Err(Bad::row(number.min(row.number), what)));
         }
         last = row.hash;
@@ -143,7 +143,7 @@ fn differs(at: String, what: &str, table: impl Debug, log: impl Debug) -> Option
     Some(Bad { at, what })
 }
 
-/// The sale and its lanes against the log's totals.
+/// Compares the sale and its lanes with the log's totals.
 async fn compare_sale(connection: &mut PgConnection, sale: &str, totals: &Totals) -> Result<Option<Bad>> {
     let Some(row) = sqlx::query!(
         "SELECT status, total_stock, sale_price FROM flash_sales WHERE sale_id = $1",
@@ -196,7 +196,7 @@ async fn compare_sale(connection: &mut PgConnection, sale: &str, totals: &Totals
     Ok(None)
 }
 
-/// Also what the log's first row tells of in numbers only.
+/// This includes orders for which the log's first row has only numbers.
 async fn count_orders(connection: &mut PgConnection, sale: &str, totals: &Totals) -> Result<Option<Bad>> {
     let row = sqlx::query!(
         r#"SELECT count(*) FILTER (WHERE status = 'pending') AS "pending!",
@@ -229,7 +229,7 @@ async fn count_orders(connection: &mut PgConnection, sale: &str, totals: &Totals
         .flatten())
 }
 
-/// Every order against the last row that tells of it. Orders that are older than the log may have none.
+/// Compares every order with the last row about it. Orders older than the log may have none.
 async fn compare_orders(connection: &mut PgConnection, sale: &str) -> Result<Option<Bad>> {
     let odd = sqlx::query!(
         r#"WITH told AS (

@@ -1,4 +1,4 @@
-//! The entries of a draw: they come and go until they are closed, and are weighed.
+//! The entries of a draw: they come and go until they are closed, and then they are weighed.
 
 use crate::{
     batcher::{Batch, BatchLimits, Batcher, of_shopper, subject},
@@ -11,16 +11,16 @@ use flashsale_protocol::{DeviceId, SaleId, ShopperId, draw::entry_name};
 use sqlx::{PgConnection, PgPool};
 use std::collections::HashMap;
 
-/// Entries that one transaction takes.
+/// Entries accepted in one transaction.
 pub(crate) const ENTER: BatchLimits = BatchLimits {
     items: 500,
     waiting: 50_000,
     deadline: COMMAND_DEADLINE,
 };
-/// Entries of a line that one statement takes, or weighs.
+/// Entries of a line that one statement accepts or weighs.
 const LINE_PAGE: i64 = 10_000;
 
-/// Somebody who enters.
+/// Somebody who enters a draw.
 #[derive(Debug, Clone)]
 pub struct NewEntry {
     pub shopper: ShopperId,
@@ -30,26 +30,26 @@ pub struct NewEntry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
-    /// In, now or before, for so many units.
+    /// The shopper is in, now or since before, for this many units.
     Ok { quantity: u32 },
-    /// The device stands in the draw for somebody else.
+    /// The device is in the draw for somebody else.
     DeviceInDraw,
     /// The entries have closed.
     Closed,
 }
 
-/// What a shopper has in a draw.
+/// A shopper's standing in a draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MyEntry {
     pub quantity: u32,
-    /// Their turn has come; what came of it, the lane knows.
+    /// Their turn has come; the lane knows the outcome.
     pub called: bool,
-    /// The draw is held, and everybody who was drawn has been called.
+    /// The draw was held, and everybody who was drawn has been called.
     pub told: bool,
 }
 
 impl Store {
-    /// Takes an entry, unless the entries have closed. Again by the same shopper: the same entry.
+    /// Accepts an entry unless the entries have closed. The same shopper entering again keeps the same entry.
     pub async fn enter_draw(&self, sale: SaleId, item: NewEntry) -> Result<Entered> {
         self.enter
             .submit(&sale, item, || {
@@ -89,7 +89,7 @@ impl Store {
         Ok(left > 0)
     }
 
-    /// What a shopper has in a draw; one query for all who ask at once.
+    /// A shopper's standing in a draw; one query answers all who ask at once.
     pub async fn draw_entry(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<MyEntry>> {
         self.draw_entry
             .submit(&sale, shopper.clone(), || {
@@ -112,7 +112,7 @@ impl Store {
         Ok(count as u64)
     }
 
-    /// No entry comes or goes from here on; commits that are on their way are waited for.
+    /// Closes the entries: none comes or goes any more. This waits for commits that are on their way.
     pub async fn close_entries(&self, sale: SaleId) -> Result<()> {
         sqlx::query!(
             "UPDATE draws SET closed_at = now() WHERE sale_id = $1 AND closed_at IS NULL",
@@ -123,8 +123,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes those who still stand in the line of a sale that is over as entries, by its history; a page of it behind `after`
-    /// ("": the first). None: that was the last one.
+    /// Turns people who still stand in an ended sale's line into entries, from its history: one page behind `after` ("": the
+    /// first). None: that was the last page.
     pub async fn enter_waiting(&self, sale: SaleId, after: &str) -> Result<Option<String>> {
         let rows = sqlx::query!(
             "SELECT queue_id, user_id, device_id, quantity, joined_at, status FROM queue_entries
@@ -174,8 +174,8 @@ impl Store {
         Ok(last)
     }
 
-    /// Weighs the closed entries by the time that they have waited; a page of them behind `after` ("": the first). None: that was
-    /// the last one.
+    /// Weighs the closed entries by the time they have waited: one page behind `after` ("": the first). None: that was the last
+    /// page.
     pub(crate) async fn weigh_entries(&self, sale: SaleId, after: &str) -> Result<Option<String>> {
         Ok(sqlx::query_scalar!(
             "WITH page AS (SELECT entry FROM draw_entries WHERE sale_id = $1 AND entry > $2 ORDER BY entry LIMIT $3),
@@ -193,7 +193,7 @@ impl Store {
     }
 }
 
-/// Whether entries may come and go; they may until this transaction ends.
+/// Whether entries may come and go. The answer holds until this transaction ends.
 async fn takes_entries(connection: &mut PgConnection, sale: SaleId) -> Result<bool> {
     let open = sqlx::query!(
         "SELECT sale_id FROM draws WHERE sale_id = $1 AND closed_at IS NULL FOR SHARE",
@@ -209,7 +209,7 @@ async fn enter(pool: &PgPool, sale: SaleId, items: &[NewEntry]) -> Result<Vec<En
     if !takes_entries(&mut tx, sale).await? {
         return Ok(vec![Entered::Closed; items.len()]);
     }
-    // In one order everywhere, so that two batches with the same names cannot block each other.
+    // Everywhere in the same order, so that two batches with the same names cannot block each other.
     let mut sorted: Vec<(String, &NewEntry)> = items
         .iter()
         .map(|item| (entry_name(sale, &item.shopper), item))

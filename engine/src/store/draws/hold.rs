@@ -1,4 +1,4 @@
-//! Holding a draw: who was drawn, in order, for the units of the sale, and then for what others left.
+//! Holds a draw: finds who was drawn, in order, first for the sale's units and then for units that others left.
 
 use super::{DrawRow, rank_of};
 use crate::{
@@ -16,16 +16,16 @@ use flashsale_protocol::{
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Units that one pass over the entries finds winners for: what a pass keeps in memory.
+/// Units for which one pass over the entries finds winners; this limits a pass's memory.
 const PICK_UNITS: u64 = 200_000;
-/// Turns that one statement writes.
+/// Turns written by one statement.
 const TURNS: usize = 5_000;
-/// Turns that one statement reads.
+/// Turns read by one statement.
 const TURNS_READ: usize = 50_000;
 
 impl Store {
-    /// Holds the draw: writes down who was drawn, in order, and then, in one commit, makes seed and cut-off public. A draw that
-    /// broke off is held again with the same result: everything that it depends on is fixed.
+    /// Holds the draw: writes down who was drawn, in order, and then publishes seed and cut-off in one commit. An interrupted
+    /// draw is held again with the same result, because all its inputs are fixed.
     pub async fn hold_draw(&self, sale: SaleId, row: &DrawRow) -> Result<()> {
         let (mut left, mut drawn) = (row.public.units.unwrap_or(0), 0_i64);
         let mut last = None;
@@ -81,7 +81,7 @@ impl Store {
         Ok(())
     }
 
-    /// So many at a time that no statement takes long.
+    /// Read in parts, so that no statement takes long.
     async fn winners_by_weight(&self, sale: SaleId, drawn: i64) -> Result<BTreeMap<i32, i64>> {
         let mut winners = BTreeMap::new();
         for before in (0..drawn).step_by(TURNS_READ) {
@@ -102,7 +102,7 @@ impl Store {
         Ok(winners)
     }
 
-    /// Looks up the next ones behind all turns so far, for about so many units. False: there is nobody left.
+    /// Looks up the next entries behind all turns so far, for about this many units. False: nobody is left.
     pub async fn more_turns(&self, sale: SaleId, row: &DrawRow, units: u64) -> Result<bool> {
         let last = sqlx::query!(
             "SELECT rank, key, entry FROM draw_turns WHERE sale_id = $1 ORDER BY rank DESC LIMIT 1",
@@ -124,7 +124,7 @@ impl Store {
         Ok(!turns.is_empty())
     }
 
-    /// Entries and winners by weight. Empty: the draw has not been held.
+    /// Entries and winners by weight. Empty: the draw was not held yet.
     pub async fn draw_classes(&self, sale: SaleId) -> Result<Vec<WeightClass>> {
         let rows = sqlx::query!(
             "SELECT c.weight, c.entries, c.winners FROM draw_classes c JOIN draws d USING (sale_id)

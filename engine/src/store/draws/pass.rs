@@ -1,16 +1,16 @@
-//! Reading a draw's entries in their order: a page, or all of them.
+//! Reads a draw's entries in their order: one page, or all of them.
 
 use crate::{error::Result, store::Store};
 use flashsale_protocol::{SaleId, draw};
 use sqlx::PgPool;
 
-/// Entries below one kept node of the tree; a power of two.
+/// Entries below one stored node of the tree; a power of two.
 pub(super) const CHUNK: usize = 1024;
 /// Entries that one query reads, in whole chunks.
 const PAGE: usize = 8 * CHUNK;
 
 impl Store {
-    /// The lines of a draw's file behind one entry, in their order. Empty: there are no more.
+    /// A page of the draw's file behind one entry, in order. Empty: there are no more lines.
     pub async fn draw_lines(&self, sale: SaleId, after: &str) -> Result<Vec<draw::Entry>> {
         entries_after(&self.pool, sale, after, PAGE).await
     }
@@ -23,7 +23,7 @@ impl Store {
             let Some(last) = page.last() else { return Ok(()) };
             after.clone_from(&last.name);
             page.into_iter().for_each(&mut take);
-            // A page's hashing takes some milliseconds: others have their turn in between.
+            // A page's hashing takes some milliseconds, so other tasks get a turn in between.
             tokio::task::yield_now().await;
         }
     }

@@ -1,4 +1,4 @@
-//! The tree of a draw's entries: its root is published, and every shopper's proof comes of it.
+//! The tree of a draw's entries: its root is published, and shoppers' proofs are made from it.
 
 use super::{
     bytes,
@@ -27,8 +27,8 @@ pub enum ProofOf {
 }
 
 impl Store {
-    /// Counts the closed entries and publishes the root of their tree, and the units that are to be drawn for: so many, or all that
-    /// are not sold.
+    /// Counts the closed entries and publishes the root of their tree and the number of units to be drawn for: `units`, or all
+    /// unsold ones.
     pub async fn publish_root(&self, sale: SaleId, units: Option<u64>) -> Result<()> {
         let (mut tree, mut chunk) = (merkle::Tree::default(), merkle::Tree::default());
         let (mut firsts, mut roots) = (Vec::new(), Vec::new());
@@ -98,7 +98,7 @@ impl Store {
     /// A shopper's proof.
     pub async fn draw_proof(&self, sale: SaleId, shopper: &ShopperId) -> Result<ProofOf> {
         let mut row = self.recent_draw(sale).await?;
-        // Until it is over it goes on: whoever was called a moment ago shall not be told otherwise.
+        // Until the draw is over it moves on: a shopper who was just called must not read an older state.
         if row.as_ref().is_some_and(|row| !row.public.over) {
             self.forget_draw(sale).await;
             row = self.recent_draw(sale).await?;
@@ -148,7 +148,7 @@ impl Store {
         })))
     }
 
-    /// The nodes above the chunks; they do not change any more, and everybody asks for them.
+    /// The nodes above the chunks. They no longer change, and everybody asks for them.
     async fn draw_tops(&self, sale: SaleId) -> Result<Arc<Vec<Hash>>> {
         let load = async {
             let rows = sqlx::query_scalar!(

@@ -1,4 +1,4 @@
-//! The turns of a draw: whose is next, how far they have come, and when they are over.
+//! The turns of a draw: the next ones, how far they have come, and when they are over.
 
 use super::maybe_rank;
 use crate::{
@@ -19,7 +19,7 @@ pub struct DrawTurn {
     pub rank: i64,
     pub shopper: ShopperId,
     pub units: u32,
-    /// Drawn for the units of the sale, not for what others left.
+    /// Drawn for the sale's units, not for units that others left.
     pub drawn: bool,
 }
 
@@ -39,7 +39,7 @@ impl Store {
             .collect()
     }
 
-    /// Those whose turn may still run: what they have can have been lost with a lane.
+    /// Turns that may still run: their claims may have been lost with a lane.
     pub(crate) async fn turns_called_since(&self, sale: SaleId, ms: u64) -> Result<Vec<DrawTurn>> {
         let rows = sqlx::query!(
             "SELECT rank, shopper_id, units, drawn FROM draw_turns
@@ -54,20 +54,20 @@ impl Store {
             .collect()
     }
 
-    /// Their turn has come. Published is how far turns have come without a gap.
+    /// Marks these turns as called. Published is how far turns have come without a gap.
     pub async fn mark_called(&self, sale: SaleId, ranks: &[i64]) -> Result<()> {
         if ranks.is_empty() {
             return Ok(());
         }
         let mut tx = self.pool.begin().await?;
-        // One leader after the other: each must see what the one before has marked.
+        // One leader after the other: each must see the marks of the one before.
         let draw = sqlx::query_scalar!(
             "SELECT over_at FROM draws WHERE sale_id = $1 FOR UPDATE",
             sale.to_string(),
         )
         .fetch_optional(&mut *tx)
         .await?;
-        // What was published at the end is final.
+        // The state published at the end is final.
         if !matches!(draw, Some(None)) {
             return Ok(());
         }
@@ -83,7 +83,7 @@ impl Store {
         Ok(())
     }
 
-    /// Nobody is called any more: the sale has ended, and what is published of the turns is final. False: it was so already.
+    /// Ends the draw with the sale: nobody is called any more, and the published turns are final. False: it had ended before.
     pub async fn end_draw(&self, sale: SaleId) -> Result<bool> {
         let id = sale.to_string();
         let mut tx = self.pool.begin().await?;
@@ -93,7 +93,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        // Before the log's head is locked.
+        // This comes before the lock on the log's head.
         publish_turns(&mut tx, sale).await?;
         if over.rows_affected() == 0
             || !move_status(&mut tx, sale, &[Phase::Drawing], Phase::Ended, Actor::Worker).await?
@@ -118,7 +118,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Everybody who was drawn has been called. True: by this call.
+    /// Everybody who was drawn has been called. True: this call noted it.
     pub(crate) async fn mark_told(&self, sale: SaleId) -> Result<bool> {
         let told = sqlx::query!(
             "UPDATE draws SET told_at = now() WHERE sale_id = $1 AND drawn_at IS NOT NULL AND told_at IS NULL",
@@ -130,7 +130,7 @@ impl Store {
     }
 }
 
-/// Writes down how far turns have come without a gap. Nobody has had one: 0.
+/// Writes down how far turns have come without a gap; 0 if nobody has had one.
 async fn publish_turns(connection: &mut PgConnection, sale: SaleId) -> Result<()> {
     sqlx::query!(
         "UPDATE draws d SET called = coalesce(t.rank, 0), last_called_key = t.key, last_called_entry = t.entry

@@ -1,5 +1,5 @@
-//! Cancelling orders: by their shoppers, in a group commit, or because something else has ended them; and the way of their units
-//! back to the lane.
+//! Cancels orders: for their shoppers in a group commit, or because of another cause. Also the way of their units back to the
+//! lane.
 
 use super::rows::{OrderRow, load, lock};
 use crate::{
@@ -18,20 +18,20 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::HashMap;
 
-/// Unpaid orders that one step cancels.
+/// Unpaid orders cancelled in one step.
 const CANCEL_BATCH: i64 = 500;
 
-/// A cancelled order whose units are on their way back to its lane, in the life that the lane had when it was cancelled: a
-/// later life has begun with them.
+/// A cancelled order whose units are on their way back to its lane, in the lane's life at the cancellation; a later life starts
+/// with these units.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cancelled {
     pub order: OrderRow,
     pub at: LaneRef,
-    /// Where the sale's audit log ended with it; None: it was cancelled before.
+    /// The end of the sale's audit log after this; None: it was cancelled before.
     pub end: Option<ChainEnd>,
 }
 
-/// An order that its shopper cancels.
+/// An order that its shopper wants to cancel.
 #[derive(Debug, Clone)]
 pub struct Cancel {
     pub order: OrderId,
@@ -41,19 +41,18 @@ pub struct Cancel {
     pub digest: Vec<u8>,
 }
 
-/// What became of a shopper's cancel.
+/// The outcome of a shopper's cancel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cancelling {
-    /// Now: its units are to be returned.
+    /// Cancelled now: its units must be returned.
     Now(Box<Cancelled>),
-    /// It was cancelled before, by this command or by another one of its shopper.
+    /// Cancelled before, by this or another command of its shopper.
     Before(Box<OrderRow>),
     Refused(Code),
 }
 
 impl Store {
-    /// Cancels a shopper's pending order, through the group commit of all that are cancelled. The same command gets the same
-    /// answer for ever.
+    /// Cancels a shopper's pending order, in a group commit. The same command always gets the same answer.
     pub async fn cancel(&self, cancel: Cancel) -> Result<Cancelling> {
         self.cancel
             .submit(&(), cancel, || {
@@ -71,7 +70,7 @@ impl Store {
             .await
     }
 
-    /// Cancels what should have been paid by now.
+    /// Cancels orders that should have been paid by now.
     pub(crate) async fn cancel_unpaid(&self, sale: SaleId) -> Result<Vec<Cancelled>> {
         let mut tx = self.pool.begin().await?;
         let ids: Vec<String> = sqlx::query_scalar!(
@@ -94,7 +93,7 @@ impl Store {
 
     /// Cancelled orders whose units have not come back to their lane yet.
     pub async fn units_to_return(&self, sale: SaleId) -> Result<Vec<Cancelled>> {
-        // The lane's epoch of the same moment: a later life of the lane has begun with these units.
+        // The lane's epoch of the same moment: a later life of the lane starts with these units.
         let rows = sqlx::query!(
             "SELECT o.order_id, l.epoch FROM flash_sale_orders o JOIN sale_lanes l USING (sale_id, lane)
              WHERE o.sale_id = $1 AND NOT o.units_returned LIMIT $2",
@@ -145,13 +144,14 @@ impl Store {
     }
 }
 
-/// Who cancels orders.
+/// The cause of a cancellation.
 pub(crate) enum CancelledBy {
     TheirShoppers,
     One(Actor),
 }
 
-/// Cancels locked orders: their units leave the lane's allocation, and are to be returned in Redis. The rows as they are now.
+/// Cancels locked orders: their units leave the lane's allocation and must be returned in Redis. Returns the rows as they are
+/// now.
 pub(crate) async fn cancel_rows(
     connection: &mut PgConnection,
     rows: &[OrderRow],
@@ -162,7 +162,7 @@ pub(crate) async fn cancel_rows(
         return Ok(Vec::new());
     }
     let ids: Vec<String> = rows.iter().map(|row| row.order.to_string()).collect();
-    // Everybody locks lanes in the same order.
+    // Everywhere in the same order of lanes.
     let lanes = sqlx::query!(
         "WITH locked AS (
              SELECT l.sale_id, l.lane FROM sale_lanes l
@@ -228,7 +228,7 @@ pub(crate) async fn cancel_rows(
         .collect()
 }
 
-/// Counts orders that their shoppers have given up, or not paid: somebody who does nothing else is stopped by it.
+/// Counts orders that their shoppers cancelled or did not pay: somebody who only does this is stopped in the end.
 async fn count_cancelled(connection: &mut PgConnection, rows: &[OrderRow]) -> Result<()> {
     let sales: Vec<String> = rows.iter().map(|row| row.sale.to_string()).collect();
     let shoppers: Vec<String> = rows.iter().map(|row| row.shopper.to_string()).collect();
@@ -245,7 +245,7 @@ async fn count_cancelled(connection: &mut PgConnection, rows: &[OrderRow]) -> Re
     Ok(())
 }
 
-/// One transaction for all that are cancelled at once; no two items share a shopper or an order.
+/// One transaction for all cancellations of a batch; no two items share a shopper or an order.
 async fn cancel_batch(pool: &PgPool, items: &[Cancel]) -> Result<Vec<Verdict<Cancelling>>> {
     let mut ids: Vec<String> = items.iter().map(|item| item.order.to_string()).collect();
     ids.sort();
@@ -258,17 +258,17 @@ async fn cancel_batch(pool: &PgPool, items: &[Cancel]) -> Result<Vec<Verdict<Can
         let row = rows.get(&item.order.to_string());
         row.filter(|row| row.shopper == item.shopper && row.quantity > 0)
     };
-    // What is known is answered as it was; the others are noted, and carried out if they could be noted.
+    // Known commands get their earlier answer. The others are noted, and carried out if they could be noted.
     let mut new: Vec<(&Cancel, Option<Code>)> = Vec::new();
     for item in items {
         if let (None, Some(row)) = (known.get(&name(item)), mine(item)) {
             let refusal = match row.status {
                 OrderStatus::Pending => None,
                 OrderStatus::Confirmed => Some(Code::OrderConfirmed),
-                // The shopper's wish has come true before, by another command of theirs.
+                // Another command of the shopper has cancelled it before.
                 OrderStatus::Cancelled if row.reason == Some(Reason::ByShopper) => None,
                 OrderStatus::Cancelled if row.reason == Some(Reason::OrderLost) => Some(Code::OrderLost),
-                // Cancelled by something else: to cancel it again is no success of this command.
+                // Something else cancelled it: this command cannot call that its own success.
                 OrderStatus::Cancelled => Some(Code::OrderCancelled),
             };
             new.push((item, refusal));
@@ -309,7 +309,7 @@ async fn cancel_batch(pool: &PgPool, items: &[Cancel]) -> Result<Vec<Verdict<Can
                 (_, None) => Cancelling::Refused(Code::OrderUnknown),
                 (Some(Err(code)), _) => Cancelling::Refused(code),
                 (Some(Ok(())), Some(row)) => Cancelling::Before(row),
-                // Another process has used this id in this very moment: it is known at the next look.
+                // Another process is using this id at this moment: the next look knows it.
                 (None, Some(_)) if !noted.contains(&item.order) => return Verdict::Again,
                 (None, Some(row)) => match (refusals.get(&item.order), cancelled.remove(&item.order)) {
                     (Some(Some(code)), _) => Cancelling::Refused(*code),

@@ -1,5 +1,5 @@
-//! Placing orders, in a group commit: one transaction for all that have come in while the last one ran. And the end of a checkout
-//! that was left half-way.
+//! Places orders in a group commit: one transaction for all that came in while the last one ran. Also ends checkouts that were
+//! left half-way.
 
 use super::rows::{OrderRow, RawOrder, load};
 use crate::{
@@ -22,12 +22,12 @@ use std::{
     time::Duration,
 };
 
-/// How often a batch of orders is cut to what its lane may still sell; it changes meanwhile only by others' orders.
+/// Limit for cutting a batch of orders to what its lane may still sell; only others' orders change that meanwhile.
 const FITTINGS_MOST: usize = 8;
 /// Time for which an order that is acknowledged too early, by a defect, is not committed.
 const EARLY: Duration = Duration::from_millis(300);
 
-/// An order that is to be.
+/// An order to be placed.
 #[derive(Debug, Clone)]
 pub struct NewOrder {
     pub at: LaneRef,
@@ -44,22 +44,22 @@ pub struct NewOrder {
     pub amount: i64,
     pub currency: String,
     pub payment_ms: u64,
-    /// With so many cancelled orders a shopper gets no other one.
+    /// A shopper with this many cancelled orders gets no more.
     pub cancel_limit: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Placed {
-    /// The order is there, now or since an earlier try.
+    /// The order exists, now or from an earlier try.
     Ok(Box<OrderRow>),
     /// Postgres has no supply left for it, or the lane has begun another life.
     Refused,
-    /// The command was refused under this code, now or at an earlier try, or its id belongs to another command.
+    /// The command was refused under this code, now or earlier, or its id belongs to another command.
     Told(Code),
 }
 
 impl Store {
-    /// Places an order through the lane's group commit. An error leaves the outcome unknown: ask again by the same id.
+    /// Places an order in the lane's group commit. After an error the outcome is unknown: ask again by the same id.
     pub async fn place(&self, order: NewOrder) -> Result<Placed> {
         let at = order.at;
         self.place
@@ -78,7 +78,7 @@ impl Store {
             .await
     }
 
-    /// Settles a checkout that its gateway has left: if the order is not there, it never will be.
+    /// Settles a checkout that its gateway left: if the order does not exist, it never will.
     pub async fn settle_abandoned(
         &self,
         at: LaneRef,
@@ -87,7 +87,7 @@ impl Store {
         device: &DeviceId,
     ) -> Result<OrderRow> {
         let mut tx = self.pool.begin().await?;
-        // The row takes the order's id: a late commit of the same order finds it and adds nothing.
+        // This row takes the order's id, so a late commit of the same order finds it and adds nothing.
         let settled = sqlx::query!(
             "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
                 quantity_allocated, unit_price, amount, currency, status, reason, expires_at)
@@ -116,8 +116,8 @@ impl Store {
     }
 }
 
-/// The group commit; no two orders share a shopper or an id. What the lane cannot sell is left out: the others are placed as if
-/// it had not come.
+/// The group commit; no two orders share a shopper or an id. Orders that the lane cannot sell are left out, and the others are
+/// placed.
 async fn place_batch(
     pool: &PgPool,
     chains: &Chains,
@@ -137,7 +137,7 @@ async fn place_batch(
                 return Ok(orders.iter().map(answer).collect());
             }
             PlacedAll::Guarded { fresh, mut free } => {
-                // In the order of arrival, as many as there are units for; those that were there before need none.
+                // In the order of arrival, as far as the units go; orders that existed before need none.
                 left.retain(|order| {
                     if !fresh.contains(&order.order) {
                         return true;
@@ -153,7 +153,7 @@ async fn place_batch(
             }
         }
     }
-    // Others have taken each time what had been free: a later batch sees what is left.
+    // Each time, other orders took the free units: a later batch sees what is left.
     let answer = |order: &NewOrder| match refused.contains(&order.order) {
         true => Verdict::Done(Placed::Refused),
         false => Verdict::Again,
@@ -163,7 +163,7 @@ async fn place_batch(
 
 enum PlacedAll {
     Ok(HashMap<OrderId, Placed>),
-    /// The guard has refused, and nothing was changed: these orders would have been new, and the lane has so many units for them.
+    /// The guard refused, and nothing was changed. These orders would have been new; the lane has this many units for them.
     Guarded {
         fresh: HashSet<OrderId>,
         free: u32,
@@ -172,7 +172,7 @@ enum PlacedAll {
 
 /// One transaction for all.
 async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOrder]) -> Result<PlacedAll> {
-    // Everybody locks in the same order, so that two gateways with the same commands cannot block each other.
+    // Everywhere in the same order, so that two gateways with the same commands cannot block each other.
     let mut sorted: Vec<&NewOrder> = orders.to_vec();
     sorted.sort_by_key(|order| order.order);
     let column =
@@ -199,7 +199,7 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
         (command, order.cancel_limit)
     });
     let new = commands::note_checkouts(&mut tx, at.sale, &new.collect::<Vec<_>>()).await?;
-    // Only repeated commands, which are few, are worth a look at what they were.
+    // Only repeated commands are looked up, and they are few.
     let name = |order: &NewOrder| (order.shopper.to_string(), order.command.to_string());
     let repeated = sorted.iter().filter(|order| !new.contains_key(&order.order));
     let known = commands::known(&mut tx, repeated.map(|order| name(order))).await?;
@@ -253,7 +253,7 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
         orders.map(|order| order.quantity as i32).sum()
     };
     let new_units = units(&mut fresh.iter());
-    // What costs nothing is confirmed with its checkout.
+    // Orders that cost nothing are confirmed at once.
     let confirmed = units(&mut fresh.iter().filter(|order| order.amount == 0));
     if new_units > 0 && !Mutation::DropGuard.is_on() {
         let guarded = sqlx::query!(
@@ -313,7 +313,7 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
             .map(|order| {
                 let placed = match (told(order), rows.remove(&order.order.to_string())) {
                     (Err(code), _) => Placed::Told(code),
-                    // An abandoned order: the reconciler has given its units back.
+                    // An abandoned order: the reconciler has returned its units.
                     (Ok(()), Some(row)) if row.quantity == 0 => Placed::Refused,
                     (Ok(()), Some(row)) => Placed::Ok(Box::new(row)),
                     (Ok(()), None) => Placed::Told(Code::CommandIdReused),
@@ -335,7 +335,7 @@ async fn commit(tx: PgTransaction<'static>) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-/// Units that a lane may still sell in this epoch; none in another one.
+/// Units that a lane may still sell in this epoch; 0 in another epoch.
 async fn free_units(pool: &PgPool, at: LaneRef) -> Result<u32> {
     let free = sqlx::query_scalar!(
         r#"SELECT supply - allocated AS "free!" FROM sale_lanes WHERE sale_id = $1 AND lane = $2 AND epoch = $3"#,

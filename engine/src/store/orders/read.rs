@@ -1,4 +1,4 @@
-//! Looking orders up: one, a shopper's, a sale's; and what must never be found among them.
+//! Looks orders up: one, a shopper's, a sale's. Also finds faults that must never exist.
 
 use super::rows::{OrderRow, RawOrder, load};
 use crate::{
@@ -13,7 +13,7 @@ use flashsale_protocol::{CommandId, OrderId, SaleId, ShopperId};
 use sqlx::PgPool;
 use std::collections::HashMap;
 
-/// Orders that a shopper's list shows.
+/// Most orders in a shopper's list.
 const LIST_LIMIT: i64 = 50;
 
 impl Store {
@@ -24,8 +24,8 @@ impl Store {
             .next())
     }
 
-    /// A shopper's orders, newest first; of one sale or of all. Abandoned ones never were. When everybody reconnects at
-    /// once, everybody asks for this: it is one query for all who wait.
+    /// A shopper's orders, newest first, of one sale or of all; abandoned ones are left out. After a mass reconnect everybody
+    /// asks for this, so one query answers all who wait.
     pub(crate) async fn orders_of(&self, shopper: &ShopperId, sale: Option<SaleId>) -> Result<Vec<OrderRow>> {
         self.orders
             .submit(&sale, shopper.clone(), || {
@@ -43,7 +43,7 @@ impl Store {
             .await
     }
 
-    /// All orders of a sale, for checks and exports; abandoned ones never were.
+    /// All orders of a sale, for checks and exports; abandoned ones are left out.
     pub async fn orders_of_sale(&self, sale: SaleId) -> Result<Vec<OrderRow>> {
         sqlx::query_as!(
             RawOrder,
@@ -64,7 +64,7 @@ impl Store {
         .collect()
     }
 
-    /// Holds that have become more than one order: shopper, the hold's command, orders. None, ever (I3).
+    /// Holds that became more than one order: shopper, the hold's command, orders. There must never be any (I3).
     pub async fn holds_ordered_twice(&self, sale: SaleId) -> Result<Vec<(String, String, i64)>> {
         let rows = sqlx::query!(
             r#"SELECT user_id, hold_command, count(*) AS "orders!" FROM flash_sale_orders
@@ -80,14 +80,14 @@ impl Store {
             .collect())
     }
 
-    /// What is known of a command.
+    /// A command that was noted before, if it was.
     pub async fn command(&self, shopper: &ShopperId, command: CommandId) -> Result<Option<Known>> {
         let name = (shopper.to_string(), command.to_string());
         let mut known = commands::known(&mut *self.pool.acquire().await?, [name.clone()]).await?;
         Ok(known.remove(&name))
     }
 
-    /// Orders of devices that have ordered more than `limit` times: by several accounts, or by ordering and cancelling.
+    /// Number of orders of devices that ordered more than `limit` times, through several accounts or by ordering and cancelling.
     pub async fn same_device_orders(&self, sale: SaleId, limit: u32) -> Result<u64> {
         let orders = sqlx::query_scalar!(
             r#"SELECT coalesce(sum(orders), 0)::bigint AS "orders!" FROM (

@@ -26,12 +26,12 @@ pub struct OrderRow {
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub changed_at: DateTime<Utc>,
-    /// Since when a payment's outcome is awaited.
+    /// Since when it waits for a payment's outcome.
     pub paying_since: Option<DateTime<Utc>>,
     pub refunded: i64,
-    /// Why the last payment was refused, if it was.
+    /// The last payment's refusal, if it was refused.
     pub declined: Option<Declined>,
-    /// The command of the hold that it was made from.
+    /// The command of the hold from which it was made.
     pub hold_command: String,
 }
 
@@ -145,9 +145,8 @@ pub(crate) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
     .collect()
 }
 
-/// Locks orders, everywhere in the same order: nobody else changes them from here on. Those whose time to pay is over. That is
-/// Postgres' to say: it is also Postgres that cancels unpaid orders. Not a full lock, so that a payment may be written down for
-/// the order meanwhile.
+/// Locks orders by id; returns those past their payment deadline. Postgres decides that, because it also cancels unpaid orders.
+/// The lock is not full: a payment of the order may be written down meanwhile.
 pub(crate) async fn late(connection: &mut PgConnection, ids: &[String]) -> Result<HashSet<String>> {
     Ok(sqlx::query!(
         r#"SELECT order_id, expires_at <= clock_timestamp() AS "late!" FROM flash_sale_orders

@@ -1,4 +1,4 @@
-//! Refunds by operators: one is asked for, or tried again when the provider has refused it.
+//! Refunds by operators: a new one, or another try for one that the provider has refused.
 
 use super::{
     refunds::RefundRow,
@@ -17,13 +17,13 @@ use crate::{
 use flashsale_protocol::{Code, CommandId, OrderId, OrderStatus, Reason};
 use serde_json::json;
 
-/// A refund that an operator asks for.
+/// An operator's request for a refund.
 #[derive(Debug, Clone)]
 pub struct AskRefund {
     pub order: OrderId,
     pub command: CommandId,
     pub digest: Vec<u8>,
-    /// None: all that is left.
+    /// None: the whole rest.
     pub amount: Option<i64>,
     pub reason: String,
 }
@@ -33,13 +33,13 @@ pub struct RefundAsked {
     pub order: OrderRow,
     /// None: the order cost nothing.
     pub refund: Option<RefundRow>,
-    /// The order has ended with it, now: its units are to be returned.
+    /// The refund has just ended the order: its units must be returned.
     pub cancelled: Option<Cancelled>,
 }
 
 impl OperatorChange {
-    /// An operator lets a refused refund be tried again. One that is under way, or done, is left as it is. None: the order has
-    /// no such refund.
+    /// An operator lets a refused refund be tried again. A running or finished refund stays as it is. None: the order has no such
+    /// refund.
     pub async fn retry_refund(&mut self, order: OrderId, refund: &str) -> Result<Option<RefundRow>> {
         let retried = sqlx::query!(
             "UPDATE refunds r SET status = 'wanted', refusals = 0, tries = 0, todo_at = clock_timestamp()
@@ -67,7 +67,7 @@ impl OperatorChange {
         Ok(row)
     }
 
-    /// An operator gives money back. All of it: the order ends, and its units are for sale again.
+    /// An operator gives money back. If that is all of it, the order ends and its units are for sale again.
     pub async fn ask_refund(&mut self, ask: AskRefund) -> Result<std::result::Result<RefundAsked, Code>> {
         let (actor, subject) = (self.actor(), self.subject().to_owned());
         let ids = [ask.order.to_string()];
@@ -124,7 +124,7 @@ impl OperatorChange {
             refusal: asked.err(),
         };
         if commands::note(self.connection(), vec![new]).await?.is_empty() {
-            // The same id is being used for another order at this very moment.
+            // Another order is using the same id at this moment.
             return Ok(Err(Code::CommandIdReused));
         }
         let amount = match asked {

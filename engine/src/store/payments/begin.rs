@@ -1,4 +1,4 @@
-//! The beginning of a payment: it is written down in a group commit of its own, before the provider is asked.
+//! Begins a payment: it is written down in its own group commit, before the provider is asked.
 
 use super::{PaymentRow, rows::load_payments};
 use crate::{
@@ -10,7 +10,7 @@ use flashsale_protocol::{Code, CommandId, OrderId, PaymentId, ShopperId};
 use sqlx::PgPool;
 use std::collections::HashMap;
 
-/// A payment that is to be.
+/// A payment to be begun.
 #[derive(Debug, Clone)]
 pub struct NewPayment {
     pub payment: PaymentId,
@@ -20,15 +20,15 @@ pub struct NewPayment {
     /// SHA-256 of verb and payload.
     pub digest: Vec<u8>,
     pub provider: &'static str,
-    /// When nobody has brought an answer by then, the worker asks.
+    /// Time after which the worker asks for a missing answer.
     pub ask_after_ms: i64,
 }
 
-/// The payment with its order, now or since an earlier try; or why it cannot be.
+/// The payment with its order, now or from an earlier try; or the reason why it cannot be.
 pub type PaymentBegun = std::result::Result<(OrderRow, PaymentRow), Code>;
 
 impl Store {
-    /// Writes payments down before the provider is asked, in a group commit of their own.
+    /// Writes a payment down before the provider is asked, in a group commit.
     pub async fn begin_payment(&self, payment: NewPayment) -> Result<PaymentBegun> {
         self.begin_payment
             .submit(&(), payment, || {
@@ -60,8 +60,8 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
     let digests: Vec<Vec<u8>> = items.iter().map(|item| item.digest.clone()).collect();
     let ask_after: Vec<i64> = items.iter().map(|item| item.ask_after_ms).collect();
     let mut tx = pool.begin().await?;
-    // In one statement, because the round trips are what a payment waits for: look at the orders and at what is known of the
-    // commands, write the payments that may be tried, then the commands of these and of those refused for good.
+    // One statement, because a payment waits for each round trip: it looks at the orders and the known commands, writes the
+    // payments that may be tried, then the commands of these and of those refused for good.
     let looked = sqlx::query!(
         r#"WITH i AS (
              SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[])
@@ -111,7 +111,7 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
         .map(|row| (row.payment_id.clone(), row))
         .collect();
 
-    // None: between our look and our write another gateway has used the id, or begun to pay the same order.
+    // None: between our look and our write another gateway used the id, or began to pay the same order.
     let mut refusals: Vec<Option<Option<Code>>> = Vec::with_capacity(items.len());
     for item in items {
         let Some(row) = looked.get(&item.payment.to_string()) else {
@@ -137,7 +137,7 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
         .map(|(item, _)| item.payment.to_string())
         .collect();
     if !in_vain.is_empty() {
-        // Their command is somebody else's by now: the next look says whose.
+        // Another payment has taken their command: the next look says which.
         sqlx::query!("DELETE FROM payments WHERE payment_id = ANY($1)", &in_vain)
             .execute(&mut *tx)
             .await?;
@@ -155,7 +155,7 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
                 (None, ..) => return Verdict::Again,
                 (Some(Some(code)), ..) => Err(code),
                 (Some(None), Some(order), Some(payment)) => Ok((order, payment)),
-                // The command was another verb's, of the very same digest: it cannot be.
+                // Another verb's command with the same digest, which cannot happen.
                 (Some(None), ..) => Err(Code::CommandIdReused),
             })
         })

@@ -1,4 +1,4 @@
-//! What is left to do about payments and refunds: whose turn it is, and what has waited too long.
+//! The work left on payments and refunds: what is due, and what has waited too long.
 
 use super::{PaymentRow, bad, rows::load_payments};
 use crate::{
@@ -11,23 +11,23 @@ use crate::{
 use flashsale_protocol::{OrderId, PaymentId, SaleId};
 use serde_json::json;
 
-/// After a try: the next one 0.5 s later, then 1 s, 2 s … and at last every minute. Nothing is given up.
+/// Pause after a failed try: 0.5 s, then 1 s, 2 s … up to a minute. Tries never stop.
 const AGAIN_MS: f64 = 500.0;
 const AGAIN_AT_MOST_MS: f64 = 60_000.0;
-/// Refusals of a refund by the provider after which it waits for an operator: about two minutes of tries. A provider that does
-/// not answer is asked on and on.
+/// Refusals by the provider after which a refund waits for an operator: about two minutes of tries. A provider that does not
+/// answer is asked again and again.
 const REFUND_REFUSALS: i32 = 8;
-/// Tries after which something is wrong, and an operator should look.
+/// Tries after which an operator should look, because something is wrong.
 const STUCK_TRIES: i32 = 8;
 
-/// Something left to do.
+/// A payment with something left to do.
 #[derive(Debug, Clone)]
 pub struct Due {
     pub payment: PaymentRow,
     pub sale: SaleId,
     pub lane: u16,
     pub tries: i32,
-    /// The order's units, if it is cancelled, are back in Redis.
+    /// The units of the order, if it is cancelled, are back in Redis.
     pub units_returned: bool,
 }
 
@@ -42,7 +42,7 @@ pub struct DueRefund {
     pub tries: i32,
 }
 
-/// How many payments and refunds have something left to do, and how many of them for too long.
+/// Number of payments and refunds with something left to do, and how many of them have waited too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsettled {
     pub todo: String,
@@ -51,7 +51,7 @@ pub struct Unsettled {
 }
 
 impl Store {
-    /// Takes payments with something to do that is due. If nobody reports back, they are due again a little later.
+    /// Takes payments whose next step is due. Without a report they are due again a little later.
     pub(crate) async fn due_payments(&self, most: i64) -> Result<Vec<Due>> {
         let rows = sqlx::query!(
             "UPDATE payments p
@@ -84,7 +84,7 @@ impl Store {
             .collect()
     }
 
-    /// The same for refunds whose money is there.
+    /// Takes due refunds of captured payments.
     pub(crate) async fn due_refunds(&self, most: i64) -> Result<Vec<DueRefund>> {
         sqlx::query!(
             "UPDATE refunds r
@@ -139,7 +139,7 @@ impl Store {
         )
     }
 
-    /// The provider has refused a refund. True: once too often, so that it waits for an operator now.
+    /// The provider refused a refund. True: too often, so it now waits for an operator.
     pub async fn refund_refused(&self, due: &DueRefund, reason: &str) -> Result<bool> {
         let mut tx = self.pool.begin().await?;
         let status = sqlx::query_scalar!(

@@ -1,5 +1,5 @@
-//! Events of the provider: each is written down once for ever, with the code under which it was refused; and the disputes that
-//! they tell of.
+//! Events of the provider: each is written down once, with the code under which it was refused. Also the disputes that they
+//! report.
 
 use super::{PaymentRow, Report, refunds::made_there};
 use crate::{
@@ -12,12 +12,12 @@ use sqlx::PgConnection;
 use std::collections::{HashMap, HashSet};
 
 pub(super) struct Noted {
-    /// It was not known before.
+    /// The event is new.
     pub fresh: bool,
     pub refusal: Option<Code>,
 }
 
-/// Writes events down, once for ever.
+/// Writes events down, each only once.
 pub(super) async fn note_events(
     connection: &mut PgConnection,
     items: &[Report],
@@ -40,7 +40,7 @@ pub(super) async fn note_events(
             Fact::Payment(_) => payments
                 .get(&item.payment.to_string())
                 .map(|payment| payment.state.amount),
-            // One that is not known was made at the provider: whether there is so much money is seen when its turn comes.
+            // An unknown refund was made at the provider. Whether there is enough money is checked when its turn comes.
             Fact::Refund { refund } => sqlx::query_scalar!(
                 "SELECT amount FROM refunds WHERE refund_id IN ($1, $2) AND payment_id = $3",
                 refund,
@@ -104,7 +104,7 @@ async fn provider_of(connection: &mut PgConnection, payment: &str) -> Result<Str
     )
 }
 
-/// False: it was known already.
+/// False: the dispute was known already.
 pub(super) async fn note_dispute(
     connection: &mut PgConnection,
     event: &Event,
@@ -130,7 +130,7 @@ pub(super) async fn note_dispute(
     Ok(changed > 0)
 }
 
-/// Events that were taken down and turn out to tell what cannot be.
+/// Marks noted events as refused, because what they report cannot be.
 pub(super) async fn refuse_events(connection: &mut PgConnection, events: &[&Event]) -> Result<()> {
     for event in events {
         sqlx::query!(

@@ -1,4 +1,4 @@
-//! Late money: it came for an order whose units have gone back. The order gets units again, or its money goes back as well.
+//! Late money: it came after the order's units had gone back. The order gets units again, or the money goes back.
 
 use super::{
     refunds::refund_all,
@@ -27,8 +27,8 @@ pub enum Revived {
 }
 
 impl Store {
-    /// Money came too late for an order whose units have gone back: the order gets units again if the guard lets it. They
-    /// were taken from the lane in Redis before, under this epoch.
+    /// Gives units again to an order whose money came too late, if the guard allows it. Before this, the units were taken from
+    /// the lane in Redis, under this epoch.
     pub async fn revive(&self, at: LaneRef, payment: PaymentId, order: OrderId) -> Result<Revived> {
         let mut tx = self.pool.begin().await?;
         let ids = [order.to_string()];
@@ -78,7 +78,7 @@ impl Store {
             .ok_or_else(|| Error::unexpected("an order has vanished"))
     }
 
-    /// No unit was found for late money: it goes back. The order as it is, if there was still something to do.
+    /// No unit was found for late money, so it goes back. Returns the order, if something was left to do.
     pub(crate) async fn send_back(&self, payment: PaymentId, order: OrderId) -> Result<Option<OrderRow>> {
         let mut tx = self.pool.begin().await?;
         let ids = [order.to_string()];
@@ -101,7 +101,7 @@ impl Store {
     }
 }
 
-/// Cancelled because its time was up, by nobody's wish.
+/// Whether the order was cancelled because its time ran out, by nobody's wish.
 pub(super) fn is_unpaid(row: &OrderRow) -> bool {
     row.status == OrderStatus::Cancelled && row.reason == Some(Reason::Unpaid)
 }

@@ -1,4 +1,4 @@
-//! All that is known about an order's money, as it was at one moment: each of these tables changes while the others are read.
+//! Everything about an order's money as of one moment, because each of these tables may change while the others are read.
 
 use super::{PaymentRow, RefundRow, rows::load_payments};
 use crate::{
@@ -12,11 +12,11 @@ use sqlx::PgConnection;
 #[derive(Debug)]
 pub struct OrderMoney {
     pub order: OrderRow,
-    /// In the order in which they were tried, each with its refunds.
+    /// In the order of the tries, each with its refunds.
     pub payments: Vec<(PaymentRow, Vec<RefundRow>)>,
-    /// In the order in which they were opened.
+    /// In the order of their opening.
     pub disputes: Vec<DisputeRow>,
-    /// What the provider has sent about the payments, as it came.
+    /// The provider's events about the payments, as they came.
     pub events: Vec<EventRow>,
 }
 
@@ -24,11 +24,11 @@ pub struct OrderMoney {
 pub struct EventRow {
     pub event_id: String,
     pub kind: String,
-    /// The code under which it was refused.
+    /// The code under which the event was refused.
     pub refusal: Option<String>,
 }
 
-/// The shopper's bank asks for money back.
+/// A dispute: the shopper's bank asks for money back.
 #[derive(Debug, Clone)]
 pub struct DisputeRow {
     pub payment_id: String,

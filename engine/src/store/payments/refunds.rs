@@ -1,4 +1,4 @@
-//! Refunds as rows: those that reports are about, those that are asked for by nobody, and what ends them.
+//! Refunds as rows: those that reports are about, those that start by themselves, and how they end.
 
 use super::{PaymentRow, Report};
 use crate::{
@@ -20,14 +20,14 @@ pub struct RefundRow {
     pub actor: String,
     pub reason: String,
     pub created_at: DateTime<Utc>,
-    /// Why the provider has last refused it.
+    /// The provider's last reason for refusing it.
     pub refusal: Option<String>,
 }
 
 /// The refunds that reports are about.
 #[derive(Default)]
 pub(super) struct Refunds {
-    /// By id: the payment's, and the amount where it is not known yet that the money is back.
+    /// By id: the payment's id, and the amount until the money is known to be back.
     known: HashMap<String, (String, Option<i64>)>,
 }
 
@@ -38,12 +38,12 @@ impl Refunds {
             .is_some_and(|(of, _)| *of == payment.to_string())
     }
 
-    /// It was made at the provider, and this is the first that we hear of it.
+    /// The refund was made at the provider, and this is our first report of it.
     pub(crate) fn is_new(&self, payment: PaymentId, refund: &str) -> bool {
         !self.known.contains_key(&made_there(payment, refund))
     }
 
-    /// Its money is back, or will never be: the amount, the first time.
+    /// Its money is back, or never will be. Returns the amount the first time.
     pub fn take(&mut self, refund: &str) -> Option<i64> {
         self.known.get_mut(refund)?.1.take()
     }
@@ -53,7 +53,7 @@ impl Refunds {
     }
 }
 
-/// Our id of a refund that was made at the provider: of one payment, and never one of ours.
+/// Our id for a refund made at the provider: it names one payment, and is never one of our own ids.
 pub(super) fn made_there(payment: PaymentId, refund: &str) -> String {
     format!("{payment}:{refund}")
 }
@@ -85,7 +85,7 @@ pub(super) async fn load_refunds(connection: &mut PgConnection, items: &[Report]
     })
 }
 
-/// Writes down a refund that was made at the provider; its id.
+/// Writes down a refund that was made at the provider. Returns its id.
 pub(super) async fn note_refund(
     connection: &mut PgConnection,
     payment: PaymentId,
@@ -105,8 +105,8 @@ pub(super) async fn note_refund(
     Ok(id)
 }
 
-/// Takes back so much of what is on its way: the money went back otherwise. The newest first; what one of them had more than
-/// that goes back under a new id, because the provider may know the old one with its amount. The ids of those dropped.
+/// Takes this amount back from refunds on their way, the newest first: the money went back in another way. A rest of one of them
+/// goes back under a new id, because the provider may know the old id with its amount. Returns the dropped ids.
 pub(super) async fn drop_refunds(
     connection: &mut PgConnection,
     payment: PaymentId,
@@ -152,7 +152,7 @@ pub(super) async fn drop_refunds(
     Ok(dropped)
 }
 
-/// Money without an order goes back by itself: what has not gone back yet, once.
+/// Money without an order goes back by itself: the part that is not yet going back, once.
 pub(super) async fn refund_all(
     connection: &mut PgConnection,
     unwanted: &[(&PaymentRow, SaleId)],
@@ -172,7 +172,7 @@ pub(super) async fn refund_all(
         .fetch_optional(&mut *connection)
         .await?;
         let Some(amount) = asked else {
-            // All of it has gone back otherwise.
+            // All of it went back in another way.
             continue;
         };
         entries.push(AuditRow {
@@ -186,7 +186,7 @@ pub(super) async fn refund_all(
     Ok(())
 }
 
-/// Refunds that have arrived, and those whose money never came.
+/// Ends refunds that arrived, and those whose money never came.
 pub(super) async fn finish_refunds(
     connection: &mut PgConnection,
     done: &[String],

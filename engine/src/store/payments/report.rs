@@ -1,4 +1,4 @@
-//! What the provider tells of payments, taken in with what it means for their orders: one group commit for each lane.
+//! Takes in the provider's reports on payments, with their effect on orders: one group commit for each lane.
 
 use super::{
     PaymentRow, Report,
@@ -26,29 +26,28 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
 
-/// What a report has come to.
+/// The outcome of a report.
 #[derive(Debug, Clone)]
 pub struct Reported {
     pub order: OrderRow,
     pub payment: PaymentRow,
-    /// The shopper should see the order anew.
+    /// The shopper should see the order again.
     pub changed: bool,
-    /// The event was known before, and had no effect now.
+    /// The event was known before and had no effect now.
     pub repeated: bool,
     /// The event was refused, now or before.
     pub refusal: Option<Code>,
 }
 
 impl Store {
-    /// Takes in what the provider has told, through the group commit of the order's lane. An error leaves the outcome to the
-    /// worker, which asks the provider again.
+    /// Takes a report in, through the group commit of the order's lane. After an error the worker asks the provider again.
     pub async fn report(&self, sale: SaleId, lane: u16, report: Report) -> Result<Reported> {
         // Reports of one lane share a transaction; the lane's epoch does not matter to them.
         let at = LaneRef { sale, lane, epoch: 0 };
         self.report
             .submit(&at, report, || {
                 let pool = self.pool.clone();
-                // Of one order one report a batch; events may come for another order under a known id.
+                // Only one report on each order in a batch; an event may name another order under a known id.
                 let subjects = |item: &Report| {
                     let event = item.event.as_ref().map(|event| subject(&event.id));
                     [subject(item.order)].into_iter().chain(event).collect()
@@ -62,7 +61,7 @@ impl Store {
     }
 }
 
-/// One transaction for all: orders first, in their order, then payments, then lanes; as everywhere.
+/// One transaction for all, with locks as everywhere: orders in their order, then payments, then lanes.
 async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Reported>>> {
     let sorted = |ids: Vec<String>| {
         let mut ids = ids;
@@ -145,7 +144,7 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
                     mismatched.push(event);
                     continue;
                 }
-                // Only what was captured can go back, even if we have not heard of that yet.
+                // Only captured money can go back, so it was captured, even if we did not hear of it.
                 if !payment.state.status.taken() {
                     let reference = payment.state.reference.clone().unwrap_or_default();
                     learn(row, payment, &Standing::Captured { reference });
@@ -223,7 +222,7 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
     refund_all(&mut tx, &unwanted).await?;
     finish_refunds(&mut tx, &done, &changed).await?;
     confirm(&mut tx, &confirmed).await?;
-    // Before what may have cancelled them since.
+    // These come before rows about later cancellations.
     let confirmations: Vec<AuditRow> = confirmed
         .iter()
         .filter_map(|id| rows.get(id))
@@ -233,7 +232,7 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
     let (worker, provider) = (CancelledBy::One(Actor::Worker), CancelledBy::One(Actor::Provider));
     orders::cancel_rows(&mut tx, &cancelled, Reason::PaymentFailed, worker).await?;
     orders::cancel_rows(&mut tx, &refunded, Reason::Refunded, provider).await?;
-    // A shopper sees their order anew when it has another state, when a payment is answered, and when money is back.
+    // A shopper sees their order again when its state changes, when a payment is answered, and when money is back.
     let mut news: HashSet<String> = changed
         .iter()
         .filter(|payment| was(payment).is_none_or(|before| before.answer != payment.state.answer))
@@ -277,7 +276,7 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
         .collect())
 }
 
-/// What of an order's money has gone back. Money that came beside that of the order is not the order's.
+/// The part of an order's money that went back. Money paid in addition does not belong to the order.
 fn give_back(money_back: &mut HashMap<String, i64>, row: &OrderRow, payment: &PaymentRow, amount: i64) {
     if payment.state.pays || row.status != OrderStatus::Confirmed {
         *money_back.entry(row.order.to_string()).or_default() += amount;
@@ -306,7 +305,7 @@ fn mismatch(row: &OrderRow, payment: &PaymentRow, event: &Event) -> AuditRow {
     }
 }
 
-/// Locked, pending orders that are paid now.
+/// Confirms locked, pending orders that are now paid.
 async fn confirm(connection: &mut PgConnection, orders: &[String]) -> Result<()> {
     if orders.is_empty() {
         return Ok(());
@@ -329,7 +328,7 @@ async fn confirm(connection: &mut PgConnection, orders: &[String]) -> Result<()>
     Ok(())
 }
 
-/// The shopper's view of these orders is newer than before.
+/// Marks the shopper's view of these orders as newer.
 async fn touch(
     connection: &mut PgConnection,
     orders: &HashSet<String>,

@@ -83,7 +83,7 @@ pub(super) async fn load_payments(
     .collect()
 }
 
-/// The same, and nobody else changes them from here on. Their orders were locked before.
+/// Loads payments and locks them against changes. Their orders were locked before.
 pub(super) async fn lock_payments(
     connection: &mut PgConnection,
     ids: &[String],
@@ -104,8 +104,7 @@ pub(super) async fn lock_payments(
 
 const OK: &str = "ok";
 
-/// Writes the states of payments, and returns when each was answered. Something new to do is due at once; the answer's time is
-/// that of the first answer.
+/// Writes the states of payments. Returns when each was answered first. New work is due at once.
 pub(super) async fn save(
     connection: &mut PgConnection,
     payments: &[&PaymentRow],

@@ -15,13 +15,13 @@ use std::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-/// An answer that takes longer: the connection is given up, and the command said again on a new one.
+/// After this time without an answer, the connection is given up and the command repeated on a new one.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
-/// A command that finds no answer for so long is given up; nothing is known of its outcome.
+/// After this time without an answer, a command is given up; its outcome is unknown.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(45);
 /// The longest wait before the first attempt to reconnect: the browser client's `BACK_OFF_BASE_MS`.
 const RECONNECT_JITTER_MS: u64 = 1_000;
-/// Then they try more often than a browser does: what goes wrong is to be seen.
+/// Later tries come more often than a browser's, to show faults.
 const RECONNECT_PAUSE_MS: u64 = 600;
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
 
@@ -163,7 +163,7 @@ impl Person {
         }
     }
 
-    /// By a door at random; a gateway that takes no connection is passed over, as a load balancer does it.
+    /// Enters by a random door; a gateway that takes no connection is skipped, as by a load balancer.
     async fn enter(&mut self) -> Result<Box<SaleState>> {
         let doors = self.street.doors.len();
         let first = self.rng.random_range(0..doors);
@@ -198,7 +198,7 @@ impl Person {
         Ipv4Addr::new(127, 1, (self.number / 200) as u8, (self.number % 200 + 1) as u8)
     }
 
-    /// After the death of a gateway everything is shown as it was.
+    /// After a gateway's death everything must be shown as before.
     fn compare(&self, state: &SaleState) {
         if let Some((_, mine)) = &self.hold
             && mine.expires_at > now_ms() + CLOCK_MARGIN_MS
@@ -212,7 +212,7 @@ impl Person {
                 ));
             }
         }
-        // Their turn may have come: then there is a hold, though its reply was lost.
+        // If their turn came, there is a hold, even if its reply was lost.
         if self.in_line && state.entry.is_none() && state.hold.is_none() {
             self.violation("I8: a gateway died, and a place in line is not shown".into());
         }
@@ -239,7 +239,7 @@ impl Person {
         }
     }
 
-    /// Does nothing for a while. As a page does, it hears what comes, and reconnects when the connection is lost.
+    /// Does nothing for a while. Like a page, it receives events, and reconnects when the connection is lost.
     pub(super) async fn sleep(&mut self, ms: u64) {
         let until = Instant::now() + Duration::from_millis(ms);
         while self.stream.is_some() && Instant::now() < until {
@@ -247,7 +247,7 @@ impl Person {
                 Ok(event) => self.events.extend(event),
                 Err(_) => {
                     self.stream = None;
-                    // If nobody takes it, the next command finds that out.
+                    // If no gateway accepts it, the next command finds out.
                     let _ = self.reconnect().await;
                 }
             }

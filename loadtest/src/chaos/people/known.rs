@@ -1,4 +1,4 @@
-//! What a shopper knows of their own cart and place, from events and states; and what of it must not be.
+//! A shopper's knowledge of their own cart and place, from events and states; and the parts that must never occur.
 
 use super::{CLOCK_MARGIN_MS, Person, now_ms};
 use crate::shopper::command_id;
@@ -20,7 +20,7 @@ impl Person {
         ));
         match &state.hold {
             Some(hold) => self.see_hold(hold),
-            // Openly gone: the page shows no hold any more.
+            // Openly gone: the page no longer shows a hold.
             None => self.hold = None,
         }
     }

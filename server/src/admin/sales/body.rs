@@ -1,4 +1,4 @@
-//! A sale as its operator describes it: every setting with its limits, and the sale that is made of them.
+//! A sale as its operator describes it: every setting with its limits, and the sale made from them.
 
 use crate::rest::{Problem, field};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
@@ -20,12 +20,12 @@ const MIN_TIME_MS: u64 = 200;
 const MAX_TIME_MS: u64 = 24 * 3600 * 1000;
 pub(super) const MAX_INFLOW: u32 = 100_000;
 const MAX_CANCEL_LIMIT: i64 = 1_000;
-/// Years that every clock on the way can tell.
+/// Years that every clock involved can represent.
 const YEARS: RangeInclusive<i32> = 2000..=2999;
 /// How long before the start the waiting room opens, unless the sale says otherwise.
 const ROOM_BEFORE_START: TimeDelta = TimeDelta::minutes(15);
 
-/// A sale to create. Numbers are signed and wide here, so that a wrong one gets a clear refusal by name.
+/// A sale to create. Numbers are signed and wide here, so that a wrong one is refused clearly, by name.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaleBody {
@@ -34,7 +34,7 @@ pub struct SaleBody {
     #[serde(default)]
     #[schema(max_length = 5_000)]
     pub description: String,
-    /// Without it: made from the name.
+    /// If missing, it is made from the name.
     #[serde(default)]
     pub product_id: Option<String>,
     /// ISO 4217.
@@ -50,17 +50,17 @@ pub struct SaleBody {
     pub total_stock: i64,
     pub start_time: DateTime<Utc>,
     pub end_time: DateTime<Utc>,
-    /// When the waiting room opens; without it: 15 minutes before the start.
+    /// When the waiting room opens; by default 15 minutes before the start.
     #[serde(default)]
     pub room_opens_at: Option<DateTime<Utc>>,
-    /// Independent shares of the stock; not more than units.
+    /// Independent shares of the stock; not more than there are units.
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 64, default = 1)]
     pub lanes: i64,
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 100, default = 1)]
     pub per_shopper_limit: i64,
-    /// Without it: as many as per shopper.
+    /// If missing, the same as per shopper.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 100)]
     pub per_device_limit: Option<i64>,
@@ -76,35 +76,34 @@ pub struct SaleBody {
     #[serde(default = "five_minutes")]
     #[schema(minimum = 200, maximum = 86_400_000, default = 300_000)]
     pub payment_ms: i64,
-    /// Entries called per 100 ms, at most.
+    /// Most entries called per 100 ms.
     #[serde(default = "thousand")]
     #[schema(minimum = 1, maximum = 100_000, default = 1_000)]
     pub inflow: i64,
-    /// `queue`: first come, first served; what is left at the end is drawn among those who still wait. `draw`: everybody who enters
-    /// until the end has a chance.
+    /// `queue`: first come, first served; the remaining units are drawn at the end among those who still wait. `draw`: everybody
+    /// who enters before the end has a chance.
     #[serde(default)]
     pub allocation: Allocation,
-    /// What an entry weighs in the draw. `waiting_time`: 1, and one more for each ninth of the time from the room's opening to the
-    /// close that it was there, so 10 at the most.
+    /// The weight of an entry in the draw. `waiting_time`: 1, plus one for each ninth of the time from the room's opening to the
+    /// close that the entry was there, so at most 10.
     #[serde(default)]
     pub draw_weight: DrawWeight,
-    /// Only for a draw: where a value will come from that nobody knows before the entries close, to be mixed in. The draw waits
-    /// for it.
+    /// Only for a draw: the source of a value that nobody knows before the entries close, to be mixed in. The draw waits for it.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 5_000)]
     pub beacon: Option<String>,
-    /// In which order those stand who have joined before the start.
+    /// The order of those who join before the start.
     #[serde(default)]
     pub opening: OpeningOrder,
-    /// Percent of the turns for the merchant's priority list, while somebody of it waits.
+    /// Percent of the turns for the merchant's priority list while somebody on it waits.
     #[serde(default = "half")]
     #[schema(minimum = 0, maximum = 100, default = 50)]
     pub priority_share: i64,
-    /// Whoever is away from the line for so long loses their place.
+    /// A shopper who is away from the line for this long loses their place.
     #[serde(default = "hour")]
     #[schema(minimum = 200, maximum = 86_400_000, default = 3_600_000)]
     pub absence_ms: i64,
-    /// With so many orders cancelled by themselves, or left unpaid, a shopper gets no other one in this sale.
+    /// A shopper who cancelled or did not pay this many orders gets no more in this sale.
     #[serde(default = "twenty")]
     #[schema(minimum = 1, maximum = 1_000, default = 20)]
     pub cancel_limit: i64,
@@ -139,7 +138,7 @@ fn thousand() -> i64 {
 }
 
 impl SaleBody {
-    /// Checks every setting and makes the sale of it.
+    /// Checks every setting and makes the sale from them.
     pub fn check(self, merchant: &str) -> Result<Sale, Problem> {
         let text = |name: &str, text: &str, least: usize| {
             if !(least..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
@@ -184,7 +183,7 @@ impl SaleBody {
             return Err(field("room_opens_at", "must not be after start_time"));
         }
         let total_stock = range("total_stock", self.total_stock, 1, i64::from(MAX_STOCK))? as u32;
-        // What the whole sale may bring must be countable, and with it every order of it.
+        // The value of the whole sale must be countable, and so is every order of it.
         if sale_price.checked_mul(i64::from(total_stock)).is_none() {
             return Err(field(
                 "sale_price",
@@ -261,7 +260,7 @@ pub(super) fn range(name: &str, value: i64, least: i64, most: i64) -> Result<i64
     }
 }
 
-/// Shares the stock between the lanes; the first ones take what is over.
+/// Shares the stock between the lanes; the first lanes take the rest of the division.
 fn split(stock: u32, lanes: u32) -> Vec<LaneInfo> {
     (0..lanes)
         .map(|lane| LaneInfo {

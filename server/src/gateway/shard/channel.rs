@@ -1,5 +1,5 @@
-//! A sale's watchers in one shard, as its ticks see them: sixteen bytes each, in one row. A round writes the newest tick to
-//! one socket after the other, and has no business with a connection whose socket takes all of it.
+//! A sale's watchers in one shard, as its ticks see them: sixteen bytes each, in one row. A round writes the newest tick to one
+//! socket after the other, and touches a connection only if its socket does not take all of it.
 
 use super::connection::frame_of;
 use flashsale_engine::here::{Interest, LiveTick};
@@ -11,21 +11,21 @@ use nix::{
 use std::{os::fd::RawFd, sync::Arc, time::Instant};
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// Instead of a socket: its connection is owed something, and nothing may leave before that.
+/// Stands for a socket whose connection is owed something: nothing may leave before that.
 const OWED: RawFd = -1;
-/// In a watcher's key: its client takes changes. Far beyond the number of files that a process can open.
+/// A flag in a watcher's key: its client takes changes. It is far above the number of files that a process can open.
 const TAKES_CHANGES: u32 = 1 << 31;
 
-/// In what a watcher has seen: a gateway has made it, from the stores. The leader's ticks from before it are not for its client,
-/// and none is a change of it. Far beyond the number of ms since 1970.
+/// A flag in `seen`: a gateway made that state from the stores. Older ticks of the leader are not for this client, and it cannot
+/// use a change either. It is far above the number of ms since 1970.
 const MADE_HERE: u64 = 1 << 63;
 
 struct Watcher {
-    /// The number of the newest tick that this client has seen, in a state or by itself, perhaps with [`MADE_HERE`].
+    /// The number of the newest tick that this client has seen, in a state or alone, perhaps with [`MADE_HERE`].
     seen: u64,
-    /// Where ticks are written, or [`OWED`]. The connection closes it, and is taken out of here before it does.
+    /// The socket for ticks, or [`OWED`]. The connection closes it, after its watcher was taken out of here.
     socket: RawFd,
-    /// The connection's, with [`TAKES_CHANGES`].
+    /// The connection's key, with [`TAKES_CHANGES`].
     key: u32,
 }
 
@@ -47,27 +47,27 @@ impl Watcher {
 
 pub struct Channel {
     newest: Option<Arc<LiveTick>>,
-    /// What the last round has brought to everybody who keeps up.
+    /// The tick that the last round brought to everybody who keeps up.
     base: Option<Arc<Tick>>,
-    /// What makes the base the newest, as of this round: the numbers of both, and the frame.
+    /// The change from the base to the newest tick, made for this round: both numbers, and the frame.
     change: Option<(u64, u64, Bytes)>,
     watchers: Vec<Watcher>,
-    /// Where the round stands, and how many watchers it still has to pass.
+    /// The position of the round, and how many watchers it still has to pass.
     cursor: usize,
     left: usize,
-    /// Since when there is a tick that the round under way does not bring to everybody.
+    /// Arrival of the oldest tick that the round under way does not bring to everybody.
     due: Option<Instant>,
-    /// The same of the tick that has caused this round.
+    /// The same for the round under way: arrival of the tick that caused it.
     due_before: Option<Instant>,
     _interest: Interest,
 }
 
-/// What a step of a round came to.
+/// The result of a step of a round.
 #[derive(Default)]
 pub struct Passed {
     pub sent: u64,
     pub skipped: u64,
-    /// Connections whose sockets did not take the whole tick: what is left of it, or why it cannot be sent.
+    /// Connections whose sockets did not take the whole tick, with the rest of it or the error.
     pub unsent: Vec<(u32, Result<Bytes, Errno>)>,
 }
 
@@ -88,10 +88,10 @@ impl Channel {
 
     // -------------------------------------------------------------------------------------------------------- watchers
 
-    /// Adds a watcher who has seen nothing; where it stands.
+    /// Adds a watcher who has seen nothing. Returns its position.
     pub fn add(&mut self, key: u32, socket: Option<RawFd>, takes_changes: bool) -> u32 {
         if self.left > 0 {
-            // Or somebody at the end of the round would be passed over for them.
+            // Otherwise the round would miss somebody at its end.
             self.left += 1;
         }
         self.watchers.push(Watcher {
@@ -102,11 +102,11 @@ impl Channel {
         self.watchers.len() as u32 - 1
     }
 
-    /// Takes a watcher out; who stands in its place now.
+    /// Takes a watcher out. Returns the key of the one now in its place.
     pub fn remove(&mut self, at: u32) -> Option<u32> {
         self.watchers.swap_remove(at as usize);
         if self.left > 0 {
-            // Whoever has moved here might be passed over otherwise.
+            // The watcher that moved here might be passed over otherwise.
             self.left = self.watchers.len();
         }
         self.watchers.get(at as usize).map(Watcher::key)
@@ -120,13 +120,13 @@ impl Channel {
         self.watchers.iter().map(Watcher::key)
     }
 
-    /// Where ticks are written from now on; None while the connection is owed something.
+    /// Sets the socket for ticks; None while the connection is owed something.
     pub(crate) fn set_socket(&mut self, at: u32, socket: Option<RawFd>) {
         self.watchers[at as usize].socket = socket.unwrap_or(OWED);
     }
 
-    /// A watcher has this tick, in a state or by itself. A change is made for whoever has the very tick that it changes: not for
-    /// one that the leader has not made, or that is older than the last round.
+    /// Notes that a watcher has this tick, in a state or alone. It gets a change only if it has the very tick that is changed:
+    /// not a tick made by a gateway, nor one older than the last round.
     pub(crate) fn note_seen(&mut self, at: u32, tick: &Tick) {
         let mut known = self.newest.iter().map(|live| &live.tick).chain(&self.base);
         let is_known = known.any(|known| **known == *tick);
@@ -144,11 +144,11 @@ impl Channel {
 
     // ---------------------------------------------------------------------------------------------------------- rounds
 
-    /// Takes a newer tick. One that changes what everybody may do is for everybody at once, whatever the pace: a round that
-    /// is under way goes all the way round again, and if there is none, one begins.
+    /// Takes a newer tick. If it changes what everybody may do, it goes to everybody at once, whatever the pace: a running round
+    /// starts over, or a new one begins.
     pub fn take(&mut self, tick: Arc<LiveTick>, now: Instant) {
         let before = self.newest.as_ref().map(|newest| &newest.tick);
-        // The hub's own, taken when the channel was opened, may be newer.
+        // The hub's own tick, taken when the channel was opened, may be newer.
         if before.is_some_and(|before| before.seq >= tick.tick.seq) {
             return;
         }
@@ -175,12 +175,12 @@ impl Channel {
         self.due = None;
     }
 
-    /// The round is done: since when its tick was due.
+    /// The round is done. Returns when its tick arrived.
     pub fn end(&mut self) -> Option<Instant> {
         self.due_before.take()
     }
 
-    /// Made once for all watchers, and again where a newer tick has come in mid-round.
+    /// Makes the change once for all watchers, and again if a newer tick came during the round.
     fn make_change(&mut self) {
         let (Some(live), Some(base)) = (&self.newest, &self.base) else {
             return;
@@ -194,7 +194,7 @@ impl Channel {
         }
     }
 
-    /// Writes the newest tick to the next few watchers, as a change to those who have seen what it changes.
+    /// Writes the newest tick to the next few watchers, as a change for those who have its base.
     pub fn pass(&mut self, most: usize) -> Passed {
         self.make_change();
         let mut passed = Passed::default();
@@ -209,7 +209,7 @@ impl Channel {
         };
         while self.left > 0 && passed.sent < most as u64 {
             self.left -= 1;
-            // Somebody behind may have left.
+            // Somebody further on may have left.
             self.cursor = if self.cursor + 1 < self.watchers.len() {
                 self.cursor + 1
             } else {
@@ -219,7 +219,7 @@ impl Channel {
             if !watcher.lacks(seq) {
                 continue;
             }
-            // It gets the newest one when it has caught up.
+            // It gets the newest tick once it has caught up.
             if watcher.socket == OWED {
                 passed.skipped += 1;
                 continue;
@@ -247,7 +247,7 @@ impl Channel {
     }
 }
 
-/// A write; 0 where the socket takes nothing now.
+/// One write; 0 if the socket takes nothing now.
 fn attempt(socket: RawFd, frame: &[u8]) -> Result<usize, Errno> {
     loop {
         match send(socket, frame, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
@@ -271,7 +271,7 @@ mod tests {
 
     const WORD_BYTES: usize = 8;
 
-    /// A tick of this number: its frame is a length in words, and then that many times the number.
+    /// A tick with this number; its frame is a length in words, then the number that many times.
     fn tick(seq: u64, phase: &str, words: u64) -> Arc<LiveTick> {
         let tick = serde_json::from_value(serde_json::json!({
             "sale": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "seq": seq, "now": 1, "phase": phase, "starts_at": 0, "ends_at": 9,
@@ -288,7 +288,7 @@ mod tests {
         words.flat_map(u64::to_be_bytes).collect::<Vec<u8>>().into()
     }
 
-    /// The numbers of the frames, each of which must be whole.
+    /// The numbers of the frames; each frame must be whole.
     fn numbers(bytes: &[u8]) -> Vec<u64> {
         let mut words = bytes
             .chunks(WORD_BYTES)
@@ -366,7 +366,7 @@ mod tests {
     }
 
     proptest! {
-        /// Rounds write straight to a socket that takes what it likes, and replies go to it as well: frames arrive whole and
+        /// Rounds write directly to a socket that accepts bytes at random, and replies go to it too: frames arrive whole and
         /// unmixed, ticks in order, and in the end the newest.
         #[test]
         fn a_round_never_writes_into_a_frame_in_progress(steps in prop::collection::vec(step(), 1..120)) {
@@ -483,7 +483,7 @@ mod tests {
             channel.add(key as u32, Some(ours.as_raw_fd()), false);
         }
         channel.take(tick(1, "live", 1), Instant::now());
-        // From the second one on: the first one is the last of this round, behind whoever comes meanwhile.
+        // From the second one on: the first is now last in this round, after newcomers.
         assert_eq!(channel.pass(2).sent, 2);
         channel.add(4, Some(sockets[4].0.as_raw_fd()), false);
         assert_eq!(channel.pass(100).sent, 3);

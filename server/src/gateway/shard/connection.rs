@@ -1,5 +1,5 @@
-//! One connection: what it has said and is owed, and the limits it lives under. Does no waiting: it is asked for its next
-//! request when there may be one, and given what to send.
+//! One connection: its messages, the bytes it is owed, and its limits. It never waits: it is asked for its next request when
+//! there may be one, and is given what to send.
 
 use super::{
     inbound::{Heard, Inbound, ReadingTurn},
@@ -34,11 +34,11 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-/// Command ids that a connection remembers, to refuse one that comes back with other contents.
+/// Command ids that a connection remembers, to refuse a repetition with other contents.
 const REMEMBERED_COMMANDS: usize = 32;
-/// What a ping (or pong) over the rate counts for.
+/// Offences counted for a ping (or pong) above the rate.
 const PING_OFFENCES: u32 = 10;
-/// Bytes that may wait for a client which does not keep up; one more closes its socket.
+/// Bytes that may wait for a slow client; one more closes its socket.
 const MAX_OWED_BYTES: usize = 256 * 1024;
 /// How long a client may take to answer a close.
 const CLOSE_TIMEOUT_MS: u64 = 2_000;
@@ -47,36 +47,36 @@ const CLOSE_TIMEOUT_MS: u64 = 2_000;
 pub struct Connection {
     pub id: u64,
     pub stream: TcpStream,
-    /// A command is being carried out: the next one waits.
+    /// A command is running: the next one waits.
     pub running: bool,
-    /// Has said in hello that changes will do.
+    /// The client said in hello that it takes changes.
     pub takes_changes: bool,
-    /// Whether the rounds of ticks write to its socket: kept like [`Connection::keeps_up`] by the shard.
+    /// Whether rounds of ticks write to its socket; the shard keeps it equal to [`Connection::keeps_up`].
     pub in_rounds: bool,
     pub standing: Identity,
-    /// Mostly one.
+    /// Usually one.
     pub watched: SmallVec<[Watched; 1]>,
-    /// In which slot of the wheel the connection stands.
+    /// The connection's slot in the wheel.
     pub armed: u64,
     inbound: Inbound,
     outbox: Outbox,
     rate: Rate,
     offences: u32,
-    /// Digests of command ids, and of what was asked under them.
+    /// Digests of command ids, and of the commands under them.
     remembered: VecDeque<(u64, u64)>,
     heard: u64,
-    /// Since when a message is unfinished.
+    /// Since when a message has been unfinished.
     unfinished: Option<NonZeroU64>,
-    /// Since when the client takes nothing of what it is owed.
+    /// Since when the client has taken nothing of what it is owed.
     blocked: Option<NonZeroU64>,
-    /// Since when the connection is being closed.
+    /// Since when the connection has been closing.
     closing: Option<NonZeroU64>,
     _place: Place,
 }
 
-/// How far a client has come.
+/// The client's progress: unknown, or known after hello.
 pub enum Identity {
-    /// Has not said hello; or is being closed.
+    /// Has not said hello, or is being closed.
     Stranger {
         opened: u64,
         /// Events that came before the welcome was sent.
@@ -88,14 +88,14 @@ pub enum Identity {
 /// A sale that a connection watches.
 pub struct Watched {
     pub sale: SaleId,
-    /// Where the connection stands among the sale's watchers in this shard.
+    /// The connection's position among the sale's watchers in this shard.
     pub at: u32,
 }
 
 /// How a connection ends.
 #[derive(Debug)]
 pub enum End {
-    /// We close it, and say why.
+    /// We close it, with a reason.
     Close(CloseCode),
     /// The client has closed it, and has our answer.
     Closed,
@@ -103,10 +103,10 @@ pub enum End {
     Gone,
 }
 
-/// What a turn of reading has brought.
+/// The result of a turn of reading.
 pub enum Next {
     Request(Request),
-    /// Nothing now; the socket will say when there is more.
+    /// Nothing now; the socket reports when there is more.
     Nothing,
     /// The turn is over, and there may be more.
     Later,
@@ -149,7 +149,7 @@ impl Connection {
 
     // -------------------------------------------------------------------------------------------------------- coming in
 
-    /// Reads up to the next request that has to be carried out. Malformed and too fast ones are refused here.
+    /// Reads up to the next request to carry out. Malformed or too fast ones are refused here.
     pub fn next(&mut self, limits: &Limits, turn: &mut ReadingTurn, now: u64) -> Result<Next, End> {
         if self.closing.is_some() {
             return self.discard();
@@ -183,8 +183,8 @@ impl Connection {
             Message::Binary(_) => self
                 .offence(None, Code::BinaryFrame.into(), limits, now)
                 .map(|()| None),
-            // Pings are answered by the protocol engine; they count as commands do, and more where they are too many: nobody
-            // needs one more than once in seconds.
+            // The protocol engine answers pings. They count like commands, and more if there are too many, because nobody needs
+            // one more often than every few seconds.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => match self.rate.check(limits, now) {
                 Ok(()) => Ok(None),
                 Err(_) => self.count_offence(PING_OFFENCES, limits).map(|()| None),
@@ -208,7 +208,7 @@ impl Connection {
         Ok(None)
     }
 
-    /// Whether this id has come before with other contents. What it had then is remembered as a digest.
+    /// Whether this id came before with other contents, which are remembered as a digest.
     fn reused(&mut self, request: &Request) -> bool {
         let (id, command) = (digest(&request.id), digest(&request.command));
         if let Some((_, known)) = self.remembered.iter().find(|(known, _)| *known == id) {
@@ -217,13 +217,13 @@ impl Connection {
         if self.remembered.len() == REMEMBERED_COMMANDS {
             self.remembered.pop_front();
         }
-        // Most shoppers ask for two or three things in all.
+        // Most shoppers send two or three commands in all.
         self.remembered.reserve_exact(1);
         self.remembered.push_back((id, command));
         false
     }
 
-    /// While closing: what comes is bytes without meaning, up to the client's end.
+    /// While closing, incoming bytes have no meaning; they are dropped until the client's end.
     fn discard(&mut self) -> Result<Next, End> {
         let mut bytes = [0; 4096];
         loop {
@@ -261,18 +261,18 @@ impl Connection {
         Ok(())
     }
 
-    /// A round has written the beginning of a tick past the connection: what is left of it goes first from now on.
+    /// A round has written the beginning of a tick directly to the socket: the rest now goes first.
     pub fn finish(&mut self, rest: &[u8], now: u64) -> Result<(), End> {
         self.outbox.owe(rest);
         self.flush(now)
     }
 
-    /// Where ticks are written while nothing is owed.
+    /// The socket for ticks, while nothing is owed.
     pub fn socket(&self) -> Option<RawFd> {
         self.keeps_up().then(|| self.stream.as_raw_fd())
     }
 
-    /// The socket takes bytes again.
+    /// The socket accepts bytes again.
     pub fn flush(&mut self, now: u64) -> Result<(), End> {
         let before = self.outbox.len();
         if before == 0 {
@@ -301,7 +301,7 @@ impl Connection {
         self.send(&[&frame_of(&reply)], now)
     }
 
-    /// A refusal that a well-behaved client does not cause. Too many of them end the connection.
+    /// A refusal that a well-behaved client never causes. Too many of them end the connection.
     pub(crate) fn offence(
         &mut self,
         id: Option<CommandId>,
@@ -324,7 +324,7 @@ impl Connection {
         }
     }
 
-    /// Says the last word, if there is one of ours, and waits for the client's. False: there is no sense in waiting.
+    /// Sends our close code, if there is one, and waits for the client's answer. False: waiting is useless.
     pub fn close(&mut self, code: Option<CloseCode>, now: u64) -> bool {
         if let Some(code) = code {
             let frame = Frame::close(Some(CloseFrame {
@@ -354,8 +354,8 @@ impl Connection {
 
     // ---------------------------------------------------------------------------------------------------------- timing
 
-    /// The next time at which the connection has to be looked at. `leaves_at` is when everybody leaves at the latest, `wall`
-    /// what the tokens' clock says now.
+    /// The next time at which the connection must be looked at. `leaves_at`: the time by which everybody leaves; `wall`: the
+    /// tokens' clock.
     pub fn deadline(&self, limits: &Limits, leaves_at: Option<u64>, now: u64, wall: u64) -> u64 {
         if let Some(since) = self.closing {
             return since.get() + CLOSE_TIMEOUT_MS;
@@ -408,7 +408,7 @@ impl Connection {
     }
 }
 
-/// Since when something is so: from now on, unless it was so before.
+/// The start of a state: now, unless it began earlier.
 fn since(is_so: bool, before: Option<NonZeroU64>, now: u64) -> Option<NonZeroU64> {
     before.or(NonZeroU64::new(now)).filter(|_| is_so)
 }
@@ -441,7 +441,7 @@ pub(crate) fn frame_of(message: &ServerMessage) -> Bytes {
 
 fn bytes_of(frame: Frame) -> Bytes {
     let mut bytes = Vec::with_capacity(frame.len());
-    // Memory takes everything.
+    // Writing to memory cannot fail.
     let _ = frame.format(&mut bytes);
     bytes.into()
 }

@@ -1,11 +1,11 @@
-//! When a connection is looked at again, and when all of them are to leave.
+//! When a connection is looked at again, and when all must leave.
 
 use super::{Shard, connection};
 use flashsale_protocol::{CloseCode, ServerMessage};
 
 impl Shard {
-    /// After a connection was given something to read or to send: sees to it that rounds of ticks do not write past what it
-    /// is owed, and that it is looked at in time.
+    /// After a connection was read or written: keeps rounds of ticks from writing past what it is owed, and arms its next
+    /// deadline.
     pub(super) fn settle(&mut self, key: u32) {
         let Some(connection) = self.connections.get_mut(key as usize) else {
             return;
@@ -25,7 +25,7 @@ impl Shard {
             self.now,
             flashsale_engine::clock::now_ms(),
         );
-        // One that stands earlier is asked then, and put where it belongs.
+        // If its slot is earlier, it is looked at then and moved to the right one.
         if connection.armed == 0 || self.wheel.slot_of(deadline) < connection.armed {
             connection.armed = self.wheel.arm(key, deadline);
         }
@@ -36,7 +36,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key as usize) else {
             return;
         };
-        // Somebody who stood here before it, or an earlier place of its own.
+        // The slot was an earlier one of this connection, or of another one with this key.
         if connection.armed != slot {
             return;
         }

@@ -1,6 +1,6 @@
-//! What a client sends. tokio-tungstenite's engine reads it, and is there only while there is something to read: an idle
-//! socket has no buffer. So that this is safe, the bytes are followed as they pass: an engine that stands between two
-//! messages has nothing to remember.
+//! A client's messages. tokio-tungstenite's engine reads them, and exists only while there is something to read, so an idle
+//! socket has no buffer. To make this safe, the passing bytes are followed: between two messages an engine has nothing to
+//! remember.
 
 use flashsale_protocol::MAX_FRAME_BYTES;
 use std::io::{self, Read, Write};
@@ -9,12 +9,12 @@ use tokio_tungstenite::tungstenite::{
     protocol::{Role, WebSocketConfig, WebSocketContext},
 };
 
-/// Grows when a message is larger.
+/// Grows for a larger message.
 const READ_BUFFER_BYTES: usize = 1024;
-/// Bytes that one socket may have read in its turn, before others have theirs.
+/// Bytes that one socket may read in its turn, before others have theirs.
 const TURN_BYTES: usize = 32 * 1024;
 
-/// The engine of a socket in the middle of something.
+/// The engine of a socket that is in the middle of a message.
 #[derive(Default)]
 pub struct Inbound(Option<Box<Engine>>);
 
@@ -23,18 +23,18 @@ struct Engine {
     passed: Passed,
 }
 
-/// What one turn of reading came to.
+/// The result of one turn of reading.
 pub enum Heard {
     Message(Message),
     /// The client has sent nothing more yet.
     Nothing,
-    /// There may be more, but others have their turn now.
+    /// There may be more, but it is the others' turn.
     Later,
     Failed(WsError),
 }
 
 impl Inbound {
-    /// With bytes that came together with the handshake.
+    /// Begins with bytes that came together with the handshake.
     pub fn new(read: Vec<u8>) -> Self {
         if read.is_empty() {
             return Self(None);
@@ -45,12 +45,12 @@ impl Inbound {
         Self(Some(Box::new(Engine { context, passed })))
     }
 
-    /// Whether a message was begun and is not there yet, or has not been asked for.
+    /// Whether a message was begun and is incomplete, or was not asked for yet.
     pub(crate) fn is_busy(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The next message. What the engine answers by itself (pongs, closes) is appended to `answers`.
+    /// The next message. The engine's own answers (pongs, closes) are appended to `answers`.
     pub fn read(&mut self, socket: &mut impl Read, turn: &mut ReadingTurn, answers: &mut Vec<u8>) -> Heard {
         let engine = self.0.get_or_insert_with(|| {
             Box::new(Engine {
@@ -100,7 +100,7 @@ impl ReadingTurn {
     }
 }
 
-/// The engine's view of the socket: bytes are counted and followed as they come, answers are kept for the outbox.
+/// The engine's view of the socket: incoming bytes are counted and followed, answers are kept for the outbox.
 struct Wire<'a, S> {
     socket: &'a mut S,
     passed: &'a mut Passed,
@@ -132,8 +132,8 @@ impl<S> Write for Wire<'_, S> {
     }
 }
 
-/// Where in the stream of frames (RFC 6455, section 5.2) the bytes stand that have passed. It judges nothing: whether
-/// frames are allowed is the engine's business.
+/// The position of the passed bytes in the stream of frames (RFC 6455, section 5.2). It judges nothing: the engine decides which
+/// frames are allowed.
 #[derive(Debug, Default)]
 struct Passed {
     head: Vec<u8>,
@@ -158,7 +158,7 @@ impl Passed {
             bytes = &bytes[1..];
             if let Some(length) = payload_of(&self.head) {
                 let (fin, opcode) = (self.head[0] & 0x80 != 0, self.head[0] & 0x0f);
-                // Control frames may stand between the fragments of a message.
+                // Control frames may come between the fragments of a message.
                 if opcode < 8 {
                     self.in_fragments = !fin;
                 }
@@ -169,7 +169,7 @@ impl Passed {
     }
 }
 
-/// The length of the payload after a frame's head; None while the head is not complete.
+/// The payload's length, from a frame's head; None while the head is incomplete.
 fn payload_of(head: &[u8]) -> Option<u64> {
     let second = *head.get(1)?;
     let mask = if second & 0x80 != 0 { 4 } else { 0 };
@@ -197,7 +197,7 @@ mod tests {
         coding::{Data, OpCode},
     };
 
-    /// Gives the pieces one by one, and "not now" after each.
+    /// Gives the pieces one by one, with "not now" after each.
     struct Pieces(Vec<Vec<u8>>);
 
     impl Read for Pieces {
@@ -224,8 +224,8 @@ mod tests {
     }
 
     proptest! {
-        /// Messages in fragments, with pings between them, cut anywhere: each arrives once and whole, and an idle socket
-        /// has no engine.
+        /// Messages in fragments, with pings in between, cut anywhere: each arrives once and whole, and an idle socket has no
+        /// engine.
         #[test]
         fn messages_survive_any_cut(
             texts in prop::collection::vec("[a-zé]{0,300}", 1..8),

@@ -1,4 +1,4 @@
-//! The way into a shard for all other threads: mail, and the bell that wakes it.
+//! Other threads' way into a shard: mail, and the bell that wakes it.
 
 use super::task;
 use crate::gateway::throttle::Place;
@@ -14,7 +14,7 @@ use std::{
 };
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// What other threads have for a shard.
+/// Messages of other threads to a shard.
 pub enum Mail {
     /// A new socket, with the bytes that came together with its handshake.
     Open(TcpStream, Vec<u8>, Place),
@@ -25,7 +25,7 @@ pub enum Mail {
     Announce(SaleId, Bytes),
     Close(SocketRef, CloseCode),
     Tick(Arc<LiveTick>),
-    /// Tell Redis how many look at what.
+    /// Tell Redis how many people look at which sale.
     CountActive,
     /// Tell everybody to move within this many ms.
     Drain(u64),
@@ -35,7 +35,7 @@ pub enum Mail {
 /// The way into a shard.
 pub(super) struct Inbox {
     mail: Mutex<Vec<Mail>>,
-    /// The shard has been woken already.
+    /// The shard has already been woken.
     woken: AtomicBool,
     pub bell: EventFd,
 }
@@ -55,7 +55,7 @@ impl Inbox {
             .unwrap_or_else(PoisonError::into_inner)
             .push(mail);
         if !self.woken.swap(true, Ordering::AcqRel) {
-            // Fails only when it is rung already.
+            // It fails only if the bell has rung already.
             let _ = self.bell.write(1);
         }
     }

@@ -1,4 +1,4 @@
-//! A connection's life: it is opened, its requests are read and answered, and it is closed.
+//! A connection's life: opened, read and answered, closed.
 
 use super::{
     Shard,
@@ -20,10 +20,10 @@ use std::{
 };
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// Events that a socket can have before its welcome was sent.
+/// Events that a socket may have before its welcome is sent.
 const EARLY_EVENTS: usize = 64;
 
-/// Socket ids begin anywhere, so that those of several gateways differ.
+/// Socket ids start at a random number, so that those of several gateways differ.
 fn next_id() -> u64 {
     static FIRST: std::sync::OnceLock<AtomicU64> = std::sync::OnceLock::new();
     FIRST
@@ -35,7 +35,7 @@ impl Shard {
     pub(super) fn open(&mut self, stream: TcpStream, read: Vec<u8>, place: Place) {
         let entry = self.connections.vacant_entry();
         let key = entry.key() as u32;
-        // Edges, of both kinds, once: no system call when a socket blocks, or when its command runs.
+        // Both kinds of edges, registered once: no system call when a socket blocks or its command runs.
         let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         if let Err(error) = self.epoll.add(&stream, EpollEvent::new(edges, u64::from(key))) {
             return tracing::warn!(%error, "cannot watch a socket");
@@ -61,7 +61,7 @@ impl Shard {
         self.pump(key);
     }
 
-    /// Reads what the client has sent, up to a request that takes time.
+    /// Reads the client's bytes, up to a request that takes time.
     pub(super) fn pump(&mut self, key: u32) {
         let mut turn = ReadingTurn::begin();
         while let Some(connection) = self.connections.get_mut(key as usize) {
@@ -133,7 +133,7 @@ impl Shard {
         }
     }
 
-    /// Carries out a request away from this thread. The connection reads nothing more until its answer is here.
+    /// Carries a request out away from this thread. The connection reads no more until the answer is here.
     fn carry_out(&mut self, key: u32, request: impl Future<Output = RequestAnswer> + Send + 'static) {
         let connection = &mut self.connections[key as usize];
         connection.running = true;
@@ -224,7 +224,7 @@ impl Shard {
             return;
         };
         for tick in states.iter().map(|state| &state.tick) {
-            // A state may overtake the ticks before it.
+            // A state may overtake earlier ticks.
             let mut watched = connection.watched.iter();
             if let Some(watched) = watched.find(|watched| watched.sale == tick.sale)
                 && let Some(channel) = self.channels.get_mut(&tick.sale)
@@ -264,10 +264,10 @@ impl Shard {
         let connection = &mut self.connections[key as usize];
         if first && word.is_some() && connection.close(code, self.now) {
             self.settle(key);
-            // What has come already will not be announced again.
+            // Bytes that are already here are not announced again.
             self.again.push(key);
         } else {
-            // Dropped, and with that closed and out of the epoll set.
+            // Dropping it closes it and takes it out of the epoll set.
             self.connections.remove(key as usize);
         }
     }

@@ -1,10 +1,9 @@
-//! The threads that own the sockets. Each has an epoll instance, a timer wheel and the sockets that were given to it, and
-//! does nothing but move bytes: what needs a store is carried out elsewhere ([`task`]) and comes back by the inbox.
+//! The threads that own the sockets. Each has an epoll instance, a timer wheel and its own sockets, and only moves bytes:
+//! requests that need a store are carried out elsewhere ([`task`]) and come back through the inbox.
 //!
-//! A tick is one frame for all watchers. It is written straight to each socket in turn ([`channel`]); a socket that is still
-//! owed something is passed over, and gets the newest tick when it has caught up. A tick that comes while another is going
-//! round replaces it, and the next round waits for the shard's [`pace`]: under any load a shard sends the newest state that
-//! it knows, less often rather than late.
+//! A tick is one frame for all watchers. It is written directly to each socket in turn ([`channel`]); a socket that is still owed
+//! something is skipped, and gets the newest tick when it has caught up. A tick that arrives during a round replaces it, and the
+//! next round waits for the shard's [`pace`]: under any load a shard sends its newest state, less often rather than late.
 
 mod channel;
 mod connection;
@@ -47,13 +46,13 @@ use wheel::Wheel;
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1_024;
-/// The same while a round of ticks is under way, before each turn of it: a crowd at the door, or a flood, may hold a round up by a
-/// tenth or so, and waits for its end otherwise.
+/// Events taken before each turn of a round of ticks: a crowd of newcomers, or a flood, may delay a round by about a tenth; the
+/// rest waits for its end.
 const EVENTS_IN_A_ROUND: usize = 8;
 /// The inbox among the epoll events.
 const INBOX: u64 = u64::MAX;
 
-/// A shard's thread. Should it ever panic, its sockets are closed and their clients come back to a new one.
+/// A shard's thread. If it panics, its sockets close and the clients come back to a new shard.
 fn run(backend: &Arc<Backend>, inboxes: &Arc<[Inbox]>, index: usize, runtime: &Handle) {
     loop {
         let mut shard = match Shard::new(backend.clone(), inboxes.clone(), index, runtime.clone()) {
@@ -78,12 +77,12 @@ struct Shard {
     channels: HashMap<SaleId, Channel>,
     pace: Pace,
     wheel: Wheel,
-    /// Connections whose turn of reading ended before their bytes did.
+    /// Connections whose turn of reading ended before their bytes.
     again: Vec<u32>,
     started: Instant,
-    /// ms since the start, which was at 1, as of this turn.
+    /// ms since the start, which was 1, as of this turn.
     now: u64,
-    /// Sockets leave at this time at the latest.
+    /// The time by which all sockets leave.
     leaves_at: Option<u64>,
     stopping: bool,
     frames: Counter,
@@ -167,7 +166,7 @@ impl Shard {
         let due = self.channels.values().any(Channel::is_due);
         let round = due.then(|| self.pace.rest(now).as_millis() as u64);
         match wheel.into_iter().chain(round).min() {
-            // Rounded up: to wake before the slot has passed would be to wake twice.
+            // Rounded up, because a wake-up before the slot has passed would need a second one.
             Some(ms) => EpollTimeout::try_from(ms + 1).unwrap_or(EpollTimeout::MAX),
             None => EpollTimeout::NONE,
         }
@@ -209,7 +208,7 @@ impl Shard {
         }
     }
 
-    /// Whether a socket is still the one that was meant.
+    /// Whether this socket is still the one that was meant.
     fn has(&self, socket: SocketRef) -> bool {
         self.connections
             .get(socket.key as usize)

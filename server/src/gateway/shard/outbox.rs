@@ -1,16 +1,16 @@
-//! What a socket is owed. Frames leave whole and in order; what the socket does not take at once is kept, and nothing else
-//! leaves before it. Ticks are not kept here: whoever is owed something gets the newest one when it has been sent.
+//! The bytes that a socket is owed. Frames leave whole and in order; bytes that the socket does not take at once are kept, and
+//! nothing else leaves before them. Ticks are not kept here: a socket that was behind gets the newest one afterwards.
 
 use std::io::{self, IoSlice, Write};
 
-/// No more than a pointer for the many who are owed nothing.
+/// Only a pointer for the many sockets that are owed nothing.
 #[derive(Debug, Default)]
 pub struct Outbox(Option<Box<Owed>>);
 
 #[derive(Debug, Default)]
 struct Owed {
     bytes: Vec<u8>,
-    /// How many of them are on their way already.
+    /// How many of them have already been sent.
     sent: usize,
 }
 
@@ -24,7 +24,7 @@ impl Outbox {
         self.0.as_ref().map_or(0, |owed| owed.bytes.len() - owed.sent)
     }
 
-    /// Sends frames after what is owed; where nothing is, in one write and without a copy.
+    /// Sends frames after the owed bytes; if there are none, in one write without a copy.
     pub fn send(&mut self, socket: &mut impl Write, frames: &[&[u8]]) -> io::Result<()> {
         let mut taken = 0;
         if self.is_empty() {
@@ -44,14 +44,14 @@ impl Outbox {
         self.flush(socket)
     }
 
-    /// Adds bytes: what is left of a frame that was begun elsewhere, where nothing was owed.
+    /// Adds the rest of a frame that was begun elsewhere, while nothing was owed.
     pub(crate) fn owe(&mut self, rest: &[u8]) {
         if !rest.is_empty() {
             self.0.get_or_insert_default().bytes.extend_from_slice(rest);
         }
     }
 
-    /// Sends what is owed, as far as the socket takes it.
+    /// Sends owed bytes, as far as the socket takes them.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<()> {
         let Some(owed) = &mut self.0 else {
             return Ok(());
@@ -67,7 +67,7 @@ impl Outbox {
     }
 }
 
-/// A write; 0 where the socket takes nothing now.
+/// One write; 0 if the socket takes nothing now.
 fn attempt(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match write() {
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Takes as many bytes of each write as the plan says, 0 meaning "not now".
+    /// Takes as many bytes of each write as the plan says; 0 means "not now".
     struct Stingy {
         plan: Vec<usize>,
         taken: Vec<u8>,
@@ -107,7 +107,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the socket takes of each write, frames arrive whole, in order and unmixed.
+        /// However much the socket takes of each write, frames arrive whole, in order and unmixed.
         #[test]
         fn short_writes_never_mix_frames(
             frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..30),

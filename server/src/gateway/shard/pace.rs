@@ -1,15 +1,14 @@
-//! When a shard begins its next round of ticks: never before the last one is done, and never so soon that rounds take more
-//! than their share of its time. The more watchers there are and the busier the machine is, the longer a round takes, and the
-//! less often there is one. Pure.
+//! When a shard begins its next round of ticks: never before the last one is done, and never so soon that rounds exceed their
+//! share of its time. With more watchers or a busier machine, rounds take longer and are fewer. Pure.
 
 use std::time::{Duration, Instant};
 
-/// A round is rested after for this long at most: whoever watches hears of the sale every so often, at any load.
+/// Longest rest after a round: every watcher hears of the sale from time to time, at any load.
 const MAX_REST: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Pace {
-    /// Of the time, in percent, that rounds may take.
+    /// Percent of the time that rounds may take.
     percent: u32,
     began: Option<Instant>,
     rests_until: Instant,
@@ -28,7 +27,7 @@ impl Pace {
         self.began.is_some()
     }
 
-    /// How long until the next round may begin.
+    /// Time until the next round may begin.
     pub fn rest(&self, now: Instant) -> Duration {
         self.rests_until.saturating_duration_since(now)
     }
@@ -37,7 +36,7 @@ impl Pace {
         self.began.get_or_insert(now);
     }
 
-    /// The round is done; how long it took. None: there was none.
+    /// The round is done. Returns its duration; None: there was no round.
     pub fn end(&mut self, now: Instant) -> Option<Duration> {
         let took = now.saturating_duration_since(self.began.take()?);
         self.rests_until = now + (took * (100 - self.percent) / self.percent).min(MAX_REST);
@@ -51,8 +50,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// However long rounds take and whenever there is a tick: they take no more than their share of the time, and none
-        /// begins before the one before it is done.
+        /// However long rounds take and whenever ticks come: rounds keep to their share of the time, and none begins before the
+        /// last one is done.
         #[test]
         fn rounds_leave_the_rest_of_the_time_to_everything_else(
             percent in 10u32..=100,

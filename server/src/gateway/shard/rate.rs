@@ -1,19 +1,19 @@
-//! How fast one socket's commands may come: a number a socket, where a limiter of its own would be ten. The generic cell rate
-//! algorithm (ATM Forum, Traffic Management 4.0, section 4.4.2). Pure.
+//! Limits the rate of one socket's commands. It needs one number per socket, where a general limiter would need ten. The generic
+//! cell rate algorithm (ATM Forum, Traffic Management 4.0, section 4.4.2). Pure.
 
 use crate::config::Limits;
 
-/// Finer than ms, so that thousands of commands a second can be told apart.
+/// Finer than ms, to tell thousands of commands a second apart.
 const UNITS_A_MS: u64 = 1_000;
 
 #[derive(Debug, Default)]
 pub struct Rate {
-    /// When the next command would come, in units of the shard's time, if all came evenly.
+    /// The time of the next command if all came evenly, in units of the shard's time.
     due: u64,
 }
 
 impl Rate {
-    /// A command at this time, in ms. Err: how many ms too early it is.
+    /// Checks a command at this time, in ms. Err: it is this many ms too early.
     pub fn check(&mut self, limits: &Limits, now: u64) -> Result<(), u64> {
         let now = now * UNITS_A_MS;
         let each = 1_000 * UNITS_A_MS / u64::from(limits.commands_per_s.max(1));
@@ -48,7 +48,7 @@ mod tests {
     }
 
     proptest! {
-        /// In no stretch of time do more pass than the burst and what the rate gives; and whoever waits as told passes.
+        /// In any period no more pass than the burst and the rate allow; a client that waits as told passes.
         #[test]
         fn no_more_pass_than_the_rate_and_the_burst(
             per_s in 1u32..3_000,

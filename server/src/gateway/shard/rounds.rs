@@ -1,4 +1,4 @@
-//! Ticks on their way to those who watch: in rounds, a few sockets at a time, or together with a reply.
+//! Sends ticks to watchers: in rounds, a few sockets at a time, or together with a reply.
 
 use super::{
     Shard,
@@ -20,7 +20,7 @@ impl Shard {
         if connection.watched.iter().any(|watched| watched.sale == sale) {
             return;
         }
-        // From now on ticks come by the inbox; what came before is the hub's.
+        // From now on ticks come through the inbox; the hub has the earlier one.
         let channel = self
             .channels
             .entry(sale)
@@ -49,7 +49,7 @@ impl Shard {
         }
     }
 
-    /// Gives the next few watchers of each sale its newest tick, or begins a round if one is due.
+    /// Sends each sale's newest tick to its next few watchers, or begins a round if one is due.
     pub(super) fn go_round(&mut self) {
         let now = Instant::now();
         if !self.pace.is_in_round() && self.pace.rest(now).is_zero() {
@@ -65,7 +65,7 @@ impl Shard {
             let passed = channel.pass(TICKS_IN_A_TURN);
             self.frames.increment(passed.sent);
             self.skipped.increment(passed.skipped);
-            // Before the next sale's turn: it may have the same sockets.
+            // This comes before the next sale's turn, which may have the same sockets.
             for (key, rest) in passed.unsent {
                 self.finish(key, rest);
             }
@@ -86,7 +86,7 @@ impl Shard {
         }
     }
 
-    /// A round could not write all of a tick to a connection's socket.
+    /// A round could not write the whole tick to a connection's socket.
     fn finish(&mut self, key: u32, rest: Result<Bytes, Errno>) {
         let Some(connection) = self.connections.get_mut(key as usize) else {
             return;
@@ -101,7 +101,7 @@ impl Shard {
         }
     }
 
-    /// Sends frames to a connection, and with them, in one write, the newest tick of each sale that it has not seen.
+    /// Sends frames to a connection and, in the same write, the newest unseen tick of each sale.
     pub(super) fn send_ticks(&mut self, key: u32, frames: &[Bytes]) {
         let Some(connection) = self.connections.get_mut(key as usize) else {
             return;
@@ -130,7 +130,7 @@ impl Shard {
         }
     }
 
-    /// Tells Redis how many look at what, for the operator's number of people looking.
+    /// Tells Redis how many people look at which sale; operators see the sum.
     pub(super) fn count_active(&self) {
         for (sale, channel) in &self.channels {
             let connections = channel

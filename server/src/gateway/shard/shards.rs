@@ -1,4 +1,4 @@
-//! The rest of the gateway's way to the shards: one of them gets a socket, and all of them hear what everybody is told.
+//! The gateway's way to its shards: one of them gets a new socket, and all of them get announcements.
 
 use super::{
     inbox::{Inbox, Mail},
@@ -19,7 +19,7 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// All shards, as the rest of the gateway sees them.
+/// All shards, for the rest of the gateway.
 pub struct Shards {
     inboxes: Arc<[Inbox]>,
     next_shard: AtomicUsize,
@@ -38,7 +38,7 @@ impl Shards {
         })
     }
 
-    /// Starts the threads; commands are carried out by the runtime that this is called in.
+    /// Starts the threads; the current runtime carries out commands.
     pub fn start(self: &Arc<Self>, backend: Backend) -> std::io::Result<()> {
         let backend = Arc::new(backend);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +83,7 @@ impl Shards {
         self.post_all(|| Mail::Drain(window_ms));
     }
 
-    /// Ends the threads, and whatever sockets they still have.
+    /// Ends the threads and their remaining sockets.
     pub fn stop(&self) {
         self.post_all(|| Mail::Stop);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));

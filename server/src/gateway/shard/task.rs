@@ -1,4 +1,4 @@
-//! The connection's own commands (`hello`, `watch`, `ping`), carried out away from the shard's thread. Their answers, and those
+//! The connection's own commands (`hello`, `watch`, `ping`), carried out away from the shard's thread. Their answers, like those
 //! of the shop's commands, come back to it as [`RequestAnswer`]s.
 
 use crate::{auth::Authority, config::Limits, gateway::subscriptions::Subscriptions};
@@ -13,7 +13,7 @@ use flashsale_protocol::{CloseCode, Code, CommandId, DeviceId, Done, Reject, Sal
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What the requests of sockets need.
+/// The tools for sockets' requests.
 pub struct Backend {
     pub shop: Arc<Shop>,
     pub subscriptions: Subscriptions,
@@ -21,7 +21,7 @@ pub struct Backend {
     pub limits: Limits,
 }
 
-/// A request's outcome, and what it leaves for the connection.
+/// A request's outcome, and its effects on the connection.
 pub struct RequestAnswer {
     pub id: CommandId,
     pub outcome: Result<Done, Reject>,
@@ -31,9 +31,9 @@ pub struct RequestAnswer {
     pub watched: Vec<(SaleId, Interest)>,
     /// The refusal counts against the connection.
     pub offence: bool,
-    /// Older sockets of the shopper, which are to be closed.
+    /// Older sockets of the shopper, to be closed.
     pub too_many: SmallVec<[SocketRef; 1]>,
-    /// After the reply.
+    /// Close after the reply.
     pub close: Option<CloseCode>,
 }
 
@@ -58,7 +58,7 @@ impl RequestAnswer {
     }
 }
 
-/// `ping`: the time, as Redis has it.
+/// `ping`: the time by Redis' clock.
 pub async fn ping(backend: &Backend, id: CommandId, t: u64) -> RequestAnswer {
     let pong = match backend.shop.stock.clock().await {
         Ok(now) => Ok(Done::Pong { t, now }),
@@ -78,7 +78,7 @@ pub async fn watch(backend: &Backend, caller: &Caller, id: CommandId, sale: Sale
     }
 }
 
-/// `hello`: who the client is, and the sales that it watches again.
+/// `hello`: the client's identity, and the sales that it watches again.
 pub async fn hello(
     backend: &Backend,
     socket: SocketRef,
@@ -106,14 +106,14 @@ pub async fn hello(
     }
     caller.socket = Some(socket.id);
     let caller = Arc::new(caller);
-    // Before the state is read, so that no event falls between the two.
+    // This comes before the state is read, so that no event falls in between.
     let too_many = backend
         .shop
         .here
         .enter(&caller, socket, backend.limits.sockets_per_shopper);
     let registration = Registration::new(backend.shop.clone(), caller.clone(), socket);
     presence::arrive(&backend.shop, &caller.shopper).await;
-    // A refusal here is as if hello had not been said: the client may say it again.
+    // After a refusal here, the client may say hello again.
     let (states, watched, now) = match resumed(backend, &caller, resume).await {
         Ok(resumed) => resumed,
         Err(reject) => {
@@ -128,7 +128,7 @@ pub async fn hello(
         role: caller.role,
         now,
         token_expires_at: caller.expires_at,
-        // Two may be lost before the connection counts as idle.
+        // Two pings may be lost before the connection counts as idle.
         ping_every_ms: backend.limits.idle_timeout_ms / 3,
         states,
     };
@@ -140,7 +140,7 @@ pub async fn hello(
     }
 }
 
-/// Watches the sales again, and tells the time. A sale that is not there any more is left out.
+/// Watches the sales again, and returns the time. A sale that no longer exists is left out.
 async fn resumed(
     backend: &Backend,
     caller: &Caller,
@@ -166,7 +166,7 @@ async fn subscribe(
     sale: SaleId,
 ) -> Result<(SaleState, Interest), Reject> {
     let info = backend.shop.sale(sale).await?;
-    // Subscribed before the state is read, so that no change falls between the two.
+    // It subscribes before it reads the state, so that no change falls in between.
     let interest = backend.subscriptions.watch(&backend.shop.here, &info).await;
     let state = command::sale_state(&backend.shop, caller, &info).await?;
     Ok((state, interest))

@@ -1,15 +1,15 @@
-//! One timer wheel for all sockets of a shard. Deadlines here are coarse and mostly never reached (the client was heard
-//! meanwhile), so a socket stands in one slot, and is asked for its true deadline when that comes.
+//! One timer wheel for all sockets of a shard. Deadlines here are coarse and mostly never reached, because the client is heard in
+//! time. So a socket is in one slot, and is asked for its true deadline when the slot comes.
 
-/// The width of a slot. A deadline is noticed at most this much late.
+/// The width of a slot: a deadline is noticed at most this late.
 const SLOT_MS: u64 = 100;
-/// Later deadlines stand in the last slot, and then again.
+/// Later deadlines go into the last slot, and are then armed again.
 const SLOTS: usize = 1024;
 
 #[derive(Debug)]
 pub struct Wheel {
     slots: Vec<Vec<u32>>,
-    /// The first slot that has not passed, counted from the beginning of time.
+    /// The first slot that has not passed, counted from time 0.
     next: u64,
     armed: usize,
 }
@@ -23,7 +23,7 @@ impl Wheel {
         }
     }
 
-    /// Puts a key where it will be called at `at_ms`, and says in which slot that is.
+    /// Puts a key into the slot for `at_ms`. Returns the slot.
     pub(crate) fn arm(&mut self, key: u32, at_ms: u64) -> u64 {
         let slot = self.slot_of(at_ms);
         self.slots[slot as usize % SLOTS].push(key);
@@ -31,15 +31,15 @@ impl Wheel {
         slot
     }
 
-    /// Where a deadline would stand.
+    /// The slot of a deadline.
     pub fn slot_of(&self, at_ms: u64) -> u64 {
-        // Rounded up: nobody is called before their time.
+        // Rounded up, so that nobody is called too early.
         at_ms
             .div_ceil(SLOT_MS)
             .clamp(self.next, self.next + SLOTS as u64 - 1)
     }
 
-    /// Takes out the keys of a slot that has passed, with its number; None when there is none.
+    /// Takes the keys of a slot that has passed, with its number; None if there is none.
     pub fn pass(&mut self, now_ms: u64) -> Option<(u64, Vec<u32>)> {
         while self.next * SLOT_MS <= now_ms {
             let slot = self.next;
@@ -53,7 +53,7 @@ impl Wheel {
         None
     }
 
-    /// How long until the next slot with somebody in it.
+    /// Time until the next slot that is not empty.
     pub(crate) fn sleep_ms(&self, now_ms: u64) -> Option<u64> {
         if self.armed == 0 {
             return None;
@@ -68,7 +68,7 @@ impl Wheel {
 mod tests {
     use super::*;
 
-    /// Everybody called from `now` on, with the time.
+    /// All calls from `now` on, with their times.
     fn calls(wheel: &mut Wheel, until_ms: u64, mut now: u64) -> Vec<(u64, u32)> {
         let mut called = Vec::new();
         while now <= until_ms {
