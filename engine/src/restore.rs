@@ -20,7 +20,12 @@ const AT_ONCE: usize = 512;
 const ATTEMPTS: usize = 5;
 const ATTEMPT_EVERY: Duration = Duration::from_millis(200);
 
-pub async fn run(shop: Arc<Shop>, sale: SaleId) {
+/// Gives back what this process knows of a sale whose lanes have begun anew.
+pub fn spawn(shop: Arc<Shop>, sale: SaleId) {
+    tokio::spawn(run(shop, sale));
+}
+
+async fn run(shop: Arc<Shop>, sale: SaleId) {
     let sale = match shop.find_sale(sale).await {
         Ok(Some(sale)) => sale,
         Ok(None) => return,

@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use fred::prelude::*;
+use futures_util::future::BoxFuture;
 use nix::{
     fcntl::{Flock, FlockArg},
     sys::signal::{Signal, kill},
@@ -101,7 +102,11 @@ impl Services {
     }
 
     /// Like [`Self::start`], but only for services that are to be private.
-    pub async fn start_only(data_dir: &Path, private: Private) -> Result<Self> {
+    pub fn start_only(data_dir: &Path, private: Private) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(Self::begin(data_dir, private))
+    }
+
+    async fn begin(data_dir: &Path, private: Private) -> Result<Self> {
         let data_dir = prepare_data_dir(data_dir)?;
         let lock = lock(&data_dir)?;
         fs::create_dir_all(data_dir.join("log"))?;

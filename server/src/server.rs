@@ -23,6 +23,7 @@ use flashsale_engine::{
     store::Store,
     worker,
 };
+use futures_util::future::BoxFuture;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -39,8 +40,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Connects to (or starts) the services, brings the schema up to date, and listens.
-    pub async fn start(config: Serve) -> anyhow::Result<Self> {
+    /// Connects to (or starts) the services, brings the schema up to date, and listens. Boxed, as [`Self::stop`]: so the whole
+    /// server is compiled here, and not once more in each program that starts one.
+    pub fn start(config: Serve) -> BoxFuture<'static, anyhow::Result<Self>> {
+        Box::pin(Self::begin(config))
+    }
+
+    async fn begin(config: Serve) -> anyhow::Result<Self> {
         telemetry::start_metrics();
         clock::step(config.clock_offset_ms);
         if config.dev && !config.listen.ip().is_loopback() {
@@ -153,8 +159,7 @@ impl Server {
             )));
         }
         if config.is(ServerRole::Worker) {
-            tasks.push(tokio::spawn(worker::run(shop.clone(), stopping.clone())));
-            tasks.push(tokio::spawn(worker::pay::run(shop.clone(), stopping.clone())));
+            tasks.extend(worker::spawn(&shop, &stopping));
         }
         tasks.push(tokio::spawn(gateway::presence::run(
             shop.clone(),
@@ -182,7 +187,11 @@ impl Server {
     }
 
     /// Stops in order: sockets move away and commands in flight are answered, workers step down, services end.
-    pub async fn stop(self) {
+    pub fn stop(self) -> BoxFuture<'static, ()> {
+        Box::pin(self.end())
+    }
+
+    async fn end(self) {
         self.app.draining.cancel();
         gateway::drain(&self.app).await;
         self.stopping.cancel();

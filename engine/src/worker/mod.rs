@@ -235,8 +235,16 @@ impl Led {
     }
 }
 
+/// Starts all workers. They are spawned here so that they are compiled with this crate, and not in each that starts a server.
+pub fn spawn(shop: &Arc<Shop>, stopping: &CancellationToken) -> [JoinHandle<()>; 2] {
+    [
+        tokio::spawn(run(shop.clone(), stopping.clone())),
+        tokio::spawn(pay::run(shop.clone(), stopping.clone())),
+    ]
+}
+
 /// Leads sales that nobody else leads, until stopped.
-pub async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
+async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
     let token = format!("{:032x}", rand::random::<u128>());
     let mut led: HashMap<SaleId, (JoinHandle<()>, CancellationToken)> = HashMap::new();
     let mut look = tokio::time::interval(LOOK);

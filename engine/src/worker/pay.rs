@@ -29,7 +29,7 @@ const COUNT: Duration = Duration::from_secs(1);
 /// Tries to take units for late money from a lane that does not answer. After these, the money goes back.
 const REVIVE_TRIES: i32 = 6;
 
-pub async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
+pub(super) async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
     let mut counted: Option<Instant> = None;
     loop {
         let wait = match step(&shop).await {

@@ -123,7 +123,7 @@ fn receive_news(shop: &Arc<Shop>, news: &News<'_>) {
 async fn look_after(shop: &Arc<Shop>, sale: SaleId, life: u64) {
     if shop.here.begins_life(sale, life) {
         shop.forget_sale(sale).await;
-        tokio::spawn(restore::run(shop.clone(), sale));
+        restore::spawn(shop.clone(), sale);
     }
 }
 

@@ -21,7 +21,7 @@ const CHART_STEP_MS = 500;
 type Verb = "pause" | "resume" | "end" | "recover";
 
 const SURE: Partial<Record<Verb, string>> = {
-  end: "End this sale now? Nobody can buy afterwards.",
+  end: "End this sale now? Nobody new can take a unit. What is in carts and orders can still be bought, and what is left is drawn among the line.",
   recover: "Go on without what Postgres has lost? Orders that are missing are cancelled then, and their money goes back.",
 };
 
