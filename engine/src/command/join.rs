@@ -90,7 +90,16 @@ pub async fn run(
                 Allocation::Draw if !left => draw::entered(shop, &sale, &caller.shopper, now).await?,
                 _ => None,
             };
-            let entry = entered.unwrap_or_else(|| what_became(&sale, quantity, &person, left));
+            let entry = entered.unwrap_or_else(|| {
+                let entry = what_became(&sale, quantity, &person, left);
+                match entry.state {
+                    EntryState::Admitted => entry,
+                    _ => Entry {
+                        at: super::made_at(command, now),
+                        ..entry
+                    },
+                }
+            });
             return joined(shop, caller, entry);
         }
         Joined::Kept(Kept::Admitted) => {

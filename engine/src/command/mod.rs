@@ -14,7 +14,6 @@ mod release;
 mod reserve;
 mod state;
 
-pub use reserve::hold_state;
 pub use state::{sale_state, tick_now};
 
 use crate::{
@@ -22,10 +21,10 @@ use crate::{
     error::Error,
     sale::{LineName, Sale},
     shop::Shop,
-    stock::Served,
+    stock::{RecordState, Served},
     telemetry::name,
 };
-use flashsale_protocol::{Code, CommandId, Done, Entry, EntryState, OrderId, Reject, ShopCommand};
+use flashsale_protocol::{Code, CommandId, Done, Entry, EntryState, HoldState, OrderId, Reject, ShopCommand};
 use sha2::{Digest, Sha256};
 use std::{future::Future, pin::Pin, time::Instant};
 
@@ -114,6 +113,26 @@ pub fn waiting(
         admitted: if hidden { 0 } else { admitted.of(line) },
         priority: line == LineName::Priority,
         ..Entry::settled(sale.id, EntryState::Waiting, quantity, now)
+    }
+}
+
+/// The time of an answer about a hold or a place that has ended since its command: that of the command. So a client that goes by
+/// the later time keeps what the shopper has got since.
+fn made_at(command: CommandId, now: u64) -> u64 {
+    command.ulid().timestamp_ms().min(now)
+}
+
+/// A record's state, as shoppers see it; claims are entries, not holds.
+pub fn hold_state(state: RecordState) -> Option<HoldState> {
+    match state {
+        RecordState::Held => Some(HoldState::Held),
+        RecordState::Ordering => Some(HoldState::Ordering),
+        RecordState::Ordered => Some(HoldState::Ordered),
+        RecordState::Released => Some(HoldState::Released),
+        RecordState::Expired => Some(HoldState::Expired),
+        // Its order was cancelled: the units are gone; the hold itself ended as an order.
+        RecordState::Cancelled => Some(HoldState::Ordered),
+        RecordState::Claim | RecordState::Lapsed | RecordState::Left | RecordState::None => None,
     }
 }
 

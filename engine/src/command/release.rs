@@ -22,7 +22,11 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, sale: SaleId)
         .await?;
     match answer.value {
         Released::Ok { quantity, done } => {
-            let hold = Hold::ended(sale.id, HoldState::Released, quantity, answer.now);
+            let at = match done {
+                Repeat::Over => super::made_at(command, answer.now),
+                Repeat::First | Repeat::Again => answer.now,
+            };
+            let hold = Hold::ended(sale.id, HoldState::Released, quantity, at);
             // The shopper may hold something newer by now; that stays.
             if done != Repeat::Over {
                 shop.here

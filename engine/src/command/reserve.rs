@@ -9,8 +9,7 @@ use crate::{
     stock::{How, RecordState, Reserve, Reserved},
 };
 use flashsale_protocol::{
-    Allocation, Code, CommandId, Done, Hold, HoldState, Outlook, Phase, Quantity, Reject, SaleId,
-    ServerMessage,
+    Allocation, Code, CommandId, Done, Hold, Outlook, Phase, Quantity, Reject, SaleId, ServerMessage,
 };
 
 pub async fn run(
@@ -37,14 +36,19 @@ pub async fn run(
             until,
             state,
         } => {
+            let is_over = !matches!(state, RecordState::Held | RecordState::Ordering);
             let hold = Hold {
                 sale: sale.id,
-                state: hold_state(state).ok_or_else(|| Reject::from(Error::unexpected("no hold")))?,
+                state: super::hold_state(state).ok_or_else(|| Reject::from(Error::unexpected("no hold")))?,
                 quantity,
                 expires_at: until,
                 order: None,
                 reason: None,
-                at: now,
+                at: if is_over {
+                    super::made_at(command, now)
+                } else {
+                    now
+                },
             };
             if state == RecordState::Held {
                 shop.here.stake(&caller.shopper, sale.id, |stake| {
@@ -95,12 +99,8 @@ pub async fn run(
             Reject::because(Code::NotEnough, format!("Only {available} are free now."))
         }
         Reserved::Short { in_carts, .. } => {
-            // Units in unpaid orders may come back as well; only the shared tick knows of them.
-            let unpaid = shop
-                .here
-                .last_tick(sale.id)
-                .is_some_and(|tick| tick.outlook() != Outlook::SoldOut);
-            if in_carts > 0 || unpaid {
+            // Units in unpaid orders may come back as well; only the shared state knows of them.
+            if in_carts > 0 || super::tick_now(shop, &sale).await?.outlook() != Outlook::SoldOut {
                 Code::NoneFree.into()
             } else {
                 Code::SoldOut.into()
@@ -108,18 +108,4 @@ pub async fn run(
         }
     };
     Err(reject)
-}
-
-/// A record's state, as shoppers see it; claims are entries, not holds.
-pub fn hold_state(state: RecordState) -> Option<HoldState> {
-    match state {
-        RecordState::Held => Some(HoldState::Held),
-        RecordState::Ordering => Some(HoldState::Ordering),
-        RecordState::Ordered => Some(HoldState::Ordered),
-        RecordState::Released => Some(HoldState::Released),
-        RecordState::Expired => Some(HoldState::Expired),
-        // Its order was cancelled: the units are gone; the hold itself ended as an order.
-        RecordState::Cancelled => Some(HoldState::Ordered),
-        RecordState::Claim | RecordState::Lapsed | RecordState::Left | RecordState::None => None,
-    }
 }

@@ -1,6 +1,6 @@
 //! `state`: everything that a page needs to show one sale to one shopper.
 
-use super::{Answer, draw, reserve::hold_state};
+use super::{Answer, draw, hold_state};
 use crate::{
     caller::Caller,
     error::Result,

@@ -121,6 +121,18 @@ async fn in_time(request: Request, next: Next) -> Response {
         .unwrap_or_else(|_| rest::Problem::from(Code::Unavailable).into_response())
 }
 
+/// The longest name of a file on common file systems, in bytes.
+const FILE_NAME_MAX: usize = 255;
+
+/// A name that no file can have is a page that is not there, and no failure of the disk.
+async fn with_possible_name(request: Request, next: Next) -> Response {
+    let mut names = request.uri().path().split('/');
+    if names.any(|name| name.len() > FILE_NAME_MAX) {
+        return rest::not_found().await.into_response();
+    }
+    next.run(request).await
+}
+
 /// The built pages.
 fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
     let page =
@@ -152,6 +164,7 @@ fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
         .route_service("/admin", page("admin.html"))
         .route_service("/widget.js", page("widget.js"))
         .fallback_service(files(web_dir))
+        .layer(middleware::from_fn(with_possible_name))
         .layer(revalidate)
         .layer(CompressionLayer::new())
 }

@@ -134,6 +134,28 @@ async fn the_last_unit_goes_to_one_and_the_other_is_told_sold_out() {
     world.server.stop().await;
 }
 
+/// An unpaid order may still be cancelled, also where nobody watches the sale.
+#[tokio::test]
+async fn a_unit_in_an_unpaid_order_is_not_sold_out() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "total_stock": 1 })).await;
+    let (mut buyer, mut other) = (world.shopper("u1").await, world.shopper("u2").await);
+    buyer.insist(reserve(sale)).await;
+    let order = checkout(&mut buyer, sale).await;
+    let refused = other.ask(reserve(sale)).await.expect_err("no unit is free");
+    assert_eq!((refused.code, refused.retry), (Code::NoneFree, true));
+    let payment = approve();
+    buyer
+        .ok(ShopCommand::Pay {
+            order: order.order,
+            payment,
+        })
+        .await;
+    let refused = other.ask(reserve(sale)).await.expect_err("it is sold");
+    assert_eq!((refused.code, refused.retry), (Code::SoldOut, false));
+    world.server.stop().await;
+}
+
 #[tokio::test]
 async fn a_repeated_command_has_one_effect_and_one_answer_on_any_socket() {
     let world = World::start().await;

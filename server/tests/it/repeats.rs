@@ -6,8 +6,8 @@ use crate::{
 };
 use flashsale_engine::stock::CalledBy;
 use flashsale_protocol::{
-    Code, CommandId, ConnectionCommand, Done, EntryState, Hold, HoldState, Quantity, Reject, Role, SaleId,
-    ShopCommand,
+    Code, CommandId, ConnectionCommand, Done, Entry, EntryState, Hold, HoldState, Quantity, Reject, Role,
+    SaleId, ShopCommand,
 };
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -73,18 +73,27 @@ fn code(answer: Result<Done, Reject>) -> Code {
     answer.expect_err("refused").code
 }
 
-fn held(answer: Result<Done, Reject>) -> (HoldState, u32) {
+fn hold_of(answer: Result<Done, Reject>) -> Hold {
     match answer {
-        Ok(Done::Hold(Hold { state, quantity, .. })) => (state, quantity),
+        Ok(Done::Hold(hold)) => hold,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn held(answer: Result<Done, Reject>) -> (HoldState, u32) {
+    let hold = hold_of(answer);
+    (hold.state, hold.quantity)
+}
+
+fn entry_of(answer: Result<Done, Reject>) -> Entry {
+    match answer {
+        Ok(Done::Joined { entry, .. }) => entry,
         other => panic!("{other:?}"),
     }
 }
 
 fn joined(answer: Result<Done, Reject>) -> EntryState {
-    match answer {
-        Ok(Done::Joined { entry, .. }) => entry.state,
-        other => panic!("{other:?}"),
-    }
+    entry_of(answer).state
 }
 
 /// On the device that a socket of theirs has.
@@ -113,7 +122,7 @@ async fn a_release_that_comes_again_leaves_the_next_hold_alone() {
         let first = command_id();
         client.ask_as(first, reserve(sale, 2)).await.expect("held");
         assert_eq!(release_by_rest(&world, sale, "u", &key).await.status, 204);
-        client.ok(reserve(sale, 3)).await;
+        let newer = hold_of(client.ask(reserve(sale, 3)).await);
         assert_eq!(
             release_by_rest(&world, sale, "u", &key).await.status,
             204,
@@ -121,14 +130,26 @@ async fn a_release_that_comes_again_leaves_the_next_hold_alone() {
         );
         if let Ok(id) = key.parse::<CommandId>() {
             let mut other = world.shopper("u").await;
-            let again = other.ask_as(id, ShopCommand::Release { sale }).await;
-            assert_eq!(held(again), (HoldState::Released, 2), "by the other door");
+            let again = hold_of(other.ask_as(id, ShopCommand::Release { sale }).await);
+            assert_eq!(
+                (again.state, again.quantity),
+                (HoldState::Released, 2),
+                "by the other door"
+            );
+            assert!(
+                again.at < newer.at,
+                "who goes by the later time keeps the newer hold"
+            );
         }
         assert_eq!(hold(&mut client, sale).await, Some(HoldState::Held));
         // The reserve before it as well: its hold was released.
         let mut other = world.shopper("u").await;
-        let again = other.ask_as(first, reserve(sale, 2)).await;
-        assert_eq!(held(again), (HoldState::Released, 2));
+        let again = hold_of(other.ask_as(first, reserve(sale, 2)).await);
+        assert_eq!((again.state, again.quantity), (HoldState::Released, 2));
+        assert!(
+            again.at < newer.at,
+            "who goes by the later time keeps the newer hold"
+        );
         assert_eq!(hold(&mut client, sale).await, Some(HoldState::Held));
         client.ok(ShopCommand::Release { sale }).await;
     }
@@ -211,7 +232,12 @@ async fn a_join_that_comes_again_gets_no_place_when_another_stands_for_its_devic
         code(one.ask_as(first, join(sale, 2)).await),
         Code::CommandIdReused
     );
-    one.ok(join(sale, 1)).await;
+    let newer = entry_of(one.ask(join(sale, 1)).await);
+    let again = entry_of(one.ask_as(first, join(sale, 1)).await);
+    assert!(
+        again.state == EntryState::Left && again.at < newer.at,
+        "{again:?}, {newer:?}"
+    );
     let reused = other.ask_as(first, join(sale, 1)).await;
     assert_eq!(code(reused), Code::DeviceInLine, "an id is a shopper's own");
     world.server.stop().await;

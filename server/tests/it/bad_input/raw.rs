@@ -54,6 +54,9 @@ async fn no_path_leads_out_of_the_folder_of_pages() {
         "/sale/../../secret",
         &folder.path().join("secret").display().to_string(),
         &format!("/{}", folder.path().join("secret").display()),
+        // No file system has such names.
+        &format!("/{}", "x".repeat(256)),
+        "/assets/%00",
     ] {
         let answer = get(path).await;
         assert!(!answer.contains("the secret"), "{path}: {answer}");
