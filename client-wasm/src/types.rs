@@ -78,5 +78,9 @@ fn the_committed_file_of_types_is_what_the_types_are_today() {
         std::fs::write(FILE, &types).expect("written");
     }
     let committed = std::fs::read_to_string(FILE).expect("a file");
-    assert_eq!(committed, types, "UPDATE_DOCS=1 writes it anew");
+    let differs = committed
+        .lines()
+        .zip(types.lines())
+        .find(|(before, now)| before != now);
+    assert!(committed == types, "{differs:?}: `make docs` writes it anew");
 }

@@ -408,7 +408,7 @@ async fn the_supply_can_be_raised_for_those_who_wait_and_lowered_as_far_as_units
     let before = world.facts(sale).await;
     let refusal = set(1).await;
     assert_eq!(refusal.refusal(), Code::SupplyInUse);
-    assert!(refusal.detail().contains("can be 2"), "{refusal:?}");
+    assert!(refusal.detail().contains("less than 2"), "{refusal:?}");
     assert_eq!(world.facts(sale).await, before);
     assert_eq!(set(2).await.status, 200);
     let facts = world.facts(sale).await;

@@ -10,11 +10,11 @@ import type { Allocation, DrawWeight, OpeningOrder, Phase, SaleId } from "./view
  */
 export type Sale = { sale_id: SaleId, product_name: string,
 /**
- * Units that are free, as of a second ago at most.
+ * Free units, at most a second old.
  */
 stock: number,
 /**
- * Seconds to the start, or once started to the end; 0 when over.
+ * Seconds to the start, or once started to the end; 0 after the end.
  */
 remaining_time: number,
 /**
@@ -22,7 +22,7 @@ remaining_time: number,
  */
 sale_price: number, original_price: number, product_id: string, description: string, currency: string, currency_exponent: number, total_stock: number, status: Phase, room_opens_at: string, start_time: string, end_time: string, per_shopper_limit: number, per_device_limit: number, hold_ms: number, claim_ms: number, payment_ms: number, inflow: number, allocation: Allocation, opening: OpeningOrder,
 /**
- * Where the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
+ * If the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
  */
 opening_seed_hash?: string,
 /**
@@ -30,26 +30,26 @@ opening_seed_hash?: string,
  */
 opening_seed?: string, draw_weight: DrawWeight, priority_share: number, absence_ms: number, cancel_limit: number, lanes: number,
 /**
- * People in line, in both lines; in a draw, entries whose turn has not come.
+ * People in both lines; in a draw, entries whose turn has not come.
  */
 queue_length: number, created_at: string,
 /**
- * Only when true: the server cannot look at its stores now, and this is what it knew last, five minutes ago at most.
+ * Only when true: the server cannot read its stores now, and this is its last knowledge, at most five minutes old.
  */
 stale?: boolean, };
 
 /**
- * What is told of a sale, or of something in it, with the version of the sale's settings. The same as the `ETag`.
+ * An answer about a sale, or about something in it, with the version of the sale's settings. The same as the `ETag`.
  */
 export type Versioned<T> = {
 /**
- * Raised by each change that an operator makes; `If-Match` names it.
+ * Raised by each change of an operator; used in `If-Match`.
  */
 version: number, } & T;
 
 export type Metrics = { sale_id: SaleId, status: Phase, stock_remaining: number,
 /**
- * Pending and confirmed.
+ * Pending and confirmed orders.
  */
 orders_count: number, queue_length: number,
 /**
@@ -61,23 +61,23 @@ conversion_rate: number, supply: number, available: number, claimed: number, hel
  */
 revenue: number, currency: string, reservations: number, expired_reservations: number,
 /**
- * Distinct shoppers with the sale open in the last one to two minutes.
+ * Distinct shoppers who had the sale open in the last one to two minutes.
  */
 active_users: number,
 /**
- * Entries served, of everybody's line and of the priority line; and how many wait in the latter.
+ * Entries served from everybody's line and from the priority line, and people waiting in the latter.
  */
 admitted: number, priority_admitted: number, priority_waiting: number,
 /**
- * Absent at their turn: their place is kept.
+ * People absent at their turn; they keep their place.
  */
 parked: number,
 /**
- * Away from the line, parked or not.
+ * People away from the line, parked or not.
  */
 absent: number,
 /**
- * Entries called a second; null while it has not been measured.
+ * Entries called in a second; null until it is measured.
  */
 pace: number | null, priority_pace: number | null,
 /**
@@ -85,94 +85,93 @@ pace: number | null, priority_pace: number | null,
  */
 inflow: number,
 /**
- * Of what operators have set, the inflow among it: for `If-Match`.
+ * The version of the settings that operators have made, including the inflow: for `If-Match`.
  */
 version: number,
 /**
- * Units in orders by Postgres; differs from `sold + ordering` only while a checkout runs.
+ * Units in orders, from Postgres; differs from `sold + ordering` only while a checkout runs.
  */
 allocated: number, fairness: Fairness,
 /**
- * The last time that Postgres was found to have lost something of this sale. Selling is stopped while it has no `opened_at`.
+ * The latest time that Postgres had lost something of this sale. Selling is stopped while it has no `opened_at`.
  */
 disaster: Disaster | null, };
 
 /**
- * A time at which Postgres knew less of the sale than Redis did.
+ * A moment when Postgres knew less of the sale than Redis did.
  */
 export type Disaster = { disaster: string, noticed_at: string,
 /**
- * The row of the audit log that was known to have been committed.
+ * The last row of the audit log known to be committed.
  */
 known_number: number,
 /**
- * The last row that was there.
+ * The last row that was found.
  */
 found_number: number, confirmed_at: string | null, confirmed_by: string | null,
 /**
- * Since when it is sold again.
+ * Since when the sale sells again.
  */
 opened_at: string | null,
 /**
- * Since when all that the payment provider holds is accounted for.
+ * Since when all payments at the provider are accounted for.
  */
 settled_at: string | null,
 /**
- * Orders that were gone: they are cancelled, with the reason `order_lost`.
+ * Lost orders; they are cancelled with the reason `order_lost`.
  */
 orders_lost: number,
 /**
- * Payments that were gone and that the provider still knew.
+ * Lost payments that the provider still knew.
  */
 payments_found: number, };
 
 /**
- * How fair a sale is. What it has no line, no draw, or not enough numbers for is null.
+ * A sale's fairness in numbers. A number is null if the sale has no line, no draw, or too little data for it.
  */
 export type Fairness = {
 /**
- * Entries served after somebody whose place was behind theirs; those apart who were absent at their turn. 0 in a line
- * that is first come, first served.
+ * Entries served after somebody from behind them, not counting people who were absent at their turn. 0 in a first-come line.
  */
 order_inversions: number | null,
 /**
- * Of the turns given since the sale began (in line, by the draw, passed on), the share that was not used.
+ * The share of unused turns, of all turns since the sale began (in line, by the draw, passed on).
  */
 no_show_rate: number | null,
 /**
- * Entries called a second, now.
+ * Entries called in a second, now.
  */
 queue_move_rate: number | null, entries_served: number,
 /**
- * Those in line, and those absent at their turn: they have had none yet, and may have one.
+ * Entries in line, and those absent at their turn: they may still have one.
  */
 entries_waiting: number, entries_left: number,
 /**
- * Had all that one person may have.
+ * Entries of people who already had as many units as one person may have.
  */
 entries_removed: number,
 /**
- * Away for too long.
+ * Entries of people who were away too long.
  */
 entries_expired: number, entries_not_served: number,
 /**
- * How long those waited who were served, from the start of the sale on; at most a tenth more than it was.
+ * Waiting times of served entries, from the start of the sale on; at most a tenth too much.
  */
 wait_seconds_p50: number | null, wait_seconds_p90: number | null, wait_seconds_p99: number | null,
 /**
- * Of all units in orders, the share of the ten devices with most of them.
+ * The share of all units in orders that went to the ten devices with the most units.
  */
 top_devices_share: number | null,
 /**
- * The draw, by weight. Empty before it is held.
+ * The draw by weight. Empty before the draw.
  */
 weights: Array<Weight>,
 /**
- * Winners by weight against the expected ones. Null with one weight only, or with too few winners to tell.
+ * Winners by weight against the expected ones. Null with only one weight, or with too few winners.
  */
 chi_square: ChiSquare | null,
 /**
- * Gini's coefficient of the entries' chances in the draw: 0 where all had the same.
+ * Gini's coefficient of the entries' chances in the draw; 0 if all are equal.
  */
 win_chance_gini: number | null, };
 
@@ -181,11 +180,11 @@ win_chance_gini: number | null, };
  */
 export type Weight = { weight: number, entries: number, winners: number,
 /**
- * So many winners the weight promised.
+ * The number of winners that the weight promised.
  */
 expected_winners: number, };
 
 /**
- * Pearson's test: small p says that chance alone would rarely deviate so much.
+ * Pearson's test: with a small p, chance alone would rarely deviate this much.
  */
 export type ChiSquare = { statistic: number, degrees_of_freedom: number, p: number, };

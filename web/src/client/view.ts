@@ -9,7 +9,7 @@ export type View = { sale: SaleId, journey: Journey,
  */
 now: number, connection: Connection, info: SaleInfo | null, phase: Phase | null, outlook: Outlook | null, countdown: Countdown | null, stock: Stock | null,
 /**
- * The numbers are the last known ones, so old: none have come for too long.
+ * Age of the numbers, if it is too high: no tick has come for too long.
  */
 stale_ms: number | null, line: Line | null, draw: Draw | null, turn: Clocked | null, hold: Clocked | null, order: Order | null,
 /**
@@ -17,11 +17,11 @@ stale_ms: number | null, line: Line | null, draw: Draw | null, turn: Clocked | n
  */
 may_take: number,
 /**
- * How the last thing ended, where that is the newest there is to say.
+ * The last thing that ended, if nothing newer is to be told.
  */
 note: Note | null,
 /**
- * Why the last command was refused.
+ * The refusal of the last command.
  */
 refusal: Refusal | null, trouble: Refusal | null,
 /**
@@ -30,7 +30,7 @@ refusal: Refusal | null, trouble: Refusal | null,
 under_way: Verb[], };
 
 /**
- * Where the shopper is.
+ * The shopper's position in their journey.
  */
 export type Journey = "loading" | "unknown" | "countdown" | "lobby" | "open" | "waiting" | "entered" | "not_drawn" | "drawing" | "admitted" | "holding" | "checking_out" | "pay" | "paying" | "confirmed" | "sold_out" | "paused" | "ended" | "cancelled";
 
@@ -39,16 +39,16 @@ export type Journey = "loading" | "unknown" | "countdown" | "lobby" | "open" | "
  */
 export type Connection = { state: "idle" | "connecting" | "online" | "waiting" | "stopped",
 /**
- * Until the next attempt.
+ * Time until the next attempt.
  */
 retry_in_ms?: number,
 /**
- * Why the server does not want this client back.
+ * The reason why the server does not want this client back.
  */
 code?: string, shopper?: string, role?: Role, };
 
 /**
- * What does not change from second to second.
+ * The part of a sale that does not change from second to second.
  */
 export type SaleInfo = { sale: SaleId, product_id: string, product_name: string, description: string,
 /**
@@ -56,26 +56,26 @@ export type SaleInfo = { sale: SaleId, product_id: string, product_name: string,
  */
 currency: string,
 /**
- * How many digits of an amount are behind the decimal point (2 for EUR, 0 for JPY).
+ * Digits of an amount after the decimal point (2 for EUR, 0 for JPY).
  */
 currency_exponent: number, original_price: number, sale_price: number, total_stock: number, room_opens_at: number, starts_at: number, ends_at: number, per_shopper_limit: number, hold_ms: number, claim_ms: number, payment_ms: number, allocation: Allocation, draw_weight?: DrawWeight, opening?: OpeningOrder,
 /**
- * Where the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
+ * If the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
  */
 opening_seed_hash?: string | null,
 /**
- * The seed itself, after the start: each shopper can compute their place again ([`crate::draw::opening_place`]).
+ * The seed itself, after the start: each shopper can recompute their place ([`crate::draw::opening_place`]).
  */
 opening_seed?: string | null, };
 
 /**
- * The next hour that matters, and how long until then.
+ * The next important time, and how long until then.
  */
 export type Countdown = { to: "room" | "start" | "end", at: number, left_ms: number, };
 
 export type Stock = { supply: number, free: number,
 /**
- * Claimed, held, in a checkout or unpaid: not free, and not gone either.
+ * Claimed, held, in a checkout or unpaid: not free, but not gone either.
  */
 in_carts: number,
 /**
@@ -83,17 +83,17 @@ in_carts: number,
  */
 sold: number, waiting: number, admitted: number,
 /**
- * Called a second; null while it has not been measured.
+ * Entries called in a second; null until it is measured.
  */
 pace: number | null, };
 
 export type Line = { quantity: number,
 /**
- * 1 is next. Never worse than shown before. 0: places are not drawn yet.
+ * 1 is next. Never worse than the one shown before. 0: places are not drawn yet.
  */
 position: number,
 /**
- * In the shop's priority line: `position` is the place in that one.
+ * In the shop's priority line: `position` is the place in that line.
  */
 priority: boolean,
 /**
@@ -101,11 +101,11 @@ priority: boolean,
  */
 waiting: number,
 /**
- * When places are drawn, in a sale that opens in shuffled order, before its start.
+ * The time when places are drawn, before the start of a sale that opens in shuffled order.
  */
 drawn_at: number | null,
 /**
- * The wait at the soonest and at the latest, by the measured pace; null when the line does not move.
+ * The shortest and the longest wait, by the measured pace; null when the line does not move.
  */
 soonest_ms: number | null, latest_ms: number | null,
 /**
@@ -117,16 +117,16 @@ chance: Chance | null,
  */
 chance_percent: number | null,
 /**
- * Why it takes longer than it did, or may come to nothing.
+ * The reason why it takes longer than before, or may lead to nothing.
  */
 reason: Reason | null,
 /**
- * Units that others have set aside or in carts, and when the next of them comes back at the latest.
+ * Units that others have set aside or in carts, and the latest time at which the next one comes back.
  */
 in_carts: number, next_lapse_ms: number | null, };
 
 /**
- * What the numbers say about somebody at this place.
+ * The chance of a shopper at this place, by the numbers.
  */
 export type Chance = "good" | "possible" | "slim";
 
@@ -135,7 +135,7 @@ export type Chance = "good" | "possible" | "slim";
  */
 export type Draw = { stage: Stage, commitment: Hash,
 /**
- * Where the beacon's value comes from, if there is one.
+ * The source of the beacon's value, if there is one.
  */
 awaits: string | null,
 /**
@@ -143,12 +143,12 @@ awaits: string | null,
  */
 entered: number, count: number | null, root: Hash | null, units: number | null, winners: number | null,
 /**
- * Why it is this shopper's turn: drawn, or passed on.
+ * The reason for this shopper's turn: drawn, or passed on.
  */
 reason: Reason | null, };
 
 /**
- * How far a draw is. The later the greater.
+ * The stage of a draw; later stages are greater.
  */
 export type Stage = "open" | "closed" | "drawn";
 
@@ -159,19 +159,19 @@ export type Clocked = { quantity: number, until: number, left_ms: number, total_
 
 export type Order = { order: OrderId, sale: SaleId, quantity: number, amount: number, currency: string, status: OrderStatus, reason: Reason | null,
 /**
- * A payment is under way: no other is taken until its outcome is known.
+ * A payment is under way: no other payment is accepted until its outcome is known.
  */
 paying: boolean,
 /**
- * What of `amount` has gone back.
+ * The part of `amount` that has gone back.
  */
 refunded: number,
 /**
- * Why the last payment was refused, in the provider's words; another one may be tried.
+ * The refusal of the last payment, in the provider's words; another one may be tried.
  */
 declined: string | null, created_at: number, until: number, left_ms: number, total_ms: number,
 /**
- * As far as this page knows the sale.
+ * Set if this page knows the sale.
  */
 product_name: string | null, currency_exponent: number | null, };
 
@@ -192,45 +192,45 @@ export type Outcome = { verb: Verb, sale: SaleId | null, ok: boolean, error?: Re
  */
 export type Checked = { ok: boolean,
 /**
- * The part that is wrong, in one word, and what is wrong with it.
+ * The wrong part, in one word, and the fault.
  */
 part: string | null, wrong: string | null, won: boolean,
 /**
- * Whether its turn has come, by what the proof says.
+ * Whether its turn has come, according to the proof.
  */
 called: boolean, entry: string | null, key: Key | null, count: number, units: number, winners: number,
 /**
- * How many have had their turn, by what the proof says: the winners, and those to whom units passed on.
+ * How many entries have had their turn, according to the proof: the winners, and those to whom units passed on.
  */
 turns: number,
 /**
- * Nobody else will have one.
+ * Nobody else will have a turn.
  */
 over: boolean,
 /**
- * Whether commitment and root are those that this page had heard before the draw.
+ * Whether commitment and root equal those that this page heard before the draw.
  */
 knew_commitment: boolean, knew_root: boolean, };
 
 export type Phase = "scheduled" | "waiting" | "live" | "paused" | "drawing" | "ended" | "cancelled";
 
 /**
- * What a sale's numbers mean for somebody who has nothing yet.
+ * What a sale's numbers mean for a shopper who has nothing yet.
  */
 export type Outlook = "free" | "may_come_back" | "sold_out";
 
 /**
- * How a sale's units come to people.
+ * How a sale's units are given to people.
  */
 export type Allocation = "queue" | "draw";
 
 /**
- * What an entry weighs in a sale's draw.
+ * The weight of an entry in a sale's draw.
  */
 export type DrawWeight = "equal" | "waiting_time";
 
 /**
- * In which order those stand who have joined before the start.
+ * The order of those who join before the start.
  */
 export type OpeningOrder = "fifo" | "shuffle";
 
@@ -249,7 +249,7 @@ export type SaleId = string;
 export type OrderId = string;
 
 /**
- * Why an entry, a hold or an order is as it is, where its state alone does not say it.
+ * Why an entry, a hold or an order is as it is, if its state alone does not tell.
  */
 export type Reason = string;
 
