@@ -208,6 +208,11 @@ describe("the journey", () => {
     expect(wordsFor({ ...BARE, may_take: 0 }).title).toBe("You have reached the limit");
   });
 
+  test("a cancelled order is told that nothing was charged only where that is certain", () => {
+    const uncharged = reasons().filter((reason) => noteWords({ kind: "order_cancelled", reason, at: 0 })?.text.includes("Nothing was charged"));
+    expect(uncharged.sort()).toEqual(["by_shopper", "payment_failed", "unpaid"]);
+  });
+
   test("every end has words, but leaving by one's own wish needs none", () => {
     const kinds = [...(/kind: ([^;]*);/.exec(VIEW)?.[1] ?? "").matchAll(/"(\w+)"/g)].map((match) => match[1] as Note["kind"]);
     expect(kinds.length).toBeGreaterThan(5);

@@ -96,11 +96,7 @@ impl Shard {
                 }),
             ) => {
                 connection.takes_changes = changes;
-                let socket = SocketRef {
-                    id: connection.id,
-                    shard: self.index as u32,
-                    key,
-                };
+                let socket = self.socket(key);
                 self.carry_out(key, async move {
                     task::hello(&backend, socket, id, &token, device, resume).await
                 });
@@ -135,13 +131,8 @@ impl Shard {
 
     /// Carries a request out away from this thread. The connection reads no more until the answer is here.
     fn carry_out(&mut self, key: u32, request: impl Future<Output = RequestAnswer> + Send + 'static) {
-        let connection = &mut self.connections[key as usize];
-        connection.running = true;
-        let socket = SocketRef {
-            id: connection.id,
-            shard: self.index as u32,
-            key,
-        };
+        self.connections[key as usize].running = true;
+        let socket = self.socket(key);
         let (inboxes, index) = (self.inboxes.clone(), self.index);
         self.runtime.spawn(async move {
             let answer = request.await;
@@ -150,6 +141,14 @@ impl Shard {
             }
             inboxes[index].post(Mail::Answer(socket, Box::new(answer)));
         });
+    }
+
+    fn socket(&self, key: u32) -> SocketRef {
+        SocketRef {
+            id: self.connections[key as usize].id,
+            shard: self.index as u32,
+            key,
+        }
     }
 
     fn offence(&mut self, key: u32, id: CommandId, code: Code) {
