@@ -52,7 +52,21 @@ pub struct Sale {
     /// Raised by each change of an operator, never by a worker.
     #[serde(default)]
     pub settings_version: i64,
+    /// The format of its identities, names and audit rows ([`FORMATS`] is the newest).
+    #[serde(default = "one")]
+    pub format: u16,
     pub lanes: Vec<LaneInfo>,
+}
+
+/// The newest format of identities, devices, names and audit rows. A release with new ones raises it. A sale keeps its format to
+/// the end, and only sales that are created once every process knows a format use it.
+///
+/// 1: shoppers by the words of their tokens. 2: shoppers by opaque ids that belong to one merchant.
+pub const FORMATS: u16 = 2;
+
+/// The format of a sale written down by a process of an earlier version.
+fn one() -> u16 {
+    1
 }
 
 /// The limit for a sale written down by a process of an earlier version.
@@ -462,6 +476,7 @@ mod tests {
             status: Phase::Scheduled,
             created_at: time(0),
             settings_version: 1,
+            format: FORMATS,
             lanes: (0..4)
                 .map(|lane| LaneInfo {
                     lane,

@@ -79,6 +79,11 @@ impl Shop {
         Ok(led.iter().cloned().chain(since).collect())
     }
 
+    /// The format of a sale that is created now: the newest that every process knows.
+    pub async fn new_format(&self) -> Result<u16> {
+        Ok(self.stock.common_formats().await?.max(1))
+    }
+
     /// Forgets data of sales that have ended.
     pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
         self.stock.retain(&keep);

@@ -133,9 +133,10 @@ fn body(
 }
 
 async fn make(app: &App, body: SaleBody) -> anyhow::Result<Sale> {
-    let sale = body
+    let mut sale = body
         .check(MERCHANT)
         .map_err(|problem| anyhow!("the demo sale is wrong: {}", problem.0.message))?;
+    sale.format = app.shop.new_format().await?;
     open(app, &sale, None).await?;
     Ok(sale)
 }

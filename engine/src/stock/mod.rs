@@ -68,7 +68,7 @@ pub use scripts::{GatewayId, KEPT, Keys, SCRIPTS, ScriptFile};
 pub use stopped::{LaneChain, Witness};
 pub use tick::TickNumber;
 pub use turns::{ADMIT_BATCH, Called, CalledBy, Claimed, TurnVerdict, Turns};
-pub use versions::{FORMATS, Process};
+pub use versions::Process;
 
 /// Items in one script call: enough to share its cost, few enough that no other script waits long.
 const BATCH: BatchLimits = BatchLimits {

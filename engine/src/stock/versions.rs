@@ -1,19 +1,15 @@
 //! Lists the running processes, and the formats that each of them knows.
 
 use super::{Stock, gateways::GATEWAY_SILENCE, scripts::GatewayId};
-use crate::error::Result;
+use crate::{error::Result, sale::FORMATS};
 use fred::prelude::*;
-
-/// The formats of identities, devices, names and audit rows that this release knows; a release with new formats raises it. A sale
-/// keeps its formats to the end. Only sales that are created once every process knows the new formats use them.
-pub const FORMATS: u32 = 1;
 
 /// A process that is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     pub id: GatewayId,
     /// 0: from a release that does not report it.
-    pub formats: u32,
+    pub formats: u16,
     /// The release, for people to read.
     pub release: String,
 }
@@ -64,7 +60,7 @@ impl Stock {
     }
 
     /// The formats that every process knows.
-    pub async fn common_formats(&self) -> Result<u32> {
+    pub async fn common_formats(&self) -> Result<u16> {
         let processes = self.processes().await?;
         let known = processes.iter().map(|process| process.formats).min();
         Ok(known.map_or(FORMATS, |known| known.min(FORMATS)))

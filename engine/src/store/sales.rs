@@ -55,6 +55,7 @@ struct SaleRow {
     status: String,
     created_at: DateTime<Utc>,
     settings_version: i64,
+    format: i16,
 }
 
 /// Orders of a sale by state.
@@ -87,7 +88,7 @@ impl Store {
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
                 claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-                cancel_limit, status, created_at, settings_version
+                cancel_limit, status, created_at, settings_version, format
              FROM flash_sales WHERE $1::text IS NULL OR merchant_id = $1
              ORDER BY start_time DESC LIMIT $2",
             merchant,
@@ -105,7 +106,7 @@ impl Store {
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
                 claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-                cancel_limit, status, created_at, settings_version
+                cancel_limit, status, created_at, settings_version, format
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
                 OR end_time > now() - interval '10 minutes'
@@ -326,9 +327,9 @@ pub(super) async fn insert(
         "INSERT INTO flash_sales (sale_id, merchant_id, product_id, product_name, description, currency,
             original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
             per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at,
-            allocation, opening_seed, priority_share, absence_ms, draw_weight, cancel_limit)
+            allocation, opening_seed, priority_share, absence_ms, draw_weight, cancel_limit, format)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-            $22, $23, $24, $25, $26, $27)",
+            $22, $23, $24, $25, $26, $27, $28)",
         sale.id.to_string(),
         sale.merchant,
         sale.product_id,
@@ -356,6 +357,7 @@ pub(super) async fn insert(
         sale.absence_ms as i64,
         draw_weight_word(sale.draw_weight),
         sale.cancel_limit as i32,
+        sale.format as i16,
     )
     .execute(&mut *connection)
     .await?;
@@ -394,7 +396,7 @@ pub(super) async fn load(connection: &mut PgConnection, id: SaleId) -> Result<Op
         "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
             total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
             claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-            cancel_limit, status, created_at, settings_version
+            cancel_limit, status, created_at, settings_version, format
          FROM flash_sales WHERE sale_id = $1",
         id.to_string(),
     )
@@ -508,6 +510,7 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         status,
         created_at: row.created_at,
         settings_version: row.settings_version,
+        format: row.format as u16,
         lanes,
     })
 }

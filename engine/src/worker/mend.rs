@@ -5,7 +5,7 @@ use super::{Led, history, repeat};
 use crate::{
     error::Result,
     sale::{LineName, Note, Sale},
-    stock::{FORMATS, LineLife, RecordState, Waiter},
+    stock::{LineLife, RecordState, Waiter},
     store::EntryRow,
     telemetry::name,
 };
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 const STEP: Duration = Duration::from_millis(250);
 const OVER: Duration = Duration::from_secs(1);
+
+/// The format since which processes note which parts of a line exist.
+const NOTES_PARTS: u16 = 1;
 
 /// The parts in which people stand.
 const PLACES: [&str; 4] = ["queue", "priority", "admitting", "parked"];
@@ -40,7 +43,7 @@ async fn step(led: &Led) -> Result<Duration> {
             }
         }
         // A process that does not note which parts exist would make an empty part look like a lost one.
-        LineLife::NotYet if shop.stock.common_formats().await? >= FORMATS => {
+        LineLife::NotYet if shop.stock.common_formats().await? >= NOTES_PARTS => {
             shop.stock.trust_line(led.id, &[]).await?;
             led.line.set_guarded();
         }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use chrono::{TimeDelta, Utc};
 use clap::Args;
 use flashsale::embedded::Services;
-use flashsale_engine::sale::{LaneInfo, Sale};
+use flashsale_engine::sale::{FORMATS, LaneInfo, Sale};
 use flashsale_protocol::{CommandId, DeviceId, OrderId, Phase, SaleId, ShopperId};
 use machine::Machine;
 use serde::Serialize;
@@ -372,6 +372,7 @@ fn sale(stock: u32) -> Sale {
         status: Phase::Live,
         created_at: now,
         settings_version: 1,
+        format: FORMATS,
         lanes: vec![LaneInfo {
             lane: 0,
             epoch: 1,

@@ -79,7 +79,8 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
     }
     let body: SaleBody = instruction.json()?;
     let beacon = body.beacon.clone();
-    let sale = body.check(instruction.operator.0.shopper.as_str())?;
+    let mut sale = body.check(instruction.operator.0.shopper.as_str())?;
+    sale.format = app.shop.new_format().await?;
     let (id, then) = (sale.id, app.clone());
     let done = command::run(&app, &instruction, id, StatusCode::CREATED, move |change| {
         Box::pin(async move {

@@ -6,8 +6,8 @@ use crate::{
     purchase::{checkout, join_and_reserve, reserve},
 };
 use flashsale_engine::{
-    sale::MoveId,
-    stock::{FORMATS, Process},
+    sale::{FORMATS, MoveId},
+    stock::Process,
     store::{Store, schema},
 };
 use flashsale_protocol::{Code, Done, HoldState, PaymentId, Quantity, Role, SaleId, ShopCommand};

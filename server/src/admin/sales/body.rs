@@ -4,7 +4,7 @@ use crate::rest::{Problem, field};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_engine::{
     clock,
-    sale::{LaneInfo, Sale, currency_exponent},
+    sale::{FORMATS, LaneInfo, Sale, currency_exponent},
 };
 use flashsale_protocol::{Allocation, DrawWeight, MAX_QUANTITY, OpeningOrder, Phase, SaleId, draw::Seed};
 use serde::Deserialize;
@@ -244,6 +244,7 @@ impl SaleBody {
             status: Phase::Scheduled,
             created_at: now,
             settings_version: 1,
+            format: FORMATS,
             lanes: split(total_stock, lanes),
         })
     }

@@ -12,7 +12,7 @@ use super::{
 use chrono::{TimeDelta, Utc};
 use flashsale_engine::{
     error::{Error, Result as Answered},
-    sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, LineName, MoveId, Sale},
+    sale::{FORMATS, LaneInfo, LaneOrder, LaneRef, LaneSnapshot, LineName, MoveId, Sale},
     stock::{
         Called, CalledBy, CheckoutBegun, Claimed, Finish, Join, JoinHow, Joined, KEPT, RecordState, Reserve,
         Reserved, Revive, Stock, TurnVerdict, What,
@@ -254,6 +254,7 @@ impl<'a> Run<'a> {
             status: Phase::Live,
             created_at: now,
             settings_version: 1,
+            format: FORMATS,
             lanes: (0..terms.lanes)
                 .map(|lane| LaneInfo { lane, ..books.info() })
                 .collect(),
