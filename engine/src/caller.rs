@@ -1,24 +1,58 @@
-//! The caller of a command.
+//! The caller of a command: who signed in, and who that is at a merchant.
 
-use crate::sale::Sale;
-use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
+use crate::{merchants::Merchant, sale::Sale, store::merchants::Person};
+use flashsale_protocol::{Code, DeviceId, Reject, Role, SaleId, ShopperId};
+use std::sync::Arc;
 
 /// A person whose token was verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caller {
+    /// Who signed in: a merchant's customer, or a session of the whole platform (a guest, an operator). Sockets and limits of
+    /// requests go by it.
+    pub account: ShopperId,
+    /// Who that is for the sale in question; without one, the same. A guest is somebody else at each merchant.
     pub shopper: ShopperId,
     pub role: Role,
-    /// The device that the token is bound to, or that the client has named.
+    /// The device that the token is bound to, or that the client has named; in a sale, as its merchant knows it.
     pub device: Option<DeviceId>,
+    /// The device was proven: by the token, or by its credential. A name that a client has made up counts for its session only.
+    pub device_is_proven: bool,
     /// When the token ends, ms since 1970.
     pub expires_at: u64,
     /// The socket that asks; None over REST.
     pub socket: Option<u64>,
     /// Sales and merchants on whose priority list the token puts this shopper.
     pub priority: Box<[String]>,
+    /// A merchant's own token: good at its sales only.
+    pub customer: Option<Arc<Customer>>,
+    /// The sale in which `shopper` and `device` are meant.
+    pub at: Option<SaleId>,
+}
+
+/// A person as their merchant's token names them.
+#[derive(Debug, PartialEq)]
+pub struct Customer {
+    pub merchant: String,
+    pub subject: String,
 }
 
 impl Caller {
+    /// Somebody who has signed in, without a device, and not in a sale.
+    pub fn new(account: ShopperId, role: Role, expires_at: u64) -> Self {
+        Self {
+            shopper: account.clone(),
+            account,
+            role,
+            device: None,
+            device_is_proven: false,
+            expires_at,
+            socket: None,
+            priority: Box::default(),
+            customer: None,
+            at: None,
+        }
+    }
+
     /// The device. Every command that takes stock needs it.
     pub fn device(&self) -> Result<&DeviceId, Reject> {
         self.device.as_ref().ok_or_else(|| Code::DeviceMissing.into())
@@ -32,5 +66,30 @@ impl Caller {
 
     pub fn is_admin(&self) -> bool {
         self.role == Role::Admin
+    }
+
+    /// Who this is in sales of the first format: what the token says, if that can be an id.
+    pub(crate) fn plain_id(&self) -> ShopperId {
+        let said = self.customer.as_ref().and_then(|customer| customer.subject.parse().ok());
+        said.unwrap_or_else(|| self.account.clone())
+    }
+
+    /// Who this is, for the merchant's books; None: their id says it.
+    pub(crate) fn person(&self, sale: &Sale) -> Option<Person> {
+        let is_other = self.shopper != self.account;
+        (is_other || self.customer.is_some()).then(|| Person {
+            id: self.shopper.clone(),
+            merchant: sale.merchant.clone(),
+            subject: self.customer.as_ref().map(|customer| customer.subject.clone()),
+            account: is_other.then(|| self.account.clone()),
+        })
+    }
+
+    /// Refuses a merchant's token at another merchant.
+    pub fn check_merchant(&self, merchant: &Merchant) -> Result<(), Reject> {
+        match &self.customer {
+            Some(customer) if customer.merchant != merchant.row.id => Err(Code::WrongMerchant.into()),
+            _ => Ok(()),
+        }
     }
 }

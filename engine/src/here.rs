@@ -72,21 +72,41 @@ impl WatchedSale {
     }
 }
 
-/// A shopper with a socket here.
+/// Somebody who has signed in on a socket here.
 #[derive(Default)]
 struct Present {
     /// Usually one.
     sockets: SmallVec<[SocketRef; 1]>,
     /// The device named by the newest socket.
     device: Option<DeviceId>,
-    stakes: Vec<(SaleId, Stake)>,
+    stakes: Vec<Staked>,
+    /// Who they are at merchants where they have done something, or have something.
+    people: Vec<Met>,
+}
+
+/// What one person has in a sale.
+struct Staked {
+    sale: SaleId,
+    person: ShopperId,
+    stake: Stake,
+}
+
+/// Who an account is at one merchant.
+struct Met {
+    person: ShopperId,
+    device: Option<DeviceId>,
+    /// They have done something, so they may have something soon.
+    acts: bool,
 }
 
 pub struct Here {
     pub id: GatewayId,
     pub elsewhere: Elsewhere,
     sales: DashMap<SaleId, WatchedSale>,
-    shoppers: DashMap<ShopperId, Present>,
+    /// By account.
+    present: DashMap<ShopperId, Present>,
+    /// The accounts of people whose id at a merchant is another one.
+    accounts: DashMap<ShopperId, ShopperId>,
     doors: Arc<dyn Deliver>,
 }
 
@@ -96,66 +116,149 @@ impl Here {
             id: GatewayId(rand::random_range(1..i64::MAX)),
             elsewhere: Elsewhere::default(),
             sales: DashMap::new(),
-            shoppers: DashMap::new(),
+            present: DashMap::new(),
+            accounts: DashMap::new(),
             doors,
         }
     }
 
     // ------------------------------------------------------------------------------------------------ who is here
 
-    /// Adds a socket to its shopper. Returns the oldest ones above the limit: the newest is the one in use.
+    /// Adds a socket to its account. Returns the oldest ones above the limit: the newest is the one in use.
     pub fn enter(&self, caller: &Caller, socket: SocketRef, most: usize) -> SmallVec<[SocketRef; 1]> {
-        let mut present = self.shoppers.entry(caller.shopper.clone()).or_default();
+        let mut present = self.present.entry(caller.account.clone()).or_default();
         present.device = caller.device.clone().or(present.device.take());
         present.sockets.push(socket);
         let too_many = present.sockets.len().saturating_sub(most);
         present.sockets.drain(..too_many).collect()
     }
 
-    /// Takes a socket out. If it was the shopper's last one here, returns what they have in sales.
-    pub fn leave(&self, shopper: &ShopperId, socket: SocketRef) -> Vec<(SaleId, Stake)> {
-        if let Some(mut present) = self.shoppers.get_mut(shopper) {
+    /// Takes a socket out. If it was the account's last one here, returns who has what in sales.
+    pub fn leave(&self, account: &ShopperId, socket: SocketRef) -> Vec<(SaleId, ShopperId, Stake)> {
+        if let Some(mut present) = self.present.get_mut(account) {
             present.sockets.retain(|other| *other != socket);
         }
         let gone = self
-            .shoppers
-            .remove_if(shopper, |_, present| present.sockets.is_empty());
-        if gone.is_some() {
-            self.elsewhere.forget(shopper);
+            .present
+            .remove_if(account, |_, present| present.sockets.is_empty());
+        let Some((_, present)) = gone else {
+            return Vec::new();
+        };
+        self.elsewhere.forget(account);
+        for met in &present.people {
+            self.accounts.remove(&met.person);
         }
-        gone.map(|(_, present)| present.stakes).unwrap_or_default()
+        let stakes = present.stakes.into_iter();
+        stakes.map(|staked| (staked.sale, staked.person, staked.stake)).collect()
+    }
+
+    /// Brings news of a person to the sockets of their account from now on: they do something.
+    pub(crate) fn know(&self, met: &Caller) {
+        self.note(met, true);
+    }
+
+    fn note(&self, met: &Caller, acts: bool) {
+        if met.socket.is_none() || met.at.is_none() {
+            return;
+        }
+        let Some(mut present) = self.present.get_mut(&met.account) else {
+            return;
+        };
+        if met.shopper != met.account {
+            self.accounts.insert(met.shopper.clone(), met.account.clone());
+        }
+        let people = &mut present.people;
+        match people.iter_mut().find(|known| known.person == met.shopper) {
+            Some(known) => {
+                known.acts |= acts;
+                known.device = met.device.clone().or(known.device.take());
+            }
+            None => {
+                people.reserve_exact(1);
+                people.push(Met {
+                    person: met.shopper.clone(),
+                    device: met.device.clone(),
+                    acts,
+                });
+            }
+        }
+    }
+
+    /// The same for somebody who only looks. They are forgotten again with [`Self::forget_idle`] if they have nothing: most people
+    /// who look have not.
+    pub(crate) fn know_for_now(&self, met: &Caller) -> bool {
+        let is_new = met.socket.is_some() && !self.has_met(met);
+        if is_new {
+            self.note(met, false);
+        }
+        is_new
+    }
+
+    pub(crate) fn forget_idle(&self, met: &Caller) {
+        let Some(mut present) = self.present.get_mut(&met.account) else {
+            return;
+        };
+        let before = present.people.len();
+        present.people.retain(|known| known.acts || known.person != met.shopper);
+        present.people.shrink_to_fit();
+        if present.people.len() < before {
+            self.accounts.remove(&met.shopper);
+        }
+    }
+
+    fn has_met(&self, met: &Caller) -> bool {
+        let present = self.present.get(&met.account);
+        present.is_some_and(|present| present.people.iter().any(|known| known.person == met.shopper))
+    }
+
+    /// The account of a person or account with a socket here.
+    fn account_of(&self, shopper: &str) -> Option<ShopperId> {
+        let account = self.accounts.get(shopper).map(|account| account.clone());
+        account.or_else(|| self.present.get(shopper).map(|present| present.key().clone()))
     }
 
     pub fn has_shopper(&self, shopper: &str) -> bool {
-        self.shoppers.contains_key(shopper)
+        self.account_of(shopper).is_some()
     }
 
-    /// The shopper with this name, if they have a socket here.
-    pub fn shopper(&self, name: &str) -> Option<ShopperId> {
-        self.shoppers.get(name).map(|present| present.key().clone())
+    /// The person with this id at the sale's merchant, or of the account with this id, if they have something in the sale.
+    pub fn staked(&self, shopper: &str, sale: SaleId) -> Option<ShopperId> {
+        let present = self.present.get(&self.account_of(shopper)?)?;
+        let mut stakes = present.stakes.iter();
+        Some(stakes.find(|staked| staked.sale == sale)?.person.clone())
     }
 
-    pub fn device_of(&self, shopper: &ShopperId) -> Option<DeviceId> {
-        self.shoppers.get(shopper)?.device.clone()
+    pub fn device_of(&self, person: &ShopperId) -> Option<DeviceId> {
+        let present = self.present.get(&self.account_of(person.as_str())?)?;
+        let met = present.people.iter().find(|known| known.person == *person);
+        match met {
+            Some(met) => met.device.clone(),
+            None => present.device.clone(),
+        }
     }
 
     // ------------------------------------------------------------------------------------------------ what they have
 
     /// Notes what a shopper has in a sale, if they have a socket here.
     pub(crate) fn stake(&self, shopper: &ShopperId, sale: SaleId, change: impl FnOnce(&mut Stake)) {
-        let Some(mut present) = self.shoppers.get_mut(shopper) else {
+        let account = self.account_of(shopper.as_str());
+        let Some(mut present) = account.and_then(|account| self.present.get_mut(&account)) else {
             return;
         };
         let stakes = &mut present.stakes;
-        let at = stakes.iter().position(|(of, _)| *of == sale);
+        let at = stakes.iter().position(|staked| staked.sale == sale);
         let at = at.unwrap_or_else(|| {
             // Almost everybody has one stake: a growing vector would begin with room for four.
             stakes.reserve_exact(1);
-            stakes.push((sale, Stake::default()));
+            stakes.push(Staked {
+                sale,
+                person: shopper.clone(),
+                stake: Stake::default(),
+            });
             stakes.len() - 1
         });
-        change(&mut stakes[at].1);
-        if stakes[at].1 == Stake::default() {
+        change(&mut stakes[at].stake);
+        if stakes[at].stake == Stake::default() {
             stakes.swap_remove(at);
         }
     }
@@ -170,19 +273,19 @@ impl Here {
     }
 
     pub(crate) fn stake_of(&self, shopper: &ShopperId, sale: SaleId) -> Option<Stake> {
-        let present = self.shoppers.get(shopper)?;
+        let present = self.present.get(&self.account_of(shopper.as_str())?)?;
         let mut stakes = present.stakes.iter();
-        Some(stakes.find(|(of, _)| *of == sale)?.1.clone())
+        Some(stakes.find(|staked| staked.sale == sale)?.stake.clone())
     }
 
     /// All shoppers' stakes in a sale, in the order of the line.
     pub(crate) fn stakes(&self, sale: SaleId) -> Vec<(ShopperId, Stake)> {
         let mut found: Vec<_> = self
-            .shoppers
+            .present
             .iter()
             .filter_map(|present| {
-                let (_, stake) = present.stakes.iter().find(|(of, _)| *of == sale)?;
-                Some((present.key().clone(), stake.clone()))
+                let staked = present.stakes.iter().find(|staked| staked.sale == sale)?;
+                Some((staked.person.clone(), staked.stake.clone()))
             })
             .collect();
         found.sort_by_key(|(_, stake)| stake.place);
@@ -190,7 +293,7 @@ impl Here {
     }
 
     /// A place in line ends with the news of its end, or of the hold that came from it.
-    pub fn note_end_of_place(&self, shopper: &ShopperId, news: &ServerMessage) {
+    pub fn note_end_of_place(&self, shopper: &str, news: &ServerMessage) {
         let (sale, at) = match news {
             ServerMessage::Entry(entry)
                 if !matches!(entry.state, EntryState::Waiting | EntryState::Admitted) =>
@@ -200,16 +303,19 @@ impl Here {
             ServerMessage::Hold(hold) if hold.state == HoldState::Held => (hold.sale, hold.at),
             _ => return,
         };
-        self.stake(shopper, sale, |stake| {
-            stake.place = stake.place.filter(|place| place.at > at);
-        });
+        if let Some(person) = self.staked(shopper, sale) {
+            self.stake(&person, sale, |stake| {
+                stake.place = stake.place.filter(|place| place.at > at);
+            });
+        }
     }
 
     // ------------------------------------------------------------------------------------------------ what they are told
 
     /// Sends news to the shopper's sockets here, if there are any.
     pub fn deliver(&self, news: &News<'_>) {
-        let Some(present) = self.shoppers.get(news.shopper) else {
+        let account = self.account_of(news.shopper);
+        let Some(present) = account.and_then(|account| self.present.get(&account)) else {
             return;
         };
         let sockets: SmallVec<[SocketRef; 1]> = present
@@ -226,18 +332,18 @@ impl Here {
 
     /// Tells a shopper's other sockets what one of them has done.
     pub(crate) fn tell_others(&self, live: &Live, sale: &Sale, caller: &Caller, message: ServerMessage) {
-        let shopper = &caller.shopper;
+        let account = &caller.account;
         // Without a socket here nothing is known; and when a lane was lost, Redis may have lost notes of arrivals too.
         let is_known =
-            caller.socket.is_some() && self.has_shopper(shopper.as_str()) && !sale.has_lost_a_lane();
-        let Some(gateways) = self.elsewhere.known(shopper).filter(|_| is_known) else {
+            caller.socket.is_some() && self.has_shopper(account.as_str()) && !sale.has_lost_a_lane();
+        let Some(gateways) = self.elsewhere.known(account).filter(|_| is_known) else {
             return live.tell_others(sale.id, caller, message);
         };
         for gateway in gateways {
             live.tell_at(gateway, caller, message.clone());
         }
         self.deliver(&News {
-            shopper: shopper.as_str(),
+            shopper: account.as_str(),
             origin: caller.socket,
             frame: &message.to_json(),
         });

@@ -11,6 +11,7 @@ pub mod fairness;
 pub mod here;
 pub mod limits;
 pub mod live;
+pub mod merchants;
 pub mod mutation;
 pub mod payment;
 pub mod presence;

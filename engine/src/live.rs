@@ -223,7 +223,7 @@ impl Live {
     pub(crate) fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
         self.post(
             To::Watchers(sale),
-            (caller.shopper.clone(), message, caller.socket),
+            (caller.account.clone(), message, caller.socket),
         );
     }
 
@@ -231,7 +231,7 @@ impl Live {
     pub(crate) fn tell_at(&self, gateway: GatewayId, caller: &Caller, message: ServerMessage) {
         self.post(
             To::Gateway(gateway),
-            (caller.shopper.clone(), message, caller.socket),
+            (caller.account.clone(), message, caller.socket),
         );
     }
 

@@ -24,18 +24,17 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let shopper = &self.caller.shopper;
-        let stakes = self.shop.here.leave(shopper, self.socket);
+        let stakes = self.shop.here.leave(&self.caller.account, self.socket);
         // A shopper in line is now away, unless another gateway has a socket of theirs (see `LiveMessage::Parked`).
-        for (sale, _) in stakes.into_iter().filter(|(_, stake)| stake.place.is_some()) {
-            if let Err(error) = self.shop.stock.go_away(sale, shopper.clone()) {
+        for (sale, shopper, _) in stakes.into_iter().filter(|(.., stake)| stake.place.is_some()) {
+            if let Err(error) = self.shop.stock.go_away(sale, shopper) {
                 tracing::debug!(%sale, %error, "an absent shopper is not marked");
             }
         }
     }
 }
 
-/// Notes that a shopper is here, and tells their other gateways.
+/// Notes that an account is here, and tells its other gateways.
 pub async fn arrive(shop: &Shop, shopper: &ShopperId) {
     let elsewhere = &shop.here.elsewhere;
     let doubts = elsewhere.doubts();

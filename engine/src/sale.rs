@@ -63,6 +63,7 @@ pub struct Sale {
 ///
 /// 1: shoppers by the words of their tokens. 2: shoppers by opaque ids that belong to one merchant.
 pub const FORMATS: u16 = 2;
+const OPAQUE_IDS: u16 = 2;
 
 /// The format of a sale written down by a process of an earlier version.
 fn one() -> u16 {
@@ -308,6 +309,11 @@ impl Sale {
             lane: l.lane,
             epoch: l.epoch,
         })
+    }
+
+    /// Whether its shoppers are known by ids that belong to its merchant, and not by the words of their tokens.
+    pub fn has_opaque_ids(&self) -> bool {
+        self.format >= OPAQUE_IDS
     }
 
     /// Rises whenever a lane begins a new life.

@@ -25,19 +25,21 @@ struct PlaceClaims {
     sale: SaleId,
 }
 
+/// The secrets of each kind of value, the present one first: values of all of them are good.
 pub struct Seal {
-    secret: Vec<u8>,
+    ids: Vec<Vec<u8>>,
+    proofs: Vec<Vec<u8>>,
 }
 
 impl Seal {
-    pub fn new(secret: Vec<u8>) -> Self {
-        Self { secret }
+    pub fn new(ids: Vec<Vec<u8>>, proofs: Vec<Vec<u8>>) -> Self {
+        Self { ids, proofs }
     }
 
     /// 80 bits derived from these parts: the random part of an id.
     pub fn bits(&self, parts: &[&[u8]]) -> u128 {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any key length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(current(&self.ids)).expect("any key length");
         mac.update(b"order\0");
         for part in parts {
             mac.update(&(part.len() as u64).to_le_bytes());
@@ -61,7 +63,7 @@ impl Seal {
         jsonwebtoken::encode(
             &Header::new(Algorithm::HS256),
             &claims,
-            &EncodingKey::from_secret(&self.secret),
+            &EncodingKey::from_secret(current(&self.proofs)),
         )
         .map_err(|error| Error::unexpected(format!("cannot sign a queue token: {error}")))
     }
@@ -72,9 +74,12 @@ impl Seal {
         // We check its times ourselves, because the library uses a clock of its own.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
         validation.set_audience(&[PLACE_AUDIENCE]);
-        let key = DecodingKey::from_secret(&self.secret);
-        let claims = jsonwebtoken::decode::<PlaceClaims>(token, &key, &validation)
-            .map_err(|_| Reject::because(Code::TokenInvalid, "The queue token is not valid."))?
+        let mut tries = self.proofs.iter().filter_map(|secret| {
+            jsonwebtoken::decode::<PlaceClaims>(token, &DecodingKey::from_secret(secret), &validation).ok()
+        });
+        let claims = tries
+            .next()
+            .ok_or_else(|| Reject::because(Code::TokenInvalid, "The queue token is not valid."))?
             .claims;
         if claims.exp <= clock::now_ms() / 1000 {
             return Err(Reject::because(
@@ -90,4 +95,8 @@ impl Seal {
         }
         Ok(())
     }
+}
+
+fn current(secrets: &[Vec<u8>]) -> &[u8] {
+    secrets.first().map_or(&[], Vec::as_slice)
 }

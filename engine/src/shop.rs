@@ -1,16 +1,28 @@
 //! The tools of commands and workers: the stores, messages, the payment provider, and the sales as this process knows them.
 
 use crate::{
-    error::Result, here::Here, live::Live, payment::PaymentProvider, sale::Sale, seal::Seal,
-    showcase::Showcase, stock::Stock, store::Store,
+    caller::Caller,
+    error::Result,
+    here::Here,
+    live::Live,
+    merchants::{Merchants, is_person},
+    payment::PaymentProvider,
+    sale::Sale,
+    seal::Seal,
+    showcase::Showcase,
+    stock::Stock,
+    store::Store,
 };
-use flashsale_protocol::{Code, Reject, SaleId};
+use flashsale_protocol::{Code, OrderId, Reject, SaleId};
 use moka::future::Cache;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
 /// Number of sales that a process keeps in memory, and for how long. Changes are also announced over pub/sub.
 const SALES_KEPT: u64 = 10_000;
+/// Number of orders whose sale is remembered, and for how long: most are paid for soon, through the same gateway.
+const ORDERS_KEPT: u64 = 100_000;
+const ORDER_LIFE: Duration = Duration::from_secs(600);
 const SALE_LIFE: Duration = Duration::from_secs(2);
 /// Largest age of the list of running sales.
 const LED_LIFE: Duration = Duration::from_secs(1);
@@ -22,18 +34,28 @@ pub struct Shop {
     pub here: Here,
     pub showcase: Arc<Showcase>,
     pub payments: PaymentProvider,
+    pub merchants: Arc<Merchants>,
     pub seal: Seal,
     /// A sale was made in this process: its worker may lead it at once.
     pub sale_made: Notify,
     sales: Cache<SaleId, Option<Arc<Sale>>>,
+    /// The sales of orders made or asked for here lately.
+    orders: Cache<OrderId, SaleId>,
     /// The sales that workers lead.
     led: Cache<(), Arc<Vec<Arc<Sale>>>>,
 }
 
 impl Shop {
-    pub fn new(store: Store, stock: Stock, here: Here, payments: PaymentProvider, seal: Seal) -> Self {
+    pub async fn open(
+        store: Store,
+        stock: Stock,
+        here: Here,
+        payments: PaymentProvider,
+        seal: Seal,
+    ) -> Result<Self> {
         let (store, stock) = (Arc::new(store), Arc::new(stock));
-        Self {
+        Ok(Self {
+            merchants: Arc::new(Merchants::open(store.clone()).await?),
             live: Live::new(stock.link().clone(), stock.keys().clone()),
             showcase: Arc::new(Showcase::new(store.clone(), stock.clone())),
             store,
@@ -46,8 +68,12 @@ impl Shop {
                 .max_capacity(SALES_KEPT)
                 .time_to_live(SALE_LIFE)
                 .build(),
+            orders: Cache::builder()
+                .max_capacity(ORDERS_KEPT)
+                .time_to_live(ORDER_LIFE)
+                .build(),
             led: Cache::builder().max_capacity(1).time_to_live(LED_LIFE).build(),
-        }
+        })
     }
 
     /// A sale from memory, or else from Postgres; many askers at once cause one query.
@@ -77,6 +103,54 @@ impl Shop {
         let since = self.sales.iter().filter_map(|(_, sale)| sale);
         let since = since.filter(|sale| !known.contains(&sale.id));
         Ok(led.iter().cloned().chain(since).collect())
+    }
+
+    /// The caller as who they are in a sale.
+    pub async fn meet(&self, caller: &Caller, sale: &Sale) -> Result<Caller, Reject> {
+        if caller.at == Some(sale.id) {
+            return Ok(caller.clone());
+        }
+        let merchant = self.merchants.get(&sale.merchant).await?;
+        caller.check_merchant(&merchant)?;
+        let mut met = Caller {
+            at: Some(sale.id),
+            ..caller.clone()
+        };
+        if !sale.has_opaque_ids() {
+            met.shopper = caller.plain_id();
+            return Ok(met);
+        }
+        if !is_person(&caller.account) {
+            met.shopper = self.merchants.visitor(&merchant, &caller.account)?;
+        }
+        let device = caller
+            .device
+            .as_ref()
+            .map(|device| merchant.device(device, caller.device_is_proven, &caller.account));
+        met.device = device.transpose()?;
+        Ok(met)
+    }
+
+    /// The same for the sale of an order; somebody else's order and an unknown one are not told apart.
+    pub async fn meet_buyer(&self, caller: &Caller, order: OrderId) -> Result<Option<Caller>, Reject> {
+        let sale = match self.orders.get(&order).await {
+            Some(sale) => sale,
+            None => match self.store.order(order).await? {
+                Some(row) => row.sale,
+                None => return Ok(None),
+            },
+        };
+        self.note_order(order, sale).await;
+        match self.meet(caller, &*self.sale(sale).await?).await {
+            Ok(met) => Ok(Some(met)),
+            Err(reject) if reject.code == Code::WrongMerchant => Ok(None),
+            Err(reject) => Err(reject),
+        }
+    }
+
+    /// Notes whose sale an order is.
+    pub(crate) async fn note_order(&self, order: OrderId, sale: SaleId) {
+        self.orders.insert(order, sale).await;
     }
 
     /// The format of a sale that is created now: the newest that every process knows.

@@ -2,11 +2,15 @@
 
 use anyhow::{Context, Result};
 use flashsale_engine::{
+    merchants::Merchants,
     stock::{Counters, Stock},
     store::Store,
 };
 use flashsale_protocol::{Order, OrderStatus, SaleId};
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// The results of the check.
 pub struct Findings {
@@ -54,21 +58,25 @@ pub async fn check(
         ));
     }
 
+    let store = Arc::new(store);
+    let merchants = Merchants::open(store.clone()).await?;
     let there: HashMap<_, _> = orders
         .iter()
-        .map(|order| ((order.order, order.shopper.as_str()), order.status))
+        .map(|order| ((order.order, order.shopper.clone()), order.status))
         .collect();
     // A confirmed order stays confirmed; a pending one may have been paid or cancelled since.
-    let lost: BTreeSet<_> = seen
-        .iter()
-        .filter(
-            |(shopper, order)| match there.get(&(order.order, shopper.as_str())) {
-                None => true,
-                Some(now) => order.status == OrderStatus::Confirmed && *now != OrderStatus::Confirmed,
-            },
-        )
-        .map(|(shopper, order)| (order.order.to_string(), shopper))
-        .collect();
+    let mut lost = BTreeSet::new();
+    for (account, order) in seen {
+        let account_id = account.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let shopper = merchants.visitor_of(&sale, &account_id).await?;
+        let is_there = match there.get(&(order.order, shopper)) {
+            None => false,
+            Some(now) => order.status != OrderStatus::Confirmed || *now == OrderStatus::Confirmed,
+        };
+        if !is_there {
+            lost.insert((order.order.to_string(), account));
+        }
+    }
     for (order, shopper) in lost.iter().take(3) {
         violations.push(format!(
             "I5: the acknowledged order {order} of {shopper} is not there as it was acknowledged"

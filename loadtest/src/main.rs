@@ -61,6 +61,7 @@ enum Scenario {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    flashsale::tls::provide();
     let passed = match Cli::parse().scenario {
         Scenario::Rush(options) => unless_stopped(rush::run(options)).await,
         Scenario::Chaos(options) => unless_stopped(chaos::run(options)).await,

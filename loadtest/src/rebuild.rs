@@ -5,7 +5,7 @@ use crate::target::Target;
 use anyhow::{Context, Result, bail};
 use chrono::{TimeDelta, Utc};
 use clap::Args;
-use flashsale::auth::Authority;
+use flashsale::auth::Signer;
 use flashsale_engine::{sale::LaneRef, stock::Stock};
 use flashsale_protocol::{Role, SaleId};
 use fred::interfaces::KeysInterface;
@@ -46,9 +46,9 @@ pub async fn run(options: Options) -> Result<bool> {
 }
 
 async fn measure(options: &Options, target: &Target) -> Result<bool> {
-    let authority = Authority::open(&crate::target::identity(), &target.data_dir)?;
+    let signer = Signer::open(&crate::target::identity(), &target.data_dir)?;
     let who = "loadtest".parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let token = authority.issue(who, Role::Admin, None, Duration::from_secs(3_600))?;
+    let token = signer.issue(who, Role::Admin, None, Duration::from_secs(3_600))?;
     let now = Utc::now();
     let body = json!({
         "product_name": "rebuild", "currency": "EUR", "original_price": 2, "sale_price": 1,

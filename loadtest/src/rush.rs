@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use clap::Args;
-use flashsale::auth::Authority;
+use flashsale::auth::Signer;
 use flashsale_protocol::{Order, Role, SaleId};
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -128,10 +128,10 @@ async fn rush(options: &Options, target: &mut Target, fleet: Option<&mut Fleet>)
     if !address.ip().is_loopback() {
         bail!("load goes to this machine only: {address} is not a loopback address");
     }
-    let authority = Authority::open(&crate::target::identity(), &target.data_dir)?;
+    let signer = Signer::open(&crate::target::identity(), &target.data_dir)?;
     let token = |who: &str, role| -> Result<String> {
         let who = who.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-        authority.issue(who, role, None, TOKEN_LIFE)
+        signer.issue(who, role, None, TOKEN_LIFE)
     };
     // Time for everybody to connect before the start.
     let lead = TimeDelta::milliseconds(3_000 + options.shoppers as i64);

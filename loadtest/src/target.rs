@@ -223,12 +223,7 @@ pub async fn server_binary() -> Result<PathBuf> {
 
 /// Tokens are signed with the data folder's secret, or with the server's given one.
 pub fn identity() -> flashsale::config::Identity {
-    flashsale::config::Identity {
-        jwt_secret: std::env::var("FLASHSALE_JWT_SECRET").ok(),
-        jwt_public_key_file: vec![],
-        jwt_issuer: None,
-        jwt_audience: None,
-    }
+    flashsale::config::Identity::of_secret(std::env::var("FLASHSALE_JWT_SECRET").ok())
 }
 
 #[cfg(test)]

@@ -66,6 +66,12 @@ codes! {
     Forbidden = 205, "forbidden", 403, false, "You may not do this.";
     DeviceMissing = 206, "device_missing", 422, false, "A device id is needed.";
     DeviceMismatch = 207, "device_mismatch", 403, false, "This token belongs to another device.";
+    /// A merchant's token at a sale of another merchant.
+    WrongMerchant = 210, "wrong_merchant", 403, false, "This token is of another shop.";
+    /// A device's credential that is forged, too old, or replaced by a later one.
+    DeviceUnknown = 211, "device_unknown", 401, false, "This device is not known any more: begin a session without it.";
+    /// The page that asks is not on the merchant's list.
+    OriginRefused = 212, "origin_refused", 403, false, "The shop does not allow this page to show its sales.";
     /// The webhook's body was not signed with our secret.
     SignatureInvalid = 208, "signature_invalid", 401, false, "The signature is not valid.";
     SignatureExpired = 209, "signature_expired", 401, false, "The signature's time is too far from now.";
@@ -99,6 +105,15 @@ codes! {
     /// Postgres knows less than before: nothing is sold until an operator has confirmed that. Places in line stay.
     SaleStopped = 322, "sale_stopped", 503, true, "Selling has stopped after a failure of ours. It goes on when we have looked into it; your place in line stays.";
     NothingToRecover = 323, "nothing_to_recover", 409, false, "Nothing of this sale is lost: there is nothing to recover.";
+
+    MerchantUnknown = 324, "merchant_unknown", 404, false, "There is no such shop.";
+    /// Another shop has this id or address.
+    MerchantTaken = 325, "merchant_taken", 409, false, "Another shop has this name in addresses.";
+    KeyUnknown = 326, "key_unknown", 404, false, "The shop has no such key.";
+    /// A limit of the merchant: open sales, keys, exports at a time.
+    QuotaReached = 327, "quota_reached", 409, false, "The shop has reached its limit.";
+    MerchantSuspended = 328, "merchant_suspended", 403, false, "The shop is suspended.";
+    PersonUnknown = 329, "person_unknown", 404, false, "The shop knows no such person.";
 
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
     HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";

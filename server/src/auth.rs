@@ -1,27 +1,40 @@
-//! Identity of callers: tokens (JWT), and guest sessions bound to a device.
+//! Who a caller is. The platform signs tokens of its own (guests, operators); a merchant's keys sign in that merchant's customers, and
+//! nobody else.
+
+pub mod devices;
+pub mod keys;
+mod outside;
+mod secrets;
 
 use crate::{config::Identity, embedded::prepare_data_dir};
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use devices::Devices;
 use flashsale_engine::{
     caller::Caller,
     clock,
+    merchants::{Merchants, public_part},
     seal::{PLACE_AUDIENCE, Seal},
 };
 use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
-use hmac::{Hmac, KeyInit, Mac};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, jwk::JwkSet};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use keys::Reach;
+use outside::Outside;
+use secrets::{MIN_SECRET_CHARS, Secrets};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::Sha256;
-use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 /// How long a guest session is valid.
 pub const GUEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long the token of `flashsale token` and of the development sign-in is valid.
 pub const ISSUED_LIFE: Duration = Duration::from_secs(12 * 3600);
-const MIN_SECRET_CHARS: usize = 32;
+/// How far another clock may be from ours.
+const LEEWAY_S: f64 = 60.0;
+/// Longest token that is looked at.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
+/// The claims of a token of our own.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     sub: ShopperId,
@@ -31,8 +44,6 @@ struct Claims {
     /// Set in guest tokens, which are valid only on this device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<DeviceId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    iss: Option<String>,
     /// Priority lists that the shopper is on: a sale's id, or a merchant's for all their sales.
     #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
     priority: Box<[String]>,
@@ -42,117 +53,27 @@ fn shopper() -> Role {
     Role::Shopper
 }
 
-struct Key {
-    algorithms: Vec<Algorithm>,
-    id: Option<String>,
-    key: DecodingKey,
-    /// The server's own secret signs guest tokens, which carry no outside issuer.
-    own: bool,
+/// Signs the platform's own tokens.
+pub struct Signer {
+    secrets: Secrets,
+    key: EncodingKey,
 }
 
-/// Verifies tokens, and signs the server's own.
-pub struct Authority {
-    keys: Vec<Key>,
-    signing: EncodingKey,
-    secret: Vec<u8>,
-    issuer: Option<String>,
-    audience: Option<String>,
-}
-
-impl Authority {
+impl Signer {
     /// From the settings; without a secret there, from `{data}/secret`, which is made on first use.
     pub fn open(identity: &Identity, data_dir: &Path) -> anyhow::Result<Self> {
-        let secret = match &identity.jwt_secret {
-            Some(secret) => secret.clone(),
+        let root = match identity.jwt_secret.as_deref().filter(|secret| !secret.is_empty()) {
+            Some(secret) => secret.to_owned(),
             None => stored_secret(data_dir, "secret")?,
         };
-        if secret.chars().count() < MIN_SECRET_CHARS {
+        if root.chars().count() < MIN_SECRET_CHARS {
             bail!("the JWT secret is too short: at least {MIN_SECRET_CHARS} characters");
         }
-        let secret = secret.into_bytes();
-        let mut keys = vec![Key {
-            algorithms: vec![Algorithm::HS256],
-            id: None,
-            key: DecodingKey::from_secret(&secret),
-            own: true,
-        }];
-        for path in &identity.jwt_public_key_file {
-            keys.extend(public_keys(path)?);
-        }
-        Ok(Self {
-            keys,
-            signing: EncodingKey::from_secret(&secret),
-            secret,
-            issuer: identity.jwt_issuer.clone(),
-            audience: identity.jwt_audience.clone(),
-        })
+        let secrets = Secrets::open(&identity.secrets, &root)?;
+        let key = EncodingKey::from_secret(secrets.tokens.current());
+        Ok(Self { secrets, key })
     }
 
-    /// Checks signature and lifetime. A token bound to a device is refused with any other device.
-    pub fn verify(&self, token: &str, device: Option<DeviceId>) -> Result<Caller, Reject> {
-        let claims: Claims = self.decode(token)?;
-        let device = match (claims.device, device) {
-            (Some(bound), Some(named)) if bound != named => return Err(Code::DeviceMismatch.into()),
-            (Some(bound), _) => Some(bound),
-            (None, named) => named,
-        };
-        Ok(Caller {
-            shopper: claims.sub,
-            role: claims.role,
-            device,
-            expires_at: claims.exp.saturating_mul(1000),
-            socket: None,
-            priority: claims.priority,
-        })
-    }
-
-    fn decode<T: DeserializeOwned>(&self, token: &str) -> Result<T, Reject> {
-        if token.is_empty() {
-            return Err(Code::TokenMissing.into());
-        }
-        // `alg: none` and unknown algorithms already fail here, because the header does not parse.
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Reject::new(Code::TokenInvalid))?;
-        let candidates = self.keys.iter().filter(|key| {
-            key.algorithms.contains(&header.alg)
-                && (header.kid.is_none() || key.id.is_none() || key.id == header.kid)
-        });
-        for key in candidates {
-            let mut validation = validation(header.alg);
-            validation.set_required_spec_claims(&["exp", "sub"]);
-            // The server's own tokens name neither; a token that names one must name ours.
-            validation.validate_aud = self.audience.is_some();
-            if let Some(audience) = &self.audience {
-                validation.set_audience(&[audience]);
-            }
-            if let Some(issuer) = &self.issuer {
-                validation.set_issuer(&[issuer]);
-            }
-            if !key.own {
-                let named = [(&self.audience, "aud"), (&self.issuer, "iss")];
-                let required = named.iter().filter(|(wanted, _)| wanted.is_some());
-                validation
-                    .required_spec_claims
-                    .extend(required.map(|(_, claim)| (*claim).to_owned()));
-            }
-            match jsonwebtoken::decode::<Value>(token, &key.key, &validation) {
-                // A proof of place is signed with the same secret, but does not sign anybody in.
-                Ok(data) if data.claims.get("aud").is_some_and(|aud| aud == PLACE_AUDIENCE) => {}
-                Ok(data) => {
-                    within_its_time(&data.claims, clock::now_ms())?;
-                    return serde_json::from_value(data.claims).map_err(|_| {
-                        Reject::because(
-                            Code::TokenInvalid,
-                            "The token's sub, role, device or priority has a wrong form.",
-                        )
-                    });
-                }
-                Err(_) => {}
-            }
-        }
-        Err(Code::TokenInvalid.into())
-    }
-
-    /// Signs a token of this server.
     pub fn issue(
         &self,
         sub: ShopperId,
@@ -163,7 +84,7 @@ impl Authority {
         self.issue_on_lists(sub, role, device, life, &[])
     }
 
-    /// Signs a token for a shopper on priority lists (of a sale or of a merchant).
+    /// A token for a shopper on priority lists (of a sale or of a merchant).
     pub fn issue_on_lists(
         &self,
         sub: ShopperId,
@@ -172,84 +93,136 @@ impl Authority {
         life: Duration,
         priority: &[String],
     ) -> anyhow::Result<String> {
-        let exp = seconds_now() + life.as_secs();
         let claims = Claims {
             sub,
-            exp,
+            exp: clock::now_ms() / 1000 + life.as_secs(),
             role,
             device,
-            iss: None,
             priority: priority.into(),
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key)
             .context("cannot sign a token")
-    }
-
-    /// The guest of a device: the same device is always the same shopper.
-    pub fn guest(&self, device: &DeviceId) -> anyhow::Result<ShopperId> {
-        let tag = self.tag("guest", device.as_str());
-        format!("g_{}", &tag[..22])
-            .parse()
-            .map_err(|error| anyhow::anyhow!("{error}"))
-    }
-
-    /// A new device id: random, and signed, so that nobody can invent one.
-    pub(crate) fn new_device(&self) -> anyhow::Result<DeviceId> {
-        let id = format!("d_{}", BASE64.encode(rand::random::<[u8; 16]>()));
-        let tag = self.device_tag(&id);
-        format!("{id}.{tag}")
-            .parse()
-            .map_err(|error| anyhow::anyhow!("{error}"))
-    }
-
-    /// Checks that this server made a device id.
-    pub(crate) fn known_device(&self, text: &str) -> Option<DeviceId> {
-        let (id, tag) = text.rsplit_once('.')?;
-        let signature = BASE64.decode(tag).ok()?;
-        self.mac("device", id)
-            .verify_truncated_left(&signature)
-            .ok()
-            .filter(|()| signature.len() == 16)?;
-        text.parse().ok()
-    }
-
-    fn device_tag(&self, id: &str) -> String {
-        BASE64.encode(&self.mac("device", id).finalize().into_bytes()[..16])
-    }
-
-    fn mac(&self, purpose: &str, text: &str) -> Hmac<Sha256> {
-        // HMAC takes keys of any length.
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any key length");
-        mac.update(purpose.as_bytes());
-        mac.update(&[0]);
-        mac.update(text.as_bytes());
-        mac
-    }
-
-    fn tag(&self, purpose: &str, text: &str) -> String {
-        BASE64.encode(self.mac(purpose, text).finalize().into_bytes())
     }
 
     /// Makes the ids of orders and payments, and proofs of a place in line.
     pub fn seal(&self) -> Seal {
-        Seal::new(self.secret.clone())
+        let Secrets { orders, proofs, .. } = &self.secrets;
+        Seal::new(orders.clone().into_secrets(), proofs.clone().into_secrets())
+    }
+
+    pub fn devices(&self) -> Devices {
+        Devices {
+            ring: self.secrets.devices.clone(),
+            old: self.secrets.old_devices.clone(),
+        }
+    }
+
+    /// Checks a token of our own.
+    fn verify(&self, token: &str, header: &Header) -> Result<Caller, Reject> {
+        if header.alg != Algorithm::HS256 {
+            return Err(Code::TokenInvalid.into());
+        }
+        let mut tries = self.secrets.tokens.all().filter_map(|secret| {
+            jsonwebtoken::decode::<Value>(token, &DecodingKey::from_secret(secret), &validation(header.alg)).ok()
+        });
+        let claims = tries.next().ok_or(Code::TokenInvalid)?.claims;
+        // A proof of place may be signed with the same secret, but does not sign anybody in.
+        if claims.get("aud").is_some_and(|aud| aud == PLACE_AUDIENCE) {
+            return Err(Code::TokenInvalid.into());
+        }
+        within_its_time(&claims, clock::now_ms(), 0.0)?;
+        let claims: Claims = serde_json::from_value(claims)
+            .map_err(|_| invalid("The token's sub, role, device or priority has a wrong form."))?;
+        Ok(Caller {
+            device_is_proven: claims.device.is_some(),
+            device: claims.device,
+            priority: claims.priority,
+            ..Caller::new(claims.sub, claims.role, claims.exp.saturating_mul(1000))
+        })
+    }
+
+    /// The secret of a merchant's key. It follows from the key's id, so it is stored nowhere.
+    pub fn merchant_secret(&self, key: &str) -> String {
+        outside::secret_of(self.secrets.merchant_keys.current(), key)
     }
 }
 
-fn seconds_now() -> u64 {
-    clock::now_ms() / 1000
+/// Verifies tokens.
+pub struct Authority {
+    pub signer: Signer,
+    pub devices: Devices,
+    outside: Outside,
 }
 
-/// The library's checks of a token. We check its times ourselves, because the library uses a clock of its own.
+impl Authority {
+    pub async fn open(
+        identity: &Identity,
+        signer: Signer,
+        merchants: Arc<Merchants>,
+        reach: Reach,
+    ) -> anyhow::Result<Self> {
+        let outside = Outside::open(identity, merchants, signer.secrets.merchant_keys.clone(), reach).await?;
+        Ok(Self {
+            devices: signer.devices(),
+            outside,
+            signer,
+        })
+    }
+
+    /// Fetches keys from an address, to see whether it can be used.
+    pub async fn try_keys(&self, uri: &str) -> Result<keys::KeySet, keys::KeyError> {
+        self.outside.fetcher().fetch(uri).await
+    }
+
+    /// Checks signature and lifetime. A token bound to a device is refused with any other device.
+    pub async fn verify(&self, token: &str, device: Option<&DeviceId>) -> Result<Caller, Reject> {
+        if token.is_empty() {
+            return Err(Code::TokenMissing.into());
+        }
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(invalid("The token is longer than 16 KiB."));
+        }
+        // `alg: none` and unknown algorithms already fail here, because the header does not parse.
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Reject::new(Code::TokenInvalid))?;
+        let mut caller = match self.outside.verify(token, &header).await? {
+            Some(caller) => caller,
+            None => self.signer.verify(token, &header)?,
+        };
+        match (&caller.device, device) {
+            (Some(bound), Some(named)) if public_part(bound) != public_part(named) => {
+                return Err(Code::DeviceMismatch.into());
+            }
+            (None, Some(named)) => {
+                // A credential proves the device. Any other name counts for this session only.
+                let shown = self.devices.check(named.as_str());
+                caller.device_is_proven = shown.is_some();
+                caller.device = Some(match shown {
+                    Some(shown) => shown.id().parse().map_err(|_| Reject::new(Code::Internal))?,
+                    None => named.clone(),
+                });
+            }
+            _ => {}
+        }
+        Ok(caller)
+    }
+}
+
+fn invalid(why: impl Into<String>) -> Reject {
+    Reject::because(Code::TokenInvalid, why.into())
+}
+
+/// The library's checks of a token: the signature alone. We check its times ourselves, because the library uses a clock of its own,
+/// and its issuer and audience with the key that they belong to.
 fn validation(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
-    (validation.validate_exp, validation.validate_nbf) = (false, false);
+    (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
+    validation.required_spec_claims.clear();
     validation
 }
 
-/// Checks that a token is valid at this time: from `nbf`, if it has one, until before `exp`.
-fn within_its_time(claims: &Value, now_ms: u64) -> Result<(), Reject> {
+/// Checks that a token is valid at this time: from `nbf`, if it has one, until before `exp`. The clock of whoever signed it may be
+/// ahead of ours, and, if that is not ourselves, behind (`leeway_s`).
+fn within_its_time(claims: &Value, now_ms: u64, leeway_s: f64) -> Result<(), Reject> {
     let now = now_ms as f64 / 1000.0;
     let time = |name: &str| {
         claims
@@ -259,8 +232,8 @@ fn within_its_time(claims: &Value, now_ms: u64) -> Result<(), Reject> {
     };
     match (time("exp")?, time("nbf")?) {
         (None, _) => Err(Code::TokenInvalid.into()),
-        (Some(exp), _) if exp <= now => Err(Code::TokenExpired.into()),
-        (_, Some(nbf)) if nbf > now => Err(Code::TokenInvalid.into()),
+        (Some(exp), _) if exp + leeway_s <= now => Err(Code::TokenExpired.into()),
+        (_, Some(nbf)) if nbf > now + LEEWAY_S => Err(Code::TokenInvalid.into()),
         _ => Ok(()),
     }
 }
@@ -300,58 +273,6 @@ fn stored_secret(data_dir: &Path, name: &str) -> anyhow::Result<String> {
             .trim()
             .to_owned()),
     }
-}
-
-fn public_keys(path: &Path) -> anyhow::Result<Vec<Key>> {
-    use Algorithm::*;
-    let bytes = fs::read(path).with_context(|| format!("cannot read the public key {}", path.display()))?;
-    if let Ok(set) = serde_json::from_slice::<JwkSet>(&bytes) {
-        return set
-            .keys
-            .iter()
-            .map(|jwk| {
-                let algorithm = jwk
-                    .common
-                    .key_algorithm
-                    .and_then(|a| a.to_string().parse::<Algorithm>().ok());
-                let algorithms = match algorithm {
-                    Some(HS256 | HS384 | HS512) => {
-                        bail!("{}: a JWKS file holds public keys only", path.display())
-                    }
-                    Some(algorithm) => vec![algorithm],
-                    None => vec![RS256, ES256, EdDSA],
-                };
-                Ok(Key {
-                    algorithms,
-                    id: jwk.common.key_id.clone(),
-                    key: DecodingKey::from_jwk(jwk)?,
-                    own: false,
-                })
-            })
-            .collect();
-    }
-    let attempts = [
-        (
-            DecodingKey::from_rsa_pem(&bytes),
-            vec![RS256, RS384, RS512, PS256, PS384, PS512],
-        ),
-        (DecodingKey::from_ec_pem(&bytes), vec![ES256, ES384]),
-        (DecodingKey::from_ed_pem(&bytes), vec![EdDSA]),
-    ];
-    for (key, algorithms) in attempts {
-        if let Ok(key) = key {
-            return Ok(vec![Key {
-                algorithms,
-                id: None,
-                key,
-                own: false,
-            }]);
-        }
-    }
-    bail!(
-        "{} is neither a PEM public key (RSA, EC, Ed25519) nor a JWKS file",
-        path.display()
-    )
 }
 
 #[cfg(test)]

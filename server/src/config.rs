@@ -66,15 +66,73 @@ pub struct Identity {
     /// Secret of HS256 tokens, at least 32 characters. Without it one is made and kept in the data folder.
     #[arg(long, env = "FLASHSALE_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
-    /// Public keys of an identity provider: a PEM file (RSA, EC or Ed25519) or a JWKS file. May be given several times.
+    /// Public keys of the identity provider of one merchant: a PEM file (RSA, EC or Ed25519) or a JWKS file, read again when it
+    /// changes. May be given several times. Other merchants get their keys by the API.
     #[arg(long, env = "FLASHSALE_JWT_PUBLIC_KEY_FILE", value_delimiter = ',')]
     pub jwt_public_key_file: Vec<PathBuf>,
-    /// Accept only tokens with this issuer (`iss`). Guest tokens are the server's own and are always accepted.
+    /// The merchant (its id, or its name in addresses) whose customers these keys sign in. It is made if it is not there.
+    #[arg(long, env = "FLASHSALE_JWT_MERCHANT")]
+    pub jwt_merchant: Option<String>,
+    /// The issuer (`iss`) of the tokens that these keys sign.
     #[arg(long, env = "FLASHSALE_JWT_ISSUER")]
     pub jwt_issuer: Option<String>,
-    /// Accept only tokens for this audience (`aud`).
+    /// The audience (`aud`) of the tokens that these keys sign.
     #[arg(long, env = "FLASHSALE_JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
+    /// The claim of these tokens that names the customer. It must never be given to another person.
+    #[arg(long, env = "FLASHSALE_JWT_SUBJECT_CLAIM", default_value = "sub")]
+    pub jwt_subject_claim: String,
+    /// Where merchants' keys may be fetched from.
+    #[arg(long, env = "FLASHSALE_JWKS_REACH", value_enum, default_value = "public")]
+    pub jwks_reach: JwksReach,
+    #[command(flatten)]
+    pub secrets: Secrets,
+}
+
+/// `--jwks-reach`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum JwksReach {
+    /// From the public internet, over TLS.
+    Public,
+    /// Also from this machine, without TLS: for development and tests.
+    Loopback,
+}
+
+/// The platform's own secrets, one for each purpose: the present one and, after a comma, those of before, which are still good for
+/// what they made. Without one, it comes from FLASHSALE_JWT_SECRET.
+#[derive(Clone, Default, Args)]
+pub struct Secrets {
+    /// Signs the tokens of guests and operators.
+    #[arg(long, env = "FLASHSALE_TOKENS_SECRET", hide_env_values = true)]
+    pub tokens_secret: Option<String>,
+    /// Signs the credentials of devices.
+    #[arg(long, env = "FLASHSALE_DEVICES_SECRET", hide_env_values = true)]
+    pub devices_secret: Option<String>,
+    /// Makes the ids of orders and payments from their commands.
+    #[arg(long, env = "FLASHSALE_ORDERS_SECRET", hide_env_values = true)]
+    pub orders_secret: Option<String>,
+    /// Signs proofs of a place in line.
+    #[arg(long, env = "FLASHSALE_PROOFS_SECRET", hide_env_values = true)]
+    pub proofs_secret: Option<String>,
+    /// Makes the secrets that merchants sign their customers' tokens with.
+    #[arg(long, env = "FLASHSALE_MERCHANT_KEYS_SECRET", hide_env_values = true)]
+    pub merchant_keys_secret: Option<String>,
+}
+
+impl Identity {
+    /// The platform's own secret alone.
+    pub fn of_secret(jwt_secret: Option<String>) -> Self {
+        Self {
+            jwt_secret,
+            jwt_public_key_file: Vec::new(),
+            jwt_merchant: None,
+            jwt_issuer: None,
+            jwt_audience: None,
+            jwt_subject_claim: "sub".into(),
+            jwks_reach: JwksReach::Public,
+            secrets: Secrets::default(),
+        }
+    }
 }
 
 /// How payments are made.

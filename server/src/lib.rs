@@ -11,5 +11,6 @@ pub mod gateway;
 pub mod rest;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 #[cfg(test)]
 mod types;

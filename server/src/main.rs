@@ -4,7 +4,7 @@
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use flashsale::{
-    auth::{Authority, ISSUED_LIFE},
+    auth::{ISSUED_LIFE, Signer},
     config::{DataDir, Identity, MigrateSchema, Serve, VerifyAudit, VerifyDraw, or_cores},
     draw_file::{self, Checked, Noted},
     embedded::{self, Services},
@@ -85,6 +85,7 @@ enum TokenRole {
 }
 
 fn main() -> ExitCode {
+    flashsale::tls::provide();
     let cli = Cli::parse();
     let threads = match &cli.command {
         Command::Serve(config) => config.threads,
@@ -126,10 +127,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 TokenRole::Merchant => Role::Merchant,
                 TokenRole::Admin => Role::Admin,
             };
-            let authority = Authority::open(&identity, &data.data_dir)?;
+            let signer = Signer::open(&identity, &data.data_dir)?;
             println!(
                 "{}",
-                authority.issue(sub, role, None, Duration::from_secs(life_s))?
+                signer.issue(sub, role, None, Duration::from_secs(life_s))?
             );
             Ok(ExitCode::SUCCESS)
         }

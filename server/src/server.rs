@@ -2,8 +2,8 @@
 
 use crate::{
     app::App,
-    auth::{self, Authority},
-    config::{Serve, ServerRole, or_cores},
+    auth::{self, Authority, Signer, keys::Reach},
+    config::{JwksReach, Serve, ServerRole, or_cores},
     demo, embedded, gateway,
     gateway::{
         hub::{self, Hub},
@@ -59,7 +59,7 @@ impl Server {
                 config.listen
             )
         })?;
-        let authority = Arc::new(Authority::open(&config.identity, &config.data.data_dir)?);
+        let signer = Signer::open(&config.identity, &config.data.data_dir)?;
         let webhook_secret =
             auth::webhook_secret(config.payments.webhook_secret.as_deref(), &config.data.data_dir)?;
         let private = embedded::Private {
@@ -100,7 +100,13 @@ impl Server {
         let here = Here::new(shards.clone());
         let keys = stock.keys().clone();
         let hub = Arc::new(Hub::connect(&redis_url, keys, here.id, shards.clone()).await?);
-        let shop = Arc::new(Shop::new(store, stock, here, payments, authority.seal()));
+        let shop = Arc::new(Shop::open(store, stock, here, payments, signer.seal()).await?);
+        let reach = match config.identity.jwks_reach {
+            JwksReach::Public => Reach::Public,
+            JwksReach::Loopback => Reach::Loopback,
+        };
+        let merchants = shop.merchants.clone();
+        let authority = Arc::new(Authority::open(&config.identity, signer, merchants, reach).await?);
         let (subscriptions, wanted) = Subscriptions::open();
         let throttle = Arc::new(Throttle::new(&config.limits));
         let app = Arc::new(App {
@@ -130,6 +136,7 @@ impl Server {
             stopping.clone(),
         ))];
         tasks.push(tokio::spawn(throttle.keep_small(SWEEP, stopping.clone())));
+        tasks.push(tokio::spawn(shop.merchants.clone().follow(stopping.clone())));
         let address = listener.local_addr()?;
         let gateway = config.is(ServerRole::Gateway);
         let threads = gateway::Threads::start(or_cores(config.threads))

@@ -113,6 +113,7 @@ async fn place(
         currency: sale.currency.clone(),
         payment_ms: sale.payment_ms,
         cancel_limit: sale.cancel_limit,
+        person: caller.person(sale),
     };
     // If this fails, the outcome is unknown. Nothing is guessed: the reconciler asks Postgres by the order's id.
     let placed = shop.store.place(new).await?;
@@ -134,6 +135,7 @@ async fn place(
             {
                 tracing::warn!(%order, %error, "an order is committed, its checkout is left to the reconciler");
             }
+            shop.note_order(order, sale.id).await;
             shop.here
                 .stake(&caller.shopper, sale.id, |stake| *stake = Stake::default());
             let hold = Hold {

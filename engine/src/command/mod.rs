@@ -36,11 +36,30 @@ pub type Answer = Result<Done, Reject>;
 /// Carries out a command of a caller whose token was verified.
 pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopCommand) -> Answer {
     let (verb, started) = (command.verb(), Instant::now());
-    let answer = dispatch(shop, caller, id, command).await;
+    let answer = match meet(shop, caller, &command).await {
+        Ok(caller) => dispatch(shop, &caller, id, command).await,
+        Err(reject) => Err(reject),
+    };
     let outcome = answer.as_ref().map_or_else(|reject| reject.code.word(), |_| "ok");
     metrics::counter!(name::COMMANDS, "command" => verb, "outcome" => outcome).increment(1);
     metrics::histogram!(name::COMMAND_SECONDS, "command" => verb).record(started.elapsed().as_secs_f64());
     answer
+}
+
+/// The caller as who they are for what the command is about. News of it reaches their sockets from now on.
+async fn meet(shop: &Shop, caller: &Caller, command: &ShopCommand) -> Result<Caller, Reject> {
+    let met = match (command.sale(), command.order()) {
+        (Some(sale), _) => Some(shop.meet(caller, &*shop.sale(sale).await?).await?),
+        (None, Some(order)) => shop.meet_buyer(caller, order).await?,
+        (None, None) => None,
+    };
+    let Some(met) = met else {
+        return Ok(caller.clone());
+    };
+    if !matches!(command, ShopCommand::State { .. }) {
+        shop.here.know(&met);
+    }
+    Ok(met)
 }
 
 /// Boxed, so that a socket's task does not grow to the size of the largest command.

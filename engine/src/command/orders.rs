@@ -5,6 +5,6 @@ use crate::{caller::Caller, shop::Shop, store::OrderRow};
 use flashsale_protocol::Done;
 
 pub async fn run(shop: &Shop, caller: &Caller) -> Answer {
-    let rows = shop.store.orders_of(&caller.shopper, None).await?;
+    let rows = shop.store.orders_of(&caller.account, None).await?;
     Ok(Done::Orders(rows.iter().map(OrderRow::view).collect()))
 }

@@ -9,7 +9,7 @@ use crate::{
     stock::{At, InLine, Record, RecordState, Served, Stands, TickNumber, Turns},
     store::OrderRow,
 };
-use flashsale_protocol::{Done, Entry, EntryState, Hold, Reason, Reject, SaleId, SaleState, Tick};
+use flashsale_protocol::{Done, Entry, EntryState, Hold, Reason, Reject, SaleId, SaleState, ShopperId, Tick};
 
 pub async fn run(shop: &Shop, caller: &Caller, sale: SaleId) -> Answer {
     let sale = shop.sale(sale).await?;
@@ -17,7 +17,18 @@ pub async fn run(shop: &Shop, caller: &Caller, sale: SaleId) -> Answer {
 }
 
 pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<SaleState, Reject> {
-    let shopper = &caller.shopper;
+    let caller = shop.meet(caller, sale).await?;
+    // This comes before the look, so that no news falls in between.
+    let is_new = shop.here.know_for_now(&caller);
+    let state = look(shop, &caller.shopper, sale).await;
+    let has_something = |state: &SaleState| state.entry.is_some() || state.hold.is_some() || !state.orders.is_empty();
+    if is_new && !state.as_ref().is_ok_and(has_something) {
+        shop.here.forget_idle(&caller);
+    }
+    state
+}
+
+async fn look(shop: &Shop, shopper: &ShopperId, sale: &Sale) -> Result<SaleState, Reject> {
     let (person, place, orders, tick) = tokio::try_join!(
         shop.stock.person(sale.lane_of(shopper), shopper.clone()),
         shop.stock.place(sale.id, shopper.clone()),

@@ -146,14 +146,14 @@ impl Stock {
             .await
     }
 
-    /// Whether a shopper has units in a cart or checkout on each of these lanes, in one call. Use it only to know where to ask;
+    /// Whether these shoppers have units in a cart or checkout, each on their lane, in one call. Use it only to know where to ask;
     /// the answer that counts is [`Stock::person`]'s.
-    pub async fn have_carts(&self, shopper: &ShopperId, lanes: &[LaneRef]) -> Result<Vec<bool>> {
-        if lanes.is_empty() {
+    pub async fn have_carts(&self, asked: &[(LaneRef, ShopperId)]) -> Result<Vec<bool>> {
+        if asked.is_empty() {
             return Ok(Vec::new());
         }
         let pipeline = self.runner.client().pipeline();
-        for at in lanes {
+        for (at, shopper) in asked {
             let key = self.runner.keys.lane("holds", *at);
             let _: () = pipeline.hget(key, shopper.as_str()).await?;
         }

@@ -2,9 +2,11 @@
 
 pub mod audit;
 mod commands;
+pub mod devices;
 pub mod disasters;
 pub mod draws;
 pub mod entries;
+pub mod merchants;
 pub mod operators;
 pub mod orders;
 pub mod payments;
@@ -23,6 +25,7 @@ use crate::{
     payment::sandbox::books::Books,
     sale::{LaneInfo, LaneRef},
 };
+use devices::{DeviceHash, DeviceRow};
 use draws::{DrawRow, Entered, MyEntry, NewEntry};
 use flashsale_protocol::{OrderId, SaleId, ShopperId, draw};
 use moka::future::Cache;
@@ -69,6 +72,7 @@ pub struct Store {
     enter: Batchers<SaleId, NewEntry, Entered>,
     draw_entry: Batchers<SaleId, ShopperId, Option<MyEntry>>,
     waits_for: Batchers<SaleId, ShopperId, Option<u32>>,
+    devices: Batchers<(), DeviceHash, Option<DeviceRow>>,
     draw_tops: Cache<SaleId, Arc<Vec<draw::Hash>>>,
     recent_draws: Cache<SaleId, Option<Arc<DrawRow>>>,
 }
@@ -117,6 +121,7 @@ impl Store {
             enter: Batchers::default(),
             draw_entry: Batchers::default(),
             waits_for: Batchers::default(),
+            devices: Batchers::default(),
             draw_tops: Cache::new(DRAWS_KEPT),
             recent_draws: Cache::builder()
                 .max_capacity(DRAWS_KEPT)

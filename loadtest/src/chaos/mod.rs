@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use clap::Args;
 use fault::{Bag, Fault, Operator};
-use flashsale::auth::Authority;
+use flashsale::auth::Signer;
 use flashsale_engine::store::Store;
 use flashsale_protocol::{Role, SaleId};
 use history::{History, Reconnected};
@@ -192,7 +192,7 @@ impl Figures {
 
 async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> Result<Figures> {
     let admin = "chaos".parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let token = authority()?.issue(admin, Role::Admin, None, TOKEN_LIFE)?;
+    let token = signer()?.issue(admin, Role::Admin, None, TOKEN_LIFE)?;
     let http = reqwest::Client::builder()
         .timeout(Duration::from_secs(8))
         .build()?;
@@ -212,7 +212,7 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
             sale,
             row: row.clone(),
             doors: world.doors.iter().map(|door| door.address).collect(),
-            authority: authority()?,
+            signer: signer()?,
             history: history.clone(),
             stop,
             sell_out,
@@ -231,7 +231,7 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
     for gateway in 0..GATEWAYS {
         let who = format!("watcher-{gateway}");
         let who = who.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-        let token = authority()?.issue(who, Role::Shopper, None, TOKEN_LIFE)?;
+        let token = signer()?.issue(who, Role::Shopper, None, TOKEN_LIFE)?;
         let address = world.servers[gateway].listen;
         watchers.spawn(ticks::watch(gateway, address, sale, token, history.clone()));
     }
@@ -365,15 +365,10 @@ async fn chaos(options: &Options, world: &mut World, history: &Arc<History>) -> 
     Ok(figures)
 }
 
-/// The authority of the servers under test.
-fn authority() -> Result<Authority> {
-    let identity = flashsale::config::Identity {
-        jwt_secret: Some(SECRET.into()),
-        jwt_public_key_file: vec![],
-        jwt_issuer: None,
-        jwt_audience: None,
-    };
-    Authority::open(&identity, std::path::Path::new("."))
+/// The signer of the servers under test.
+fn signer() -> Result<Signer> {
+    let identity = flashsale::config::Identity::of_secret(Some(SECRET.into()));
+    Signer::open(&identity, std::path::Path::new("."))
 }
 
 async fn create_sale(

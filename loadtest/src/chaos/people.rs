@@ -7,7 +7,7 @@ mod known;
 use super::history::{Acknowledged, History};
 use crate::shopper::command_id;
 use anyhow::{Result, bail};
-use flashsale::auth::Authority;
+use flashsale::auth::Signer;
 use flashsale_engine::sale::Sale;
 use flashsale_protocol::{
     Code, CommandId, Done, EntryState, Hold, HoldState, Order, OrderStatus, Payment, Quantity, Reject,
@@ -49,7 +49,7 @@ pub struct Street {
     /// The sale as it was created; a shopper's lane does not change.
     pub row: Arc<Sale>,
     pub doors: Vec<SocketAddr>,
-    pub authority: Authority,
+    pub signer: Signer,
     pub history: Arc<History>,
     pub stop: watch::Receiver<bool>,
     /// Only buys until nothing is left: the last check.

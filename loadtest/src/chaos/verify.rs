@@ -3,12 +3,14 @@
 use super::{history::History, world::World};
 use anyhow::{Context, Result};
 use flashsale_engine::{
+    merchants::Merchants,
     stock::{Counters, Stock},
     store::Store,
 };
 use flashsale_protocol::{Code, OrderId, OrderStatus, Reason, Role, SaleId};
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -89,6 +91,8 @@ pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &Hist
     let row = store.sale(sale).await?.context("the sale has vanished")?;
     let counters = stock.sale_counters(&row).await?;
     let orders = store.orders_of_sale(sale).await?;
+    let store = Arc::new(store);
+    let merchants = Merchants::open(store.clone()).await?;
     let broken = |who: &str, what: String| history.violation(who, what);
 
     if !counters.balanced() {
@@ -181,7 +185,8 @@ pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &Hist
             broken(&seen.shopper, text);
             broken(&seen.shopper, money_of(&store, provider, order.order).await?);
         }
-        if order.shopper.as_str() != seen.shopper {
+        let account = seen.shopper.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        if order.shopper != merchants.visitor_of(&row, &account).await? {
             broken(
                 &seen.shopper,
                 format!("I5: the order {} belongs to {}", order.order, order.shopper),
@@ -239,7 +244,7 @@ pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &Hist
 /// Whether a gateway reports this order as lost.
 async fn is_told_lost(world: &World, order: OrderId, shopper: &str) -> Result<bool> {
     let shopper = shopper.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let token = super::authority()?.issue(shopper, Role::Shopper, None, TOKEN_LIFE)?;
+    let token = super::signer()?.issue(shopper, Role::Shopper, None, TOKEN_LIFE)?;
     let url = format!("{}/orders/{order}", world.gateway(0));
     let answer = reqwest::Client::new().get(url).bearer_auth(token).send().await?;
     let answer: serde_json::Value = answer.json().await?;

@@ -5,7 +5,7 @@ use super::{TOKEN_LIFE, reading::on_core};
 use crate::{patience::connect_once, shopper::command_id};
 use anyhow::Result;
 use clap::Args;
-use flashsale::auth::Authority;
+use flashsale::auth::Signer;
 use flashsale_protocol::{ConnectionCommand, Request, Role, SaleId};
 use futures_util::{SinkExt, StreamExt};
 use std::{
@@ -69,7 +69,7 @@ impl Neighbours {
 
 /// They misbehave until they are killed.
 pub async fn run(options: Options) -> Result<bool> {
-    let authority = Authority::open(&crate::target::identity(), &options.data_dir)?;
+    let signer = Signer::open(&crate::target::identity(), &options.data_dir)?;
     let mut tasks = JoinSet::new();
     for (kind, habit) in [Habit::Deaf, Habit::HalfHandshake, Habit::HalfFrame, Habit::Flood]
         .into_iter()
@@ -80,7 +80,7 @@ pub async fn run(options: Options) -> Result<bool> {
             // Each is another shopper, so that the limit per shopper does not stop them.
             let who = format!("bad-{kind}-{number}").parse();
             let who = who.map_err(|error| anyhow::anyhow!("{error}"))?;
-            let token = authority.issue(who, Role::Shopper, None, TOKEN_LIFE)?;
+            let token = signer.issue(who, Role::Shopper, None, TOKEN_LIFE)?;
             let (server, sale) = (options.address, options.sale);
             tasks.spawn(async move {
                 loop {

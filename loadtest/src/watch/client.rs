@@ -5,7 +5,7 @@ use super::{FIRST_TIME_US, now_us, reading::cpu_of};
 use crate::report::HIGHEST_US;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use flashsale::auth::Authority;
+use flashsale::auth::Signer;
 use flashsale_protocol::{
     Command, ConnectionCommand, Outlook, Request, Role, SaleId, ServerMessage, ShopCommand,
 };
@@ -134,7 +134,7 @@ struct Client {
     /// The buffer for reading, used for one socket after the other.
     scratch: Vec<u8>,
     options: Options,
-    authority: Option<Authority>,
+    signer: Option<Signer>,
     epoll: Epoll,
     sockets: Vec<Option<Socket>>,
     open: usize,
@@ -149,12 +149,12 @@ struct Client {
 }
 
 pub fn run(options: Options) -> Result<bool> {
-    let authority = options
+    let signer = options
         .sale
-        .map(|_| Authority::open(&crate::target::identity(), &options.data_dir))
+        .map(|_| Signer::open(&crate::target::identity(), &options.data_dir))
         .transpose()?;
     let mut client = Client {
-        authority,
+        signer,
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         sockets: Vec::with_capacity(options.sockets),
         open: 0,
@@ -420,7 +420,7 @@ impl Client {
     }
 
     fn greet(&self, socket: &mut Socket) -> Result<bool> {
-        let (Some(authority), Some(sale)) = (&self.authority, self.options.sale) else {
+        let (Some(signer), Some(sale)) = (&self.signer, self.options.sale) else {
             socket.stage = Stage::Open;
             return Ok(true);
         };
@@ -428,7 +428,7 @@ impl Client {
         let who = format!("watch-{:07}", socket.number).parse().map_err(wrong)?;
         let device = format!("device-{:07}", socket.number).parse().map_err(wrong)?;
         let hello = ConnectionCommand::Hello {
-            token: authority.issue(who, Role::Shopper, None, TOKEN_LIFE)?,
+            token: signer.issue(who, Role::Shopper, None, TOKEN_LIFE)?,
             device: Some(device),
             resume: vec![sale],
             changes: false,

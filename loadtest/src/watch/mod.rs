@@ -15,7 +15,7 @@ use bad::Neighbours;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
 use crowd::{Crowd, Entered, Entering, RemoteEnd, SOCKETS_A_PROCESS, end, rss_of_all};
-use flashsale::auth::Authority;
+use flashsale::auth::Signer;
 use flashsale_engine::stock::Stock;
 use flashsale_protocol::{Phase, Role, SaleId, ServerMessage, Tick};
 use fred::prelude::*;
@@ -456,9 +456,9 @@ fn report(options: &Options, measured: &[Measured]) -> Value {
 
 /// A token made with the target's secret.
 fn token(target: &Target, who: &str, role: Role) -> Result<String> {
-    let authority = Authority::open(&crate::target::identity(), &target.data_dir)?;
+    let signer = Signer::open(&crate::target::identity(), &target.data_dir)?;
     let who = who.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-    authority.issue(who, role, None, TOKEN_LIFE)
+    signer.issue(who, role, None, TOKEN_LIFE)
 }
 
 pub fn now_us() -> u64 {

@@ -144,6 +144,29 @@ impl ShopCommand {
     }
 }
 
+impl ShopCommand {
+    /// The sale that it names.
+    pub const fn sale(&self) -> Option<SaleId> {
+        match self {
+            Self::Join { sale, .. }
+            | Self::Leave { sale }
+            | Self::Reserve { sale, .. }
+            | Self::Release { sale }
+            | Self::Checkout { sale, .. }
+            | Self::State { sale } => Some(*sale),
+            Self::Pay { .. } | Self::Cancel { .. } | Self::Orders {} => None,
+        }
+    }
+
+    /// The order that it names.
+    pub const fn order(&self) -> Option<OrderId> {
+        match self {
+            Self::Pay { order, .. } | Self::Cancel { order } => Some(*order),
+            _ => None,
+        }
+    }
+}
+
 /// Every command's word.
 pub fn verbs() -> impl Iterator<Item = &'static str> {
     ConnectionCommand::VERBS.iter().chain(ShopCommand::VERBS).copied()

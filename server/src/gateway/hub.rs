@@ -93,14 +93,15 @@ fn look_into(frame: &str) -> Option<ServerMessage> {
 
 /// News for one shopper. Every gateway gets it; most have no socket of that shopper and stop here.
 fn receive_news(shop: &Arc<Shop>, news: &News<'_>) {
-    let Some(shopper) = shop.here.shopper(news.shopper) else {
+    if !shop.here.has_shopper(news.shopper) {
         return;
-    };
+    }
     if let Some(message) = look_into(news.frame) {
-        shop.here.note_end_of_place(&shopper, &message);
+        shop.here.note_end_of_place(news.shopper, &message);
         // A hold from before a loss has ended, but the shopper's later hold is lost: they are told about that instead.
         if let ServerMessage::Hold(hold) = &message
             && hold.state == HoldState::Expired
+            && let Some(shopper) = shop.here.staked(news.shopper, hold.sale)
             && shop.here.is_holding(&shopper, hold.sale, hold.at)
         {
             let (shop, sale, origin, frame) = (shop.clone(), hold.sale, news.origin, news.frame.to_owned());

@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use flashsale_engine::{command, error::Error, sale::LaneRef, stock::At};
+use flashsale_engine::{command, error::Error, sale::{LaneRef, Sale}, stock::At};
 use flashsale_protocol::{Code, Done, Hold, HoldState, Quantity, SaleId, ShopCommand, ShopperId};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -145,12 +145,20 @@ pub async fn show(
 ) -> Result<axum::Json<CartView>, Problem> {
     let caller = bearer.acting_for(&user)?;
     // One call asks all lanes whether they have something of the shopper's; only those that do are asked further.
-    let sales = app.shop.sales_on().await?;
-    let lanes: Vec<LaneRef> = sales.iter().map(|sale| sale.lane_of(&caller.shopper)).collect();
-    let have = app.shop.stock.have_carts(&caller.shopper, &lanes).await?;
-    let found = sales.iter().zip(lanes).zip(have).filter(|(_, has)| *has);
-    let asked = found.map(|((sale, at), _)| {
-        let person = app.shop.stock.person(at, caller.shopper.clone());
+    let mut lanes: Vec<(Arc<Sale>, LaneRef, ShopperId)> = Vec::new();
+    for sale in app.shop.sales_on().await? {
+        match app.shop.meet(&caller, &sale).await {
+            Ok(met) => lanes.push((sale.clone(), sale.lane_of(&met.shopper), met.shopper)),
+            // A merchant's customer has nothing at another merchant.
+            Err(reject) if reject.code == Code::WrongMerchant => {}
+            Err(reject) => return Err(reject.into()),
+        }
+    }
+    let asked: Vec<(LaneRef, ShopperId)> = lanes.iter().map(|(_, at, shopper)| (*at, shopper.clone())).collect();
+    let have = app.shop.stock.have_carts(&asked).await?;
+    let found = lanes.iter().zip(have).filter(|(_, has)| *has);
+    let asked = found.map(|((sale, at, shopper), _)| {
+        let person = app.shop.stock.person(*at, shopper.clone());
         async move { Ok::<_, Error>((sale, person.await?)) }
     });
     let mut items = Vec::new();

@@ -97,6 +97,7 @@ pub async fn proof(
     Bearer(caller): Bearer,
 ) -> Result<axum::Json<Proof>, Problem> {
     let known = app.shop.sale(sale).await?;
+    let caller = app.shop.meet(&caller, &*app.shop.sale(sale).await?).await?;
     match app.shop.store.draw_proof(sale, &caller.shopper).await? {
         ProofOf::Entry(proof) => Ok(axum::Json(*proof)),
         ProofOf::NoDraw => Err(Code::NoDraw.into()),

@@ -161,27 +161,36 @@ impl FromRequestParts<Arc<App>> for Bearer {
         let named = match parts.headers.get("x-device-id").map(|value| value.to_str()) {
             Some(Ok(text)) => Some(parse::<DeviceId>("X-Device-Id", text)?),
             Some(Err(_)) => return Err(field("X-Device-Id", "is not readable")),
-            None => session::device_of(&parts.headers, &app.authority),
+            // A cookie says nothing against a token of another device: it belongs to the page, not to the request.
+            None => None,
         };
-        let caller = app.authority.verify(token.trim(), named)?;
-        app.throttle.allow(&caller.shopper).map_err(Problem)?;
+        let mut caller = app.authority.verify(token.trim(), named.as_ref()).await?;
+        if caller.device.is_none()
+            && let Some(shown) = session::device_of(&parts.headers, &app.authority.devices)
+        {
+            caller.device = Some(parse("device", shown.id())?);
+            caller.device_is_proven = true;
+        }
+        app.throttle.allow(&caller.account).map_err(Problem)?;
         Ok(Self(caller))
     }
 }
 
 impl Bearer {
-    /// The path's `{user_id}` must be the token's subject, unless the token is an admin's.
+    /// The path's `{user_id}` must be the token's subject, or the id that its session has here, unless the token is an admin's.
     pub(crate) fn acting_for(mut self, user: &str) -> Result<Caller, Problem> {
-        let user: ShopperId = parse("user_id", user)?;
-        if self.0.shopper != user {
-            if !self.0.is_admin() {
-                return Err(Problem(Reject::because(
-                    Code::Forbidden,
-                    "The token belongs to another user.",
-                )));
-            }
-            self.0.shopper = user;
+        let subject = self.0.customer.as_ref().map(|customer| customer.subject.as_str());
+        if self.0.account.as_str() == user || subject == Some(user) {
+            return Ok(self.0);
         }
+        if !self.0.is_admin() {
+            return Err(Problem(Reject::because(
+                Code::Forbidden,
+                "The token belongs to another user.",
+            )));
+        }
+        let user: ShopperId = parse("user_id", user)?;
+        (self.0.account, self.0.shopper) = (user.clone(), user);
         Ok(self.0)
     }
 }

@@ -6,9 +6,9 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use flashsale_engine::command;
+use flashsale_engine::{command, store::OrderRow};
 use flashsale_protocol::{
-    Code, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, SaleId, ShopCommand, ShopperId,
+    Code, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, SaleId, ShopCommand,
     json::Object,
 };
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,9 @@ use utoipa::ToSchema;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderBody {
-    user_id: ShopperId,
+    /// The token's subject, or the id that the session has here.
+    #[schema(min_length = 1, max_length = 255)]
+    user_id: String,
     /// Exactly one, because each sale has an order of its own.
     #[schema(value_type = Vec<OrderItem>, min_items = 1, max_items = 1)]
     cart_items: Vec<Object<OrderItem>>,
@@ -126,7 +128,7 @@ pub async fn create(
     headers: HeaderMap,
     Json(body): Json<OrderBody>,
 ) -> Result<(StatusCode, axum::Json<OrderView>), Problem> {
-    let caller = bearer.acting_for(body.user_id.as_str())?;
+    let caller = bearer.acting_for(&body.user_id)?;
     let [Object(item)] = body.cart_items.as_slice() else {
         return Err(field(
             "cart_items",
@@ -134,12 +136,13 @@ pub async fn create(
         ));
     };
     let id = super::command_id(&headers)?;
+    let sale = app.shop.sale(item.sale_id).await?;
+    let caller = app.shop.meet(&caller, &sale).await?;
     // A repeated command has its answer already, whatever is in the cart now.
     let is_known = app.shop.store.command(&caller.shopper, id).await?.is_some();
     if let Some(quantity) = item.quantity
         && !is_known
     {
-        let sale = app.shop.sale(item.sale_id).await?;
         let person = app
             .shop
             .stock
@@ -183,8 +186,10 @@ pub async fn show(
 ) -> Result<axum::Json<OrderView>, Problem> {
     let id = order_id(&id)?;
     let row = app.shop.store.order(id).await?;
+    let met = app.shop.meet_buyer(&caller, id).await?;
+    let is_theirs = |row: &OrderRow| met.as_ref().is_some_and(|met| met.shopper == row.shopper);
     // Somebody else's order counts as unknown.
-    let row = row.filter(|row| row.quantity > 0 && (row.shopper == caller.shopper || caller.is_admin()));
+    let row = row.filter(|row| row.quantity > 0 && (is_theirs(row) || caller.is_admin()));
     match row {
         Some(row) => Ok(axum::Json(row.view().into())),
         None => Err(command::unknown_order(&app.shop, id).await.into()),

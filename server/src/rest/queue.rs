@@ -4,13 +4,14 @@ use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, rfc3339};
 use crate::app::App;
 use axum::{extract::State, http::HeaderMap};
 use flashsale_engine::{
+    merchants::public_part,
     caller::Caller,
     command,
     sale::Sale,
     stock::{At, RecordState},
 };
 use flashsale_protocol::{
-    Code, DeviceId, Done, Entry, EntryState, Quantity, Reason, SaleId, ShopCommand, ShopperId,
+    Code, DeviceId, Done, Entry, EntryState, Quantity, Reason, SaleId, ShopCommand,
     wait::{self, Wait},
 };
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,9 @@ use utoipa::ToSchema;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinBody {
-    user_id: ShopperId,
+    /// The token's subject, or the id that the session has here.
+    #[schema(min_length = 1, max_length = 255)]
+    user_id: String,
     #[serde(default)]
     device_id: Option<DeviceId>,
     #[serde(default)]
@@ -91,12 +94,16 @@ pub async fn join(
     headers: HeaderMap,
     Json(body): Json<JoinBody>,
 ) -> Result<axum::Json<JoinedView>, Problem> {
-    let mut caller = bearer.acting_for(body.user_id.as_str())?;
+    let mut caller = bearer.acting_for(&body.user_id)?;
     match (&caller.device, body.device_id) {
-        (Some(bound), Some(named)) if *bound != named => {
+        (Some(bound), Some(named)) if public_part(bound) != public_part(&named) => {
             return Err(Code::DeviceMismatch.into());
         }
-        (None, named) => caller.device = named,
+        (None, Some(named)) => {
+            let shown = app.authority.devices.check(named.as_str());
+            caller.device_is_proven = shown.is_some();
+            caller.device = Some(named);
+        }
         _ => {}
     }
     let done = super::run(
@@ -142,6 +149,7 @@ pub async fn position(
     headers: HeaderMap,
 ) -> Result<axum::Json<PositionView>, Problem> {
     let sale = app.shop.sale(sale).await?;
+    let caller = app.shop.meet(&caller, &sale).await?;
     if let Some(token) = headers.get("queue-token") {
         let token = token
             .to_str()

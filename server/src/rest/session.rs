@@ -3,7 +3,10 @@
 use super::{Body, Json, Problem, rfc3339};
 use crate::{
     app::App,
-    auth::{Authority, GUEST_LIFE, ISSUED_LIFE},
+    auth::{
+        GUEST_LIFE, ISSUED_LIFE,
+        devices::{Device, Devices, Shown},
+    },
     gateway::ClientAddress,
 };
 use axum::{
@@ -18,22 +21,31 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 const COOKIE: &str = "flashsale_device";
+/// The prefix makes browsers refuse one that another host has set.
+const COOKIE_OVER_TLS: &str = "__Host-flashsale_device";
+/// The format since which processes know credentials that are rotated.
+const ROTATES: u16 = 2;
 const COOKIE_LIFE_S: u64 = 365 * 24 * 3600;
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionBody {
-    /// The device of an earlier session, for pages that cannot keep cookies.
+    /// The credential of an earlier session's device, for pages that cannot keep cookies.
     #[serde(default)]
     device: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Session {
-    /// A bearer token, valid only with `device`.
+    /// A bearer token, valid only on this device.
     token: String,
+    /// The guest. At each merchant they are another person, with an id that is known there only.
     shopper: ShopperId,
-    device: DeviceId,
+    /// The device's credential: keep it secret, and show it at the next session. It may change with each session, and the one of
+    /// before is good for another day. If a cookie proved the device, only its id.
+    device: String,
+    /// The device's id, which stays the same.
+    device_id: DeviceId,
     #[schema(format = DateTime)]
     expires_at: String,
 }
@@ -66,41 +78,89 @@ pub async fn create(
     } else {
         body.json()?
     };
-    let failed = |error: anyhow::Error| Problem::from(Error::unexpected(error.to_string()));
-    let known = body
-        .device
-        .and_then(|device| app.authority.known_device(&device))
-        .or_else(|| device_of(&headers, &app.authority));
-    let device = match known {
-        Some(device) => device,
-        None => app.authority.new_device().map_err(failed)?,
+    let cookie = device_of(&headers, &app.authority.devices);
+    let named = body.device.as_deref();
+    // The cookie's own page may know the device's id, and not its secret.
+    let by_cookie = cookie.filter(|shown| named.is_none_or(|named| named == shown.id()));
+    let kept_by_cookie = by_cookie.is_some();
+    let shown = match (by_cookie, named) {
+        (Some(shown), _) => Some(shown),
+        (None, Some(named)) => Some(app.authority.devices.check(named).ok_or(Code::DeviceUnknown)?),
+        (None, None) => None,
     };
-    let shopper = app.authority.guest(&device).map_err(failed)?;
+    let device = device(&app, shown, kept_by_cookie).await?;
     let token = app
         .authority
-        .issue(shopper.clone(), Role::Shopper, Some(device.clone()), GUEST_LIFE)
-        .map_err(failed)?;
-    let cookie = format!("{COOKIE}={device}; Path=/; HttpOnly; SameSite=Lax; Max-Age={COOKIE_LIFE_S}");
+        .signer
+        .issue(device.guest.clone(), Role::Shopper, Some(device.id.clone()), GUEST_LIFE)
+        .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
+    let cookie = cookie_of(&device, is_over_tls(&app, &headers));
     let now = flashsale_engine::clock::now_ms();
     let session = Session {
         token,
-        shopper,
-        device,
+        shopper: device.guest,
+        // Whoever showed a cookie has the secret there, where no script reads it.
+        device: match kept_by_cookie {
+            true => device.id.to_string(),
+            false => device.credential,
+        },
+        device_id: device.id,
         expires_at: rfc3339(now + GUEST_LIFE.as_millis() as u64),
     };
     Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), axum::Json(session)))
 }
 
-/// The device that the request's cookie proves.
-pub(crate) fn device_of(headers: &HeaderMap, authority: &Authority) -> Option<DeviceId> {
-    headers
+/// The device that was shown, or a new one.
+async fn device(app: &App, shown: Option<Shown>, by_cookie: bool) -> Result<Device, Problem> {
+    let devices = &app.authority.devices;
+    // A process of an older release would not know new credentials.
+    let is_mixed = app.shop.stock.common_formats().await? < ROTATES;
+    let Some(shown) = shown else {
+        let made = devices.make()?;
+        return Ok(match is_mixed {
+            true => devices.old_style(made.id.as_str())?,
+            false => made,
+        });
+    };
+    if is_mixed && shown.is_old() {
+        return Ok(devices.old_style(shown.id())?);
+    }
+    let since = app.shop.merchants.since().timestamp_millis().max(0) as u64;
+    match devices.present(&app.shop.store, since, shown).await? {
+        Some(device) => Ok(device),
+        // A page cannot do anything about its cookie.
+        None if by_cookie => Ok(devices.make()?),
+        None => Err(Code::DeviceUnknown.into()),
+    }
+}
+
+fn cookie_of(device: &Device, over_tls: bool) -> String {
+    let (name, secure) = match over_tls {
+        true => (COOKIE_OVER_TLS, "; Secure"),
+        false => (COOKIE, ""),
+    };
+    let credential = &device.credential;
+    format!("{name}={credential}; Path=/; HttpOnly; SameSite=Lax; Max-Age={COOKIE_LIFE_S}{secure}")
+}
+
+/// Whether the shopper's own connection is encrypted, as far as a trusted proxy says.
+fn is_over_tls(app: &App, headers: &HeaderMap) -> bool {
+    let proto = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
+    app.limits.trusted_proxy_hops > 0 && proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
+}
+
+/// The device whose credential is in the request's cookie.
+pub(crate) fn device_of(headers: &HeaderMap, devices: &Devices) -> Option<Shown> {
+    let cookies = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == COOKIE)
-        .and_then(|(_, value)| authority.known_device(value))
+        .filter_map(|pair| pair.trim().split_once('='));
+    // A sibling domain could set the plain one.
+    let mut found: Vec<_> = cookies.filter(|(name, _)| [COOKIE, COOKIE_OVER_TLS].contains(name)).collect();
+    found.sort_by_key(|(name, _)| *name != COOKIE_OVER_TLS);
+    found.into_iter().find_map(|(_, value)| devices.check(value))
 }
 
 /// Whether the development sign-in is available.
@@ -162,6 +222,7 @@ pub(crate) async fn dev_sign_in(
     )?;
     let token = app
         .authority
+        .signer
         .issue(shopper.clone(), role, None, ISSUED_LIFE)
         .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
     let now = flashsale_engine::clock::now_ms();

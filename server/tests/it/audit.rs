@@ -76,6 +76,7 @@ fn order(at: LaneRef, shopper: &str) -> NewOrder {
         currency: "EUR".into(),
         payment_ms: 300_000,
         cancel_limit: 1_000_000,
+        person: None,
     }
 }
 

@@ -61,6 +61,7 @@ fn new_order(at: LaneRef, n: usize) -> NewOrder {
         currency: "EUR".into(),
         payment_ms: HOUR_MS,
         cancel_limit: 1_000,
+        person: None,
     }
 }
 

@@ -5,7 +5,7 @@ use clap::Parser;
 use flashsale::{auth::GUEST_LIFE, config::Serve, server::Server};
 use flashsale_protocol::{
     CloseCode, Code, Command, CommandId, ConnectionCommand, Done, Outcome, Reject, Request, Role, SaleId,
-    SaleState, ServerMessage,
+    SaleState, ServerMessage, ShopperId,
 };
 use futures_util::{SinkExt, Stream, StreamExt};
 use reqwest::{
@@ -116,8 +116,26 @@ impl World {
         self.server
             .app
             .authority
+            .signer
             .issue(who.parse().expect("an id"), role, None, GUEST_LIFE)
             .expect("signs")
+    }
+
+    /// A shopper's token that proves their device.
+    pub fn token_on(&self, who: &str, device: &str) -> String {
+        let (who, device) = (who.parse().expect("an id"), device.parse().expect("an id"));
+        let signer = &self.server.app.authority.signer;
+        signer
+            .issue(who, Role::Shopper, Some(device), GUEST_LIFE)
+            .expect("signs")
+    }
+
+    /// Who somebody with a token of the platform is in a sale.
+    pub async fn person(&self, sale: SaleId, who: &str) -> ShopperId {
+        let shop = &self.server.app.shop;
+        let sale = shop.sale(sale).await.expect("a sale");
+        let account = who.parse().expect("an id");
+        shop.merchants.visitor_of(&sale, &account).await.expect("an id")
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -223,12 +241,11 @@ impl World {
     /// The same on a device that others may have as well.
     pub async fn shopper_on(&self, who: &str, device: &str) -> Client {
         let mut client = self.stranger().await;
-        let token = self.token(who, Role::Shopper);
-        let device = Some(device.parse().expect("an id"));
+        let token = self.token_on(who, device);
         client
             .ok(ConnectionCommand::Hello {
                 token,
-                device,
+                device: None,
                 resume: vec![],
                 changes: false,
             })

@@ -329,7 +329,7 @@ async fn the_priority_list_has_a_line_of_its_own_and_the_token_says_who_is_on_it
         others.push(client);
     }
     let on_list = |of: String| {
-        let authority = &world.server.app.authority;
+        let authority = &world.server.app.authority.signer;
         authority
             .issue_on_lists(
                 "vip".parse().expect("an id"),
@@ -577,7 +577,7 @@ async fn whoever_asks_without_a_socket_hears_what_was_measured() {
     let sale = world.sale(json!({ "total_stock": 1, "claim_ms": 60_000 })).await;
     let token = |who: &str| {
         let device = format!("device-of-{who}").parse().expect("an id");
-        let authority = &world.server.app.authority;
+        let authority = &world.server.app.authority.signer;
         let life = Duration::from_secs(60);
         authority
             .issue(who.parse().expect("an id"), Role::Shopper, Some(device), life)

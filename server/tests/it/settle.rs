@@ -269,6 +269,7 @@ impl<'a> Run<'a> {
             currency: sale.currency,
             payment_ms: sale.payment_ms,
             cancel_limit: 1_000_000,
+            person: None,
         };
         self.attempts.entry(who).or_default().push(Attempt { new });
         Ok(())
@@ -330,12 +331,9 @@ impl<'a> Run<'a> {
 
     async fn again(&mut self, who: u8, Attempt { new }: &Attempt) -> Checked {
         let caller = Caller {
-            shopper: shopper(who),
-            role: Role::Shopper,
             device: Some(device(who)),
-            expires_at: u64::MAX,
-            socket: None,
-            priority: Box::default(),
+            device_is_proven: true,
+            ..Caller::new(shopper(who), Role::Shopper, u64::MAX)
         };
         let again = ShopCommand::Checkout {
             sale: self.id,

@@ -12,6 +12,7 @@ use crate::{
         COMMIT, Store,
         audit::{self, Actor, AuditRow, Kind},
         commands::{self, NewCommand},
+        merchants::{Person, note_people},
     },
 };
 use flashsale_protocol::{Code, CommandId, DeviceId, OrderId, Reason, ShopperId};
@@ -46,6 +47,8 @@ pub struct NewOrder {
     pub payment_ms: u64,
     /// A shopper with this many cancelled orders gets no more.
     pub cancel_limit: u32,
+    /// Who the shopper is, for their merchant; None: their id says it.
+    pub person: Option<Person>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -297,6 +300,8 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
             ));
         }
     }
+    let people: Vec<&Person> = fresh.iter().filter_map(|order| order.person.as_ref()).collect();
+    note_people(&mut tx, &people).await?;
     let ends = audit::write(&mut tx, &entries).await?;
     let before: Vec<String> = ids.iter().filter(|id| !rows.contains_key(*id)).cloned().collect();
     if !before.is_empty() {

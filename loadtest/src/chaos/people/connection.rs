@@ -220,16 +220,16 @@ impl Person {
 
     async fn hello(&mut self) -> Result<Box<SaleState>> {
         let who = self.name.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let device = format!("device-of-{}", self.name)
+            .parse()
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
         let hello = ConnectionCommand::Hello {
+            // The device is in the token, so it counts as proven.
             token: self
                 .street
-                .authority
-                .issue(who, Role::Shopper, None, TOKEN_LIFE)?,
-            device: Some(
-                format!("device-of-{}", self.name)
-                    .parse()
-                    .map_err(|error| anyhow::anyhow!("{error}"))?,
-            ),
+                .signer
+                .issue(who, Role::Shopper, Some(device), TOKEN_LIFE)?,
+            device: None,
             resume: vec![self.street.sale],
             changes: false,
         };

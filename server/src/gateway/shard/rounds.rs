@@ -138,7 +138,7 @@ impl Shard {
                 .filter_map(|key| self.connections.get(key as usize));
             let people: HashSet<_> = connections
                 .filter_map(Connection::caller)
-                .map(|caller| &caller.shopper)
+                .map(|caller| &caller.account)
                 .collect();
             let (backend, sale, index, people) = (self.backend.clone(), *sale, self.index, people.len());
             self.runtime

@@ -87,7 +87,7 @@ pub async fn hello(
     device: Option<DeviceId>,
     resume: Vec<SaleId>,
 ) -> RequestAnswer {
-    let mut caller = match backend.authority.verify(token, device) {
+    let mut caller = match backend.authority.verify(token, device.as_ref()).await {
         Ok(caller) => caller,
         Err(reject) => {
             let close = match reject.code {
@@ -112,7 +112,7 @@ pub async fn hello(
         .here
         .enter(&caller, socket, backend.limits.sockets_per_shopper);
     let registration = Registration::new(backend.shop.clone(), caller.clone(), socket);
-    presence::arrive(&backend.shop, &caller.shopper).await;
+    presence::arrive(&backend.shop, &caller.account).await;
     // After a refusal here, the client may say hello again.
     let (states, watched, now) = match resumed(backend, &caller, resume).await {
         Ok(resumed) => resumed,
@@ -124,7 +124,7 @@ pub async fn hello(
         }
     };
     let welcome = Welcome {
-        shopper: caller.shopper.clone(),
+        shopper: caller.account.clone(),
         role: caller.role,
         now,
         token_expires_at: caller.expires_at,

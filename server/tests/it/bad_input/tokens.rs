@@ -194,6 +194,7 @@ async fn a_live_socket_is_closed_with_4100_when_its_token_expires() {
         .server
         .app
         .authority
+            .signer
         .issue(
             "u1".parse().expect("an id"),
             Role::Shopper,

@@ -1,0 +1,344 @@
+//! Merchants and their keys, and the people who are erased: small tables that every process knows whole ([`crate::merchants`]).
+
+use super::Store;
+use crate::error::{Error, Result};
+use chrono::{DateTime, Utc};
+use flashsale_protocol::ShopperId;
+
+/// A merchant, without what its ids are made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MerchantRow {
+    pub id: String,
+    pub slug: String,
+    pub name: String,
+    pub time_zone: String,
+    pub currency: String,
+    pub widget_origins: Vec<String>,
+    pub null_origin: bool,
+    pub open_sales: i32,
+    pub days_ahead: i32,
+    pub text_chars: i32,
+    pub exports: i32,
+    pub retention_days: i32,
+    pub is_active: bool,
+    pub role_claim: Option<String>,
+    pub version: i64,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A key that signs in a merchant's customers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyRow {
+    pub id: String,
+    pub merchant: String,
+    pub kind: String,
+    pub issuer: String,
+    pub audience: String,
+    pub subject_claim: String,
+    pub keys: Option<String>,
+    pub jwks_uri: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub created_by: String,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// All that a process knows of merchants, as of one moment.
+pub struct Register {
+    pub changes: i64,
+    /// When this register was made: credentials of devices from before end some time after it.
+    pub since: DateTime<Utc>,
+    pub merchants: Vec<(MerchantRow, Vec<u8>)>,
+    /// Keys that are not revoked.
+    pub keys: Vec<KeyRow>,
+    pub erased: Vec<String>,
+}
+
+/// What became of a change to a merchant.
+#[derive(Debug, PartialEq)]
+pub enum Written {
+    Ok(Box<MerchantRow>),
+    /// Another merchant has the id or the slug.
+    Taken,
+    Unknown,
+    /// Somebody else changed it first.
+    Changed,
+}
+
+impl Store {
+    /// How often merchants have changed.
+    pub(crate) async fn register_changes(&self) -> Result<i64> {
+        Ok(sqlx::query_scalar!("SELECT changes FROM platform")
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    pub(crate) async fn register(&self) -> Result<Register> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            .execute(&mut *tx)
+            .await?;
+        let platform = sqlx::query!("SELECT changes, since FROM platform")
+            .fetch_one(&mut *tx)
+            .await?;
+        let merchants = sqlx::query!(
+            "SELECT merchant_id, slug, name, time_zone, currency, widget_origins, null_origin, open_sales, days_ahead,
+                text_chars, exports, retention_days, status, role_claim, version, created_at, person_key
+             FROM merchants"
+        )
+        .fetch_all(&mut *tx)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let merchant = MerchantRow {
+                id: row.merchant_id,
+                slug: row.slug,
+                name: row.name,
+                time_zone: row.time_zone,
+                currency: row.currency,
+                widget_origins: row.widget_origins,
+                null_origin: row.null_origin,
+                open_sales: row.open_sales,
+                days_ahead: row.days_ahead,
+                text_chars: row.text_chars,
+                exports: row.exports,
+                retention_days: row.retention_days,
+                is_active: row.status == "active",
+                role_claim: row.role_claim,
+                version: row.version,
+                created_at: row.created_at,
+            };
+            (merchant, row.person_key)
+        })
+        .collect();
+        let keys = sqlx::query_as!(
+            KeyRow,
+            "SELECT key_id AS id, merchant_id AS merchant, kind, issuer, audience, subject_claim, keys,
+                jwks_uri, created_at, created_by,
+                revoked_at
+             FROM merchant_keys WHERE revoked_at IS NULL ORDER BY created_at DESC"
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let erased = sqlx::query_scalar!("SELECT person_id FROM erased_people")
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Register {
+            changes: platform.changes,
+            since: platform.since,
+            merchants,
+            keys,
+            erased,
+        })
+    }
+
+    /// Makes a merchant that is known by its id only, unless it is there already.
+    pub async fn make_merchant(&self, id: &str) -> Result<()> {
+        sqlx::query!("SELECT make_merchant($1)", id)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    pub async fn create_merchant(&self, new: &MerchantRow) -> Result<Written> {
+        let made = sqlx::query!(
+            "INSERT INTO merchants (merchant_id, slug, name, time_zone, currency, widget_origins, null_origin, open_sales,
+                days_ahead, text_chars, exports, retention_days, status, role_claim)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
+            new.id,
+            new.slug,
+            new.name,
+            new.time_zone,
+            new.currency,
+            &new.widget_origins,
+            new.null_origin,
+            new.open_sales,
+            new.days_ahead,
+            new.text_chars,
+            new.exports,
+            new.retention_days,
+            if new.is_active { "active" } else { "suspended" },
+            new.role_claim,
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        Ok(match made {
+            0 => Written::Taken,
+            _ => Written::Ok(Box::new(new.clone())),
+        })
+    }
+
+    /// Changes a merchant if it still has the version that the caller has read.
+    pub async fn change_merchant(&self, new: &MerchantRow) -> Result<Written> {
+        let changed = sqlx::query_scalar!(
+            "UPDATE merchants SET slug = $2, name = $3, time_zone = $4, currency = $5, widget_origins = $6, null_origin = $7,
+                open_sales = $8, days_ahead = $9, text_chars = $10, exports = $11, retention_days = $12, status = $13,
+                role_claim = $14, version = version + 1
+             WHERE merchant_id = $1 AND version = $15 RETURNING version",
+            new.id,
+            new.slug,
+            new.name,
+            new.time_zone,
+            new.currency,
+            &new.widget_origins,
+            new.null_origin,
+            new.open_sales,
+            new.days_ahead,
+            new.text_chars,
+            new.exports,
+            new.retention_days,
+            if new.is_active { "active" } else { "suspended" },
+            new.role_claim,
+            new.version,
+        )
+        .fetch_optional(&self.pool)
+        .await;
+        match changed {
+            Ok(Some(version)) => Ok(Written::Ok(Box::new(MerchantRow {
+                version,
+                ..new.clone()
+            }))),
+            Ok(None) => {
+                let known = sqlx::query_scalar!(
+                    r#"SELECT EXISTS (SELECT 1 FROM merchants WHERE merchant_id = $1) AS "known!""#,
+                    new.id
+                )
+                .fetch_one(&self.pool)
+                .await?;
+                Ok(if known { Written::Changed } else { Written::Unknown })
+            }
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(Written::Taken),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A merchant's keys, newest first, with those that are revoked.
+    pub async fn merchant_keys(&self, merchant: &str, limit: i64) -> Result<Vec<KeyRow>> {
+        Ok(sqlx::query_as!(
+            KeyRow,
+            "SELECT key_id AS id, merchant_id AS merchant, kind, issuer, audience, subject_claim, keys,
+                jwks_uri, created_at, created_by,
+                revoked_at
+             FROM merchant_keys WHERE merchant_id = $1 ORDER BY created_at DESC LIMIT $2",
+            merchant,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Adds a key unless the merchant has `most` that are not revoked. False: it has.
+    pub async fn add_merchant_key(&self, key: &KeyRow, most: i64) -> Result<bool> {
+        let mut tx = self.pool.begin().await?;
+        // One at a time, so that eight at once do not pass the limit.
+        sqlx::query!(
+            "SELECT merchant_id FROM merchants WHERE merchant_id = $1 FOR UPDATE",
+            key.merchant
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let added = sqlx::query!(
+            "INSERT INTO merchant_keys (key_id, merchant_id, kind, issuer, audience, subject_claim, keys, jwks_uri, created_by)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+             WHERE (SELECT count(*) FROM merchant_keys WHERE merchant_id = $2 AND revoked_at IS NULL) < $10",
+            key.id,
+            key.merchant,
+            key.kind,
+            key.issuer,
+            key.audience,
+            key.subject_claim,
+            key.keys,
+            key.jwks_uri,
+            key.created_by,
+            most,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        tx.commit().await?;
+        Ok(added > 0)
+    }
+
+    /// Revokes a key. False: the merchant has none of this id. A key that is revoked stays so.
+    pub async fn revoke_merchant_key(&self, merchant: &str, key: &str) -> Result<bool> {
+        let found = sqlx::query!(
+            "UPDATE merchant_keys SET revoked_at = coalesce(revoked_at, now()) WHERE merchant_id = $1 AND key_id = $2",
+            merchant,
+            key,
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        Ok(found > 0)
+    }
+
+    /// Sales of a merchant that are not over.
+    pub async fn open_sales(&self, merchant: &str) -> Result<i64> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT count(*) AS "open!" FROM flash_sales
+               WHERE merchant_id = $1 AND status NOT IN ('ended', 'cancelled')"#,
+            merchant
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+}
+
+/// Who made an order: what the merchant's token calls them, or the session of a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    pub id: ShopperId,
+    pub merchant: String,
+    pub subject: Option<String>,
+    pub account: Option<ShopperId>,
+}
+
+/// Writes down who these people are, unless that is known.
+pub(super) async fn note_people(connection: &mut sqlx::PgConnection, people: &[&Person]) -> Result<()> {
+    if people.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<String> = people.iter().map(|person| person.id.to_string()).collect();
+    let merchants: Vec<String> = people.iter().map(|person| person.merchant.clone()).collect();
+    let subjects: Vec<Option<String>> = people.iter().map(|person| person.subject.clone()).collect();
+    let accounts: Vec<Option<String>> = people
+        .iter()
+        .map(|person| person.account.as_ref().map(ToString::to_string))
+        .collect();
+    sqlx::query!(
+        "INSERT INTO people (person_id, merchant_id, subject, account_id)
+         SELECT DISTINCT ON (person_id) person_id, merchant_id, subject, account_id
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS i (person_id, merchant_id, subject, account_id)
+         ORDER BY person_id
+         ON CONFLICT DO NOTHING",
+        &ids,
+        &merchants,
+        &subjects as &[Option<String>],
+        &accounts as &[Option<String>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+impl Store {
+    /// What a merchant's tokens call a person who has ordered.
+    pub async fn subject_of(&self, merchant: &str, person: &ShopperId) -> Result<Option<String>> {
+        let row = sqlx::query_scalar!(
+            "SELECT subject FROM people WHERE person_id = $1 AND merchant_id = $2",
+            person.as_str(),
+            merchant,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.flatten())
+    }
+}
+
+/// A key of 32 bytes, as Postgres has it.
+pub(crate) fn key_bytes(bytes: &[u8]) -> Result<[u8; 32]> {
+    bytes
+        .try_into()
+        .map_err(|_| Error::unexpected("a merchant's key that is not 32 bytes"))
+}
