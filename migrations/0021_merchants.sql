@@ -73,6 +73,8 @@ ALTER TABLE flash_sales ADD CONSTRAINT flash_sales_merchant FOREIGN KEY (merchan
 -- A merchant's list, and the public one: by how soon people can buy.
 CREATE INDEX flash_sales_of_merchant ON flash_sales (merchant_id, start_time DESC, sale_id);
 
+CREATE INDEX flash_sales_over ON flash_sales (end_time DESC, sale_id) WHERE status IN ('ended', 'cancelled');
+
 -- Keys that sign in a merchant's customers, and nobody else.
 CREATE TABLE merchant_keys (
     key_id      TEXT PRIMARY KEY CHECK (length(key_id) = 26),

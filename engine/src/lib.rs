@@ -15,6 +15,7 @@ pub mod merchants;
 pub mod mutation;
 pub mod payment;
 pub mod presence;
+pub mod privacy;
 pub mod restore;
 pub mod sale;
 pub mod seal;

@@ -210,6 +210,11 @@ impl Merchants {
         self.now().since
     }
 
+    /// Whether an id is given to nobody any more.
+    pub fn is_erased(&self, id: &ShopperId) -> bool {
+        self.now().erased.contains(id.as_str())
+    }
+
     /// The person that a customer of a merchant is there. Whoever was erased is somebody new.
     pub fn customer(&self, merchant: &Merchant, subject: &str) -> Result<ShopperId> {
         self.person(merchant, "customer", subject)

@@ -14,7 +14,7 @@ use crate::{
         Stock,
         shown::{Look, SaleNumbers, Showing},
     },
-    store::Store,
+    store::{Store, listing::Wanted},
     telemetry::name,
 };
 use flashsale_protocol::{Phase, SaleId};
@@ -250,15 +250,19 @@ impl Showcase {
     async fn look(&self, what: Showing) -> Result<Look> {
         let began = Instant::now();
         metrics::counter!(name::SALE_READS, "from" => "postgres").increment(1);
-        let sales = match what {
-            Showing::Sale(id) => self.store.sale(id).await?.into_iter().collect(),
-            Showing::All => self.store.list_sales(None).await?,
+        let (sales, next) = match what {
+            Showing::Sale(id) => (self.store.sale(id).await?.into_iter().collect(), None),
+            Showing::All => {
+                let page = self.store.list_sales(&Wanted::first()).await?;
+                (page.sales, page.next.map(|next| next.to_string()))
+            }
         };
         let (at, sales) = self.with_numbers(sales, what == Showing::All).await?;
         Ok(Look {
             at,
             took_ms: began.elapsed().as_millis() as u64,
             sales,
+            next,
         })
     }
 
@@ -314,6 +318,7 @@ mod tests {
                 at: 1_000_000 - age_ms,
                 took_ms,
                 sales: vec![],
+                next: None,
             }),
             now: 1_000_000,
             got: Instant::now(),

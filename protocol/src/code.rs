@@ -114,6 +114,8 @@ codes! {
     QuotaReached = 327, "quota_reached", 409, false, "The shop has reached its limit.";
     MerchantSuspended = 328, "merchant_suspended", 403, false, "The shop is suspended.";
     PersonUnknown = 329, "person_unknown", 404, false, "The shop knows no such person.";
+    /// Something of theirs is in a sale that is not over, or an order waits for its payment.
+    PersonBusy = 330, "person_busy", 409, false, "They take part in a sale that is not over: they can be forgotten after it.";
 
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
     HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";

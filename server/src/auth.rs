@@ -151,6 +151,7 @@ impl Signer {
 pub struct Authority {
     pub signer: Signer,
     pub devices: Devices,
+    merchants: Arc<Merchants>,
     outside: Outside,
 }
 
@@ -161,9 +162,10 @@ impl Authority {
         merchants: Arc<Merchants>,
         reach: Reach,
     ) -> anyhow::Result<Self> {
-        let outside = Outside::open(identity, merchants, signer.secrets.merchant_keys.clone(), reach).await?;
+        let outside = Outside::open(identity, merchants.clone(), signer.secrets.merchant_keys.clone(), reach).await?;
         Ok(Self {
             devices: signer.devices(),
+            merchants,
             outside,
             signer,
         })
@@ -188,6 +190,9 @@ impl Authority {
             Some(caller) => caller,
             None => self.signer.verify(token, &header)?,
         };
+        if self.merchants.is_erased(&caller.account) {
+            return Err(invalid("Its owner was forgotten."));
+        }
         match (&caller.device, device) {
             (Some(bound), Some(named)) if public_part(bound) != public_part(named) => {
                 return Err(Code::DeviceMismatch.into());

@@ -6,6 +6,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use chrono::{DateTime, TimeDelta, Utc};
+use flashsale_engine::store::listing::Wanted;
 use flashsale_engine::{
     clock,
     error::Error,
@@ -25,7 +26,12 @@ const CROWD_AT_ONCE: usize = 200;
 /// Makes missing sales; the one that opens soon is made anew with each start.
 pub async fn create(app: &App) -> anyhow::Result<()> {
     let now = clock::now();
-    let existing = app.shop.store.list_sales(Some(MERCHANT)).await?;
+    let merchant = app.shop.merchants.named(MERCHANT).await?;
+    let wanted = Wanted {
+        merchant: Some(merchant.row.id.clone()),
+        ..Wanted::first()
+    };
+    let existing = app.shop.store.list_sales(&wanted).await?.sales;
     let running = |product: &str| {
         existing.iter().any(|sale| {
             sale.product_id == product
@@ -105,6 +111,7 @@ fn body(
     start_time: DateTime<Utc>,
 ) -> SaleBody {
     SaleBody {
+        merchant: None,
         product_name: name.into(),
         description: String::new(),
         product_id: Some(product.into()),
@@ -134,7 +141,7 @@ fn body(
 
 async fn make(app: &App, body: SaleBody) -> anyhow::Result<Sale> {
     let mut sale = body
-        .check(MERCHANT)
+        .check(&*app.shop.merchants.named(MERCHANT).await?)
         .map_err(|problem| anyhow!("the demo sale is wrong: {}", problem.0.message))?;
     sale.format = app.shop.new_format().await?;
     open(app, &sale, None).await?;

@@ -28,6 +28,9 @@ pub struct Look {
     /// How long it took: a slow look is repeated a little earlier.
     pub took_ms: u64,
     pub sales: Vec<Shown>,
+    /// Where the list goes on, if it does.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// A sale's numbers in Redis.

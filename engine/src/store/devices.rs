@@ -54,6 +54,17 @@ impl Store {
             .await
     }
 
+    /// Forgets a guest: no token or credential of theirs is good any more.
+    pub async fn forget_guest(&self, account: &ShopperId) -> Result<()> {
+        sqlx::query!(
+            "INSERT INTO erased_people (person_id) VALUES ($1) ON CONFLICT DO NOTHING",
+            account.as_str()
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     /// Changes a device's credential from one generation to the next. Of several who try at once one does it; all get the result.
     pub async fn rotate_device(
         &self,

@@ -273,12 +273,14 @@ impl Store {
         Ok(found > 0)
     }
 
-    /// Sales of a merchant that are not over.
-    pub async fn open_sales(&self, merchant: &str) -> Result<i64> {
+    /// Whether a time zone has this name.
+    pub async fn knows_time_zone(&self, name: &str) -> Result<bool> {
+        if name.contains('\0') {
+            return Ok(false);
+        }
         Ok(sqlx::query_scalar!(
-            r#"SELECT count(*) AS "open!" FROM flash_sales
-               WHERE merchant_id = $1 AND status NOT IN ('ended', 'cancelled')"#,
-            merchant
+            r#"SELECT EXISTS (SELECT 1 FROM pg_timezone_names WHERE name = $1) AS "known!""#,
+            name
         )
         .fetch_one(&self.pool)
         .await?)

@@ -208,6 +208,25 @@ impl OperatorChange {
         });
     }
 
+    /// Whether the sale's merchant has fewer than `most` sales that are not over. Others of the merchant wait until this transaction
+    /// ends, so that eight at once do not pass the limit.
+    pub async fn has_room_for(&mut self, sale: &Sale, most: i32) -> Result<bool> {
+        sqlx::query!(
+            "SELECT merchant_id FROM merchants WHERE merchant_id = $1 FOR NO KEY UPDATE",
+            sale.merchant
+        )
+        .fetch_optional(&mut *self.tx)
+        .await?;
+        let open = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "open!" FROM flash_sales
+               WHERE merchant_id = $1 AND status NOT IN ('ended', 'cancelled')"#,
+            sale.merchant
+        )
+        .fetch_one(&mut *self.tx)
+        .await?;
+        Ok(open < i64::from(most))
+    }
+
     /// Creates the sale.
     pub async fn create(&mut self, sale: &Sale, draw: &NewDraw) -> Result<()> {
         let entry = sales::insert(&mut self.tx, sale, Some(draw)).await?;

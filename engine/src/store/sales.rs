@@ -21,41 +21,39 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
 
-/// Most sales in a list.
-const LIST_LIMIT: i64 = 100;
 /// Records of a lane for which one query looks for orders.
 const UNSETTLED_AT_ONCE: usize = 10_000;
 
-struct SaleRow {
-    sale_id: String,
-    merchant_id: String,
-    product_id: String,
-    product_name: String,
-    description: String,
-    currency: String,
-    original_price: i64,
-    sale_price: i64,
-    total_stock: i32,
-    room_opens_at: DateTime<Utc>,
-    start_time: DateTime<Utc>,
-    end_time: DateTime<Utc>,
-    per_shopper_limit: i32,
-    per_device_limit: i32,
-    hold_ms: i64,
-    claim_ms: i64,
-    payment_ms: i64,
-    inflow: i32,
-    inflow_cut_at: Option<DateTime<Utc>>,
-    allocation: String,
-    draw_weight: String,
-    opening_seed: Option<String>,
-    priority_share: i32,
-    absence_ms: i64,
-    cancel_limit: i32,
-    status: String,
-    created_at: DateTime<Utc>,
-    settings_version: i64,
-    format: i16,
+pub(super) struct SaleRow {
+    pub sale_id: String,
+    pub merchant_id: String,
+    pub product_id: String,
+    pub product_name: String,
+    pub description: String,
+    pub currency: String,
+    pub original_price: i64,
+    pub sale_price: i64,
+    pub total_stock: i32,
+    pub room_opens_at: DateTime<Utc>,
+    pub start_time: DateTime<Utc>,
+    pub end_time: DateTime<Utc>,
+    pub per_shopper_limit: i32,
+    pub per_device_limit: i32,
+    pub hold_ms: i64,
+    pub claim_ms: i64,
+    pub payment_ms: i64,
+    pub inflow: i32,
+    pub inflow_cut_at: Option<DateTime<Utc>>,
+    pub allocation: String,
+    pub draw_weight: String,
+    pub opening_seed: Option<String>,
+    pub priority_share: i32,
+    pub absence_ms: i64,
+    pub cancel_limit: i32,
+    pub status: String,
+    pub created_at: DateTime<Utc>,
+    pub settings_version: i64,
+    pub format: i16,
 }
 
 /// Orders of a sale by state.
@@ -79,24 +77,6 @@ impl Store {
 
     pub async fn sale(&self, id: SaleId) -> Result<Option<Sale>> {
         load(&mut *self.pool.acquire().await?, id).await
-    }
-
-    /// The latest sales by start, of one merchant or of all.
-    pub async fn list_sales(&self, merchant: Option<&str>) -> Result<Vec<Sale>> {
-        let rows = sqlx::query_as!(
-            SaleRow,
-            "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
-                total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-                cancel_limit, status, created_at, settings_version, format
-             FROM flash_sales WHERE $1::text IS NULL OR merchant_id = $1
-             ORDER BY start_time DESC LIMIT $2",
-            merchant,
-            LIST_LIMIT,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        with_lanes(&mut *self.pool.acquire().await?, rows).await
     }
 
     /// The sales that workers look after: those that have not ended, and ended ones with something left to settle.
@@ -405,7 +385,7 @@ pub(super) async fn load(connection: &mut PgConnection, id: SaleId) -> Result<Op
     Ok(with_lanes(connection, rows).await?.pop())
 }
 
-async fn with_lanes(connection: &mut PgConnection, rows: Vec<SaleRow>) -> Result<Vec<Sale>> {
+pub(super) async fn with_lanes(connection: &mut PgConnection, rows: Vec<SaleRow>) -> Result<Vec<Sale>> {
     let ids: Vec<String> = rows.iter().map(|row| row.sale_id.clone()).collect();
     let mut lanes: HashMap<String, Vec<LaneInfo>> = HashMap::new();
     let lane_rows = sqlx::query!(

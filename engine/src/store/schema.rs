@@ -27,7 +27,7 @@ const SAY_WAITING: Duration = Duration::from_secs(3);
 const FOR_NOW: [&str; 5] = ["57P01", "57P02", "57P03", "53300", "08006"];
 
 /// The only tables from which the server deletes rows.
-const DELETES: [&str; 2] = ["draw_entries", "payments"];
+const DELETES: [&str; 4] = ["commands", "draw_entries", "payments", "people"];
 /// The table to which the server only adds rows.
 const APPEND_ONLY: &str = "audit_log";
 

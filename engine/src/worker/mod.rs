@@ -6,6 +6,7 @@ pub mod admit;
 pub mod disaster;
 pub mod draw;
 pub mod expire;
+pub mod forget;
 pub mod history;
 pub mod life;
 pub mod mend;
@@ -236,10 +237,11 @@ impl Led {
 }
 
 /// Starts all workers. They are spawned here so that they are compiled with this crate, and not in each that starts a server.
-pub fn spawn(shop: &Arc<Shop>, stopping: &CancellationToken) -> [JoinHandle<()>; 2] {
+pub fn spawn(shop: &Arc<Shop>, stopping: &CancellationToken) -> [JoinHandle<()>; 3] {
     [
         tokio::spawn(run(shop.clone(), stopping.clone())),
         tokio::spawn(pay::run(shop.clone(), stopping.clone())),
+        tokio::spawn(forget::run(shop.clone(), stopping.clone())),
     ]
 }
 

@@ -14,6 +14,7 @@ use axum::{
 use flashsale_engine::{
     clock, command,
     error::{Error, Result},
+    merchants::Merchants,
     sale::{Sale, Shown},
     settle::lanes,
     store::{
@@ -93,7 +94,7 @@ impl FromRequest<Arc<App>> for Instruction {
             .unwrap_or_default();
         let Operator(caller) = &operator;
         let asked = Asked {
-            actor: caller.shopper.to_string(),
+            actor: caller.account.to_string(),
             key,
             digest: command::digest("operator", &[&what[0], &what[1], &text]),
             condition,
@@ -223,6 +224,7 @@ pub struct Numbers {
     free: u64,
     waiting: u64,
     phase: Option<Phase>,
+    merchants: Arc<Merchants>,
 }
 
 impl Numbers {
@@ -234,16 +236,18 @@ impl Numbers {
             free: shown.free,
             waiting: shown.waiting,
             phase: shown.phase,
+            merchants: app.shop.merchants.clone(),
         })
     }
 
     /// The numbers of a sale that is being created.
-    pub(crate) fn of_new(sale: &Sale) -> Self {
+    pub(crate) fn of_new(app: &App, sale: &Sale) -> Self {
         Self {
             now: clock::now_ms(),
             free: sale.total_stock.into(),
             waiting: 0,
             phase: None,
+            merchants: app.shop.merchants.clone(),
         }
     }
 
@@ -263,7 +267,7 @@ impl Numbers {
             waiting: self.waiting,
             phase: self.phase,
         };
-        Versioned::in_change(SaleView::new(&shown, self.now, false), change)
+        Versioned::in_change(SaleView::new(&self.merchants, &shown, self.now, false), change)
     }
 }
 
@@ -285,6 +289,14 @@ pub async fn spread(app: &App, done: &Done, id: SaleId) -> Result<()> {
         told = Some(sale.settings_version);
     }
     app.shop.sale_changed(id).await
+}
+
+/// The versions of which one must be the present one; None: any will do.
+pub(super) fn version_wanted(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
+    Ok(match condition(headers)? {
+        Condition::None => None,
+        Condition::OneOf(tags) => Some(tags),
+    })
 }
 
 /// The versions in `If-Match`. A weak tag matches nothing (RFC 9110).

@@ -4,8 +4,11 @@ pub mod audit;
 pub mod command;
 pub mod entries;
 pub(crate) mod fairness;
+pub mod keys;
+pub mod merchants;
 pub mod metrics;
 pub mod orders;
+pub mod people;
 pub mod recovery;
 pub mod sales;
 
@@ -14,7 +17,7 @@ use crate::{
     rest::{Bearer, Problem},
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
-use flashsale_engine::{caller::Caller, sale::Sale};
+use flashsale_engine::{caller::Caller, merchants::Merchant, sale::Sale};
 use flashsale_protocol::{Code, Role, SaleId};
 use std::sync::Arc;
 
@@ -34,12 +37,30 @@ impl FromRequestParts<Arc<App>> for Operator {
 }
 
 impl Operator {
+    /// The id of the merchant whose sales they make: their own.
+    pub fn own(&self) -> &str {
+        match &self.0.customer {
+            Some(customer) => &customer.merchant,
+            None => self.0.account.as_str(),
+        }
+    }
+
     /// Admins see all sales, merchants their own.
     pub fn sees(&self) -> Option<&str> {
-        if self.0.is_admin() {
-            None
-        } else {
-            Some(self.0.shopper.as_str())
+        (!self.0.is_admin()).then(|| self.own())
+    }
+
+    /// The merchant of this id or name in addresses, if this operator may manage it. Another's counts as unknown.
+    pub async fn merchant(&self, app: &App, name: &str) -> Result<Arc<Merchant>, Problem> {
+        app.shop.merchants.refresh().await?;
+        let found = match app.shop.merchants.find(name) {
+            // An operator's own, which nobody has set up yet.
+            None if name == self.own() && self.0.customer.is_none() => app.shop.merchants.named(name).await?,
+            found => found.ok_or(Code::MerchantUnknown)?,
+        };
+        match self.sees() {
+            Some(own) if own != found.row.id => Err(Code::MerchantUnknown.into()),
+            _ => Ok(found),
         }
     }
 

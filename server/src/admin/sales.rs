@@ -12,10 +12,13 @@ use crate::{
     app::App,
     rest::{
         IdempotencyKey, Problem, SalePath, field,
-        sales::{SaleList, SaleView, view, views},
+        sales::{Listing, SaleList, SaleView, page, view},
     },
 };
-use axum::{extract::State, http::StatusCode};
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    http::StatusCode,
+};
 use body::{MAX_INFLOW, MAX_STOCK, range};
 use flashsale_engine::{
     clock,
@@ -79,17 +82,30 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
     }
     let body: SaleBody = instruction.json()?;
     let beacon = body.beacon.clone();
-    let mut sale = body.check(instruction.operator.0.shopper.as_str())?;
+    let merchant = match &body.merchant {
+        Some(name) => instruction.operator.merchant(&app, name).await?,
+        None => app.shop.merchants.named(instruction.operator.own()).await?,
+    };
+    if !merchant.row.is_active {
+        return Err(Code::MerchantSuspended.into());
+    }
+    let mut sale = body.check(&merchant)?;
     sale.format = app.shop.new_format().await?;
     let (id, then) = (sale.id, app.clone());
     let done = command::run(&app, &instruction, id, StatusCode::CREATED, move |change| {
         Box::pin(async move {
-            let numbers = Numbers::of_new(&sale);
+            let numbers = Numbers::of_new(&then, &sale);
             // A known command may be repeated after its sale has ended.
             if sale.end_time <= clock::now() {
                 return Err(field("end_time", "must be in the future"));
             }
             open_lanes(&then, &sale).await?;
+            if !change.has_room_for(&sale, merchant.row.open_sales).await? {
+                return Err(Problem(Reject::because(
+                    Code::QuotaReached,
+                    format!("The shop has {} sales that are not over, and may have no more.", merchant.row.open_sales),
+                )));
+            }
             change.create(&sale, &new_draw(beacon)).await?;
             numbers.view(change).await
         })
@@ -111,11 +127,18 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
     path = "/admin/sales",
     operation_id = "listOwnSales",
     tag = "admin",
+    params(Listing),
     responses((status = 200, description = "The sales.", body = SaleList)),
     security(("token" = [])),
 )]
-pub async fn list(State(app): State<Arc<App>>, operator: Operator) -> Result<axum::Json<SaleList>, Problem> {
-    Ok(axum::Json(views(&app, operator.sees()).await?))
+pub async fn list(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    listing: Result<Query<Listing>, QueryRejection>,
+) -> Result<axum::Json<SaleList>, Problem> {
+    let Query(listing) = listing.map_err(|rejection| field("query", &rejection.body_text()))?;
+    let wanted = listing.wanted(&app, operator.sees())?;
+    Ok(axum::Json(page(&app, &wanted).await?))
 }
 
 /// One sale.

@@ -36,7 +36,7 @@ use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
-    cors::{AllowOrigin, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     services::{ServeDir, ServeFile, fs::ServeFileSystemResponseBody},
     set_header::SetResponseHeaderLayer,
@@ -63,6 +63,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rest::draw::show))
         .routes(routes!(rest::draw::file))
         .routes(routes!(rest::draw::proof))
+        .routes(routes!(rest::me::show, rest::me::forget))
         .routes(routes!(rest::carts::show))
         .routes(routes!(rest::carts::add))
         .routes(routes!(rest::carts::remove))
@@ -71,6 +72,11 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rest::orders::pay))
         .routes(routes!(rest::orders::cancel))
         .routes(routes!(admin::sales::list, admin::sales::create))
+        .routes(routes!(admin::merchants::list, admin::merchants::create))
+        .routes(routes!(admin::merchants::show, admin::merchants::change))
+        .routes(routes!(admin::keys::list, admin::keys::add))
+        .routes(routes!(admin::keys::revoke))
+        .routes(routes!(admin::people::show, admin::people::forget))
         .routes(routes!(admin::sales::show))
         .routes(routes!(admin::sales::pause))
         .routes(routes!(admin::sales::resume))
@@ -161,6 +167,7 @@ fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
         )
         .route_service("/", page("index.html"))
         .route_service("/sale/{sale}", page("index.html"))
+        .route_service("/m/{merchant}", page("index.html"))
         .route_service("/admin", page("admin.html"))
         .route_service("/widget.js", page("widget.js"))
         .fallback_service(files(web_dir))
@@ -191,17 +198,16 @@ fn common() -> impl tower::Layer<
         .allow_methods([
             axum::http::Method::GET,
             axum::http::Method::POST,
+            axum::http::Method::PATCH,
             axum::http::Method::DELETE,
         ])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::IF_MATCH,
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("x-device-id"),
-            HeaderName::from_static("queue-token"),
+        // A page's tracing adds headers of its own to every request; they are refused nowhere.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            header::ETAG,
+            header::RETRY_AFTER,
+            HeaderName::from_static("x-request-id"),
         ])
-        .expose_headers([header::ETAG])
         .max_age(Duration::from_secs(600));
     ServiceBuilder::new()
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

@@ -72,6 +72,8 @@ fn of(operation: &Operation) -> Vec<Code> {
             TooManyCommands,
             Busy,
             InvalidField,
+            MerchantSuspended,
+            WrongMerchant,
         ]);
     }
     let is_keyed = reads("Idempotency-Key", ParameterIn::Header);
@@ -102,7 +104,17 @@ fn of(operation: &Operation) -> Vec<Code> {
 fn own(operation: &str) -> &'static [Code] {
     use Code::*;
     match operation {
-        "beginSession" => &[TooManyFromAddress],
+        "beginSession" => &[TooManyFromAddress, DeviceUnknown],
+        "listSales" | "listOwnSales" => &[InvalidField, MerchantUnknown],
+        "createSale" => &[MerchantUnknown, MerchantSuspended, QuotaReached],
+        "createMerchant" => &[MerchantTaken],
+        "showMerchant" | "listMerchantKeys" => &[MerchantUnknown],
+        "changeMerchant" => &[MerchantUnknown, MerchantTaken],
+        "addMerchantKey" => &[MerchantUnknown, QuotaReached],
+        "showPerson" => &[MerchantUnknown, PersonUnknown],
+        "forgetPerson" => &[MerchantUnknown, PersonUnknown, PersonBusy],
+        "forgetMe" => &[PersonBusy],
+        "revokeMerchantKey" => &[MerchantUnknown, KeyUnknown],
         "hasDevelopmentSignIn" | "developmentSignIn" => &[NotFound],
         "joinQueue" => &[
             CommandSuperseded,

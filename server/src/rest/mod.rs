@@ -3,6 +3,7 @@
 
 pub mod carts;
 pub mod draw;
+pub mod me;
 pub mod orders;
 pub mod payments;
 pub mod queue;

@@ -1,20 +1,22 @@
 //! Sales, for people who are not on a socket.
 
-use super::{Problem, SalePath, rfc3339};
+use super::{Problem, SalePath, field, rfc3339};
 use crate::app::App;
-use axum::extract::State;
+use axum::extract::{Query, State, rejection::QueryRejection};
 use flashsale_engine::{
-    error::Result,
+    error::{Error, Result},
+    merchants::Merchants,
     sale::{Sale, Shown, currency_exponent, ms},
     stock::shown::Showing,
+    store::listing::{PAGE_MOST, Wanted},
 };
 use flashsale_protocol::{Allocation, Code, DrawWeight, OpeningOrder, Phase, SaleId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// A sale, with the brief's fields first.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Sale"))]
 pub struct SaleView {
     pub sale_id: SaleId,
@@ -59,6 +61,10 @@ pub struct SaleView {
     pub absence_ms: u64,
     pub cancel_limit: u32,
     pub lanes: usize,
+    /// The shop's name in addresses: its page is `/m/{merchant}`.
+    pub merchant: String,
+    /// The shop's name for people.
+    pub merchant_name: String,
     /// People in both lines; in a draw, entries whose turn has not come.
     pub queue_length: u64,
     #[schema(format = DateTime)]
@@ -71,7 +77,8 @@ pub struct SaleView {
 
 impl SaleView {
     /// The view of a sale at a time (ms since 1970).
-    pub fn new(shown: &Shown, now: u64, stale: bool) -> Self {
+    pub fn new(merchants: &Merchants, shown: &Shown, now: u64, stale: bool) -> Self {
+        let merchant = merchants.find(&shown.sale.merchant);
         let Shown {
             sale,
             free,
@@ -88,6 +95,8 @@ impl SaleView {
         };
         Self {
             sale_id: sale.id,
+            merchant: merchant.as_ref().map_or_else(|| sale.merchant.clone(), |merchant| merchant.row.slug.clone()),
+            merchant_name: merchant.map_or_else(|| sale.merchant.clone(), |merchant| merchant.row.name.clone()),
             product_name: sale.product_name.clone(),
             stock: *free,
             remaining_time: next.saturating_sub(now).div_ceil(1000),
@@ -124,23 +133,91 @@ impl SaleView {
     }
 }
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SaleList {
-    sales: Vec<SaleView>,
+    pub sales: Vec<SaleView>,
+    /// The `after` of the next page; null on the last one.
+    next: Option<String>,
 }
 
-/// All sales.
+/// Which sales are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    /// Only this shop's: its name in addresses.
+    #[param(max_length = 64)]
+    merchant: Option<String>,
+    /// Only these: `live`, `coming` or `over`.
+    group: Option<String>,
+    /// Where the page before ended: its `next`.
+    after: Option<String>,
+    /// Most sales in one answer.
+    #[param(minimum = 1, maximum = 100, default = 100)]
+    limit: Option<i64>,
+}
+
+impl Listing {
+    /// The wanted page; `of`: only this merchant's.
+    pub(crate) fn wanted(self, app: &App, of: Option<&str>) -> Result<Wanted, Problem> {
+        let merchant = match (self.merchant, of) {
+            (Some(name), _) => {
+                let found = app.shop.merchants.find(&name).ok_or(Code::MerchantUnknown)?;
+                if of.is_some_and(|of| of != found.row.id) {
+                    return Err(Code::MerchantUnknown.into());
+                }
+                Some(found.row.id.clone())
+            }
+            (None, of) => of.map(str::to_owned),
+        };
+        let limit = self.limit.unwrap_or(PAGE_MOST);
+        if !(1..=PAGE_MOST).contains(&limit) {
+            return Err(field("limit", &format!("must be a whole number from 1 to {PAGE_MOST}")));
+        }
+        let read = |name: &str, error: &str| field(name, error);
+        Ok(Wanted {
+            merchant,
+            group: self
+                .group
+                .map(|group| group.parse().map_err(|error| read("group", error)))
+                .transpose()?,
+            after: self
+                .after
+                .map(|after| after.parse().map_err(|error| read("after", error)))
+                .transpose()?,
+            limit,
+        })
+    }
+}
+
+/// Sales.
 ///
-/// Running and coming ones first, ended ones last.
+/// Those that are live come first, then those that come, then those that are over. Merchants take turns in the list.
 #[utoipa::path(
     get,
     path = "/flash-sales",
     operation_id = "listSales",
     tag = "sales",
+    params(Listing),
     responses((status = 200, description = "The sales.", body = SaleList)),
 )]
-pub async fn list(State(app): State<Arc<App>>) -> Result<axum::Json<SaleList>, Problem> {
-    Ok(axum::Json(all(&app).await?))
+pub async fn list(
+    State(app): State<Arc<App>>,
+    listing: Result<Query<Listing>, QueryRejection>,
+) -> Result<axum::Json<SaleList>, Problem> {
+    let Query(listing) = listing.map_err(|rejection| field("query", &rejection.body_text()))?;
+    let wanted = listing.wanted(&app, None)?;
+    if wanted == Wanted::first() {
+        let view = app.shop.showcase.view(Showing::All).await?;
+        let list = SaleList::new(&app, &view.look.sales, view.look.next.clone(), view.now, view.stale);
+        return Ok(axum::Json(list));
+    }
+    // A crowd asks for the same page: one look answers all for a second.
+    let list = app.lists.try_get_with(wanted.clone(), async {
+        page(&app, &wanted).await.map(Arc::new)
+    });
+    let list = list.await.map_err(|error: Arc<Error>| (*error).clone())?;
+    Ok(axum::Json((*list).clone()))
 }
 
 /// One sale, with its stock now.
@@ -158,54 +235,39 @@ pub async fn show(
 ) -> Result<axum::Json<SaleView>, Problem> {
     let view = app.shop.showcase.view(Showing::Sale(id)).await?;
     let shown = view.look.sales.first().ok_or(Code::SaleUnknown)?;
-    Ok(axum::Json(SaleView::new(shown, view.now, view.stale)))
+    Ok(axum::Json(SaleView::new(&app.shop.merchants, shown, view.now, view.stale)))
 }
 
 /// Running and coming sales, for the command line's list of links.
 pub async fn current(app: &Arc<App>) -> Result<Vec<SaleView>> {
-    let mut sales = all(app).await?.sales;
-    sales.retain(|view| !is_over(view));
+    let mut sales = page(app, &Wanted::first()).await?.sales;
+    sales.retain(|view| !matches!(view.status, Phase::Ended | Phase::Cancelled));
     Ok(sales)
 }
 
-async fn all(app: &Arc<App>) -> Result<SaleList> {
-    let view = app.shop.showcase.view(Showing::All).await?;
-    Ok(SaleList::new(&view.look.sales, view.now, view.stale))
-}
-
-/// A merchant's latest sales, or everybody's, as they are in the stores now.
-pub(crate) async fn views(app: &App, merchant: Option<&str>) -> Result<SaleList> {
-    let sales = app.shop.store.list_sales(merchant).await?;
-    let (now, sales) = app.shop.showcase.with_numbers(sales, true).await?;
-    Ok(SaleList::new(&sales, now, false))
+/// A page of sales as they are in the stores now.
+pub(crate) async fn page(app: &App, wanted: &Wanted) -> Result<SaleList> {
+    let page = app.shop.store.list_sales(wanted).await?;
+    let (now, sales) = app.shop.showcase.with_numbers(page.sales, true).await?;
+    let next = page.next.map(|next| next.to_string());
+    Ok(SaleList::new(app, &sales, next, now, false))
 }
 
 /// One sale as it is in the stores now.
 pub async fn view(app: &App, sale: Sale) -> Result<SaleView> {
     let (now, mut sales) = app.shop.showcase.with_numbers(vec![sale], false).await?;
-    let shown = sales.pop().ok_or(flashsale_engine::error::Error::LaneMissing)?;
-    Ok(SaleView::new(&shown, now, false))
-}
-
-fn is_over(view: &SaleView) -> bool {
-    matches!(view.status, Phase::Ended | Phase::Cancelled)
+    let shown = sales.pop().ok_or(Error::LaneMissing)?;
+    Ok(SaleView::new(&app.shop.merchants, &shown, now, false))
 }
 
 impl SaleList {
-    fn new(sales: &[Shown], now: u64, stale: bool) -> Self {
-        let mut sales: Vec<SaleView> = sales
+    fn new(app: &App, sales: &[Shown], next: Option<String>, now: u64, stale: bool) -> Self {
+        let sales = sales
             .iter()
-            .map(|shown| SaleView::new(shown, now, stale))
-            .collect();
-        sales.sort_by(|a, b| {
-            is_over(a).cmp(&is_over(b)).then_with(|| {
-                if is_over(a) {
-                    b.start_time.cmp(&a.start_time)
-                } else {
-                    a.start_time.cmp(&b.start_time)
-                }
-            })
-        });
-        Self { sales }
+            .map(|shown| SaleView::new(&app.shop.merchants, shown, now, stale));
+        Self {
+            sales: sales.collect(),
+            next,
+        }
     }
 }

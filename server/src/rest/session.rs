@@ -127,10 +127,10 @@ async fn device(app: &App, shown: Option<Shown>, by_cookie: bool) -> Result<Devi
     }
     let since = app.shop.merchants.since().timestamp_millis().max(0) as u64;
     match devices.present(&app.shop.store, since, shown).await? {
-        Some(device) => Ok(device),
+        Some(device) if !app.shop.merchants.is_erased(&device.guest) => Ok(device),
         // A page cannot do anything about its cookie.
-        None if by_cookie => Ok(devices.make()?),
-        None => Err(Code::DeviceUnknown.into()),
+        _ if by_cookie => Ok(devices.make()?),
+        _ => Err(Code::DeviceUnknown.into()),
     }
 }
 
@@ -141,6 +141,14 @@ fn cookie_of(device: &Device, over_tls: bool) -> String {
     };
     let credential = &device.credential;
     format!("{name}={credential}; Path=/; HttpOnly; SameSite=Lax; Max-Age={COOKIE_LIFE_S}{secure}")
+}
+
+/// Takes the cookies away.
+pub(super) fn forgotten_cookies() -> [String; 2] {
+    [
+        format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0"),
+        format!("{COOKIE_OVER_TLS}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0; Secure"),
+    ]
 }
 
 /// Whether the shopper's own connection is encrypted, as far as a trusted proxy says.

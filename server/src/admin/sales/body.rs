@@ -4,6 +4,7 @@ use crate::rest::{Problem, field};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_engine::{
     clock,
+    merchants::Merchant,
     sale::{FORMATS, LaneInfo, Sale, currency_exponent},
 };
 use flashsale_protocol::{Allocation, DrawWeight, MAX_QUANTITY, OpeningOrder, Phase, SaleId, draw::Seed};
@@ -15,7 +16,6 @@ use utoipa::ToSchema;
 pub(super) const MAX_STOCK: u32 = 100_000_000;
 const MAX_LANES: u16 = 64;
 const MAX_PRICE: i64 = 1_000_000_000_000;
-const MAX_TEXT_CHARS: usize = 5_000;
 const MIN_TIME_MS: u64 = 200;
 const MAX_TIME_MS: u64 = 24 * 3600 * 1000;
 pub(super) const MAX_INFLOW: u32 = 100_000;
@@ -29,6 +29,10 @@ const ROOM_BEFORE_START: TimeDelta = TimeDelta::minutes(15);
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaleBody {
+    /// Whose sale it is, by the shop's name in addresses or its id; if missing, the operator's own.
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    pub merchant: Option<String>,
     #[schema(min_length = 1, max_length = 5_000)]
     pub product_name: String,
     #[serde(default)]
@@ -139,10 +143,11 @@ fn thousand() -> i64 {
 
 impl SaleBody {
     /// Checks every setting and makes the sale from them.
-    pub fn check(self, merchant: &str) -> Result<Sale, Problem> {
+    pub fn check(self, merchant: &Merchant) -> Result<Sale, Problem> {
+        let most = merchant.row.text_chars.max(1) as usize;
         let text = |name: &str, text: &str, least: usize| {
-            if !(least..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
-                let length = format!("must have {least} to {MAX_TEXT_CHARS} characters");
+            if !(least..=most).contains(&text.chars().count()) {
+                let length = format!("must have {least} to {most} characters");
                 return Err(field(name, &length));
             }
             Ok(())
@@ -174,6 +179,10 @@ impl SaleBody {
                 let years = format!("must be in the years {} to {}", YEARS.start(), YEARS.end());
                 return Err(field(name, &years));
             }
+        }
+        if self.start_time > clock::now() + TimeDelta::days(i64::from(merchant.row.days_ahead)) {
+            let days = merchant.row.days_ahead;
+            return Err(field("start_time", &format!("must be within {days} days from now")));
         }
         if self.end_time <= self.start_time {
             return Err(field("end_time", "must be after start_time"));
@@ -214,7 +223,7 @@ impl SaleBody {
         let now = clock::now();
         Ok(Sale {
             id: SaleId::from_parts(now.timestamp_millis().max(0) as u64, rand::random()),
-            merchant: merchant.to_owned(),
+            merchant: merchant.row.id.clone(),
             product_id,
             product_name: self.product_name.trim().to_owned(),
             description: self.description,

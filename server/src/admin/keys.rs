@@ -1,0 +1,246 @@
+//! The keys with which a merchant's shop signs in its customers.
+
+use super::Operator;
+use crate::{
+    app::App,
+    auth::keys::{KeySet, MAX_DOCUMENT_BYTES},
+    rest::{Json, Path, Problem, field, rfc3339},
+};
+use axum::{extract::State, http::StatusCode};
+use flashsale_engine::{clock, sale::ms, store::merchants::KeyRow};
+use flashsale_protocol::{Code, Reject};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+/// Keys of a merchant that are not revoked, at most; and keys in a list.
+const MAX_KEYS: i64 = 20;
+const LIST_MOST: i64 = 200;
+const MAX_NAME_CHARS: usize = 500;
+
+/// A key to add. Without `keys` and `jwks_uri`, we make a secret for HS256.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyBody {
+    /// The `iss` of the tokens.
+    #[schema(min_length = 1, max_length = 500, example = "https://shop.eu.auth0.com/")]
+    issuer: String,
+    /// The `aud` of the tokens, or one of them.
+    #[schema(min_length = 1, max_length = 500)]
+    audience: String,
+    /// The claim that names the customer. It must never be given to another person.
+    #[serde(default = "sub")]
+    #[schema(min_length = 1, max_length = 100, default = "sub")]
+    subject_claim: String,
+    /// Public keys: PEM with one or several, or a JWKS document as text.
+    #[serde(default)]
+    #[schema(max_length = 65_536)]
+    keys: Option<String>,
+    /// Where the provider publishes its JWKS document. It is fetched now, and again for a key that is not known yet.
+    #[serde(default)]
+    #[schema(max_length = 500, example = "https://shop.eu.auth0.com/.well-known/jwks.json")]
+    jwks_uri: Option<String>,
+}
+
+fn sub() -> String {
+    "sub".into()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    Secret,
+    PublicKeys,
+    JwksUri,
+}
+
+impl KeyKind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::PublicKeys => "public_keys",
+            Self::JwksUri => "jwks_uri",
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyView {
+    key_id: String,
+    kind: KeyKind,
+    issuer: String,
+    audience: String,
+    subject_claim: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<String>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    created_by: String,
+    /// Since when it signs nobody in any more; null: it does.
+    #[schema(format = DateTime)]
+    revoked_at: Option<String>,
+}
+
+impl From<KeyRow> for KeyView {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            kind: match row.kind.as_str() {
+                "public_keys" => KeyKind::PublicKeys,
+                "jwks_uri" => KeyKind::JwksUri,
+                _ => KeyKind::Secret,
+            },
+            key_id: row.id,
+            issuer: row.issuer,
+            audience: row.audience,
+            subject_claim: row.subject_claim,
+            keys: row.keys,
+            jwks_uri: row.jwks_uri,
+            created_at: rfc3339(ms(row.created_at)),
+            created_by: row.created_by,
+            revoked_at: row.revoked_at.map(|at| rfc3339(ms(at))),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NewKey {
+    #[serde(flatten)]
+    key: KeyView,
+    /// The secret, if we made one: it is shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    /// Public keys that are not used, and why.
+    skipped: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyList {
+    keys: Vec<KeyView>,
+}
+
+/// Add a key.
+///
+/// It signs in customers of this merchant and nobody else. Keys of before stay good until they are revoked. Refusal:
+/// `quota_reached` with 20 keys that are not revoked.
+#[utoipa::path(
+    post,
+    path = "/admin/merchants/{merchant}/keys",
+    operation_id = "addMerchantKey",
+    tag = "admin",
+    params(("merchant" = String, Path, description = "Its id, or its name in addresses.")),
+    responses((status = 201, description = "The key.", body = NewKey)),
+    security(("token" = [])),
+)]
+pub async fn add(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Path(merchant): Path<String>,
+    Json(body): Json<KeyBody>,
+) -> Result<(StatusCode, axum::Json<NewKey>), Problem> {
+    let merchant = operator.merchant(&app, &merchant).await?;
+    let text = |name: &str, text: &str, most: usize| match text.chars().count() {
+        count if (1..=most).contains(&count) && !text.contains('\0') => Ok(()),
+        _ => Err(field(name, &format!("must have 1 to {most} characters"))),
+    };
+    text("issuer", &body.issuer, MAX_NAME_CHARS)?;
+    text("audience", &body.audience, MAX_NAME_CHARS)?;
+    text("subject_claim", &body.subject_claim, 100)?;
+    let (kind, set) = match (&body.keys, &body.jwks_uri) {
+        (Some(_), Some(_)) => return Err(field("jwks_uri", "cannot be given together with keys")),
+        (Some(keys), None) => {
+            text("keys", keys, MAX_DOCUMENT_BYTES)?;
+            let set = KeySet::read(keys.as_bytes()).map_err(|error| said("keys", &error.to_string()))?;
+            (KeyKind::PublicKeys, Some(set))
+        }
+        (None, Some(uri)) => {
+            text("jwks_uri", uri, MAX_NAME_CHARS)?;
+            let set = app.authority.try_keys(uri).await;
+            (KeyKind::JwksUri, Some(set.map_err(|error| said("jwks_uri", &error.to_string()))?))
+        }
+        (None, None) => (KeyKind::Secret, None),
+    };
+    let row = KeyRow {
+        id: Ulid::from_parts(clock::now_ms(), rand::random()).to_string(),
+        merchant: merchant.row.id.clone(),
+        kind: kind.word().into(),
+        issuer: body.issuer,
+        audience: body.audience,
+        subject_claim: body.subject_claim,
+        keys: body.keys,
+        jwks_uri: body.jwks_uri,
+        created_at: clock::now(),
+        created_by: operator.0.account.to_string(),
+        revoked_at: None,
+    };
+    if !app.shop.store.add_merchant_key(&row, MAX_KEYS).await? {
+        return Err(Problem(Reject::because(
+            Code::QuotaReached,
+            format!("The shop has {MAX_KEYS} keys: revoke one first."),
+        )));
+    }
+    app.shop.merchants.refresh().await?;
+    let made = NewKey {
+        secret: (kind == KeyKind::Secret).then(|| app.authority.signer.merchant_secret(&row.id)),
+        skipped: set.map_or(Vec::new(), |set| set.skipped().to_vec()),
+        key: row.into(),
+    };
+    Ok((StatusCode::CREATED, axum::Json(made)))
+}
+
+/// A merchant's keys, newest first, with those that are revoked.
+#[utoipa::path(
+    get,
+    path = "/admin/merchants/{merchant}/keys",
+    operation_id = "listMerchantKeys",
+    tag = "admin",
+    params(("merchant" = String, Path, description = "Its id, or its name in addresses.")),
+    responses((status = 200, description = "The keys, at most 200.", body = KeyList)),
+    security(("token" = [])),
+)]
+pub async fn list(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Path(merchant): Path<String>,
+) -> Result<axum::Json<KeyList>, Problem> {
+    let merchant = operator.merchant(&app, &merchant).await?;
+    let keys = app.shop.store.merchant_keys(&merchant.row.id, LIST_MOST).await?;
+    Ok(axum::Json(KeyList {
+        keys: keys.into_iter().map(KeyView::from).collect(),
+    }))
+}
+
+/// Revoke a key.
+///
+/// Within a second it signs nobody in any more, at any gateway. A key that is revoked stays so.
+#[utoipa::path(
+    delete,
+    path = "/admin/merchants/{merchant}/keys/{key}",
+    operation_id = "revokeMerchantKey",
+    tag = "admin",
+    params(
+        ("merchant" = String, Path, description = "Its id, or its name in addresses."),
+        ("key" = String, Path, description = "The key's id."),
+    ),
+    responses((status = 204, description = "The key is revoked.")),
+    security(("token" = [])),
+)]
+pub async fn revoke(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Path((merchant, key)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let merchant = operator.merchant(&app, &merchant).await?;
+    if !app.shop.store.revoke_merchant_key(&merchant.row.id, &key).await? {
+        return Err(Code::KeyUnknown.into());
+    }
+    app.shop.merchants.refresh().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A refusal whose sentence comes from the reader of keys.
+fn said(name: &str, sentence: &str) -> Problem {
+    Problem(Reject::because(Code::InvalidField, format!("{name}: {sentence}")))
+}

@@ -1,0 +1,388 @@
+//! Merchants: admins make them; a merchant's own operators see theirs and change what is theirs to decide.
+
+use super::{
+    Operator,
+    command::{IfMatch, Versioned, version_wanted},
+};
+use crate::{
+    app::App,
+    rest::{Json, Path, Problem, field, rfc3339},
+};
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use flashsale_engine::{
+    sale::{currency_exponent, ms},
+    store::merchants::{MerchantRow, Written},
+};
+use flashsale_protocol::Code;
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+const MAX_NAME_CHARS: usize = 200;
+const MAX_SLUG_CHARS: usize = 64;
+const MAX_ORIGINS: usize = 50;
+/// The most that a quota can be set to.
+const MOST: i64 = 1_000_000;
+
+/// What is set of a merchant. Absent: stays as it is, or as a new merchant has it.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MerchantBody {
+    /// The shop's name for people.
+    #[schema(min_length = 1, max_length = 200)]
+    name: Option<String>,
+    /// Its name in addresses, `/m/{slug}`: small letters, digits and single hyphens. Only admins change it.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$")]
+    slug: Option<String>,
+    /// The shop's time zone, by the name of the IANA database.
+    #[schema(example = "Europe/Berlin")]
+    time_zone: Option<String>,
+    /// ISO 4217: what its sales are priced in unless they say otherwise.
+    #[schema(example = "EUR")]
+    currency: Option<String>,
+    /// Origins of the pages that may show its sales; an empty list: every page may.
+    #[schema(max_items = 50, example = json!(["https://shop.example"]))]
+    widget_origins: Option<Vec<String>>,
+    /// Whether a sandboxed frame, whose origin is `null`, may show them as well when there is a list.
+    null_origin: Option<bool>,
+    /// How many days after a sale its people are still known.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    retention_days: Option<i64>,
+    /// Only for admins: most sales that are not over.
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    open_sales: Option<i64>,
+    /// Only for admins: how many days ahead a sale may start.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    days_ahead: Option<i64>,
+    /// Only for admins: most characters in each text of a sale.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    text_chars: Option<i64>,
+    /// Only for admins: exports at a time.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    exports: Option<i64>,
+    /// Only for admins: a suspended shop makes no sales, and its keys sign nobody in.
+    active: Option<bool>,
+    /// Only for admins: the claim of its customers' tokens that may say `merchant`, which makes an operator of this shop; an empty
+    /// text: none, as for a new merchant.
+    #[schema(max_length = 100)]
+    role_claim: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MerchantView {
+    merchant_id: String,
+    slug: String,
+    name: String,
+    time_zone: String,
+    currency: String,
+    widget_origins: Vec<String>,
+    null_origin: bool,
+    retention_days: i32,
+    open_sales: i32,
+    days_ahead: i32,
+    text_chars: i32,
+    exports: i32,
+    active: bool,
+    role_claim: Option<String>,
+    #[schema(format = DateTime)]
+    created_at: String,
+}
+
+impl From<&MerchantRow> for MerchantView {
+    fn from(row: &MerchantRow) -> Self {
+        Self {
+            merchant_id: row.id.clone(),
+            slug: row.slug.clone(),
+            name: row.name.clone(),
+            time_zone: row.time_zone.clone(),
+            currency: row.currency.clone(),
+            widget_origins: row.widget_origins.clone(),
+            null_origin: row.null_origin,
+            retention_days: row.retention_days,
+            open_sales: row.open_sales,
+            days_ahead: row.days_ahead,
+            text_chars: row.text_chars,
+            exports: row.exports,
+            active: row.is_active,
+            role_claim: row.role_claim.clone(),
+            created_at: rfc3339(ms(row.created_at)),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MerchantList {
+    merchants: Vec<MerchantView>,
+}
+
+/// Make a merchant.
+///
+/// Only for admins. Refusal: `merchant_taken` if another one has this `slug`.
+#[utoipa::path(
+    post,
+    path = "/admin/merchants",
+    operation_id = "createMerchant",
+    tag = "admin",
+    responses((status = 201, description = "The merchant.", body = Versioned<MerchantView>)),
+    security(("token" = [])),
+)]
+pub async fn create(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Json(body): Json<MerchantBody>,
+) -> Result<(StatusCode, Versioned<MerchantView>), Problem> {
+    if !operator.0.is_admin() {
+        return Err(Code::Forbidden.into());
+    }
+    let name = body.name.clone().ok_or_else(|| field("name", "is missing"))?;
+    let new = MerchantRow {
+        id: format!("m_{}", Ulid::from_parts(flashsale_engine::clock::now_ms(), rand::random())),
+        slug: slug_of(&name),
+        name: String::new(),
+        time_zone: "UTC".into(),
+        currency: "EUR".into(),
+        widget_origins: Vec::new(),
+        null_origin: false,
+        open_sales: 200,
+        days_ahead: 1_100,
+        text_chars: 5_000,
+        exports: 2,
+        retention_days: 1_095,
+        is_active: true,
+        role_claim: None,
+        version: 1,
+        created_at: flashsale_engine::clock::now(),
+    };
+    let new = apply(&app, new, body).await?;
+    let made = written(app.shop.store.create_merchant(&new).await?)?;
+    app.shop.merchants.refresh().await?;
+    Ok((StatusCode::CREATED, view(&made)))
+}
+
+/// The merchants that the caller may manage.
+///
+/// Admins see all, others their own.
+#[utoipa::path(
+    get,
+    path = "/admin/merchants",
+    operation_id = "listMerchants",
+    tag = "admin",
+    responses((status = 200, description = "The merchants, by their name in addresses.", body = MerchantList)),
+    security(("token" = [])),
+)]
+pub async fn list(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+) -> Result<axum::Json<MerchantList>, Problem> {
+    app.shop.merchants.refresh().await?;
+    let mut found = app.shop.merchants.all();
+    found.retain(|merchant| operator.sees().is_none_or(|own| own == merchant.row.id));
+    found.sort_by(|a, b| a.row.slug.cmp(&b.row.slug));
+    Ok(axum::Json(MerchantList {
+        merchants: found.iter().map(|merchant| (&merchant.row).into()).collect(),
+    }))
+}
+
+/// One merchant.
+#[utoipa::path(
+    get,
+    path = "/admin/merchants/{merchant}",
+    operation_id = "showMerchant",
+    tag = "admin",
+    params(("merchant" = String, Path, description = "Its id, or its name in addresses.")),
+    responses((status = 200, description = "The merchant.", body = Versioned<MerchantView>)),
+    security(("token" = [])),
+)]
+pub async fn show(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Path(name): Path<String>,
+) -> Result<Versioned<MerchantView>, Problem> {
+    let merchant = operator.merchant(&app, &name).await?;
+    Ok(view(&merchant.row))
+}
+
+/// Change a merchant.
+///
+/// What the body does not name stays. Refusals: `version_changed` if somebody else changed it since the version in `If-Match`;
+/// `forbidden` for what only admins change.
+#[utoipa::path(
+    patch,
+    path = "/admin/merchants/{merchant}",
+    operation_id = "changeMerchant",
+    tag = "admin",
+    params(("merchant" = String, Path, description = "Its id, or its name in addresses."), IfMatch),
+    responses((status = 200, description = "The merchant.", body = Versioned<MerchantView>)),
+    security(("token" = [])),
+)]
+pub async fn change(
+    State(app): State<Arc<App>>,
+    operator: Operator,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<MerchantBody>,
+) -> Result<Versioned<MerchantView>, Problem> {
+    let merchant = operator.merchant(&app, &name).await?;
+    let is_for_admins = body.slug.is_some()
+        || [body.open_sales, body.days_ahead, body.text_chars, body.exports]
+            .iter()
+            .any(Option::is_some)
+        || body.active.is_some()
+        || body.role_claim.is_some();
+    if is_for_admins && !operator.0.is_admin() {
+        return Err(Code::Forbidden.into());
+    }
+    let before = &merchant.row;
+    if version_wanted(&headers)?.is_some_and(|wanted| !wanted.contains(&before.version.to_string())) {
+        return Err(Code::VersionChanged.into());
+    }
+    let new = apply(&app, before.clone(), body).await?;
+    let made = written(app.shop.store.change_merchant(&new).await?)?;
+    app.shop.merchants.refresh().await?;
+    Ok(view(&made))
+}
+
+fn view(row: &MerchantRow) -> Versioned<MerchantView> {
+    Versioned {
+        version: row.version,
+        of: row.into(),
+    }
+}
+
+fn written(written: Written) -> Result<MerchantRow, Problem> {
+    match written {
+        Written::Ok(row) => Ok(*row),
+        Written::Taken => Err(Code::MerchantTaken.into()),
+        Written::Unknown => Err(Code::MerchantUnknown.into()),
+        Written::Changed => Err(Code::VersionChanged.into()),
+    }
+}
+
+/// A name for addresses, made from one for people.
+fn slug_of(name: &str) -> String {
+    let words = name.to_lowercase();
+    let words = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let slug: String = words.collect::<Vec<_>>().join("-").chars().take(40).collect();
+    match slug.trim_end_matches('-') {
+        "" => format!("shop-{:08x}", rand::random::<u32>()),
+        slug => slug.to_owned(),
+    }
+}
+
+/// The merchant with what the body names; everything is checked.
+async fn apply(app: &App, before: MerchantRow, body: MerchantBody) -> Result<MerchantRow, Problem> {
+    let quota = |name: &str, value: Option<i64>, before: i32, least: i64| match value {
+        Some(value) if (least..=MOST).contains(&value) => Ok(value as i32),
+        Some(_) => Err(field(name, &format!("must be a whole number from {least} to {MOST}"))),
+        None => Ok(before),
+    };
+    let name = body.name.map_or(before.name, |name| name.trim().to_owned());
+    if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) {
+        return Err(field("name", &format!("must have 1 to {MAX_NAME_CHARS} characters")));
+    }
+    let slug = body.slug.unwrap_or(before.slug);
+    let is_slug = |slug: &str| {
+        slug.len() <= MAX_SLUG_CHARS
+            && slug.split('-').all(|word| {
+                !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            })
+    };
+    if !is_slug(&slug) {
+        return Err(field("slug", "must be small letters and digits, with single hyphens between them"));
+    }
+    let currency = body.currency.unwrap_or(before.currency);
+    if currency_exponent(&currency).is_none() {
+        return Err(field("currency", "must be an ISO 4217 code that we know, such as EUR"));
+    }
+    if let Some(zone) = &body.time_zone
+        && !app.shop.store.knows_time_zone(zone).await?
+    {
+        return Err(field("time_zone", "must be a name of the IANA database, such as Europe/Berlin"));
+    }
+    let role_claim = match body.role_claim {
+        Some(claim) if claim.is_empty() => None,
+        Some(claim) if claim.chars().count() > 100 => {
+            return Err(field("role_claim", "must have at most 100 characters"));
+        }
+        Some(claim) => Some(claim),
+        None => before.role_claim,
+    };
+    Ok(MerchantRow {
+        name,
+        slug,
+        currency,
+        time_zone: body.time_zone.unwrap_or(before.time_zone),
+        widget_origins: match body.widget_origins {
+            Some(origins) => checked_origins(origins)?,
+            None => before.widget_origins,
+        },
+        null_origin: body.null_origin.unwrap_or(before.null_origin),
+        retention_days: quota("retention_days", body.retention_days, before.retention_days, 1)?,
+        open_sales: quota("open_sales", body.open_sales, before.open_sales, 0)?,
+        days_ahead: quota("days_ahead", body.days_ahead, before.days_ahead, 1)?,
+        text_chars: quota("text_chars", body.text_chars, before.text_chars, 1)?,
+        exports: quota("exports", body.exports, before.exports, 1)?,
+        is_active: body.active.unwrap_or(before.is_active),
+        role_claim,
+        id: before.id,
+        version: before.version,
+        created_at: before.created_at,
+    })
+}
+
+/// Origins as browsers send them: no path, no slash at the end, the host in small letters, no default port.
+fn checked_origins(origins: Vec<String>) -> Result<Vec<String>, Problem> {
+    if origins.len() > MAX_ORIGINS {
+        return Err(field("widget_origins", &format!("may have at most {MAX_ORIGINS} origins")));
+    }
+    let checked = origins.into_iter().map(|text| {
+        let origin = Url::parse(&text).ok().filter(|url| {
+            matches!(url.scheme(), "https" | "http")
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+                && url.password().is_none()
+        });
+        origin.map(|url| url.origin().ascii_serialization()).ok_or_else(|| {
+            field(
+                "widget_origins",
+                "must be origins, such as https://shop.example: a scheme and a host, without a path",
+            )
+        })
+    });
+    checked.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_become_what_browsers_send_and_addresses_of_pages_are_none() {
+        let checked = |text: &str| checked_origins(vec![text.into()]);
+        for (text, origin) in [
+            ("https://Shop.Example/", "https://shop.example"),
+            ("https://shop.example:443", "https://shop.example"),
+            ("http://127.0.0.1:8081", "http://127.0.0.1:8081"),
+        ] {
+            assert_eq!(checked(text).expect(text), [origin]);
+        }
+        for wrong in ["shop.example", "https://shop.example/page", "ftp://a", "null", "*", "https://a@b", "https://a?b"] {
+            assert!(checked(wrong).is_err(), "{wrong}");
+        }
+        assert!(checked_origins(vec!["https://a".into(); MAX_ORIGINS + 1]).is_err());
+    }
+
+    #[test]
+    fn a_name_for_addresses_is_made_of_what_a_name_has() {
+        assert_eq!(slug_of("Müller & Söhne"), "m-ller-s-hne");
+        assert_eq!(slug_of("  Shop 42!"), "shop-42");
+        assert!(slug_of("商店").starts_with("shop-"));
+    }
+}
