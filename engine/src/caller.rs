@@ -25,6 +25,8 @@ pub struct Caller {
     pub priority: Box<[String]>,
     /// A merchant's own token: good at its sales only.
     pub customer: Option<Arc<Customer>>,
+    /// The origin of the page that asks, if it is another one than ours.
+    pub page: Option<Arc<str>>,
     /// The sale in which `shopper` and `device` are meant.
     pub at: Option<SaleId>,
 }
@@ -49,6 +51,7 @@ impl Caller {
             socket: None,
             priority: Box::default(),
             customer: None,
+            page: None,
             at: None,
         }
     }
@@ -83,6 +86,20 @@ impl Caller {
             subject: self.customer.as_ref().map(|customer| customer.subject.clone()),
             account: is_other.then(|| self.account.clone()),
         })
+    }
+
+    /// Refuses a page that the merchant does not allow to show its sales. Programs that are no browser name no page.
+    pub(crate) fn check_page(&self, merchant: &Merchant) -> Result<(), Reject> {
+        let row = &merchant.row;
+        let is_allowed = |page: &str| match page {
+            _ if row.widget_origins.is_empty() => true,
+            "null" => row.null_origin,
+            page => row.widget_origins.iter().any(|origin| origin == page),
+        };
+        match &self.page {
+            Some(page) if !is_allowed(page) => Err(Code::OriginRefused.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses a merchant's token at another merchant.

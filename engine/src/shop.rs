@@ -131,6 +131,14 @@ impl Shop {
         Ok(met)
     }
 
+    /// Whether the page that asks may show a sale and take part in it. What somebody has already stays theirs on any page.
+    pub async fn check_page(&self, caller: &Caller, sale: &Sale) -> Result<(), Reject> {
+        match caller.page {
+            Some(_) => caller.check_page(&*self.merchants.get(&sale.merchant).await?),
+            None => Ok(()),
+        }
+    }
+
     /// The same for the sale of an order; somebody else's order and an unknown one are not told apart.
     pub async fn meet_buyer(&self, caller: &Caller, order: OrderId) -> Result<Option<Caller>, Reject> {
         let sale = match self.orders.get(&order).await {

@@ -49,7 +49,13 @@ pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopComma
 /// The caller as who they are for what the command is about. News of it reaches their sockets from now on.
 async fn meet(shop: &Shop, caller: &Caller, command: &ShopCommand) -> Result<Caller, Reject> {
     let met = match (command.sale(), command.order()) {
-        (Some(sale), _) => Some(shop.meet(caller, &*shop.sale(sale).await?).await?),
+        (Some(sale), _) => {
+            let sale = shop.sale(sale).await?;
+            if matches!(command, ShopCommand::Join { .. } | ShopCommand::Reserve { .. }) {
+                shop.check_page(caller, &sale).await?;
+            }
+            Some(shop.meet(caller, &sale).await?)
+        }
         (None, Some(order)) => shop.meet_buyer(caller, order).await?,
         (None, None) => None,
     };

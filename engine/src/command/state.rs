@@ -17,6 +17,7 @@ pub async fn run(shop: &Shop, caller: &Caller, sale: SaleId) -> Answer {
 }
 
 pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<SaleState, Reject> {
+    shop.check_page(caller, sale).await?;
     let caller = shop.meet(caller, sale).await?;
     // This comes before the look, so that no news falls in between.
     let is_new = shop.here.know_for_now(&caller);

@@ -1,6 +1,6 @@
 //! From an HTTP request to a WebSocket: checks the handshake, takes the connection over from HTTP, and gives it to a shard.
 
-use super::ClientAddress;
+use super::{ClientAddress, page::page_of};
 use crate::{app::App, rest::Problem};
 use axum::{
     body::Body,
@@ -37,7 +37,7 @@ pub async fn upgrade(
     app.throttle.allow_handshake().map_err(Problem)?;
     let place = app
         .throttle
-        .enter(address)
+        .enter(address, page_of(headers))
         .ok_or_else(|| refused(Code::TooManyFromAddress))?;
 
     let upgraded = hyper::upgrade::on(&mut request);

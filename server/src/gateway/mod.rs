@@ -6,6 +6,7 @@ pub mod hub;
 mod listen;
 mod openapi;
 mod operations;
+pub(crate) mod page;
 pub mod presence;
 mod refusals;
 pub mod shard;

@@ -75,6 +75,10 @@ fn of(operation: &Operation) -> Vec<Code> {
             MerchantSuspended,
             WrongMerchant,
         ]);
+        // A page of a shop that is not on its merchant's list.
+        if is_of("line") || is_of("cart") {
+            codes.push(OriginRefused);
+        }
     }
     let is_keyed = reads("Idempotency-Key", ParameterIn::Header);
     // With a key, a body counts even if none is needed.

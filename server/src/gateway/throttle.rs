@@ -28,6 +28,8 @@ pub struct Throttle {
 /// One socket's share of its address's limit; given back when dropped.
 pub struct Place {
     pub address: IpAddr,
+    /// The origin of the page that opened the socket, if it is another one than ours.
+    pub page: Option<Arc<str>>,
     addresses: Arc<DashMap<IpAddr, usize>>,
     sockets: Arc<watch::Sender<usize>>,
 }
@@ -59,7 +61,7 @@ impl Throttle {
     }
 
     /// Takes a place among the sockets of an address; None if it has too many.
-    pub fn enter(&self, address: IpAddr) -> Option<Place> {
+    pub fn enter(&self, address: IpAddr, page: Option<Arc<str>>) -> Option<Place> {
         let mut count = self.addresses.entry(address).or_insert(0);
         if *count >= self.per_address {
             return None;
@@ -70,6 +72,7 @@ impl Throttle {
         metrics::gauge!(name::SOCKETS).increment(1);
         Some(Place {
             address,
+            page,
             addresses: self.addresses.clone(),
             sockets: self.sockets.clone(),
         })

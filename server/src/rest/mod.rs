@@ -10,7 +10,7 @@ pub mod queue;
 pub mod sales;
 pub mod session;
 
-use crate::app::App;
+use crate::{app::App, gateway::page::page_of};
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
@@ -172,6 +172,7 @@ impl FromRequestParts<Arc<App>> for Bearer {
             caller.device = Some(parse("device", shown.id())?);
             caller.device_is_proven = true;
         }
+        caller.page = page_of(&parts.headers);
         app.throttle.allow(&caller.account).map_err(Problem)?;
         Ok(Self(caller))
     }

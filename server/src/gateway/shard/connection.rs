@@ -71,7 +71,7 @@ pub struct Connection {
     blocked: Option<NonZeroU64>,
     /// Since when the connection has been closing.
     closing: Option<NonZeroU64>,
-    _place: Place,
+    place: Place,
 }
 
 /// The client's progress: unknown, or known after hello.
@@ -135,11 +135,16 @@ impl Connection {
             unfinished: None,
             blocked: None,
             closing: None,
-            _place: place,
+            place,
         }
     }
 
     /// Who it is; None before hello.
+    /// The page that opened the socket, if it is another one than ours.
+    pub fn page(&self) -> Option<Arc<str>> {
+        self.place.page.clone()
+    }
+
     pub fn caller(&self) -> Option<&Arc<Caller>> {
         match &self.standing {
             Identity::Stranger { .. } => None,

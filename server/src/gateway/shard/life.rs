@@ -96,9 +96,11 @@ impl Shard {
                 }),
             ) => {
                 connection.takes_changes = changes;
+                let page = connection.page();
                 let socket = self.socket(key);
                 self.carry_out(key, async move {
-                    task::hello(&backend, socket, id, &token, device, resume).await
+                    let client = task::Client { socket, page, device };
+                    task::hello(&backend, client, id, &token, resume).await
                 });
             }
             (None, _) => self.offence(key, id, Code::HelloFirst),

@@ -78,15 +78,23 @@ pub async fn watch(backend: &Backend, caller: &Caller, id: CommandId, sale: Sale
     }
 }
 
+/// Who says hello, besides the token.
+pub struct Client {
+    pub socket: SocketRef,
+    /// The page, if it is another one than ours.
+    pub page: Option<Arc<str>>,
+    pub device: Option<DeviceId>,
+}
+
 /// `hello`: the client's identity, and the sales that it watches again.
 pub async fn hello(
     backend: &Backend,
-    socket: SocketRef,
+    client: Client,
     id: CommandId,
     token: &str,
-    device: Option<DeviceId>,
     resume: Vec<SaleId>,
 ) -> RequestAnswer {
+    let Client { socket, page, device } = client;
     let mut caller = match backend.authority.verify(token, device.as_ref()).await {
         Ok(caller) => caller,
         Err(reject) => {
@@ -104,7 +112,7 @@ pub async fn hello(
     if resume.len() > backend.limits.sales_per_socket {
         return RequestAnswer::offence(id, Code::TooManySales.into());
     }
-    caller.socket = Some(socket.id);
+    (caller.socket, caller.page) = (Some(socket.id), page);
     let caller = Arc::new(caller);
     // This comes before the state is read, so that no event falls in between.
     let too_many = backend
