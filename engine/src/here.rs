@@ -158,28 +158,32 @@ impl Here {
     }
 
     fn note(&self, met: &Caller, acts: bool) {
-        if met.socket.is_none() || met.at.is_none() {
-            return;
+        if met.socket.is_some() && met.at.is_some() {
+            let met_now = Met {
+                person: met.shopper.clone(),
+                device: met.device.clone(),
+                acts,
+            };
+            self.note_of(met.account.as_str(), met_now);
         }
-        let Some(mut present) = self.present.get_mut(&met.account) else {
+    }
+
+    fn note_of(&self, account: &str, met: Met) {
+        let Some(mut present) = self.present.get_mut(account) else {
             return;
         };
-        if met.shopper != met.account {
-            self.accounts.insert(met.shopper.clone(), met.account.clone());
+        if met.person != *present.key() {
+            self.accounts.insert(met.person.clone(), present.key().clone());
         }
         let people = &mut present.people;
-        match people.iter_mut().find(|known| known.person == met.shopper) {
+        match people.iter_mut().find(|known| known.person == met.person) {
             Some(known) => {
-                known.acts |= acts;
-                known.device = met.device.clone().or(known.device.take());
+                known.acts |= met.acts;
+                known.device = met.device.or(known.device.take());
             }
             None => {
                 people.reserve_exact(1);
-                people.push(Met {
-                    person: met.shopper.clone(),
-                    device: met.device.clone(),
-                    acts,
-                });
+                people.push(met);
             }
         }
     }
@@ -314,6 +318,18 @@ impl Here {
 
     /// Sends news to the shopper's sockets here, if there are any.
     pub fn deliver(&self, news: &News<'_>) {
+        // They have done something through another door, so the sale has news of them from now on.
+        if let Some((person, device)) = news.known_as
+            && let Ok(person) = person.parse()
+        {
+            let device = device.and_then(|device| device.parse().ok());
+            let met = Met {
+                person,
+                device,
+                acts: true,
+            };
+            self.note_of(news.shopper, met);
+        }
         let account = self.account_of(news.shopper);
         let Some(present) = account.and_then(|account| self.present.get(&account)) else {
             return;
@@ -344,6 +360,7 @@ impl Here {
         }
         self.deliver(&News {
             shopper: account.as_str(),
+            known_as: None,
             origin: caller.socket,
             frame: &message.to_json(),
         });

@@ -10,6 +10,7 @@ use crate::{
 };
 use flashsale_protocol::{SaleId, ServerMessage, ShopperId, Tick, draw::Draw};
 use fred::{clients::SubscriberClient, prelude::*};
+use std::sync::Arc;
 
 /// News sent in one message.
 const NEWS: BatchLimits = BatchLimits {
@@ -22,7 +23,11 @@ const NEWS: BatchLimits = BatchLimits {
 /// so lines are cut, not parsed.
 #[derive(Debug, PartialEq)]
 pub struct News<'a> {
+    /// The person, or the account of a session of the whole platform.
     pub shopper: &'a str,
+    /// Who the account is at the sale's merchant, and their device there: gateways with sockets of it bring later news of the person
+    /// to them.
+    pub known_as: Option<(&'a str, Option<&'a str>)>,
     /// The socket that caused it and has it in its reply already.
     pub origin: Option<u64>,
     pub frame: &'a str,
@@ -31,7 +36,10 @@ pub struct News<'a> {
 impl<'a> News<'a> {
     /// None: the line is not in our format.
     fn parse(line: &'a str) -> Option<Self> {
-        let (shopper, rest) = line.split_once(' ')?;
+        let (whom, rest) = line.split_once(' ')?;
+        let mut names = whom.split(KNOWN_AS);
+        let shopper = names.next()?;
+        let known_as = names.next().map(|person| (person, names.next()));
         let (origin, frame) = rest.split_once(' ')?;
         let origin = match origin {
             NOBODY => None,
@@ -39,12 +47,13 @@ impl<'a> News<'a> {
         };
         Some(Self {
             shopper,
+            known_as,
             origin,
             frame,
         })
     }
 
-    fn line(shopper: &ShopperId, origin: Option<u64>, message: &ServerMessage) -> String {
+    fn line(shopper: &str, origin: Option<u64>, message: &ServerMessage) -> String {
         let origin = origin.map_or_else(|| NOBODY.to_owned(), |origin| origin.to_string());
         // A frame is JSON without line breaks.
         format!("{shopper} {origin} {}\n", message.to_json())
@@ -78,6 +87,8 @@ const TICK: char = 'T';
 const NEWS_LETTER: char = 'N';
 /// Stands for the socket when no socket caused the news.
 const NOBODY: &str = "-";
+/// Stands between an account and who it is; no id has it.
+const KNOWN_AS: char = '=';
 const DRAW: char = 'D';
 const CHANGED: char = 'C';
 const ALSO_AT: char = 'A';
@@ -153,8 +164,23 @@ pub async fn unsubscribe(subscriber: &SubscriberClient, channel: String) -> Resu
     Ok(())
 }
 
-/// The shopper, the news, and the socket that already knows it.
-type Telling = (ShopperId, ServerMessage, Option<u64>);
+/// Whom, the news, and the socket that already knows it.
+type Telling = (Arc<str>, ServerMessage, Option<u64>);
+
+/// An account with who it is in the sale that the news is about.
+fn known_as(caller: &Caller) -> Arc<str> {
+    let Caller {
+        account,
+        shopper,
+        device,
+        ..
+    } = caller;
+    match device {
+        _ if shopper == account => account.as_str().into(),
+        Some(device) => format!("{account}{KNOWN_AS}{shopper}{KNOWN_AS}{device}").into(),
+        None => format!("{account}{KNOWN_AS}{shopper}").into(),
+    }
+}
 
 /// Publishes to gateways.
 pub struct Live {
@@ -216,14 +242,14 @@ impl Live {
     /// Tells one shopper, on all their sockets. It does not wait and never fails the caller, because the state itself is in Redis
     /// and Postgres.
     pub fn tell(&self, sale: SaleId, shopper: ShopperId, message: ServerMessage) {
-        self.post(To::Watchers(sale), (shopper, message, None));
+        self.post(To::Watchers(sale), (shopper.as_str().into(), message, None));
     }
 
     /// Tells all of the shopper's sockets except the one that caused it, whose reply says the same.
     pub(crate) fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
         self.post(
             To::Watchers(sale),
-            (caller.account.clone(), message, caller.socket),
+            (known_as(caller), message, caller.socket),
         );
     }
 
@@ -231,7 +257,7 @@ impl Live {
     pub(crate) fn tell_at(&self, gateway: GatewayId, caller: &Caller, message: ServerMessage) {
         self.post(
             To::Gateway(gateway),
-            (caller.account.clone(), message, caller.socket),
+            (known_as(caller), message, caller.socket),
         );
     }
 
@@ -283,7 +309,7 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flashsale_protocol::{Entry, EntryState};
+    use flashsale_protocol::{Entry, EntryState, Role};
 
     #[test]
     fn news_arrive_as_they_were_told() {
@@ -292,12 +318,13 @@ mod tests {
         let message = ServerMessage::Entry(Entry::settled(sale, EntryState::Left, 1, 1));
         let text = format!(
             "{NEWS_LETTER}{}{}not a line\n",
-            News::line(&shopper, Some(7), &message),
-            News::line(&shopper, None, &message)
+            News::line(shopper.as_str(), Some(7), &message),
+            News::line(shopper.as_str(), None, &message)
         );
         let frame = message.to_json();
         let told = |origin| News {
             shopper: shopper.as_str(),
+            known_as: None,
             origin,
             frame: &frame,
         };
@@ -305,5 +332,25 @@ mod tests {
             Some(LiveMessage::News(news)) => assert_eq!(news, [told(Some(7)), told(None)]),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn news_of_an_account_say_who_it_is_there() {
+        let [account, person]: [ShopperId; 2] = ["g_1", "p_2"].map(|id| id.parse().expect("an id"));
+        let mut caller = Caller {
+            shopper: person,
+            device: Some("d_3".parse().expect("an id")),
+            ..Caller::new(account, Role::Shopper, 0)
+        };
+        let read = |caller: &Caller| {
+            let line = format!("{} - {{}}", known_as(caller));
+            let news = News::parse(&line).expect("a line");
+            (news.shopper.to_owned(), format!("{:?}", news.known_as))
+        };
+        assert_eq!(read(&caller), ("g_1".into(), r#"Some(("p_2", Some("d_3")))"#.into()));
+        caller.device = None;
+        assert_eq!(read(&caller), ("g_1".into(), r#"Some(("p_2", None))"#.into()));
+        caller.shopper = caller.account.clone();
+        assert_eq!(read(&caller), ("g_1".into(), "None".into()));
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use flashsale_engine::store::MigrateAtStart;
 use flashsale_protocol::{SaleId, draw::Hash};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{ffi::OsStr, net::SocketAddr, path::PathBuf};
 
 /// The roles of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -251,6 +251,17 @@ pub struct VerifyDraw {
     /// Prints the winners, best first: entry, units, key.
     #[arg(long)]
     pub winners: bool,
+}
+
+/// The command without the environment's names whose values are empty.
+pub fn without_empty_settings(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env().is_some_and(is_empty) {
+            true => arg.env(None::<&'static str>),
+            false => arg,
+        })
+        .mut_subcommands(without_empty_settings)
 }
 
 impl Serve {

@@ -2,10 +2,10 @@
 //! `flashsale services`.
 
 use anyhow::{Context, bail};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use flashsale::{
     auth::{ISSUED_LIFE, Signer},
-    config::{DataDir, Identity, MigrateSchema, Serve, VerifyAudit, VerifyDraw, or_cores},
+    config::{self, DataDir, Identity, MigrateSchema, Serve, VerifyAudit, VerifyDraw, or_cores},
     draw_file::{self, Checked, Noted},
     embedded::{self, Services},
     server::Server,
@@ -86,7 +86,7 @@ enum TokenRole {
 
 fn main() -> ExitCode {
     flashsale::tls::provide();
-    let cli = Cli::parse();
+    let cli = parse();
     let threads = match &cli.command {
         Command::Serve(config) => config.threads,
         _ => 0,
@@ -109,6 +109,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line. A setting that is empty in the environment is absent: deployments write out every name.
+fn parse() -> Cli {
+    let mut matches = config::without_empty_settings(Cli::command()).get_matches();
+    Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {

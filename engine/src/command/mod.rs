@@ -36,7 +36,7 @@ pub type Answer = Result<Done, Reject>;
 /// Carries out a command of a caller whose token was verified.
 pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopCommand) -> Answer {
     let (verb, started) = (command.verb(), Instant::now());
-    let answer = match meet(shop, caller, &command).await {
+    let answer = match meet(shop, caller, id, &command).await {
         Ok(caller) => dispatch(shop, &caller, id, command).await,
         Err(reject) => Err(reject),
     };
@@ -47,7 +47,12 @@ pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopComma
 }
 
 /// The caller as who they are for what the command is about. News of it reaches their sockets from now on.
-async fn meet(shop: &Shop, caller: &Caller, command: &ShopCommand) -> Result<Caller, Reject> {
+async fn meet(
+    shop: &Shop,
+    caller: &Caller,
+    id: CommandId,
+    command: &ShopCommand,
+) -> Result<Caller, Reject> {
     let met = match (command.sale(), command.order()) {
         (Some(sale), _) => {
             let sale = shop.sale(sale).await?;
@@ -56,7 +61,13 @@ async fn meet(shop: &Shop, caller: &Caller, command: &ShopCommand) -> Result<Cal
             }
             Some(shop.meet(caller, &sale).await?)
         }
-        (None, Some(order)) => shop.meet_buyer(caller, order).await?,
+        (None, Some(order)) => {
+            let met = shop.meet_buyer(caller, order).await?;
+            if met.is_none() && is_known(shop, caller, id).await? {
+                return Err(Code::CommandIdReused.into());
+            }
+            met
+        }
         (None, None) => None,
     };
     let Some(met) = met else {
@@ -66,6 +77,16 @@ async fn meet(shop: &Shop, caller: &Caller, command: &ShopCommand) -> Result<Cal
         shop.here.know(&met);
     }
     Ok(met)
+}
+
+/// Whether a command with this id was noted before, at any merchant.
+async fn is_known(shop: &Shop, caller: &Caller, id: CommandId) -> Result<bool, Reject> {
+    for person in shop.store.people_of(&caller.account).await? {
+        if shop.store.command(&person, id).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Boxed, so that a socket's task does not grow to the size of the largest command.

@@ -109,6 +109,7 @@ fn receive_news(shop: &Arc<Shop>, news: &News<'_>) {
                 if restore::of_shopper(&shop, sale, &shopper).await {
                     shop.here.deliver(&News {
                         shopper: shopper.as_str(),
+                        known_as: None,
                         origin,
                         frame: &frame,
                     });

@@ -287,7 +287,8 @@ async fn whoever_is_away_for_too_long_loses_the_place() {
         .iter()
         .map(|row| (row.user_id.as_str(), row.status.as_str()))
         .collect();
-    assert_eq!(told, [("gone", "expired"), ("stays", "waiting")]);
+    let (gone, stays) = (world.person(sale, "gone").await, world.person(sale, "stays").await);
+    assert_eq!(told, [(gone.as_str(), "expired"), (stays.as_str(), "waiting")]);
     world.server.stop().await;
 }
 
@@ -675,7 +676,7 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     );
     let seal = &world.server.app.shop.seal;
     let proof = seal
-        .queue_token(sale, &"u".parse().expect("an id"))
+        .queue_token(sale, &world.person(sale, "u").await)
         .expect("signs");
     let ask = async |token: &str, proof: &str| {
         let headers = [("queue-token", proof)];
@@ -739,12 +740,16 @@ async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(rows[0].len(), 9);
     let told: Vec<(&str, &str)> = rows[1..].iter().map(|row| (row[1], row[7])).collect();
+    let mut people = Vec::new();
+    for who in ["served", "leaver", "@waiter"] {
+        people.push(world.person(sale, who).await);
+    }
     assert_eq!(
         told,
         [
-            ("served", "served"),
-            ("leaver", "left"),
-            ("'@waiter", "not_served")
+            (people[0].as_str(), "served"),
+            (people[1].as_str(), "left"),
+            (people[2].as_str(), "not_served")
         ],
         "in the order of joining, and no formula"
     );
@@ -1025,7 +1030,7 @@ async fn whoever_a_dead_gateway_has_left_behind_is_parked_at_their_turn_and_thos
     let now = stock.now().await.expect("Redis");
     for (n, who) in ["gone", "here"].into_iter().enumerate() {
         let item = Join {
-            shopper: who.parse().expect("an id"),
+            shopper: world.person(sale, who).await,
             device: format!("device-of-{who}").parse().expect("an id"),
             quantity: 1,
             old_place: Some((now - 4_000) * 1000 + n as u64),

@@ -12,6 +12,7 @@ mod draw;
 mod draw_file;
 mod gateways;
 mod harness;
+mod identity;
 mod leftover;
 mod line;
 mod model;

@@ -36,8 +36,9 @@ fn lane_key(world: &World, kind: &str, sale: SaleId) -> String {
 /// What Redis knows of a shopper's hold.
 async fn record(world: &World, sale: SaleId, who: &str) -> String {
     let client = world.server.app.shop.stock.client();
+    let person = world.person(sale, who).await;
     client
-        .hget(lane_key(world, "holds", sale), who)
+        .hget(lane_key(world, "holds", sale), person.as_str())
         .await
         .expect("Redis")
 }
@@ -46,7 +47,7 @@ async fn record(world: &World, sale: SaleId, who: &str) -> String {
 async fn roll_back(world: &World, sale: SaleId, who: &str, record: String) {
     let client = world.server.app.shop.stock.client();
     let set: i64 = client
-        .hset(lane_key(world, "holds", sale), (who, record))
+        .hset(lane_key(world, "holds", sale), (world.person(sale, who).await.as_str(), record))
         .await
         .expect("Redis");
     assert_eq!(set, 0, "there was a record");
@@ -221,13 +222,13 @@ async fn a_lost_hold_is_revoked_where_an_earlier_one_ends_instead_of_it() {
     join_and_reserve(&mut holder, sale).await;
     let client = world.server.app.shop.stock.client();
     let _: i64 = client
-        .hdel(lane_key(&world, "holds", sale), "holder")
+        .hdel(lane_key(&world, "holds", sale), world.person(sale, "holder").await.as_str())
         .await
         .expect("Redis");
     let now = world.server.app.shop.stock.now().await.expect("Redis");
     world.server.app.shop.live.tell(
         sale,
-        "holder".parse().expect("an id"),
+        world.person(sale, "holder").await,
         ServerMessage::Hold(Hold::ended(sale, HoldState::Expired, 1, now)),
     );
     let told = hold(&mut holder, |_| true).await;
@@ -425,12 +426,13 @@ async fn units_move_to_the_lane_whose_shoppers_wait() {
     let sale = world.sale(json!({ "total_stock": 2, "lanes": 2 })).await;
     let info = world.server.app.shop.sale(sale).await.expect("the sale");
     // Two shoppers of one lane: the other lane's unit is for them too.
-    let mut names = (0..).map(|i| format!("u{i}"));
-    let mine = names
-        .by_ref()
-        .find(|name| info.lane_of(&name.parse().expect("an id")).lane == 0);
-    let other = names.find(|name| info.lane_of(&name.parse().expect("an id")).lane == 0);
-    for name in [mine, other].into_iter().flatten() {
+    let mut names = Vec::new();
+    for name in (0..100).map(|i| format!("u{i}")) {
+        if info.lane_of(&world.person(sale, &name).await).lane == 0 {
+            names.push(name);
+        }
+    }
+    for name in names.into_iter().take(2) {
         let mut shopper = world.shopper(&name).await;
         join_and_reserve(&mut shopper, sale).await;
         checkout(&mut shopper, sale).await;
