@@ -5,7 +5,7 @@ use crate::{
     caller::Caller,
     elsewhere::Elsewhere,
     live::{Live, News},
-    sale::{Sale, Stake},
+    sale::{Named, Sale, Stake},
     stock::GatewayId,
 };
 use bytes::Bytes;
@@ -173,6 +173,12 @@ impl Here {
         let present = self.shoppers.get(shopper)?;
         let mut stakes = present.stakes.iter();
         Some(stakes.find(|(of, _)| *of == sale)?.1.clone())
+    }
+
+    /// What a place's name in a draw is made with. None: not known here.
+    pub(crate) fn nonce_of(&self, shopper: &ShopperId, sale: SaleId, place: u64) -> Option<Named> {
+        let known = self.stake_of(shopper, sale)?.place?;
+        known.nonce.filter(|_| known.place == place)
     }
 
     /// All shoppers' stakes in a sale, in the order of the line.

@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{
-    Allocation, CommandId, DeviceId, DrawWeight, OpeningOrder, OrderId, OrderStatus, Phase, SaleId, SaleInfo,
-    ShopperId,
-    draw::{self, Seed},
+    Allocation, CommandId, DeviceId, DrawWeight, Nonce, OpeningOrder, OrderId, OrderStatus, Phase, SaleId,
+    SaleInfo, ShopperId,
+    draw::{self, Format, Seed},
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -61,7 +61,7 @@ pub struct Sale {
 /// The newest format of identities, devices, names and audit rows. A release with new ones raises it. A sale keeps its format to
 /// the end, and only sales that are created once every process knows a format use it.
 ///
-/// 1: shoppers by the words of their tokens. 2: shoppers by opaque ids that belong to one merchant.
+/// 1: shoppers by the words of their tokens. 2: shoppers by opaque ids that belong to one merchant; names in a draw with nonces.
 pub const FORMATS: u16 = 2;
 
 /// The format of a sale written down by a process of an earlier version.
@@ -175,6 +175,7 @@ pub enum Note {
         place: u64,
         at_us: u64,
         line: LineName,
+        nonce: Option<Nonce>,
         /// The place was given back after Redis had lost it. It is a new entry only if the old one is unknown.
         restored: bool,
     },
@@ -256,7 +257,12 @@ pub struct PlaceStake {
     /// The time of this knowledge: earlier news is about an earlier place.
     pub at: u64,
     pub line: LineName,
+    /// None: not known yet. If Redis loses the note of this place before it is in Postgres, only this process knows the nonce.
+    pub nonce: Option<Named>,
 }
+
+/// What an entry's name is made with, besides sale and shopper. None: an empty nonce.
+pub type Named = Option<Nonce>;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeldStake {
@@ -325,10 +331,20 @@ impl Sale {
         self.sale_price.checked_mul(i64::from(quantity))
     }
 
+    /// How names in its draw are made.
+    pub const fn names(&self) -> Format {
+        Format::of_sale(self.format)
+    }
+
+    /// The name of a shopper's entry in the sale's draw.
+    pub fn entry_name(&self, shopper: &ShopperId, nonce: Option<Nonce>) -> String {
+        self.names().entry_name(self.id, shopper, nonce)
+    }
+
     /// The place from the sale's seed, for shoppers who join before the start.
-    pub fn opening_place(&self, shopper: &ShopperId) -> Option<u64> {
+    pub fn opening_place(&self, shopper: &ShopperId, nonce: Option<Nonce>) -> Option<u64> {
         let seed = self.opening_seed?;
-        Some(draw::opening_place(&seed, &draw::entry_name(self.id, shopper)))
+        Some(draw::opening_place(&seed, &self.entry_name(shopper, nonce)))
     }
 
     /// Whether places are still undrawn at this time: nobody is told theirs before the start.
@@ -370,6 +386,7 @@ impl Sale {
             payment_ms: self.payment_ms,
             allocation: self.allocation,
             draw_weight: self.draw_weight,
+            format: self.format,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `state`: everything that a page needs to show one sale to one shopper.
 
-use super::{Answer, draw, hold_state};
+use super::{Answer, draw, hold_state, nonce};
 use crate::{
     caller::Caller,
     error::Result,
@@ -40,6 +40,10 @@ pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<Sal
     let waiting =
         |quantity, position, line| Some(super::waiting(sale, quantity, position, line, admitted, now));
     let record = person.value.record;
+    let named = match stands {
+        Stands::Waiting { place, .. } => nonce::of_place(shop, sale, shopper, place).await,
+        _ => None,
+    };
     shop.here.stake(shopper, sale.id, |stake| {
         if let Stands::Waiting {
             quantity,
@@ -53,6 +57,7 @@ pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<Sal
                 quantity,
                 at: now,
                 line,
+                nonce: named,
             });
         }
         stake.hold = hold_known(stake.hold.take(), record.as_ref(), person.now);
@@ -69,7 +74,10 @@ pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<Sal
                 ..
             },
             _,
-        ) => waiting(quantity, position, line),
+        ) => waiting(quantity, position, line).map(|entry| Entry {
+            nonce: named.flatten(),
+            ..entry
+        }),
         // The shopper is being called at this moment: the claim's event is on its way.
         (Stands::Admitting { quantity }, _) => waiting(quantity, 1, LineName::Queue),
         (Stands::Nowhere, Some(claim)) if claim.state == RecordState::Lapsed => {

@@ -51,6 +51,7 @@ fn read_note(answer: &ScriptAnswer<'_>) -> Result<Note> {
             place: answer.number(4)?,
             at_us: answer.number(5)?,
             line: answer.text(6)?.parse()?,
+            nonce: (answer.len() > 7).then(|| answer.parse(7)).transpose()?,
             restored: word == "restored",
         },
         status => Note::Ended {

@@ -12,7 +12,7 @@ use crate::{
     sale::LineName,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use flashsale_protocol::{CommandId, DeviceId, SaleId, ShopperId};
+use flashsale_protocol::{CommandId, DeviceId, Nonce, SaleId, ShopperId};
 use fred::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +26,8 @@ pub struct Join {
     /// The place from the sale's seed, for joins before the start of a sale that opens in shuffled order.
     pub opening_place: Option<u64>,
     pub line: LineName,
+    /// For the line's history: the units left at the end may be drawn among those who wait.
+    pub nonce: Option<Nonce>,
 }
 
 /// What a join does.
@@ -82,12 +84,14 @@ impl Kept {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Joined {
-    /// `place` is the key by which the line is ordered; `stamp` counts joins (0: unknown, was in line before).
+    /// `place` is the key by which the line is ordered; `stamp` counts joins (0: unknown, was in line before). `is_new`: this
+    /// join has given the place.
     Waiting {
         position: u64,
         place: u64,
         line: LineName,
         stamp: u64,
+        is_new: bool,
     },
     Admitting,
     OtherQuantity {
@@ -195,6 +199,7 @@ impl Stock {
                             item.opening_place.unwrap_or(0).to_string(),
                             item.line.word().to_owned(),
                             how.word().to_owned(),
+                            item.nonce.map(|nonce| nonce.to_string()).unwrap_or_default(),
                             trace(&item.shopper, *command, request),
                         ]);
                     },
@@ -308,6 +313,7 @@ fn read_joined(answer: &ScriptAnswer<'_>) -> Result<Joined> {
             place: answer.number(2)?,
             line: answer.text(3)?.parse()?,
             stamp: answer.number(4)?,
+            is_new: answer.text(5).is_ok(),
         },
         "admitting" => Joined::Admitting,
         "other_quantity" => Joined::OtherQuantity {

@@ -112,6 +112,7 @@ fn own(operation: &str) -> &'static [Code] {
             RoomClosed,
             SaleEnded,
             EntriesClosed,
+            NonceMissing,
             LimitReached,
             DeviceLimitReached,
             AlreadyInLine,

@@ -10,7 +10,7 @@ use flashsale_engine::{
     stock::{At, RecordState},
 };
 use flashsale_protocol::{
-    Code, DeviceId, Done, Entry, EntryState, Quantity, Reason, SaleId, ShopCommand, ShopperId,
+    Code, DeviceId, Done, Entry, EntryState, Nonce, Quantity, Reason, SaleId, ShopCommand, ShopperId,
     wait::{self, Wait},
 };
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,10 @@ pub struct JoinBody {
     device_id: Option<DeviceId>,
     #[serde(default)]
     quantity: Quantity,
+    /// 128 random bits that the shopper's client made before its first join of the sale; they go into the shopper's name in its
+    /// draw. A sale that is drawn without a beacon needs them.
+    #[serde(default)]
+    nonce: Option<Nonce>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,6 +42,9 @@ pub struct JoinedView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     claim_until: Option<String>,
+    /// The nonce in the shopper's name in a draw: the first one while the place stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<Nonce>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -106,6 +113,7 @@ pub async fn join(
         ShopCommand::Join {
             sale,
             quantity: body.quantity,
+            nonce: body.nonce,
         },
     )
     .await?;
@@ -117,6 +125,7 @@ pub async fn join(
         position: entry.position,
         status: entry.state,
         claim_until: entry.claim_until.map(rfc3339),
+        nonce: entry.nonce,
     }))
 }
 

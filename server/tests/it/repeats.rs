@@ -2,7 +2,7 @@
 
 use crate::{
     draw::{enter, state},
-    harness::{Answer, Client, World, command_id},
+    harness::{Answer, Client, NONCE, World, command_id},
 };
 use flashsale_engine::stock::CalledBy;
 use flashsale_protocol::{
@@ -35,6 +35,7 @@ fn join(sale: SaleId, quantity: u32) -> ShopCommand {
     ShopCommand::Join {
         sale,
         quantity: units(quantity),
+        nonce: Some(NONCE),
     }
 }
 
