@@ -15,6 +15,7 @@ mod harness;
 mod leftover;
 mod line;
 mod model;
+mod names;
 mod openapi;
 mod operators;
 mod payments;
