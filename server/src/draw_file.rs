@@ -71,12 +71,11 @@ pub fn check(path: &Path, noted: &Noted) -> anyhow::Result<Checked> {
     if let Some(other) = differs(&proof.draw, noted) {
         return Ok(other);
     }
-    let verdict = match &noted.shopper {
-        Some(shopper) if !proof.is_of(shopper) => Err(Wrong::NotTheirs {
-            entry: proof.entry.name.clone(),
-        }),
-        _ => proof.verify(),
-    };
+    let is_theirs = noted.shopper.as_ref().is_none_or(|shopper| proof.is_of(shopper));
+    let verdict = proof.verify().and_then(|verdict| {
+        let entry = proof.entry.name.clone();
+        is_theirs.then_some(verdict).ok_or(Wrong::NotTheirs { entry })
+    });
     Ok(Checked::Proof(proof, verdict))
 }
 

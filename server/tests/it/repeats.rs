@@ -300,7 +300,7 @@ async fn an_id_again_with_other_contents_or_another_verb_is_refused_over_both_do
                 &path,
                 "w",
                 key,
-                json!({ "user_id": "w", "quantity": 2 }),
+                json!({ "user_id": "w", "quantity": 2, "nonce": NONCE }),
             )
         };
         assert_eq!(path_again().await.status, 200);
