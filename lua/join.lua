@@ -1,11 +1,11 @@
 -- join: give shoppers their place in line: the server's time in µs, made strictly increasing. Before the start of a sale that
 -- opens in shuffled order, the place comes from the sale's seed.
 -- KEYS: sale, queue, admitting, devices, wants, priority, parked, absent, journal, seen
--- ARGV: per item: shopper, device, mark (of the device, short), quantity, old place, opening place, line, how, nonce, trace
+-- ARGV: per item: shopper, device, mark (of the device, short), quantity, old place, opening place, line, how, trace
+--   device: for the journal, with "/" and the shopper's nonce behind it, if there is one; neither is kept here
 --   old place: one that was given before and is lost here; 0: a new one. Opening place: by the sale's seed; 0: the sale opens
 --   in the order of joining. Line: "queue" or "priority". How: "line"; "draw": an entry of a draw, which is not kept here;
---   "ask": only the answer of before; or the code of an answer that needs no place, to be kept. Nonce: for the journal, or empty;
---   it is not kept here
+--   "ask": only the answer of before; or the code of an answer that needs no place, to be kept
 -- Returns: now_ms, "admitted priority_admitted", then per item one of
 --   "ok position place line stamp"   waiting (again: the same place); the position of an old place is not exact, nor that of
 --                                    an opening place; the stamp is the time of joining, or of coming back after being
@@ -23,7 +23,7 @@
 -- Atomic because a place is given once, and a device is in line once.
 local sale_key, queue, admitting, devices, wants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local priority, parked, absent, journal, seen_key = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local ITEM = 10
+local ITEM = 9
 
 local function column(first)
   local names = {}
@@ -50,7 +50,7 @@ local last_place = tonumber(sale[6] or 0)
 
 local shoppers = column(1)
 local marks = column(3)
-read_seen(seen_key, column(10))
+read_seen(seen_key, column(9))
 local are_back = welcome_back(keys, shoppers)
 local places = { queue = scores(queue, shoppers), priority = scores(priority, shoppers) }
 local called = scores(admitting, shoppers)
@@ -85,7 +85,7 @@ end
 -- The place of a shopper who is in line already.
 local function same_place(i, shopper, standing, want)
   if joined[shopper] then
-    return joined[shopper]
+    return string.sub(joined[shopper], 1, -1 - #' new')
   end
   local rank = redis.call('ZRANK', standing == 'queue' and queue or priority, shopper)
   local stamp = 0
@@ -125,7 +125,7 @@ local function was_the_last_join(trace, known_as)
   return 'same', JOINED .. seen_number(0), #part + 1, part
 end
 
-local function join(i, shopper, device, mark, quantity, old_place, opening_place, line, how, nonce, trace)
+local function join(i, shopper, device, mark, quantity, old_place, opening_place, line, how, trace)
   if not phase then
     return 'missing'
   end
@@ -198,8 +198,7 @@ local function join(i, shopper, device, mark, quantity, old_place, opening_place
   elseif opening_place > 0 and now < starts_at then
     place = opening_place
   end
-  local named = nonce ~= '' and ' ' .. nonce or ''
-  lines[#lines + 1] = string.format('%s %s %s %d %d %d %s%s', note, shopper, device, quantity, place, stamp, line, named)
+  lines[#lines + 1] = string.format('%s %s %s %d %d %d %s', note, shopper, device, quantity, place, stamp, line)
   length[line] = length[line] + 1
   local new = new_places[line]
   new[#new + 1] = whole(place)
@@ -216,8 +215,8 @@ local function join(i, shopper, device, mark, quantity, old_place, opening_place
   if trace ~= '' and seen_part(trace) ~= '' then
     keep(trace, JOINED, 0)
   end
-  joined[shopper] = string.format('ok %d %d %s %d', length[line], place, line, stamp)
-  return joined[shopper] .. ' new'
+  joined[shopper] = string.format('ok %d %d %s %d new', length[line], place, line, stamp)
+  return joined[shopper]
 end
 
 local answers = { whole(now), (sale[7] or '0') .. ' ' .. (sale[8] or '0') }
@@ -225,7 +224,7 @@ local i = 0
 for at = 1, #ARGV, ITEM do
   i = i + 1
   answers[#answers + 1] = join(i, ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]),
-    tonumber(ARGV[at + 5]), ARGV[at + 6], ARGV[at + 7], ARGV[at + 8], ARGV[at + 9])
+    tonumber(ARGV[at + 5]), ARGV[at + 6], ARGV[at + 7], ARGV[at + 8])
 end
 if #new_places.queue > 0 then
   redis.call('ZADD', queue, unpack(new_places.queue))

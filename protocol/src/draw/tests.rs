@@ -195,12 +195,16 @@ fn nonce(n: u64) -> Nonce {
     )
 }
 
-/// A draw of format 2 among `count` shoppers, the third of whom has no nonce, and everybody's proof in the order of the names.
-fn private_draw(
-    count: u64,
-    units: u64,
-    called: usize,
-) -> (Draw, Vec<Entry>, Vec<Winner>, Vec<(ShopperId, Proof)>) {
+struct PrivateDraw {
+    draw: Draw,
+    entries: Vec<Entry>,
+    winners: Vec<Winner>,
+    /// Everybody's, in the order of the names.
+    proofs: Vec<(ShopperId, Proof)>,
+}
+
+/// A draw of format 2 among `count` shoppers, the third of whom has no nonce.
+fn private_draw(count: u64, units: u64, called: usize) -> PrivateDraw {
     let mut people: Vec<(Entry, ShopperId, Option<Nonce>)> = (0..count)
         .map(|i| {
             let shopper: ShopperId = format!("u{i}").parse().expect("a shopper");
@@ -221,8 +225,12 @@ fn private_draw(
         };
         (shopper.clone(), proof)
     });
-    let proofs = proofs.collect();
-    (draw, entries, winners, proofs)
+    PrivateDraw {
+        proofs: proofs.collect(),
+        draw,
+        entries,
+        winners,
+    }
 }
 
 /// Like [`vectors`], for names that need a nonce.
@@ -243,7 +251,12 @@ fn private_vectors() -> Value {
     let draws: Vec<Value> = [(1, 5, 1), (7, 3, 5)]
         .into_iter()
         .map(|(count, units, called)| {
-            let (draw, entries, winners, proofs) = private_draw(count, units, called);
+            let PrivateDraw {
+                draw,
+                entries,
+                winners,
+                proofs,
+            } = private_draw(count, units, called);
             json!({
                 "draw": draw,
                 "entries": entries.iter().map(Entry::to_string).collect::<Vec<_>>(),
@@ -269,7 +282,12 @@ fn the_frozen_vectors_of_private_names_are_what_is_computed() {
 
 #[test]
 fn a_proof_of_a_private_name_is_its_shoppers_and_nobody_elses() {
-    let (draw, entries, _, proofs) = private_draw(7, 3, 5);
+    let PrivateDraw {
+        draw,
+        entries,
+        proofs,
+        ..
+    } = private_draw(7, 3, 5);
     check(&draw, &entries).expect("right");
     for (shopper, proof) in &proofs {
         proof.verify().expect("right");
@@ -293,7 +311,12 @@ fn a_proof_of_a_private_name_is_its_shoppers_and_nobody_elses() {
 
 #[test]
 fn a_changed_name_in_a_draw_of_private_names_is_found() {
-    let (draw, entries, _, proofs) = private_draw(7, 3, 5);
+    let PrivateDraw {
+        draw,
+        entries,
+        proofs,
+        ..
+    } = private_draw(7, 3, 5);
     let mut renamed = entries.clone();
     // The name that this shopper would have had with another nonce.
     renamed[3].name = Format::Two.entry_name(sale(), &proofs[3].0, Some(nonce(99)));
