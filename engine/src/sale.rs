@@ -529,6 +529,12 @@ mod tests {
         assert_eq!(at(&sale, 250), Phase::Drawing, "closed early stays closed");
     }
 
+    /// Everybody in line has one, in every gateway where they are.
+    #[test]
+    fn what_a_gateway_knows_of_a_place_stays_small() {
+        assert!(size_of::<(SaleId, Stake)>() <= 64);
+    }
+
     #[test]
     fn currencies_have_the_digits_that_iso_4217_gives_them() {
         for (currency, exponent) in [

@@ -6,13 +6,21 @@ use crate::{
     line::until,
     recovery::forget_everything,
 };
-use flashsale_engine::{restore, settle::history};
+use flashsale_engine::{
+    restore,
+    settle::history,
+    store::{
+        Store,
+        draws::{Entered, NewEntry},
+    },
+};
 use flashsale_protocol::{
     Code, Done, Entry, EntryState, Nonce, Quantity, Reason, Role, SaleId, ServerMessage, ShopCommand,
     ShopperId,
     draw::{Format, Proof, Seed, opening_place},
 };
 use fred::prelude::KeysInterface;
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -319,6 +327,39 @@ async fn a_redis_that_has_forgotten_a_line_changes_no_name_in_the_draw_of_the_re
     for who in ["here", "away"] {
         assert_eq!(proof(&world, sale, who).await.nonce, Some(OTHER), "{who}");
     }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_shopper_who_enters_with_two_nonces_at_once_has_one_entry() {
+    let world = World::with(&["--roles", "gateway"]).await;
+    let sale = world.sale(json!({ "allocation": "draw" })).await;
+    let here = &world.server.app.shop.store;
+    let elsewhere = Store::connect(&world.database_url, 4).await.expect("Postgres");
+    let people: Vec<String> = (0..400).map(|n| format!("u{n}")).collect();
+    let entering = |store, nonce| {
+        let entry = move |who: &String| NewEntry {
+            shopper: id(who),
+            device: format!("device-of-{who}").parse().expect("an id"),
+            quantity: 1,
+            nonce: Some(nonce),
+            name: name(sale, who, Some(nonce)),
+        };
+        join_all(
+            people
+                .iter()
+                .map(move |who| Store::enter_draw(store, sale, entry(who))),
+        )
+    };
+    let (one, other) = tokio::join!(entering(here, NONCE), entering(&elsewhere, OTHER));
+    for (who, (one, other)) in people.iter().zip(one.into_iter().zip(other)) {
+        let (one, other) = (one.expect("Postgres"), other.expect("Postgres"));
+        assert_eq!(one, other, "{who}: the first nonce for both");
+        assert!(matches!(one, Entered::Ok { nonce: Some(_), .. }), "{one:?}");
+    }
+    let lines = here.draw_lines(sale, "").await.expect("Postgres");
+    assert_eq!(lines.len(), people.len());
+    elsewhere.close().await;
     world.server.stop().await;
 }
 
