@@ -3,6 +3,7 @@
 
     verify_draw.py FILE                 a draw's file, or one shopper's proof: right, or the part that is wrong
     verify_draw.py --winners FILE       also prints the winners, best first: entry, units, key
+    verify_draw.py --shopper=ID FILE    of a proof: also whether the entry is this shopper's
     verify_draw.py --vectors FILE       holds this script to the frozen test vectors
 
 Written from docs/draw.md, not from the server's code: two programs by the same description have to agree.
@@ -15,7 +16,7 @@ import json
 import re
 import sys
 
-FORMAT = "flashsale draw 1"
+FORMATS = {"flashsale draw 1": 1, "flashsale draw 2": 2}
 LN_2 = 0x2C5C85FDF473DE6A  # ln 2 * 2^62, rounded down
 MAX_WEIGHT, MAX_QUANTITY, MAX_NAME, MAX_BEACON, MAX_PROOF = 1000, 100, 64, 1024, 65536
 
@@ -116,6 +117,15 @@ def opening_place(seed, entry):
     return (first_64_bits(seed, b"opening:", entry) >> 14) + 1
 
 
+def entry_name(version, sale, shopper, nonce=None):
+    """A shopper's name among the entries. In format 2 it needs the nonce of the shopper's client; without one, an empty nonce."""
+    if version == 1:
+        text = f"flashsale entry:{sale}:{shopper}"
+    else:
+        text = f"flashsale entry 2:{sale}:{shopper}:{nonce or ''}"
+    return sha256(text.encode()).hex()[:32]
+
+
 class Tree:
     """RFC 6962: keeps the roots of the full subtrees, the largest first."""
 
@@ -157,10 +167,17 @@ def climb(root, index, count, path):
     return root if last == 0 else None
 
 
+def version_of(draw):
+    """The number of a draw's format."""
+    found = draw.get("format")
+    if type(found) is not str or found not in FORMATS:
+        raise Wrong(f"format: {found!r} is not one of {', '.join(map(repr, FORMATS))}")
+    return FORMATS[found]
+
+
 def published(draw):
     """Checks a draw's head; returns the seed that keys are made with."""
-    if draw.get("format") != FORMAT:
-        raise Wrong(f"format: {draw.get('format')!r} is not {FORMAT!r}")
+    version_of(draw)
     for part in ("root", "count", "units", "seed", "winners"):
         if draw.get(part) is None:
             raise Wrong(f"{part}: not published yet; the draw is not over")
@@ -238,10 +255,15 @@ def check_draw(draw, lines):
     return winners
 
 
-def check_proof(proof):
-    """Whether one entry was in the draw, with this key, and has rightly won or not won."""
+def check_proof(proof, shopper=None):
+    """Whether one entry (of this shopper) was in the draw, with this key, and has rightly won or not won."""
     draw, entry = field(proof, "draw", dict), field(proof, "entry", dict)
     seed = published(draw)
+    nonce = field(proof, "nonce", str, 32) if proof.get("nonce") is not None else None
+    if nonce is not None and version_of(draw) == 1:
+        raise Wrong("nonce: a draw of format 1 has none")
+    if shopper is not None and entry_name(version_of(draw), draw["sale"].upper(), shopper, nonce) != entry.get("name"):
+        raise Wrong(f"entry: {entry.get('name')!r} is not the name of {shopper}")
     name, weight, quantity = field(entry, "name", str).encode(), field(entry, "weight", int), field(entry, "quantity", int)
     check_entry(name, weight, quantity)
     path = [bytes.fromhex(field({"path": sibling}, "path", str, 64)) for sibling in field(proof, "path", list)]
@@ -263,7 +285,20 @@ def check_proof(proof):
     return "won" if won else "not-won called" if called else "not-won"
 
 
+def check_private_vectors(vectors):
+    for case in vectors["private_names"]:
+        assert entry_name(2, case["sale"], case["shopper"], case["nonce"]) == case["entry"], case
+    for case in vectors["private_draws"]:
+        winners = check_draw(case["draw"], [line.encode() for line in case["entries"]])
+        assert [list(winner) for winner in winners] == case["winners"], case
+        outcomes = [check_proof(each["proof"], each["shopper"]) for each in case["proofs"]]
+        assert outcomes.count("won") == len(winners), case
+    return "ok vectors"
+
+
 def check_vectors(vectors):
+    if "private_names" in vectors:
+        return check_private_vectors(vectors)
     for case in vectors["commitments"]:
         assert sha256(bytes.fromhex(case["seed"])).hex() == case["commitment"], case
     for case in vectors["logarithms"]:
@@ -274,8 +309,7 @@ def check_vectors(vectors):
     for case in vectors["opening_places"]:
         assert opening_place(bytes.fromhex(case["seed"]), case["entry"].encode()) == case["place"], case
     for case in vectors["names"]:
-        text = f"flashsale entry:{case['sale']}:{case['shopper']}"
-        assert sha256(text.encode()).hex()[:32] == case["entry"], case
+        assert entry_name(1, case["sale"], case["shopper"]) == case["entry"], case
     for case in vectors["draws"]:
         winners = check_draw(case["draw"], [line.encode() for line in case["entries"]])
         assert [list(winner) for winner in winners] == case["winners"], case
@@ -292,8 +326,10 @@ def check_vectors(vectors):
 def main(arguments):
     show = "--winners" in arguments
     files = [argument for argument in arguments if not argument.startswith("--")]
-    if len(files) != 1 or set(arguments) - set(files) - {"--winners", "--vectors"}:
+    shoppers = [argument for argument in arguments if argument.startswith("--shopper=")]
+    if len(files) != 1 or len(shoppers) > 1 or set(arguments) - set(files + shoppers) - {"--winners", "--vectors"}:
         sys.exit(__doc__)
+    shopper = shoppers[0].partition("=")[2] if shoppers else None
     try:
         file = open(files[0], "rb")
     except OSError as error:
@@ -314,8 +350,10 @@ def main(arguments):
         except (ValueError, RecursionError) as error:
             raise Wrong(f"format: neither a draw's file nor a proof: {error}")
         if "draw" in head:
-            outcome = check_proof(head)
+            outcome = check_proof(head, shopper)
             return f"ok sale={head['draw']['sale']} entry={head['entry']['name']} {outcome}"
+        if shopper is not None:
+            raise Wrong("entry: only a proof shows whose an entry is")
         winners = check_draw(head, file)
         lines = [f"ok sale={head['sale']} entries={head['count']} units={head['units']} winners={len(winners)}"]
         if head.get("called") is not None:

@@ -2,13 +2,14 @@
 -- opens in shuffled order, the place comes from the sale's seed.
 -- KEYS: sale, queue, admitting, devices, wants, priority, parked, absent, journal, seen
 -- ARGV: per item: shopper, device, mark (of the device, short), quantity, old place, opening place, line, how, trace
+--   device: for the journal, with "/" and the shopper's nonce behind it, if there is one; neither is kept here
 --   old place: one that was given before and is lost here; 0: a new one. Opening place: by the sale's seed; 0: the sale opens
 --   in the order of joining. Line: "queue" or "priority". How: "line"; "draw": an entry of a draw, which is not kept here;
 --   "ask": only the answer of before; or the code of an answer that needs no place, to be kept
 -- Returns: now_ms, "admitted priority_admitted", then per item one of
 --   "ok position place line stamp"   waiting (again: the same place); the position of an old place is not exact, nor that of
 --                                    an opening place; the stamp is the time of joining, or of coming back after being
---                                    parked, or 0 if not known
+--                                    parked, or 0 if not known. With "new" behind it: this join has given the place
 --   "admitting"                      being called at this moment
 --   "other_quantity quantity"        in line already, for another quantity
 --   "device_in_line"                 the device stands in line for somebody else
@@ -84,7 +85,7 @@ end
 -- The place of a shopper who is in line already.
 local function same_place(i, shopper, standing, want)
   if joined[shopper] then
-    return joined[shopper]
+    return string.sub(joined[shopper], 1, -1 - #' new')
   end
   local rank = redis.call('ZRANK', standing == 'queue' and queue or priority, shopper)
   local stamp = 0
@@ -214,7 +215,7 @@ local function join(i, shopper, device, mark, quantity, old_place, opening_place
   if trace ~= '' and seen_part(trace) ~= '' then
     keep(trace, JOINED, 0)
   end
-  joined[shopper] = string.format('ok %d %d %s %d', length[line], place, line, stamp)
+  joined[shopper] = string.format('ok %d %d %s %d new', length[line], place, line, stamp)
   return joined[shopper]
 end
 

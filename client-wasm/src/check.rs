@@ -1,8 +1,8 @@
 //! The verify button: checks a shopper's proof of a draw in their own browser, against what this page heard before the draw.
 
 use flashsale_protocol::{
-    SaleId, ShopperId,
-    draw::{Draw, Hash, Key, Proof, entry_name},
+    Nonce, SaleId, ShopperId,
+    draw::{Draw, Hash, Key, Proof},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -13,6 +13,16 @@ pub struct Noted {
     pub commitment: Hash,
     /// Heard before the seed was revealed.
     pub root: Option<Hash>,
+}
+
+/// Whose name an entry must have, and what this page knows of the nonce in it.
+#[derive(Debug, Default)]
+pub struct Named<'a> {
+    pub shopper: Option<&'a ShopperId>,
+    /// Told by the server, before the draw.
+    pub told: Option<Nonce>,
+    /// Made by this page.
+    pub made: Vec<Nonce>,
 }
 
 /// What came of checking a proof.
@@ -38,10 +48,12 @@ pub struct Checked {
     /// Whether commitment and root equal those that this page heard before the draw.
     pub knew_commitment: bool,
     pub knew_root: bool,
+    /// The entry's name was made with a random number of this page, so nobody could choose it.
+    pub made_here: bool,
 }
 
 /// Checks a proof in the server's format.
-pub fn check(json: &str, sale: SaleId, shopper: Option<&ShopperId>, noted: Option<Noted>) -> Checked {
+pub fn check(json: &str, sale: SaleId, named: &Named<'_>, noted: Option<Noted>) -> Checked {
     // Through one `Value`, like every frame: a second reader of the same types would cost every shopper its bytes.
     let proof = serde_json::from_str::<Value>(json).and_then(serde_json::from_value);
     let proof: Proof = match proof {
@@ -67,11 +79,20 @@ pub fn check(json: &str, sale: SaleId, shopper: Option<&ShopperId>, noted: Optio
             );
         }
     }
-    if shopper.is_some_and(|shopper| entry_name(sale, shopper) != proof.entry.name) {
+    if named.shopper.is_some_and(|shopper| !proof.is_of(shopper)) {
         return bad("entry", "this is somebody else's entry".into());
     }
+    if named.told.is_some() && named.told != proof.nonce {
+        return bad(
+            "nonce",
+            "it is not the one that this page was told before the draw".into(),
+        );
+    }
     match proof.verify() {
-        Ok(_) => checked(Some(&proof), noted),
+        Ok(_) => Checked {
+            made_here: proof.nonce.is_some_and(|nonce| named.made.contains(&nonce)),
+            ..checked(Some(&proof), noted)
+        },
         Err(wrong) => bad(wrong.part(), wrong.to_string()),
     }
 }
@@ -103,13 +124,16 @@ fn checked(proof: Option<&Proof>, noted: Option<Noted>) -> Checked {
         over: draw.is_some_and(|draw| draw.over),
         knew_commitment: noted.is_some(),
         knew_root: noted.is_some_and(|noted| noted.root.is_some()),
+        made_here: false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flashsale_protocol::draw::{Drum, Entry, Seed, merkle};
+    use flashsale_protocol::draw::{Drum, Entry, Format, Seed, merkle};
+
+    const MINE: Nonce = Nonce([7; 16]);
 
     fn shopper() -> ShopperId {
         "jo".parse().expect("a shopper")
@@ -118,7 +142,7 @@ mod tests {
     fn proof() -> Proof {
         let sale = crate::fixture::sale();
         let entry = Entry {
-            name: entry_name(sale, &shopper()),
+            name: Format::Two.entry_name(sale, &shopper(), Some(MINE)),
             weight: 1,
             quantity: 1,
         };
@@ -133,9 +157,10 @@ mod tests {
                 seed: Some(seed),
                 winners: Some(1),
                 cut_off: Some(rank.clone()),
-                ..Draw::committed(sale, seed.commitment())
+                ..Draw::committed(Format::Two, sale, seed.commitment())
             },
             entry,
+            nonce: Some(MINE),
             index: 0,
             path: vec![other],
             key: rank.key,
@@ -145,8 +170,18 @@ mod tests {
     }
 
     fn run(proof: &Proof, noted: Option<Noted>) -> Checked {
+        knowing(proof, None, &[], noted)
+    }
+
+    /// `told` and `made`: what this page knows of its nonce.
+    fn knowing(proof: &Proof, told: Option<Nonce>, made: &[Nonce], noted: Option<Noted>) -> Checked {
         let json = serde_json::to_string(proof).expect("JSON");
-        check(&json, crate::fixture::sale(), Some(&shopper()), noted)
+        let named = Named {
+            shopper: Some(&shopper()),
+            told,
+            made: made.to_vec(),
+        };
+        check(&json, crate::fixture::sale(), &named, noted)
     }
 
     #[test]
@@ -163,6 +198,42 @@ mod tests {
         );
         let checked = run(&proof, None);
         assert!(checked.ok && !checked.knew_commitment && !checked.knew_root);
+        assert!(!checked.made_here, "nothing is known of the nonce");
+    }
+
+    #[test]
+    fn a_name_is_checked_with_its_nonce_and_with_what_this_page_knows_of_that() {
+        let proof = proof();
+        let other = Nonce([8; 16]);
+        let checked = knowing(&proof, Some(MINE), &[other, MINE], None);
+        assert!(checked.ok && checked.made_here, "{checked:?}");
+        let checked = knowing(&proof, Some(MINE), &[other], None);
+        assert!(checked.ok && !checked.made_here, "another page's");
+        assert_eq!(knowing(&proof, Some(other), &[MINE], None).part, Some("nonce"));
+        for nonce in [None, Some(other)] {
+            let changed = Proof {
+                nonce,
+                ..proof.clone()
+            };
+            assert_eq!(
+                run(&changed, None).part,
+                Some("entry"),
+                "the name is of another nonce"
+            );
+        }
+    }
+
+    #[test]
+    fn a_draw_of_the_first_format_is_checked_without_a_nonce() {
+        let mut first = proof();
+        first.draw.format = Format::One.word().into();
+        first.nonce = None;
+        first.entry.name = Format::One.entry_name(first.draw.sale, &shopper(), None);
+        first.draw.root = Some(merkle::node(&first.entry.leaf(), &first.path[0]));
+        let rank = Drum::new(&Seed([3; 32]), None).rank(&first.entry);
+        (first.key, first.draw.cut_off) = (rank.key, Some(rank));
+        let checked = run(&first, None);
+        assert!(checked.ok && !checked.made_here, "{checked:?}");
     }
 
     #[test]
@@ -186,7 +257,7 @@ mod tests {
         changed.draw.seed = Some(Seed([4; 32]));
         assert_eq!(part(&changed, None), Some("seed"));
         assert_eq!(
-            check("{}", crate::fixture::sale(), None, None).part,
+            check("{}", crate::fixture::sale(), &Named::default(), None).part,
             Some("format")
         );
     }

@@ -81,6 +81,7 @@ pub fn info() -> SaleInfo {
         opening: flashsale_protocol::OpeningOrder::Fifo,
         opening_seed_hash: None,
         opening_seed: None,
+        format: 2,
     }
 }
 
@@ -106,6 +107,7 @@ pub fn entry(state: EntryState, position: u64, at: u64) -> Entry {
         priority: false,
         claim_until,
         reason: None,
+        nonce: None,
         at,
     }
 }

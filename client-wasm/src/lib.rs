@@ -85,6 +85,7 @@ impl FlashSaleClient {
         Ok(self.driver.command(ShopCommand::Join {
             sale: id(sale)?,
             quantity: units(quantity)?,
+            nonce: None,
         }))
     }
 

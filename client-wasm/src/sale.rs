@@ -3,7 +3,8 @@
 
 use crate::{check::Noted, refusal::Refusal};
 use flashsale_protocol::{
-    Entry, EntryState, Hold, HoldState, Order, OrderStatus, Phase, SaleInfo, SaleState, Tick, draw::Draw,
+    Entry, EntryState, Hold, HoldState, Nonce, Order, OrderStatus, Phase, SaleInfo, SaleState, Tick,
+    draw::Draw,
 };
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ pub struct Known {
     /// The published data of the sale's draw, and what was heard of it first.
     pub draw: Option<Draw>,
     pub noted: Option<Noted>,
+    /// The nonce in the shopper's name in the draw, as this page was told last.
+    pub nonce: Option<Nonce>,
     /// The best position shown during the present stay in line.
     best_position: Option<u64>,
     /// The refusal of the shopper's last command on this sale, until the next one.
@@ -57,6 +60,7 @@ impl Known {
             Some(entry) => self.apply_entry(entry),
             None if self.entry.as_ref().is_some_and(|known| gone(known.at)) => {
                 self.entry = None;
+                self.nonce = None;
                 self.best_position = None;
             }
             None => {}
@@ -102,6 +106,11 @@ impl Known {
             if !same_stay || entry.reason.is_some() {
                 self.best_position = None;
             }
+        }
+        match entry.state {
+            // The next entry may have another nonce.
+            EntryState::Left | EntryState::Removed => self.nonce = None,
+            _ => self.nonce = entry.nonce.or(self.nonce),
         }
         self.entry = Some(entry);
         self.serve();
@@ -181,6 +190,7 @@ impl Known {
             )
         {
             self.look_at = None;
+            self.nonce = None;
             entry.state = EntryState::Left;
             entry.position = 0;
             entry.claim_until = None;
@@ -190,6 +200,7 @@ impl Known {
     /// Another shopper uses this page now.
     pub fn forget_shopper(&mut self) {
         self.entry = None;
+        self.nonce = None;
         self.hold = None;
         self.best_position = None;
         self.refusal = None;
@@ -315,7 +326,7 @@ mod tests {
     use crate::fixture::{entry, hold, sale, state, tick};
     use flashsale_protocol::{
         Reason,
-        draw::{Hash, Seed},
+        draw::{Format, Hash, Seed},
     };
     use proptest::prelude::*;
 
@@ -411,7 +422,7 @@ mod tests {
         let draw = |root: Option<u8>, seed: Option<u8>| Draw {
             root: root.map(|byte| Hash([byte; 32])),
             seed: seed.map(|byte| Seed([byte; 32])),
-            ..Draw::committed(sale(), Hash([1; 32]))
+            ..Draw::committed(Format::One, sale(), Hash([1; 32]))
         };
         let mut known = Known::default();
         known.apply_entry(entry(EntryState::Entered, 0, 5));
@@ -443,7 +454,7 @@ mod tests {
         let draw = |seed: Option<u8>| Draw {
             root: Some(Hash([2; 32])),
             seed: seed.map(|byte| Seed([byte; 32])),
-            ..Draw::committed(sale(), Hash([1; 32]))
+            ..Draw::committed(Format::One, sale(), Hash([1; 32]))
         };
         let mut known = Known::default();
         known.apply_entry(entry(EntryState::Waiting, 7, 5));
@@ -461,7 +472,7 @@ mod tests {
         let won = entry(EntryState::Admitted, 0, 9);
         let drawn = Draw {
             seed: Some(Seed([4; 32])),
-            ..Draw::committed(sale(), Hash([1; 32]))
+            ..Draw::committed(Format::One, sale(), Hash([1; 32]))
         };
         for order in [[true, false], [false, true]] {
             let mut known = Known::default();

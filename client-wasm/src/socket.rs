@@ -3,13 +3,13 @@
 //!
 //! Commands under way are kept in `sessionStorage`: a reload finds them again, another tab does not see them. Two tabs share the
 //! token and the device (the page keeps those), and each has its own commands. A duplicated tab gets a copy of them and repeats
-//! them under the same ids, which is harmless.
+//! them under the same ids, which is harmless. The nonces of this page's joins are kept beside them.
 
 use crate::{
     refusal::Outcome,
     state::{Change, Effect, Event, Moment, Settled, State},
 };
-use flashsale_protocol::{CommandId, DeviceId, SUBPROTOCOL, ShopCommand};
+use flashsale_protocol::{CommandId, DeviceId, Nonce, SUBPROTOCOL, ShopCommand};
 use js_sys::{Function, Object, Promise, Reflect};
 use std::{
     cell::{Cell, RefCell},
@@ -37,6 +37,7 @@ pub struct Listeners {
 pub struct Driver {
     url: String,
     storage_key: String,
+    nonces_key: String,
     state: RefCell<State>,
     listeners: Listeners,
     socket: RefCell<Option<WebSocket>>,
@@ -62,6 +63,7 @@ impl Driver {
     pub fn new(url: String, listeners: Listeners) -> Rc<Self> {
         let driver = Rc::new_cyclic(|driver| Self {
             storage_key: format!("flash-sale:{url}:commands"),
+            nonces_key: format!("flash-sale:{url}:nonces"),
             url,
             state: RefCell::default(),
             listeners,
@@ -73,10 +75,12 @@ impl Driver {
             promised: RefCell::default(),
             handlers: Handlers::new(driver),
         });
-        let stored =
-            session_storage().and_then(|storage| storage.get_item(&driver.storage_key).ok().flatten());
-        if let Some(stored) = stored {
-            driver.dispatch(Event::StoredLoaded(stored));
+        let stored = |key: &str| session_storage().and_then(|storage| storage.get_item(key).ok().flatten());
+        if let Some(nonces) = stored(&driver.nonces_key) {
+            driver.dispatch(Event::NoncesLoaded(nonces));
+        }
+        if let Some(commands) = stored(&driver.storage_key) {
+            driver.dispatch(Event::StoredLoaded(commands));
         }
         driver
     }
@@ -123,12 +127,8 @@ impl Driver {
                     let _ = socket.send_with_str(&text);
                 }
             }
-            Effect::Store(text) => {
-                // Storage may be full or forbidden. Then a reload forgets the commands; nothing else is lost.
-                if let Some(storage) = session_storage() {
-                    let _ = storage.set_item(&self.storage_key, &text);
-                }
-            }
+            Effect::Store(text) => store(&self.storage_key, &text),
+            Effect::StoreNonces(text) => store(&self.nonces_key, &text),
             Effect::FetchToken { stale } => self.fetch_token(stale),
             Effect::WakeAt(at_ms) => self.set_timer(at_ms),
             Effect::Changed(change) => {
@@ -293,6 +293,13 @@ fn session_storage() -> Option<Storage> {
     web_sys::window().and_then(|window| window.session_storage().ok().flatten())
 }
 
+/// Storage may be full or forbidden. Then a reload forgets this; nothing else is lost.
+fn store(key: &str, text: &str) {
+    if let Some(storage) = session_storage() {
+        let _ = storage.set_item(key, text);
+    }
+}
+
 fn moment() -> Moment {
     let window = web_sys::window();
     let at_ms = window
@@ -302,10 +309,12 @@ fn moment() -> Moment {
             // Not the wall clock, which jumps when somebody sets it.
             performance.time_origin() + performance.now()
         });
-    let mut random = [0; 16];
-    if let Some(crypto) = window.and_then(|window| window.crypto().ok()) {
-        let _ = crypto.get_random_values_with_u8_array(&mut random);
-    }
+    let (mut random, mut nonce) = ([0; 16], [0; 16]);
+    let crypto = window.and_then(|window| window.crypto().ok());
+    let is_random = crypto.is_some_and(|crypto| {
+        crypto.get_random_values_with_u8_array(&mut random).is_ok()
+            && crypto.get_random_values_with_u8_array(&mut nonce).is_ok()
+    });
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -314,5 +323,6 @@ fn moment() -> Moment {
     Moment {
         at_ms: at_ms as u64,
         random: u128::from_le_bytes(random),
+        nonce: is_random.then_some(Nonce(nonce)),
     }
 }

@@ -6,21 +6,23 @@ mod commands;
 mod due;
 mod link;
 mod news;
+mod nonces;
 mod turn;
 
 pub use link::ConnectionView;
 
 use crate::{
-    check::{Checked, check},
+    check::{Checked, Named, check},
     clock::Clock,
     frame,
     refusal::Refusal,
     sale::Known,
 };
 use flashsale_protocol::{
-    Code, CommandId, ConnectionCommand, DeviceId, Order, OrderId, Reason, Role, SaleId, ShopCommand,
+    Code, CommandId, ConnectionCommand, DeviceId, Nonce, Order, OrderId, Reason, Role, SaleId, ShopCommand,
     ShopperId,
 };
+use nonces::Made;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::collections::BTreeMap;
 use turn::Turn;
@@ -51,6 +53,8 @@ pub struct Moment {
     /// Milliseconds since 1970, by a local clock that never goes back while the page lives.
     pub at_ms: u64,
     pub random: u128,
+    /// Random bits that nothing else uses, because ids are no secret. None: this browser has none.
+    pub nonce: Option<Nonce>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,6 +71,7 @@ pub enum Event {
         is_final: bool,
     },
     StoredLoaded(String),
+    NoncesLoaded(String),
     SocketOpened,
     TextReceived(String),
     SocketClosed {
@@ -88,6 +93,8 @@ pub enum Effect {
     Send(String),
     /// Store this text where a reload of this page finds it.
     Store(String),
+    /// Like [`Effect::Store`], apart from the commands: an earlier release of this page can read those.
+    StoreNonces(String),
     /// Get a token; `stale` is the refused one.
     FetchToken {
         stale: Option<String>,
@@ -134,6 +141,7 @@ pub struct State {
     sales: BTreeMap<SaleId, Known>,
     orders: BTreeMap<OrderId, Order>,
     pending: Vec<Pending>,
+    nonces: Vec<Made>,
     asked: Vec<(CommandId, Asked)>,
     wake_at: Option<u64>,
 }
@@ -246,6 +254,7 @@ impl State {
                 }
             }
             Event::StoredLoaded(text) => self.load(&mut turn, &text),
+            Event::NoncesLoaded(text) => self.load_nonces(&text),
             Event::SocketOpened => self.greet(&mut turn),
             Event::TextReceived(text) => {
                 if let Some(message) = frame::read(&text) {
@@ -304,8 +313,13 @@ impl State {
 
     /// Checks this shopper's proof in a sale's draw.
     pub fn check_draw(&self, sale: SaleId, proof: &str) -> Checked {
-        let noted = self.known(sale).and_then(|known| known.noted);
-        check(proof, sale, self.shopper.as_ref(), noted)
+        let known = self.known(sale);
+        let named = Named {
+            shopper: self.shopper.as_ref(),
+            told: known.and_then(|known| known.nonce),
+            made: self.made_for(sale).collect(),
+        };
+        check(proof, sale, &named, known.and_then(|known| known.noted))
     }
 
     /// This shopper's orders, newest first.

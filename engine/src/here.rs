@@ -5,7 +5,7 @@ use crate::{
     caller::Caller,
     elsewhere::Elsewhere,
     live::{Live, News},
-    sale::{Sale, Stake},
+    sale::{Named, Sale, Stake},
     stock::GatewayId,
 };
 use bytes::Bytes;
@@ -280,6 +280,12 @@ impl Here {
         let present = self.present.get(&self.account_of(shopper.as_str())?)?;
         let mut stakes = present.stakes.iter();
         Some(stakes.find(|staked| staked.sale == sale)?.stake.clone())
+    }
+
+    /// What a place's name in a draw is made with. None: not known here.
+    pub(crate) fn nonce_of(&self, shopper: &ShopperId, sale: SaleId, place: u64) -> Option<Named> {
+        let known = self.stake_of(shopper, sale)?.place?;
+        known.nonce.filter(|_| known.place == place)
     }
 
     /// All shoppers' stakes in a sale, in the order of the line.

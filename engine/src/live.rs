@@ -81,6 +81,8 @@ pub enum LiveMessage<'a> {
     Parked(SaleId, Vec<ShopperId>),
     /// A lane has begun a new life: forget copies of the sale, and look after what shoppers had in that lane.
     Reopened(SaleId, u64),
+    /// Notes of the line's history were lost: gateways write down the nonces that they know.
+    NotesLost(SaleId),
 }
 
 const TICK: char = 'T';
@@ -94,6 +96,7 @@ const CHANGED: char = 'C';
 const ALSO_AT: char = 'A';
 const REOPENED: char = 'R';
 const PARKED: char = 'P';
+const NOTES_LOST: char = 'L';
 
 impl<'a> LiveMessage<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
@@ -131,6 +134,7 @@ impl<'a> LiveMessage<'a> {
                 let (sale, life) = json.split_once(' ')?;
                 Some(LiveMessage::Reopened(sale.parse().ok()?, life.parse().ok()?))
             }
+            NOTES_LOST => Some(LiveMessage::NotesLost(json.parse().ok()?)),
             _ => None,
         }
     }
@@ -226,6 +230,10 @@ impl Live {
 
     pub(crate) async fn reopened(&self, sale: SaleId, life: u64) -> Result<()> {
         self.announce(sale, format!("{REOPENED}{sale} {life}")).await
+    }
+
+    pub(crate) async fn notes_lost(&self, sale: SaleId) -> Result<()> {
+        self.announce(sale, format!("{NOTES_LOST}{sale}")).await
     }
 
     pub async fn parked(&self, sale: SaleId, shoppers: &[ShopperId]) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::{
     stock::{At, How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
 };
 use flashsale_protocol::{
-    DeviceId, Entry, EntryState, Hold, HoldState, Phase, Reason, SaleId, ServerMessage, ShopperId,
+    DeviceId, Entry, EntryState, Hold, HoldState, Nonce, Phase, Reason, SaleId, ServerMessage, ShopperId,
 };
 use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
@@ -19,6 +19,25 @@ const AT_ONCE: usize = 512;
 /// Looks at one shopper: their state may change meanwhile, and Redis may fail again.
 const ATTEMPTS: usize = 5;
 const ATTEMPT_EVERY: Duration = Duration::from_millis(200);
+
+/// Nonces written by one statement.
+const NONCES_AT_ONCE: usize = 5_000;
+
+/// Notes of a line were lost: the leader has written what the line itself shows, and this adds the nonces that this process knows.
+pub fn spawn_notes(shop: Arc<Shop>, sale: SaleId) {
+    tokio::spawn(async move {
+        let known = shop.here.stakes(sale).into_iter().filter_map(|(shopper, stake)| {
+            let place = stake.place?;
+            Some((shopper, place.place, place.nonce??))
+        });
+        let known: Vec<(ShopperId, u64, Nonce)> = known.collect();
+        for part in known.chunks(NONCES_AT_ONCE) {
+            if let Err(error) = shop.store.note_nonces(sale, part).await {
+                tracing::warn!(%sale, %error, "nonces of people in line are not noted");
+            }
+        }
+    });
+}
 
 /// Gives back what this process knows of a sale whose lanes have begun anew.
 pub fn spawn(shop: Arc<Shop>, sale: SaleId) {
@@ -261,6 +280,7 @@ async fn insist(shop: &Shop, sale: &Sale, shopper: &ShopperId, item: Reserve) ->
 /// The place is lost: gives it back as it was.
 async fn stand_again(shop: &Shop, sale: &Sale, shopper: &ShopperId, place: PlaceStake) -> Result<()> {
     let quantity = place.quantity;
+    let nonce = place.nonce.flatten();
     let tell = |entry| {
         shop.live
             .tell(sale.id, shopper.clone(), ServerMessage::Entry(entry))
@@ -283,6 +303,7 @@ async fn stand_again(shop: &Shop, sale: &Sale, shopper: &ShopperId, place: Place
             ..
         } if joined => Entry {
             reason: Some(Reason::Restored),
+            nonce,
             ..command::waiting(sale, quantity, position, line, answer.value.admitted, answer.now)
         },
         // They are called already: the claim's own event says so.
@@ -320,6 +341,7 @@ async fn join(
         line,
         place,
         quantity,
+        nonce,
         ..
     } = staked;
     let item = Join {
@@ -329,6 +351,8 @@ async fn join(
         old_place: Some(place),
         opening_place: None,
         line,
+        // The note of the place may be lost as well.
+        nonce: nonce.flatten(),
     };
     match shop.stock.join(sale.id, item).await?.value.value {
         Joined::Waiting { stamp, .. } => {

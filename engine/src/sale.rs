@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{
-    Allocation, CommandId, DeviceId, DrawWeight, OpeningOrder, OrderId, OrderStatus, Phase, SaleId, SaleInfo,
-    ShopperId,
-    draw::{self, Seed},
+    Allocation, CommandId, DeviceId, DrawWeight, Nonce, OpeningOrder, OrderId, OrderStatus, Phase, SaleId,
+    SaleInfo, ShopperId,
+    draw::{self, Format, Seed},
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -61,7 +61,7 @@ pub struct Sale {
 /// The newest format of identities, devices, names and audit rows. A release with new ones raises it. A sale keeps its format to
 /// the end, and only sales that are created once every process knows a format use it.
 ///
-/// 1: shoppers by the words of their tokens. 2: shoppers by opaque ids that belong to one merchant.
+/// 1: shoppers by the words of their tokens. 2: shoppers by opaque ids that belong to one merchant; names in a draw with nonces.
 pub const FORMATS: u16 = 2;
 const OPAQUE_IDS: u16 = 2;
 
@@ -176,6 +176,7 @@ pub enum Note {
         place: u64,
         at_us: u64,
         line: LineName,
+        nonce: Option<Nonce>,
         /// The place was given back after Redis had lost it. It is a new entry only if the old one is unknown.
         restored: bool,
     },
@@ -257,7 +258,12 @@ pub struct PlaceStake {
     /// The time of this knowledge: earlier news is about an earlier place.
     pub at: u64,
     pub line: LineName,
+    /// None: not known yet. If Redis loses the note of this place before it is in Postgres, only this process knows the nonce.
+    pub nonce: Option<Named>,
 }
+
+/// What an entry's name is made with, besides sale and shopper. None: an empty nonce.
+pub type Named = Option<Nonce>;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeldStake {
@@ -331,10 +337,20 @@ impl Sale {
         self.sale_price.checked_mul(i64::from(quantity))
     }
 
+    /// How names in its draw are made.
+    pub const fn names(&self) -> Format {
+        Format::of_sale(self.format)
+    }
+
+    /// The name of a shopper's entry in the sale's draw.
+    pub fn entry_name(&self, shopper: &ShopperId, nonce: Option<Nonce>) -> String {
+        self.names().entry_name(self.id, shopper, nonce)
+    }
+
     /// The place from the sale's seed, for shoppers who join before the start.
-    pub fn opening_place(&self, shopper: &ShopperId) -> Option<u64> {
+    pub fn opening_place(&self, shopper: &ShopperId, nonce: Option<Nonce>) -> Option<u64> {
         let seed = self.opening_seed?;
-        Some(draw::opening_place(&seed, &draw::entry_name(self.id, shopper)))
+        Some(draw::opening_place(&seed, &self.entry_name(shopper, nonce)))
     }
 
     /// Whether places are still undrawn at this time: nobody is told theirs before the start.
@@ -376,6 +392,7 @@ impl Sale {
             payment_ms: self.payment_ms,
             allocation: self.allocation,
             draw_weight: self.draw_weight,
+            format: self.format,
         }
     }
 }
@@ -516,6 +533,12 @@ mod tests {
         }
         sale.status = Phase::Drawing;
         assert_eq!(at(&sale, 250), Phase::Drawing, "closed early stays closed");
+    }
+
+    /// Everybody in line has one, in every gateway where they are.
+    #[test]
+    fn what_a_gateway_knows_of_a_place_stays_small() {
+        assert!(size_of::<(SaleId, Stake)>() <= 64);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clap::Args;
 use flashsale::draw_file::{self, Checked, Noted};
 use flashsale_protocol::{
     SaleId,
-    draw::{Draw, Drum, Entry, Pick, Seed, merkle},
+    draw::{Draw, Drum, Entry, Format, Pick, Seed, merkle},
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::json;
@@ -128,7 +128,7 @@ fn draw(file: &mut File, units: u64, seed: Seed) -> Result<Draw> {
         seed: Some(seed),
         winners: Some(winners.len() as u64),
         cut_off: winners.last().map(|winner| winner.rank.clone()),
-        ..Draw::committed(SaleId::from_parts(1, 1), seed.commitment())
+        ..Draw::committed(Format::Two, SaleId::from_parts(1, 1), seed.commitment())
     })
 }
 

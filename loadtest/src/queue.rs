@@ -262,6 +262,7 @@ impl<'a> Line<'a> {
                     old_place: None,
                     opening_place: None,
                     line: LineName::Queue,
+                    nonce: None,
                 };
                 let command = Some(crate::shopper::command_id());
                 match self

@@ -6,8 +6,8 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use flashsale_protocol::{
-    Code, Command, CommandId, ConnectionCommand, Done, EntryState, Order, OrderStatus, Outcome, Outlook,
-    Payment, Phase, Quantity, Reject, Request, SaleId, SaleState, ServerMessage, ShopCommand,
+    Code, Command, CommandId, ConnectionCommand, Done, EntryState, Nonce, Order, OrderStatus, Outcome,
+    Outlook, Payment, Phase, Quantity, Reject, Request, SaleId, SaleState, ServerMessage, ShopCommand,
 };
 use futures_util::{SinkExt, StreamExt};
 use std::{
@@ -50,6 +50,8 @@ pub struct Shopper {
     /// Every acknowledged order, as it was then.
     pub acknowledged: Vec<Order>,
     pub reconnects: u32,
+    /// For sales whose format takes one; a server of an earlier release refuses the field.
+    nonce: Option<Nonce>,
     /// The promise that is still open.
     promised: Option<Promise>,
     /// The server is stopping: a new connection is due.
@@ -95,11 +97,13 @@ impl Shopper {
             tick: None,
             acknowledged: Vec::new(),
             reconnects: 0,
+            nonce: None,
             promised: None,
             must_move: false,
             broken: Vec::new(),
         };
-        shopper.greet().await?;
+        let state = shopper.greet().await?;
+        shopper.nonce = (state.sale.format >= 2).then(|| Nonce(rand::random()));
         Ok(shopper)
     }
 
@@ -232,6 +236,7 @@ impl Shopper {
             let join = ShopCommand::Join {
                 sale,
                 quantity: Quantity::ONE,
+                nonce: self.nonce,
             };
             let admitted = match timed(timings, "join", self.ask(command_id(), join)).await? {
                 Ok(Done::Joined { entry, .. }) => {

@@ -12,9 +12,9 @@ mod logarithm;
 pub mod merkle;
 mod verify;
 
-pub use verify::{Check, Draw, FORMAT, Proof, Published, Verdict, Wrong};
+pub use verify::{Check, Draw, Proof, Published, Verdict, Wrong};
 
-use crate::{MAX_QUANTITY, SaleId, ShopperId};
+use crate::{MAX_QUANTITY, Nonce, SaleId, ShopperId};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
@@ -32,6 +32,7 @@ const DRAW: &[u8] = b"draw:";
 const OPENING: &[u8] = b"opening:";
 const BEACON: &[u8] = b"beacon:";
 const NAME: &[u8] = b"flashsale entry:";
+const PRIVATE_NAME: &[u8] = b"flashsale entry 2:";
 
 /// Digits after the binary point of a [`Key`].
 const KEY_BITS: u32 = 96;
@@ -120,7 +121,7 @@ impl FromStr for Hash {
 }
 
 /// Lower case only, so that each value has one text.
-fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     (!text.contains(|c: char| c.is_ascii_uppercase())).then_some(bytes)
@@ -144,7 +145,7 @@ read_as_text!(Seed, Hash, Key);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = DrawEntry))]
 pub struct Entry {
-    /// A pseudonym that the shopper can compute ([`entry_name`]).
+    /// A pseudonym that the shopper can compute ([`Format::entry_name`]).
     pub name: String,
     /// 1 to [`MAX_WEIGHT`].
     pub weight: u32,
@@ -201,16 +202,57 @@ impl Entry {
     }
 }
 
-/// A shopper's name in a sale's published entries: the first half of a SHA-256 of both, as 32 hex digits. Anybody who knows the
-/// shopper's id can compute it, but nobody can reverse it; it differs in every sale.
-pub fn entry_name(sale: SaleId, shopper: &ShopperId) -> String {
-    let hash = Sha256::new()
-        .chain_update(NAME)
-        .chain_update(sale.to_string())
-        .chain_update(b":")
-        .chain_update(shopper.as_str())
-        .finalize();
-    hex::encode(&hash[..16])
+/// How a draw's entries are named. A sale keeps its format to the end, and published draws of each are verified for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Anybody who knows the shopper's id can compute their name.
+    One,
+    /// A name needs the shopper's nonce too.
+    Two,
+}
+
+impl Format {
+    const ALL: [Self; 2] = [Self::One, Self::Two];
+
+    /// The format of a sale's draw, by the sale's own format.
+    pub const fn of_sale(format: u16) -> Self {
+        match format {
+            0 | 1 => Self::One,
+            _ => Self::Two,
+        }
+    }
+
+    /// The first line's `format` in a draw's file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::One => "flashsale draw 1",
+            Self::Two => "flashsale draw 2",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.word() == word)
+    }
+
+    /// A shopper's name in a sale's published entries: the first half of a SHA-256, as 32 hex digits. Nobody can reverse it, and
+    /// it differs in every sale. Without a nonce, format 2 hashes an empty one: then anybody who knows the id can compute the name
+    /// again, but still nobody can choose it.
+    pub fn entry_name(self, sale: SaleId, shopper: &ShopperId, nonce: Option<Nonce>) -> String {
+        let prefix = match self {
+            Self::One => NAME,
+            Self::Two => PRIVATE_NAME,
+        };
+        let mut hash = Sha256::new()
+            .chain_update(prefix)
+            .chain_update(sale.to_string())
+            .chain_update(b":")
+            .chain_update(shopper.as_str());
+        if self == Self::Two {
+            hash.update(b":");
+            hash.update(nonce.map(|nonce| nonce.to_string()).unwrap_or_default());
+        }
+        hex::encode(&hash.finalize()[..16])
+    }
 }
 
 // ---------------------------------------------------------------------------------------------------------------- key

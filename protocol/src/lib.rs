@@ -7,12 +7,14 @@ pub mod draw;
 pub mod id;
 pub mod json;
 pub mod message;
+pub mod nonce;
 pub mod wait;
 
 pub use change::Change;
 pub use code::{CloseCode, Code, Reason};
 pub use id::{CommandId, DeviceId, OrderId, PaymentId, SaleId, ShopperId};
 pub use message::*;
+pub use nonce::Nonce;
 
 /// The WebSocket subprotocol that a client offers and the server selects.
 pub const SUBPROTOCOL: &str = "flashsale.v1";

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use flashsale_engine::store::MigrateAtStart;
-use flashsale_protocol::{SaleId, draw::Hash};
+use flashsale_protocol::{SaleId, ShopperId, draw::Hash};
 use std::{ffi::OsStr, net::SocketAddr, path::PathBuf};
 
 /// The roles of a process.
@@ -248,6 +248,9 @@ pub struct VerifyDraw {
     /// The root of the entries as you saw it before the seed was revealed.
     #[arg(long)]
     pub root: Option<Hash>,
+    /// The shopper whose entry a proof must be about.
+    #[arg(long)]
+    pub shopper: Option<ShopperId>,
     /// Prints the winners, best first: entry, units, key.
     #[arg(long)]
     pub winners: bool,

@@ -164,6 +164,7 @@ async fn crowd(app: &App, sale: &Sale) -> anyhow::Result<()> {
             old_place: None,
             opening_place: None,
             line: LineName::Queue,
+            nonce: None,
         };
         app.shop.stock.join(sale.id, join).await
     });

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, bail};
 use flashsale_protocol::{
+    ShopperId,
     draw::{Check, Draw, Hash, Proof, Published, Verdict, Wrong},
     json,
 };
@@ -21,6 +22,8 @@ const READ_BYTES: usize = 256 * 1024;
 pub struct Noted {
     pub commitment: Option<Hash>,
     pub root: Option<Hash>,
+    /// Whose entry a proof must be about.
+    pub shopper: Option<ShopperId>,
 }
 
 /// The checked file, and the result.
@@ -46,6 +49,9 @@ pub fn check(path: &Path, noted: &Noted) -> anyhow::Result<Checked> {
         if let Some(other) = differs(&draw, noted) {
             return Ok(other);
         }
+        if noted.shopper.is_some() {
+            bail!("entry: only a proof shows whose an entry is");
+        }
         let verdict = check_entries(&draw, lines)?;
         return Ok(Checked::Draw(draw, verdict));
     }
@@ -65,7 +71,11 @@ pub fn check(path: &Path, noted: &Noted) -> anyhow::Result<Checked> {
     if let Some(other) = differs(&proof.draw, noted) {
         return Ok(other);
     }
-    let verdict = proof.verify();
+    let is_theirs = noted.shopper.as_ref().is_none_or(|shopper| proof.is_of(shopper));
+    let verdict = proof.verify().and_then(|verdict| {
+        let entry = proof.entry.name.clone();
+        is_theirs.then_some(verdict).ok_or(Wrong::NotTheirs { entry })
+    });
     Ok(Checked::Proof(proof, verdict))
 }
 

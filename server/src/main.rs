@@ -241,6 +241,7 @@ fn verify_draw(config: &VerifyDraw) -> anyhow::Result<ExitCode> {
     let noted = Noted {
         commitment: config.commitment,
         root: config.root,
+        shopper: config.shopper.clone(),
     };
     let (what, found) = match draw_file::check(&config.file, &noted)? {
         Checked::Draw(draw, found) => (format!("sale={}", draw.sale), found.map(Some)),

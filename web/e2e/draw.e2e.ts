@@ -39,6 +39,7 @@ test("two enter a draw, one is drawn, both are told, and both can check it", asy
     await said(page, outcome);
     await said(page, /promised before the entries closed. This page had seen the promise/);
     await said(page, /one of the 2 that were counted at the close/);
+    await said(page, /It comes from a random number of this page/);
     expect(await page.locator('.check [data-ok="true"]').count()).toBe(4);
   }
   await isAccessible(other);

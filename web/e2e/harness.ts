@@ -150,7 +150,7 @@ export async function crowd(sale: string, people: number): Promise<void> {
     const joined = await fetch(`${api}/flash-sales/${sale}/join-queue`, {
       method: "POST",
       headers: { ...json, Authorization: `Bearer ${token}` },
-      body: JSON.stringify({ user_id: shopper }),
+      body: JSON.stringify({ user_id: shopper, nonce: crypto.randomUUID().replaceAll("-", "") }),
     });
     if (joined.status !== 200) throw new Error(`not in line: ${joined.status} ${await joined.text()}`);
   }

@@ -39,6 +39,7 @@ describe("a checked draw", () => {
     over: true,
     knew_commitment: true,
     knew_root: true,
+    made_here: true,
   };
   const last = (checked: Partial<Checked>) => checkWords({ ...right, ...checked }).at(-1)?.text;
 
@@ -48,6 +49,12 @@ describe("a checked draw", () => {
     expect(last({ turns: 9, called: true })).toContain("your turn came");
     expect(last({ turns: 9, over: false })).toContain("So far, units that others did not take have gone on to the first 9");
     expect(last({ turns: 9, called: true, won: true })).toContain("you were drawn");
+  });
+
+  test("says whose random number it was, where that is known", () => {
+    const third = (made_here: boolean) => checkWords({ ...right, made_here })[2]?.text;
+    expect(third(true)).toContain("a random number of this page");
+    expect(third(false)).toBe("Your number was computed again on this device, and it is the one that the shop used.");
   });
 
   test("names the part that is wrong", () => {

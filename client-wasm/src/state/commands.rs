@@ -25,6 +25,7 @@ impl State {
         if let Some(same) = self.pending.iter().find(|pending| pending.wish == wish) {
             return same.id;
         }
+        let command = self.with_nonce(turn, command);
         let id = turn.id();
         let sale = self.sale_of(&command);
         if let Some(sale) = sale {

@@ -179,6 +179,7 @@ impl State {
         for pending in &mut self.pending {
             pending.shopper = Some(shopper.clone());
         }
+        self.own_nonces(turn, &shopper);
         self.shopper = Some(shopper);
         self.role = Some(role);
         for pending in others {

@@ -1,8 +1,10 @@
+mod nonces;
+
 use super::{link::back_off_ceiling_ms, *};
 use crate::fixture::{self, entry, hold, order, order_id, sale, tick, welcome};
 use flashsale_protocol::{
-    Done, EntryState, HoldState, OrderStatus, Outcome, Payment, Phase, Quantity, Reject, Request, SaleState,
-    ServerMessage, Tick, Welcome,
+    Done, EntryState, HoldState, Nonce, OrderStatus, Outcome, Payment, Phase, Quantity, Reject, Request,
+    SaleState, ServerMessage, Tick, Welcome,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -56,6 +58,7 @@ impl Page {
         Moment {
             at_ms: self.at_ms,
             random: self.random,
+            nonce: Some(Nonce(self.random.rotate_left(64).to_le_bytes())),
         }
     }
 
@@ -163,6 +166,7 @@ fn join() -> ShopCommand {
     ShopCommand::Join {
         sale: sale(),
         quantity: Quantity::ONE,
+        nonce: None,
     }
 }
 
@@ -250,6 +254,7 @@ fn what_is_stored_comes_beside_newer_wishes_once_each_and_within_the_limit() {
             page.command(ShopCommand::Join {
                 sale: sale(),
                 quantity,
+                nonce: None,
             });
         }
     };
@@ -402,6 +407,7 @@ fn commands_under_way_are_bounded() {
         page.command(ShopCommand::Join {
             sale: sale(),
             quantity: Quantity::new(units).expect("valid"),
+            nonce: None,
         });
         assert!(page.settled().is_none());
     }
@@ -733,7 +739,7 @@ proptest! {
         let mut page = Page::ready();
         page.state.attempt = attempts;
         let at_ms = page.at_ms;
-        page.effects = page.state.step(Moment { at_ms, random }, Event::SocketClosed { code: 1006 });
+        page.effects = page.state.step(Moment { at_ms, random, nonce: None }, Event::SocketClosed { code: 1006 });
         let wait_ms = page.state.connection(at_ms).retry_in_ms.expect("a wait");
         prop_assert!(wait_ms <= back_off_ceiling_ms(attempts));
         prop_assert!(back_off_ceiling_ms(attempts) <= BACK_OFF_CAP_MS);
@@ -743,7 +749,7 @@ proptest! {
     fn jitter_is_full(randoms in prop::collection::vec(any::<u128>(), 400..=400)) {
         let waits: Vec<u64> = randoms
             .iter()
-            .map(|random| Turn::new(Moment { at_ms: 0, random: *random }).up_to(999))
+            .map(|random| Turn::new(Moment { at_ms: 0, random: *random, nonce: None }).up_to(999))
             .collect();
         for tenth in 0..10 {
             prop_assert!(waits.iter().any(|wait| wait / 100 == tenth), "nobody in tenth {tenth}");
@@ -807,7 +813,7 @@ proptest! {
                 }
             };
             let at_ms = page.at_ms;
-            page.effects = page.state.step(Moment { at_ms, random }, event);
+            page.effects = page.state.step(Moment { at_ms, random, nonce: None }, event);
             prop_assert!(page.state.wake_at.is_some());
             prop_assert!(page.state.wake_at <= Some(at_ms + 60_000));
         }

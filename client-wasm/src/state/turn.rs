@@ -1,12 +1,14 @@
 //! One step of the machine while it runs.
 
 use super::{Change, Effect, Moment};
-use flashsale_protocol::{Command, CommandId, Request};
+use flashsale_protocol::{Command, CommandId, Nonce, Request};
 
 /// One step's collected effects and its source of ids and jitter.
 pub(super) struct Turn {
     pub now: u64,
     dice: u128,
+    /// At most one step's nonce.
+    pub nonce: Option<Nonce>,
     pub effects: Vec<Effect>,
 }
 
@@ -15,6 +17,7 @@ impl Turn {
         Self {
             now: moment.at_ms,
             dice: moment.random,
+            nonce: moment.nonce,
             effects: Vec::new(),
         }
     }

@@ -40,6 +40,7 @@ fn step(machine: &mut State, event: Event) -> Vec<crate::state::Effect> {
         Moment {
             at_ms: NOW,
             random: 1,
+            nonce: None,
         },
         event,
     )
@@ -156,6 +157,7 @@ fn a_checkout_under_way_is_shown_before_its_answer() {
         Moment {
             at_ms: NOW,
             random: 3,
+            nonce: None,
         },
         command,
     );
@@ -182,6 +184,7 @@ fn a_payment_under_way_belongs_to_its_sale() {
         Moment {
             at_ms: NOW,
             random: 3,
+            nonce: None,
         },
         command,
     );
@@ -308,6 +311,7 @@ fn a_refusal_goes_when_the_journey_has_gone_on() {
             Moment {
                 at_ms: NOW,
                 random: 3,
+                nonce: None,
             },
             command,
         );
@@ -437,6 +441,7 @@ fn numbers_that_have_stopped_coming_are_marked_as_the_last_known_ones() {
     let later = Moment {
         at_ms: NOW + 10_000,
         random: 1,
+        nonce: None,
     };
     machine.step(later, Event::TextReceived(next.to_json()));
     assert_eq!(stale(&machine, 33_000), None);

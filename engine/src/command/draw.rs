@@ -1,45 +1,87 @@
 //! `join`, `leave` and `state` in a sale whose units are drawn: shoppers have an entry instead of a place in line.
 
+use super::nonce;
 use crate::{
     caller::Caller,
     error::Result,
-    sale::{Sale, ms},
+    sale::{Named, Sale, ms},
     shop::Shop,
-    store::draws::{Entered, NewEntry},
+    store::draws::{Entered, MyEntry, NewEntry},
 };
 use flashsale_protocol::{
-    Allocation, Code, Entry, EntryState, Phase, Quantity, Reject, ServerMessage, ShopperId, draw::Draw,
+    Allocation, Code, Entry, EntryState, Nonce, Phase, Quantity, Reject, ServerMessage, ShopperId,
+    draw::{Draw, Format},
 };
 
-/// The reason why entering is closed at the moment, if it is.
-pub async fn refusal(shop: &Shop, sale: &Sale) -> Result<Option<Reject>> {
+/// The reason why this shopper cannot enter at the moment, if there is one.
+pub async fn refusal(
+    shop: &Shop,
+    sale: &Sale,
+    shopper: &ShopperId,
+    nonce: Option<Nonce>,
+) -> Result<Option<Reject>> {
     let now = shop.stock.clock().await?;
-    Ok(match sale.phase_at(now) {
+    let closed = match sale.phase_at(now) {
         Phase::Drawing => Some(Code::EntriesClosed.into()),
         Phase::Ended | Phase::Cancelled => Some(Code::SaleEnded.into()),
         _ if now < ms(sale.room_opens_at) => {
             Some(Reject::new(Code::RoomClosed).after_ms(ms(sale.room_opens_at) - now))
         }
         _ => None,
+    };
+    if closed.is_some() || named(shop, sale, nonce).await?.is_some() {
+        return Ok(closed);
+    }
+    // Somebody who is in already needs no nonce to hear so.
+    let mine = shop.store.draw_entry(sale.id, shopper).await?;
+    Ok(mine.is_none().then(|| Code::NonceMissing.into()))
+}
+
+/// What a new entry's name is made with. None: the client must send a nonce.
+async fn named(shop: &Shop, sale: &Sale, nonce: Option<Nonce>) -> Result<Option<Named>> {
+    Ok(match (sale.names(), nonce) {
+        (Format::One, _) => Some(None),
+        (Format::Two, Some(nonce)) => Some(Some(nonce)),
+        (Format::Two, None) if nonce::may_be_made(shop, sale).await? => Some(Some(nonce::make())),
+        (Format::Two, None) => None,
     })
 }
 
-pub async fn enter(shop: &Shop, caller: &Caller, sale: &Sale, quantity: Quantity) -> Result<Entry, Reject> {
+pub async fn enter(
+    shop: &Shop,
+    caller: &Caller,
+    sale: &Sale,
+    quantity: Quantity,
+    nonce: Option<Nonce>,
+) -> Result<Entry, Reject> {
     let now = shop.stock.clock().await?;
-    let new = NewEntry {
-        shopper: caller.shopper.clone(),
-        device: caller.device()?.clone(),
-        quantity: quantity.get(),
+    let shopper = &caller.shopper;
+    let entered = match named(shop, sale, nonce).await? {
+        Some(nonce) => {
+            let new = NewEntry {
+                shopper: shopper.clone(),
+                device: caller.device()?.clone(),
+                quantity: quantity.get(),
+                nonce,
+                name: sale.entry_name(shopper, nonce),
+            };
+            shop.store.enter_draw(sale.id, new).await?
+        }
+        None => {
+            let mine = shop.store.draw_entry(sale.id, shopper).await?;
+            let MyEntry { quantity, nonce, .. } = mine.ok_or(Code::NonceMissing)?;
+            Entered::Ok { quantity, nonce }
+        }
     };
-    match shop.store.enter_draw(sale.id, new).await? {
-        Entered::Ok { quantity: stands } if stands != quantity.get() => Err(Reject::because(
+    match entered {
+        Entered::Ok { quantity: stands, .. } if stands != quantity.get() => Err(Reject::because(
             Code::AlreadyInLine,
             format!(
                 "You are in this draw already, for {stands}: leave it first to ask for another quantity."
             ),
         )),
-        Entered::Ok { quantity } => {
-            let entry = Entry::settled(sale.id, EntryState::Entered, quantity, now);
+        Entered::Ok { quantity, nonce } => {
+            let entry = entry(sale, EntryState::Entered, quantity, nonce, now);
             shop.here
                 .tell_others(&shop.live, sale, caller, ServerMessage::Entry(entry.clone()));
             Ok(entry)
@@ -49,6 +91,13 @@ pub async fn enter(shop: &Shop, caller: &Caller, sale: &Sale, quantity: Quantity
             "This device is in the draw already for somebody else.",
         )),
         Entered::Closed => Err(Code::EntriesClosed.into()),
+    }
+}
+
+fn entry(sale: &Sale, state: EntryState, quantity: u32, nonce: Option<Nonce>, now: u64) -> Entry {
+    Entry {
+        nonce,
+        ..Entry::settled(sale.id, state, quantity, now)
     }
 }
 
@@ -62,7 +111,7 @@ pub async fn entered(shop: &Shop, sale: &Sale, shopper: &ShopperId, now: u64) ->
     let mine = shop.store.draw_entry(sale.id, shopper).await?;
     Ok(mine
         .filter(|mine| !mine.called)
-        .map(|mine| Entry::settled(sale.id, EntryState::Entered, mine.quantity, now)))
+        .map(|mine| entry(sale, EntryState::Entered, mine.quantity, mine.nonce, now)))
 }
 
 /// Whether a shopper is in a draw that is being held and still waits for their turn.
@@ -110,24 +159,27 @@ pub(crate) async fn in_state(
             } else {
                 EntryState::Entered
             };
-            Some(Entry::settled(sale.id, state, mine.quantity, now))
+            Some(entry(sale, state, mine.quantity, mine.nonce, now))
         }
         _ => known,
     };
     Ok((entry, Some(draw.public.clone())))
 }
 
-/// The quantity of a shopper whose place is still being turned into an entry; for a long line that takes a while.
+/// The entry of a shopper whose place is still being turned into one; for a long line that takes a while.
 async fn from_line(shop: &Shop, sale: &Sale, shopper: &ShopperId, now: u64) -> Result<Option<Entry>> {
-    let quantity = waits_for(shop, sale, shopper).await?;
-    Ok(quantity.map(|quantity| Entry::settled(sale.id, EntryState::Entered, quantity, now)))
+    let waits = waits_for(shop, sale, shopper).await?;
+    Ok(waits.map(|(quantity, nonce)| entry(sale, EntryState::Entered, quantity, nonce, now)))
 }
 
-/// The number of units that a shopper waited for in the line that has ended.
-async fn waits_for(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<Option<u32>> {
+/// The number of units that a shopper waited for in the line that has ended, and their nonce as far as it is known.
+async fn waits_for(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<Option<(u32, Option<Nonce>)>> {
     let place = shop.here.stake_of(shopper, sale.id).and_then(|stake| stake.place);
-    match place {
-        Some(place) => Ok(Some(place.quantity)),
-        None => shop.store.waits_for(sale.id, shopper).await,
-    }
+    Ok(match place {
+        Some(place) => Some((place.quantity, place.nonce.flatten())),
+        None => {
+            let waits = shop.store.waits_for(sale.id, shopper).await?;
+            waits.map(|waits| (waits.quantity, waits.nonce))
+        }
+    })
 }

@@ -1,6 +1,6 @@
 //! `join`: gives a place in line. The same person joining again keeps the same place.
 
-use super::{Answer, draw};
+use super::{Answer, draw, nonce};
 use crate::{
     caller::Caller,
     error::{Error, Result},
@@ -10,7 +10,8 @@ use crate::{
     stock::{At, InLine, Join, JoinHow, Joined, Kept, Person, RecordState, Stands},
 };
 use flashsale_protocol::{
-    Allocation, Code, CommandId, Done, Entry, EntryState, Phase, Quantity, Reject, SaleId, ServerMessage,
+    Allocation, Code, CommandId, Done, Entry, EntryState, Nonce, Phase, Quantity, Reject, SaleId,
+    ServerMessage, draw::Format,
 };
 
 pub async fn run(
@@ -19,8 +20,10 @@ pub async fn run(
     command: CommandId,
     sale: SaleId,
     quantity: Quantity,
+    nonce: Option<Nonce>,
 ) -> Answer {
     let sale = shop.sale(sale).await?;
+    let nonce = nonce.filter(|_| sale.names() == Format::Two);
     let device = caller.device()?;
     if quantity.get() > sale.per_shopper_limit {
         return Err(limit(sale.per_shopper_limit));
@@ -30,7 +33,7 @@ pub async fn run(
         shop.stock.person(at, caller.shopper.clone()),
         shop.stock.device_units(at, device.clone()),
     )?;
-    let (how, refusal) = match fit(shop, caller, &sale, &person, on_device, quantity).await? {
+    let (how, refusal) = match fit(shop, caller, &sale, &person, on_device, quantity, nonce).await? {
         Fit::Line => (JoinHow::Line, None),
         Fit::Draw => (JoinHow::Draw, None),
         Fit::Kept(kept) => (JoinHow::Keep(kept), None),
@@ -41,25 +44,27 @@ pub async fn run(
         device: device.clone(),
         quantity: quantity.get(),
         old_place: None,
-        opening_place: sale.opening_place(&caller.shopper),
+        opening_place: sale.opening_place(&caller.shopper, nonce),
         line: if caller.goes_first(&sale) {
             LineName::Priority
         } else {
             LineName::Queue
         },
+        nonce,
     };
     let answer = shop.stock.join_as(sale.id, item, how, Some(command)).await?;
     let At {
         now,
         value: InLine { admitted, value },
     } = answer;
-    let (position, place, line, stamp) = match value {
+    let (position, place, line, stamp, is_new) = match value {
         Joined::Waiting {
             position,
             place,
             line,
             stamp,
-        } => (position, place, line, stamp),
+            is_new,
+        } => (position, place, line, stamp, is_new),
         // The shopper is being called at this moment: the claim's event is on its way.
         Joined::Admitting => {
             let entry = Entry {
@@ -84,7 +89,13 @@ pub async fn run(
             return Err(Reject::new(Code::RoomClosed).after_ms(room_opens_at.saturating_sub(now)));
         }
         Joined::SaleMissing | Joined::New => return Err(refusal.unwrap_or(Error::LaneMissing.into())),
-        Joined::Go => return joined(shop, caller, draw::enter(shop, caller, &sale, quantity).await?),
+        Joined::Go => {
+            return joined(
+                shop,
+                caller,
+                draw::enter(shop, caller, &sale, quantity, nonce).await?,
+            );
+        }
         Joined::Over { left } => {
             let entered = match sale.allocation {
                 Allocation::Draw if !left => draw::entered(shop, &sale, &caller.shopper, now).await?,
@@ -116,7 +127,16 @@ pub async fn run(
     for at in sale.lane_refs() {
         shop.stock.close_gate(at, place.max(stamp)).await?;
     }
-    let entry = super::waiting(&sale, quantity.get(), position, line, admitted, now);
+    // A place keeps its first nonce.
+    let named = if is_new && sale.names() == Format::Two {
+        Some(nonce)
+    } else {
+        nonce::of_place(shop, &sale, &caller.shopper, place).await
+    };
+    let entry = Entry {
+        nonce: named.flatten(),
+        ..super::waiting(&sale, quantity.get(), position, line, admitted, now)
+    };
     shop.here.stake(&caller.shopper, sale.id, |stake| {
         *stake = Stake {
             place: Some(PlaceStake {
@@ -124,6 +144,7 @@ pub async fn run(
                 quantity: quantity.get(),
                 at: now,
                 line,
+                nonce: named,
             }),
             hold: None,
         };
@@ -150,6 +171,7 @@ async fn fit(
     At { now, value: person }: &At<Person>,
     on_device: u32,
     quantity: Quantity,
+    nonce: Option<Nonce>,
 ) -> Result<Fit> {
     if matches!(sale.status, Phase::Ended | Phase::Cancelled) {
         return Ok(Fit::Refused(Code::SaleEnded.into()));
@@ -182,7 +204,7 @@ async fn fit(
     if sale.allocation == Allocation::Queue {
         return Ok(Fit::Line);
     }
-    let refusal = draw::refusal(shop, sale).await?;
+    let refusal = draw::refusal(shop, sale, &caller.shopper, nonce).await?;
     Ok(refusal.map_or(Fit::Draw, Fit::Refused))
 }
 

@@ -8,6 +8,7 @@ mod checkout;
 mod draw;
 mod join;
 mod leave;
+mod nonce;
 mod orders;
 mod pay;
 mod release;
@@ -97,7 +98,11 @@ fn dispatch<'a>(
     command: ShopCommand,
 ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
     match command {
-        ShopCommand::Join { sale, quantity } => Box::pin(join::run(shop, caller, id, sale, quantity)),
+        ShopCommand::Join {
+            sale,
+            quantity,
+            nonce,
+        } => Box::pin(join::run(shop, caller, id, sale, quantity, nonce)),
         ShopCommand::Leave { sale } => Box::pin(leave::run(shop, caller, id, sale)),
         ShopCommand::Reserve {
             sale,

@@ -1,6 +1,6 @@
 //! `state`: everything that a page needs to show one sale to one shopper.
 
-use super::{Answer, draw, hold_state};
+use super::{Answer, draw, hold_state, nonce};
 use crate::{
     caller::Caller,
     error::Result,
@@ -52,6 +52,10 @@ async fn look(shop: &Shop, shopper: &ShopperId, sale: &Sale) -> Result<SaleState
     let waiting =
         |quantity, position, line| Some(super::waiting(sale, quantity, position, line, admitted, now));
     let record = person.value.record;
+    let named = match stands {
+        Stands::Waiting { place, .. } => nonce::of_place(shop, sale, shopper, place).await,
+        _ => None,
+    };
     shop.here.stake(shopper, sale.id, |stake| {
         if let Stands::Waiting {
             quantity,
@@ -65,6 +69,7 @@ async fn look(shop: &Shop, shopper: &ShopperId, sale: &Sale) -> Result<SaleState
                 quantity,
                 at: now,
                 line,
+                nonce: named,
             });
         }
         stake.hold = hold_known(stake.hold.take(), record.as_ref(), person.now);
@@ -81,7 +86,10 @@ async fn look(shop: &Shop, shopper: &ShopperId, sale: &Sale) -> Result<SaleState
                 ..
             },
             _,
-        ) => waiting(quantity, position, line),
+        ) => waiting(quantity, position, line).map(|entry| Entry {
+            nonce: named.flatten(),
+            ..entry
+        }),
         // The shopper is being called at this moment: the claim's event is on its way.
         (Stands::Admitting { quantity }, _) => waiting(quantity, 1, LineName::Queue),
         (Stands::Nowhere, Some(claim)) if claim.state == RecordState::Lapsed => {

@@ -1,6 +1,6 @@
 //! The line's history on its way to Postgres: the notes of its scripts.
 
-use super::{Stock, answer::ScriptAnswer, scripts::DROP_JOURNAL};
+use super::{Stock, answer::ScriptAnswer, line::read_device, scripts::DROP_JOURNAL};
 use crate::{error::Result, sale::Note};
 use flashsale_protocol::SaleId;
 use fred::prelude::*;
@@ -44,15 +44,19 @@ impl Stock {
 
 fn read_note(answer: &ScriptAnswer<'_>) -> Result<Note> {
     Ok(match answer.word() {
-        word @ ("joined" | "restored") => Note::Joined {
-            shopper: answer.parse(1)?,
-            device: answer.parse(2)?,
-            quantity: answer.number(3)?,
-            place: answer.number(4)?,
-            at_us: answer.number(5)?,
-            line: answer.text(6)?.parse()?,
-            restored: word == "restored",
-        },
+        word @ ("joined" | "restored") => {
+            let (device, nonce) = read_device(answer.text(2)?).ok_or_else(|| answer.unexpected())?;
+            Note::Joined {
+                shopper: answer.parse(1)?,
+                device: device.to_owned(),
+                quantity: answer.number(3)?,
+                place: answer.number(4)?,
+                at_us: answer.number(5)?,
+                line: answer.text(6)?.parse()?,
+                nonce,
+                restored: word == "restored",
+            }
+        }
         status => Note::Ended {
             shopper: answer.parse(1)?,
             status: status.to_owned(),

@@ -12,7 +12,7 @@ use crate::{
     sale::LineName,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use flashsale_protocol::{CommandId, DeviceId, SaleId, ShopperId};
+use flashsale_protocol::{CommandId, DeviceId, Nonce, SaleId, ShopperId};
 use fred::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +26,8 @@ pub struct Join {
     /// The place from the sale's seed, for joins before the start of a sale that opens in shuffled order.
     pub opening_place: Option<u64>,
     pub line: LineName,
+    /// For the line's history: the units left at the end may be drawn among those who wait.
+    pub nonce: Option<Nonce>,
 }
 
 /// What a join does.
@@ -82,12 +84,14 @@ impl Kept {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Joined {
-    /// `place` is the key by which the line is ordered; `stamp` counts joins (0: unknown, was in line before).
+    /// `place` is the key by which the line is ordered; `stamp` counts joins (0: unknown, was in line before). `is_new`: this
+    /// join has given the place.
     Waiting {
         position: u64,
         place: u64,
         line: LineName,
         stamp: u64,
+        is_new: bool,
     },
     Admitting,
     OtherQuantity {
@@ -188,7 +192,7 @@ impl Stock {
                         };
                         args.extend([
                             item.shopper.to_string(),
-                            item.device.to_string(),
+                            noted_device(item),
                             device_mark(&item.device),
                             item.quantity.to_string(),
                             item.old_place.unwrap_or(0).to_string(),
@@ -308,6 +312,7 @@ fn read_joined(answer: &ScriptAnswer<'_>) -> Result<Joined> {
             place: answer.number(2)?,
             line: answer.text(3)?.parse()?,
             stamp: answer.number(4)?,
+            is_new: answer.text(5).is_ok(),
         },
         "admitting" => Joined::Admitting,
         "other_quantity" => Joined::OtherQuantity {
@@ -342,6 +347,24 @@ fn read_left(answer: &ScriptAnswer<'_>) -> Result<Left> {
         "superseded" => Left::Superseded,
         _ => return Err(answer.unexpected()),
     })
+}
+
+/// A join's device and nonce as the line's journal has them. They are one short text, because each argument and each byte costs every
+/// join a part of its time in Redis. No device's name contains the character between them.
+fn noted_device(item: &Join) -> String {
+    match item.nonce {
+        Some(nonce) => format!("{}/{}", item.device, BASE64.encode(nonce.0)),
+        None => item.device.to_string(),
+    }
+}
+
+/// Reads what [`noted_device`] has written. None: it is not in that form.
+pub(super) fn read_device(noted: &str) -> Option<(&str, Option<Nonce>)> {
+    let Some((device, nonce)) = noted.split_once('/') else {
+        return Some((noted, None));
+    };
+    let nonce = BASE64.decode(nonce).ok()?.try_into().ok()?;
+    Some((device, Some(Nonce(nonce))))
 }
 
 /// The line's short name of a device: 72 bits of SHA-256, because a name of 50 letters would take a quarter of a long line's

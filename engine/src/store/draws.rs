@@ -15,7 +15,7 @@ use super::Store;
 use crate::error::{Error, Result};
 use flashsale_protocol::{
     SaleId,
-    draw::{Draw, Hash, Rank, Seed},
+    draw::{Draw, Format, Hash, Rank, Seed},
 };
 use sqlx::{PgConnection, PgExecutor};
 use std::sync::Arc;
@@ -75,9 +75,9 @@ impl Store {
 
 pub(super) async fn draw_row(executor: impl PgExecutor<'_>, sale: SaleId) -> Result<Option<DrawRow>> {
     let row = sqlx::query!(
-        "SELECT seed, commitment, beacon_source, beacon, units, entries, root, drawn_at, winners, cut_off_key, cut_off_entry,
-            told_at, called, last_called_key, last_called_entry, over_at
-         FROM draws WHERE sale_id = $1",
+        "SELECT d.seed, d.commitment, d.beacon_source, d.beacon, d.units, d.entries, d.root, d.drawn_at, d.winners,
+            d.cut_off_key, d.cut_off_entry, d.told_at, d.called, d.last_called_key, d.last_called_entry, d.over_at, s.format
+         FROM draws d JOIN flash_sales s USING (sale_id) WHERE d.sale_id = $1",
         sale.to_string(),
     )
     .fetch_optional(executor)
@@ -101,7 +101,11 @@ pub(super) async fn draw_row(executor: impl PgExecutor<'_>, sale: SaleId) -> Res
         called: number(row.called),
         last_called,
         over: row.over_at.is_some(),
-        ..Draw::committed(sale, Hash(bytes(row.commitment)?))
+        ..Draw::committed(
+            Format::of_sale(row.format as u16),
+            sale,
+            Hash(bytes(row.commitment)?),
+        )
     };
     Ok(Some(DrawRow {
         seed,

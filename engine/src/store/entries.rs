@@ -3,11 +3,11 @@
 use super::{LOOK, Store};
 use crate::{
     batcher::{Batch, Batcher, of_shopper},
-    error::Result,
+    error::{Error, Result},
     sale::{LineName, Note, Sale},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{EntryState, SaleId, ShopperId};
+use flashsale_protocol::{EntryState, Nonce, SaleId, ShopperId};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use std::collections::{HashMap, HashSet};
@@ -31,6 +31,14 @@ pub struct EntryRow {
     pub joined_at: DateTime<Utc>,
     pub status: String,
     pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// A shopper who waits, by the line's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    pub quantity: u32,
+    pub place: u64,
+    pub nonce: Option<Nonce>,
 }
 
 /// How a line's entries ended, and how long the served ones waited, from the start on, in seconds: at most a tenth too much.
@@ -60,6 +68,7 @@ impl Store {
         let sale_id = sale.id.to_string();
         let (mut ids, mut users, mut devices, mut quantities) = (vec![], vec![], vec![], vec![]);
         let (mut places, mut priorities, mut joined, mut restored) = (vec![], vec![], vec![], vec![]);
+        let mut nonces: Vec<Option<Vec<u8>>> = vec![];
         let (mut gone, mut statuses, mut ended) = (vec![], vec![], vec![]);
         for note in notes {
             match note {
@@ -70,6 +79,7 @@ impl Store {
                     place,
                     at_us,
                     line,
+                    nonce,
                     restored: is_restored,
                 } => {
                     ids.push(queue_id(&sale_id, shopper, *at_us));
@@ -79,6 +89,7 @@ impl Store {
                     places.push(*place as i64);
                     priorities.push(*line == LineName::Priority);
                     joined.push(time(*at_us));
+                    nonces.push(nonce.map(|nonce| nonce.0.to_vec()));
                     restored.push(*is_restored);
                 }
                 Note::Ended {
@@ -96,10 +107,12 @@ impl Store {
         // Counted in the same statement: a repeated note changes no row and counts nothing.
         sqlx::query!(
             "WITH joined AS (
-                INSERT INTO queue_entries (sale_id, queue_id, user_id, device_id, quantity, place, priority, joined_at)
-                SELECT $1, n.queue_id, n.user_id, n.device_id, n.quantity, n.place, n.priority, n.joined_at
+                INSERT INTO queue_entries
+                    (sale_id, queue_id, user_id, device_id, quantity, place, priority, joined_at, nonce)
+                SELECT $1, n.queue_id, n.user_id, n.device_id, n.quantity, n.place, n.priority, n.joined_at, n.nonce
                 FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::bigint[], $7::bool[], $8::timestamptz[],
-                    $9::bool[]) AS n (queue_id, user_id, device_id, quantity, place, priority, joined_at, restored)
+                    $9::bool[], $10::bytea[])
+                    AS n (queue_id, user_id, device_id, quantity, place, priority, joined_at, restored, nonce)
                 WHERE NOT (n.restored AND EXISTS (SELECT FROM queue_entries e
                     WHERE e.sale_id = $1 AND e.user_id = n.user_id AND e.status = 'waiting'))
                 ON CONFLICT DO NOTHING RETURNING 1)
@@ -114,6 +127,7 @@ impl Store {
             &priorities,
             &joined,
             &restored,
+            nonces.as_slice() as &[Option<Vec<u8>>],
         )
         .execute(&mut *tx)
         .await?;
@@ -136,6 +150,26 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
+        Ok(())
+    }
+
+    /// Adds nonces to entries in line, by shopper and place, whose own notes were lost.
+    pub(crate) async fn note_nonces(&self, sale: SaleId, known: &[(ShopperId, u64, Nonce)]) -> Result<()> {
+        let users: Vec<String> = known.iter().map(|(shopper, ..)| shopper.to_string()).collect();
+        let places: Vec<i64> = known.iter().map(|(_, place, _)| *place as i64).collect();
+        let nonces: Vec<Vec<u8>> = known.iter().map(|(.., nonce)| nonce.0.to_vec()).collect();
+        sqlx::query!(
+            "UPDATE queue_entries e SET nonce = n.nonce
+             FROM unnest($2::text[], $3::bigint[], $4::bytea[]) AS n (user_id, place, nonce)
+             WHERE e.sale_id = $1 AND e.user_id = n.user_id AND e.place = n.place AND e.status = 'waiting'
+                AND e.nonce IS NULL",
+            sale.to_string(),
+            &users,
+            &places,
+            &nonces,
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -162,8 +196,8 @@ impl Store {
         Ok(closed == CLOSE_AT_ONCE)
     }
 
-    /// The number of units that a shopper waits for, from the line's history; one query answers all who ask at once.
-    pub(crate) async fn waits_for(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<u32>> {
+    /// What a shopper waits for, from the line's history, about a second late; one query answers all who ask at once.
+    pub(crate) async fn waits_for(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<Waits>> {
         self.waits_for
             .submit(&sale, shopper.clone(), || {
                 let pool = self.pool.clone();
@@ -284,20 +318,31 @@ impl Store {
     }
 }
 
-async fn waiting_among(pool: &PgPool, sale: SaleId, shoppers: &[ShopperId]) -> Result<Vec<Option<u32>>> {
+async fn waiting_among(pool: &PgPool, sale: SaleId, shoppers: &[ShopperId]) -> Result<Vec<Option<Waits>>> {
     let names: Vec<String> = shoppers.iter().map(ShopperId::to_string).collect();
     let rows = sqlx::query!(
-        "SELECT user_id, quantity FROM queue_entries WHERE sale_id = $1 AND user_id = ANY($2) AND status = 'waiting'",
+        "SELECT user_id, quantity, place, nonce FROM queue_entries
+         WHERE sale_id = $1 AND user_id = ANY($2) AND status = 'waiting'",
         sale.to_string(),
         &names,
     )
     .fetch_all(pool)
     .await?;
-    let waiting: HashMap<String, i32> = rows.into_iter().map(|row| (row.user_id, row.quantity)).collect();
-    Ok(names
-        .iter()
-        .map(|name| waiting.get(name).map(|quantity| *quantity as u32))
-        .collect())
+    let mut waiting = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let waits = Waits {
+            quantity: row.quantity as u32,
+            place: row.place as u64,
+            nonce: nonce_of(row.nonce)?,
+        };
+        waiting.insert(row.user_id, waits);
+    }
+    Ok(names.iter().map(|name| waiting.get(name).copied()).collect())
+}
+
+pub(super) fn nonce_of(stored: Option<Vec<u8>>) -> Result<Option<Nonce>> {
+    let nonce = stored.map(|bytes| bytes.try_into().map(Nonce)).transpose();
+    nonce.map_err(|_| Error::unexpected("a nonce that is not of 16 bytes"))
 }
 
 /// Splits notes into parts, each to be written before the next: whether a restored place is a new entry depends on all earlier

@@ -29,6 +29,7 @@ use crate::{
 };
 use devices::{DeviceHash, DeviceRow};
 use draws::{DrawRow, Entered, MyEntry, NewEntry};
+use entries::Waits;
 use flashsale_protocol::{OrderId, SaleId, ShopperId, draw};
 use moka::future::Cache;
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -73,7 +74,7 @@ pub struct Store {
     report: Batchers<LaneRef, Report, Reported>,
     enter: Batchers<SaleId, NewEntry, Entered>,
     draw_entry: Batchers<SaleId, ShopperId, Option<MyEntry>>,
-    waits_for: Batchers<SaleId, ShopperId, Option<u32>>,
+    waits_for: Batchers<SaleId, ShopperId, Option<Waits>>,
     devices: Batchers<(), DeviceHash, Option<DeviceRow>>,
     draw_tops: Cache<SaleId, Arc<Vec<draw::Hash>>>,
     recent_draws: Cache<SaleId, Option<Arc<DrawRow>>>,

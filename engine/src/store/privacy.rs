@@ -189,7 +189,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         sqlx::query!(
-            "UPDATE queue_entries SET user_id = $3, device_id = $3 WHERE sale_id = ANY($1) AND user_id = $2",
+            "UPDATE queue_entries SET user_id = $3, device_id = $3, nonce = NULL WHERE sale_id = ANY($1) AND user_id = $2",
             &sales,
             who,
             nobody,
@@ -197,7 +197,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
-            "UPDATE draw_entries SET shopper_id = $3, device_id = $3 WHERE sale_id = ANY($1) AND shopper_id = $2",
+            "UPDATE draw_entries SET shopper_id = $3, device_id = $3, nonce = NULL WHERE sale_id = ANY($1) AND shopper_id = $2",
             &sales,
             who,
             nobody,
@@ -351,7 +351,7 @@ async fn forget_some(tx: &mut PgConnection, sale: &str) -> Result<u64> {
         return Ok(orders);
     }
     let places = sqlx::query!(
-        "UPDATE queue_entries SET user_id = 'x_' || queue_id, device_id = 'x_' || queue_id WHERE sale_id = $1 AND queue_id IN (
+        "UPDATE queue_entries SET user_id = 'x_' || queue_id, device_id = 'x_' || queue_id, nonce = NULL WHERE sale_id = $1 AND queue_id IN (
              SELECT queue_id FROM queue_entries WHERE sale_id = $1 AND user_id NOT LIKE 'x\\_%' LIMIT $2)",
         sale,
         AT_ONCE,
@@ -375,7 +375,7 @@ async fn forget_some(tx: &mut PgConnection, sale: &str) -> Result<u64> {
         return Ok(turns);
     }
     let draws = sqlx::query!(
-        "UPDATE draw_entries SET shopper_id = 'x_' || entry, device_id = 'x_' || entry WHERE sale_id = $1 AND entry IN (
+        "UPDATE draw_entries SET shopper_id = 'x_' || entry, device_id = 'x_' || entry, nonce = NULL WHERE sale_id = $1 AND entry IN (
              SELECT entry FROM draw_entries WHERE sale_id = $1 AND shopper_id NOT LIKE 'x\\_%' LIMIT $2)",
         sale,
         AT_ONCE,

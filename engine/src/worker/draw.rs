@@ -132,7 +132,7 @@ async fn close_line(led: &Led, sale: &Sale) -> Result<u64> {
     shop.stock.drop_line(led.id).await?;
     history::drain(led).await?;
     let mut after = String::new();
-    while let Some(last) = shop.store.enter_waiting(led.id, &after).await? {
+    while let Some(last) = shop.store.enter_waiting(sale, &after).await? {
         after = last;
     }
     Ok(shop.stock.sale_counters(sale).await?.free())

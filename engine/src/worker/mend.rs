@@ -69,6 +69,7 @@ async fn mend(led: &Led, sale: &Sale, lost: &[String]) -> Result<()> {
     } else {
         if has("journal") {
             note_what_was_lost(led, sale).await?;
+            shop.live.notes_lost(led.id).await?;
         }
         filled = fill(led, sale).await?;
         if has("absent") {
@@ -181,6 +182,8 @@ async fn note_what_was_lost(led: &Led, sale: &Sale) -> Result<()> {
                     place: standing.place,
                     at_us: now_us,
                     line: standing.line,
+                    // Gateways know it, and add it when they hear of the loss.
+                    nonce: None,
                     restored: true,
                 })
                 .collect();

@@ -10,7 +10,7 @@ use flashsale_engine::{
         SCRIPTS, Stock, What,
     },
 };
-use flashsale_protocol::{CommandId, ShopperId};
+use flashsale_protocol::{CommandId, Nonce, ShopperId};
 use fred::{
     interfaces::{ClientLike, LuaInterface},
     prelude::Client,
@@ -246,6 +246,7 @@ fn joins(buyer: &Buyer) -> Join {
         old_place: None,
         opening_place: None,
         line: LineName::Queue,
+        nonce: Some(Nonce(rand::random())),
     }
 }
 

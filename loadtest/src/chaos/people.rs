@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use flashsale::auth::Signer;
 use flashsale_engine::sale::Sale;
 use flashsale_protocol::{
-    Code, CommandId, Done, EntryState, Hold, HoldState, Order, OrderStatus, Payment, Quantity, Reject,
+    Code, CommandId, Done, EntryState, Hold, HoldState, Nonce, Order, OrderStatus, Payment, Quantity, Reject,
     Request, SaleId, ServerMessage, ShopCommand,
 };
 use futures_util::SinkExt;
@@ -124,6 +124,7 @@ impl Person {
         let join = ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
+            nonce: Some(Nonce(self.rng.random())),
         };
         match self.ask(command_id(), join).await? {
             Ok(Done::Joined { entry, .. }) if entry.state == EntryState::Admitted => {}

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use flashsale::auth::Signer;
 use flashsale_protocol::{
-    Command, ConnectionCommand, Outlook, Request, Role, SaleId, ServerMessage, ShopCommand,
+    Command, ConnectionCommand, Nonce, Outlook, Request, Role, SaleId, ServerMessage, ShopCommand,
 };
 use hdrhistogram::Histogram;
 use nix::{
@@ -484,6 +484,7 @@ impl Client {
                     ShopCommand::Join {
                         sale,
                         quantity: Default::default(),
+                        nonce: Some(Nonce(rand::random())),
                     },
                 );
             }

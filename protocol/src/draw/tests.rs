@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 
 const VECTORS: &str = include_str!("../../golden/draw.json");
+const PRIVATE_VECTORS: &str = include_str!("../../golden/draw-2.json");
 
 fn seed(n: u64) -> Seed {
     Seed(Sha256::digest(n.to_be_bytes()).into())
@@ -46,7 +47,7 @@ fn draw(entries: &[Entry], units: u64, seed: Seed, beacon: Option<&str>) -> (Dra
         seed: Some(seed),
         winners: Some(winners.len() as u64),
         cut_off: winners.last().map(|winner| winner.rank.clone()),
-        ..Draw::committed(sale(), seed.commitment())
+        ..Draw::committed(Format::One, sale(), seed.commitment())
     };
     (draw, winners)
 }
@@ -65,6 +66,7 @@ fn proof(entries: &[Entry], index: usize, draw: &Draw) -> Proof {
     Proof {
         draw: draw.clone(),
         entry: entries[index].clone(),
+        nonce: None,
         index: index as u64,
         path: merkle::path(&leaves, index).expect("an entry"),
         key: rank.key,
@@ -117,7 +119,7 @@ fn vectors() -> Value {
     let names: Vec<Value> = ["u1", "somebody@example.com"]
         .into_iter()
         .map(|shopper: &str| {
-            let name = entry_name(sale(), &shopper.parse().expect("a shopper"));
+            let name = Format::One.entry_name(sale(), &shopper.parse().expect("a shopper"), None);
             json!({ "sale": sale(), "shopper": shopper, "entry": name })
         })
         .collect();
@@ -183,6 +185,164 @@ fn the_frozen_vectors_are_what_is_computed() {
             serde_json::to_string_pretty(&computed).expect("JSON")
         );
     }
+}
+
+fn nonce(n: u64) -> Nonce {
+    Nonce(
+        Sha256::digest(n.to_be_bytes())[..16]
+            .try_into()
+            .expect("16 bytes"),
+    )
+}
+
+struct PrivateDraw {
+    draw: Draw,
+    entries: Vec<Entry>,
+    winners: Vec<Winner>,
+    /// Everybody's, in the order of the names.
+    proofs: Vec<(ShopperId, Proof)>,
+}
+
+/// A draw of format 2 among `count` shoppers, the third of whom has no nonce.
+fn private_draw(count: u64, units: u64, called: usize) -> PrivateDraw {
+    let mut people: Vec<(Entry, ShopperId, Option<Nonce>)> = (0..count)
+        .map(|i| {
+            let shopper: ShopperId = format!("u{i}").parse().expect("a shopper");
+            let nonce = (i != 2).then(|| nonce(i));
+            let name = Format::Two.entry_name(sale(), &shopper, nonce);
+            (entry(name, 1, 1 + i as u32 % 2), shopper, nonce)
+        })
+        .collect();
+    people.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+    let entries: Vec<Entry> = people.iter().map(|(entry, ..)| entry.clone()).collect();
+    let (mut draw, winners) = draw(&entries, units, seed(3), None);
+    draw.format = Format::Two.word().into();
+    pass_on(&mut draw, &entries, called);
+    let proofs = people.iter().enumerate().map(|(index, (_, shopper, nonce))| {
+        let proof = Proof {
+            nonce: *nonce,
+            ..proof(&entries, index, &draw)
+        };
+        (shopper.clone(), proof)
+    });
+    PrivateDraw {
+        proofs: proofs.collect(),
+        draw,
+        entries,
+        winners,
+    }
+}
+
+/// Like [`vectors`], for names that need a nonce.
+fn private_vectors() -> Value {
+    let names: Vec<Value> = [
+        ("u1", Some(nonce(1))),
+        ("u1", Some(nonce(2))),
+        ("u1", None),
+        ("somebody@example.com", Some(nonce(1))),
+        ("somebody@example.com", None),
+    ]
+    .into_iter()
+    .map(|(shopper, nonce)| {
+        let name = Format::Two.entry_name(sale(), &shopper.parse().expect("a shopper"), nonce);
+        json!({ "sale": sale(), "shopper": shopper, "nonce": nonce, "entry": name })
+    })
+    .collect();
+    let draws: Vec<Value> = [(1, 5, 1), (7, 3, 5)]
+        .into_iter()
+        .map(|(count, units, called)| {
+            let PrivateDraw {
+                draw,
+                entries,
+                winners,
+                proofs,
+            } = private_draw(count, units, called);
+            json!({
+                "draw": draw,
+                "entries": entries.iter().map(Entry::to_string).collect::<Vec<_>>(),
+                "winners": winners.iter().map(|w| json!([w.rank.entry, w.units, w.rank.key])).collect::<Vec<_>>(),
+                "proofs": proofs.iter().map(|(shopper, proof)| json!({ "shopper": shopper, "proof": proof })).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({ "private_names": names, "private_draws": draws })
+}
+
+#[test]
+fn the_frozen_vectors_of_private_names_are_what_is_computed() {
+    let frozen: Value = serde_json::from_str(PRIVATE_VECTORS).expect("JSON");
+    let computed = private_vectors();
+    assert_eq!(
+        computed,
+        frozen,
+        "{}",
+        serde_json::to_string_pretty(&computed).expect("JSON")
+    );
+}
+
+#[test]
+fn a_proof_of_a_private_name_is_its_shoppers_and_nobody_elses() {
+    let PrivateDraw {
+        draw,
+        entries,
+        proofs,
+        ..
+    } = private_draw(7, 3, 5);
+    check(&draw, &entries).expect("right");
+    for (shopper, proof) in &proofs {
+        proof.verify().expect("right");
+        for (other, _) in &proofs {
+            assert_eq!(proof.is_of(other), shopper == other, "{shopper} {other}");
+        }
+    }
+    let (shopper, proof) = &proofs[0];
+    let other_nonce = Proof {
+        nonce: Some(nonce(99)),
+        ..proof.clone()
+    };
+    assert!(!other_nonce.is_of(shopper));
+    let mut changed = proof.clone();
+    changed.draw.format = Format::One.word().into();
+    assert_eq!(part(changed.verify()), "nonce");
+    changed.draw.format = "flashsale draw 3".into();
+    assert_eq!(part(changed.verify()), "format");
+    assert!(!changed.is_of(shopper));
+}
+
+#[test]
+fn a_changed_name_in_a_draw_of_private_names_is_found() {
+    let PrivateDraw {
+        draw,
+        entries,
+        proofs,
+        ..
+    } = private_draw(7, 3, 5);
+    let mut renamed = entries.clone();
+    // The name that this shopper would have had with another nonce.
+    renamed[3].name = Format::Two.entry_name(sale(), &proofs[3].0, Some(nonce(99)));
+    renamed.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(part(check(&draw, &renamed)), "root");
+    let mut proof = proofs[3].1.clone();
+    proof.entry.name = Format::Two.entry_name(sale(), &proofs[3].0, Some(nonce(99)));
+    assert_eq!(part(proof.verify()), "entry");
+}
+
+#[test]
+fn a_nonce_gives_each_shopper_and_sale_another_name() {
+    let [jo, al]: [ShopperId; 2] = ["jo", "al"].map(|who| who.parse().expect("a shopper"));
+    let name = |sale, who, nonce| Format::Two.entry_name(sale, who, nonce);
+    let names = [
+        name(sale(), &jo, Some(nonce(1))),
+        name(sale(), &jo, Some(nonce(2))),
+        name(sale(), &jo, None),
+        // Somebody else's nonce is of no use.
+        name(sale(), &al, Some(nonce(1))),
+        name(SaleId::from_parts(2, 2), &jo, Some(nonce(1))),
+        Format::One.entry_name(sale(), &jo, None),
+    ];
+    assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+    let ignored = Format::One.entry_name(sale(), &jo, Some(nonce(1)));
+    assert_eq!(ignored, names[5], "format 1 stays as it is");
 }
 
 #[test]
@@ -360,9 +520,12 @@ fn an_opening_place_stands_before_every_place_by_time() {
 #[test]
 fn a_name_differs_in_every_sale_and_does_not_tell_whose_it_is() {
     let shopper: ShopperId = "somebody@example.com".parse().expect("a shopper");
-    let name = entry_name(sale(), &shopper);
+    let name = Format::One.entry_name(sale(), &shopper, None);
     assert_eq!(name.len(), 32);
-    assert_ne!(name, entry_name(SaleId::from_parts(2, 2), &shopper));
+    assert_ne!(
+        name,
+        Format::One.entry_name(SaleId::from_parts(2, 2), &shopper, None)
+    );
     assert_eq!(entry(&name, 1, 1).check(), Ok(()));
 }
 

@@ -1,18 +1,16 @@
 //! Checks a draw from its published data alone: the whole draw ([`Check`]) or one shopper's part ([`Proof`]).
 
-use super::{Drum, Entry, Hash, Key, MAX_BEACON_BYTES, MAX_WEIGHT, Pick, Rank, Seed, Winner, merkle};
-use crate::{MAX_QUANTITY, SaleId, json};
+use super::{Drum, Entry, Format, Hash, Key, MAX_BEACON_BYTES, MAX_WEIGHT, Pick, Rank, Seed, Winner, merkle};
+use crate::{MAX_QUANTITY, Nonce, SaleId, ShopperId, json};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// The first line's `format` in a draw's file.
-pub const FORMAT: &str = "flashsale draw 1";
 
 /// The published data of a draw: first the commitment, with the sale; root, count and units when its entries close; then the
 /// rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Draw {
+    /// `flashsale draw 1` or `flashsale draw 2`: how the entries are named.
     pub format: String,
     pub sale: SaleId,
     /// SHA-256 of the seed.
@@ -65,6 +63,9 @@ pub struct Proof {
     pub draw: Draw,
     #[serde(deserialize_with = "json::object")]
     pub entry: Entry,
+    /// In format 2: the nonce in the entry's name. None: the name was made with an empty one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<Nonce>,
     /// The entry's position among all, from 0.
     pub index: u64,
     /// The hashes next to its way to the root, lowest first.
@@ -133,6 +134,12 @@ pub enum Wrong {
     Entry {
         entry: String,
     },
+    /// The entry has another name than this shopper's.
+    NotTheirs {
+        entry: String,
+    },
+    /// Names of format 1 have no nonce.
+    Nonce,
     Key {
         entry: String,
         published: Key,
@@ -171,7 +178,8 @@ impl Wrong {
             Wrong::Beacon => "beacon",
             Wrong::Seed { .. } => "seed",
             Wrong::Line { .. } => "line",
-            Wrong::Name(_) | Wrong::Order { .. } | Wrong::Entry { .. } => "entry",
+            Wrong::Name(_) | Wrong::Order { .. } | Wrong::Entry { .. } | Wrong::NotTheirs { .. } => "entry",
+            Wrong::Nonce => "nonce",
             Wrong::Weight { .. } => "weight",
             Wrong::Quantity { .. } => "quantity",
             Wrong::Count { .. } => "count",
@@ -196,7 +204,12 @@ impl fmt::Display for Wrong {
         };
         write!(f, "{}: ", self.part())?;
         match self {
-            Wrong::Format(found) => write!(f, "this is {found:?}; a draw's is {FORMAT:?}"),
+            Wrong::Format(found) => write!(
+                f,
+                "this is {found:?}; a draw's is {:?} or {:?}",
+                Format::One.word(),
+                Format::Two.word()
+            ),
             Wrong::NotDrawn(_) => write!(f, "not published yet; the draw is not over"),
             Wrong::Beacon => write!(
                 f,
@@ -246,6 +259,8 @@ impl fmt::Display for Wrong {
                 f,
                 "{entry} is not the entry that was drawn: neither its key nor its path is right"
             ),
+            Wrong::NotTheirs { entry } => write!(f, "{entry} is not this shopper's name"),
+            Wrong::Nonce => write!(f, "a draw of format 1 has none"),
             Wrong::Key {
                 entry,
                 published,
@@ -290,6 +305,7 @@ impl std::error::Error for Wrong {}
 
 /// The published data of a draw that was held.
 struct Held<'a> {
+    format: Format,
     drum: Drum,
     units: u64,
     count: u64,
@@ -323,9 +339,9 @@ impl Published {
 
 impl Draw {
     /// A draw of which only the commitment is published.
-    pub fn committed(sale: SaleId, commitment: Hash) -> Draw {
+    pub fn committed(format: Format, sale: SaleId, commitment: Hash) -> Draw {
         Draw {
-            format: FORMAT.into(),
+            format: format.word().into(),
             sale,
             commitment,
             awaits: None,
@@ -343,9 +359,8 @@ impl Draw {
     }
 
     fn held(&self) -> Result<Held<'_>, Wrong> {
-        if self.format != FORMAT {
-            return Err(Wrong::Format(self.format.chars().take(40).collect()));
-        }
+        let format = Format::from_word(&self.format)
+            .ok_or_else(|| Wrong::Format(self.format.chars().take(40).collect()))?;
         let root = self.root.ok_or(Wrong::NotDrawn("root"))?;
         let count = self.count.ok_or(Wrong::NotDrawn("count"))?;
         let units = self.units.ok_or(Wrong::NotDrawn("units"))?;
@@ -364,6 +379,7 @@ impl Draw {
             return Err(Wrong::Beacon);
         }
         Ok(Held {
+            format,
             drum: Drum::new(&seed, beacon),
             units,
             count,
@@ -468,9 +484,18 @@ impl<'a> Check<'a> {
 }
 
 impl Proof {
+    /// Whether the entry has this shopper's name.
+    pub fn is_of(&self, shopper: &ShopperId) -> bool {
+        let format = Format::from_word(&self.draw.format);
+        format.is_some_and(|format| format.entry_name(self.draw.sale, shopper, self.nonce) == self.entry.name)
+    }
+
     /// Checks that this entry was among the closed ones, has this key, and has rightly won or not won.
     pub fn verify(&self) -> Result<Verdict, Wrong> {
         let published = self.draw.held()?;
+        if published.format == Format::One && self.nonce.is_some() {
+            return Err(Wrong::Nonce);
+        }
         self.entry.check()?;
         let entry = &self.entry;
         let rank = published.drum.rank(entry);

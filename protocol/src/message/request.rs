@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use crate::Change;
-use crate::{Code, CommandId, DeviceId, OrderId, SaleId, json};
+use crate::{Code, CommandId, DeviceId, Nonce, OrderId, SaleId, json};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use std::fmt;
@@ -55,11 +55,14 @@ pub enum ConnectionCommand {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ShopCommand {
-    /// Put me in line for this many units.
+    /// Put me in line for this many units. `nonce`: 128 random bits that I made before my first join of the sale; they go into my
+    /// name in its draw.
     Join {
         sale: SaleId,
         #[serde(default)]
         quantity: Quantity,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nonce: Option<Nonce>,
     },
     /// Take me out of the line (or give my claim back).
     Leave { sale: SaleId },

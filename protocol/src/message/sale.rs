@@ -70,6 +70,18 @@ pub struct SaleInfo {
     /// The seed itself, after the start: each shopper can recompute their place ([`crate::draw::opening_place`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening_seed: Option<String>,
+    /// From 2 on, `join` takes a nonce, and names in a draw are made with it.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub format: u16,
+}
+
+/// The format of sales whose server does not name one.
+fn first() -> u16 {
+    1
+}
+
+fn is_first(format: &u16) -> bool {
+    *format == 1
 }
 
 /// The order of those who join before the start.

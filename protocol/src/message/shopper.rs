@@ -1,7 +1,7 @@
 //! One shopper's things in a sale: a place in line, units in the cart, orders.
 
 use super::tick::Tick;
-use crate::{OrderId, Reason, SaleId};
+use crate::{Nonce, OrderId, Reason, SaleId};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,12 +45,15 @@ pub struct Entry {
     pub claim_until: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// The nonce in this entry's name in a draw. Only its shopper is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<Nonce>,
     /// The time of this state. Of two entries the later is true.
     pub at: u64,
 }
 
 impl Entry {
-    /// An entry that does not wait: no position, no reason.
+    /// An entry that does not wait: no position, no reason, no nonce.
     pub fn settled(sale: SaleId, state: EntryState, quantity: u32, at: u64) -> Self {
         Self {
             sale,
@@ -61,6 +64,7 @@ impl Entry {
             priority: false,
             claim_until: None,
             reason: None,
+            nonce: None,
             at,
         }
     }

@@ -66,6 +66,16 @@ fn a_missing_extra_or_wrong_field_is_refused_by_name() {
         (r#""type":"watch","sale":"x""#, "sale: "),
         (r#""type":"watch","sale":null"#, "sale: "),
         (r#""type":"reserve","sale":"ID","partial":1"#, "partial: "),
+        (
+            r#""type":"join","sale":"ID","nonce":"00112233445566778899AABBCCDDEEFF""#,
+            "nonce: a nonce is 32 hex digits in lower case",
+        ),
+        (r#""type":"join","sale":"ID","nonce":"0011""#, "nonce: "),
+        (r#""type":"join","sale":"ID","nonce":7"#, "nonce: "),
+        (
+            r#""type":"leave","sale":"ID","nonce":"00112233445566778899aabbccddeeff""#,
+            "nonce: unknown field",
+        ),
         (r#""type":"ping","t":-1"#, "t: "),
         (r#""type":"ping","t":1.5"#, "t: "),
         (r#""type":"ping","t":18446744073709551616"#, "t: "),

@@ -293,6 +293,7 @@ async fn receive(hub: &Hub, shop: &Arc<Shop>, message: fred::types::Message) {
             shop.forget_sale(sale).await;
             look_after(shop, sale, life).await;
         }
+        Some(LiveMessage::NotesLost(sale)) => restore::spawn_notes(shop.clone(), sale),
         None => tracing::warn!(channel = %message.channel, "not a message of ours"),
     }
 }

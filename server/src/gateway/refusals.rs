@@ -128,6 +128,7 @@ fn own(operation: &str) -> &'static [Code] {
             RoomClosed,
             SaleEnded,
             EntriesClosed,
+            NonceMissing,
             LimitReached,
             DeviceLimitReached,
             AlreadyInLine,

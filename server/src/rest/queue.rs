@@ -11,7 +11,7 @@ use flashsale_engine::{
     stock::{At, RecordState},
 };
 use flashsale_protocol::{
-    Code, DeviceId, Done, Entry, EntryState, Quantity, Reason, SaleId, ShopCommand,
+    Code, DeviceId, Done, Entry, EntryState, Nonce, Quantity, Reason, SaleId, ShopCommand,
     wait::{self, Wait},
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,10 @@ pub struct JoinBody {
     device_id: Option<DeviceId>,
     #[serde(default)]
     quantity: Quantity,
+    /// 128 random bits that the shopper's client made before its first join of the sale; they go into the shopper's name in its
+    /// draw. A sale that is drawn without a beacon needs them.
+    #[serde(default)]
+    nonce: Option<Nonce>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,6 +45,9 @@ pub struct JoinedView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     claim_until: Option<String>,
+    /// The nonce in the shopper's name in a draw: the first one while the place stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<Nonce>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -113,6 +120,7 @@ pub async fn join(
         ShopCommand::Join {
             sale,
             quantity: body.quantity,
+            nonce: body.nonce,
         },
     )
     .await?;
@@ -124,6 +132,7 @@ pub async fn join(
         position: entry.position,
         status: entry.state,
         claim_until: entry.claim_until.map(rfc3339),
+        nonce: entry.nonce,
     }))
 }
 

@@ -2,7 +2,7 @@
 //! another process does meanwhile, it is not refused, failed or kept waiting for that.
 
 use crate::{
-    harness::{World, command_id},
+    harness::{NONCE, World, command_id},
     purchase::{approve, checkout, reserve},
 };
 use flashsale::server::Server;
@@ -634,6 +634,7 @@ impl Call {
                     old_place: None,
                     opening_place: None,
                     line: flashsale_engine::sale::LineName::Queue,
+                    nonce: Some(NONCE),
                 };
                 stock
                     .join_as(at.sale, item, JoinHow::Line, Some(command))

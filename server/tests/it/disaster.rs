@@ -4,7 +4,7 @@
 
 use crate::{
     audit::verify,
-    harness::{Answer, Client, DEADLINE, QUICK, World, command_id},
+    harness::{Answer, Client, DEADLINE, NONCE, QUICK, World, command_id},
     purchase::{approve, checkout, join_and_reserve, reserve},
     recovery::forget_everything,
 };
@@ -321,6 +321,7 @@ async fn selling_stops_when_postgres_is_behind_and_goes_on_without_what_is_lost_
         .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
+            nonce: Some(NONCE),
         })
         .await;
 
@@ -882,6 +883,7 @@ async fn shop(server: &Server, world: &World, sale: SaleId, number: usize) {
         .insist(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
+            nonce: Some(NONCE),
         })
         .await;
     let until = Instant::now() + DEADLINE;

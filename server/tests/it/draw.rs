@@ -1,7 +1,7 @@
 //! A sale whose units are drawn: from the entry to the answer that everybody gets, and what anybody can check afterwards.
 
 use crate::{
-    harness::{Answer, Client, DEADLINE, World},
+    harness::{Answer, Client, DEADLINE, NONCE, World},
     purchase::{approve, checkout},
     recovery::forget_everything,
 };
@@ -13,7 +13,7 @@ use flashsale_engine::store::{
 use flashsale_protocol::{
     Allocation, Code, Done, Entry, EntryState, Phase, Quantity, Reason, Role, SaleId, SaleState,
     ServerMessage, ShopCommand, ShopperId,
-    draw::{Draw, Drum, Proof, Seed, entry_name},
+    draw::{Draw, Drum, Format, Proof, Seed},
 };
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -28,7 +28,14 @@ const POLL: Duration = Duration::from_millis(20);
 
 pub async fn enter(client: &mut Client, sale: SaleId, quantity: u32) -> Result<Entry, Code> {
     let quantity = Quantity::new(quantity).expect("a quantity");
-    match client.ask(ShopCommand::Join { sale, quantity }).await {
+    match client
+        .ask(ShopCommand::Join {
+            sale,
+            quantity,
+            nonce: Some(NONCE),
+        })
+        .await
+    {
         Ok(Done::Joined { entry, .. }) => Ok(entry),
         Ok(other) => panic!("{other:?}"),
         Err(reject) => Err(reject.code),
@@ -147,7 +154,7 @@ pub fn order_of(sale: SaleId, draw: &Draw, people: &[String]) -> Vec<String> {
 }
 
 pub fn name(sale: SaleId, who: &str) -> String {
-    entry_name(sale, &who.parse().expect("an id"))
+    Format::Two.entry_name(sale, &who.parse().expect("an id"), Some(NONCE))
 }
 
 #[tokio::test]
@@ -290,6 +297,7 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
     let noted = Noted {
         commitment: Some(commitment),
         root: closed.root,
+        shopper: None,
     };
     match draw_file::check(&path, &noted).expect("a draw's file") {
         Checked::Draw(published, Ok(verdict)) => {
@@ -455,7 +463,7 @@ async fn an_entry_is_given_once_and_can_be_changed_until_the_entries_close() {
         let path = format!("/flash-sales/{sale}/join-queue");
         let world = &world;
         async move {
-            let body = json!({ "user_id": who }).to_string();
+            let body = json!({ "user_id": who, "nonce": NONCE }).to_string();
             world.rest(Method::POST, &path, Some(&token), &[], body).await
         }
     };
@@ -629,6 +637,8 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         shopper: who.parse().expect("an id"),
         device: format!("d-{who}").parse().expect("an id"),
         quantity: 1 + u32::from(who.ends_with('7')),
+        nonce: Some(NONCE),
+        name: name(sale, who),
     });
     let entered = join_all(entries.map(|entry| store.enter_draw(sale, entry))).await;
     assert!(
@@ -641,6 +651,8 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         shopper: "other".parse().expect("an id"),
         device: "d-u1".parse().expect("an id"),
         quantity: 1,
+        nonce: Some(NONCE),
+        name: name(sale, "other"),
     };
     assert_eq!(
         store.enter_draw(sale, device.clone()).await.expect("Postgres"),
@@ -751,6 +763,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         mine,
         Some(MyEntry {
             quantity: 1,
+            nonce: Some(NONCE),
             called: order[..4].contains(&"u1".to_owned()),
             told: false
         })

@@ -3,8 +3,9 @@
 
 use flashsale_protocol::{
     SaleId,
-    draw::{Draw, Drum, Entry, Hash, Pick, Proof, Rank, Seed, merkle},
+    draw::{Draw, Drum, Entry, Format, Hash, Pick, Proof, Rank, Seed, merkle},
 };
+use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -50,7 +51,7 @@ fn drawn() -> Drawn {
         cut_off: winners.last().map(|winner| winner.rank.clone()),
         called: Some(CALLED as u64),
         last_called: Some(ranks[CALLED - 1].clone()),
-        ..Draw::committed(SaleId::from_parts(1, 1), seed.commitment())
+        ..Draw::committed(Format::One, SaleId::from_parts(1, 1), seed.commitment())
     };
     Drawn {
         draw,
@@ -84,6 +85,7 @@ impl Drawn {
             won: self.draw.cut_off.as_ref().is_some_and(|last| rank <= *last),
             called: self.draw.last_called.as_ref().is_some_and(|last| rank <= *last),
             entry,
+            nonce: None,
         }
     }
 }
@@ -109,9 +111,13 @@ fn python(arguments: &[&str], file: &Path) -> (bool, String) {
 
 #[test]
 fn the_script_agrees_with_the_frozen_vectors() {
-    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/golden/draw.json");
-    let (right, text) = python(&["--vectors"], &vectors);
-    assert!(right, "{text}");
+    for vectors in ["draw.json", "draw-2.json"] {
+        let vectors = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../protocol/golden")
+            .join(vectors);
+        let (right, text) = python(&["--vectors"], &vectors);
+        assert!(right, "{text}");
+    }
 }
 
 #[test]
@@ -205,6 +211,91 @@ fn both_name_what_was_changed_in_a_proof() {
         changed(&|proof| proof.won = !proof.won, "won");
         changed(&|proof| proof.called = !proof.called, "called");
         changed(&|proof| proof.draw.seed = Some(Seed([1; 32])), "seed");
+    }
+}
+
+/// A draw of format 2, from the frozen vectors: its first line, its entries, and a proof with its shopper.
+fn private() -> (Value, String, Value, String) {
+    let vectors = include_str!("../../../protocol/golden/draw-2.json");
+    let mut vectors: Value = serde_json::from_str(vectors).expect("JSON");
+    let mut draw = vectors["private_draws"][1].take();
+    let entries = draw["entries"].as_array().expect("entries");
+    let lines: String = entries
+        .iter()
+        .map(|line| format!("{}\n", line.as_str().expect("a line")))
+        .collect();
+    let mut of_first = draw["proofs"][0].take();
+    let shopper = of_first["shopper"].as_str().expect("a shopper").to_owned();
+    (draw["draw"].take(), lines, of_first["proof"].take(), shopper)
+}
+
+#[test]
+fn both_check_a_draw_of_private_names_and_find_a_changed_name() {
+    let drawn = drawn();
+    let (draw, lines, ..) = private();
+    let check = |draw: &Value, lines: &str| {
+        let file = drawn.write_text(&format!("{draw}\n{lines}"));
+        [rust(&["--winners"], &file), python(&["--winners"], &file)]
+    };
+    let [one, other] = check(&draw, &lines);
+    assert!(one.0, "{one:?}");
+    assert_eq!(one, other);
+    let name = lines.split(' ').next().expect("a name");
+    let changed = format!("{}0", &name[..31]);
+    for (right, text) in check(&draw, &lines.replacen(name, &changed, 1)) {
+        assert!(!right && text.contains("root: "), "{text}");
+    }
+    let mut unknown = draw.clone();
+    unknown["format"] = "flashsale draw 3".into();
+    for (right, text) in check(&unknown, &lines) {
+        assert!(!right && text.contains("format: "), "{text}");
+    }
+}
+
+#[test]
+fn both_say_whose_an_entry_is_by_its_nonce() {
+    let drawn = drawn();
+    let (_, _, proof, shopper) = private();
+    let check = |proof: &Value, who: &str| {
+        let file = drawn.write_text(&proof.to_string());
+        let of = format!("--shopper={who}");
+        [rust(&[&of], &file), python(&[&of], &file)]
+    };
+    for (right, text) in check(&proof, &shopper) {
+        assert!(right, "{text}");
+    }
+    let changed = |change: &dyn Fn(&mut Value), part: &str| {
+        let mut proof = proof.clone();
+        change(&mut proof);
+        for (right, text) in check(&proof, &shopper) {
+            assert!(!right && text.contains(&format!("{part}: ")), "{part}: {text}");
+        }
+    };
+    changed(
+        &|proof| proof["nonce"] = "00112233445566778899aabbccddeeff".into(),
+        "entry",
+    );
+    changed(&|proof| proof["nonce"] = Value::Null, "entry");
+    changed(&|proof| proof["nonce"] = "0011".into(), "nonce");
+    changed(&|proof| proof["nonce"] = 7.into(), "nonce");
+    changed(&|proof| proof["entry"]["name"] = "somebody".into(), "entry");
+    changed(
+        &|proof| proof["draw"]["format"] = "flashsale draw 1".into(),
+        "nonce",
+    );
+    for (right, text) in check(&proof, "somebody-else") {
+        assert!(!right && text.contains("entry: "), "{text}");
+    }
+    // Without a shopper's name, format 1 still has no nonces.
+    let mut first = proof.clone();
+    first["draw"]["format"] = "flashsale draw 1".into();
+    let file = drawn.write_text(&first.to_string());
+    for (right, text) in [rust(&[], &file), python(&[], &file)] {
+        assert!(!right && text.contains("nonce: "), "{text}");
+    }
+    let whole = drawn.write(&drawn.draw, &drawn.entries);
+    for (right, text) in [rust(&["--shopper=u1"], &whole), python(&["--shopper=u1"], &whole)] {
+        assert!(!right && text.contains("only a proof"), "{text}");
     }
 }
 

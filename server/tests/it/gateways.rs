@@ -1,6 +1,6 @@
 //! Several gateways of one platform.
 
-use crate::harness::{Client, DEADLINE, World};
+use crate::harness::{Client, DEADLINE, NONCE, World};
 use flashsale_protocol::{ConnectionCommand, EntryState, Quantity, Role, ServerMessage, ShopCommand};
 use fred::prelude::*;
 use serde_json::json;
@@ -104,6 +104,7 @@ async fn a_join_is_told_to_its_shopper_s_sockets_at_another_gateway_and_to_no_ga
     let join = ShopCommand::Join {
         sale,
         quantity: Quantity::ONE,
+        nonce: Some(NONCE),
     };
     let entry = |message: &ServerMessage| match message {
         ServerMessage::Entry(entry) => Some(entry.state),

@@ -4,8 +4,8 @@ use chrono::{TimeDelta, Utc};
 use clap::Parser;
 use flashsale::{auth::GUEST_LIFE, config::Serve, server::Server};
 use flashsale_protocol::{
-    CloseCode, Code, Command, CommandId, ConnectionCommand, Done, Outcome, Reject, Request, Role, SaleId,
-    SaleState, ServerMessage, ShopperId,
+    CloseCode, Code, Command, CommandId, ConnectionCommand, Done, Nonce, Outcome, Reject, Request, Role,
+    SaleId, SaleState, ServerMessage, ShopperId,
 };
 use futures_util::{SinkExt, Stream, StreamExt};
 use reqwest::{
@@ -24,6 +24,8 @@ use tokio_tungstenite::{
 };
 
 pub const DEADLINE: Duration = Duration::from_secs(10);
+/// The nonce of most tests' shoppers. All may have the same, because a name contains its shopper as well.
+pub const NONCE: Nonce = Nonce([0x5a; 16]);
 /// Settings for a test that asks as fast as it can.
 pub const QUICK: &[&str] = &["--commands-per-s", "1000", "--command-burst", "1000"];
 

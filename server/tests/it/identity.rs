@@ -179,7 +179,7 @@ async fn a_key_is_good_for_its_merchants_shoppers_alone() {
         changes: false,
     };
     socket.ok(hello(&good)).await;
-    let join_b = ShopCommand::Join { sale: of_b, quantity: Quantity::ONE };
+    let join_b = ShopCommand::Join { sale: of_b, quantity: Quantity::ONE, nonce: None };
     assert_eq!(socket.ask(join_b).await.expect_err("elsewhere").code, Code::WrongMerchant);
     // Priority counts at the own shop only: there is no way to name another's list.
     let path = format!("/flash-sales/{of_a}/join-queue");
@@ -359,7 +359,7 @@ async fn a_device_is_known_by_its_credential_and_a_made_up_name_counts_for_its_s
             changes: false,
         };
         socket.ok(hello).await;
-        socket.ask(ShopCommand::Join { sale, quantity: Quantity::ONE }).await
+        socket.ask(ShopCommand::Join { sale, quantity: Quantity::ONE, nonce: None }).await
     };
     assert!(join("one", "phone").await.is_ok());
     assert!(join("two", "phone").await.is_ok(), "a name of their own");

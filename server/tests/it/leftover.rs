@@ -2,7 +2,7 @@
 
 use crate::{
     draw::{enter as join, get, name, order_of, phase, published, state},
-    harness::{Client, World},
+    harness::{Client, NONCE, World},
     purchase::{approve, checkout, reserve},
 };
 use flashsale::draw_file::{self, Checked, Noted};
@@ -14,7 +14,7 @@ use flashsale_engine::{
 };
 use flashsale_protocol::{
     Code, ConnectionCommand, Entry, EntryState, Phase, Reason, Role, SaleId, ServerMessage, ShopCommand,
-    draw::{Draw, Proof, entry_name},
+    draw::{Draw, Proof},
 };
 use fred::prelude::HashesInterface;
 use reqwest::Method;
@@ -185,6 +185,7 @@ async fn units_left_at_the_end_are_drawn_among_all_in_line_and_everybody_is_answ
     let noted = Noted {
         commitment: Some(commitment),
         root,
+        shopper: None,
     };
     let over = verify(&world, sale, &noted).await;
     assert_eq!(
@@ -462,6 +463,7 @@ async fn the_entries_of_a_line_are_taken_once_however_often_a_leader_begins_anew
         place: at_us,
         at_us,
         line: LineName::Queue,
+        nonce: Some(NONCE),
         restored: false,
     };
     let left = Note::Ended {
@@ -479,13 +481,11 @@ async fn the_entries_of_a_line_are_taken_once_however_often_a_leader_begins_anew
     store.write_entries(&sale, &notes).await.expect("Postgres");
     for _ in 0..2 {
         let mut after = String::new();
-        while let Some(last) = store.enter_waiting(id, &after).await.expect("Postgres") {
+        while let Some(last) = store.enter_waiting(&sale, &after).await.expect("Postgres") {
             after = last;
         }
     }
-    let mut names: Vec<String> = ["a", "b"]
-        .map(|who| entry_name(id, &who.parse().expect("an id")))
-        .into();
+    let mut names: Vec<String> = ["a", "b"].map(|who| name(id, who)).into();
     names.sort();
     let lines = store.draw_lines(id, "").await.expect("Postgres");
     let found: Vec<String> = lines.into_iter().map(|entry| entry.name).collect();
@@ -513,7 +513,7 @@ async fn who_waits_longer_weighs_more_where_the_sale_says_so_and_the_weights_are
     for (who, minutes) in [("x0", 60.0), ("x1", 7.6), ("x2", 0.0)] {
         sqlx::query("UPDATE draw_entries SET entered_at = now() - make_interval(secs => $3 * 60) WHERE sale_id = $1 AND entry = $2")
             .bind(sale.to_string())
-            .bind(entry_name(sale, &who.parse().expect("an id")))
+            .bind(name(sale, who))
             .bind(minutes)
             .execute(&pool)
             .await

@@ -1,7 +1,8 @@
 //! The waiting line, through its doors: who stands where, who is called when, and what everybody is told of it.
 
 use crate::{
-    harness::{Client, DEADLINE, World},
+    draw::name,
+    harness::{Client, DEADLINE, NONCE, World},
     purchase::{approve, checkout, join_and_reserve, reserve},
 };
 use chrono::{TimeDelta, Utc};
@@ -13,7 +14,7 @@ use flashsale_engine::{
 use flashsale_protocol::{
     Code, ConnectionCommand, Done, Entry, EntryState, OpeningOrder, Phase, Quantity, Reason, Role, SaleId,
     ServerMessage, ShopCommand, ShopperId, Tick,
-    draw::{Seed, entry_name, opening_place},
+    draw::{Seed, opening_place},
 };
 use fred::prelude::{HashesInterface, LuaInterface, SortedSetsInterface};
 use reqwest::Method;
@@ -38,6 +39,7 @@ async fn join(client: &mut Client, sale: SaleId) -> Entry {
         .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
+            nonce: Some(NONCE),
         })
         .await
     {
@@ -175,7 +177,7 @@ async fn a_shuffled_opening_shows_no_place_before_the_start_and_the_published_or
     assert_eq!(seed.commitment().to_string(), hash);
     let mut order: Vec<(u64, String)> = Vec::new();
     for (who, _) in &people {
-        let name = entry_name(sale, &who.parse().expect("an id"));
+        let name = name(sale, who);
         order.push((opening_place(&seed, &name), who.clone()));
     }
     order.sort();
@@ -561,6 +563,7 @@ async fn a_device_that_has_all_it_may_have_is_told_before_it_waits() {
     let wants = |quantity| ShopCommand::Join {
         sale,
         quantity: Quantity::new(quantity).expect("a quantity"),
+        nonce: Some(NONCE),
     };
     let refused = other.ask(wants(2)).await.expect_err("one is in a cart");
     assert_eq!(refused.code, Code::DeviceLimitReached);
@@ -635,6 +638,7 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     let join = |sale| ShopCommand::Join {
         sale,
         quantity: Quantity::ONE,
+        nonce: Some(NONCE),
     };
     let early = client.ask(join(closed)).await.expect_err("the room is closed");
     assert_eq!(early.code, Code::RoomClosed);
@@ -659,7 +663,13 @@ async fn bad_input_around_the_line_is_named_and_changes_nothing() {
     client.ok(join(sale)).await;
     for (quantity, code) in [(2, Code::AlreadyInLine), (3, Code::LimitReached)] {
         let quantity = Quantity::new(quantity).expect("a quantity");
-        let other = client.ask(ShopCommand::Join { sale, quantity }).await;
+        let other = client
+            .ask(ShopCommand::Join {
+                sale,
+                quantity,
+                nonce: Some(NONCE),
+            })
+            .await;
         assert_eq!(other.expect_err("in line for one").code, code);
     }
 
@@ -810,6 +820,7 @@ async fn stand(world: &World, sale: &Sale, who: &str, line: LineName, opening_pl
         old_place: None,
         opening_place,
         line,
+        nonce: Some(NONCE),
     };
     world
         .server
@@ -990,6 +1001,7 @@ async fn waits_are_counted_once_and_told_within_a_tenth_however_often_they_are_w
             // Waiting before the start is no wait.
             at_us: start_us - SECOND_US + n,
             line: LineName::Queue,
+            nonce: None,
             restored: false,
         });
         if n % 10 < 9 {
@@ -1036,6 +1048,7 @@ async fn whoever_a_dead_gateway_has_left_behind_is_parked_at_their_turn_and_thos
             old_place: Some((now - 4_000) * 1000 + n as u64),
             opening_place: None,
             line: LineName::Queue,
+            nonce: Some(NONCE),
         };
         stock.join(sale, item).await.expect("Redis");
     }
@@ -1086,6 +1099,7 @@ async fn while_postgres_is_far_behind_with_the_line_nobody_new_joins_and_those_i
     let ask = ShopCommand::Join {
         sale,
         quantity: Quantity::ONE,
+        nonce: Some(NONCE),
     };
     let refusal = late.ask(ask.clone()).await.expect_err("the journal is full");
     assert_eq!(refusal.code, Code::Busy);
@@ -1165,6 +1179,7 @@ async fn a_note_of_the_line_is_taken_away_only_by_whoever_has_read_it() {
             old_place: None,
             opening_place: None,
             line: LineName::Queue,
+            nonce: Some(NONCE),
         };
         stock.join(id, item).await.expect("Redis");
     };
@@ -1204,6 +1219,7 @@ async fn a_place_that_was_given_back_is_in_the_history_once_also_where_it_was_ne
         place: now_us - 10,
         at_us: now_us - 10,
         line: LineName::Queue,
+        nonce: None,
         restored: false,
     };
     let served = Note::Ended {
@@ -1230,6 +1246,7 @@ async fn a_place_that_was_given_back_is_in_the_history_once_also_where_it_was_ne
             old_place: Some(place),
             opening_place: None,
             line: LineName::Queue,
+            nonce: Some(NONCE),
         };
         app.shop.stock.join(id, item).await.expect("Redis");
     }

@@ -16,6 +16,7 @@ mod identity;
 mod leftover;
 mod line;
 mod model;
+mod names;
 mod openapi;
 mod operators;
 mod payments;

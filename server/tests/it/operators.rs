@@ -1,6 +1,6 @@
 //! Operators' commands: one effect and one answer per key, only under their condition, one after the other per sale. From two servers.
 
-use crate::harness::{Answer, QUICK, World};
+use crate::harness::{Answer, NONCE, QUICK, World};
 use flashsale::server::Server;
 use flashsale_engine::sale::Sale;
 use flashsale_protocol::{Code, Done, OrderId, Payment, Phase, Quantity, Role, SaleId, ShopCommand};
@@ -132,7 +132,13 @@ impl Office {
             .await;
         let mut shopper = self.world.shopper("entrant").await;
         let quantity = Quantity::ONE;
-        shopper.insist(ShopCommand::Join { sale, quantity }).await;
+        shopper
+            .insist(ShopCommand::Join {
+                sale,
+                quantity,
+                nonce: Some(NONCE),
+            })
+            .await;
         self.ok(sent(&format!("/admin/sales/{sale}/end"), "")).await;
         crate::draw::published(&self.world, sale, |draw| draw.root.is_some()).await;
         sale

@@ -1,6 +1,6 @@
 //! A sale from the line to the paid order, and what must hold on the way.
 
-use crate::harness::{Client, DEADLINE, World, command_id};
+use crate::harness::{Client, DEADLINE, NONCE, World, command_id};
 use flashsale_protocol::{
     Code, Done, EntryState, HoldState, Order, OrderStatus, Payment, Quantity, Role, SaleId, ServerMessage,
     ShopCommand,
@@ -29,6 +29,7 @@ pub async fn join_and_reserve(client: &mut Client, sale: SaleId) {
         .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
+            nonce: Some(NONCE),
         })
         .await;
     client
@@ -82,6 +83,7 @@ async fn a_sale_made_a_moment_ago_sells_without_a_line_until_somebody_waits() {
     let join = |sale| ShopCommand::Join {
         sale,
         quantity: Quantity::ONE,
+        nonce: Some(NONCE),
     };
     let (mut first, mut second) = (world.shopper("u1").await, world.shopper("u2").await);
     let sale = world.sale(json!({ "total_stock": 3 })).await;
@@ -112,6 +114,7 @@ async fn the_last_unit_goes_to_one_and_the_other_is_told_sold_out() {
         .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
+            nonce: Some(NONCE),
         })
         .await;
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Redis loses what it has: nothing sold is lost, nothing is sold twice, and everybody is told where they stand. The fault
 //! harness (`loadtest chaos`) does this to whole processes; here it is done to one sale, step by step.
 
-use crate::harness::{Client, World};
+use crate::harness::{Client, NONCE, World};
 use crate::purchase::{checkout, join_and_reserve, reserve};
 use flashsale_engine::stock::rebuild::LaneLife;
 use flashsale_protocol::{
@@ -78,6 +78,7 @@ async fn join(client: &mut Client, sale: SaleId) {
         .ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
+            nonce: Some(NONCE),
         })
         .await;
 }

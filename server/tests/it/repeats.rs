@@ -2,7 +2,7 @@
 
 use crate::{
     draw::{enter, state},
-    harness::{Answer, Client, World, command_id},
+    harness::{Answer, Client, NONCE, World, command_id},
 };
 use flashsale_engine::stock::CalledBy;
 use flashsale_protocol::{
@@ -35,6 +35,7 @@ fn join(sale: SaleId, quantity: u32) -> ShopCommand {
     ShopCommand::Join {
         sale,
         quantity: units(quantity),
+        nonce: Some(NONCE),
     }
 }
 
@@ -299,7 +300,7 @@ async fn an_id_again_with_other_contents_or_another_verb_is_refused_over_both_do
                 &path,
                 "w",
                 key,
-                json!({ "user_id": "w", "quantity": 2 }),
+                json!({ "user_id": "w", "quantity": 2, "nonce": NONCE }),
             )
         };
         assert_eq!(path_again().await.status, 200);

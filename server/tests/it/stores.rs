@@ -2,7 +2,7 @@
 //! that may forget, a part of Redis that is gone.
 
 use crate::{
-    harness::{Client, DEADLINE, QUICK, World, command_id},
+    harness::{Client, DEADLINE, NONCE, QUICK, World, command_id},
     purchase::{checkout, join_and_reserve, reserve},
 };
 use flashsale_engine::{
@@ -467,7 +467,13 @@ async fn any_key_of_a_line_that_is_gone_is_there_again_with_everybody_in_their_p
         let mut first = world.shopper(&format!("first-{name}")).await;
         let two = Quantity::new(2).expect("two");
         first.watch(sale).await;
-        first.ok(ShopCommand::Join { sale, quantity: two }).await;
+        first
+            .ok(ShopCommand::Join {
+                sale,
+                quantity: two,
+                nonce: Some(NONCE),
+            })
+            .await;
         let second = world.token(&format!("second-{name}"), Role::Shopper);
         let body = json!({ "user_id": format!("second-{name}") }).to_string();
         let path = format!("/flash-sales/{sale}/join-queue");
@@ -479,6 +485,7 @@ async fn any_key_of_a_line_that_is_gone_is_there_again_with_everybody_in_their_p
             .ok(ShopCommand::Join {
                 sale,
                 quantity: Quantity::ONE,
+                nonce: Some(NONCE),
             })
             .await;
         drop(third);
@@ -489,6 +496,7 @@ async fn any_key_of_a_line_that_is_gone_is_there_again_with_everybody_in_their_p
         last.ok(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
+            nonce: Some(NONCE),
         })
         .await;
 
@@ -501,6 +509,7 @@ async fn any_key_of_a_line_that_is_gone_is_there_again_with_everybody_in_their_p
                 .ask(ShopCommand::Join {
                     sale,
                     quantity: Quantity::ONE,
+                    nonce: Some(NONCE),
                 })
                 .await
             {
@@ -581,6 +590,7 @@ async fn notes_of_the_line_that_are_gone_before_they_are_written_are_written_fro
             .ok(ShopCommand::Join {
                 sale,
                 quantity: Quantity::ONE,
+                nonce: Some(NONCE),
             })
             .await;
         waiters.push(waiter);
@@ -610,12 +620,30 @@ async fn notes_of_the_line_that_are_gone_before_they_are_written_are_written_fro
         assert!(lost.elapsed() < MENDED, "{waiting} of {}", waiters.len());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    // Their gateway knows the nonces, and adds them.
+    let pool = sqlx::PgPool::connect(&world.database_url)
+        .await
+        .expect("Postgres");
+    crate::line::until(async || {
+        let with_nonce: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM queue_entries WHERE sale_id = $1 AND status = 'waiting' AND nonce = $2",
+        )
+        .bind(sale.to_string())
+        .bind(NONCE.0.to_vec())
+        .fetch_one(&pool)
+        .await
+        .expect("Postgres");
+        (with_nonce == waiters.len() as i64).then_some(())
+    })
+    .await;
+    pool.close().await;
     // Nobody is kept out any more.
     let mut newcomer = world.shopper("newcomer").await;
     newcomer
         .insist(ShopCommand::Join {
             sale,
             quantity: Quantity::ONE,
+            nonce: Some(NONCE),
         })
         .await;
     world.server.stop().await;

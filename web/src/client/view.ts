@@ -66,7 +66,11 @@ opening_seed_hash?: string | null,
 /**
  * The seed itself, after the start: each shopper can recompute their place ([`crate::draw::opening_place`]).
  */
-opening_seed?: string | null, };
+opening_seed?: string | null,
+/**
+ * From 2 on, `join` takes a nonce, and names in a draw are made with it.
+ */
+format?: number, };
 
 /**
  * The next important time, and how long until then.
@@ -210,7 +214,11 @@ over: boolean,
 /**
  * Whether commitment and root equal those that this page heard before the draw.
  */
-knew_commitment: boolean, knew_root: boolean, };
+knew_commitment: boolean, knew_root: boolean,
+/**
+ * The entry's name was made with a random number of this page, so nobody could choose it.
+ */
+made_here: boolean, };
 
 export type Phase = "scheduled" | "waiting" | "live" | "paused" | "drawing" | "ended" | "cancelled";
 

@@ -16,7 +16,7 @@ export function checkWords(checked: Checked): Said[] {
   const said = [
     `The secret number is the one that was promised before the entries closed.${checked.knew_commitment ? " This page had seen the promise." : ""}`,
     `Your entry is one of the ${formatCount(count)} that were counted at the close.${checked.knew_root ? " This page had seen their fingerprint before the draw." : ""}`,
-    `Your number was computed again on this device, and it is the one that the shop used.`,
+    `Your number was computed again on this device, and it is the one that the shop used.${checked.made_here ? " It comes from a random number of this page, which the shop could not choose." : ""}`,
     checked.won
       ? `${winners === 1 ? "It is the smallest, which wins" : `It is among the ${formatCount(winners)} smallest, which win`}: you were drawn.`
       : winners === 1
@@ -40,6 +40,7 @@ const PARTS: Readonly<Record<string, string>> = {
   root: "The entries are not the ones that were counted at the close.",
   path: "Your entry is not among those that were counted at the close.",
   entry: "This is not your entry.",
+  nonce: "The random number in your entry is not the one that this page was told. If you did not leave and enter again elsewhere, the shop has changed it.",
   key: "Your number is not what the secret number makes of your entry.",
   weight: "The weight of your entry was changed.",
   quantity: "The units of your entry were changed.",

@@ -45,6 +45,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   not_drawn_yet: "The draw has not been held yet.",
   not_in_draw: "You had no entry in this draw.",
   entries_closed: "The entries of this draw have closed.",
+  nonce_missing: "This page is too old for this draw. Reload it, please, and enter again.",
   version_changed: "Somebody else has changed this sale since you read it. Look again, please.",
   sale_stopped: "Selling has stopped for a while after a failure of ours. Your place in line is kept; try again a little later.",
   nothing_to_recover: "Nothing of this sale is lost: there is nothing to confirm.",

@@ -4,10 +4,11 @@ use crate::{
     batcher::{Batch, BatchLimits, Batcher, of_shopper, subject},
     error::{Error, Result},
     limits::COMMAND_DEADLINE,
-    store::{LOOK, Store},
+    sale::Sale,
+    store::{LOOK, Store, entries::nonce_of},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{DeviceId, SaleId, ShopperId, draw::entry_name};
+use flashsale_protocol::{DeviceId, Nonce, SaleId, ShopperId};
 use sqlx::{PgConnection, PgPool};
 use std::collections::HashMap;
 
@@ -26,12 +27,15 @@ pub struct NewEntry {
     pub shopper: ShopperId,
     pub device: DeviceId,
     pub quantity: u32,
+    pub nonce: Option<Nonce>,
+    /// The entry's name, made with that nonce.
+    pub name: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
-    /// The shopper is in, now or since before, for this many units.
-    Ok { quantity: u32 },
+    /// The shopper is in, now or since before, for this many units and with this nonce.
+    Ok { quantity: u32, nonce: Option<Nonce> },
     /// The device is in the draw for somebody else.
     DeviceInDraw,
     /// The entries have closed.
@@ -42,6 +46,7 @@ pub enum Entered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MyEntry {
     pub quantity: u32,
+    pub nonce: Option<Nonce>,
     /// Their turn has come; the lane knows the outcome.
     pub called: bool,
     /// The draw was held, and everybody who was drawn has been called.
@@ -78,9 +83,9 @@ impl Store {
             return Ok(false);
         }
         let left = sqlx::query!(
-            "DELETE FROM draw_entries WHERE sale_id = $1 AND entry = $2",
+            "DELETE FROM draw_entries WHERE sale_id = $1 AND shopper_id = $2",
             sale.to_string(),
-            entry_name(sale, shopper),
+            shopper.as_str(),
         )
         .execute(&mut *tx)
         .await?
@@ -125,11 +130,11 @@ impl Store {
 
     /// Turns people who still stand in an ended sale's line into entries, from its history: one page behind `after` ("": the
     /// first). None: that was the last page.
-    pub async fn enter_waiting(&self, sale: SaleId, after: &str) -> Result<Option<String>> {
+    pub async fn enter_waiting(&self, sale: &Sale, after: &str) -> Result<Option<String>> {
         let rows = sqlx::query!(
-            "SELECT queue_id, user_id, device_id, quantity, joined_at, status FROM queue_entries
+            "SELECT queue_id, user_id, device_id, quantity, joined_at, status, nonce FROM queue_entries
              WHERE sale_id = $1 AND queue_id > $2 ORDER BY queue_id LIMIT $3",
-            sale.to_string(),
+            sale.id.to_string(),
             after,
             LINE_PAGE,
         )
@@ -142,32 +147,38 @@ impl Store {
                 .user_id
                 .parse()
                 .map_err(|_| Error::unexpected("an entry with a bad shopper"))?;
+            let nonce = nonce_of(row.nonce)?;
+            let name = sale.entry_name(&shopper, nonce);
             entries.push((
-                entry_name(sale, &shopper),
                 row.user_id,
+                row.joined_at,
+                name,
                 row.device_id,
                 row.quantity,
-                row.joined_at,
+                nonce,
             ));
         }
+        // Two leaders must not block each other, and of two rows of a shopper both take the earlier one.
         entries.sort();
-        let names: Vec<String> = entries.iter().map(|entry| entry.0.clone()).collect();
-        let shoppers: Vec<String> = entries.iter().map(|entry| entry.1.clone()).collect();
-        let devices: Vec<String> = entries.iter().map(|entry| entry.2.clone()).collect();
-        let quantities: Vec<i32> = entries.iter().map(|entry| entry.3).collect();
-        let joined: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.4).collect();
+        let shoppers: Vec<String> = entries.iter().map(|entry| entry.0.clone()).collect();
+        let joined: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.1).collect();
+        let names: Vec<String> = entries.iter().map(|entry| entry.2.clone()).collect();
+        let devices: Vec<String> = entries.iter().map(|entry| entry.3.clone()).collect();
+        let quantities: Vec<i32> = entries.iter().map(|entry| entry.4).collect();
+        let nonces: Vec<Option<Vec<u8>>> = entries.iter().map(|entry| stored(entry.5)).collect();
         sqlx::query!(
-            "INSERT INTO draw_entries (sale_id, entry, shopper_id, device_id, quantity, weight, entered_at)
-             SELECT $1, e.entry, e.shopper_id, e.device_id, e.quantity, 1, e.joined_at
-             FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])
-                AS e (entry, shopper_id, device_id, quantity, joined_at)
+            "INSERT INTO draw_entries (sale_id, entry, shopper_id, device_id, quantity, weight, entered_at, nonce)
+             SELECT $1, e.entry, e.shopper_id, e.device_id, e.quantity, 1, e.joined_at, e.nonce
+             FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[], $7::bytea[])
+                AS e (entry, shopper_id, device_id, quantity, joined_at, nonce)
              ON CONFLICT DO NOTHING",
-            sale.to_string(),
+            sale.id.to_string(),
             &names,
             &shoppers,
             &devices,
             &quantities,
             &joined,
+            nonces.as_slice() as &[Option<Vec<u8>>],
         )
         .execute(&self.pool)
         .await?;
@@ -209,71 +220,77 @@ async fn enter(pool: &PgPool, sale: SaleId, items: &[NewEntry]) -> Result<Vec<En
     if !takes_entries(&mut tx, sale).await? {
         return Ok(vec![Entered::Closed; items.len()]);
     }
-    // Everywhere in the same order, so that two batches with the same names cannot block each other.
-    let mut sorted: Vec<(String, &NewEntry)> = items
-        .iter()
-        .map(|item| (entry_name(sale, &item.shopper), item))
-        .collect();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    let names: Vec<String> = sorted.iter().map(|(name, _)| name.clone()).collect();
-    let shoppers: Vec<String> = sorted.iter().map(|(_, item)| item.shopper.to_string()).collect();
-    let devices: Vec<String> = sorted.iter().map(|(_, item)| item.device.to_string()).collect();
-    let quantities: Vec<i32> = sorted.iter().map(|(_, item)| item.quantity as i32).collect();
+    // Everywhere in the same order, so that two batches with the same shoppers cannot block each other.
+    let mut sorted: Vec<&NewEntry> = items.iter().collect();
+    sorted.sort_by(|a, b| a.shopper.cmp(&b.shopper));
+    let names: Vec<String> = sorted.iter().map(|item| item.name.clone()).collect();
+    let shoppers: Vec<String> = sorted.iter().map(|item| item.shopper.to_string()).collect();
+    let devices: Vec<String> = sorted.iter().map(|item| item.device.to_string()).collect();
+    let quantities: Vec<i32> = sorted.iter().map(|item| item.quantity as i32).collect();
+    let nonces: Vec<Option<Vec<u8>>> = sorted.iter().map(|item| stored(item.nonce)).collect();
     sqlx::query!(
-        "INSERT INTO draw_entries (sale_id, entry, shopper_id, device_id, quantity, weight)
-         SELECT $1, e.entry, e.shopper_id, e.device_id, e.quantity, 1
-         FROM unnest($2::text[], $3::text[], $4::text[], $5::int[]) AS e (entry, shopper_id, device_id, quantity)
+        "INSERT INTO draw_entries (sale_id, entry, shopper_id, device_id, quantity, weight, nonce)
+         SELECT $1, e.entry, e.shopper_id, e.device_id, e.quantity, 1, e.nonce
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::bytea[])
+            AS e (entry, shopper_id, device_id, quantity, nonce)
          ON CONFLICT DO NOTHING",
         sale.to_string(),
         &names,
         &shoppers,
         &devices,
         &quantities,
+        nonces.as_slice() as &[Option<Vec<u8>>],
     )
     .execute(&mut *tx)
     .await?;
     let rows = sqlx::query!(
-        "SELECT entry, quantity FROM draw_entries WHERE sale_id = $1 AND entry = ANY($2)",
+        "SELECT shopper_id, quantity, nonce FROM draw_entries WHERE sale_id = $1 AND shopper_id = ANY($2)",
         sale.to_string(),
-        &names,
+        &shoppers,
     )
     .fetch_all(&mut *tx)
     .await?;
     tx.commit().await?;
-    let stands: HashMap<String, i32> = rows.into_iter().map(|row| (row.entry, row.quantity)).collect();
+    let mut stands = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let entered = Entered::Ok {
+            quantity: row.quantity as u32,
+            nonce: nonce_of(row.nonce)?,
+        };
+        stands.insert(row.shopper_id, entered);
+    }
+    let entered = |item: &NewEntry| stands.get(item.shopper.as_str()).copied();
     Ok(items
         .iter()
-        .map(|item| match stands.get(&entry_name(sale, &item.shopper)) {
-            Some(quantity) => Entered::Ok {
-                quantity: *quantity as u32,
-            },
-            None => Entered::DeviceInDraw,
-        })
+        .map(|item| entered(item).unwrap_or(Entered::DeviceInDraw))
         .collect())
 }
 
 async fn entries_of(pool: &PgPool, sale: SaleId, shoppers: &[ShopperId]) -> Result<Vec<Option<MyEntry>>> {
-    let names: Vec<String> = shoppers.iter().map(|shopper| entry_name(sale, shopper)).collect();
+    let names: Vec<String> = shoppers.iter().map(ShopperId::to_string).collect();
     let rows = sqlx::query!(
-        r#"SELECT e.entry, e.quantity, t.called_at IS NOT NULL AS "called!", d.told_at IS NOT NULL AS "told!"
+        r#"SELECT e.shopper_id, e.quantity, e.nonce, t.called_at IS NOT NULL AS "called!", d.told_at IS NOT NULL AS "told!"
            FROM draw_entries e JOIN draws d ON d.sale_id = e.sale_id
            LEFT JOIN draw_turns t ON t.sale_id = e.sale_id AND t.entry = e.entry
-           WHERE e.sale_id = $1 AND e.entry = ANY($2)"#,
+           WHERE e.sale_id = $1 AND e.shopper_id = ANY($2)"#,
         sale.to_string(),
         &names,
     )
     .fetch_all(pool)
     .await?;
-    let found: HashMap<String, MyEntry> = rows
-        .into_iter()
-        .map(|row| {
-            let mine = MyEntry {
-                quantity: row.quantity as u32,
-                called: row.called,
-                told: row.told,
-            };
-            (row.entry, mine)
-        })
-        .collect();
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let mine = MyEntry {
+            quantity: row.quantity as u32,
+            nonce: nonce_of(row.nonce)?,
+            called: row.called,
+            told: row.told,
+        };
+        found.insert(row.shopper_id, mine);
+    }
     Ok(names.iter().map(|name| found.get(name).copied()).collect())
+}
+
+fn stored(nonce: Option<Nonce>) -> Option<Vec<u8>> {
+    nonce.map(|nonce| nonce.0.to_vec())
 }

@@ -9,11 +9,12 @@ use crate::{
     store::{
         Store,
         audit::{self, Actor, AuditRow, Kind},
+        entries::nonce_of,
     },
 };
 use flashsale_protocol::{
     SaleId, ShopperId,
-    draw::{self, Drum, Hash, Proof, Rank, entry_name, merkle},
+    draw::{self, Drum, Hash, Proof, Rank, merkle},
 };
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
@@ -109,12 +110,22 @@ impl Store {
         if !row.is_drawn {
             return Ok(ProofOf::NotDrawnYet);
         }
-        let (id, name) = (sale.to_string(), entry_name(sale, shopper));
+        let id = sale.to_string();
+        let mine = sqlx::query!(
+            "SELECT entry, nonce FROM draw_entries WHERE sale_id = $1 AND shopper_id = $2",
+            id,
+            shopper.as_str(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(mine) = mine else {
+            return Ok(ProofOf::NotInDraw);
+        };
         let chunk = sqlx::query!(
             "SELECT chunk, first_entry FROM draw_chunks WHERE sale_id = $1 AND first_entry <= $2
              ORDER BY first_entry DESC LIMIT 1",
             id,
-            name,
+            mine.entry,
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -122,7 +133,7 @@ impl Store {
             return Ok(ProofOf::NotInDraw);
         };
         let entries = entries_from(&self.pool, sale, &chunk.first_entry, CHUNK).await?;
-        let Some(at) = entries.iter().position(|entry| entry.name == name) else {
+        let Some(at) = entries.iter().position(|entry| entry.name == mine.entry) else {
             return Ok(ProofOf::NotInDraw);
         };
         let leaves: Vec<Hash> = entries.iter().map(draw::Entry::leaf).collect();
@@ -142,6 +153,7 @@ impl Store {
             called: is_within(&row.public.last_called),
             draw: row.public.clone(),
             entry,
+            nonce: nonce_of(mine.nonce)?,
             index: (chunk.chunk as usize * CHUNK + at) as u64,
             path,
             key: rank.key,

@@ -1,7 +1,7 @@
 //! Frames.
 
 use super::{NOTHING, PATIENT, busy_sale};
-use crate::harness::{DEADLINE, World, command_id};
+use crate::harness::{DEADLINE, NONCE, World, command_id};
 use flashsale_protocol::{CloseCode, Code, Command, ConnectionCommand, MAX_FRAME_BYTES, ShopCommand};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::{
@@ -287,6 +287,7 @@ async fn before_hello_every_command_is_refused_and_a_refused_hello_may_be_said_a
         ShopCommand::Join {
             sale: sales[0],
             quantity: Default::default(),
+            nonce: Some(NONCE),
         }
         .into(),
         ShopCommand::Cancel {

@@ -310,6 +310,7 @@ impl Line {
             place,
             line,
             stamp,
+            is_new: true,
         }
     }
 
@@ -324,6 +325,7 @@ impl Line {
             place,
             line,
             stamp: 0,
+            is_new: false,
         })
     }
 

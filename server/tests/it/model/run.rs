@@ -878,6 +878,7 @@ impl<'a> Run<'a> {
                     // As everybody has one in a sale that opens so.
                     opening_place: self.shuffles.then(|| 1 + u64::from(item.shopper) * 7 % 5),
                     line: lost.map_or(line, |(_, line)| *line),
+                    nonce: None,
                 };
                 // A place is given back by the gateway, not by a command of theirs.
                 (
