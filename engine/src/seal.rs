@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How long a proof of place is valid.
 const PLACE_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// The audience that tells a proof of place from a token that signs somebody in.
-pub const PLACE_AUDIENCE: &str = "flashsale-queue";
+const PLACE_AUDIENCE: &str = "flashsale-queue";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PlaceClaims {

@@ -14,7 +14,7 @@ use flashsale_engine::{
     caller::Caller,
     clock,
     merchants::{Merchants, public_part},
-    seal::{PLACE_AUDIENCE, Seal},
+    seal::Seal,
 };
 use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -126,9 +126,9 @@ impl Signer {
             jsonwebtoken::decode::<Value>(token, &DecodingKey::from_secret(secret), &validation(header.alg)).ok()
         });
         let claims = tries.next().ok_or(Code::TokenInvalid)?.claims;
-        // A proof of place may be signed with the same secret, but does not sign anybody in.
-        if claims.get("aud").is_some_and(|aud| aud == PLACE_AUDIENCE) {
-            return Err(Code::TokenInvalid.into());
+        // A proof of place may be signed with the same secret, but does not sign anybody in. Our own tokens name nobody.
+        if claims.get("aud").is_some() || claims.get("iss").is_some() {
+            return Err(invalid("Tokens of the platform name no issuer and no audience; no key is known for these."));
         }
         within_its_time(&claims, clock::now_ms(), 0.0)?;
         let claims: Claims = serde_json::from_value(claims)

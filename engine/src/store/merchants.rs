@@ -4,6 +4,7 @@ use super::Store;
 use crate::error::{Error, Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::ShopperId;
+use sqlx::PgConnection;
 
 /// A merchant, without what its ids are made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,35 +141,6 @@ impl Store {
         Ok(())
     }
 
-    pub async fn create_merchant(&self, new: &MerchantRow) -> Result<Written> {
-        let made = sqlx::query!(
-            "INSERT INTO merchants (merchant_id, slug, name, time_zone, currency, widget_origins, null_origin, open_sales,
-                days_ahead, text_chars, exports, retention_days, status, role_claim)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
-            new.id,
-            new.slug,
-            new.name,
-            new.time_zone,
-            new.currency,
-            &new.widget_origins,
-            new.null_origin,
-            new.open_sales,
-            new.days_ahead,
-            new.text_chars,
-            new.exports,
-            new.retention_days,
-            if new.is_active { "active" } else { "suspended" },
-            new.role_claim,
-        )
-        .execute(&self.pool)
-        .await?
-        .rows_affected();
-        Ok(match made {
-            0 => Written::Taken,
-            _ => Written::Ok(Box::new(new.clone())),
-        })
-    }
-
     /// Changes a merchant if it still has the version that the caller has read.
     pub async fn change_merchant(&self, new: &MerchantRow) -> Result<Written> {
         let changed = sqlx::query_scalar!(
@@ -228,38 +200,6 @@ impl Store {
         .await?)
     }
 
-    /// Adds a key unless the merchant has `most` that are not revoked. False: it has.
-    pub async fn add_merchant_key(&self, key: &KeyRow, most: i64) -> Result<bool> {
-        let mut tx = self.pool.begin().await?;
-        // One at a time, so that eight at once do not pass the limit.
-        sqlx::query!(
-            "SELECT merchant_id FROM merchants WHERE merchant_id = $1 FOR UPDATE",
-            key.merchant
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        let added = sqlx::query!(
-            "INSERT INTO merchant_keys (key_id, merchant_id, kind, issuer, audience, subject_claim, keys, jwks_uri, created_by)
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-             WHERE (SELECT count(*) FROM merchant_keys WHERE merchant_id = $2 AND revoked_at IS NULL) < $10",
-            key.id,
-            key.merchant,
-            key.kind,
-            key.issuer,
-            key.audience,
-            key.subject_claim,
-            key.keys,
-            key.jwks_uri,
-            key.created_by,
-            most,
-        )
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        tx.commit().await?;
-        Ok(added > 0)
-    }
-
     /// Revokes a key. False: the merchant has none of this id. A key that is revoked stays so.
     pub async fn revoke_merchant_key(&self, merchant: &str, key: &str) -> Result<bool> {
         let found = sqlx::query!(
@@ -297,7 +237,7 @@ pub struct Person {
 }
 
 /// Writes down who these people are, unless that is known.
-pub(super) async fn note_people(connection: &mut sqlx::PgConnection, people: &[&Person]) -> Result<()> {
+pub(super) async fn note_people(connection: &mut PgConnection, people: &[&Person]) -> Result<()> {
     if people.is_empty() {
         return Ok(());
     }
@@ -343,4 +283,64 @@ pub(crate) fn key_bytes(bytes: &[u8]) -> Result<[u8; 32]> {
     bytes
         .try_into()
         .map_err(|_| Error::unexpected("a merchant's key that is not 32 bytes"))
+}
+
+/// Creates a merchant in an operator's command.
+pub async fn create(connection: &mut PgConnection, new: &MerchantRow) -> Result<Written> {
+    let made = sqlx::query!(
+        "INSERT INTO merchants (merchant_id, slug, name, time_zone, currency, widget_origins, null_origin, open_sales,
+            days_ahead, text_chars, exports, retention_days, status, role_claim)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
+        new.id,
+        new.slug,
+        new.name,
+        new.time_zone,
+        new.currency,
+        &new.widget_origins,
+        new.null_origin,
+        new.open_sales,
+        new.days_ahead,
+        new.text_chars,
+        new.exports,
+        new.retention_days,
+        if new.is_active { "active" } else { "suspended" },
+        new.role_claim,
+    )
+    .execute(connection)
+    .await?
+    .rows_affected();
+    Ok(match made {
+        0 => Written::Taken,
+        _ => Written::Ok(Box::new(new.clone())),
+    })
+}
+
+/// Adds a key unless the merchant has `most` that are not revoked. False: it has.
+pub async fn add_key(connection: &mut PgConnection, key: &KeyRow, most: i64) -> Result<bool> {
+    // One at a time, so that eight at once do not pass the limit.
+    sqlx::query!(
+        "SELECT merchant_id FROM merchants WHERE merchant_id = $1 FOR UPDATE",
+        key.merchant
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let added = sqlx::query!(
+        "INSERT INTO merchant_keys (key_id, merchant_id, kind, issuer, audience, subject_claim, keys, jwks_uri, created_by)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+         WHERE (SELECT count(*) FROM merchant_keys WHERE merchant_id = $2 AND revoked_at IS NULL) < $10",
+        key.id,
+        key.merchant,
+        key.kind,
+        key.issuer,
+        key.audience,
+        key.subject_claim,
+        key.keys,
+        key.jwks_uri,
+        key.created_by,
+        most,
+    )
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    Ok(added > 0)
 }

@@ -71,19 +71,31 @@ pub enum CommandBegun {
 
 /// A command on its way, in its transaction. If it is dropped, it has no effect.
 pub struct OperatorChange {
-    tx: Transaction<'static, Postgres>,
-    /// The `sub` of the operator's token.
-    actor: String,
-    key: Option<CommandId>,
+    once: Once,
     sale: SaleId,
     version: i64,
     has_changed: bool,
     audit: Vec<AuditRow>,
 }
 
+/// A command on its way that is about no sale, in its transaction. If it is dropped, it has no effect.
+pub struct Once {
+    tx: Transaction<'static, Postgres>,
+    actor: String,
+    key: Option<CommandId>,
+}
+
+pub enum OnceBegun {
+    /// The command had its effect before.
+    Known(OperatorAnswer),
+    /// The key belongs to another command.
+    Reused,
+    New(Once),
+}
+
 impl Store {
-    /// Begins a command: waits for earlier ones of the same key or sale to end. The sale need not exist yet.
-    pub async fn begin_change(&self, asked: &Asked, sale: SaleId) -> Result<CommandBegun> {
+    /// Begins a command about anything: waits for earlier ones of the same key to end.
+    pub async fn begin_once(&self, asked: &Asked, about: &str) -> Result<OnceBegun> {
         let mut tx = self.pool.begin().await?;
         if let Some(key) = asked.key {
             let key = key.to_string();
@@ -93,7 +105,7 @@ impl Store {
                 asked.actor,
                 key,
                 asked.digest,
-                sale.to_string(),
+                about,
             )
             .execute(&mut *tx)
             .await?
@@ -108,30 +120,42 @@ impl Store {
                 .fetch_one(&mut *tx)
                 .await?;
                 return Ok(if known.digest == asked.digest {
-                    CommandBegun::Known(OperatorAnswer {
+                    OnceBegun::Known(OperatorAnswer {
                         status: known.status as u16,
                         version: known.version,
                         body: known.answer,
                     })
                 } else {
-                    CommandBegun::Reused
+                    OnceBegun::Reused
                 });
             }
         }
+        Ok(OnceBegun::New(Once {
+            tx,
+            actor: asked.actor.clone(),
+            key: asked.key,
+        }))
+    }
+
+    /// Begins a command: waits for earlier ones of the same key or sale to end. The sale need not exist yet.
+    pub async fn begin_change(&self, asked: &Asked, sale: SaleId) -> Result<CommandBegun> {
+        let mut once = match self.begin_once(asked, &sale.to_string()).await? {
+            OnceBegun::New(once) => once,
+            OnceBegun::Known(answer) => return Ok(CommandBegun::Known(answer)),
+            OnceBegun::Reused => return Ok(CommandBegun::Reused),
+        };
         let version = sqlx::query_scalar!(
             "SELECT settings_version FROM flash_sales WHERE sale_id = $1 FOR NO KEY UPDATE",
             sale.to_string(),
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(once.connection())
         .await?
         .unwrap_or(FIRST_VERSION);
         if !asked.condition.allows(version) {
             return Ok(CommandBegun::Moved(version));
         }
         Ok(CommandBegun::New(OperatorChange {
-            tx,
-            actor: asked.actor.clone(),
-            key: asked.key,
+            once,
             sale,
             version,
             has_changed: false,
@@ -140,19 +164,50 @@ impl Store {
     }
 }
 
-impl OperatorChange {
+impl Once {
     /// The connection for the effect's own statements.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.tx
     }
 
+    /// Keeps the answer for the key, in the effect's transaction.
+    async fn keep(&mut self, answer: &OperatorAnswer) -> Result<()> {
+        if let Some(key) = self.key {
+            sqlx::query!(
+                "UPDATE operator_commands SET status = $3, version = $4, answer = $5 WHERE actor = $1 AND command_id = $2",
+                self.actor,
+                key.to_string(),
+                answer.status as i16,
+                answer.version,
+                answer.body,
+            )
+            .execute(&mut *self.tx)
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the answer, and commits it with the effect. Without this call neither takes place.
+    pub async fn finish(mut self, answer: &OperatorAnswer) -> Result<()> {
+        self.keep(answer).await?;
+        self.tx.commit().await?;
+        Ok(())
+    }
+}
+
+impl OperatorChange {
+    /// The connection for the effect's own statements.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.once.tx
+    }
+
     /// The `sub` of the operator's token.
     pub fn subject(&self) -> &str {
-        &self.actor
+        &self.once.actor
     }
 
     pub fn actor(&self) -> Actor {
-        Actor::Person(self.actor.clone())
+        Actor::Person(self.once.actor.clone())
     }
 
     pub fn sale_id(&self) -> SaleId {
@@ -171,7 +226,7 @@ impl OperatorChange {
 
     /// The sale as this transaction sees it.
     pub async fn sale(&mut self) -> Result<Sale> {
-        sales::load(&mut self.tx, self.sale)
+        sales::load(&mut self.once.tx, self.sale)
             .await?
             .ok_or_else(|| Error::unexpected("a sale has vanished"))
     }
@@ -191,7 +246,7 @@ impl OperatorChange {
                  RETURNING settings_version",
                 self.sale.to_string(),
             )
-            .fetch_one(&mut *self.tx)
+            .fetch_one(&mut *self.once.tx)
             .await?;
             self.has_changed = true;
         }
@@ -215,21 +270,21 @@ impl OperatorChange {
             "SELECT merchant_id FROM merchants WHERE merchant_id = $1 FOR NO KEY UPDATE",
             sale.merchant
         )
-        .fetch_optional(&mut *self.tx)
+        .fetch_optional(&mut *self.once.tx)
         .await?;
         let open = sqlx::query_scalar!(
             r#"SELECT count(*) AS "open!" FROM flash_sales
                WHERE merchant_id = $1 AND status NOT IN ('ended', 'cancelled')"#,
             sale.merchant
         )
-        .fetch_one(&mut *self.tx)
+        .fetch_one(&mut *self.once.tx)
         .await?;
         Ok(open < i64::from(most))
     }
 
     /// Creates the sale.
     pub async fn create(&mut self, sale: &Sale, draw: &NewDraw) -> Result<()> {
-        let entry = sales::insert(&mut self.tx, sale, Some(draw)).await?;
+        let entry = sales::insert(&mut self.once.tx, sale, Some(draw)).await?;
         self.audit.push(entry);
         self.has_changed = true;
         Ok(())
@@ -242,7 +297,7 @@ impl OperatorChange {
             self.sale.to_string(),
             phase_word(to),
         )
-        .execute(&mut *self.tx)
+        .execute(&mut *self.once.tx)
         .await?;
         self.set(Kind::SaleStatus, json!({ "to": phase_word(to) })).await
     }
@@ -254,7 +309,7 @@ impl OperatorChange {
             self.sale.to_string(),
             inflow as i32,
         )
-        .execute(&mut *self.tx)
+        .execute(&mut *self.once.tx)
         .await?;
         self.set(Kind::InflowChanged, json!({ "from": before, "to": inflow }))
             .await
@@ -268,7 +323,7 @@ impl OperatorChange {
             self.sale.to_string(),
             value,
         )
-        .execute(&mut *self.tx)
+        .execute(&mut *self.once.tx)
         .await?
         .rows_affected();
         if changed == 0 {
@@ -281,25 +336,14 @@ impl OperatorChange {
 
     /// The sale's draw as this transaction sees it.
     pub async fn draw(&mut self) -> Result<Option<DrawRow>> {
-        draws::draw_row(&mut *self.tx, self.sale).await
+        draws::draw_row(&mut *self.once.tx, self.sale).await
     }
 
     /// Keeps the answer for the key, and commits it with the effect. Without this call neither takes place.
     pub async fn finish(mut self, answer: &OperatorAnswer) -> Result<()> {
-        if let Some(key) = self.key {
-            sqlx::query!(
-                "UPDATE operator_commands SET status = $3, version = $4, answer = $5 WHERE actor = $1 AND command_id = $2",
-                self.actor,
-                key.to_string(),
-                answer.status as i16,
-                answer.version,
-                answer.body,
-            )
-            .execute(&mut *self.tx)
-            .await?;
-        }
-        audit::write(&mut self.tx, &self.audit).await?;
-        self.tx.commit().await?;
+        self.once.keep(answer).await?;
+        audit::write(&mut self.once.tx, &self.audit).await?;
+        self.once.tx.commit().await?;
         Ok(())
     }
 }

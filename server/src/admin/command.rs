@@ -19,7 +19,8 @@ use flashsale_engine::{
     settle::lanes,
     store::{
         audit,
-        operators::{Asked, CommandBegun, Condition, OperatorAnswer, OperatorChange},
+        Connection,
+        operators::{Asked, CommandBegun, Condition, OnceBegun, OperatorAnswer, OperatorChange},
     },
 };
 use flashsale_protocol::{Code, CommandId, Phase, Reject, SaleId};
@@ -134,6 +135,10 @@ impl Done {
         self.answer.status >= StatusCode::BAD_REQUEST.as_u16()
     }
 
+    pub(crate) fn body(&mut self) -> &mut Value {
+        &mut self.answer.body
+    }
+
     /// The sale that the answer is about, if it is about one.
     pub fn sale(&self) -> Option<SaleId> {
         self.answer.body["sale_id"].as_str()?.parse().ok()
@@ -203,6 +208,40 @@ where
     let has_changed = change.has_changed();
     change.finish(&answer).await?;
     Ok(Done { answer, has_changed })
+}
+
+/// The same for a command that is about no sale: once per key. Its version is that of the answer.
+pub async fn once<F>(
+    app: &App,
+    instruction: &Instruction,
+    about: &str,
+    status: StatusCode,
+    effect: F,
+) -> Result<Done, Problem>
+where
+    F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<Value, Problem>>,
+{
+    let mut once = match app.shop.store.begin_once(&instruction.asked, about).await? {
+        OnceBegun::New(once) => once,
+        OnceBegun::Known(answer) => {
+            return Ok(Done {
+                answer,
+                has_changed: true,
+            });
+        }
+        OnceBegun::Reused => return Err(Code::CommandIdReused.into()),
+    };
+    let body = effect(once.connection()).await?;
+    let answer = OperatorAnswer {
+        status: status.as_u16(),
+        version: body["version"].as_i64().unwrap_or(1),
+        body,
+    };
+    once.finish(&answer).await?;
+    Ok(Done {
+        answer,
+        has_changed: true,
+    })
 }
 
 fn is_kept(code: Code) -> bool {

@@ -1,13 +1,21 @@
 //! The keys with which a merchant's shop signs in its customers.
 
-use super::Operator;
+use super::{
+    Operator,
+    command::{self, Done, Instruction},
+};
 use crate::{
     app::App,
     auth::keys::{KeySet, MAX_DOCUMENT_BYTES},
-    rest::{Json, Path, Problem, field, rfc3339},
+    rest::{IdempotencyKey, Path, Problem, field, rfc3339},
 };
 use axum::{extract::State, http::StatusCode};
-use flashsale_engine::{clock, sale::ms, store::merchants::KeyRow};
+use flashsale_engine::{
+    clock,
+    error::Error,
+    sale::ms,
+    store::merchants::{self, KeyRow},
+};
 use flashsale_protocol::{Code, Reject};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -130,17 +138,19 @@ pub struct KeyList {
     path = "/admin/merchants/{merchant}/keys",
     operation_id = "addMerchantKey",
     tag = "admin",
-    params(("merchant" = String, Path, description = "Its id, or its name in addresses.")),
+    params(("merchant" = String, Path, description = "Its id, or its name in addresses."), IdempotencyKey),
+    request_body = KeyBody,
     responses((status = 201, description = "The key.", body = NewKey)),
     security(("token" = [])),
 )]
 pub async fn add(
     State(app): State<Arc<App>>,
-    operator: Operator,
     Path(merchant): Path<String>,
-    Json(body): Json<KeyBody>,
-) -> Result<(StatusCode, axum::Json<NewKey>), Problem> {
+    instruction: Instruction,
+) -> Result<Done, Problem> {
+    let operator = &instruction.operator;
     let merchant = operator.merchant(&app, &merchant).await?;
+    let body: KeyBody = instruction.json()?;
     let text = |name: &str, text: &str, most: usize| match text.chars().count() {
         count if (1..=most).contains(&count) && !text.contains('\0') => Ok(()),
         _ => Err(field(name, &format!("must have 1 to {most} characters"))),
@@ -175,19 +185,31 @@ pub async fn add(
         created_by: operator.0.account.to_string(),
         revoked_at: None,
     };
-    if !app.shop.store.add_merchant_key(&row, MAX_KEYS).await? {
-        return Err(Problem(Reject::because(
-            Code::QuotaReached,
-            format!("The shop has {MAX_KEYS} keys: revoke one first."),
-        )));
-    }
+    let skipped = set.map_or(Vec::new(), |set| set.skipped().to_vec());
+    let mut done = command::once(&app, &instruction, &merchant.row.id, StatusCode::CREATED, move |connection| {
+        Box::pin(async move {
+            if !merchants::add_key(connection, &row, MAX_KEYS).await? {
+                return Err(Problem(Reject::because(
+                    Code::QuotaReached,
+                    format!("The shop has {MAX_KEYS} keys: revoke one first."),
+                )));
+            }
+            let made = NewKey {
+                key: row.into(),
+                secret: None,
+                skipped,
+            };
+            Ok(serde_json::to_value(made).map_err(|error| Error::unexpected(error.to_string()))?)
+        })
+    })
+    .await?;
     app.shop.merchants.refresh().await?;
-    let made = NewKey {
-        secret: (kind == KeyKind::Secret).then(|| app.authority.signer.merchant_secret(&row.id)),
-        skipped: set.map_or(Vec::new(), |set| set.skipped().to_vec()),
-        key: row.into(),
-    };
-    Ok((StatusCode::CREATED, axum::Json(made)))
+    // The answer that is kept has no secret: it follows from the key's id.
+    if done.body()["kind"] == KeyKind::Secret.word() {
+        let id = done.body()["key_id"].as_str().unwrap_or_default().to_owned();
+        done.body()["secret"] = app.authority.signer.merchant_secret(&id).into();
+    }
+    Ok(done)
 }
 
 /// A merchant's keys, newest first, with those that are revoked.

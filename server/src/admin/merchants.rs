@@ -2,19 +2,20 @@
 
 use super::{
     Operator,
-    command::{IfMatch, Versioned, version_wanted},
+    command::{self, Done, IfMatch, Instruction, Versioned, version_wanted},
 };
 use crate::{
     app::App,
-    rest::{Json, Path, Problem, field, rfc3339},
+    rest::{IdempotencyKey, Json, Path, Problem, field, rfc3339},
 };
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
 use flashsale_engine::{
+    error::Error,
     sale::{currency_exponent, ms},
-    store::merchants::{MerchantRow, Written},
+    store::merchants::{self, MerchantRow, Written},
 };
 use flashsale_protocol::Code;
 use reqwest::Url;
@@ -128,17 +129,19 @@ pub struct MerchantList {
     path = "/admin/merchants",
     operation_id = "createMerchant",
     tag = "admin",
+    params(IdempotencyKey),
+    request_body = MerchantBody,
     responses((status = 201, description = "The merchant.", body = Versioned<MerchantView>)),
     security(("token" = [])),
 )]
 pub async fn create(
     State(app): State<Arc<App>>,
-    operator: Operator,
-    Json(body): Json<MerchantBody>,
-) -> Result<(StatusCode, Versioned<MerchantView>), Problem> {
-    if !operator.0.is_admin() {
+    instruction: Instruction,
+) -> Result<Done, Problem> {
+    if !instruction.operator.0.is_admin() {
         return Err(Code::Forbidden.into());
     }
+    let body: MerchantBody = instruction.json()?;
     let name = body.name.clone().ok_or_else(|| field("name", "is missing"))?;
     let new = MerchantRow {
         id: format!("m_{}", Ulid::from_parts(flashsale_engine::clock::now_ms(), rand::random())),
@@ -159,9 +162,16 @@ pub async fn create(
         created_at: flashsale_engine::clock::now(),
     };
     let new = apply(&app, new, body).await?;
-    let made = written(app.shop.store.create_merchant(&new).await?)?;
+    let about = new.id.clone();
+    let done = command::once(&app, &instruction, &about, StatusCode::CREATED, move |connection| {
+        Box::pin(async move {
+            let made = written(merchants::create(connection, &new).await?)?;
+            Ok(serde_json::to_value(view(&made)).map_err(|error| Error::unexpected(error.to_string()))?)
+        })
+    })
+    .await?;
     app.shop.merchants.refresh().await?;
-    Ok((StatusCode::CREATED, view(&made)))
+    Ok(done)
 }
 
 /// The merchants that the caller may manage.

@@ -64,6 +64,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rest::draw::show))
         .routes(routes!(rest::draw::file))
         .routes(routes!(rest::draw::proof))
+        .routes(routes!(rest::merchants::show))
         .routes(routes!(rest::me::show, rest::me::forget))
         .routes(routes!(rest::carts::show))
         .routes(routes!(rest::carts::add))

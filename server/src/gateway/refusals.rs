@@ -112,7 +112,7 @@ fn own(operation: &str) -> &'static [Code] {
         "listSales" | "listOwnSales" => &[InvalidField, MerchantUnknown],
         "createSale" => &[MerchantUnknown, MerchantSuspended, QuotaReached],
         "createMerchant" => &[MerchantTaken],
-        "showMerchant" | "listMerchantKeys" => &[MerchantUnknown],
+        "showShop" | "showMerchant" | "listMerchantKeys" => &[MerchantUnknown],
         "changeMerchant" => &[MerchantUnknown, MerchantTaken],
         "addMerchantKey" => &[MerchantUnknown, QuotaReached],
         "showPerson" => &[MerchantUnknown, PersonUnknown],

@@ -4,6 +4,7 @@
 pub mod carts;
 pub mod draw;
 pub mod me;
+pub mod merchants;
 pub mod orders;
 pub mod payments;
 pub mod queue;

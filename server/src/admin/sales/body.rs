@@ -180,12 +180,12 @@ impl SaleBody {
                 return Err(field(name, &years));
             }
         }
+        if self.end_time <= self.start_time {
+            return Err(field("end_time", "must be after start_time"));
+        }
         if self.start_time > clock::now() + TimeDelta::days(i64::from(merchant.row.days_ahead)) {
             let days = merchant.row.days_ahead;
             return Err(field("start_time", &format!("must be within {days} days from now")));
-        }
-        if self.end_time <= self.start_time {
-            return Err(field("end_time", "must be after start_time"));
         }
         let room_opens_at = self.room_opens_at.unwrap_or(self.start_time - ROOM_BEFORE_START);
         if room_opens_at > self.start_time {

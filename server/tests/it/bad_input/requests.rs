@@ -99,8 +99,8 @@ const BAD: &[(&str, &str, Code, &str)] = &[
     (
         "/carts/a%20b/items",
         r#"{"sale_id":"SALE"}"#,
-        Code::InvalidField,
-        "user_id: ",
+        Code::Forbidden,
+        "",
     ),
     ("/carts/%ff/items", r#"{"sale_id":"SALE"}"#, Code::NotFound, ""),
     (

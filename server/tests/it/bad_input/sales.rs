@@ -92,7 +92,7 @@ async fn a_wrong_sale_is_refused_by_field_and_nothing_is_created() {
         (json!({ "product_id": "" }), "product_id"),
         (json!({ "product_id": "\0" }), "product_id"),
         (json!({ "description": "\0" }), "description"),
-        (json!({ "merchant": "somebody" }), "merchant: unknown field"),
+        (json!({ "shop": "somebody" }), "shop: unknown field"),
     ] {
         let text = fields.to_string();
         let answer = world.create_sale(fields).await;

@@ -63,6 +63,8 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
         SECRET,
         "--jwt-public-key-file",
         &file,
+        "--jwt-merchant",
+        "the-shop",
         "--jwt-issuer",
         "shop",
         "--jwt-audience",
@@ -84,11 +86,15 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
         provider(&claims(json!({ "aud": null }))),
         shared(SECRET, &claims(json!({ "iss": "elsewhere" }))),
         shared(SECRET, &claims(json!({ "aud": "elsewhere" }))),
-        provider(&claims(json!({ "role": "root" }))),
-        provider(&claims(json!({ "role": ["admin"] }))),
+        // The platform's own secret signs no merchant's customers.
+        shared(SECRET, &good),
+        shared(SECRET, &claims(json!({ "iss": null }))),
+        shared(SECRET, &claims(json!({ "iss": null, "aud": null, "role": "root" }))),
+        shared(SECRET, &claims(json!({ "iss": null, "aud": null, "sub": "a b" }))),
         provider(&claims(json!({ "sub": null }))),
-        provider(&claims(json!({ "sub": "a b" }))),
-        provider(&claims(json!({ "sub": "x".repeat(65) }))),
+        provider(&claims(json!({ "sub": "" }))),
+        provider(&claims(json!({ "sub": "x".repeat(256) }))),
+        provider(&claims(json!({ "sub": "a\0b" }))),
         provider(&claims(json!({ "exp": null }))),
         provider(&claims(json!({ "exp": "tomorrow" }))),
         provider(&claims(json!({ "nbf": 32_503_680_000_u64 }))),
@@ -101,7 +107,7 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
         provider(&claims(json!({ "exp": 1 }))),
         shared(
             SECRET,
-            &claims(json!({ "exp": chrono::Utc::now().timestamp() - 1 })),
+            &claims(json!({ "iss": null, "aud": null, "exp": chrono::Utc::now().timestamp() - 1 })),
         ),
     ];
     let refusals = invalid
@@ -149,7 +155,7 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
     socket.ok(hello(provider(&good))).await;
     for token in [
         provider(&good),
-        shared(SECRET, &good),
+        provider(&claims(json!({ "role": "root" }))),
         shared(SECRET, &claims(json!({ "iss": null, "aud": null }))),
     ] {
         for scheme in ["Bearer", "bearer"] {
