@@ -109,6 +109,7 @@ pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<Sal
         hold,
         orders,
         draw,
+        shopper: Some(shopper.clone()),
     })
 }
 
