@@ -262,8 +262,12 @@ def check_proof(proof, shopper=None):
     nonce = field(proof, "nonce", str, 32) if proof.get("nonce") is not None else None
     if nonce is not None and version_of(draw) == 1:
         raise Wrong("nonce: a draw of format 1 has none")
-    if shopper is not None and entry_name(version_of(draw), draw["sale"].upper(), shopper, nonce) != entry.get("name"):
-        raise Wrong(f"entry: {entry.get('name')!r} is not the name of {shopper}")
+    if (proof.get("shopper") is not None) != (version_of(draw) == 2):
+        raise Wrong("shopper: a proof of format 2 has it, and no other proof")
+    named = [who for who in (proof.get("shopper") and field(proof, "shopper", str), shopper) if who is not None]
+    for who in named:
+        if entry_name(version_of(draw), draw["sale"].upper(), who, nonce) != entry.get("name"):
+            raise Wrong(f"entry: {entry.get('name')!r} is not the name of {who}")
     name, weight, quantity = field(entry, "name", str).encode(), field(entry, "weight", int), field(entry, "quantity", int)
     check_entry(name, weight, quantity)
     path = [bytes.fromhex(field({"path": sibling}, "path", str, 64)) for sibling in field(proof, "path", list)]

@@ -160,6 +160,7 @@ mod tests {
                 ..Draw::committed(Format::Two, sale, seed.commitment())
             },
             entry,
+            shopper: Some(shopper()),
             nonce: Some(MINE),
             index: 0,
             path: vec![other],
@@ -227,7 +228,7 @@ mod tests {
     fn a_draw_of_the_first_format_is_checked_without_a_nonce() {
         let mut first = proof();
         first.draw.format = Format::One.word().into();
-        first.nonce = None;
+        (first.shopper, first.nonce) = (None, None);
         first.entry.name = Format::One.entry_name(first.draw.sale, &shopper(), None);
         first.draw.root = Some(merkle::node(&first.entry.leaf(), &first.path[0]));
         let rank = Drum::new(&Seed([3; 32]), None).rank(&first.entry);

@@ -93,6 +93,7 @@ pub fn state(tick: Tick) -> SaleState {
         hold: None,
         orders: Vec::new(),
         draw: None,
+        shopper: None,
     }
 }
 

@@ -3,8 +3,8 @@
 
 use crate::{check::Noted, refusal::Refusal};
 use flashsale_protocol::{
-    Entry, EntryState, Hold, HoldState, Nonce, Order, OrderStatus, Phase, SaleInfo, SaleState, Tick,
-    draw::Draw,
+    Entry, EntryState, Hold, HoldState, Nonce, Order, OrderStatus, Phase, SaleInfo, SaleState, ShopperId,
+    Tick, draw::Draw,
 };
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub struct Known {
     /// The published data of the sale's draw, and what was heard of it first.
     pub draw: Option<Draw>,
     pub noted: Option<Noted>,
+    /// Who the shopper is in this sale.
+    pub shopper: Option<ShopperId>,
     /// The nonce in the shopper's name in the draw, as this page was told last.
     pub nonce: Option<Nonce>,
     /// The best position shown during the present stay in line.
@@ -50,10 +52,13 @@ impl Known {
             hold,
             orders: _,
             draw,
+            shopper,
         } = state;
         let as_of = tick.now;
         let gone = |at: u64| fresh || at <= as_of;
         self.info = Some(sale);
+        // The first one stays: it was told before anybody could know what a nonce makes of it.
+        self.shopper = self.shopper.take().or(shopper);
         self.trouble = None;
         self.apply_tick(tick);
         match entry {
@@ -200,6 +205,7 @@ impl Known {
     /// Another shopper uses this page now.
     pub fn forget_shopper(&mut self) {
         self.entry = None;
+        self.shopper = None;
         self.nonce = None;
         self.hold = None;
         self.best_position = None;
@@ -407,6 +413,34 @@ mod tests {
         known.apply_hold(hold(HoldState::Held, 900));
         known.apply_state(state(tick(1, 500)), true);
         assert!(known.entry.is_none() && known.hold.is_none() && known.position().is_none());
+    }
+
+    #[test]
+    fn the_nonce_is_the_last_one_told_and_the_shopper_the_first_until_another_signs_in() {
+        let nonces = [1, 2].map(|byte| Some(Nonce([byte; 16])));
+        let with = |nonce, state, at| Entry {
+            nonce,
+            ..entry(state, 3, at)
+        };
+        let mut known = Known::default();
+        known.apply_entry(with(nonces[0], EntryState::Waiting, 1));
+        known.apply_entry(with(None, EntryState::Admitted, 2));
+        assert_eq!(known.nonce, nonces[0], "news of a turn has none");
+        known.left();
+        assert_eq!(known.nonce, None);
+        known.apply_entry(with(nonces[1], EntryState::Waiting, 3));
+        known.apply_entry(with(nonces[0], EntryState::Waiting, 1));
+        assert_eq!(known.nonce, nonces[1], "old news");
+        for who in ["jo", "al"] {
+            let state = SaleState {
+                shopper: who.parse().ok(),
+                ..state(tick(1, 1))
+            };
+            known.apply_state(state, false);
+        }
+        assert_eq!(known.shopper.as_ref().map(ShopperId::as_str), Some("jo"));
+        known.forget_shopper();
+        assert_eq!((known.shopper, known.nonce), (None, None));
     }
 
     #[test]

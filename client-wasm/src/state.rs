@@ -315,7 +315,9 @@ impl State {
     pub fn check_draw(&self, sale: SaleId, proof: &str) -> Checked {
         let known = self.known(sale);
         let named = Named {
-            shopper: self.shopper.as_ref(),
+            shopper: known
+                .and_then(|known| known.shopper.as_ref())
+                .or(self.shopper.as_ref()),
             told: known.and_then(|known| known.nonce),
             made: self.made_for(sale).collect(),
         };

@@ -106,7 +106,7 @@ codes! {
     SaleStopped = 322, "sale_stopped", 503, true, "Selling has stopped after a failure of ours. It goes on when we have looked into it; your place in line stays.";
     NothingToRecover = 323, "nothing_to_recover", 409, false, "Nothing of this sale is lost: there is nothing to recover.";
     /// Without a beacon the server could choose a nonce that wins, so it makes none.
-    NonceMissing = 324, "nonce_missing", 400, false, "This sale is drawn: the client must send a nonce of its own.";
+    NonceMissing = 340, "nonce_missing", 400, false, "This sale is drawn: the client must send a nonce of its own.";
 
     MerchantUnknown = 324, "merchant_unknown", 404, false, "There is no such shop.";
     /// Another shop has this id or address.

@@ -11,8 +11,10 @@
 mod logarithm;
 pub mod merkle;
 mod verify;
+mod wrong;
 
-pub use verify::{Check, Draw, Proof, Published, Verdict, Wrong};
+pub use verify::{Check, Draw, Proof, Published, Verdict};
+pub use wrong::Wrong;
 
 use crate::{MAX_QUANTITY, Nonce, SaleId, ShopperId};
 use hmac::{Hmac, KeyInit, Mac};

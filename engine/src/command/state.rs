@@ -121,6 +121,7 @@ async fn look(shop: &Shop, shopper: &ShopperId, sale: &Sale) -> Result<SaleState
         hold,
         orders,
         draw,
+        shopper: Some(shopper.clone()),
     })
 }
 

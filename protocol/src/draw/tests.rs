@@ -66,6 +66,7 @@ fn proof(entries: &[Entry], index: usize, draw: &Draw) -> Proof {
     Proof {
         draw: draw.clone(),
         entry: entries[index].clone(),
+        shopper: None,
         nonce: None,
         index: index as u64,
         path: merkle::path(&leaves, index).expect("an entry"),
@@ -220,6 +221,7 @@ fn private_draw(count: u64, units: u64, called: usize) -> PrivateDraw {
     pass_on(&mut draw, &entries, called);
     let proofs = people.iter().enumerate().map(|(index, (_, shopper, nonce))| {
         let proof = Proof {
+            shopper: Some(shopper.clone()),
             nonce: *nonce,
             ..proof(&entries, index, &draw)
         };
@@ -301,6 +303,10 @@ fn a_proof_of_a_private_name_is_its_shoppers_and_nobody_elses() {
         ..proof.clone()
     };
     assert!(!other_nonce.is_of(shopper));
+    assert_eq!(part(other_nonce.verify()), "entry", "the name shows it");
+    let mut unnamed = proof.clone();
+    unnamed.shopper = None;
+    assert_eq!(part(unnamed.verify()), "shopper");
     let mut changed = proof.clone();
     changed.draw.format = Format::One.word().into();
     assert_eq!(part(changed.verify()), "nonce");

@@ -174,4 +174,7 @@ pub struct SaleState {
     /// The published data of the sale's draw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draw: Option<Draw>,
+    /// Who you are in this sale, as in your name in its draw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shopper: Option<ShopperId>,
 }

@@ -85,6 +85,7 @@ impl Drawn {
             won: self.draw.cut_off.as_ref().is_some_and(|last| rank <= *last),
             called: self.draw.last_called.as_ref().is_some_and(|last| rank <= *last),
             entry,
+            shopper: None,
             nonce: None,
         }
     }

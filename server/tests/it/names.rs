@@ -76,6 +76,8 @@ async fn proof(world: &World, sale: SaleId, who: &str) -> Proof {
     let proof: Proof = serde_json::from_value(answer.body).expect("a proof");
     proof.verify().expect("right");
     assert!(proof.is_of(&id(who)), "{who}");
+    let is_private = proof.draw.format == Format::Two.word();
+    assert_eq!(proof.shopper, is_private.then(|| id(who)));
     proof
 }
 
@@ -94,8 +96,9 @@ async fn an_entry_of_a_draw_keeps_its_first_nonce_and_only_its_shopper_is_told()
     let world = World::start().await;
     let sale = world.sale(json!({ "allocation": "draw" })).await;
     let mut client = world.shopper("u1").await;
-    let info = client.watch(sale).await.sale;
-    assert_eq!(info.format, 2, "which tells clients to send a nonce");
+    let state_before = client.watch(sale).await;
+    assert_eq!(state_before.sale.format, 2, "which tells clients to send a nonce");
+    assert_eq!(state_before.shopper, Some(id("u1")));
     let mut tab = world.shopper("u1").await;
     tab.watch(sale).await;
     assert_eq!(nonce_told(&mut client, sale, Some(OTHER)).await, Some(OTHER));

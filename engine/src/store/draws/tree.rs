@@ -14,7 +14,7 @@ use crate::{
 };
 use flashsale_protocol::{
     SaleId, ShopperId,
-    draw::{self, Drum, Hash, Proof, Rank, merkle},
+    draw::{self, Drum, Format, Hash, Proof, Rank, merkle},
 };
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
@@ -146,6 +146,7 @@ impl Store {
             .into_iter()
             .nth(at)
             .ok_or_else(|| Error::unexpected("an entry is gone"))?;
+        let is_private = row.public.format == Format::Two.word();
         let rank = Drum::new(&row.seed, row.public.beacon.as_deref()).rank(&entry);
         let is_within = |last: &Option<Rank>| last.as_ref().is_some_and(|last| rank <= *last);
         Ok(ProofOf::Entry(Box::new(Proof {
@@ -153,6 +154,7 @@ impl Store {
             called: is_within(&row.public.last_called),
             draw: row.public.clone(),
             entry,
+            shopper: is_private.then(|| shopper.clone()),
             nonce: nonce_of(mine.nonce)?,
             index: (chunk.chunk as usize * CHUNK + at) as u64,
             path,
