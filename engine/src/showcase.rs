@@ -41,6 +41,8 @@ const LEASE: Duration = Duration::from_millis(500);
 const ASK_AGAIN: Duration = Duration::from_millis(25);
 /// Pause after a failed look.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// Number of pages of lists that a process keeps.
+const PAGES_KEPT: u64 = 1_000;
 /// Number of sales for which a process keeps looks.
 const KEPT: u64 = 10_000;
 
@@ -53,10 +55,20 @@ pub struct View {
     pub stale: bool,
 }
 
+/// A page of a list of sales.
+pub struct Listed {
+    pub sales: Vec<Shown>,
+    /// Where the list goes on, if it does.
+    pub next: Option<String>,
+    /// Redis' clock at that moment.
+    pub now: u64,
+}
+
 pub struct Showcase {
     store: Arc<Store>,
     stock: Arc<Stock>,
     slots: Cache<Showing, Arc<Slot>>,
+    pages: Cache<Wanted, Arc<Listed>>,
 }
 
 #[derive(Default)]
@@ -115,7 +127,13 @@ impl Showcase {
             .max_capacity(KEPT)
             .time_to_idle(LAST_KNOWN)
             .build();
-        Self { store, stock, slots }
+        let pages = Cache::builder().max_capacity(PAGES_KEPT).time_to_live(LIFE).build();
+        Self {
+            store,
+            stock,
+            slots,
+            pages,
+        }
     }
 
     /// The sale has changed: the kept look is shown only if there is no newer one.
@@ -125,6 +143,25 @@ impl Showcase {
                 slot.state().outdated = true;
             }
         }
+    }
+
+    /// A page of a list, at most a second old: one look answers a crowd that asks for the same.
+    pub async fn page(&self, wanted: &Wanted) -> Result<Arc<Listed>> {
+        let listed = self
+            .pages
+            .try_get_with(wanted.clone(), async { self.page_now(wanted).await.map(Arc::new) });
+        listed.await.map_err(|error: Arc<Error>| (*error).clone())
+    }
+
+    /// A page of a list as it is in the stores now.
+    pub async fn page_now(&self, wanted: &Wanted) -> Result<Listed> {
+        let page = self.store.list_sales(wanted).await?;
+        let (now, sales) = self.with_numbers(page.sales, true).await?;
+        Ok(Listed {
+            sales,
+            next: page.next.map(|next| next.to_string()),
+            now,
+        })
     }
 
     /// The look to show now.

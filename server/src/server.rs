@@ -1,7 +1,7 @@
 //! A server: its start and its stop.
 
 use crate::{
-    app::{App, lists},
+    app::App,
     auth::{self, Authority, Signer, keys::Reach},
     config::{JwksReach, Serve, ServerRole, or_cores},
     demo, embedded, gateway,
@@ -116,7 +116,6 @@ impl Server {
             throttle: throttle.clone(),
             authority: authority.clone(),
             limits: config.limits.clone(),
-            lists: lists(),
             dev: config.dev,
             draining: CancellationToken::new(),
         });

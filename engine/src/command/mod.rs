@@ -20,7 +20,9 @@ pub use state::{sale_state, tick_now};
 use crate::{
     caller::Caller,
     error::Error,
+    merchants::is_person,
     sale::{LineName, Sale},
+    seal::Seal,
     shop::Shop,
     stock::{RecordState, Served},
     telemetry::name,
@@ -115,6 +117,14 @@ fn dispatch<'a>(
         ShopCommand::Cancel { order } => Box::pin(cancel::run(shop, caller, id, order)),
         ShopCommand::Orders {} => Box::pin(orders::run(shop, caller)),
         ShopCommand::State { sale } => Box::pin(state::run(shop, caller, sale)),
+    }
+}
+
+/// Bits for an id that is derived from a command, so that a repetition names the same.
+fn id_bits(shop: &Shop, caller: &Caller, parts: &[&[u8]]) -> u128 {
+    match is_person(&caller.shopper) {
+        true => Seal::plain_bits(parts),
+        false => shop.seal.bits(parts),
     }
 }
 

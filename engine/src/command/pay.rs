@@ -20,7 +20,7 @@ const ASK_AFTER_MS: i64 = 1_000;
 
 /// A checkout that pays at once has a second command id for its payment, derived from the checkout's.
 pub(crate) fn command_of_checkout(shop: &Shop, caller: &Caller, checkout: CommandId) -> CommandId {
-    let bits = shop.seal.bits(&[
+    let bits = super::id_bits(shop, caller, &[
         caller.shopper.as_str().as_bytes(),
         checkout.to_string().as_bytes(),
         b"pay",
@@ -89,7 +89,7 @@ pub async fn run(
 
 /// Derives a payment's id from the command and its payload, so that a repetition names the same payment.
 fn payment_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> PaymentId {
-    let bits = shop.seal.bits(&[
+    let bits = super::id_bits(shop, caller, &[
         caller.shopper.as_str().as_bytes(),
         command.to_string().as_bytes(),
         digest,

@@ -61,7 +61,7 @@ fn describe(routers: [&OpenApiRouter<Arc<App>>; 3]) -> OpenApi {
         document.merge(router.get_openapi().clone());
     }
     for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post, &mut item.delete]
+        for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]
             .into_iter()
             .flatten()
         {
@@ -91,7 +91,7 @@ fn problem(description: &str) -> Response {
 /// Adds the version of a sale's settings to every answer that has it.
 fn tell_versions(operation: &mut Operation) {
     let mut tag = Header::default();
-    tag.description = Some("The version of the sale's settings, in quotes: for `If-Match`.".into());
+    tag.description = Some("The version of what is set, in quotes: for `If-Match`.".into());
     let conditional = operation
         .parameters
         .iter()
@@ -99,7 +99,7 @@ fn tell_versions(operation: &mut Operation) {
         .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match"));
     if conditional {
         let text =
-            "`version_changed`: operators have changed the sale's settings since. Nothing was changed.";
+            "`version_changed`: operators have changed what is set since. Nothing was changed.";
         let refused = operation.responses.responses.entry("412".into());
         refused.or_insert_with(|| RefOr::T(problem(text)));
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
 /// A sale, with the brief's fields first.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Sale"))]
 pub struct SaleView {
     pub sale_id: SaleId,
@@ -133,7 +133,7 @@ impl SaleView {
     }
 }
 
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SaleList {
     pub sales: Vec<SaleView>,
     /// The `after` of the next page; null on the last one.
@@ -212,12 +212,8 @@ pub async fn list(
         let list = SaleList::new(&app, &view.look.sales, view.look.next.clone(), view.now, view.stale);
         return Ok(axum::Json(list));
     }
-    // A crowd asks for the same page: one look answers all for a second.
-    let list = app.lists.try_get_with(wanted.clone(), async {
-        page(&app, &wanted).await.map(Arc::new)
-    });
-    let list = list.await.map_err(|error: Arc<Error>| (*error).clone())?;
-    Ok(axum::Json((*list).clone()))
+    let page = app.shop.showcase.page(&wanted).await?;
+    Ok(axum::Json(SaleList::new(&app, &page.sales, page.next.clone(), page.now, false)))
 }
 
 /// One sale, with its stock now.
@@ -247,10 +243,8 @@ pub async fn current(app: &Arc<App>) -> Result<Vec<SaleView>> {
 
 /// A page of sales as they are in the stores now.
 pub(crate) async fn page(app: &App, wanted: &Wanted) -> Result<SaleList> {
-    let page = app.shop.store.list_sales(wanted).await?;
-    let (now, sales) = app.shop.showcase.with_numbers(page.sales, true).await?;
-    let next = page.next.map(|next| next.to_string());
-    Ok(SaleList::new(app, &sales, next, now, false))
+    let page = app.shop.showcase.page_now(wanted).await?;
+    Ok(SaleList::new(app, &page.sales, page.next, page.now, false))
 }
 
 /// One sale as it is in the stores now.

@@ -61,6 +61,10 @@ impl Rest<'_> {
         assert!(operation.is_object(), "{what} is not in the document");
         let mut path = template.to_owned();
         for id in ids {
+            if id.starts_with('?') {
+                path.push_str(id);
+                continue;
+            }
             let (from, to) = (path.find('{').expect("a name"), path.find('}').expect("a name"));
             path.replace_range(from..=to, id);
         }
@@ -175,7 +179,7 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
     assert_eq!(ids.len(), operations.len(), "an operation's id is its own");
     for (method, path, operation) in operations {
         let mut address = path.clone();
-        for name in ["sale_id", "order_id", "user_id", "refund_id"] {
+        for name in ["sale_id", "order_id", "user_id", "refund_id", "merchant", "key"] {
             address = address.replace(&format!("{{{name}}}"), ULID);
         }
         assert!(!address.contains('{'), "{path}");
@@ -258,7 +262,7 @@ async fn whatever_an_operation_is_sent_it_refuses_it_as_it_says() {
         );
         for known in [ULID, sale.as_str()] {
             let mut address = path.replace("{sale_id}", known).replace("{user_id}", "u1");
-            for name in ["order_id", "refund_id"] {
+            for name in ["order_id", "refund_id", "merchant", "key"] {
                 address = address.replace(&format!("{{{name}}}"), ULID);
             }
             // What ends the sale has no place here.
@@ -596,6 +600,8 @@ async fn real_answers_are_what_the_document_says() {
     rest.refused("frame_too_large", post, "/orders", &[], shopper, Some(large))
         .await;
 
+    shops(&mut rest, drawn, admin, shopper).await;
+
     // Nothing is lost here; an operator may confirm it as well.
     let lost: flashsale_protocol::SaleId = drawn.parse().expect("a sale");
     let begun = world.server.app.shop.store.begin_disaster(lost, ULID, 2, 1).await;
@@ -616,6 +622,53 @@ async fn real_answers_are_what_the_document_says() {
         .collect();
     assert_eq!(rest.done, all, "every operation was called with success");
     world.server.stop().await;
+}
+
+/// Merchants, their keys, and their people.
+async fn shops(rest: &mut Rest<'_>, sale: &str, admin: Option<&str>, shopper: Option<&str>) {
+    let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
+    let made = json!({ "name": "The Shop", "slug": "the-shop", "widget_origins": ["https://shop.example"] });
+    let made = rest
+        .ok(post.clone(), "/admin/merchants", &[], admin, Some(made))
+        .await;
+    assert_eq!(made["slug"], "the-shop");
+    rest.ok(get.clone(), "/admin/merchants", &[], admin, None).await;
+    let one = "/admin/merchants/{merchant}";
+    rest.ok(get.clone(), one, &["the-shop"], admin, None).await;
+    let changed = json!({ "name": "Our Shop" });
+    let changed = rest
+        .ok(Method::PATCH, one, &["the-shop"], admin, Some(changed))
+        .await;
+    assert_eq!((&changed["name"], &changed["version"]), (&json!("Our Shop"), &json!(2)));
+    let shop = rest
+        .ok(get.clone(), "/merchants/{merchant}", &["the-shop"], None, None)
+        .await;
+    assert_eq!(shop["name"], "Our Shop");
+    let keys = "/admin/merchants/{merchant}/keys";
+    let key = json!({ "issuer": "shop", "audience": "sale" });
+    let key = rest.ok(post.clone(), keys, &["the-shop"], admin, Some(key)).await;
+    rest.ok(get.clone(), keys, &["the-shop"], admin, None).await;
+    let revoked = "/admin/merchants/{merchant}/keys/{key}";
+    rest.ok(delete.clone(), revoked, &["the-shop", text(&key, "key_id")], admin, None)
+        .await;
+    let person = rest.world.person(sale.parse().expect("an id"), "u1").await;
+    let person = format!("?person={person}");
+    let about = "/admin/merchants/{merchant}/person";
+    let known = rest.ok(get.clone(), about, &["boss", &person], admin, None).await;
+    let own = rest.ok(get.clone(), "/me", &[], shopper, None).await;
+    assert_eq!(own["people"][0], known);
+    let orders = known["orders"].as_array().expect("orders");
+    let open = orders.iter().filter(|order| order["status"] == "pending");
+    for order in open {
+        rest.ok(post.clone(), "/orders/{order_id}/cancel", &[text(order, "order_id")], shopper, None)
+            .await;
+    }
+    let began = std::time::Instant::now();
+    while rest.call(delete.clone(), about, &["boss", &person], admin, None).await.0 != StatusCode::NO_CONTENT {
+        assert!(began.elapsed() < crate::harness::DEADLINE, "the sale is over");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    rest.ok(delete, "/me", &[], shopper, None).await;
 }
 
 #[tokio::test]

@@ -185,6 +185,7 @@ fn sql_redis_http_and_the_environment_each_have_their_place() {
         (
             "env::var",
             &[
+                "server/src/config.rs",
                 "server/src/embedded.rs",
                 "engine/src/mutation.rs",
                 "server/src/types.rs", // a test
