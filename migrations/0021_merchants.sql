@@ -28,7 +28,7 @@ CREATE TABLE merchants (
     null_origin    BOOLEAN NOT NULL DEFAULT FALSE,
     -- Quotas: sales that are not over, how far ahead they may start, characters of their texts, exports at a time.
     open_sales     INT NOT NULL DEFAULT 200 CHECK (open_sales >= 0),
-    days_ahead     INT NOT NULL DEFAULT 1100 CHECK (days_ahead > 0),
+    days_ahead     INT NOT NULL DEFAULT 36500 CHECK (days_ahead > 0),
     text_chars     INT NOT NULL DEFAULT 5000 CHECK (text_chars > 0),
     exports        INT NOT NULL DEFAULT 2 CHECK (exports > 0),
     -- How long people are known after a sale of theirs is over.

@@ -152,7 +152,7 @@ pub async fn create(
         widget_origins: Vec::new(),
         null_origin: false,
         open_sales: 200,
-        days_ahead: 1_100,
+        days_ahead: 36_500,
         text_chars: 5_000,
         exports: 2,
         retention_days: 1_095,

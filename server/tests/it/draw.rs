@@ -143,18 +143,18 @@ pub async fn phase(world: &World, sale: SaleId, phase: Phase) {
 }
 
 /// Who stands where in the order of the draw.
-pub fn order_of(sale: SaleId, draw: &Draw, people: &[String]) -> Vec<String> {
+pub fn order_of(world: &World, sale: SaleId, draw: &Draw, people: &[String]) -> Vec<String> {
     let drum = Drum::new(&draw.seed.expect("drawn"), draw.beacon.as_deref());
     let mut order: Vec<_> = people
         .iter()
-        .map(|who| (drum.key(&name(sale, who), 1), who.clone()))
+        .map(|who| (drum.key(&name(&world, sale, who), 1), who.clone()))
         .collect();
     order.sort();
     order.into_iter().map(|(_, who)| who).collect()
 }
 
-pub fn name(sale: SaleId, who: &str) -> String {
-    Format::Two.entry_name(sale, &who.parse().expect("an id"), Some(NONCE))
+pub fn name(world: &World, sale: SaleId, who: &str) -> String {
+    Format::Two.entry_name(sale, &world.who(who), Some(NONCE))
 }
 
 #[tokio::test]
@@ -203,10 +203,10 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
         (draw.commitment, draw.root, draw.winners),
         (commitment, closed.root, Some(2))
     );
-    let order = order_of(sale, &draw, &people);
+    let order = order_of(&world, sale, &draw, &people);
     assert_eq!(
         draw.cut_off.as_ref().map(|last| &last.entry),
-        Some(&name(sale, &order[1]))
+        Some(&name(&world, sale, &order[1]))
     );
 
     // Two have won, and nobody else.
@@ -265,7 +265,7 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
     let over = draw_where(&mut clients[at(&order[5])], |draw| draw.called == Some(3)).await;
     assert_eq!(
         (over.called, over.last_called.as_ref().map(|last| &last.entry)),
-        (Some(3), Some(&name(sale, &order[2])))
+        (Some(3), Some(&name(&world, sale, &order[2])))
     );
     assert_eq!(
         (over.root, over.seed, &over.cut_off),
@@ -278,7 +278,7 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
         let proof: Proof = serde_json::from_value(answer.body).expect("a proof");
         assert_eq!((proof.won, proof.called), (rank < 2, rank < 3));
         assert_eq!(proof.draw, over);
-        assert_eq!(proof.entry.name, name(sale, who));
+        assert_eq!(proof.entry.name, name(&world, sale, who));
         proof.verify().expect("right");
     }
     let file = world
@@ -308,7 +308,7 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
                 .into_iter()
                 .map(|winner| winner.rank.entry)
                 .collect();
-            assert_eq!(winners, [name(sale, &order[0]), name(sale, &order[1])]);
+            assert_eq!(winners, [name(&world, sale, &order[0]), name(&world, sale, &order[1])]);
         }
         other => panic!("{other:?}"),
     }
@@ -332,8 +332,9 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
             (columns[1], columns[4], columns[7], columns[8].is_empty())
         })
         .collect();
-    rows.sort_by_key(|row| order.iter().position(|who| who == row.0));
-    let served = |n: usize, place| (order[n].as_str(), place, "served", false);
+    let people: Vec<ShopperId> = order.iter().map(|who| world.who(who)).collect();
+    rows.sort_by_key(|row| people.iter().position(|who| who.as_str() == row.0));
+    let served = |n: usize, place| (people[n].as_str(), place, "served", false);
     assert_eq!(rows.len(), 6, "{csv}");
     assert_eq!(
         rows[..3],
@@ -457,9 +458,9 @@ async fn an_entry_is_given_once_and_can_be_changed_until_the_entries_close() {
         Ok(1)
     );
     assert_eq!(enter(&mut client, sale, 2).await, Err(Code::AlreadyInLine));
-    // Another person on the same device; over REST everybody in these tests is on one.
+    // Another person on the same device.
     let join = |who: &str| {
-        let (token, who) = (world.token(who, Role::Shopper), who.to_owned());
+        let (token, who) = (world.token_on(who, "dev"), who.to_owned());
         let path = format!("/flash-sales/{sale}/join-queue");
         let world = &world;
         async move {
@@ -634,11 +635,11 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
     let store = &world.server.app.shop.store;
     let people: Vec<String> = (0..3000).map(|i| format!("u{i}")).collect();
     let entries = people.iter().map(|who| NewEntry {
-        shopper: who.parse().expect("an id"),
+        shopper: world.who(who),
         device: format!("d-{who}").parse().expect("an id"),
         quantity: 1 + u32::from(who.ends_with('7')),
         nonce: Some(NONCE),
-        name: name(sale, who),
+        name: name(&world, sale, who),
     });
     let entered = join_all(entries.map(|entry| store.enter_draw(sale, entry))).await;
     assert!(
@@ -648,11 +649,11 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         "{entered:?}"
     );
     let device = NewEntry {
-        shopper: "other".parse().expect("an id"),
+        shopper: world.who("other"),
         device: "d-u1".parse().expect("an id"),
         quantity: 1,
         nonce: Some(NONCE),
-        name: name(sale, "other"),
+        name: name(&world, sale, "other"),
     };
     assert_eq!(
         store.enter_draw(sale, device.clone()).await.expect("Postgres"),
@@ -667,7 +668,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
     );
     assert!(
         !store
-            .leave_draw(sale, &"u1".parse().expect("an id"))
+            .leave_draw(sale, &world.who("u1"))
             .await
             .expect("Postgres")
     );
@@ -682,12 +683,12 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
     let distinct: HashSet<&ShopperId> = turns.iter().map(|turn| &turn.shopper).collect();
     assert_eq!(distinct.len(), turns.len());
     assert_eq!(turns.iter().map(|turn| turn.units).sum::<u32>(), 40);
-    let order = order_of(sale, &drawn.public, &people);
+    let order = order_of(&world, sale, &drawn.public, &people);
     assert!(
         turns
             .iter()
             .zip(&order)
-            .all(|(turn, who)| turn.shopper.as_str() == who)
+            .all(|(turn, who)| turn.shopper == world.who(who))
     );
     let kinds = |rows: Vec<audit::Row>| rows.iter().filter(|row| row.kind.starts_with("draw_")).count();
     assert_eq!(kinds(store.audit_rows(sale, 0, 1000).await.expect("Postgres")), 2);
@@ -722,7 +723,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         behind
             .iter()
             .zip(&order)
-            .all(|(turn, who)| turn.shopper.as_str() == who)
+            .all(|(turn, who)| turn.shopper == world.who(who))
     );
     assert_eq!((behind.len(), order.len()), (3000, 3000));
     assert!(behind.iter().skip(turns.len()).all(|turn| !turn.drawn));
@@ -734,7 +735,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         assert_eq!(public.called, Some(called));
         assert_eq!(
             public.last_called.map(|last| last.entry),
-            Some(name(sale, &order[called as usize - 1]))
+            Some(name(&world, sale, &order[called as usize - 1]))
         );
     }
     assert!(
@@ -743,10 +744,10 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
     );
 
     // A proof out of every part of the tree: the first, the last, and around the chunks' ends.
-    let mut names: Vec<(String, &String)> = people.iter().map(|who| (name(sale, who), who)).collect();
+    let mut names: Vec<(String, &String)> = people.iter().map(|who| (name(&world, sale, who), who)).collect();
     names.sort();
     for index in [0, 1, 1023, 1024, 2047, 2048, 2999] {
-        let who = names[index].1.parse().expect("an id");
+        let who = world.who(names[index].1);
         let flashsale_engine::store::draws::ProofOf::Entry(proof) =
             store.draw_proof(sale, &who).await.expect("Postgres")
         else {
@@ -756,7 +757,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         proof.verify().expect("right");
     }
     let mine = store
-        .draw_entry(sale, &"u1".parse().expect("an id"))
+        .draw_entry(sale, &world.who("u1"))
         .await
         .expect("Postgres");
     assert_eq!(
@@ -782,7 +783,7 @@ async fn a_winner_whose_claim_was_lost_with_redis_has_it_again_and_it_passes_to_
     }
     act(&world, sale, "end", json!({})).await;
     let draw = draw_where(&mut one, |draw| draw.seed.is_some()).await;
-    let order = order_of(sale, &draw, &["u1".into(), "u2".into()]);
+    let order = order_of(&world, sale, &draw, &["u1".into(), "u2".into()]);
     let (winner, other) = if order[0] == "u1" {
         (&mut one, &mut two)
     } else {
@@ -831,7 +832,7 @@ async fn passed_on(world: &World) -> (SaleId, Vec<String>, HashMap<String, Clien
     act(world, sale, "end", json!({})).await;
     let first = clients.get_mut(&people[0]).expect("one");
     let draw = draw_where(first, |draw| draw.seed.is_some()).await;
-    let order = order_of(sale, &draw, &people);
+    let order = order_of(&world, sale, &draw, &people);
     let winner = clients.get_mut(&order[0]).expect("one");
     admitted(winner).await;
     winner.ok(ShopCommand::Leave { sale }).await;
@@ -879,7 +880,7 @@ async fn whoever_was_called_by_a_step_that_broke_off_is_published_as_called() {
     let over = published(&world, sale, |draw| draw.over).await;
     assert_eq!(
         (over.over, over.called, over.last_called.map(|last| last.entry)),
-        (true, Some(2), Some(name(sale, &order[1])))
+        (true, Some(2), Some(name(&world, sale, &order[1])))
     );
     world.server.stop().await;
 }

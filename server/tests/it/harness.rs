@@ -132,6 +132,15 @@ impl World {
             .expect("signs")
     }
 
+    /// Who somebody with a token of the platform is in the sales of [`Self::sale`], which are those of one merchant.
+    pub fn who(&self, account: &str) -> ShopperId {
+        let merchants = &self.server.app.shop.merchants;
+        let merchant = merchants.find("boss").expect("a sale was made");
+        merchants
+            .visitor(&merchant, &account.parse().expect("an id"))
+            .expect("an id")
+    }
+
     /// Who somebody with a token of the platform is in a sale.
     pub async fn person(&self, sale: SaleId, who: &str) -> ShopperId {
         let shop = &self.server.app.shop;

@@ -128,7 +128,7 @@ async fn units_left_at_the_end_are_drawn_among_all_in_line_and_everybody_is_answ
         (commitment, Some(6), Some(2), Some(2))
     );
     let root = draw.root;
-    let order = order_of(sale, &draw, &people);
+    let order = order_of(&world, sale, &draw, &people);
     let at = |who: &str| people.iter().position(|other| other == who).expect("one of them");
     for who in &order[..2] {
         let turn = told(&mut clients[at(who)], EntryState::Admitted).await;
@@ -204,7 +204,7 @@ async fn units_left_at_the_end_are_drawn_among_all_in_line_and_everybody_is_answ
         .enumerate()
         .map(|(rank, who)| {
             (
-                who.clone(),
+                world.who(who).to_string(),
                 if rank < 3 { "served" } else { "not_served" }.to_owned(),
             )
         })
@@ -242,7 +242,7 @@ async fn a_turn_of_before_the_end_stays_good_and_what_comes_back_later_passes_on
         (Some(4), Some(0), Some(0)),
         "nothing is free yet"
     );
-    let order = order_of(sale, &draw, &people);
+    let order = order_of(&world, sale, &draw, &people);
     buy(&mut called, sale).await;
     holder.ok(ShopCommand::Release { sale }).await;
     // Passed on by key; to whoever is away it is passed as well, and from there on to the next.
@@ -267,7 +267,7 @@ async fn a_turn_of_before_the_end_stays_good_and_what_comes_back_later_passes_on
     let turns = order.iter().position(|who| who == next).expect("in the draw") + 1;
     assert_eq!(
         (over.called, over.last_called.map(|last| last.entry)),
-        (Some(turns as u64), Some(name(sale, next)))
+        (Some(turns as u64), Some(name(&world, sale, next)))
     );
     world.server.stop().await;
 }
@@ -355,7 +355,7 @@ async fn a_line_that_redis_has_lost_just_before_the_end_is_drawn_among_as_any_ot
         act(&world, sale, "pause").await;
         let mut client = watcher(&world, sale, "only").await;
         join(&mut client, sale, 1).await.expect("in line");
-        let waits = HashMap::from([("only".to_owned(), "waiting".to_owned())]);
+        let waits = HashMap::from([(world.who("only").to_string(), "waiting".to_owned())]);
         crate::line::until(async || (outcomes(&world, sale).await == waits).then_some(())).await;
         // Nothing tells the gateways, or it is too late to give the place back.
         world.server.app.shop.stock.drop_line(sale).await.expect("Redis");
@@ -390,11 +390,11 @@ async fn nobody_is_told_that_the_line_was_lost_who_is_drawn_among_at_its_end() {
     };
     app.shop.stock.open_sale(&drawing).await.expect("Redis");
     app.shop.stock.drop_line(sale).await.expect("Redis");
-    restore::of_shopper(&app.shop, sale, &"only".parse().expect("an id")).await;
+    restore::of_shopper(&app.shop, sale, &world.who("only")).await;
     let turn = Entry::settled(sale, EntryState::Admitted, 1, u64::MAX >> 12);
     app.shop
         .live
-        .tell(sale, "only".parse().expect("an id"), ServerMessage::Entry(turn));
+        .tell(sale, world.who("only"), ServerMessage::Entry(turn));
     let told = client
         .until(|message| match message {
             ServerMessage::Entry(entry) => Some(entry.state),
@@ -457,7 +457,7 @@ async fn the_entries_of_a_line_are_taken_once_however_often_a_leader_begins_anew
     let store = &world.server.app.shop.store;
     let sale = store.sale(id).await.expect("Postgres").expect("there");
     let note = |who: &str, at_us| Note::Joined {
-        shopper: who.into(),
+        shopper: world.who(who).to_string(),
         device: format!("device-of-{who}"),
         quantity: 1,
         place: at_us,
@@ -467,7 +467,7 @@ async fn the_entries_of_a_line_are_taken_once_however_often_a_leader_begins_anew
         restored: false,
     };
     let left = Note::Ended {
-        shopper: "left".into(),
+        shopper: world.who("left").to_string(),
         status: "left".into(),
         at_us: 30,
     };
@@ -485,7 +485,7 @@ async fn the_entries_of_a_line_are_taken_once_however_often_a_leader_begins_anew
             after = last;
         }
     }
-    let mut names: Vec<String> = ["a", "b"].map(|who| name(id, who)).into();
+    let mut names: Vec<String> = ["a", "b"].map(|who| name(&world, id, who)).into();
     names.sort();
     let lines = store.draw_lines(id, "").await.expect("Postgres");
     let found: Vec<String> = lines.into_iter().map(|entry| entry.name).collect();
@@ -513,7 +513,7 @@ async fn who_waits_longer_weighs_more_where_the_sale_says_so_and_the_weights_are
     for (who, minutes) in [("x0", 60.0), ("x1", 7.6), ("x2", 0.0)] {
         sqlx::query("UPDATE draw_entries SET entered_at = now() - make_interval(secs => $3 * 60) WHERE sale_id = $1 AND entry = $2")
             .bind(sale.to_string())
-            .bind(name(sale, who))
+            .bind(name(&world, sale, who))
             .bind(minutes)
             .execute(&pool)
             .await

@@ -177,7 +177,7 @@ async fn a_shuffled_opening_shows_no_place_before_the_start_and_the_published_or
     assert_eq!(seed.commitment().to_string(), hash);
     let mut order: Vec<(u64, String)> = Vec::new();
     for (who, _) in &people {
-        let name = name(sale, who);
+        let name = name(&world, sale, who);
         order.push((opening_place(&seed, &name), who.clone()));
     }
     order.sort();
@@ -763,7 +763,8 @@ async fn the_history_of_the_line_reaches_postgres_and_can_be_exported() {
         ],
         "in the order of joining, and no formula"
     );
-    assert_eq!(rows[1][2], "device-of-served");
+    let device = rows[1][2];
+    assert!(device.starts_with("d_") && !device.contains("served"), "{device}");
     let numbers = fairness(&world, sale).await;
     assert_eq!(
         (
@@ -1059,6 +1060,8 @@ async fn whoever_a_dead_gateway_has_left_behind_is_parked_at_their_turn_and_thos
         .await
         .expect("Redis");
     assert_eq!(dead, 1);
+    // Through another door, so nobody has told this socket.
+    here.watch(sale).await;
     here.until(|message| entry_of(message, EntryState::Admitted))
         .await;
     let numbers = look(&world, format!("/admin/sales/{sale}/metrics")).await;

@@ -30,8 +30,8 @@ fn id(who: &str) -> ShopperId {
     who.parse().expect("an id")
 }
 
-fn name(sale: SaleId, who: &str, nonce: Option<Nonce>) -> String {
-    Format::Two.entry_name(sale, &id(who), nonce)
+fn name(world: &World, sale: SaleId, who: &str, nonce: Option<Nonce>) -> String {
+    Format::Two.entry_name(sale, &world.who(who), nonce)
 }
 
 async fn join_with(client: &mut Client, sale: SaleId, nonce: Option<Nonce>) -> Result<Entry, Code> {
@@ -75,9 +75,10 @@ async fn proof(world: &World, sale: SaleId, who: &str) -> Proof {
     let answer = get(world, &format!("/flash-sales/{sale}/draw/proof"), Some(who)).await;
     let proof: Proof = serde_json::from_value(answer.body).expect("a proof");
     proof.verify().expect("right");
-    assert!(proof.is_of(&id(who)), "{who}");
     let is_private = proof.draw.format == Format::Two.word();
-    assert_eq!(proof.shopper, is_private.then(|| id(who)));
+    let shopper = if is_private { world.who(who) } else { id(who) };
+    assert!(proof.is_of(&shopper), "{who}");
+    assert_eq!(proof.shopper, is_private.then_some(shopper));
     proof
 }
 
@@ -98,7 +99,7 @@ async fn an_entry_of_a_draw_keeps_its_first_nonce_and_only_its_shopper_is_told()
     let mut client = world.shopper("u1").await;
     let state_before = client.watch(sale).await;
     assert_eq!(state_before.sale.format, 2, "which tells clients to send a nonce");
-    assert_eq!(state_before.shopper, Some(id("u1")));
+    assert_eq!(state_before.shopper, Some(world.who("u1")));
     let mut tab = world.shopper("u1").await;
     tab.watch(sale).await;
     assert_eq!(nonce_told(&mut client, sale, Some(OTHER)).await, Some(OTHER));
@@ -129,11 +130,11 @@ async fn an_entry_of_a_draw_keeps_its_first_nonce_and_only_its_shopper_is_told()
         let proof = proof(&world, sale, who).await;
         assert_eq!(
             (proof.nonce, proof.entry.name),
-            (Some(NONCE), name(sale, who, Some(NONCE)))
+            (Some(NONCE), name(&world, sale, who, Some(NONCE)))
         );
     }
     let texts = public_texts(&world, sale).await;
-    assert!(texts.contains(&name(sale, "u1", Some(NONCE))), "{texts}");
+    assert!(texts.contains(&name(&world, sale, "u1", Some(NONCE))), "{texts}");
     assert!(
         !texts.contains(&NONCE.to_string()) && !texts.contains("nonce"),
         "{texts}"
@@ -224,7 +225,7 @@ async fn the_rest_of_a_first_come_sale_is_drawn_by_the_nonces_of_its_line() {
     assert_eq!((draw.format.as_str(), draw.count), ("flashsale draw 2", Some(2)));
     for (who, nonce) in [("u1", Some(NONCE)), ("u2", None)] {
         let proof = proof(&world, sale, who).await;
-        assert_eq!((proof.nonce, proof.entry.name), (nonce, name(sale, who, nonce)));
+        assert_eq!((proof.nonce, proof.entry.name), (nonce, name(&world, sale, who, nonce)));
     }
     let mine = state(&mut plain, sale).await.entry.expect("an entry");
     assert_eq!(mine.nonce, None);
@@ -265,8 +266,8 @@ async fn an_opening_place_comes_from_the_name_with_its_nonce() {
     })
     .await;
     for (who, nonce) in people {
-        let row = rows.iter().find(|row| row.user_id == who).expect("in line");
-        let place = opening_place(&seed, &name(sale, who, nonce));
+        let row = rows.iter().find(|row| row.user_id == world.who(who).as_str()).expect("in line");
+        let place = opening_place(&seed, &name(&world, sale, who, nonce));
         assert_eq!(row.place, Some(place as i64), "{who}");
     }
     world.server.stop().await;
@@ -286,7 +287,7 @@ async fn a_place_that_is_given_back_keeps_its_nonce_also_if_its_note_was_lost() 
     let lost: i64 = shop.stock.client().del(journal).await.expect("Redis");
     assert_eq!(lost, 1, "there were notes");
     shop.stock.drop_line(id_of_sale).await.expect("Redis");
-    restore::of_shopper(shop, id_of_sale, &id("u1")).await;
+    restore::of_shopper(shop, id_of_sale, &world.who("u1")).await;
     let restored = client
         .until(|message| match message {
             ServerMessage::Entry(entry) if entry.reason == Some(Reason::Restored) => Some(entry.nonce),
@@ -299,7 +300,7 @@ async fn a_place_that_is_given_back_keeps_its_nonce_also_if_its_note_was_lost() 
     assert!(last.is_some());
     let lines = shop.store.draw_lines(id_of_sale, "").await.expect("Postgres");
     let names: Vec<String> = lines.into_iter().map(|line| line.name).collect();
-    assert_eq!(names, [name(id_of_sale, "u1", Some(OTHER))]);
+    assert_eq!(names, [name(&world, id_of_sale, "u1", Some(OTHER))]);
     world.server.stop().await;
 }
 
@@ -340,13 +341,14 @@ async fn a_shopper_who_enters_with_two_nonces_at_once_has_one_entry() {
     let here = &world.server.app.shop.store;
     let elsewhere = Store::connect(&world.database_url, 4).await.expect("Postgres");
     let people: Vec<String> = (0..400).map(|n| format!("u{n}")).collect();
+    let world_ref = &world;
     let entering = |store, nonce| {
         let entry = move |who: &String| NewEntry {
-            shopper: id(who),
+            shopper: world_ref.who(who),
             device: format!("device-of-{who}").parse().expect("an id"),
             quantity: 1,
             nonce: Some(nonce),
-            name: name(sale, who, Some(nonce)),
+            name: name(world_ref, sale, who, Some(nonce)),
         };
         join_all(
             people

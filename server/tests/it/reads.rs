@@ -152,7 +152,7 @@ async fn scans(database: &str) -> i64 {
         {}
     };
     tokio::time::timeout(DEADLINE, ended).await.expect("in time");
-    let scans = "SELECT (seq_scan + idx_scan)::bigint FROM pg_stat_user_tables WHERE relname = 'flash_sales'";
+    let scans = "SELECT (seq_scan + idx_scan)::bigint FROM pg_stat_user_tables WHERE relname = 'sale_lanes'";
     let scans = sqlx::query_scalar(scans)
         .fetch_one(&pool)
         .await

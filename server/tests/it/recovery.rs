@@ -270,7 +270,7 @@ async fn a_tick_tells_of_a_new_life_that_no_message_told_of() {
         .shop
         .stock
         .client()
-        .hdel(lane_key(&world, "holds", sale), "holder")
+        .hdel(lane_key(&world, "holds", sale), world.who("holder").as_str())
         .await
         .expect("Redis");
     app.shop.live.tick(tick, life + 1).await.expect("Redis");

@@ -255,7 +255,7 @@ async fn a_reserve_that_comes_again_takes_nothing_when_a_turn_has_come_since() {
     let app = &world.server.app;
     let sale = app.shop.sale(id).await.expect("the sale");
     let at = sale.lane_refs().next().expect("a lane");
-    let turn = [("u".parse().expect("an id"), 2)];
+    let turn = [(world.who("u"), 2)];
     app.shop
         .stock
         .claim(at, CalledBy::Line, &turn)
