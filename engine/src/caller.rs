@@ -7,6 +7,8 @@ use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caller {
     pub shopper: ShopperId,
+    /// The operator who acts for this shopper.
+    pub operator: Option<String>,
     pub role: Role,
     /// The device that the token is bound to, or that the client has named.
     pub device: Option<DeviceId>,

@@ -98,6 +98,7 @@ impl Authority {
         };
         Ok(Caller {
             shopper: claims.sub,
+            operator: None,
             role: claims.role,
             device,
             expires_at: claims.exp.saturating_mul(1000),

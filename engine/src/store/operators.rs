@@ -152,7 +152,7 @@ impl OperatorChange {
     }
 
     pub fn actor(&self) -> Actor {
-        Actor::Person(self.actor.clone())
+        Actor::Operator(self.actor.clone())
     }
 
     pub fn sale_id(&self) -> SaleId {

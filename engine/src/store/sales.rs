@@ -114,6 +114,9 @@ impl Store {
                 OR EXISTS (SELECT 1 FROM draws d WHERE d.sale_id = s.sale_id AND d.over_at > now() - interval '10 minutes')
                 OR EXISTS (SELECT 1 FROM flash_sale_orders o
                            WHERE o.sale_id = s.sale_id AND (o.status = 'pending' OR NOT o.units_returned))
+                -- Its lanes have audit rows that are not tied yet, by a late refund for example.
+                OR EXISTS (SELECT 1 FROM audit_chains c WHERE c.sale_id = s.sale_id AND c.lane < 0 AND c.tied < (
+                           SELECT sum(l.number) FROM audit_chains l WHERE l.sale_id = s.sale_id AND l.lane >= 0))
              ORDER BY start_time",
         )
         .fetch_all(&self.pool)
@@ -258,7 +261,8 @@ impl Store {
     /// Number of times that lanes of a sale began a new life.
     pub async fn rebuilds(&self, sale: SaleId) -> Result<i64> {
         Ok(sqlx::query_scalar!(
-            r#"SELECT count(*) AS "rebuilds!" FROM audit_log WHERE sale_id = $1 AND kind = 'lane_reopened'"#,
+            r#"SELECT (SELECT count(*) FROM audit_log WHERE sale_id = $1 AND kind = 'lane_reopened')
+                + (SELECT count(*) FROM audit_rows WHERE sale_id = $1 AND kind = 'lane_reopened') AS "rebuilds!""#,
             sale.to_string(),
         )
         .fetch_one(&self.pool)
@@ -376,10 +380,10 @@ pub(super) async fn insert(
         .await?;
     }
     let supply: Vec<u32> = sale.lanes.iter().map(|lane| lane.supply).collect();
-    audit::begin(connection, sale.id).await?;
+    audit::begin(connection, sale).await?;
     Ok(AuditRow {
         sale: sale.id,
-        actor: Actor::Person(sale.merchant.clone()),
+        actor: Actor::Operator(sale.merchant.clone()),
         kind: Kind::SaleCreated,
         data: json!({
             "stock": sale.total_stock, "supply": supply, "price": sale.sale_price, "currency": sale.currency,

@@ -180,7 +180,8 @@ impl Bearer {
                     "The token belongs to another user.",
                 )));
             }
-            self.0.shopper = user;
+            let operator = std::mem::replace(&mut self.0.shopper, user);
+            self.0.operator = Some(operator.to_string());
         }
         Ok(self.0)
     }

@@ -259,6 +259,7 @@ impl<'a> Run<'a> {
             at,
             order,
             shopper: shopper(who),
+            operator: None,
             device,
             command,
             hold_command: hold,
@@ -331,6 +332,7 @@ impl<'a> Run<'a> {
     async fn again(&mut self, who: u8, Attempt { new }: &Attempt) -> Checked {
         let caller = Caller {
             shopper: shopper(who),
+            operator: None,
             role: Role::Shopper,
             device: Some(device(who)),
             expires_at: u64::MAX,
@@ -410,6 +412,7 @@ impl<'a> Run<'a> {
             .cancel(Cancel {
                 order: new.order,
                 shopper: new.shopper.clone(),
+                operator: None,
                 command: command_id(),
                 digest,
             })
