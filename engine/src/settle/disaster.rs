@@ -1,7 +1,6 @@
 //! Detects that Postgres knows less of a sale than Redis does, and finds the orders that it has lost.
 
 use crate::{
-    chain::ChainEnd,
     clock,
     error::Result,
     sale::{LaneRef, Sale},
@@ -77,7 +76,7 @@ fn is_whole(witness: &Witness) -> bool {
 
 /// All ends that Redis knows. In format 1 every lane tells of the sale's only chain.
 fn ends_of(sale: &Sale, witness: &Witness) -> Vec<EndOf> {
-    let has_lanes = sale.format >= audit::LANES;
+    let has_lanes = sale.format >= audit::FORMAT_WITH_LANES;
     let lanes = witness.lanes.iter().flat_map(|lane| {
         let name = has_lanes.then_some(lane.lane);
         let own = lane.ends.iter().map(move |end| (name, *end));
@@ -139,31 +138,32 @@ async fn begin(
 async fn note_end(shop: &Shop, sale: &Sale, witness: &Witness, testimony: &Testimony) {
     for (lane, info) in witness.lanes.iter().zip(&sale.lanes) {
         let is_first = lane.lane == sale.lanes.first().map_or(0, |first| first.lane);
-        let (of, end) = testimony.end_of(lane.lane);
-        let older = |ends: &[ChainEnd]| {
-            ends.iter()
-                .find(|known| known.life != testimony.end.life)
-                .copied()
-        };
-        let is_news = |ends: &[ChainEnd], end: &ChainEnd| end.number > 0 && !ends.contains(end);
         let epoch = testimony.epochs.get(&lane.lane).copied().unwrap_or(info.epoch);
         let at = LaneRef {
             sale: sale.id,
             lane: lane.lane,
             epoch,
         };
-        let mut told = Ok(());
-        let found = older(&lane.ends);
-        if ((is_first || of.is_some()) && is_news(&lane.ends, &end)) || found.is_some() {
-            told = shop.stock.note_chain(at, end, found).await;
+        let (of, end) = testimony.end_of(lane.lane);
+        let mut chains = vec![(of.is_some() || is_first, false, &lane.ends, end)];
+        if of.is_some() && is_first {
+            chains.push((true, true, &lane.sale_ends, testimony.end));
         }
-        let found = older(&lane.sale_ends);
-        if is_first && of.is_some() && (is_news(&lane.sale_ends, &testimony.end) || found.is_some()) {
-            told = told.and(shop.stock.note_sale_chain(at, testimony.end, found).await);
-        }
-        if let Err(error) = told {
-            // The lane is lost or begins another life; the reconciler handles that.
-            tracing::debug!(%error, "a lane does not take the end of the audit log");
+        for (is_told, is_sale_s, known, end) in chains {
+            let older = known.iter().find(|known| known.life != end.life).copied();
+            let is_news = is_told && !known.contains(&end);
+            // A chain without a row has no end that could be missed.
+            if end.number == 0 || (!is_news && older.is_none()) {
+                continue;
+            }
+            let told = match is_sale_s {
+                true => shop.stock.note_sale_chain(at, end, older).await,
+                false => shop.stock.note_chain(at, end, older).await,
+            };
+            if let Err(error) = told {
+                // The lane is lost or begins another life; the reconciler handles that.
+                tracing::debug!(%error, "a lane does not take the end of the audit log");
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ pub use verify::{Bad, Verified, verify};
 pub use write::{begin, write};
 
 /// The first format with typed actors, pseudonyms and one chain per lane.
-pub const LANES: u16 = 2;
+pub const FORMAT_WITH_LANES: u16 = 2;
 /// The lane in Postgres of a sale's own chain.
 const OF_SALE: i16 = -1;
 

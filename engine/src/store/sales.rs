@@ -115,8 +115,8 @@ impl Store {
                 OR EXISTS (SELECT 1 FROM flash_sale_orders o
                            WHERE o.sale_id = s.sale_id AND (o.status = 'pending' OR NOT o.units_returned))
                 -- Its lanes have audit rows that are not tied yet, by a late refund for example.
-                OR EXISTS (SELECT 1 FROM audit_chains c WHERE c.sale_id = s.sale_id AND c.lane < 0 AND c.tied < (
-                           SELECT sum(l.number) FROM audit_chains l WHERE l.sale_id = s.sale_id AND l.lane >= 0))
+                OR sale_id IN (SELECT sale_id FROM audit_chains GROUP BY sale_id
+                               HAVING sum(number) FILTER (WHERE lane >= 0) > max(tied))
              ORDER BY start_time",
         )
         .fetch_all(&self.pool)

@@ -19,7 +19,7 @@ async fn step(led: &Led) -> Result<Duration> {
     let sale = led.sale().await?;
     let is_over = matches!(sale.status, Phase::Ended | Phase::Cancelled);
     // While Postgres is behind, nothing is added to what it may still get back.
-    if sale.format >= audit::LANES && !led.is_stopped() {
+    if sale.format >= audit::FORMAT_WITH_LANES && !led.is_stopped() {
         led.shop.store.tie_heads(led.id).await?;
     }
     Ok(if is_over || led.is_stopped() {

@@ -119,7 +119,7 @@ pub async fn list(
         ));
     }
     let sale = operator.sale(&app, id).await?;
-    let lanes = if sale.format < audit::LANES {
+    let lanes = if sale.format < audit::FORMAT_WITH_LANES {
         0
     } else {
         sale.lanes.len()

@@ -492,6 +492,49 @@ async fn a_lane_does_not_wait_for_another_lane_s_commit() {
     world.server.stop().await;
 }
 
+#[tokio::test]
+async fn orders_moves_ties_and_operators_at_once_wait_for_each_other_in_one_order() {
+    const EACH: usize = 25;
+    let world = World::with(&["--roles", "gateway"]).await;
+    let sale = sale_of_format(&world, json!({ "total_stock": 1000, "lanes": 2 }), 2).await;
+    let store = &world.server.app.shop.store;
+    let lanes = [lane(&world, sale, 0).await, lane(&world, sale, 1).await];
+    let writers = (0..7).map(|writer| async move {
+        for i in 0..EACH {
+            match writer {
+                0 | 1 => {
+                    let placed = store.place(order(lanes[writer], &format!("u{writer}-{i}"))).await;
+                    placed.expect("Postgres");
+                }
+                2 | 3 => {
+                    let (from, to) = (lanes[writer - 2], lanes[3 - writer]);
+                    let moved = store.move_supply(MoveId::random(), from, to, 1).await;
+                    assert!(moved.expect("no deadlock").is_some());
+                }
+                4 | 5 => drop(store.tie_heads(sale).await.expect("no deadlock")),
+                _ => {
+                    let (from, to) = [
+                        (Phase::Scheduled, Phase::Paused),
+                        (Phase::Paused, Phase::Scheduled),
+                    ][i % 2];
+                    let boss = Actor::Operator("boss".into());
+                    let set = store.set_status(sale, &[from], to, boss).await;
+                    assert!(set.expect("no deadlock"));
+                }
+            }
+        }
+    });
+    futures_util::future::join_all(writers).await;
+    tie(&world, sale).await;
+    let sound = verify(&world, sale).await.expect("a sound log");
+    assert_eq!(sound.untied, 0);
+    let ties = rows(&world, sale).await;
+    let ties = ties.iter().filter(|row| row.kind == "heads_tied").count();
+    // Two writers of orders, two of moves, each in both chains, and one of states.
+    assert_eq!(sound.rows as usize, 1 + 7 * EACH + ties);
+    world.server.stop().await;
+}
+
 /// Until the worker has tied every row, with so many rows at least.
 async fn tied(world: &World, sale: SaleId, least: i64) {
     let until = Instant::now() + DEADLINE;

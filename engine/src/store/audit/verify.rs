@@ -4,7 +4,7 @@
 mod lanes;
 
 use super::{
-    Content, Hash, LANES, Row, canonical, hash,
+    Content, FORMAT_WITH_LANES, Hash, Row, canonical, hash,
     replay::{Lane, Totals},
 };
 use crate::error::{Error, Result};
@@ -79,11 +79,11 @@ pub(crate) async fn verify_sale(pool: &PgPool, sale: &str) -> Found<Verified> {
         r#"SELECT coalesce((SELECT format FROM flash_sales WHERE sale_id = $1),
                CASE WHEN EXISTS (SELECT 1 FROM audit_rows WHERE sale_id = $1) THEN $2 ELSE 1 END)::smallint AS "format!""#,
         sale,
-        i32::from(LANES),
+        i32::from(FORMAT_WITH_LANES),
     )
     .fetch_one(&mut *tx)
     .await?;
-    let has_lanes = i32::from(format) >= i32::from(LANES);
+    let has_lanes = i32::from(format) >= i32::from(FORMAT_WITH_LANES);
     let followed = match has_lanes {
         true => lanes::follow(&mut tx, sale).await?,
         false => follow(&mut tx, sale).await?,

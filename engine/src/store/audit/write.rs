@@ -1,6 +1,6 @@
 //! Adds rows to chains, and begins a new sale's chains.
 
-use super::{AuditRow, Content, Ends, Hash, LANES, OF_SALE, canonical, hash, hash_in_lane};
+use super::{AuditRow, Content, Ends, FORMAT_WITH_LANES, Hash, OF_SALE, canonical, hash, hash_in_lane};
 use crate::{
     chain::ChainEnd,
     error::{Error, Result},
@@ -17,7 +17,7 @@ const SALT_BYTES: usize = 32;
 /// Begins a new sale's chains, before its first row. The lanes are there already.
 pub async fn begin(connection: &mut PgConnection, sale: &Sale) -> Result<()> {
     let id = sale.id.to_string();
-    if sale.format < LANES {
+    if sale.format < FORMAT_WITH_LANES {
         sqlx::query!("INSERT INTO audit_heads (sale_id) VALUES ($1)", id)
             .execute(connection)
             .await?;
