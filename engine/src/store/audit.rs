@@ -14,7 +14,10 @@ use chrono::{DateTime, Utc};
 use flashsale_protocol::SaleId;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 pub use row::{Actor, AuditRow, Kind, pseudonym};
 pub use verify::{Bad, Verified, verify};
@@ -74,68 +77,103 @@ struct Content<'a> {
 /// A row's hash in format 1: SHA-256 of this JSON array, in UTF-8, without spaces and with the keys of objects in order:
 /// `[sale, number, at in µs since 1970, actor, kind, data, previous in hex]`.
 fn hash(row: &Content) -> Hash {
-    let text = format!(
-        "[{},{},{},{},{},{},\"{}\"]",
-        Value::from(row.sale),
-        row.number,
-        row.at_us,
-        row.actor,
-        Value::from(row.kind),
-        row.data,
-        hex::encode(row.previous)
-    );
-    Sha256::digest(text).into()
+    let mut text = String::from("[");
+    write_text(row.sale, &mut text);
+    hash_rest(row, text)
 }
 
 /// The same in format 2: `[2, sale, lane or null, number, at in µs since 1970, actor, kind, data, previous in hex]`.
 fn hash_in_lane(row: &Content) -> Hash {
-    let lane = row
-        .lane
-        .map_or_else(|| "null".to_owned(), |lane| lane.to_string());
-    let text = format!(
-        "[2,{},{lane},{},{},{},{},{},\"{}\"]",
-        Value::from(row.sale),
-        row.number,
-        row.at_us,
-        row.actor,
-        Value::from(row.kind),
-        row.data,
-        hex::encode(row.previous)
+    let mut text = String::from("[2,");
+    write_text(row.sale, &mut text);
+    match row.lane {
+        Some(lane) => push(&mut text, format_args!(",{lane}")),
+        None => text.push_str(",null"),
+    }
+    hash_rest(row, text)
+}
+
+/// What both formats have in common, after the beginning of the array.
+fn hash_rest(row: &Content, mut text: String) -> Hash {
+    push(
+        &mut text,
+        format_args!(",{},{},{},", row.number, row.at_us, row.actor),
+    );
+    write_text(row.kind, &mut text);
+    push(
+        &mut text,
+        format_args!(",{},\"{}\"]", row.data, hex::encode(row.previous)),
     );
     Sha256::digest(text).into()
 }
 
 /// JSON without spaces and with sorted keys. Our keys are ASCII and our numbers are whole.
 pub fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(fields) => {
-            let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
-            let fields: Vec<String> = sorted
-                .into_iter()
-                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", fields.join(","))
+            let mut sorted: Vec<(&String, &Value)> = fields.iter().collect();
+            sorted.sort_unstable_by_key(|(name, _)| *name);
+            text.push('{');
+            for (i, (name, value)) in sorted.into_iter().enumerate() {
+                if i > 0 {
+                    text.push(',');
+                }
+                write_text(name, text);
+                text.push(':');
+                write_canonical(value, text);
+            }
+            text.push('}');
         }
         Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(canonical).collect();
-            format!("[{}]", items.join(","))
+            text.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
         }
-        plain => plain.to_string(),
+        Value::String(word) => write_text(word, text),
+        plain => push(text, format_args!("{plain}")),
     }
 }
 
+/// A JSON string. Most are words and ids, in which nothing is escaped.
+fn write_text(word: &str, text: &mut String) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if word.bytes().all(is_plain) {
+        text.push('"');
+        text.push_str(word);
+        text.push('"');
+    } else {
+        push(text, format_args!("{}", Value::from(word)));
+    }
+}
+
+fn push(text: &mut String, more: fmt::Arguments) {
+    // Writing to a text does not fail.
+    let _ = text.write_fmt(more);
+}
+
 impl Store {
-    /// Rows of a sale after a number, in order: of its own chain, which is the only one in format 1.
+    /// Rows of a sale after a number, in order: of its own chain, which is the only one in format 1. A sale has rows in one of the
+    /// two tables.
     pub async fn audit_rows(&self, sale: SaleId, after: i64, limit: i64) -> Result<Vec<Row>> {
         Ok(sqlx::query_as!(
             Row,
-            r#"SELECT NULL::smallint AS lane, number AS "number!", at AS "at!", to_jsonb(actor) AS "actor!", kind AS "kind!",
+            r#"(SELECT NULL::smallint AS lane, number AS "number!", at AS "at!", to_jsonb(actor) AS "actor!", kind AS "kind!",
                 data AS "data!", previous AS "previous!", hash AS "hash!"
-             FROM audit_log WHERE sale_id = $1 AND number > $2
+             FROM audit_log WHERE sale_id = $1 AND number > $2 ORDER BY number LIMIT $3)
              UNION ALL
-             SELECT NULL, number, at, actor, kind, data, previous, hash
-             FROM audit_rows WHERE sale_id = $1 AND lane = $4 AND number > $2
-             ORDER BY 2 LIMIT $3"#,
+             (SELECT NULL, number, at, actor, kind, data, previous, hash
+             FROM audit_rows WHERE sale_id = $1 AND lane = $4 AND number > $2 ORDER BY number LIMIT $3)"#,
             sale.to_string(),
             after,
             limit,
@@ -189,6 +227,9 @@ mod tests {
             serde_json::from_str(r#"{ "b": [1, {"z": "é\n", "a": true}], "a": null }"#).expect("JSON");
         let text = canonical(&data);
         assert_eq!(text, r#"{"a":null,"b":[1,{"a":true,"z":"é\n"}]}"#);
+        // Letters that are escaped, in a name and in a word.
+        let odd: Value = serde_json::from_str(r#"{"a b\"": "\u0001\\ x", "n": [-1, 2]}"#).expect("JSON");
+        assert_eq!(canonical(&odd), r#"{"a b\"":"\u0001\\ x","n":[-1,2]}"#);
         let content = |lane, actor| Content {
             sale: "S",
             lane,

@@ -32,9 +32,10 @@ pub struct Totals {
 impl Totals {
     /// Takes the next row. An error says what is wrong with it.
     pub fn apply(&mut self, kind: &str, data: &Value) -> Result<(), String> {
-        let kind: Kind = kind
-            .parse()
-            .map_err(|_| format!("rows of the kind {kind:?} cannot be replayed"))?;
+        self.take(known(kind)?, data)
+    }
+
+    fn take(&mut self, kind: Kind, data: &Value) -> Result<(), String> {
         let first = matches!(kind, Kind::SaleCreated | Kind::LogBegun);
         if first == self.begun() {
             return Err(if first {
@@ -140,13 +141,14 @@ impl Totals {
     }
 
     /// Takes the next row of one of a sale's chains of format 2. The sale's own chain (None) comes first, then each lane's: lanes'
-    /// totals depend on their own chain alone.
-    pub fn apply_in(&mut self, lane: Option<i64>, kind: &str, data: &Value) -> Result<(), String> {
-        let known: Kind = kind
-            .parse()
-            .map_err(|_| format!("rows of the kind {kind:?} cannot be replayed"))?;
-        let units = match (known.place(), lane) {
-            (Place::Sale, None) => return self.apply(kind, data),
+    /// totals depend on their own chain alone. Returns the row's kind.
+    pub fn apply_in(&mut self, lane: Option<i64>, kind: &str, data: &Value) -> Result<Kind, String> {
+        let kind = known(kind)?;
+        let units = match (kind.place(), lane) {
+            (Place::Sale, None) => {
+                self.take(kind, data)?;
+                return Ok(kind);
+            }
             (Place::Lane, Some(lane)) => {
                 let about = number(data, "lane")?;
                 if about != lane {
@@ -154,7 +156,8 @@ impl Totals {
                         "it is about lane {about} and stands in the chain of lane {lane}"
                     ));
                 }
-                return self.apply(kind, data);
+                self.take(kind, data)?;
+                return Ok(kind);
             }
             (Place::BothLanes, Some(lane)) => {
                 let (from, to) = (number(data, "from")?, number(data, "to")?);
@@ -177,7 +180,10 @@ impl Totals {
                 here.into_iter().sum()
             }
             (Place::Sale, Some(_)) | (Place::Lane | Place::BothLanes, None) => {
-                return Err(format!("rows of the kind {kind:?} do not stand in this chain"));
+                return Err(format!(
+                    "rows of the kind {:?} do not stand in this chain",
+                    <&str>::from(kind)
+                ));
             }
         };
         if !self.begun() {
@@ -187,7 +193,8 @@ impl Totals {
             Some(lane) => self.lane(lane)?.supply += units,
             None => self.stock += units,
         }
-        self.check()
+        self.check()?;
+        Ok(kind)
     }
 
     fn begun(&self) -> bool {
@@ -243,6 +250,11 @@ impl Totals {
         }
         Ok(())
     }
+}
+
+fn known(kind: &str) -> Result<Kind, String> {
+    let unknown = |_| format!("rows of the kind {kind:?} cannot be replayed");
+    kind.parse().map_err(unknown)
 }
 
 fn number(data: &Value, name: &str) -> Result<i64, String> {

@@ -117,10 +117,7 @@ async fn follow_chain(
 
 impl Walk {
     fn take(&mut self, lane: Option<i64>, row: &Row) -> Result<(), String> {
-        self.totals.apply_in(lane, &row.kind, &row.data)?;
-        let Ok(kind) = row.kind.parse::<Kind>() else {
-            return Ok(());
-        };
+        let kind = self.totals.apply_in(lane, &row.kind, &row.data)?;
         match kind.place() {
             Place::BothLanes | Place::LanesAndSale => self.parts.take(lane, kind, &row.data),
             _ if kind == Kind::HeadsTied => self.ties.take(&self.totals, &row.data),
