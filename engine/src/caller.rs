@@ -12,6 +12,8 @@ pub struct Caller {
     pub account: ShopperId,
     /// Who that is for the sale in question; without one, the same. A guest is somebody else at each merchant.
     pub shopper: ShopperId,
+    /// The operator who acts for this shopper.
+    pub operator: Option<String>,
     pub role: Role,
     /// The device that the token is bound to, or that the client has named; in a sale, as its merchant knows it.
     pub device: Option<DeviceId>,
@@ -44,6 +46,7 @@ impl Caller {
         Self {
             shopper: account.clone(),
             account,
+            operator: None,
             role,
             device: None,
             device_is_proven: false,

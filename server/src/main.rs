@@ -219,7 +219,14 @@ async fn verify_audit(config: VerifyAudit) -> anyhow::Result<ExitCode> {
     };
     let mut sound = true;
     let verified = audit::verify(&url, config.sale, |sale, found| match found {
-        Ok(audit::Verified { rows, head }) => println!("ok sale={sale} rows={rows} head={head}"),
+        Ok(audit::Verified {
+            rows,
+            head,
+            untied: 0,
+        }) => println!("ok sale={sale} rows={rows} head={head}"),
+        Ok(audit::Verified { rows, head, untied }) => {
+            println!("ok sale={sale} rows={rows} head={head} untied={untied}")
+        }
         Err(audit::Bad { at, what }) => {
             sound = false;
             println!("bad sale={sale} {at}: {what}");

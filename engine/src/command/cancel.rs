@@ -14,6 +14,7 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, order: OrderI
     let cancel = Cancel {
         order,
         shopper: caller.shopper.clone(),
+        operator: caller.operator.clone(),
         command,
         digest: digest("cancel", &[&order.to_string()]),
     };

@@ -103,6 +103,7 @@ async fn place(
         at,
         order,
         shopper: caller.shopper.clone(),
+        operator: caller.operator.clone(),
         device,
         command,
         hold_command,

@@ -1,15 +1,14 @@
 //! Detects that Postgres knows less of a sale than Redis does, and finds the orders that it has lost.
 
 use crate::{
-    chain::ChainEnd,
     clock,
     error::Result,
     sale::{LaneRef, Sale},
     shop::Shop,
     stock::{RecordState, Witness, rebuild::KeptRecord},
     store::{
-        OrderRow,
-        disasters::{Disaster, LostOrder, Testimony},
+        OrderRow, audit,
+        disasters::{Disaster, EndOf, LostOrder, Testimony},
     },
     telemetry::name,
 };
@@ -25,7 +24,7 @@ pub(crate) async fn is_stopped(shop: &Shop, sale: &Sale) -> Result<bool> {
 pub async fn look(shop: &Shop, sale: &Sale) -> Result<Option<Disaster>> {
     // Redis first: everything it knows of was committed before Postgres is asked.
     let witness = shop.stock.witness(sale).await?;
-    let ends: Vec<ChainEnd> = witness.lanes.iter().flat_map(|lane| lane.ends.clone()).collect();
+    let ends = ends_of(sale, &witness);
     let Some(testimony) = shop.store.testify(sale.id, &ends).await? else {
         return Ok(None);
     };
@@ -36,13 +35,13 @@ pub async fn look(shop: &Shop, sale: &Sale) -> Result<Option<Disaster>> {
     let open = match &testimony.open {
         Some(open) => Some(open.clone()),
         None => {
-            let id = match (&witness.disaster, what_is_behind(&witness, &testimony)) {
+            let id = match (&witness.disaster, what_is_behind(&witness, &ends, &testimony)) {
                 (None, Some(known)) => Some((disaster_id(), known)),
                 // Selling is stopped, and Postgres has lost the note of it as well.
                 (Some(id), Some(known)) => Some((id.clone(), known)),
                 // A newer copy of Postgres has everything, or the stop was not fully lifted.
                 (Some(_), None) if is_whole(&witness) => None,
-                (Some(id), None) => Some((id.clone(), testimony.end.number)),
+                (Some(id), None) => Some((id.clone(), (None, testimony.end.number))),
                 (None, None) => None,
             };
             match id {
@@ -75,14 +74,24 @@ fn is_whole(witness: &Witness) -> bool {
     lanes.iter().all(|lane| lane.epoch > 0) && lanes.iter().any(|lane| !lane.ends.is_empty())
 }
 
-/// If Postgres is behind: the highest audit row that it should have and lacks, or for a missing epoch the log's end.
-fn what_is_behind(witness: &Witness, testimony: &Testimony) -> Option<i64> {
-    let missing = witness
-        .lanes
+/// All ends that Redis knows. In format 1 every lane tells of the sale's only chain.
+fn ends_of(sale: &Sale, witness: &Witness) -> Vec<EndOf> {
+    let has_lanes = sale.format >= audit::FORMAT_WITH_LANES;
+    let lanes = witness.lanes.iter().flat_map(|lane| {
+        let name = has_lanes.then_some(lane.lane);
+        let own = lane.ends.iter().map(move |end| (name, *end));
+        own.chain(lane.sale_ends.iter().map(|end| (None, *end)))
+    });
+    lanes.collect()
+}
+
+/// If Postgres is behind: a chain, and the highest row of it that Postgres should have and lacks, or for a missing epoch the chain's
+/// end. Of several chains it is the one that has lost most.
+fn what_is_behind(witness: &Witness, ends: &[EndOf], testimony: &Testimony) -> Option<(Option<u16>, i64)> {
+    let missing = ends
         .iter()
-        .flat_map(|lane| &lane.ends)
-        .filter(|end| !testimony.found.contains(end))
-        .map(|end| end.number);
+        .filter(|end| !testimony.found.contains(*end))
+        .map(|(lane, end)| (*lane, end.number));
     // An epoch is raised in Postgres first.
     let ahead = witness
         .lanes
@@ -93,45 +102,68 @@ fn what_is_behind(witness: &Witness, testimony: &Testimony) -> Option<i64> {
                 .get(&lane.lane)
                 .is_some_and(|epoch| lane.epoch > *epoch)
         })
-        .map(|_| testimony.end.number);
-    missing.chain(ahead).max()
+        .map(|lane| {
+            let (of, end) = testimony.end_of(lane.lane);
+            (of, end.number)
+        });
+    let lost = |(lane, known): &(Option<u16>, i64)| known - found_of(testimony, *lane);
+    missing.chain(ahead).max_by_key(|behind| (lost(behind), behind.1))
+}
+
+/// The last row of a chain that Postgres has.
+fn found_of(testimony: &Testimony, lane: Option<u16>) -> i64 {
+    lane.map_or(testimony.end.number, |lane| testimony.end_of(lane).1.number)
 }
 
 async fn begin(
     shop: &Shop,
     sale: &Sale,
     id: &str,
-    known: i64,
+    (lane, known): (Option<u16>, i64),
     testimony: &Testimony,
 ) -> Result<Option<Disaster>> {
-    let found = testimony.end.number;
-    let open = shop.store.begin_disaster(sale.id, id, known, found).await?;
+    let found = found_of(testimony, lane);
+    let open = shop.store.begin_disaster(sale.id, id, lane, known, found).await?;
     if open.as_ref().is_some_and(|open| open.disaster_id == id) {
         tracing::error!(
-            sale = %sale.id, disaster = id, known, found,
+            sale = %sale.id, disaster = id, lane, known, found,
             "Postgres has lost what was committed: selling has stopped until an operator confirms it (docs/disaster.md)"
         );
     }
     Ok(open)
 }
 
-/// Tells Redis how far the audit log has come, because payments and operators' commands do not tell any lane.
+/// Tells Redis how far the audit chains have come, because payments and operators' commands do not tell any lane. A chain of all
+/// lanes, and the sale's own, is told to the first lane only.
 async fn note_end(shop: &Shop, sale: &Sale, witness: &Witness, testimony: &Testimony) {
     for (lane, info) in witness.lanes.iter().zip(&sale.lanes) {
         let is_first = lane.lane == sale.lanes.first().map_or(0, |first| first.lane);
-        let older = lane.ends.iter().find(|end| end.life != testimony.end.life);
-        let is_news = is_first && !lane.ends.contains(&testimony.end);
         let epoch = testimony.epochs.get(&lane.lane).copied().unwrap_or(info.epoch);
         let at = LaneRef {
             sale: sale.id,
             lane: lane.lane,
             epoch,
         };
-        if (is_news || older.is_some())
-            && let Err(error) = shop.stock.note_chain(at, testimony.end, older.copied()).await
-        {
-            // The lane is lost or begins another life; the reconciler handles that.
-            tracing::debug!(%error, "a lane does not take the end of the audit log");
+        let (of, end) = testimony.end_of(lane.lane);
+        let mut chains = vec![(of.is_some() || is_first, false, &lane.ends, end)];
+        if of.is_some() && is_first {
+            chains.push((true, true, &lane.sale_ends, testimony.end));
+        }
+        for (is_told, is_sale_s, known, end) in chains {
+            let older = known.iter().find(|known| known.life != end.life).copied();
+            let is_news = is_told && !known.contains(&end);
+            // A chain without a row has no end that could be missed.
+            if end.number == 0 || (!is_news && older.is_none()) {
+                continue;
+            }
+            let told = match is_sale_s {
+                true => shop.stock.note_sale_chain(at, end, older).await,
+                false => shop.stock.note_chain(at, end, older).await,
+            };
+            if let Err(error) = told {
+                // The lane is lost or begins another life; the reconciler handles that.
+                tracing::debug!(%error, "a lane does not take the end of the audit log");
+            }
         }
     }
 }

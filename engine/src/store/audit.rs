@@ -1,181 +1,219 @@
-//! The audit log: one chain of rows per sale, never changed, each row written in the transaction that it reports. The only place
-//! that makes its hashes; `docs/audit.md` explains them for other languages.
+//! The audit log: chains of rows, never changed, each row written in the transaction that it reports. A sale of format 1 has one
+//! chain; a sale of format 2 has one for each lane and one of its own, which ties the lanes'. The only place that makes their
+//! hashes; `docs/audit.md` explains them for other languages.
 
 mod replay;
 mod row;
+mod tie;
 mod verify;
+mod write;
 
 use super::Store;
-use crate::{
-    chain::ChainEnd,
-    error::{Error, Result},
-};
+use crate::{chain::ChainEnd, error::Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::SaleId;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
-pub use row::{Actor, AuditRow, Kind};
+pub use row::{Actor, AuditRow, Kind, pseudonym};
 pub use verify::{Bad, Verified, verify};
+pub use write::{begin, write};
+
+/// The first format with typed actors, pseudonyms and one chain per lane.
+pub const FORMAT_WITH_LANES: u16 = 2;
+/// The lane in Postgres of a sale's own chain.
+const OF_SALE: i16 = -1;
 
 pub type Hash = [u8; 32];
 
-/// The ends of the sales' logs.
-pub type Ends = BTreeMap<SaleId, ChainEnd>;
+/// The ends of chains after one commit.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// Sales of format 1.
+    sales: BTreeMap<SaleId, ChainEnd>,
+    lanes: BTreeMap<(SaleId, u16), ChainEnd>,
+}
+
+impl Ends {
+    /// The end of the chain in which a lane's orders stand.
+    pub fn of(&self, sale: SaleId, lane: u16) -> Option<ChainEnd> {
+        let end = self.lanes.get(&(sale, lane)).or_else(|| self.sales.get(&sale));
+        end.copied()
+    }
+}
 
 /// A row of the log, as it is in Postgres.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
+    /// None: the sale's own chain, or the only one.
+    pub lane: Option<i16>,
     pub number: i64,
     pub at: DateTime<Utc>,
-    pub actor: String,
+    /// A word in format 1, an object since.
+    pub actor: Value,
     pub kind: String,
     pub data: Value,
     pub previous: Vec<u8>,
     pub hash: Vec<u8>,
 }
 
-/// A row's hash: SHA-256 of this JSON array, in UTF-8, without spaces and with the keys of objects in order:
+/// What a row says, for its hash. Actor and data are JSON texts.
+struct Content<'a> {
+    sale: &'a str,
+    /// None: the sale's own chain. Not in format 1.
+    lane: Option<i16>,
+    number: i64,
+    at_us: i64,
+    actor: &'a str,
+    kind: &'a str,
+    data: &'a str,
+    previous: &'a [u8],
+}
+
+/// A row's hash in format 1: SHA-256 of this JSON array, in UTF-8, without spaces and with the keys of objects in order:
 /// `[sale, number, at in µs since 1970, actor, kind, data, previous in hex]`.
-fn hash(sale: &str, number: i64, at_us: i64, actor: &str, kind: &str, data: &str, previous: &[u8]) -> Hash {
-    let text = format!(
-        "[{},{number},{at_us},{},{},{data},\"{}\"]",
-        Value::from(sale),
-        Value::from(actor),
-        Value::from(kind),
-        hex::encode(previous)
+fn hash(row: &Content) -> Hash {
+    let mut text = String::from("[");
+    write_text(row.sale, &mut text);
+    hash_rest(row, text)
+}
+
+/// The same in format 2: `[2, sale, lane or null, number, at in µs since 1970, actor, kind, data, previous in hex]`.
+fn hash_in_lane(row: &Content) -> Hash {
+    let mut text = String::from("[2,");
+    write_text(row.sale, &mut text);
+    match row.lane {
+        Some(lane) => push(&mut text, format_args!(",{lane}")),
+        None => text.push_str(",null"),
+    }
+    hash_rest(row, text)
+}
+
+/// What both formats have in common, after the beginning of the array.
+fn hash_rest(row: &Content, mut text: String) -> Hash {
+    push(
+        &mut text,
+        format_args!(",{},{},{},", row.number, row.at_us, row.actor),
+    );
+    write_text(row.kind, &mut text);
+    push(
+        &mut text,
+        format_args!(",{},\"{}\"]", row.data, hex::encode(row.previous)),
     );
     Sha256::digest(text).into()
 }
 
 /// JSON without spaces and with sorted keys. Our keys are ASCII and our numbers are whole.
 pub fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(fields) => {
-            let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
-            let fields: Vec<String> = sorted
-                .into_iter()
-                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", fields.join(","))
+            let mut sorted: Vec<(&String, &Value)> = fields.iter().collect();
+            sorted.sort_unstable_by_key(|(name, _)| *name);
+            text.push('{');
+            for (i, (name, value)) in sorted.into_iter().enumerate() {
+                if i > 0 {
+                    text.push(',');
+                }
+                write_text(name, text);
+                text.push(':');
+                write_canonical(value, text);
+            }
+            text.push('}');
         }
         Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(canonical).collect();
-            format!("[{}]", items.join(","))
+            text.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
         }
-        plain => plain.to_string(),
+        Value::String(word) => write_text(word, text),
+        plain => push(text, format_args!("{plain}")),
     }
 }
 
-/// Begins a new sale's chain, before its first row.
-pub async fn begin(connection: &mut PgConnection, sale: SaleId) -> Result<()> {
-    sqlx::query!("INSERT INTO audit_heads (sale_id) VALUES ($1)", sale.to_string())
-        .execute(connection)
-        .await?;
-    Ok(())
+/// A JSON string. Most are words and ids, in which nothing is escaped.
+fn write_text(word: &str, text: &mut String) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if word.bytes().all(is_plain) {
+        text.push('"');
+        text.push_str(word);
+        text.push('"');
+    } else {
+        push(text, format_args!("{}", Value::from(word)));
+    }
 }
 
-/// Adds rows. Only the commit may follow: this locks the chains, which come after orders and lanes in the order of locks, and in
-/// the order of the sales. Returns where each sale's log ends once this is committed.
-pub async fn write(connection: &mut PgConnection, entries: &[AuditRow]) -> Result<Ends> {
-    if entries.is_empty() {
-        return Ok(Ends::new());
-    }
-    let of: Vec<String> = entries.iter().map(|entry| entry.sale.to_string()).collect();
-    let mut sales = of.clone();
-    sales.sort_unstable();
-    sales.dedup();
-    // The clock is read outside, after the lock: so the rows of a chain are in the order of their times.
-    let heads = sqlx::query!(
-        r#"SELECT sale_id, number, hash, clock_timestamp() AS "at!",
-               (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "life!" FROM (
-               SELECT sale_id, number, hash FROM audit_heads WHERE sale_id = ANY($1) ORDER BY sale_id FOR UPDATE
-           ) AS locked"#,
-        &sales,
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let life = heads.first().map_or(0, |head| head.life);
-    let mut heads: BTreeMap<String, (i64, Vec<u8>, DateTime<Utc>)> = heads
-        .into_iter()
-        .map(|head| (head.sale_id, (head.number, head.hash, head.at)))
-        .collect();
-
-    let mut numbers = Vec::with_capacity(entries.len());
-    let mut times = Vec::with_capacity(entries.len());
-    let mut data = Vec::with_capacity(entries.len());
-    let mut previous = Vec::with_capacity(entries.len());
-    let mut hashes = Vec::with_capacity(entries.len());
-    let mut actors = Vec::with_capacity(entries.len());
-    let mut kinds = Vec::with_capacity(entries.len());
-    for (entry, sale) in entries.iter().zip(&of) {
-        let (number, last, at) = heads
-            .get_mut(sale)
-            .ok_or_else(|| Error::unexpected("a sale without an audit log"))?;
-        *number += 1;
-        let text = canonical(&entry.data);
-        let us = at.timestamp_micros();
-        let (actor, kind) = (entry.actor.word(), <&str>::from(entry.kind));
-        let hash = hash(sale, *number, us, &actor, kind, &text, last).to_vec();
-        numbers.push(*number);
-        times.push(*at);
-        actors.push(actor.into_owned());
-        kinds.push(kind.to_owned());
-        data.push(text);
-        previous.push(std::mem::replace(last, hash.clone()));
-        hashes.push(hash);
-    }
-    let (mut ends, mut last) = (Vec::new(), Vec::new());
-    for (number, hash, _) in heads.values() {
-        ends.push(*number);
-        last.push(hash.clone());
-    }
-    sqlx::query!(
-        "WITH heads AS (
-             UPDATE audit_heads h SET number = n.number, hash = n.hash
-             FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS n (sale_id, number, hash)
-             WHERE h.sale_id = n.sale_id
-         )
-         INSERT INTO audit_log (sale_id, number, at, actor, kind, data, previous, hash)
-         SELECT sale_id, number, at, actor, kind, data::jsonb, previous, hash
-         FROM unnest($4::text[], $5::bigint[], $6::timestamptz[], $7::text[], $8::text[], $9::text[], $10::bytea[],
-            $11::bytea[]) AS r (sale_id, number, at, actor, kind, data, previous, hash)",
-        &sales,
-        &ends,
-        &last,
-        &of,
-        &numbers,
-        &times,
-        &actors,
-        &kinds,
-        &data,
-        &previous,
-        &hashes,
-    )
-    .execute(connection)
-    .await?;
-    let ended = entries.iter().zip(&of).filter_map(|(entry, sale)| {
-        let (number, hash, _) = heads.get(sale)?;
-        Some((entry.sale, ChainEnd::new(life, *number, hash)))
-    });
-    Ok(ended.collect())
+fn push(text: &mut String, more: fmt::Arguments) {
+    // Writing to a text does not fail.
+    let _ = text.write_fmt(more);
 }
 
 impl Store {
-    /// Rows of a sale after a number, in order.
+    /// Rows of a sale after a number, in order: of its own chain, which is the only one in format 1. A sale has rows in one of the
+    /// two tables.
     pub async fn audit_rows(&self, sale: SaleId, after: i64, limit: i64) -> Result<Vec<Row>> {
         Ok(sqlx::query_as!(
             Row,
-            "SELECT number, at, actor, kind, data, previous, hash FROM audit_log
-             WHERE sale_id = $1 AND number > $2 ORDER BY number LIMIT $3",
+            r#"(SELECT NULL::smallint AS lane, number AS "number!", at AS "at!", to_jsonb(actor) AS "actor!", kind AS "kind!",
+                data AS "data!", previous AS "previous!", hash AS "hash!"
+             FROM audit_log WHERE sale_id = $1 AND number > $2 ORDER BY number LIMIT $3)
+             UNION ALL
+             (SELECT NULL, number, at, actor, kind, data, previous, hash
+             FROM audit_rows WHERE sale_id = $1 AND lane = $4 AND number > $2 ORDER BY number LIMIT $3)"#,
             sale.to_string(),
+            after,
+            limit,
+            OF_SALE,
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Rows of one lane's chain after a number, in order.
+    pub async fn audit_rows_of_lane(
+        &self,
+        sale: SaleId,
+        lane: u16,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<Row>> {
+        // No sale has a lane of such a number.
+        let Ok(lane) = i16::try_from(lane) else {
+            return Ok(Vec::new());
+        };
+        Ok(sqlx::query_as!(
+            Row,
+            "SELECT lane, number, at, actor, kind, data, previous, hash FROM audit_rows
+             WHERE sale_id = $1 AND lane = $2 AND number > $3 ORDER BY number LIMIT $4",
+            sale.to_string(),
+            lane,
             after,
             limit,
         )
         .fetch_all(&self.pool)
         .await?)
+    }
+
+    /// Deletes the key of a sale's pseudonyms: from now on nobody can tell whose they are. False: it was gone.
+    pub async fn delete_salt(&self, sale: SaleId) -> Result<bool> {
+        let deleted = sqlx::query!("DELETE FROM sale_salts WHERE sale_id = $1", sale.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(deleted.rows_affected() > 0)
     }
 }
 
@@ -184,16 +222,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_that_of_the_page_s_example_and_keys_are_in_order() {
+    fn the_hashes_are_those_of_the_page_s_example_and_keys_are_in_order() {
         let data: Value =
             serde_json::from_str(r#"{ "b": [1, {"z": "é\n", "a": true}], "a": null }"#).expect("JSON");
         let text = canonical(&data);
         assert_eq!(text, r#"{"a":null,"b":[1,{"a":true,"z":"é\n"}]}"#);
+        // Letters that are escaped, in a name and in a word.
+        let odd: Value = serde_json::from_str(r#"{"a b\"": "\u0001\\ x", "n": [-1, 2]}"#).expect("JSON");
+        assert_eq!(canonical(&odd), r#"{"a b\"":"\u0001\\ x","n":[-1,2]}"#);
+        let content = |lane, actor| Content {
+            sale: "S",
+            lane,
+            number: 1,
+            at_us: 2,
+            actor,
+            kind: "k",
+            data: &text,
+            previous: &[0; 32],
+        };
         // Computed by the Python program in docs/audit.md.
-        let hash = hash("S", 1, 2, "u\"1", "k", &text, &[0; 32]);
         assert_eq!(
-            hex::encode(hash),
+            hex::encode(hash(&content(None, r#""u\"1""#))),
             "849891d8bbdf59776a50cd5f3cca334f1c5409d6b6250f4e61448400e26daa52"
         );
+        let actor = r#"{"id":"u\"1","kind":"operator"}"#;
+        for (lane, digest) in [
+            (
+                None,
+                "a718639cc258a4924ef1b5028a7ac66073565950179ab90cc8157292d5cd3edc",
+            ),
+            (
+                Some(3),
+                "97a542be4d4c3bdd8a99067055728331b40917e240ea2796a96ace1b1b536832",
+            ),
+        ] {
+            assert_eq!(hex::encode(hash_in_lane(&content(lane, actor))), digest);
+        }
     }
 }

@@ -31,7 +31,9 @@ const ASKED_MS: u32 = 60_000;
 pub struct Disaster {
     pub disaster_id: String,
     pub noticed_at: DateTime<Utc>,
-    /// The audit log's last row known to be committed, and the last row that was found.
+    /// The lane whose audit chain has lost most; None: the sale's own, or the only one.
+    pub lane: Option<i16>,
+    /// The chain's last row known to be committed, and the last row that was found.
     pub known_number: i64,
     pub found_number: i64,
     pub confirmed_at: Option<DateTime<Utc>>,
@@ -44,15 +46,20 @@ pub struct Disaster {
     pub payments_found: i32,
 }
 
+/// The end of one chain of a sale's audit log. The lane is None for the sale's own chain, and for the only one of format 1.
+pub type EndOf = (Option<u16>, ChainEnd);
+
 /// Postgres' answer to what Redis knows.
 #[derive(Debug)]
 pub struct Testimony {
     /// A standby, or a Postgres that takes no changes, answers: missing rows may still arrive.
     pub is_read_only: bool,
-    /// Where the sale's audit log ends.
+    /// Where the sale's own audit chain ends.
     pub end: ChainEnd,
+    /// Where the lanes' chains end; empty in format 1.
+    pub lane_ends: HashMap<u16, ChainEnd>,
     /// Those of the requested ends that exist.
-    pub found: HashSet<ChainEnd>,
+    pub found: HashSet<EndOf>,
     pub epochs: HashMap<u16, u32>,
     /// The disaster for which selling is stopped.
     pub open: Option<Disaster>,
@@ -78,35 +85,65 @@ pub struct FoundPayment {
     pub currency: String,
 }
 
+impl Testimony {
+    /// Where the chain with a lane's orders ends, by the lane that names it.
+    pub fn end_of(&self, lane: u16) -> EndOf {
+        let of_lane = self.lane_ends.get(&lane);
+        of_lane.map_or((None, self.end), |end| (Some(lane), *end))
+    }
+}
+
 impl Store {
     /// Call this after Redis was asked. None: Postgres does not know the sale.
-    pub async fn testify(&self, sale: SaleId, ends: &[ChainEnd]) -> Result<Option<Testimony>> {
+    pub async fn testify(&self, sale: SaleId, ends: &[EndOf]) -> Result<Option<Testimony>> {
         // One connection, because two might lead to two servers.
         let mut connection = self.pool.acquire().await?;
         let id = sale.to_string();
-        let head = sqlx::query!(
-            r#"SELECT number, hash, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "life!",
+        let heads = sqlx::query!(
+            r#"SELECT lane, number AS "number!", hash AS "hash!",
+                   (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "life!",
                    current_setting('transaction_read_only') = 'on' AS "is_read_only!"
-               FROM audit_heads WHERE sale_id = $1"#,
+               FROM (SELECT NULL::smallint AS lane, number, hash FROM audit_heads WHERE sale_id = $1
+                     UNION ALL
+                     SELECT nullif(lane, -1), number, hash FROM audit_chains WHERE sale_id = $1) AS heads"#,
             id,
         )
-        .fetch_optional(&mut *connection)
+        .fetch_all(&mut *connection)
         .await?;
-        let Some(head) = head else { return Ok(None) };
-        let numbers: Vec<i64> = ends.iter().map(|end| end.number).collect();
-        let rows: HashMap<i64, Vec<u8>> = sqlx::query!(
-            "SELECT number, hash FROM audit_log WHERE sale_id = $1 AND number = ANY($2)",
+        let Some(own) = heads.iter().find(|head| head.lane.is_none()) else {
+            return Ok(None);
+        };
+        let is_read_only = own.is_read_only;
+        let end = ChainEnd::new(own.life, own.number, &own.hash);
+        let lane_ends = heads.iter().filter_map(|head| {
+            let end = ChainEnd::new(head.life, head.number, &head.hash);
+            Some((head.lane? as u16, end))
+        });
+        let lane_ends: HashMap<u16, ChainEnd> = lane_ends.collect();
+        let lanes: Vec<i16> = ends
+            .iter()
+            .map(|(lane, _)| lane.map_or(-1, |lane| lane as i16))
+            .collect();
+        let numbers: Vec<i64> = ends.iter().map(|(_, end)| end.number).collect();
+        let rows: HashMap<(Option<u16>, i64), Vec<u8>> = sqlx::query!(
+            r#"SELECT NULL::smallint AS lane, number AS "number!", hash AS "hash!" FROM audit_log
+               WHERE sale_id = $1 AND number = ANY($3)
+               UNION ALL
+               SELECT nullif(r.lane, -1), r.number, r.hash
+               FROM unnest($2::smallint[], $3::bigint[]) AS e (lane, number) JOIN audit_rows r USING (lane, number)
+               WHERE r.sale_id = $1"#,
             id,
+            &lanes,
             &numbers,
         )
         .fetch_all(&mut *connection)
         .await?
         .into_iter()
-        .map(|row| (row.number, row.hash))
+        .map(|row| ((row.lane.map(|lane| lane as u16), row.number), row.hash))
         .collect();
-        let is_there = |end: &&ChainEnd| {
-            let hash = rows.get(&end.number);
-            hash.is_some_and(|hash| ChainEnd::new(end.life, end.number, hash) == **end)
+        let is_there = |(lane, end): &&EndOf| {
+            let hash = rows.get(&(*lane, end.number));
+            hash.is_some_and(|hash| ChainEnd::new(end.life, end.number, hash) == *end)
         };
         let epochs = sqlx::query!("SELECT lane, epoch FROM sale_lanes WHERE sale_id = $1", id)
             .fetch_all(&mut *connection)
@@ -116,7 +153,7 @@ impl Store {
             .collect();
         let open = sqlx::query_as!(
             Disaster,
-            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+            "SELECT disaster_id, noticed_at, lane, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
                 orders_lost, payments_found
              FROM disasters WHERE sale_id = $1 AND opened_at IS NULL",
             id,
@@ -124,8 +161,9 @@ impl Store {
         .fetch_optional(&mut *connection)
         .await?;
         Ok(Some(Testimony {
-            is_read_only: head.is_read_only,
-            end: ChainEnd::new(head.life, head.number, &head.hash),
+            is_read_only,
+            end,
+            lane_ends,
             found: ends.iter().filter(is_there).copied().collect(),
             epochs,
             open,
@@ -138,26 +176,29 @@ impl Store {
         &self,
         sale: SaleId,
         id: &str,
+        lane: Option<u16>,
         known: i64,
         found: i64,
     ) -> Result<Option<Disaster>> {
         // Rows of this life of Postgres were written after the loss. So the loss is dated to the last row before this life;
         // without one, to the sale's first row.
         sqlx::query!(
-            "INSERT INTO disasters (disaster_id, sale_id, known_number, found_number, lost_since)
-             SELECT $1, $2, $3, $4, coalesce(max(at) FILTER (WHERE at < pg_postmaster_start_time()), min(at), now())
-             FROM audit_log WHERE sale_id = $2
+            "INSERT INTO disasters (disaster_id, sale_id, known_number, found_number, lane, lost_since)
+             SELECT $1, $2, $3, $4, $5, coalesce(max(at) FILTER (WHERE at < pg_postmaster_start_time()), min(at), now())
+             FROM (SELECT at FROM audit_log WHERE sale_id = $2
+                   UNION ALL SELECT at FROM audit_rows WHERE sale_id = $2) AS rows
              ON CONFLICT DO NOTHING",
             id,
             sale.to_string(),
             known,
             found,
+            lane.map(|lane| lane as i16),
         )
         .execute(&self.pool)
         .await?;
         Ok(sqlx::query_as!(
             Disaster,
-            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+            "SELECT disaster_id, noticed_at, lane, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
                 orders_lost, payments_found
              FROM disasters WHERE sale_id = $1 AND opened_at IS NULL",
             sale.to_string(),
@@ -170,7 +211,7 @@ impl Store {
     pub async fn last_disaster(&self, sale: SaleId) -> Result<Option<Disaster>> {
         Ok(sqlx::query_as!(
             Disaster,
-            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+            "SELECT disaster_id, noticed_at, lane, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
                 orders_lost, payments_found
              FROM disasters WHERE sale_id = $1 ORDER BY noticed_at DESC LIMIT 1",
             sale.to_string(),
@@ -207,7 +248,7 @@ impl Store {
     pub(crate) async fn unsettled_disaster(&self, sale: SaleId) -> Result<Option<Disaster>> {
         Ok(sqlx::query_as!(
             Disaster,
-            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+            "SELECT disaster_id, noticed_at, lane, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
                 orders_lost, payments_found
              FROM disasters WHERE sale_id = $1 AND opened_at IS NOT NULL AND settled_at IS NULL
              ORDER BY noticed_at LIMIT 1",
@@ -373,7 +414,7 @@ impl OperatorChange {
         let (sale, actor) = (self.sale_id().to_string(), self.subject().to_owned());
         let row = sqlx::query_as!(
             Disaster,
-            "SELECT disaster_id, noticed_at, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
+            "SELECT disaster_id, noticed_at, lane, known_number, found_number, confirmed_at, confirmed_by, opened_at, settled_at,
                 orders_lost, payments_found
              FROM disasters WHERE sale_id = $1 AND opened_at IS NULL FOR NO KEY UPDATE",
             sale,
@@ -392,8 +433,11 @@ impl OperatorChange {
         )
         .fetch_one(self.connection())
         .await?;
-        let data =
+        let mut data =
             json!({ "disaster": row.disaster_id, "known": row.known_number, "found": row.found_number });
+        if let Some(lane) = row.lane {
+            data["lane"] = json!(lane);
+        }
         self.note(Kind::Recovered, data);
         Ok(Some(Disaster {
             confirmed_at: Some(confirmed_at),

@@ -207,7 +207,7 @@ impl OperatorChange {
     }
 
     pub fn actor(&self) -> Actor {
-        Actor::Person(self.once.actor.clone())
+        Actor::Operator(self.once.actor.clone())
     }
 
     pub fn sale_id(&self) -> SaleId {

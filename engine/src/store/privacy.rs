@@ -239,6 +239,10 @@ impl Store {
         for _ in 0..STEPS {
             let mut tx = self.pool.begin().await?;
             if forget_some(&mut tx, &sale).await? == 0 {
+                // The audit log's names of shoppers are nobody's without it.
+                sqlx::query!("DELETE FROM sale_salts WHERE sale_id = $1", sale)
+                    .execute(&mut *tx)
+                    .await?;
                 sqlx::query!("UPDATE flash_sales SET forgotten_at = now() WHERE sale_id = $1", sale)
                     .execute(&mut *tx)
                     .await?;

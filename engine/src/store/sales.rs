@@ -94,6 +94,9 @@ impl Store {
                 OR EXISTS (SELECT 1 FROM draws d WHERE d.sale_id = s.sale_id AND d.over_at > now() - interval '10 minutes')
                 OR EXISTS (SELECT 1 FROM flash_sale_orders o
                            WHERE o.sale_id = s.sale_id AND (o.status = 'pending' OR NOT o.units_returned))
+                -- Its lanes have audit rows that are not tied yet, by a late refund for example.
+                OR sale_id IN (SELECT sale_id FROM audit_chains GROUP BY sale_id
+                               HAVING sum(number) FILTER (WHERE lane >= 0) > max(tied))
              ORDER BY start_time",
         )
         .fetch_all(&self.pool)
@@ -238,7 +241,8 @@ impl Store {
     /// Number of times that lanes of a sale began a new life.
     pub async fn rebuilds(&self, sale: SaleId) -> Result<i64> {
         Ok(sqlx::query_scalar!(
-            r#"SELECT count(*) AS "rebuilds!" FROM audit_log WHERE sale_id = $1 AND kind = 'lane_reopened'"#,
+            r#"SELECT (SELECT count(*) FROM audit_log WHERE sale_id = $1 AND kind = 'lane_reopened')
+                + (SELECT count(*) FROM audit_rows WHERE sale_id = $1 AND kind = 'lane_reopened') AS "rebuilds!""#,
             sale.to_string(),
         )
         .fetch_one(&self.pool)
@@ -356,10 +360,10 @@ pub(super) async fn insert(
         .await?;
     }
     let supply: Vec<u32> = sale.lanes.iter().map(|lane| lane.supply).collect();
-    audit::begin(connection, sale.id).await?;
+    audit::begin(connection, sale).await?;
     Ok(AuditRow {
         sale: sale.id,
-        actor: Actor::Person(sale.merchant.clone()),
+        actor: Actor::Operator(sale.merchant.clone()),
         kind: Kind::SaleCreated,
         data: json!({
             "stock": sale.total_stock, "supply": supply, "price": sale.sale_price, "currency": sale.currency,

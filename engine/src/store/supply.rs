@@ -48,7 +48,7 @@ impl Store {
             sale: from.sale,
             actor: Actor::Worker,
             kind: Kind::SupplyMoved,
-            data: json!({ "from": from.lane, "to": to.lane, "units": units }),
+            data: json!({ "from": from.lane, "to": to.lane, "units": units, "move": id.to_string() }),
         };
         audit::write(&mut tx, &[entry]).await?;
         tx.commit().await?;
@@ -126,7 +126,7 @@ pub(crate) async fn change_total(
         sale,
         actor,
         kind: Kind::SupplyChanged,
-        data: json!({ "lanes": lanes, "units": units }),
+        data: json!({ "lanes": lanes, "units": units, "move": id.to_string() }),
     };
     audit::write(connection, &[entry]).await?;
     Ok(Some(now))

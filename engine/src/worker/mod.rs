@@ -15,6 +15,7 @@ pub mod pay;
 pub mod reconcile;
 pub mod roll;
 pub mod tick;
+pub mod tie;
 mod turns;
 
 use crate::{
@@ -323,6 +324,7 @@ async fn lead(led: Arc<Led>, stop: CancellationToken) {
         () = disaster::run(&led) => {}
         () = history::run(&led) => {}
         () = mend::run(&led) => {}
+        () = tie::run(&led) => {}
     }
     telemetry::forget_sale(led.id);
     // Gives the lease up, so that the next leader need not wait for its end.

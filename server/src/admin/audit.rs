@@ -7,7 +7,7 @@ use crate::{
 };
 use axum::extract::{Query, State, rejection::QueryRejection};
 use chrono::SecondsFormat;
-use flashsale_engine::store::audit::Row;
+use flashsale_engine::store::audit::{self, Row};
 use flashsale_protocol::SaleId;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -20,6 +20,9 @@ const MAX_LIMIT: i64 = 1_000;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Page {
+    /// A lane, for the rows of its chain; without it, those of the sale's own chain. A sale of format 1 has only that one.
+    #[param(minimum = 0)]
+    lane: Option<i64>,
     /// The rows after this number; 0 is the beginning.
     #[serde(default)]
     #[param(minimum = 0, default = 0)]
@@ -37,20 +40,29 @@ fn default_limit() -> i64 {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditLog {
     sale_id: SaleId,
+    /// 1: one chain. 2: one for each lane, and the sale's own.
+    format: u16,
+    /// Lanes with a chain: 0, 1, … below this number.
+    lanes: usize,
     rows: Vec<AuditRow>,
 }
 
 /// One event. Rows are never changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditRow {
-    /// 1, 2, … without a gap.
+    /// The lane whose chain it stands in; null: the sale's own.
+    lane: Option<i16>,
+    /// 1, 2, … in its chain, without a gap.
     number: i64,
     #[schema(format = DateTime)]
     at: String,
     /// The same time in µs since 1970; this number goes into the hash.
     at_us: i64,
-    /// The actor: a token's subject, or `worker`.
-    actor: String,
+    /// The actor. In format 2 an object: `kind` is `operator`, `api_key`, `shopper`, `worker`, `provider` or `migration`; `id` names
+    /// an operator or a key, and a shopper by a pseudonym of this sale; `on_behalf_of` is the pseudonym of the shopper for whom an
+    /// operator acted. In format 1 a text: a token's subject, `worker` or `provider`.
+    #[schema(value_type = Object)]
+    actor: serde_json::Value,
     kind: String,
     #[schema(value_type = Object)]
     data: serde_json::Value,
@@ -64,6 +76,7 @@ pub struct AuditRow {
 impl From<Row> for AuditRow {
     fn from(row: Row) -> Self {
         Self {
+            lane: row.lane,
             number: row.number,
             at: row.at.to_rfc3339_opts(SecondsFormat::Micros, true),
             at_us: row.at.timestamp_micros(),
@@ -79,7 +92,7 @@ impl From<Row> for AuditRow {
 /// The events of a sale.
 ///
 /// Every change of supply, order and state, in order, each with the hash of the one before. Ask again with the last number you
-/// got; an answer without rows is the end.
+/// got; an answer without rows is the end. Rows about orders and units are in the chains of their lanes: ask for each lane.
 #[utoipa::path(
     get,
     path = "/admin/sales/{sale_id}/audit",
@@ -105,10 +118,30 @@ pub async fn list(
             &format!("must be a whole number from 1 to {MAX_LIMIT}"),
         ));
     }
-    operator.sale(&app, id).await?;
-    let rows = app.shop.store.audit_rows(id, page.after, page.limit).await?;
+    let sale = operator.sale(&app, id).await?;
+    let lanes = if sale.format < audit::FORMAT_WITH_LANES {
+        0
+    } else {
+        sale.lanes.len()
+    };
+    let lane = match page.lane.map(u16::try_from) {
+        None => None,
+        Some(Ok(lane)) if usize::from(lane) < lanes => Some(lane),
+        Some(_) if lanes == 0 => return Err(field("lane", "must be left out: this sale has one chain")),
+        Some(_) => {
+            let most = lanes - 1;
+            return Err(field("lane", &format!("must be a whole number from 0 to {most}")));
+        }
+    };
+    let store = &app.shop.store;
+    let rows = match lane {
+        Some(lane) => store.audit_rows_of_lane(id, lane, page.after, page.limit).await?,
+        None => store.audit_rows(id, page.after, page.limit).await?,
+    };
     Ok(axum::Json(AuditLog {
         sale_id: id,
+        format: sale.format,
+        lanes,
         rows: rows.into_iter().map(AuditRow::from).collect(),
     }))
 }

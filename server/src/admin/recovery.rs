@@ -20,7 +20,9 @@ pub struct DisasterView {
     disaster: String,
     #[cfg_attr(test, ts(type = "string"))]
     noticed_at: DateTime<Utc>,
-    /// The last row of the audit log known to be committed.
+    /// The lane whose audit chain has lost most; null: the sale's own chain.
+    lane: Option<i16>,
+    /// The chain's last row known to be committed.
     known_number: i64,
     /// The last row that was found.
     found_number: i64,
@@ -44,6 +46,7 @@ impl From<Disaster> for DisasterView {
         Self {
             disaster: of.disaster_id,
             noticed_at: of.noticed_at,
+            lane: of.lane,
             known_number: of.known_number,
             found_number: of.found_number,
             confirmed_at: of.confirmed_at,

@@ -193,6 +193,7 @@ impl Bearer {
             )));
         }
         let user: ShopperId = parse("user_id", user)?;
+        self.0.operator = Some(self.0.account.to_string());
         (self.0.account, self.0.shopper) = (user.clone(), user);
         Ok(self.0)
     }

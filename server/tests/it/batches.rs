@@ -51,6 +51,7 @@ fn new_order(at: LaneRef, n: usize) -> NewOrder {
         at,
         order: OrderId::from_parts(command.ulid().timestamp_ms(), rand::random()),
         shopper: shopper(n),
+        operator: None,
         device: device(n),
         command,
         hold_command: command_id().to_string(),
@@ -283,6 +284,7 @@ async fn carry_out(server: &Server, orders: &[OrderId], commands: &[Vec<CommandI
             let cancel = Cancel {
                 order,
                 shopper,
+                operator: None,
                 command,
                 digest: digest("cancel", &[&order.to_string()]),
             };

@@ -93,8 +93,9 @@ impl Fragile {
         });
         let back: String = back.collect();
         let sql = format!(
-            "BEGIN; SET LOCAL session_replication_role = replica; ALTER TABLE audit_log DISABLE TRIGGER append_only; {back}
-             ALTER TABLE audit_log ENABLE ALWAYS TRIGGER append_only; COMMIT"
+            "BEGIN; SET LOCAL session_replication_role = replica;
+             ALTER TABLE audit_log DISABLE TRIGGER append_only; ALTER TABLE audit_rows DISABLE TRIGGER append_only; {back}
+             ALTER TABLE audit_log ENABLE ALWAYS TRIGGER append_only; ALTER TABLE audit_rows ENABLE ALWAYS TRIGGER append_only; COMMIT"
         );
         // Commits that are under way lock rows in another order.
         for _ in 0..RESTORE_TRIES {
@@ -417,7 +418,7 @@ async fn selling_stops_when_postgres_is_behind_and_goes_on_without_what_is_lost_
     let [row] = recovered.as_slice() else {
         panic!("{recovered:?}")
     };
-    assert_eq!(row.actor, "boss");
+    assert_eq!(row.actor, json!({ "kind": "operator", "id": "boss" }));
     assert!(row.data["known"].as_i64() > row.data["found"].as_i64(), "{row:?}");
     fragile.check(sale).await;
     fragile.stop().await;
@@ -659,22 +660,129 @@ async fn a_lost_row_is_missed_although_another_life_of_postgres_has_come_further
         lane: 0,
         epoch: 1,
     };
+    let (_, end) = found.end_of(0);
     let lost = ChainEnd {
         life: 1,
-        number: found.end.number,
-        hash: !found.end.hash,
+        number: end.number,
+        hash: !end.hash,
     };
     app.shop.stock.note_chain(at, lost, None).await.expect("Redis");
-    app.shop
-        .stock
-        .note_chain(at, found.end, None)
-        .await
-        .expect("Redis");
+    app.shop.stock.note_chain(at, end, None).await.expect("Redis");
     fragile.disaster_until(sale, "noticed_at").await;
     assert_eq!(fragile.recover(sale).await.status, 200);
     fragile.disaster_until(sale, "settled_at").await;
     // Nobody was lost in it.
     let (_another, _) = buyer(world, sale, "u2").await;
+    fragile.check(sale).await;
+    fragile.stop().await;
+}
+
+/// Until Redis knows the ends of all of the sale's audit chains.
+async fn told(world: &World, sale: SaleId) {
+    let shop = &world.server.app.shop;
+    let row = shop.store.sale(sale).await.expect("Postgres").expect("the sale");
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let witness = shop.stock.witness(&row).await.expect("Redis");
+        let now = shop
+            .store
+            .testify(sale, &[])
+            .await
+            .expect("Postgres")
+            .expect("there");
+        let lanes = witness.lanes.iter();
+        let of_lanes = lanes.map(|lane| (lane.ends.clone(), now.end_of(lane.lane).1));
+        let all: Vec<_> = of_lanes
+            .chain([(witness.lanes[0].sale_ends.clone(), now.end)])
+            .collect();
+        if all
+            .iter()
+            .all(|(known, end)| end.number == 0 || known.contains(end))
+        {
+            return;
+        }
+        assert!(Instant::now() < until, "the leader has not told it: {witness:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_loss_in_one_lane_is_noticed_by_that_lane_s_chain() {
+    let fragile = Fragile::start().await;
+    let world = &fragile.world;
+    let sale = world.sale(json!({ "total_stock": 4, "lanes": 2 })).await;
+    let row = world
+        .server
+        .app
+        .shop
+        .store
+        .sale(sale)
+        .await
+        .expect("Postgres")
+        .expect("the sale");
+    let of_lane = |lane: u16| {
+        let mut names = (0..).map(|number| format!("u{number}"));
+        let here = names.find(|name| row.lane_of(&name.parse().expect("an id")).lane == lane);
+        here.expect("some name")
+    };
+    let (mut first, mut second) = (world.shopper(&of_lane(0)).await, world.shopper(&of_lane(1)).await);
+    join_and_reserve(&mut first, sale).await;
+    checkout(&mut first, sale).await;
+    told(world, sale).await;
+    fragile.back_up().await;
+    join_and_reserve(&mut second, sale).await;
+    let order = checkout(&mut second, sale).await;
+    pay(&mut second, order.order).await;
+    fragile.captured(1).await;
+    told(world, sale).await;
+    fragile.restore().await;
+    let disaster = fragile.disaster_until(sale, "noticed_at").await;
+    assert_eq!(
+        (
+            &disaster["lane"],
+            &disaster["known_number"],
+            &disaster["found_number"]
+        ),
+        (&json!(1), &json!(2), &json!(0)),
+        "{disaster}"
+    );
+    assert_eq!(fragile.recover(sale).await.status, 200);
+    order_until(&mut second, order.order, |order| {
+        order.reason == Some(Reason::OrderLost)
+    })
+    .await;
+    fragile.disaster_until(sale, "settled_at").await;
+    fragile.check(sale).await;
+    fragile.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_command_of_an_operator_is_noticed_by_the_sale_s_own_chain() {
+    let fragile = Fragile::start().await;
+    let world = &fragile.world;
+    let sale = world.sale(json!({ "total_stock": 4, "lanes": 2 })).await;
+    told(world, sale).await;
+    fragile.back_up().await;
+    let (path, boss) = (
+        format!("/admin/sales/{sale}/pause"),
+        world.token("boss", Role::Admin),
+    );
+    let answer = world.rest(Method::POST, &path, Some(&boss), &[], "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    told(world, sale).await;
+    fragile.restore().await;
+    let disaster = fragile.disaster_until(sale, "noticed_at").await;
+    assert_eq!(disaster["lane"], Value::Null, "{disaster}");
+    assert!(
+        disaster["known_number"].as_i64() > disaster["found_number"].as_i64(),
+        "{disaster}"
+    );
+    assert_eq!(fragile.recover(sale).await.status, 200);
+    fragile.disaster_until(sale, "settled_at").await;
+    // It sells as it did before the command.
+    let mut buyer = world.shopper("u1").await;
+    join_and_reserve(&mut buyer, sale).await;
+    checkout(&mut buyer, sale).await;
     fragile.check(sale).await;
     fragile.stop().await;
 }
@@ -797,11 +905,11 @@ async fn an_order_that_was_being_paid_at_the_moment_of_the_copy_is_confirmed_tho
             todo_at = now() + interval '1 hour';
         UPDATE flash_sale_orders SET status = 'pending'; UPDATE sale_lanes SET confirmed = 0;";
     // The last row, of the confirmation, with it.
-    let cut = "SET LOCAL session_replication_role = replica; ALTER TABLE audit_log DISABLE TRIGGER append_only;
-        DELETE FROM audit_log WHERE kind = 'order_confirmed';
-        UPDATE audit_heads h SET number = l.number, hash = l.hash FROM (SELECT * FROM audit_log ORDER BY number DESC LIMIT 1) l
-            WHERE h.sale_id = l.sale_id;
-        ALTER TABLE audit_log ENABLE ALWAYS TRIGGER append_only; COMMIT";
+    let cut = "SET LOCAL session_replication_role = replica; ALTER TABLE audit_rows DISABLE TRIGGER append_only;
+        DELETE FROM audit_rows WHERE kind = 'order_confirmed';
+        UPDATE audit_chains c SET number = r.number, hash = r.hash
+            FROM (SELECT * FROM audit_rows WHERE lane = 0 ORDER BY number DESC LIMIT 1) r WHERE c.sale_id = r.sale_id AND c.lane = 0;
+        ALTER TABLE audit_rows ENABLE ALWAYS TRIGGER append_only; COMMIT";
     // Redis has heard of it by the leader.
     let row = world
         .server
@@ -821,7 +929,8 @@ async fn an_order_that_was_being_paid_at_the_moment_of_the_copy_is_confirmed_tho
         .await
         .expect("Postgres")
         .expect("there")
-        .end;
+        .end_of(0)
+        .1;
     let until = Instant::now() + DEADLINE;
     while !world
         .server

@@ -3,6 +3,7 @@
 mod alerts;
 mod asyncapi;
 mod audit;
+mod audit_lanes;
 mod bad_input;
 mod batches;
 mod changes;

@@ -604,7 +604,13 @@ async fn real_answers_are_what_the_document_says() {
 
     // Nothing is lost here; an operator may confirm it as well.
     let lost: flashsale_protocol::SaleId = drawn.parse().expect("a sale");
-    let begun = world.server.app.shop.store.begin_disaster(lost, ULID, 2, 1).await;
+    let begun = world
+        .server
+        .app
+        .shop
+        .store
+        .begin_disaster(lost, ULID, None, 2, 1)
+        .await;
     assert!(begun.expect("Postgres").is_some());
     rest.ok(
         Method::POST,

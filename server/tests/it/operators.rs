@@ -8,6 +8,7 @@ use fred::prelude::HashesInterface;
 use futures_util::future::join_all;
 use reqwest::{Method, header::ETAG};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 const AT_ONCE: usize = 8;
 
@@ -117,11 +118,20 @@ impl Office {
 
     /// How often the audit log has this.
     async fn count(&self, sale: SaleId, kind: &str) -> usize {
-        let rows = self.world.server.app.shop.store.audit_rows(sale, 0, 1_000).await;
-        let rows = rows.expect("Postgres");
-        rows.iter()
-            .filter(|row| row.kind == kind && row.actor != "worker")
-            .count()
+        // A change that stands in several chains is one.
+        let rows = crate::audit::rows(&self.world, sale).await;
+        let done: HashSet<String> = rows
+            .iter()
+            .filter(|row| row.kind == kind && row.actor["kind"] == "operator")
+            .map(|row| {
+                if row.data["move"].is_null() {
+                    format!("{:?}", (row.lane, row.number))
+                } else {
+                    row.data.to_string()
+                }
+            })
+            .collect();
+        done.len()
     }
 
     /// A sale whose draw waits for its beacon.

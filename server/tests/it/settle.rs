@@ -259,6 +259,7 @@ impl<'a> Run<'a> {
             at,
             order,
             shopper: shopper(who),
+            operator: None,
             device,
             command,
             hold_command: hold,
@@ -408,6 +409,7 @@ impl<'a> Run<'a> {
             .cancel(Cancel {
                 order: new.order,
                 shopper: new.shopper.clone(),
+                operator: None,
                 command: command_id(),
                 digest,
             })

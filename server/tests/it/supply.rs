@@ -566,6 +566,7 @@ impl<'a> Run<'a> {
             at,
             order,
             shopper: shopper.clone(),
+            operator: None,
             device,
             command,
             hold_command: hold.clone(),
@@ -603,6 +604,7 @@ impl<'a> Run<'a> {
         let cancel = Cancel {
             order,
             shopper: shopper(who),
+            operator: None,
             command: command_id(),
             digest: command::digest("cancel", &[&order.to_string()]),
         };

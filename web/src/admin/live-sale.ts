@@ -209,7 +209,8 @@ export class LiveSale extends LitElement {
     }
     return html`<div class="notice row apart" data-tone="bad" role="alert">
       <p>
-        Selling has stopped: Postgres has lost rows of this sale. Row ${formatCount(disaster.known_number)} of its log was committed, and
+        Selling has stopped: Postgres has lost rows of this sale. Row ${formatCount(disaster.known_number)} of
+        ${disaster.lane === null ? "its log" : `lane ${disaster.lane}'s log`} was committed, and
         ${formatCount(disaster.found_number)} is the last one that is there. Look for a newer copy of the database first (docs/disaster.md).
       </p>
       ${disaster.confirmed_at

@@ -102,7 +102,11 @@ disaster: Disaster | null, };
  */
 export type Disaster = { disaster: string, noticed_at: string,
 /**
- * The last row of the audit log known to be committed.
+ * The lane whose audit chain has lost most; null: the sale's own chain.
+ */
+lane: number | null,
+/**
+ * The chain's last row known to be committed.
  */
 known_number: number,
 /**

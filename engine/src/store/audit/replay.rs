@@ -1,6 +1,6 @@
 //! Computes a sale's totals from its audit log alone. Pure.
 
-use super::row::Kind;
+use super::row::{Kind, Place};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -32,9 +32,10 @@ pub struct Totals {
 impl Totals {
     /// Takes the next row. An error says what is wrong with it.
     pub fn apply(&mut self, kind: &str, data: &Value) -> Result<(), String> {
-        let kind: Kind = kind
-            .parse()
-            .map_err(|_| format!("rows of the kind {kind:?} cannot be replayed"))?;
+        self.take(known(kind)?, data)
+    }
+
+    fn take(&mut self, kind: Kind, data: &Value) -> Result<(), String> {
         let first = matches!(kind, Kind::SaleCreated | Kind::LogBegun);
         if first == self.begun() {
             return Err(if first {
@@ -122,6 +123,8 @@ impl Totals {
             }
             // An operator confirmed that Postgres has lost rows of this log: the later rows are numbered anew.
             Kind::Recovered => {}
+            // The log itself is compared with it.
+            Kind::HeadsTied => {}
             // These change who gets units and when, not how many there are.
             Kind::InflowChanged => {}
             Kind::DrawClosed | Kind::DrawBeacon | Kind::DrawHeld | Kind::DrawOver => {}
@@ -135,6 +138,63 @@ impl Totals {
             | Kind::DisputeClosed => {}
         }
         self.check()
+    }
+
+    /// Takes the next row of one of a sale's chains of format 2. The sale's own chain (None) comes first, then each lane's: lanes'
+    /// totals depend on their own chain alone. Returns the row's kind.
+    pub fn apply_in(&mut self, lane: Option<i64>, kind: &str, data: &Value) -> Result<Kind, String> {
+        let kind = known(kind)?;
+        let units = match (kind.place(), lane) {
+            (Place::Sale, None) => {
+                self.take(kind, data)?;
+                return Ok(kind);
+            }
+            (Place::Lane, Some(lane)) => {
+                let about = number(data, "lane")?;
+                if about != lane {
+                    return Err(format!(
+                        "it is about lane {about} and stands in the chain of lane {lane}"
+                    ));
+                }
+                self.take(kind, data)?;
+                return Ok(kind);
+            }
+            (Place::BothLanes, Some(lane)) => {
+                let (from, to) = (number(data, "from")?, number(data, "to")?);
+                let units = number(data, "units")?;
+                match (from == lane, to == lane) {
+                    (true, false) => -units,
+                    (false, true) => units,
+                    _ => return Err(format!("it does not move units between lane {lane} and another")),
+                }
+            }
+            (Place::LanesAndSale, lane) => {
+                let all = numbers(data, "lanes")?.into_iter().zip(numbers(data, "units")?);
+                let here: Vec<i64> = all
+                    .filter(|(of, _)| lane.is_none_or(|lane| *of == lane))
+                    .map(|(_, units)| units)
+                    .collect();
+                if here.is_empty() {
+                    return Err("it does not change units of this chain".into());
+                }
+                here.into_iter().sum()
+            }
+            (Place::Sale, Some(_)) | (Place::Lane | Place::BothLanes, None) => {
+                return Err(format!(
+                    "rows of the kind {:?} do not stand in this chain",
+                    <&str>::from(kind)
+                ));
+            }
+        };
+        if !self.begun() {
+            return Err("the sale has not begun yet".into());
+        }
+        match lane {
+            Some(lane) => self.lane(lane)?.supply += units,
+            None => self.stock += units,
+        }
+        self.check()?;
+        Ok(kind)
     }
 
     fn begun(&self) -> bool {
@@ -190,6 +250,11 @@ impl Totals {
         }
         Ok(())
     }
+}
+
+fn known(kind: &str) -> Result<Kind, String> {
+    let unknown = |_| format!("rows of the kind {kind:?} cannot be replayed");
+    kind.parse().map_err(unknown)
 }
 
 fn number(data: &Value, name: &str) -> Result<i64, String> {
@@ -287,6 +352,76 @@ mod tests {
             totals.abandoned,
         );
         assert_eq!((orders, totals.revenue), ((0, 1, 2, 1), 300));
+    }
+
+    #[test]
+    fn chains_of_lanes_come_to_the_same_totals_as_one_chain() {
+        let moved = ("supply_moved", json!({ "from": 1, "to": 0, "units": 2 }));
+        let changed = ("supply_changed", json!({ "lanes": [0, 1], "units": [-1, 4] }));
+        let whole = [
+            created(),
+            moved.clone(),
+            changed.clone(),
+            order("order_placed", 3),
+        ];
+        let of_lanes = [
+            (None, created()),
+            (None, changed.clone()),
+            (None, ("heads_tied", json!({}))),
+            (Some(0), moved.clone()),
+            (Some(0), changed.clone()),
+            (Some(0), order("order_placed", 3)),
+            (Some(1), moved),
+            (Some(1), changed),
+        ];
+        let mut totals = Totals::default();
+        for (lane, (kind, data)) in &of_lanes {
+            totals.apply_in(*lane, kind, data).expect("a sound log");
+        }
+        assert_eq!(Ok(totals), replay(&whole));
+    }
+
+    #[test]
+    fn a_row_in_another_chain_than_its_own_is_refused() {
+        for (lane, (kind, data), word) in [
+            (Some(1), order("order_placed", 1), "about lane 0"),
+            (None, order("order_placed", 1), "do not stand"),
+            (Some(0), ("sale_status", json!({ "to": "live" })), "do not stand"),
+            (Some(0), ("heads_tied", json!({})), "do not stand"),
+            (
+                None,
+                ("supply_moved", json!({ "from": 1, "to": 0, "units": 2 })),
+                "do not stand",
+            ),
+            (Some(0), ("gift", json!({})), "cannot be replayed"),
+            (
+                Some(0),
+                ("supply_moved", json!({ "from": 1, "to": 2, "units": 1 })),
+                "lane 0 and another",
+            ),
+            (
+                Some(0),
+                ("supply_changed", json!({ "lanes": [1], "units": [1] })),
+                "this chain",
+            ),
+            (
+                Some(0),
+                ("supply_moved", json!({ "from": 0, "to": 1, "units": 4 })),
+                "lane 0",
+            ),
+        ] {
+            let mut totals = Totals::default();
+            let (first, begun) = created();
+            totals.apply_in(None, first, &begun).expect("a sound log");
+            let refusal = totals.apply_in(lane, kind, &data).expect_err(word);
+            assert!(refusal.contains(word), "{refusal}");
+        }
+        let refusal = Totals::default().apply_in(
+            Some(0),
+            "supply_moved",
+            &json!({ "from": 1, "to": 0, "units": 2 }),
+        );
+        assert!(refusal.expect_err("early").contains("not begun"));
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! `flashsale audit verify`: follows the chains and compares their totals with Postgres' tables.
+//! `flashsale audit verify`: follows the chains and compares their totals with Postgres' tables. A sale's one chain of format 1 is
+//! followed here, the chains of format 2 in `lanes`.
+
+mod lanes;
 
 use super::{
-    Row, canonical, hash,
+    Content, FORMAT_WITH_LANES, Hash, Row, canonical, hash,
     replay::{Lane, Totals},
 };
 use crate::error::{Error, Result};
@@ -13,15 +16,19 @@ use std::{collections::BTreeMap, fmt::Debug};
 /// A sale whose log is whole and agrees with the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
+    /// In all chains.
     pub rows: i64,
-    /// The hash of the last row, in hex. If you keep it elsewhere, nobody can rewrite the log up to it unnoticed.
+    /// The hash of the last row of the sale's own chain, in hex. If you keep it elsewhere, nobody can rewrite the log up to it
+    /// unnoticed.
     pub head: String,
+    /// Rows of lanes' chains that the sale's own chain does not tie yet; none in format 1.
+    pub untied: i64,
 }
 
 /// The first fault: where it is, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad {
-    /// `row=7`, or the row of another table.
+    /// `row=7`, `lane=2 row=7`, or the row of another table.
     pub at: String,
     pub what: String,
 }
@@ -46,7 +53,7 @@ pub async fn verify(
     let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
     let sales: Vec<String> = sqlx::query_scalar!(
         r#"SELECT sale_id AS "sale_id!" FROM (
-               SELECT sale_id FROM flash_sales UNION SELECT sale_id FROM audit_log
+               SELECT sale_id FROM flash_sales UNION SELECT sale_id FROM audit_log UNION SELECT sale_id FROM audit_rows
            ) AS all_sales WHERE $1::text IS NULL OR sale_id = $1 ORDER BY 1"#,
         sale.map(|sale| sale.to_string()),
     )
@@ -68,13 +75,29 @@ pub(crate) async fn verify_sale(pool: &PgPool, sale: &str) -> Found<Verified> {
     let mut tx = pool
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
-    let (verified, totals) = match follow(&mut tx, sale).await? {
+    let format = sqlx::query_scalar!(
+        r#"SELECT coalesce((SELECT format FROM flash_sales WHERE sale_id = $1),
+               CASE WHEN EXISTS (SELECT 1 FROM audit_rows WHERE sale_id = $1) THEN $2 ELSE 1 END)::smallint AS "format!""#,
+        sale,
+        i32::from(FORMAT_WITH_LANES),
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let has_lanes = i32::from(format) >= i32::from(FORMAT_WITH_LANES);
+    let followed = match has_lanes {
+        true => lanes::follow(&mut tx, sale).await?,
+        false => follow(&mut tx, sale).await?,
+    };
+    let (verified, totals) = match followed {
         Ok(found) => found,
         Err(bad) => return Ok(Err(bad)),
     };
     let mut bad = compare_sale(&mut tx, sale, &totals).await?;
     if bad.is_none() {
-        bad = compare_orders(&mut tx, sale).await?;
+        bad = match has_lanes {
+            true => lanes::compare_orders(&mut tx, sale).await?,
+            false => compare_orders(&mut tx, sale).await?,
+        };
     }
     if bad.is_none() {
         bad = count_orders(&mut tx, sale, &totals).await?;
@@ -86,56 +109,89 @@ pub(crate) async fn verify_sale(pool: &PgPool, sale: &str) -> Found<Verified> {
 async fn follow(connection: &mut PgConnection, sale: &str) -> Found<(Verified, Totals)> {
     let head = sqlx::query!("SELECT number, hash FROM audit_heads WHERE sale_id = $1", sale)
         .fetch_optional(&mut *connection)
-        .await?;
+        .await?
+        .map(|head| (head.number, head.hash));
     let mut rows = sqlx::query_as!(
         Row,
-        "SELECT number, at, actor, kind, data, previous, hash FROM audit_log WHERE sale_id = $1 ORDER BY number",
+        r#"SELECT NULL::smallint AS lane, number, at, to_jsonb(actor) AS "actor!", kind, data, previous, hash FROM audit_log
+         WHERE sale_id = $1 ORDER BY number"#,
         sale,
     )
     .fetch(&mut *connection);
     let (mut number, mut last, mut totals) = (0, vec![0; 32], Totals::default());
     while let Some(row) = rows.try_next().await? {
         number += 1;
-        if let Err(what) = check_row(sale, number, &last, &row, &mut totals) {
+        let fault = check_row(sale, number, &last, &row, hash);
+        if let Err(what) = fault.and_then(|()| totals.apply(&row.kind, &row.data)) {
             // For a gap, the missing row is named.
             return Ok(Err(Bad::row(number.min(row.number), what)));
         }
         last = row.hash;
     }
-    let Some(head) = head else {
-        return Ok(Err(Bad::row(number, "the sale has no head in audit_heads")));
+    if let Err((number, what)) = check_head(head, number, &last, "audit_heads") {
+        return Ok(Err(Bad::row(number, what)));
+    }
+    let verified = Verified {
+        rows: number,
+        head: hex::encode(&last),
+        untied: 0,
     };
-    if head.number > number {
-        return Ok(Err(Bad::row(
-            number + 1,
-            format!("it is missing: the head is row {}", head.number),
-        )));
-    }
-    if head.number < number {
-        return Ok(Err(Bad::row(
-            head.number + 1,
-            format!("it stands behind the head, which is row {}", head.number),
-        )));
-    }
-    if head.hash != last {
-        return Ok(Err(Bad::row(number, "its hash is not the head's in audit_heads")));
-    }
-    let head = hex::encode(&last);
-    Ok(Ok((Verified { rows: number, head }, totals)))
+    Ok(Ok((verified, totals)))
 }
 
-fn check_row(sale: &str, number: i64, last: &[u8], row: &Row, totals: &mut Totals) -> Result<(), String> {
+/// Compares a chain's last row with its head. An error names a row and its fault.
+fn check_head(
+    head: Option<(i64, Vec<u8>)>,
+    number: i64,
+    last: &[u8],
+    table: &str,
+) -> Result<(), (i64, String)> {
+    let Some((head, hash)) = head else {
+        return Err((number, format!("the chain has no head in {table}")));
+    };
+    if head > number {
+        return Err((number + 1, format!("it is missing: the head is row {head}")));
+    }
+    if head < number {
+        return Err((
+            head + 1,
+            format!("it stands behind the head, which is row {head}"),
+        ));
+    }
+    if hash != last {
+        return Err((number, format!("its hash is not the head's in {table}")));
+    }
+    Ok(())
+}
+
+fn check_row(
+    sale: &str,
+    number: i64,
+    last: &[u8],
+    row: &Row,
+    hash: fn(&Content) -> Hash,
+) -> Result<(), String> {
     if row.number != number {
         return Err(format!("it is missing: row {} comes next", row.number));
     }
     if row.previous != last {
         return Err("its `previous` is not the hash of the row before it".into());
     }
-    let (at_us, data) = (row.at.timestamp_micros(), canonical(&row.data));
-    if row.hash != hash(sale, number, at_us, &row.actor, &row.kind, &data, last) {
+    let (actor, data) = (canonical(&row.actor), canonical(&row.data));
+    let content = Content {
+        sale,
+        lane: row.lane,
+        number,
+        at_us: row.at.timestamp_micros(),
+        actor: &actor,
+        kind: &row.kind,
+        data: &data,
+        previous: last,
+    };
+    if row.hash != hash(&content) {
         return Err("its hash is not that of what it says".into());
     }
-    totals.apply(&row.kind, &row.data)
+    Ok(())
 }
 
 fn differs(at: String, what: &str, table: impl Debug, log: impl Debug) -> Option<Bad> {

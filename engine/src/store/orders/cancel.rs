@@ -27,7 +27,7 @@ const CANCEL_BATCH: i64 = 500;
 pub struct Cancelled {
     pub order: OrderRow,
     pub at: LaneRef,
-    /// The end of the sale's audit log after this; None: it was cancelled before.
+    /// The end of the audit chain of the order's lane after this; None: it was cancelled before.
     pub end: Option<ChainEnd>,
 }
 
@@ -36,6 +36,8 @@ pub struct Cancelled {
 pub struct Cancel {
     pub order: OrderId,
     pub shopper: ShopperId,
+    /// The operator who acts for the shopper.
+    pub operator: Option<String>,
     pub command: CommandId,
     /// SHA-256 of verb and payload.
     pub digest: Vec<u8>,
@@ -146,7 +148,8 @@ impl Store {
 
 /// The cause of a cancellation.
 pub(crate) enum CancelledBy {
-    TheirShoppers,
+    /// For each order the one who gave the command.
+    Each(HashMap<OrderId, Actor>),
     One(Actor),
 }
 
@@ -202,9 +205,10 @@ pub(crate) async fn cancel_rows(
         .map(|row| {
             let more = json!({ "was": row.status, "reason": reason });
             let actor = match &by {
-                CancelledBy::TheirShoppers => Actor::from(&row.shopper),
-                CancelledBy::One(actor) => actor.clone(),
+                CancelledBy::Each(actors) => actors.get(&row.order).cloned(),
+                CancelledBy::One(actor) => Some(actor.clone()),
             };
+            let actor = actor.unwrap_or_else(|| Actor::from(&row.shopper));
             AuditRow::of_order(Kind::OrderCancelled, actor, row, more)
         })
         .collect();
@@ -222,7 +226,7 @@ pub(crate) async fn cancel_rows(
                 lane: order.lane,
                 epoch: epoch as u32,
             };
-            let end = ends.get(&order.sale).copied();
+            let end = ends.of(order.sale, order.lane);
             Ok(Cancelled { order, at, end })
         })
         .collect()
@@ -289,12 +293,14 @@ async fn cancel_batch(pool: &PgPool, items: &[Cancel]) -> Result<Vec<Verdict<Can
         .filter(|row| row.status == OrderStatus::Pending)
         .cloned()
         .collect();
-    let mut cancelled: HashMap<OrderId, Cancelled> =
-        cancel_rows(&mut tx, &to_cancel, Reason::ByShopper, CancelledBy::TheirShoppers)
-            .await?
-            .into_iter()
-            .map(|cancelled| (cancelled.order.order, cancelled))
-            .collect();
+    let actor = |item: &Cancel| Actor::of(&item.shopper, item.operator.as_deref());
+    let actors = items.iter().map(|item| (item.order, actor(item)));
+    let by = CancelledBy::Each(actors.collect());
+    let mut cancelled: HashMap<OrderId, Cancelled> = cancel_rows(&mut tx, &to_cancel, Reason::ByShopper, by)
+        .await?
+        .into_iter()
+        .map(|cancelled| (cancelled.order.order, cancelled))
+        .collect();
     tx.commit().await?;
 
     let refusals: HashMap<OrderId, Option<Code>> =

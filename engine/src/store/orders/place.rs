@@ -34,6 +34,8 @@ pub struct NewOrder {
     pub at: LaneRef,
     pub order: OrderId,
     pub shopper: ShopperId,
+    /// The operator who acts for the shopper.
+    pub operator: Option<String>,
     pub device: DeviceId,
     pub command: CommandId,
     /// The command that made the hold.
@@ -282,9 +284,10 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
     }
     let mut entries: Vec<AuditRow> = Vec::with_capacity(fresh.len());
     for order in &fresh {
+        let actor = Actor::of(&order.shopper, order.operator.as_deref());
         entries.push(AuditRow {
             sale: at.sale,
-            actor: Actor::from(&order.shopper),
+            actor: actor.clone(),
             kind: Kind::OrderPlaced,
             data: json!({
                 "order": order.order, "lane": at.lane, "units": order.quantity,
@@ -292,12 +295,7 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
             }),
         });
         if let Some(row) = rows.get(&order.order.to_string()).filter(|_| order.amount == 0) {
-            entries.push(AuditRow::of_order(
-                Kind::OrderConfirmed,
-                Actor::from(&order.shopper),
-                row,
-                json!({}),
-            ));
+            entries.push(AuditRow::of_order(Kind::OrderConfirmed, actor, row, json!({})));
         }
     }
     let people: Vec<&Person> = fresh.iter().filter_map(|order| order.person.as_ref()).collect();
@@ -308,8 +306,8 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
         rows.extend(load(&mut tx, &before).await?);
     }
     commit(tx).await?;
-    if let Some(end) = ends.get(&at.sale) {
-        chains.note(at, *end);
+    if let Some(end) = ends.of(at.sale, at.lane) {
+        chains.note(at, end);
     }
 
     Ok(PlacedAll::Ok(

@@ -61,7 +61,13 @@ impl OperatorChange {
         .fetch_optional(self.connection())
         .await?;
         if let Some(row) = row.as_ref().filter(|_| retried > 0) {
-            let data = json!({ "order": order, "refund": refund, "amount": row.amount });
+            let lane = sqlx::query_scalar!(
+                "SELECT lane FROM flash_sale_orders WHERE order_id = $1",
+                order.to_string(),
+            )
+            .fetch_one(self.connection())
+            .await?;
+            let data = json!({ "order": order, "lane": lane, "refund": refund, "amount": row.amount });
             self.note(Kind::RefundRetried, data);
         }
         Ok(row)
@@ -166,8 +172,9 @@ impl OperatorChange {
             order = cancelled.order.clone();
         }
         let payment = payment.map(|payment| payment.payment);
-        let data =
-            json!({ "order": order.order, "payment": payment, "amount": amount, "reason": ask.reason });
+        let data = json!({
+            "order": order.order, "lane": order.lane, "payment": payment, "amount": amount, "reason": ask.reason,
+        });
         self.note(Kind::RefundAsked, data);
         Ok(Ok(RefundAsked {
             order,

@@ -159,7 +159,9 @@ impl Store {
                 sale: due.sale,
                 actor: Actor::Worker,
                 kind: Kind::RefundRefused,
-                data: json!({ "order": due.order, "refund": due.refund, "amount": due.amount, "reason": reason }),
+                data: json!({
+                    "order": due.order, "lane": due.lane, "refund": due.refund, "amount": due.amount, "reason": reason,
+                }),
             };
             audit::write(&mut tx, &[entry]).await?;
         }

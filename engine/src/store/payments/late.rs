@@ -95,7 +95,8 @@ impl Store {
         }
         payment.state.not_revived();
         save(&mut tx, &[&payment]).await?;
-        refund_all(&mut tx, &[(&payment, row.sale)]).await?;
+        let entries = refund_all(&mut tx, &[(&payment, &row)]).await?;
+        audit::write(&mut tx, &entries).await?;
         tx.commit().await?;
         Ok(Some(row))
     }

@@ -4,10 +4,13 @@ use super::{PaymentRow, Report};
 use crate::{
     error::Result,
     payment::{Fact, state::PaymentStatus},
-    store::audit::{self, Actor, AuditRow, Kind},
+    store::{
+        OrderRow,
+        audit::{Actor, AuditRow, Kind},
+    },
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{PaymentId, SaleId};
+use flashsale_protocol::PaymentId;
 use serde_json::json;
 use sqlx::PgConnection;
 use std::collections::HashMap;
@@ -152,13 +155,13 @@ pub(super) async fn drop_refunds(
     Ok(dropped)
 }
 
-/// Money without an order goes back by itself: the part that is not yet going back, once.
+/// Money without an order goes back by itself: the part that is not yet going back, once. Returns the audit rows to be written.
 pub(super) async fn refund_all(
     connection: &mut PgConnection,
-    unwanted: &[(&PaymentRow, SaleId)],
-) -> Result<()> {
+    unwanted: &[(&PaymentRow, &OrderRow)],
+) -> Result<Vec<AuditRow>> {
     let mut entries = Vec::with_capacity(unwanted.len());
-    for (payment, sale) in unwanted {
+    for (payment, order) in unwanted {
         let id = payment.payment.to_string();
         let asked = sqlx::query_scalar!(
             "INSERT INTO refunds (refund_id, payment_id, amount, actor, reason)
@@ -176,14 +179,15 @@ pub(super) async fn refund_all(
             continue;
         };
         entries.push(AuditRow {
-            sale: *sale,
+            sale: order.sale,
             actor: Actor::Worker,
             kind: Kind::RefundAsked,
-            data: json!({ "order": payment.order, "payment": payment.payment, "amount": amount, "reason": "no_unit" }),
+            data: json!({
+                "order": payment.order, "lane": order.lane, "payment": payment.payment, "amount": amount, "reason": "no_unit",
+            }),
         });
     }
-    audit::write(connection, &entries).await?;
-    Ok(())
+    Ok(entries)
 }
 
 /// Ends refunds that arrived, and those whose money never came.

@@ -183,8 +183,8 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
                         actor: Actor::Provider,
                         kind,
                         data: json!({
-                            "order": row.order, "payment": item.payment, "dispute": dispute, "amount": event.amount,
-                            "reason": reason, "outcome": outcome,
+                            "order": row.order, "lane": row.lane, "payment": item.payment, "dispute": dispute,
+                            "amount": event.amount, "reason": reason, "outcome": outcome,
                         }),
                     });
                 }
@@ -210,19 +210,19 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
             .get(&payment.payment.to_string())
             .map(|before| &before.state)
     };
-    let unwanted: Vec<(&PaymentRow, SaleId)> = changed
+    let unwanted: Vec<(&PaymentRow, &OrderRow)> = changed
         .iter()
         .filter(|payment| {
             let asked = was(payment).map_or(0, |before| before.refund_asked);
             let all = payment.state.refund_asked == payment.state.amount;
             payment.state.status.taken() && all && payment.state.refund_asked > asked
         })
-        .filter_map(|payment| Some((*payment, rows.get(&payment.order.to_string())?.sale)))
+        .filter_map(|payment| Some((*payment, rows.get(&payment.order.to_string())?)))
         .collect();
-    refund_all(&mut tx, &unwanted).await?;
+    entries.extend(refund_all(&mut tx, &unwanted).await?);
     finish_refunds(&mut tx, &done, &changed).await?;
     confirm(&mut tx, &confirmed).await?;
-    // These come before rows about later cancellations.
+    // These come before rows about later cancellations. All others come last: a chain is locked after its lane.
     let confirmations: Vec<AuditRow> = confirmed
         .iter()
         .filter_map(|id| rows.get(id))
@@ -288,7 +288,7 @@ fn refund_done(actor: Actor, row: &OrderRow, refund: &str, amount: i64) -> Audit
         sale: row.sale,
         actor,
         kind: Kind::RefundDone,
-        data: json!({ "order": row.order, "refund": refund, "amount": amount }),
+        data: json!({ "order": row.order, "lane": row.lane, "refund": refund, "amount": amount }),
     }
 }
 
@@ -298,7 +298,7 @@ fn mismatch(row: &OrderRow, payment: &PaymentRow, event: &Event) -> AuditRow {
         actor: Actor::Provider,
         kind: Kind::PaymentMismatch,
         data: json!({
-            "order": row.order, "payment": payment.payment, "event": event.id,
+            "order": row.order, "lane": row.lane, "payment": payment.payment, "event": event.id,
             "expected": { "amount": payment.state.amount, "currency": payment.currency },
             "told": { "amount": event.amount, "currency": event.currency },
         }),
