@@ -1,9 +1,12 @@
 -- People are forgotten: one who asks for it, and all of a sale whose time is up.
 ALTER TABLE flash_sales
+    -- Redis does not have it any more.
+    ADD COLUMN left_redis_at     TIMESTAMPTZ,
     -- Credentials of devices, which older releases stored as they were, are hashed.
     ADD COLUMN devices_hidden_at TIMESTAMPTZ,
     -- Nothing of this sale says any more who took part.
     ADD COLUMN forgotten_at      TIMESTAMPTZ;
+CREATE INDEX flash_sales_in_redis ON flash_sales (end_time) WHERE left_redis_at IS NULL;
 CREATE INDEX flash_sales_to_forget ON flash_sales (end_time) WHERE forgotten_at IS NULL;
 
 -- What stands for a stored credential: nobody can sign in with it, and the same device is the same text.

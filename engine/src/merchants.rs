@@ -15,8 +15,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{DeviceId, ShopperId};
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -66,6 +67,14 @@ impl Merchant {
 /// A device without its secret: what stands before the first dot.
 pub fn public_part(device: &DeviceId) -> &str {
     device.as_str().split('.').next().unwrap_or_default()
+}
+
+/// A stored device as it may be shown: older releases stored the credential, which is hashed here as in `hidden_device` of Postgres.
+pub fn shown_device(device: &str) -> Cow<'_, str> {
+    match device.starts_with(DEVICE) && device.contains('.') {
+        true => format!("h_{}", &hex::encode(Sha256::digest(device))[..32]).into(),
+        false => device.into(),
+    }
 }
 
 /// Whether an id is that of a person at one merchant.

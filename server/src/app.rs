@@ -5,6 +5,7 @@ use crate::{
     config::Limits,
     gateway::{hub::Hub, shard::Shards, throttle::Throttle},
 };
+use dashmap::DashMap;
 use flashsale_engine::shop::Shop;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,8 @@ pub struct App {
     pub throttle: Arc<Throttle>,
     pub authority: Arc<Authority>,
     pub limits: Limits,
+    /// Exports that are being sent, by merchant.
+    pub exports: DashMap<String, i32>,
     pub dev: bool,
     /// Cancelled when the server begins to stop: no new connections, sockets are told to move.
     pub draining: CancellationToken,

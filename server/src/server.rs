@@ -14,6 +14,7 @@ use crate::{
     telemetry,
 };
 use anyhow::Context;
+use dashmap::DashMap;
 use flashsale_engine::{
     clock,
     here::Here,
@@ -116,6 +117,7 @@ impl Server {
             throttle: throttle.clone(),
             authority: authority.clone(),
             limits: config.limits.clone(),
+            exports: DashMap::new(),
             dev: config.dev,
             draining: CancellationToken::new(),
         });

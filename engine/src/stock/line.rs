@@ -3,13 +3,13 @@
 use super::{
     BATCH, Stock,
     answer::{At, Repeat, ScriptAnswer, timed},
-    scripts::{JOIN, LEAVE, PLACE},
+    scripts::{JOIN, LEAVE, PLACE, SCRIPTS},
     seen, trace,
 };
 use crate::{
     batcher::{Batch, Batcher, of_shopper},
     error::{Error, Result},
-    sale::LineName,
+    sale::{LaneRef, LineName},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use flashsale_protocol::{CommandId, DeviceId, Nonce, SaleId, ShopperId};
@@ -272,6 +272,31 @@ impl Stock {
                 )
             })
             .await
+    }
+
+    /// Takes a sale that is over out of Redis, with everybody in it. If something is still to be done for it, its lanes begin anew
+    /// from Postgres.
+    pub(crate) async fn forget_sale(&self, sale: SaleId, lanes: u16) -> Result<()> {
+        let keys = &self.runner.keys;
+        let mut names: Vec<&str> = SCRIPTS.iter().flat_map(|script| script.keys).copied().collect();
+        names.push("last_tick");
+        names.sort_unstable();
+        names.dedup();
+        let of_sale = names.iter().map(|name| keys.sale(name, sale)).collect();
+        let of_lanes = (0..lanes).map(|lane| {
+            let at = LaneRef {
+                sale,
+                lane,
+                epoch: 0,
+            };
+            names.iter().map(|name| keys.lane(name, at)).collect()
+        });
+        // One call for each slot.
+        let all: Vec<Vec<String>> = std::iter::once(of_sale).chain(of_lanes).collect();
+        for keys in all {
+            let _: u64 = self.runner.client().unlink(keys).await?;
+        }
+        Ok(())
     }
 
     /// Ends a line that nobody may join any more. Its history stays.

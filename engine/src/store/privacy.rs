@@ -12,6 +12,8 @@ const EXPORT_MOST: i64 = 1_000;
 const AT_ONCE: i64 = 5_000;
 /// Statements of a bulk job in one step: others go on in between.
 const STEPS: usize = 20;
+/// Time after a sale's end in which Redis still has it: for late commands, and for people who look.
+const IN_REDIS: &str = "1 day";
 /// Time after a sale's end in which its workers still look at it.
 const SETTLING: &str = "1 hour";
 
@@ -216,6 +218,30 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
+        Ok(())
+    }
+
+    /// A sale that Redis need not have any more, with its number of lanes.
+    pub(crate) async fn sale_to_clear(&self) -> Result<Option<(SaleId, u16)>> {
+        let found = sqlx::query!(
+            "SELECT sale_id, lanes FROM flash_sales s
+             WHERE left_redis_at IS NULL AND status IN ('ended', 'cancelled') AND end_time < now() - $1::text::interval
+                AND NOT EXISTS (SELECT 1 FROM flash_sale_orders o
+                    WHERE o.sale_id = s.sale_id AND (o.status = 'pending' OR NOT o.units_returned))
+                AND NOT EXISTS (SELECT 1 FROM draws d WHERE d.sale_id = s.sale_id AND d.over_at > now() - $1::text::interval)
+             ORDER BY end_time LIMIT 1",
+            IN_REDIS,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(found.and_then(|row| Some((row.sale_id.parse().ok()?, row.lanes as u16))))
+    }
+
+    /// Notes that Redis does not have a sale any more.
+    pub(crate) async fn note_cleared(&self, sale: SaleId) -> Result<()> {
+        sqlx::query!("UPDATE flash_sales SET left_redis_at = now() WHERE sale_id = $1", sale.to_string())
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 

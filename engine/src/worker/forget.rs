@@ -1,4 +1,4 @@
-//! Forgets people whose time is up, sale by sale and in parts, and hides what older releases stored openly. Every step may be repeated,
+//! Forgets people whose time is up, sale by sale and in parts, takes sales that are over out of Redis, and hides what older releases stored openly. Every step may be repeated,
 //! and taken by several processes at once.
 
 use crate::{error::Result, shop::Shop};
@@ -31,6 +31,11 @@ pub(super) async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
 pub async fn step(shop: &Shop) -> Result<bool> {
     if let Some(sale) = shop.store.sale_to_hide().await? {
         shop.store.hide_devices(sale).await?;
+        return Ok(true);
+    }
+    if let Some((sale, lanes)) = shop.store.sale_to_clear().await? {
+        shop.stock.forget_sale(sale, lanes).await?;
+        shop.store.note_cleared(sale).await?;
         return Ok(true);
     }
     let Some(sale) = shop.store.sale_to_forget().await? else {

@@ -14,9 +14,10 @@ use axum::{
 use chrono::{DateTime, SecondsFormat, Utc};
 use flashsale_engine::{
     error::Result,
+    merchants::shown_device,
     store::{EntryRow, PAGE},
 };
-use flashsale_protocol::{Allocation, SaleId};
+use flashsale_protocol::{Allocation, Code, Reject, SaleId};
 use futures_util::stream;
 use std::sync::Arc;
 
@@ -43,13 +44,16 @@ pub async fn export(
     SalePath(id): SalePath,
 ) -> Result<Response, Problem> {
     let sale = operator.sale(&app, id).await?;
+    let most = app.shop.merchants.get(&sale.merchant).await?.row.exports;
+    let export = Export::begin(&app, &sale.merchant, most)?;
     // A person who saw places could enter under many names and keep the best ones.
     let is_secret = sale.hides_places_at(app.shop.stock.clock().await?);
     // The first page is read before the headers are sent, so that a failure can still be answered as one.
     let allocation = sale.allocation;
     let first = page(&app, id, allocation, String::new()).await?;
     let pages = stream::unfold(Some((first, true)), move |known| {
-        let app = app.clone();
+        // It counts until it is sent, or given up.
+        let (app, _export) = (app.clone(), &export);
         async move {
             let (rows, is_first) = known?;
             let mut text = String::from(if is_first { COLUMNS } else { "" });
@@ -75,6 +79,38 @@ pub async fn export(
         ),
     ];
     Ok((headers, Body::from_stream(pages)).into_response())
+}
+
+/// One export of a merchant, as long as it is sent: nobody's many exports keep others waiting.
+struct Export {
+    app: Arc<App>,
+    merchant: String,
+}
+
+impl Export {
+    fn begin(app: &Arc<App>, merchant: &str, most: i32) -> Result<Self, Problem> {
+        let mut running = app.exports.entry(merchant.to_owned()).or_insert(0);
+        if *running >= most {
+            return Err(Problem(Reject::because(
+                Code::QuotaReached,
+                format!("The shop's exports are limited to {most} at a time: wait for one to end."),
+            )));
+        }
+        *running += 1;
+        Ok(Self {
+            app: app.clone(),
+            merchant: merchant.to_owned(),
+        })
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.app.exports.get_mut(&self.merchant) {
+            *running -= 1;
+        }
+        self.app.exports.remove_if(&self.merchant, |_, running| *running == 0);
+    }
 }
 
 async fn page(app: &App, sale: SaleId, allocation: Allocation, after: String) -> Result<Vec<EntryRow>> {
@@ -103,7 +139,7 @@ fn line(text: &mut String, row: &EntryRow, is_place_secret: bool) {
         "{},{},{},{},{},{},{},{},{}",
         row.queue_id,
         plain(&row.user_id),
-        plain(&row.device_id),
+        plain(&shown_device(&row.device_id)),
         row.quantity,
         place,
         row.priority,

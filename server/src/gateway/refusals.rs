@@ -111,6 +111,7 @@ fn own(operation: &str) -> &'static [Code] {
         "beginSession" => &[TooManyFromAddress, DeviceUnknown],
         "listSales" | "listOwnSales" => &[InvalidField, MerchantUnknown],
         "createSale" => &[MerchantUnknown, MerchantSuspended, QuotaReached],
+        "exportEntries" => &[QuotaReached],
         "createMerchant" => &[MerchantTaken],
         "showShop" | "showMerchant" | "listMerchantKeys" => &[MerchantUnknown],
         "changeMerchant" => &[MerchantUnknown, MerchantTaken],

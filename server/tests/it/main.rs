@@ -21,6 +21,7 @@ mod names;
 mod openapi;
 mod operators;
 mod payments;
+mod privacy;
 mod private;
 mod purchase;
 mod reads;

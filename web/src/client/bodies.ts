@@ -30,6 +30,14 @@ opening_seed_hash?: string,
  */
 opening_seed?: string, draw_weight: DrawWeight, priority_share: number, absence_ms: number, cancel_limit: number, lanes: number,
 /**
+ * The shop's name in addresses: its page is `/m/{merchant}`.
+ */
+merchant: string,
+/**
+ * The shop's name for people.
+ */
+merchant_name: string,
+/**
  * People in both lines; in a draw, entries whose turn has not come.
  */
 queue_length: number, created_at: string,
