@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use flashsale::auth::Signer;
 use flashsale_engine::sale::Sale;
 use flashsale_protocol::{
+    ShopperId,
     Code, CommandId, Done, EntryState, Hold, HoldState, Nonce, Order, OrderStatus, Payment, Quantity, Reject,
     Request, SaleId, ServerMessage, ShopCommand,
 };
@@ -62,6 +63,8 @@ pub struct Person {
     number: usize,
     lives: u32,
     name: String,
+    /// Who that is in the sale, as the last `state` said.
+    shopper: Option<ShopperId>,
     stream: Option<WebSocketStream<TcpStream>>,
     /// The gateway of the present or the lost connection, and since when it stood.
     gateway: Option<(usize, Duration)>,
@@ -82,6 +85,7 @@ impl Person {
             number,
             lives: 0,
             name: String::new(),
+            shopper: None,
             stream: None,
             gateway: None,
             events: VecDeque::new(),
@@ -144,8 +148,9 @@ impl Person {
         };
         match self.ask(command, reserve).await? {
             Ok(Done::Hold(hold)) if hold.state == HoldState::Held => {
-                let who = self.name.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-                self.street.history.reserved(self.street.row.lane_of(&who).lane);
+                if let Some(shopper) = &self.shopper {
+                    self.street.history.reserved(self.street.row.lane_of(shopper).lane);
+                }
                 self.hold = Some((command, hold));
             }
             Ok(_) => return Ok(()),

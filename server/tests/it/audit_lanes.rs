@@ -446,6 +446,9 @@ async fn no_shopper_or_device_is_named_in_any_row_of_a_purchase_a_refund_and_a_d
         .expect("Postgres");
         for (kind, text) in rows {
             assert!(!text.contains("mallory") && !text.contains("device"), "{text}");
+            for who in people {
+                assert!(!text.contains(world.who(who).as_str()), "{who}: {text}");
+            }
             kinds.push(kind);
         }
     }

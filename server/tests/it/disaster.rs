@@ -722,7 +722,7 @@ async fn a_loss_in_one_lane_is_noticed_by_that_lane_s_chain() {
         .expect("the sale");
     let of_lane = |lane: u16| {
         let mut names = (0..).map(|number| format!("u{number}"));
-        let here = names.find(|name| row.lane_of(&name.parse().expect("an id")).lane == lane);
+        let here = names.find(|name| row.lane_of(&world.who(name)).lane == lane);
         here.expect("some name")
     };
     let (mut first, mut second) = (world.shopper(&of_lane(0)).await, world.shopper(&of_lane(1)).await);

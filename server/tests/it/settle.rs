@@ -334,6 +334,7 @@ impl<'a> Run<'a> {
         let caller = Caller {
             device: Some(device(who)),
             device_is_proven: true,
+            at: Some(self.id),
             ..Caller::new(shopper(who), Role::Shopper, u64::MAX)
         };
         let again = ShopCommand::Checkout {

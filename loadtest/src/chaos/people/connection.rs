@@ -183,6 +183,7 @@ impl Person {
         self.stream = Some(stream);
         let since = self.street.history.now();
         let state = self.hello().await?;
+        self.shopper = state.shopper.clone();
         if let Some((lost, stood_since)) = self.gateway.replace((gateway, since))
             && self.street.history.came_back(lost, stood_since)
             && !self.asking
