@@ -76,7 +76,10 @@ impl Caller {
 
     /// Who this is in sales of the first format: what the token says, if that can be an id.
     pub(crate) fn plain_id(&self) -> ShopperId {
-        let said = self.customer.as_ref().and_then(|customer| customer.subject.parse().ok());
+        let said = self
+            .customer
+            .as_ref()
+            .and_then(|customer| customer.subject.parse().ok());
         said.unwrap_or_else(|| self.account.clone())
     }
 

@@ -149,7 +149,9 @@ impl Here {
             self.accounts.remove(&met.person);
         }
         let stakes = present.stakes.into_iter();
-        stakes.map(|staked| (staked.sale, staked.person, staked.stake)).collect()
+        stakes
+            .map(|staked| (staked.sale, staked.person, staked.stake))
+            .collect()
     }
 
     /// Brings news of a person to the sockets of their account from now on: they do something.
@@ -203,7 +205,9 @@ impl Here {
             return;
         };
         let before = present.people.len();
-        present.people.retain(|known| known.acts || known.person != met.shopper);
+        present
+            .people
+            .retain(|known| known.acts || known.person != met.shopper);
         present.people.shrink_to_fit();
         if present.people.len() < before {
             self.accounts.remove(&met.shopper);

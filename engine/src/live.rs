@@ -255,18 +255,12 @@ impl Live {
 
     /// Tells all of the shopper's sockets except the one that caused it, whose reply says the same.
     pub(crate) fn tell_others(&self, sale: SaleId, caller: &Caller, message: ServerMessage) {
-        self.post(
-            To::Watchers(sale),
-            (known_as(caller), message, caller.socket),
-        );
+        self.post(To::Watchers(sale), (known_as(caller), message, caller.socket));
     }
 
     /// Tells the shopper's sockets at one other gateway.
     pub(crate) fn tell_at(&self, gateway: GatewayId, caller: &Caller, message: ServerMessage) {
-        self.post(
-            To::Gateway(gateway),
-            (known_as(caller), message, caller.socket),
-        );
+        self.post(To::Gateway(gateway), (known_as(caller), message, caller.socket));
     }
 
     /// Tells a gateway that a shopper has a socket here as well. False: nobody listens there.
@@ -355,7 +349,10 @@ mod tests {
             let news = News::parse(&line).expect("a line");
             (news.shopper.to_owned(), format!("{:?}", news.known_as))
         };
-        assert_eq!(read(&caller), ("g_1".into(), r#"Some(("p_2", Some("d_3")))"#.into()));
+        assert_eq!(
+            read(&caller),
+            ("g_1".into(), r#"Some(("p_2", Some("d_3")))"#.into())
+        );
         caller.device = None;
         assert_eq!(read(&caller), ("g_1".into(), r#"Some(("p_2", None))"#.into()));
         caller.shopper = caller.account.clone();

@@ -60,7 +60,8 @@ impl Merchant {
             true => self.id_of(DEVICE, "device", &[public_part(device)], 0),
             false => self.id_of(NAMED, "named", &[account.as_str(), device.as_str()], 0),
         };
-        id.parse().map_err(|_| Error::unexpected("a device's id that is none"))
+        id.parse()
+            .map_err(|_| Error::unexpected("a device's id that is none"))
     }
 }
 
@@ -139,10 +140,7 @@ impl Merchants {
     }
 
     fn now(&self) -> Arc<Known> {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads merchants anew if they have changed. While Postgres is away, what is known stays.
@@ -282,7 +280,8 @@ mod tests {
     #[test]
     fn ids_are_of_one_merchant_and_of_one_kind() {
         let (a, b) = (merchant("a", 1), merchant("b", 2));
-        let id = |merchant: &Merchant, what: &str, who: &str, life| merchant.id_of(PERSON, what, &[who], life);
+        let id =
+            |merchant: &Merchant, what: &str, who: &str, life| merchant.id_of(PERSON, what, &[who], life);
         let one = id(&a, "customer", "42", 0);
         assert_eq!(one, id(&a, "customer", "42", 0));
         assert_eq!(one.len(), 24);

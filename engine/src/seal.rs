@@ -62,7 +62,9 @@ impl Seal {
             hasher.update(part);
         }
         let hash = hasher.finalize();
-        hash.iter().take(10).fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
+        hash.iter()
+            .take(10)
+            .fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
     }
 
     /// A signed proof that this shopper is in this sale's line.

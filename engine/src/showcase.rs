@@ -127,7 +127,10 @@ impl Showcase {
             .max_capacity(KEPT)
             .time_to_idle(LAST_KNOWN)
             .build();
-        let pages = Cache::builder().max_capacity(PAGES_KEPT).time_to_live(LIFE).build();
+        let pages = Cache::builder()
+            .max_capacity(PAGES_KEPT)
+            .time_to_live(LIFE)
+            .build();
         Self {
             store,
             stock,
@@ -147,9 +150,9 @@ impl Showcase {
 
     /// A page of a list, at most a second old: one look answers a crowd that asks for the same.
     pub async fn page(&self, wanted: &Wanted) -> Result<Arc<Listed>> {
-        let listed = self
-            .pages
-            .try_get_with(wanted.clone(), async { self.page_now(wanted).await.map(Arc::new) });
+        let listed = self.pages.try_get_with(wanted.clone(), async {
+            self.page_now(wanted).await.map(Arc::new)
+        });
         listed.await.map_err(|error: Arc<Error>| (*error).clone())
     }
 

@@ -123,12 +123,15 @@ impl Signer {
             return Err(Code::TokenInvalid.into());
         }
         let mut tries = self.secrets.tokens.all().filter_map(|secret| {
-            jsonwebtoken::decode::<Value>(token, &DecodingKey::from_secret(secret), &validation(header.alg)).ok()
+            jsonwebtoken::decode::<Value>(token, &DecodingKey::from_secret(secret), &validation(header.alg))
+                .ok()
         });
         let claims = tries.next().ok_or(Code::TokenInvalid)?.claims;
         // A proof of place may be signed with the same secret, but does not sign anybody in. Our own tokens name nobody.
         if claims.get("aud").is_some() || claims.get("iss").is_some() {
-            return Err(invalid("Tokens of the platform name no issuer and no audience; no key is known for these."));
+            return Err(invalid(
+                "Tokens of the platform name no issuer and no audience; no key is known for these.",
+            ));
         }
         within_its_time(&claims, clock::now_ms(), 0.0)?;
         let claims: Claims = serde_json::from_value(claims)
@@ -162,7 +165,13 @@ impl Authority {
         merchants: Arc<Merchants>,
         reach: Reach,
     ) -> anyhow::Result<Self> {
-        let outside = Outside::open(identity, merchants.clone(), signer.secrets.merchant_keys.clone(), reach).await?;
+        let outside = Outside::open(
+            identity,
+            merchants.clone(),
+            signer.secrets.merchant_keys.clone(),
+            reach,
+        )
+        .await?;
         Ok(Self {
             devices: signer.devices(),
             merchants,
@@ -220,7 +229,11 @@ fn invalid(why: impl Into<String>) -> Reject {
 /// and its issuer and audience with the key that they belong to.
 fn validation(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
-    (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
+    (
+        validation.validate_exp,
+        validation.validate_nbf,
+        validation.validate_aud,
+    ) = (false, false, false);
     validation.required_spec_claims.clear();
     validation
 }

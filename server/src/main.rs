@@ -134,10 +134,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 TokenRole::Admin => Role::Admin,
             };
             let signer = Signer::open(&identity, &data.data_dir)?;
-            println!(
-                "{}",
-                signer.issue(sub, role, None, Duration::from_secs(life_s))?
-            );
+            println!("{}", signer.issue(sub, role, None, Duration::from_secs(life_s))?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Migrate(config) => migrate(config).await,

@@ -42,11 +42,15 @@ pub async fn run(
 /// Derives an order's id from the command and its payload. A repetition names the same order; another command under the same id
 /// cannot touch that order.
 fn order_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> OrderId {
-    let bits = super::id_bits(shop, caller, &[
-        caller.shopper.as_str().as_bytes(),
-        command.to_string().as_bytes(),
-        digest,
-    ]);
+    let bits = super::id_bits(
+        shop,
+        caller,
+        &[
+            caller.shopper.as_str().as_bytes(),
+            command.to_string().as_bytes(),
+            digest,
+        ],
+    );
     OrderId::from_parts(command.ulid().timestamp_ms(), bits)
 }
 

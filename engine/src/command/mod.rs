@@ -50,12 +50,7 @@ pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopComma
 }
 
 /// The caller as who they are for what the command is about. News of it reaches their sockets from now on.
-async fn meet(
-    shop: &Shop,
-    caller: &Caller,
-    id: CommandId,
-    command: &ShopCommand,
-) -> Result<Caller, Reject> {
+async fn meet(shop: &Shop, caller: &Caller, id: CommandId, command: &ShopCommand) -> Result<Caller, Reject> {
     let met = match (command.sale(), command.order()) {
         (Some(sale), _) => {
             let sale = shop.sale(sale).await?;

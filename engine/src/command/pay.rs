@@ -20,11 +20,15 @@ const ASK_AFTER_MS: i64 = 1_000;
 
 /// A checkout that pays at once has a second command id for its payment, derived from the checkout's.
 pub(crate) fn command_of_checkout(shop: &Shop, caller: &Caller, checkout: CommandId) -> CommandId {
-    let bits = super::id_bits(shop, caller, &[
-        caller.shopper.as_str().as_bytes(),
-        checkout.to_string().as_bytes(),
-        b"pay",
-    ]);
+    let bits = super::id_bits(
+        shop,
+        caller,
+        &[
+            caller.shopper.as_str().as_bytes(),
+            checkout.to_string().as_bytes(),
+            b"pay",
+        ],
+    );
     CommandId::from_parts(checkout.ulid().timestamp_ms(), bits)
 }
 
@@ -89,12 +93,16 @@ pub async fn run(
 
 /// Derives a payment's id from the command and its payload, so that a repetition names the same payment.
 fn payment_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> PaymentId {
-    let bits = super::id_bits(shop, caller, &[
-        caller.shopper.as_str().as_bytes(),
-        command.to_string().as_bytes(),
-        digest,
-        b"payment",
-    ]);
+    let bits = super::id_bits(
+        shop,
+        caller,
+        &[
+            caller.shopper.as_str().as_bytes(),
+            command.to_string().as_bytes(),
+            digest,
+            b"payment",
+        ],
+    );
     PaymentId::from_parts(command.ulid().timestamp_ms(), bits)
 }
 

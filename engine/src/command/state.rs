@@ -22,7 +22,8 @@ pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<Sal
     // This comes before the look, so that no news falls in between.
     let is_new = shop.here.know_for_now(&caller);
     let state = look(shop, &caller.shopper, sale).await;
-    let has_something = |state: &SaleState| state.entry.is_some() || state.hold.is_some() || !state.orders.is_empty();
+    let has_something =
+        |state: &SaleState| state.entry.is_some() || state.hold.is_some() || !state.orders.is_empty();
     if is_new && !state.as_ref().is_ok_and(has_something) {
         shop.here.forget_idle(&caller);
     }

@@ -284,11 +284,7 @@ impl Stock {
         names.dedup();
         let of_sale = names.iter().map(|name| keys.sale(name, sale)).collect();
         let of_lanes = (0..lanes).map(|lane| {
-            let at = LaneRef {
-                sale,
-                lane,
-                epoch: 0,
-            };
+            let at = LaneRef { sale, lane, epoch: 0 };
             names.iter().map(|name| keys.lane(name, at)).collect()
         });
         // One call for each slot.

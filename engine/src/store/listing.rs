@@ -43,7 +43,11 @@ pub enum Group {
 }
 
 impl Group {
-    const ALL: [(Group, &str); 3] = [(Self::Live, "live"), (Self::Coming, "coming"), (Self::Over, "over")];
+    const ALL: [(Group, &str); 3] = [
+        (Self::Live, "live"),
+        (Self::Coming, "coming"),
+        (Self::Over, "over"),
+    ];
 
     const fn number(self) -> i32 {
         self as i32
@@ -55,7 +59,9 @@ impl FromStr for Group {
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.iter().find(|(_, its)| *its == word);
-        found.map(|(group, _)| *group).ok_or("must be live, coming or over")
+        found
+            .map(|(group, _)| *group)
+            .ok_or("must be live, coming or over")
     }
 }
 
@@ -177,7 +183,14 @@ mod tests {
         };
         let text = cursor.to_string();
         assert_eq!(text.parse(), Ok(cursor));
-        for wrong in ["", "1", "1_2_3", &format!("{text}_1"), &format!("+{text}"), &text.to_lowercase()] {
+        for wrong in [
+            "",
+            "1",
+            "1_2_3",
+            &format!("{text}_1"),
+            &format!("+{text}"),
+            &text.to_lowercase(),
+        ] {
             assert!(wrong.parse::<Cursor>().is_err(), "{wrong}");
         }
     }

@@ -159,9 +159,12 @@ impl Store {
 
     /// People of a session of the whole platform who have ordered somewhere.
     pub async fn people_of(&self, account: &ShopperId) -> Result<Vec<ShopperId>> {
-        let ids = sqlx::query_scalar!("SELECT person_id FROM people WHERE account_id = $1", account.as_str())
-            .fetch_all(&self.pool)
-            .await?;
+        let ids = sqlx::query_scalar!(
+            "SELECT person_id FROM people WHERE account_id = $1",
+            account.as_str()
+        )
+        .fetch_all(&self.pool)
+        .await?;
         Ok(ids.into_iter().filter_map(|id| id.parse().ok()).collect())
     }
 
@@ -171,9 +174,12 @@ impl Store {
         let (who, nobody) = (person.as_str(), format!("x_{:032x}", rand::random::<u128>()));
         let sales = self.sales_of(person).await?;
         let mut tx = self.pool.begin().await?;
-        sqlx::query!("INSERT INTO erased_people (person_id) VALUES ($1) ON CONFLICT DO NOTHING", who)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query!(
+            "INSERT INTO erased_people (person_id) VALUES ($1) ON CONFLICT DO NOTHING",
+            who
+        )
+        .execute(&mut *tx)
+        .await?;
         sqlx::query!("DELETE FROM people WHERE person_id = $1", who)
             .execute(&mut *tx)
             .await?;
@@ -214,9 +220,13 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        sqlx::query!("UPDATE cancelled_orders SET user_id = $2 WHERE user_id = $1", who, nobody)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query!(
+            "UPDATE cancelled_orders SET user_id = $2 WHERE user_id = $1",
+            who,
+            nobody
+        )
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -239,9 +249,12 @@ impl Store {
 
     /// Notes that Redis does not have a sale any more.
     pub(crate) async fn note_cleared(&self, sale: SaleId) -> Result<()> {
-        sqlx::query!("UPDATE flash_sales SET left_redis_at = now() WHERE sale_id = $1", sale.to_string())
-            .execute(&self.pool)
-            .await?;
+        sqlx::query!(
+            "UPDATE flash_sales SET left_redis_at = now() WHERE sale_id = $1",
+            sale.to_string()
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -269,9 +282,12 @@ impl Store {
                 sqlx::query!("DELETE FROM sale_salts WHERE sale_id = $1", sale)
                     .execute(&mut *tx)
                     .await?;
-                sqlx::query!("UPDATE flash_sales SET forgotten_at = now() WHERE sale_id = $1", sale)
-                    .execute(&mut *tx)
-                    .await?;
+                sqlx::query!(
+                    "UPDATE flash_sales SET forgotten_at = now() WHERE sale_id = $1",
+                    sale
+                )
+                .execute(&mut *tx)
+                .await?;
                 tx.commit().await?;
                 return Ok(true);
             }
@@ -315,9 +331,12 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        sqlx::query!("UPDATE flash_sales SET devices_hidden_at = now() WHERE sale_id = $1", sale)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query!(
+            "UPDATE flash_sales SET devices_hidden_at = now() WHERE sale_id = $1",
+            sale
+        )
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }

@@ -10,9 +10,8 @@ use anyhow::{Result, bail};
 use flashsale::auth::Signer;
 use flashsale_engine::sale::Sale;
 use flashsale_protocol::{
-    ShopperId,
     Code, CommandId, Done, EntryState, Hold, HoldState, Nonce, Order, OrderStatus, Payment, Quantity, Reject,
-    Request, SaleId, ServerMessage, ShopCommand,
+    Request, SaleId, ServerMessage, ShopCommand, ShopperId,
 };
 use futures_util::SinkExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -149,7 +148,9 @@ impl Person {
         match self.ask(command, reserve).await? {
             Ok(Done::Hold(hold)) if hold.state == HoldState::Held => {
                 if let Some(shopper) = &self.shopper {
-                    self.street.history.reserved(self.street.row.lane_of(shopper).lane);
+                    self.street
+                        .history
+                        .reserved(self.street.row.lane_of(shopper).lane);
                 }
                 self.hold = Some((command, hold));
             }

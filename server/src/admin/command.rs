@@ -18,8 +18,7 @@ use flashsale_engine::{
     sale::{Sale, Shown},
     settle::lanes,
     store::{
-        audit,
-        Connection,
+        Connection, audit,
         operators::{Asked, CommandBegun, Condition, OnceBegun, OperatorAnswer, OperatorChange},
     },
 };

@@ -109,7 +109,9 @@ impl Drop for Export {
         if let Some(mut running) = self.app.exports.get_mut(&self.merchant) {
             *running -= 1;
         }
-        self.app.exports.remove_if(&self.merchant, |_, running| *running == 0);
+        self.app
+            .exports
+            .remove_if(&self.merchant, |_, running| *running == 0);
     }
 }
 

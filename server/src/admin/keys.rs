@@ -168,7 +168,10 @@ pub async fn add(
         (None, Some(uri)) => {
             text("jwks_uri", uri, MAX_NAME_CHARS)?;
             let set = app.authority.try_keys(uri).await;
-            (KeyKind::JwksUri, Some(set.map_err(|error| said("jwks_uri", &error.to_string()))?))
+            (
+                KeyKind::JwksUri,
+                Some(set.map_err(|error| said("jwks_uri", &error.to_string()))?),
+            )
         }
         (None, None) => (KeyKind::Secret, None),
     };
@@ -186,22 +189,28 @@ pub async fn add(
         revoked_at: None,
     };
     let skipped = set.map_or(Vec::new(), |set| set.skipped().to_vec());
-    let mut done = command::once(&app, &instruction, &merchant.row.id, StatusCode::CREATED, move |connection| {
-        Box::pin(async move {
-            if !merchants::add_key(connection, &row, MAX_KEYS).await? {
-                return Err(Problem(Reject::because(
-                    Code::QuotaReached,
-                    format!("The shop has {MAX_KEYS} keys: revoke one first."),
-                )));
-            }
-            let made = NewKey {
-                key: row.into(),
-                secret: None,
-                skipped,
-            };
-            Ok(serde_json::to_value(made).map_err(|error| Error::unexpected(error.to_string()))?)
-        })
-    })
+    let mut done = command::once(
+        &app,
+        &instruction,
+        &merchant.row.id,
+        StatusCode::CREATED,
+        move |connection| {
+            Box::pin(async move {
+                if !merchants::add_key(connection, &row, MAX_KEYS).await? {
+                    return Err(Problem(Reject::because(
+                        Code::QuotaReached,
+                        format!("The shop has {MAX_KEYS} keys: revoke one first."),
+                    )));
+                }
+                let made = NewKey {
+                    key: row.into(),
+                    secret: None,
+                    skipped,
+                };
+                Ok(serde_json::to_value(made).map_err(|error| Error::unexpected(error.to_string()))?)
+            })
+        },
+    )
     .await?;
     app.shop.merchants.refresh().await?;
     // The answer that is kept has no secret: it follows from the key's id.

@@ -134,17 +134,17 @@ pub struct MerchantList {
     responses((status = 201, description = "The merchant.", body = Versioned<MerchantView>)),
     security(("token" = [])),
 )]
-pub async fn create(
-    State(app): State<Arc<App>>,
-    instruction: Instruction,
-) -> Result<Done, Problem> {
+pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Result<Done, Problem> {
     if !instruction.operator.0.is_admin() {
         return Err(Code::Forbidden.into());
     }
     let body: MerchantBody = instruction.json()?;
     let name = body.name.clone().ok_or_else(|| field("name", "is missing"))?;
     let new = MerchantRow {
-        id: format!("m_{}", Ulid::from_parts(flashsale_engine::clock::now_ms(), rand::random())),
+        id: format!(
+            "m_{}",
+            Ulid::from_parts(flashsale_engine::clock::now_ms(), rand::random())
+        ),
         slug: slug_of(&name),
         name: String::new(),
         time_zone: "UTC".into(),
@@ -163,13 +163,21 @@ pub async fn create(
     };
     let new = apply(&app, new, body).await?;
     let about = new.id.clone();
-    let done = command::once(&app, &instruction, &about, StatusCode::CREATED, move |connection| {
-        Box::pin(async move {
-            let made = written(merchants::create(connection, &new).await?)?;
-            Ok(serde_json::to_value(view(&made)).map_err(|error| Error::unexpected(error.to_string()))?)
-        })
-    })
-    .await?;
+    let done =
+        command::once(
+            &app,
+            &instruction,
+            &about,
+            StatusCode::CREATED,
+            move |connection| {
+                Box::pin(async move {
+                    let made = written(merchants::create(connection, &new).await?)?;
+                    Ok(serde_json::to_value(view(&made))
+                        .map_err(|error| Error::unexpected(error.to_string()))?)
+                })
+            },
+        )
+        .await?;
     app.shop.merchants.refresh().await?;
     Ok(done)
 }
@@ -276,7 +284,9 @@ fn written(written: Written) -> Result<MerchantRow, Problem> {
 /// A name for addresses, made from one for people.
 fn slug_of(name: &str) -> String {
     let words = name.to_lowercase();
-    let words = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let words = words
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
     let slug: String = words.collect::<Vec<_>>().join("-").chars().take(40).collect();
     match slug.trim_end_matches('-') {
         "" => format!("shop-{:08x}", rand::random::<u32>()),
@@ -288,12 +298,18 @@ fn slug_of(name: &str) -> String {
 async fn apply(app: &App, before: MerchantRow, body: MerchantBody) -> Result<MerchantRow, Problem> {
     let quota = |name: &str, value: Option<i64>, before: i32, least: i64| match value {
         Some(value) if (least..=MOST).contains(&value) => Ok(value as i32),
-        Some(_) => Err(field(name, &format!("must be a whole number from {least} to {MOST}"))),
+        Some(_) => Err(field(
+            name,
+            &format!("must be a whole number from {least} to {MOST}"),
+        )),
         None => Ok(before),
     };
     let name = body.name.map_or(before.name, |name| name.trim().to_owned());
     if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) {
-        return Err(field("name", &format!("must have 1 to {MAX_NAME_CHARS} characters")));
+        return Err(field(
+            "name",
+            &format!("must have 1 to {MAX_NAME_CHARS} characters"),
+        ));
     }
     let slug = body.slug.unwrap_or(before.slug);
     let is_slug = |slug: &str| {
@@ -303,16 +319,25 @@ async fn apply(app: &App, before: MerchantRow, body: MerchantBody) -> Result<Mer
             })
     };
     if !is_slug(&slug) {
-        return Err(field("slug", "must be small letters and digits, with single hyphens between them"));
+        return Err(field(
+            "slug",
+            "must be small letters and digits, with single hyphens between them",
+        ));
     }
     let currency = body.currency.unwrap_or(before.currency);
     if currency_exponent(&currency).is_none() {
-        return Err(field("currency", "must be an ISO 4217 code that we know, such as EUR"));
+        return Err(field(
+            "currency",
+            "must be an ISO 4217 code that we know, such as EUR",
+        ));
     }
     if let Some(zone) = &body.time_zone
         && !app.shop.store.knows_time_zone(zone).await?
     {
-        return Err(field("time_zone", "must be a name of the IANA database, such as Europe/Berlin"));
+        return Err(field(
+            "time_zone",
+            "must be a name of the IANA database, such as Europe/Berlin",
+        ));
     }
     let role_claim = match body.role_claim {
         Some(claim) if claim.is_empty() => None,
@@ -348,7 +373,10 @@ async fn apply(app: &App, before: MerchantRow, body: MerchantBody) -> Result<Mer
 /// Origins as browsers send them: no path, no slash at the end, the host in small letters, no default port.
 fn checked_origins(origins: Vec<String>) -> Result<Vec<String>, Problem> {
     if origins.len() > MAX_ORIGINS {
-        return Err(field("widget_origins", &format!("may have at most {MAX_ORIGINS} origins")));
+        return Err(field(
+            "widget_origins",
+            &format!("may have at most {MAX_ORIGINS} origins"),
+        ));
     }
     let checked = origins.into_iter().map(|text| {
         let origin = Url::parse(&text).ok().filter(|url| {
@@ -359,12 +387,14 @@ fn checked_origins(origins: Vec<String>) -> Result<Vec<String>, Problem> {
                 && url.username().is_empty()
                 && url.password().is_none()
         });
-        origin.map(|url| url.origin().ascii_serialization()).ok_or_else(|| {
-            field(
-                "widget_origins",
-                "must be origins, such as https://shop.example: a scheme and a host, without a path",
-            )
-        })
+        origin
+            .map(|url| url.origin().ascii_serialization())
+            .ok_or_else(|| {
+                field(
+                    "widget_origins",
+                    "must be origins, such as https://shop.example: a scheme and a host, without a path",
+                )
+            })
     });
     checked.collect()
 }
@@ -383,7 +413,15 @@ mod tests {
         ] {
             assert_eq!(checked(text).expect(text), [origin]);
         }
-        for wrong in ["shop.example", "https://shop.example/page", "ftp://a", "null", "*", "https://a@b", "https://a?b"] {
+        for wrong in [
+            "shop.example",
+            "https://shop.example/page",
+            "ftp://a",
+            "null",
+            "*",
+            "https://a@b",
+            "https://a?b",
+        ] {
             assert!(checked(wrong).is_err(), "{wrong}");
         }
         assert!(checked_origins(vec!["https://a".into(); MAX_ORIGINS + 1]).is_err());

@@ -103,7 +103,10 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
             if !change.has_room_for(&sale, merchant.row.open_sales).await? {
                 return Err(Problem(Reject::because(
                     Code::QuotaReached,
-                    format!("The shop has {} sales that are not over, and may have no more.", merchant.row.open_sales),
+                    format!(
+                        "The shop has {} sales that are not over, and may have no more.",
+                        merchant.row.open_sales
+                    ),
                 )));
             }
             change.create(&sale, &new_draw(beacon)).await?;

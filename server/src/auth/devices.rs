@@ -88,11 +88,7 @@ impl Devices {
     /// The device with its present credential, which may be another one than was shown. None: what was shown was replaced more
     /// than a day ago, or is too old.
     pub async fn present(&self, store: &Store, since_ms: u64, shown: Shown) -> Result<Option<Device>> {
-        let Shown {
-            id,
-            generation,
-            day,
-        } = &shown;
+        let Shown { id, generation, day } = &shown;
         let age = day.map(|day| today().saturating_sub(day));
         if age.is_some_and(|age| age > FORGET_AFTER_DAYS)
             || (age.is_none() && clock::now_ms() > since_ms + OLD_LIFE.as_millis() as u64)
@@ -114,7 +110,14 @@ impl Devices {
             }
             Some(row) => row,
             // Postgres has lost the row, with what it said of the generation.
-            None => return Ok(Some(self.device(id, *generation, day.unwrap_or_default(), None)?)),
+            None => {
+                return Ok(Some(self.device(
+                    id,
+                    *generation,
+                    day.unwrap_or_default(),
+                    None,
+                )?));
+            }
         };
         let replaced_ms = clock::now_ms().saturating_sub(row.rotated_at.timestamp_millis().max(0) as u64);
         let is_good = row.generation == *generation
@@ -141,13 +144,21 @@ impl Devices {
     fn old_guest(&self, id: &str) -> Result<ShopperId> {
         let tag = BASE64.encode(&mac(self.old.current(), "device", id).finalize().into_bytes()[..TAG_BYTES]);
         let name = mac(self.old.current(), "guest", &format!("{id}.{tag}"));
-        parse(&format!("g_{}", &BASE64.encode(name.finalize().into_bytes())[..22]))
+        parse(&format!(
+            "g_{}",
+            &BASE64.encode(name.finalize().into_bytes())[..22]
+        ))
     }
 
     fn device(&self, id: &str, generation: u32, day: u64, guest: Option<ShopperId>) -> Result<Device> {
         let signed = format!("{id}.{generation}.{day}");
-        let tag = mac(self.ring.current(), "device 2", &signed).finalize().into_bytes();
-        let of_id = Sha256::new().chain_update("flashsale guest\0").chain_update(id).finalize();
+        let tag = mac(self.ring.current(), "device 2", &signed)
+            .finalize()
+            .into_bytes();
+        let of_id = Sha256::new()
+            .chain_update("flashsale guest\0")
+            .chain_update(id)
+            .finalize();
         let guest = match guest {
             Some(guest) => guest,
             None => parse(&format!("g_{}", &BASE64.encode(of_id)[..22]))?,

@@ -2,7 +2,7 @@
 
 use super::{
     LEEWAY_S, invalid,
-    keys::{FileKeys, Fetcher, KeyError, KeySet, Reach, RemoteKeys},
+    keys::{Fetcher, FileKeys, KeyError, KeySet, Reach, RemoteKeys},
     secrets::{Ring, mac},
     validation, within_its_time,
 };
@@ -56,7 +56,10 @@ pub(super) struct Outside {
 
 /// The secret that belongs to the id of a merchant's key.
 pub(super) fn secret_of(secret: &[u8], key: &str) -> String {
-    format!("fss_{}", BASE64.encode(mac(secret, "merchant key", key).finalize().into_bytes()))
+    format!(
+        "fss_{}",
+        BASE64.encode(mac(secret, "merchant key", key).finalize().into_bytes())
+    )
 }
 
 impl Outside {
@@ -88,12 +91,22 @@ impl Outside {
             return Ok(None);
         };
         let mut is_known = false;
-        if let Some(from) = self.from_files.as_ref().filter(|from| named.is_for(&from.issuer, &from.audience)) {
+        if let Some(from) = self
+            .from_files
+            .as_ref()
+            .filter(|from| named.is_for(&from.issuer, &from.audience))
+        {
             is_known = true;
             for file in &from.files {
-                let claims = file.keys().candidates(header.alg, header.kid.as_deref()).find_map(|key| open(token, header.alg, &key.key));
+                let claims = file
+                    .keys()
+                    .candidates(header.alg, header.kid.as_deref())
+                    .find_map(|key| open(token, header.alg, &key.key));
                 if let Some(claims) = claims {
-                    return self.customer(&from.merchant, &from.subject_claim, claims).await.map(Some);
+                    return self
+                        .customer(&from.merchant, &from.subject_claim, claims)
+                        .await
+                        .map(Some);
                 }
             }
         }
@@ -110,7 +123,10 @@ impl Outside {
                 }
             };
             if let Some(claims) = claims {
-                return self.customer(&key.merchant, &key.subject_claim, claims).await.map(Some);
+                return self
+                    .customer(&key.merchant, &key.subject_claim, claims)
+                    .await
+                    .map(Some);
             }
         }
         match is_known {
@@ -143,7 +159,9 @@ impl Outside {
                 None => remote.keys().await?,
             },
         };
-        Ok(set.candidates(algorithm, kid).find_map(|key| open(token, algorithm, &key.key)))
+        Ok(set
+            .candidates(algorithm, kid)
+            .find_map(|key| open(token, algorithm, &key.key)))
     }
 
     fn source(&self, key: &KeyRow) -> Result<Source, KeyError> {
@@ -153,11 +171,19 @@ impl Outside {
         if let Some(keys) = &key.keys {
             let set = KeySet::read(keys.as_bytes())?;
             for skipped in set.skipped() {
-                tracing::warn!(merchant = key.merchant, key = key.id, skipped, "a public key is not used");
+                tracing::warn!(
+                    merchant = key.merchant,
+                    key = key.id,
+                    skipped,
+                    "a public key is not used"
+                );
             }
             return Ok(Source::Set(Arc::new(set)));
         }
-        let secrets = self.ring.all().map(|secret| DecodingKey::from_secret(secret_of(secret, &key.id).as_bytes()));
+        let secrets = self
+            .ring
+            .all()
+            .map(|secret| DecodingKey::from_secret(secret_of(secret, &key.id).as_bytes()));
         Ok(Source::Secrets(secrets.collect()))
     }
 
@@ -171,7 +197,10 @@ impl Outside {
         if claims.get("type").is_some_and(|kind| kind == "refresh") {
             return Err(invalid("This is a refresh token; send the access token."));
         }
-        let subject = claims.get(subject_claim).and_then(Value::as_str).unwrap_or_default();
+        let subject = claims
+            .get(subject_claim)
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if !(1..=MAX_SUBJECT_CHARS).contains(&subject.chars().count()) || subject.contains('\0') {
             return Err(invalid(format!(
                 "The token's {subject_claim} must be a text of 1 to 255 characters, none of them NUL."
@@ -179,7 +208,10 @@ impl Outside {
         }
         let shopper: ShopperId = self.merchants.customer(&merchant, subject)?;
         let ends_s = claims.get("exp").and_then(Value::as_f64).unwrap_or_default() + LEEWAY_S;
-        let device = claims.get("device").and_then(Value::as_str).and_then(|device| device.parse().ok());
+        let device = claims
+            .get("device")
+            .and_then(Value::as_str)
+            .and_then(|device| device.parse().ok());
         Ok(Caller {
             device_is_proven: device.is_some(),
             device,
@@ -228,7 +260,11 @@ fn open(token: &str, algorithm: Algorithm, key: &DecodingKey) -> Option<Value> {
 
 /// A shopper, whatever claims of other systems say; an operator of this merchant if its settings name a claim that says so.
 fn role(merchant: &Merchant, claims: &Value) -> Role {
-    let said = merchant.row.role_claim.as_ref().and_then(|claim| claims.get(claim));
+    let said = merchant
+        .row
+        .role_claim
+        .as_ref()
+        .and_then(|claim| claims.get(claim));
     let says_merchant = match said {
         Some(Value::Array(roles)) => roles.iter().any(|role| role == "merchant"),
         Some(role) => role == "merchant",
@@ -251,16 +287,19 @@ async fn from_files(identity: &Identity, merchants: &Merchants) -> anyhow::Resul
     if identity.jwt_public_key_file.is_empty() {
         return Ok(None);
     }
-    let (Some(merchant), Some(issuer), Some(audience)) =
-        (&identity.jwt_merchant, &identity.jwt_issuer, &identity.jwt_audience)
-    else {
+    let (Some(merchant), Some(issuer), Some(audience)) = (
+        &identity.jwt_merchant,
+        &identity.jwt_issuer,
+        &identity.jwt_audience,
+    ) else {
         bail!(
             "--jwt-public-key-file needs --jwt-merchant, --jwt-issuer and --jwt-audience: a key signs in the customers of one \
              merchant, with tokens that are meant for this platform"
         );
     };
     let files = identity.jwt_public_key_file.iter().map(|path| {
-        let keys = FileKeys::open(path).with_context(|| format!("cannot use the public keys in {}", path.display()))?;
+        let keys = FileKeys::open(path)
+            .with_context(|| format!("cannot use the public keys in {}", path.display()))?;
         for skipped in keys.keys().skipped() {
             tracing::warn!(file = %path.display(), skipped, "a public key is not used");
         }

@@ -62,11 +62,27 @@ impl Secrets {
         let root = root.as_bytes().to_vec();
         let derived = |purpose: &str| vec![derive(&root, purpose)];
         Ok(Self {
-            tokens: Ring::read("the secret of tokens", given.tokens_secret.as_deref(), vec![root.clone()])?,
-            devices: Ring::read("the secret of devices", given.devices_secret.as_deref(), derived("devices"))?,
+            tokens: Ring::read(
+                "the secret of tokens",
+                given.tokens_secret.as_deref(),
+                vec![root.clone()],
+            )?,
+            devices: Ring::read(
+                "the secret of devices",
+                given.devices_secret.as_deref(),
+                derived("devices"),
+            )?,
             old_devices: Ring(vec![root.clone()]),
-            orders: Ring::read("the secret of orders", given.orders_secret.as_deref(), vec![root.clone()])?,
-            proofs: Ring::read("the secret of proofs", given.proofs_secret.as_deref(), vec![root.clone()])?,
+            orders: Ring::read(
+                "the secret of orders",
+                given.orders_secret.as_deref(),
+                vec![root.clone()],
+            )?,
+            proofs: Ring::read(
+                "the secret of proofs",
+                given.proofs_secret.as_deref(),
+                vec![root.clone()],
+            )?,
             merchant_keys: Ring::read(
                 "the secret of merchants' keys",
                 given.merchant_keys_secret.as_deref(),
@@ -78,7 +94,10 @@ impl Secrets {
 
 /// A secret for one purpose, from one for many.
 fn derive(root: &[u8], purpose: &str) -> Vec<u8> {
-    mac(root, "flashsale secret", purpose).finalize().into_bytes().to_vec()
+    mac(root, "flashsale secret", purpose)
+        .finalize()
+        .into_bytes()
+        .to_vec()
 }
 
 /// A MAC over a text, under a purpose that keeps it apart from the MACs of others.

@@ -109,7 +109,10 @@ fn a_credential_proves_its_device_only_if_we_made_it() {
     let shown = ours.check(&device.credential).expect("ours");
     assert_eq!(shown.id(), device.id.as_str());
     assert!(!shown.is_old());
-    assert!(device.credential.parse::<DeviceId>().is_ok(), "clients send it as an id");
+    assert!(
+        device.credential.parse::<DeviceId>().is_ok(),
+        "clients send it as an id"
+    );
     let old = ours.old_style(device.id.as_str()).expect("a device");
     assert!(ours.check(&old.credential).expect("ours").is_old());
     let other = ours.make().expect("a device");
@@ -155,7 +158,12 @@ fn a_token_is_good_from_its_first_to_before_its_last_moment_by_our_clock_and_a_l
     let claims = serde_json::json!({ "exp": 1000, "nbf": 500 });
     let at = |now_ms, leeway| within_its_time(&claims, now_ms, leeway).map_err(|reject| reject.code);
     assert_eq!(
-        [at(439_999, 0.0), at(440_000, 0.0), at(999_999, 0.0), at(1_000_000, 0.0)],
+        [
+            at(439_999, 0.0),
+            at(440_000, 0.0),
+            at(999_999, 0.0),
+            at(1_000_000, 0.0)
+        ],
         [Err(Code::TokenInvalid), Ok(()), Ok(()), Err(Code::TokenExpired)]
     );
     assert_eq!(

@@ -98,8 +98,7 @@ fn tell_versions(operation: &mut Operation) {
         .flatten()
         .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match"));
     if conditional {
-        let text =
-            "`version_changed`: operators have changed what is set since. Nothing was changed.";
+        let text = "`version_changed`: operators have changed what is set since. Nothing was changed.";
         let refused = operation.responses.responses.entry("412".into());
         refused.or_insert_with(|| RefOr::T(problem(text)));
     }

@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 /// The origin of the page that asks, if it is another one than ours. Only browsers name one.
 pub(crate) fn page_of(headers: &HeaderMap) -> Option<Arc<str>> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let origin = text(header::ORIGIN)?;
     let host = origin.split_once("://").map_or(origin, |(_, host)| host);
     match text(header::HOST) {

@@ -6,7 +6,12 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use flashsale_engine::{command, error::Error, sale::{LaneRef, Sale}, stock::At};
+use flashsale_engine::{
+    command,
+    error::Error,
+    sale::{LaneRef, Sale},
+    stock::At,
+};
 use flashsale_protocol::{Code, Done, Hold, HoldState, Quantity, SaleId, ShopCommand, ShopperId};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -154,7 +159,10 @@ pub async fn show(
             Err(reject) => return Err(reject.into()),
         }
     }
-    let asked: Vec<(LaneRef, ShopperId)> = lanes.iter().map(|(_, at, shopper)| (*at, shopper.clone())).collect();
+    let asked: Vec<(LaneRef, ShopperId)> = lanes
+        .iter()
+        .map(|(_, at, shopper)| (*at, shopper.clone()))
+        .collect();
     let have = app.shop.stock.have_carts(&asked).await?;
     let found = lanes.iter().zip(have).filter(|(_, has)| *has);
     let asked = found.map(|((sale, at, shopper), _)| {

@@ -150,7 +150,10 @@ impl From<KeptDraw> for DrawKept {
     responses((status = 200, description = "All of it; docs/privacy.md says why and for how long.", body = MyData)),
     security(("token" = [])),
 )]
-pub async fn show(State(app): State<Arc<App>>, Bearer(caller): Bearer) -> Result<axum::Json<MyData>, Problem> {
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Bearer(caller): Bearer,
+) -> Result<axum::Json<MyData>, Problem> {
     let known = privacy::of_caller(&app.shop, &caller).await?;
     Ok(axum::Json(MyData {
         session: caller.account,

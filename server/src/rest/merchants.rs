@@ -34,7 +34,11 @@ pub async fn show(
     State(app): State<Arc<App>>,
     Path(merchant): Path<String>,
 ) -> Result<axum::Json<ShopView>, Problem> {
-    let found = app.shop.merchants.by_slug(&merchant).ok_or(Code::MerchantUnknown)?;
+    let found = app
+        .shop
+        .merchants
+        .by_slug(&merchant)
+        .ok_or(Code::MerchantUnknown)?;
     let row = &found.row;
     Ok(axum::Json(ShopView {
         merchant: row.slug.clone(),

@@ -8,8 +8,7 @@ use axum::{
 };
 use flashsale_engine::{command, store::OrderRow};
 use flashsale_protocol::{
-    Code, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, SaleId, ShopCommand,
-    json::Object,
+    Code, Done, Order, OrderId, OrderStatus, Payment, Quantity, Reason, SaleId, ShopCommand, json::Object,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -4,9 +4,9 @@ use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, rfc3339};
 use crate::app::App;
 use axum::{extract::State, http::HeaderMap};
 use flashsale_engine::{
-    merchants::public_part,
     caller::Caller,
     command,
+    merchants::public_part,
     sale::Sale,
     stock::{At, RecordState},
 };

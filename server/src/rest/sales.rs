@@ -95,8 +95,11 @@ impl SaleView {
         };
         Self {
             sale_id: sale.id,
-            merchant: merchant.as_ref().map_or_else(|| sale.merchant.clone(), |merchant| merchant.row.slug.clone()),
-            merchant_name: merchant.map_or_else(|| sale.merchant.clone(), |merchant| merchant.row.name.clone()),
+            merchant: merchant
+                .as_ref()
+                .map_or_else(|| sale.merchant.clone(), |merchant| merchant.row.slug.clone()),
+            merchant_name: merchant
+                .map_or_else(|| sale.merchant.clone(), |merchant| merchant.row.name.clone()),
             product_name: sale.product_name.clone(),
             stock: *free,
             remaining_time: next.saturating_sub(now).div_ceil(1000),
@@ -172,7 +175,10 @@ impl Listing {
         };
         let limit = self.limit.unwrap_or(PAGE_MOST);
         if !(1..=PAGE_MOST).contains(&limit) {
-            return Err(field("limit", &format!("must be a whole number from 1 to {PAGE_MOST}")));
+            return Err(field(
+                "limit",
+                &format!("must be a whole number from 1 to {PAGE_MOST}"),
+            ));
         }
         let read = |name: &str, error: &str| field(name, error);
         Ok(Wanted {
@@ -209,11 +215,23 @@ pub async fn list(
     let wanted = listing.wanted(&app, None)?;
     if wanted == Wanted::first() {
         let view = app.shop.showcase.view(Showing::All).await?;
-        let list = SaleList::new(&app, &view.look.sales, view.look.next.clone(), view.now, view.stale);
+        let list = SaleList::new(
+            &app,
+            &view.look.sales,
+            view.look.next.clone(),
+            view.now,
+            view.stale,
+        );
         return Ok(axum::Json(list));
     }
     let page = app.shop.showcase.page(&wanted).await?;
-    Ok(axum::Json(SaleList::new(&app, &page.sales, page.next.clone(), page.now, false)))
+    Ok(axum::Json(SaleList::new(
+        &app,
+        &page.sales,
+        page.next.clone(),
+        page.now,
+        false,
+    )))
 }
 
 /// One sale, with its stock now.
@@ -231,7 +249,12 @@ pub async fn show(
 ) -> Result<axum::Json<SaleView>, Problem> {
     let view = app.shop.showcase.view(Showing::Sale(id)).await?;
     let shown = view.look.sales.first().ok_or(Code::SaleUnknown)?;
-    Ok(axum::Json(SaleView::new(&app.shop.merchants, shown, view.now, view.stale)))
+    Ok(axum::Json(SaleView::new(
+        &app.shop.merchants,
+        shown,
+        view.now,
+        view.stale,
+    )))
 }
 
 /// Running and coming sales, for the command line's list of links.

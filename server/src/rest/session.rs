@@ -92,7 +92,12 @@ pub async fn create(
     let token = app
         .authority
         .signer
-        .issue(device.guest.clone(), Role::Shopper, Some(device.id.clone()), GUEST_LIFE)
+        .issue(
+            device.guest.clone(),
+            Role::Shopper,
+            Some(device.id.clone()),
+            GUEST_LIFE,
+        )
         .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
     let cookie = cookie_of(&device, is_over_tls(&app, &headers));
     let now = flashsale_engine::clock::now_ms();
@@ -153,7 +158,9 @@ pub(super) fn forgotten_cookies() -> [String; 2] {
 
 /// Whether the shopper's own connection is encrypted, as far as a trusted proxy says.
 fn is_over_tls(app: &App, headers: &HeaderMap) -> bool {
-    let proto = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
+    let proto = headers
+        .get("x-forwarded-proto")
+        .and_then(|value| value.to_str().ok());
     app.limits.trusted_proxy_hops > 0 && proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
 }
 
@@ -166,7 +173,9 @@ pub(crate) fn device_of(headers: &HeaderMap, devices: &Devices) -> Option<Shown>
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
     // A sibling domain could set the plain one.
-    let mut found: Vec<_> = cookies.filter(|(name, _)| [COOKIE, COOKIE_OVER_TLS].contains(name)).collect();
+    let mut found: Vec<_> = cookies
+        .filter(|(name, _)| [COOKIE, COOKIE_OVER_TLS].contains(name))
+        .collect();
     found.sort_by_key(|(name, _)| *name != COOKIE_OVER_TLS);
     found.into_iter().find_map(|(_, value)| devices.check(value))
 }

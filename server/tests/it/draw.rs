@@ -308,7 +308,10 @@ async fn units_are_drawn_among_all_entries_and_everybody_gets_an_answer_that_can
                 .into_iter()
                 .map(|winner| winner.rank.entry)
                 .collect();
-            assert_eq!(winners, [name(&world, sale, &order[0]), name(&world, sale, &order[1])]);
+            assert_eq!(
+                winners,
+                [name(&world, sale, &order[0]), name(&world, sale, &order[1])]
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -666,12 +669,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         store.enter_draw(sale, device).await.expect("Postgres"),
         Entered::Closed
     );
-    assert!(
-        !store
-            .leave_draw(sale, &world.who("u1"))
-            .await
-            .expect("Postgres")
-    );
+    assert!(!store.leave_draw(sale, &world.who("u1")).await.expect("Postgres"));
     let (one, two) = tokio::join!(store.publish_root(sale, None), store.publish_root(sale, None));
     one.and(two).expect("Postgres");
     let row = store.draw(sale).await.expect("Postgres").expect("a draw");
@@ -756,10 +754,7 @@ async fn a_draw_comes_out_once_however_often_its_steps_are_repeated() {
         assert_eq!(proof.index, index as u64);
         proof.verify().expect("right");
     }
-    let mine = store
-        .draw_entry(sale, &world.who("u1"))
-        .await
-        .expect("Postgres");
+    let mine = store.draw_entry(sale, &world.who("u1")).await.expect("Postgres");
     assert_eq!(
         mine,
         Some(MyEntry {

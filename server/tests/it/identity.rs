@@ -44,7 +44,11 @@ impl World {
     /// A merchant, with its name in addresses as its issuer's name too.
     async fn merchant(&self, slug: &str) {
         let answer = self
-            .admin(Method::POST, "/admin/merchants", json!({ "name": slug, "slug": slug }))
+            .admin(
+                Method::POST,
+                "/admin/merchants",
+                json!({ "name": slug, "slug": slug }),
+            )
             .await;
         assert_eq!(answer.status, 201, "{answer:?}");
     }
@@ -59,7 +63,8 @@ impl World {
 
     async fn carts(&self, user: &str, token: &str) -> Answer {
         let user: String = user.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        self.rest(Method::GET, &format!("/carts/{user}"), Some(token), &[], "").await
+        self.rest(Method::GET, &format!("/carts/{user}"), Some(token), &[], "")
+            .await
     }
 
     async fn hello(&self, token: &str) -> Result<ShopperId, Code> {
@@ -104,7 +109,11 @@ async fn a_token_of_every_provider_signs_its_shopper_in() {
             )
             .await;
         if shape["issuer"].is_null() {
-            assert_eq!(added.refusal(), Code::InvalidField, "a token without an issuer is no sign-in: {shape}");
+            assert_eq!(
+                added.refusal(),
+                Code::InvalidField,
+                "a token without an issuer is no sign-in: {shape}"
+            );
             continue;
         }
         assert_eq!(added.status, 201, "{added:?}");
@@ -112,7 +121,10 @@ async fn a_token_of_every_provider_signs_its_shopper_in() {
         claims["exp"] = soon().into();
         let signed = encode(&Header::new(Algorithm::RS256), &claims, &rsa()).expect("signs");
         let subject = text(&claims[text(&shape["subject_claim"])]);
-        let shopper = world.hello(&signed).await.unwrap_or_else(|code| panic!("{code:?}: {shape}"));
+        let shopper = world
+            .hello(&signed)
+            .await
+            .unwrap_or_else(|code| panic!("{code:?}: {shape}"));
         assert!(shopper.as_str().starts_with("p_"), "{shopper}");
         for user in [subject.as_str(), shopper.as_str()] {
             assert_eq!(world.carts(user, &signed).await.status, 200, "{shape}");
@@ -129,13 +141,19 @@ async fn a_key_is_good_for_its_merchants_shoppers_alone() {
     for merchant in ["a", "b"] {
         world.merchant(merchant).await;
     }
-    assert_eq!(world.key("a", json!({ "keys": PROVIDER_PUBLIC })).await.status, 201);
+    assert_eq!(
+        world.key("a", json!({ "keys": PROVIDER_PUBLIC })).await.status,
+        201
+    );
     assert_eq!(world.key("b", json!({ "keys": OTHER_PUBLIC })).await.status, 201);
     let of_a = world.sale(json!({ "merchant": "a", "total_stock": 5 })).await;
     let of_b = world.sale(json!({ "merchant": "b", "total_stock": 5 })).await;
     let good = token(Algorithm::RS256, &rsa(), "a", "42", json!({}));
     let at_b = token(Algorithm::EdDSA, &ed(), "b", "42", json!({}));
-    let (who_a, who_b) = (world.hello(&good).await.expect("in"), world.hello(&at_b).await.expect("in"));
+    let (who_a, who_b) = (
+        world.hello(&good).await.expect("in"),
+        world.hello(&at_b).await.expect("in"),
+    );
     assert_ne!(who_a, who_b, "customer 42 of two shops is two people");
 
     // The key of one shop says nothing for the other, and nobody becomes an operator by it.
@@ -144,7 +162,13 @@ async fn a_key_is_good_for_its_merchants_shoppers_alone() {
         token(Algorithm::EdDSA, &ed(), "a", "42", json!({})),
         token(Algorithm::RS256, &rsa(), "a", "42", json!({ "aud": "another" })),
         token(Algorithm::RS256, &rsa(), "a", "42", json!({ "aud": null })),
-        token(Algorithm::HS256, &EncodingKey::from_secret(PROVIDER_PUBLIC.as_bytes()), "a", "42", json!({})),
+        token(
+            Algorithm::HS256,
+            &EncodingKey::from_secret(PROVIDER_PUBLIC.as_bytes()),
+            "a",
+            "42",
+            json!({}),
+        ),
         token(Algorithm::RS256, &rsa(), "a", "", json!({})),
         token(Algorithm::RS256, &rsa(), "a", &"x".repeat(256), json!({})),
         token(Algorithm::RS256, &rsa(), "a", "a\0b", json!({})),
@@ -153,23 +177,44 @@ async fn a_key_is_good_for_its_merchants_shoppers_alone() {
     ] {
         assert_eq!(world.refused(&forged).await, Code::TokenInvalid, "{forged}");
     }
-    let old = token(Algorithm::RS256, &rsa(), "a", "42", json!({ "exp": soon() - 661 }));
+    let old = token(
+        Algorithm::RS256,
+        &rsa(),
+        "a",
+        "42",
+        json!({ "exp": soon() - 661 }),
+    );
     assert_eq!(world.refused(&old).await, Code::TokenExpired);
     for late in [json!({ "exp": soon() - 630 }), json!({ "nbf": soon() - 599 })] {
         let leeway = token(Algorithm::RS256, &rsa(), "a", "42", late);
-        assert_eq!(world.hello(&leeway).await, Ok(who_a.clone()), "another clock may be a minute off");
+        assert_eq!(
+            world.hello(&leeway).await,
+            Ok(who_a.clone()),
+            "another clock may be a minute off"
+        );
     }
-    for role in [json!("admin"), json!("merchant"), json!("authenticated"), json!(["admin"]), json!(null), json!(7)] {
+    for role in [
+        json!("admin"),
+        json!("merchant"),
+        json!("authenticated"),
+        json!(["admin"]),
+        json!(null),
+        json!(7),
+    ] {
         let ambitious = token(Algorithm::RS256, &rsa(), "a", "42", json!({ "role": role }));
         assert_eq!(world.hello(&ambitious).await, Ok(who_a.clone()), "{role}");
-        let answer = world.rest(Method::GET, "/admin/sales", Some(&ambitious), &[], "").await;
+        let answer = world
+            .rest(Method::GET, "/admin/sales", Some(&ambitious), &[], "")
+            .await;
         assert_eq!(answer.refusal(), Code::Forbidden, "{role}");
     }
 
     // At the other's sale: one clear answer at both doors.
     let join = json!({ "user_id": "42", "quantity": 1 }).to_string();
     let path = format!("/flash-sales/{of_b}/join-queue");
-    let answer = world.rest(Method::POST, &path, Some(&good), &[], join.clone()).await;
+    let answer = world
+        .rest(Method::POST, &path, Some(&good), &[], join.clone())
+        .await;
     assert_eq!(answer.refusal(), Code::WrongMerchant);
     let mut socket = world.stranger().await;
     let hello = |token: &str| ConnectionCommand::Hello {
@@ -179,13 +224,32 @@ async fn a_key_is_good_for_its_merchants_shoppers_alone() {
         changes: false,
     };
     socket.ok(hello(&good)).await;
-    let join_b = ShopCommand::Join { sale: of_b, quantity: Quantity::ONE, nonce: None };
-    assert_eq!(socket.ask(join_b).await.expect_err("elsewhere").code, Code::WrongMerchant);
+    let join_b = ShopCommand::Join {
+        sale: of_b,
+        quantity: Quantity::ONE,
+        nonce: None,
+    };
+    assert_eq!(
+        socket.ask(join_b).await.expect_err("elsewhere").code,
+        Code::WrongMerchant
+    );
     // Priority counts at the own shop only: there is no way to name another's list.
     let path = format!("/flash-sales/{of_a}/join-queue");
-    let first = token(Algorithm::RS256, &rsa(), "a", "vip", json!({ "priority": [of_a.to_string(), of_b.to_string()] }));
+    let first = token(
+        Algorithm::RS256,
+        &rsa(),
+        "a",
+        "vip",
+        json!({ "priority": [of_a.to_string(), of_b.to_string()] }),
+    );
     let answer = world
-        .rest(Method::POST, &path, Some(&first), &[], json!({ "user_id": "vip" }).to_string())
+        .rest(
+            Method::POST,
+            &path,
+            Some(&first),
+            &[],
+            json!({ "user_id": "vip" }).to_string(),
+        )
         .await;
     assert_eq!(answer.status, 200, "{answer:?}");
 
@@ -195,10 +259,25 @@ async fn a_key_is_good_for_its_merchants_shoppers_alone() {
     join_and_reserve(&mut buyer, of_a).await;
     let order = checkout(&mut buyer, of_a).await;
     let path = format!("/orders/{}", order.order);
-    assert_eq!(world.rest(Method::GET, &path, Some(&good), &[], "").await.status, 200);
-    assert_eq!(world.rest(Method::GET, &path, Some(&at_b), &[], "").await.refusal(), Code::OrderUnknown);
+    assert_eq!(
+        world.rest(Method::GET, &path, Some(&good), &[], "").await.status,
+        200
+    );
+    assert_eq!(
+        world
+            .rest(Method::GET, &path, Some(&at_b), &[], "")
+            .await
+            .refusal(),
+        Code::OrderUnknown
+    );
     let cancel = format!("/orders/{}/cancel", order.order);
-    assert_eq!(world.rest(Method::POST, &cancel, Some(&at_b), &[], "").await.refusal(), Code::OrderUnknown);
+    assert_eq!(
+        world
+            .rest(Method::POST, &cancel, Some(&at_b), &[], "")
+            .await
+            .refusal(),
+        Code::OrderUnknown
+    );
     world.server.stop().await;
 }
 
@@ -208,40 +287,84 @@ async fn keys_come_and_go_without_a_restart_and_a_secret_is_shown_once() {
     world.merchant("a").await;
     let made = world.key("a", json!({})).await;
     assert_eq!(made.status, 201, "{made:?}");
-    let (id, secret) = (made.body["key_id"].as_str().expect("an id"), made.body["secret"].as_str().expect("a secret"));
-    let signed = |secret: &str| token(Algorithm::HS256, &EncodingKey::from_secret(secret.as_bytes()), "a", "42", json!({}));
+    let (id, secret) = (
+        made.body["key_id"].as_str().expect("an id"),
+        made.body["secret"].as_str().expect("a secret"),
+    );
+    let signed = |secret: &str| {
+        token(
+            Algorithm::HS256,
+            &EncodingKey::from_secret(secret.as_bytes()),
+            "a",
+            "42",
+            json!({}),
+        )
+    };
     assert!(world.hello(&signed(secret)).await.is_ok());
-    assert_eq!(world.refused(&signed("another secret of more than thirty-two")).await, Code::TokenInvalid);
+    assert_eq!(
+        world
+            .refused(&signed("another secret of more than thirty-two"))
+            .await,
+        Code::TokenInvalid
+    );
     // A second key beside the first, another process that hears of it, and the first one's end.
-    assert_eq!(world.key("a", json!({ "keys": PROVIDER_PUBLIC })).await.status, 201);
+    assert_eq!(
+        world.key("a", json!({ "keys": PROVIDER_PUBLIC })).await.status,
+        201
+    );
     let by_new = token(Algorithm::RS256, &rsa(), "a", "42", json!({}));
-    assert_eq!(world.hello(&by_new).await, world.hello(&signed(secret)).await, "the same person by either key");
-    let listed = world.admin(Method::GET, "/admin/merchants/a/keys", Value::Null).await;
+    assert_eq!(
+        world.hello(&by_new).await,
+        world.hello(&signed(secret)).await,
+        "the same person by either key"
+    );
+    let listed = world
+        .admin(Method::GET, "/admin/merchants/a/keys", Value::Null)
+        .await;
     assert_eq!(listed.body["keys"].as_array().expect("keys").len(), 2);
     assert!(!listed.body.to_string().contains(secret), "it is shown once");
     let other = world.another("127.0.0.1:0").await;
     let path = format!("/admin/merchants/a/keys/{id}");
     assert_eq!(world.admin(Method::DELETE, &path, Value::Null).await.status, 204);
-    assert_eq!(world.admin(Method::DELETE, &path, Value::Null).await.status, 204, "again");
+    assert_eq!(
+        world.admin(Method::DELETE, &path, Value::Null).await.status,
+        204,
+        "again"
+    );
     assert_eq!(world.refused(&signed(secret)).await, Code::TokenInvalid);
     assert!(world.hello(&by_new).await.is_ok());
     let url = format!("http://{}/carts/42", other.address);
     let ask = || async {
-        let answer = world.http.get(&url).bearer_auth(signed(secret)).send().await.expect("an answer");
+        let answer = world
+            .http
+            .get(&url)
+            .bearer_auth(signed(secret))
+            .send()
+            .await
+            .expect("an answer");
         answer.status().as_u16()
     };
     let began = std::time::Instant::now();
     while ask().await != 401 {
-        assert!(began.elapsed() < Duration::from_secs(3), "another process has not heard of it");
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "another process has not heard of it"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for (wrong, why) in [
         (json!({ "keys": "x" }), "keys"),
         (json!({ "keys": PROVIDER }), "private"),
-        (json!({ "keys": r#"{"keys":[{"kty":"OKP","crv":"X25519","x":"oZDHmp9TVACY5sbG5zR3tnTG2eHiO_17_TBD4MHSeGE","kid":"odd"}]}"# }), "odd"),
+        (
+            json!({ "keys": r#"{"keys":[{"kty":"OKP","crv":"X25519","x":"oZDHmp9TVACY5sbG5zR3tnTG2eHiO_17_TBD4MHSeGE","kid":"odd"}]}"# }),
+            "odd",
+        ),
         (json!({ "jwks_uri": "http://10.0.0.1/keys" }), "jwks_uri"),
         (json!({ "jwks_uri": "https://localhost/keys" }), "public internet"),
-        (json!({ "jwks_uri": "https://shop.example/keys", "keys": PROVIDER_PUBLIC }), "together"),
+        (
+            json!({ "jwks_uri": "https://shop.example/keys", "keys": PROVIDER_PUBLIC }),
+            "together",
+        ),
         (json!({ "issuer": "" }), "issuer"),
         (json!({ "audience": "x".repeat(501) }), "audience"),
     ] {
@@ -253,7 +376,11 @@ async fn keys_come_and_go_without_a_restart_and_a_secret_is_shown_once() {
     let many = futures_util::future::join_all((0..30).map(|_| world.key("a", json!({})))).await;
     let made = many.iter().filter(|answer| answer.status == 201).count();
     assert_eq!(made, 19);
-    assert!(many.iter().filter(|answer| answer.status != 201).all(|answer| answer.refusal() == Code::QuotaReached));
+    assert!(
+        many.iter()
+            .filter(|answer| answer.status != 201)
+            .all(|answer| answer.refusal() == Code::QuotaReached)
+    );
     other.stop().await;
     world.server.stop().await;
 }
@@ -277,12 +404,23 @@ async fn a_guest_is_another_person_at_each_merchant_and_sees_their_orders_of_bot
     let mut seen: Vec<(String, String)> = Vec::new();
     let mut made = Vec::new();
     for merchant in ["a", "b"] {
-        let sale = world.sale(json!({ "merchant": merchant, "total_stock": 5 })).await;
+        let sale = world
+            .sale(json!({ "merchant": merchant, "total_stock": 5 }))
+            .await;
         join_and_reserve(&mut guest, sale).await;
         let order = checkout(&mut guest, sale).await;
         made.push(order.order);
-        let rows = world.server.app.shop.store.orders_of_sale(sale).await.expect("Postgres");
-        let [row] = rows.as_slice() else { panic!("{rows:?}") };
+        let rows = world
+            .server
+            .app
+            .shop
+            .store
+            .orders_of_sale(sale)
+            .await
+            .expect("Postgres");
+        let [row] = rows.as_slice() else {
+            panic!("{rows:?}")
+        };
         seen.push((row.shopper.to_string(), row.device.to_string()));
         assert_eq!(world.person(sale, &text("shopper")).await, row.shopper);
         for secret in [text("shopper"), text("device"), text("device_id")] {
@@ -291,7 +429,9 @@ async fn a_guest_is_another_person_at_each_merchant_and_sees_their_orders_of_bot
     }
     assert_ne!(seen[0].0, seen[1].0, "shopper");
     assert_ne!(seen[0].1, seen[1].1, "device");
-    let Done::Orders(orders) = guest.ok(ShopCommand::Orders {}).await else { panic!("orders") };
+    let Done::Orders(orders) = guest.ok(ShopCommand::Orders {}).await else {
+        panic!("orders")
+    };
     let mut all: Vec<_> = orders.iter().map(|order| order.order).collect();
     all.sort_unstable();
     made.sort_unstable();
@@ -315,11 +455,18 @@ async fn a_guest_is_another_person_at_each_merchant_and_sees_their_orders_of_bot
 #[tokio::test]
 async fn a_device_is_known_by_its_credential_and_a_made_up_name_counts_for_its_session_only() {
     let world = World::start().await;
-    let begin = async |body: Value| world.rest(Method::POST, "/session", None, &[], body.to_string()).await;
+    let begin = async |body: Value| {
+        world
+            .rest(Method::POST, "/session", None, &[], body.to_string())
+            .await
+    };
     let first = begin(json!({})).await.body;
     let credential = first["device"].as_str().expect("a credential").to_owned();
     let again = begin(json!({ "device": credential })).await.body;
-    assert_eq!([&again["shopper"], &again["device_id"]], [&first["shopper"], &first["device_id"]]);
+    assert_eq!(
+        [&again["shopper"], &again["device_id"]],
+        [&first["shopper"], &first["device_id"]]
+    );
     let id = first["device_id"].as_str().expect("an id");
     let (_, tag) = credential.rsplit_once('.').expect("a tag");
     for wrong in [
@@ -341,15 +488,26 @@ async fn a_device_is_known_by_its_credential_and_a_made_up_name_counts_for_its_s
     assert_eq!(by_cookie.body["shopper"], first["shopper"]);
     assert_eq!(by_cookie.body["device"], first["device_id"]);
     let bad = world
-        .rest(Method::POST, "/session", None, &[("cookie", "flashsale_device=d_x.y")], "")
+        .rest(
+            Method::POST,
+            "/session",
+            None,
+            &[("cookie", "flashsale_device=d_x.y")],
+            "",
+        )
         .await;
     assert_eq!(bad.status, 200);
     assert_ne!(bad.body["shopper"], first["shopper"], "somebody new");
 
     // Two customers who call their device the same are on two devices.
     world.merchant("a").await;
-    assert_eq!(world.key("a", json!({ "keys": PROVIDER_PUBLIC })).await.status, 201);
-    let sale = world.sale(json!({ "merchant": "a", "total_stock": 5, "per_device_limit": 1 })).await;
+    assert_eq!(
+        world.key("a", json!({ "keys": PROVIDER_PUBLIC })).await.status,
+        201
+    );
+    let sale = world
+        .sale(json!({ "merchant": "a", "total_stock": 5, "per_device_limit": 1 }))
+        .await;
     let join = async |sub: &str, device: &str| {
         let mut socket = world.stranger().await;
         let hello = ConnectionCommand::Hello {
@@ -359,12 +517,21 @@ async fn a_device_is_known_by_its_credential_and_a_made_up_name_counts_for_its_s
             changes: false,
         };
         socket.ok(hello).await;
-        socket.ask(ShopCommand::Join { sale, quantity: Quantity::ONE, nonce: None }).await
+        socket
+            .ask(ShopCommand::Join {
+                sale,
+                quantity: Quantity::ONE,
+                nonce: None,
+            })
+            .await
     };
     assert!(join("one", "phone").await.is_ok());
     assert!(join("two", "phone").await.is_ok(), "a name of their own");
     assert!(join("three", &credential).await.is_ok());
-    assert_eq!(join("four", &credential).await.expect_err("proven").code, Code::DeviceInLine);
+    assert_eq!(
+        join("four", &credential).await.expect_err("proven").code,
+        Code::DeviceInLine
+    );
     world.server.stop().await;
 }
 
@@ -380,10 +547,16 @@ async fn a_page_that_the_merchant_does_not_allow_shows_no_sale() {
         let body = json!({ "user_id": "u1" }).to_string();
         let client = reqwest::Client::new();
         let request = client.post(world.url(&path)).bearer_auth(&token).body(body);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value));
         let answer = request.send().await.expect("an answer");
         let allowed = answer.headers().get("access-control-allow-origin").cloned();
-        assert_eq!(allowed.as_ref().and_then(|any| any.to_str().ok()), Some("*"), "it may read the refusal");
+        assert_eq!(
+            allowed.as_ref().and_then(|any| any.to_str().ok()),
+            Some("*"),
+            "it may read the refusal"
+        );
         answer.status().as_u16()
     };
     assert_eq!(join("https://anywhere.example").await, 200, "no list: every page");
@@ -403,11 +576,16 @@ async fn a_page_that_the_merchant_does_not_allow_shows_no_sale() {
         .request(Method::OPTIONS, world.url("/session"))
         .header("origin", "null")
         .header("access-control-request-method", "POST")
-        .header("access-control-request-headers", "sentry-trace, baggage, traceparent")
+        .header(
+            "access-control-request-headers",
+            "sentry-trace, baggage, traceparent",
+        )
         .send()
         .await
         .expect("an answer");
-    let allowed = preflight.headers()["access-control-allow-headers"].to_str().expect("text");
+    let allowed = preflight.headers()["access-control-allow-headers"]
+        .to_str()
+        .expect("text");
     for header in ["sentry-trace", "baggage", "traceparent"] {
         assert!(allowed.contains(header), "{allowed}");
     }
@@ -418,7 +596,10 @@ async fn a_page_that_the_merchant_does_not_allow_shows_no_sale() {
 async fn whoever_asks_is_told_everything_and_whoever_is_forgotten_comes_back_as_somebody_new() {
     let world = World::start().await;
     world.merchant("a").await;
-    assert_eq!(world.key("a", json!({ "keys": PROVIDER_PUBLIC })).await.status, 201);
+    assert_eq!(
+        world.key("a", json!({ "keys": PROVIDER_PUBLIC })).await.status,
+        201
+    );
     let id = world.sale(json!({ "merchant": "a", "total_stock": 5 })).await;
     let me = token(Algorithm::RS256, &rsa(), "a", "jane+shop@example.com", json!({}));
     let who = world.hello(&me).await.expect("in");
@@ -444,14 +625,26 @@ async fn whoever_asks_is_told_everything_and_whoever_is_forgotten_comes_back_as_
     let own = world.rest(Method::GET, "/me", Some(&me), &[], "").await;
     assert_eq!(own.body["people"][0], told.body);
     assert_eq!(about(Method::GET, &format!("person={who}")).await.body, told.body);
-    assert_eq!(about(Method::GET, "subject=nobody").await.refusal(), Code::PersonUnknown);
+    assert_eq!(
+        about(Method::GET, "subject=nobody").await.refusal(),
+        Code::PersonUnknown
+    );
     assert_eq!(about(Method::GET, "").await.refusal(), Code::InvalidField);
     for (method, path) in [(Method::DELETE, "/me"), (Method::GET, "/me")] {
         let refused = world.rest(method.clone(), path, None, &[], "").await;
         assert_eq!(refused.refusal(), Code::TokenMissing, "{method}");
     }
-    assert_eq!(about(Method::DELETE, &format!("person={who}")).await.refusal(), Code::PersonBusy);
-    assert_eq!(world.rest(Method::DELETE, "/me", Some(&me), &[], "").await.refusal(), Code::PersonBusy);
+    assert_eq!(
+        about(Method::DELETE, &format!("person={who}")).await.refusal(),
+        Code::PersonBusy
+    );
+    assert_eq!(
+        world
+            .rest(Method::DELETE, "/me", Some(&me), &[], "")
+            .await
+            .refusal(),
+        Code::PersonBusy
+    );
 
     socket.ok(ShopCommand::Cancel { order: order.order }).await;
     let end = format!("/admin/sales/{id}/end");
@@ -465,24 +658,49 @@ async fn whoever_asks_is_told_everything_and_whoever_is_forgotten_comes_back_as_
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(forgotten.status, 204, "{forgotten:?}");
-    assert_eq!(about(Method::GET, &format!("person={who}")).await.refusal(), Code::PersonUnknown);
-    let rows = world.server.app.shop.store.orders_of_sale(id).await.expect("Postgres");
+    assert_eq!(
+        about(Method::GET, &format!("person={who}")).await.refusal(),
+        Code::PersonUnknown
+    );
+    let rows = world
+        .server
+        .app
+        .shop
+        .store
+        .orders_of_sale(id)
+        .await
+        .expect("Postgres");
     assert!(!format!("{rows:?}").contains(who.as_str()), "{rows:?}");
     assert_eq!(rows.len(), 1, "the number stays");
     let back = world.hello(&me).await.expect("in");
     assert_ne!(back, who, "a new person");
     assert_eq!(world.hello(&me).await, Ok(back));
-    assert_eq!(world.rest(Method::GET, "/me", Some(&me), &[], "").await.body["people"], json!([]));
+    assert_eq!(
+        world.rest(Method::GET, "/me", Some(&me), &[], "").await.body["people"],
+        json!([])
+    );
 
     // A guest's device is forgotten with them.
     let session = world.rest(Method::POST, "/session", None, &[], "").await.body;
     let guest = session["token"].as_str().expect("a token");
     let device = session["device"].as_str().expect("a credential");
-    let gone = world.http.delete(world.url("/me")).bearer_auth(guest).send().await.expect("an answer");
+    let gone = world
+        .http
+        .delete(world.url("/me"))
+        .bearer_auth(guest)
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(gone.status(), 204);
     assert_eq!(world.refused(guest).await, Code::TokenInvalid);
     let again = world
-        .rest(Method::POST, "/session", None, &[], json!({ "device": device }).to_string())
+        .rest(
+            Method::POST,
+            "/session",
+            None,
+            &[],
+            json!({ "device": device }).to_string(),
+        )
         .await;
     assert_eq!(again.refusal(), Code::DeviceUnknown);
     world.server.stop().await;
@@ -497,7 +715,9 @@ async fn nobody_hides_another_s_sale_and_the_list_goes_on_behind_its_cursor() {
     let in_days = |days: i64| (chrono::Utc::now() + chrono::TimeDelta::days(days)).to_rfc3339();
     let made = async |merchant: &str, fields: Value| {
         let mut body = json!({ "merchant": merchant, "total_stock": 1 });
-        body.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        body.as_object_mut()
+            .expect("an object")
+            .extend(fields.as_object().expect("an object").clone());
         let answer = world.create_sale(body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.body["sale_id"].as_str().expect("an id").to_owned()
@@ -510,13 +730,23 @@ async fn nobody_hides_another_s_sale_and_the_list_goes_on_behind_its_cursor() {
     }
     let quiet = made("quiet", json!({})).await;
     all.push(quiet.clone());
-    let list = async |query: &str| world.rest(Method::GET, &format!("/flash-sales?{query}"), None, &[], "").await;
+    let list = async |query: &str| {
+        world
+            .rest(Method::GET, &format!("/flash-sales?{query}"), None, &[], "")
+            .await
+    };
     let ids = |answer: &Answer| -> Vec<String> {
         let sales = answer.body["sales"].as_array().expect("a list");
-        sales.iter().map(|sale| sale["sale_id"].as_str().expect("an id").to_owned()).collect()
+        sales
+            .iter()
+            .map(|sale| sale["sale_id"].as_str().expect("an id").to_owned())
+            .collect()
     };
     let first = list("limit=2").await;
-    assert!(ids(&first).contains(&quiet), "each shop's first sale comes before anybody's second");
+    assert!(
+        ids(&first).contains(&quiet),
+        "each shop's first sale comes before anybody's second"
+    );
     let (mut found, mut next) = (ids(&first), first.body["next"].clone());
     while let Some(after) = next.as_str() {
         let page = list(&format!("limit=7&after={after}")).await;
@@ -528,33 +758,59 @@ async fn nobody_hides_another_s_sale_and_the_list_goes_on_behind_its_cursor() {
     all.sort();
     assert_eq!(found, all);
     assert_eq!(ids(&list("merchant=quiet").await), [quiet.as_str()]);
-    assert_eq!(ids(&list("group=coming&merchant=quiet").await), Vec::<String>::new());
+    assert_eq!(
+        ids(&list("group=coming&merchant=quiet").await),
+        Vec::<String>::new()
+    );
     assert_eq!(ids(&list("group=coming").await).len(), 12);
     assert_eq!(list("merchant=nobody").await.refusal(), Code::MerchantUnknown);
     for wrong in ["group=dead", "limit=0", "limit=101", "after=x", "page=2"] {
         assert_eq!(list(wrong).await.refusal(), Code::InvalidField, "{wrong}");
     }
     // Quotas: none of eight at once passes them.
-    let set = world.admin(Method::PATCH, "/admin/merchants/quiet", json!({ "open_sales": 3, "days_ahead": 30, "text_chars": 10 })).await;
+    let set = world
+        .admin(
+            Method::PATCH,
+            "/admin/merchants/quiet",
+            json!({ "open_sales": 3, "days_ahead": 30, "text_chars": 10 }),
+        )
+        .await;
     assert_eq!(set.status, 200, "{set:?}");
     let body = || json!({ "merchant": "quiet" });
     let many = futures_util::future::join_all((0..8).map(|_| world.create_sale(body()))).await;
     assert_eq!(many.iter().filter(|answer| answer.status == 201).count(), 2);
-    assert!(many.iter().filter(|answer| answer.status != 201).all(|answer| answer.refusal() == Code::QuotaReached));
+    assert!(
+        many.iter()
+            .filter(|answer| answer.status != 201)
+            .all(|answer| answer.refusal() == Code::QuotaReached)
+    );
     for wrong in [
         json!({ "merchant": "quiet", "start_time": in_days(31), "end_time": in_days(32) }),
         json!({ "merchant": "quiet", "description": "x".repeat(11) }),
     ] {
         assert_eq!(world.create_sale(wrong).await.refusal(), Code::InvalidField);
     }
-    assert_eq!(world.create_sale(json!({ "merchant": "nobody" })).await.refusal(), Code::MerchantUnknown);
+    assert_eq!(
+        world.create_sale(json!({ "merchant": "nobody" })).await.refusal(),
+        Code::MerchantUnknown
+    );
     // An operator of one shop knows nothing of the other.
     let operator = world.token("m1", Role::Merchant);
-    for path in ["/admin/merchants/quiet", "/admin/merchants/quiet/keys", "/admin/sales?merchant=quiet"] {
+    for path in [
+        "/admin/merchants/quiet",
+        "/admin/merchants/quiet/keys",
+        "/admin/sales?merchant=quiet",
+    ] {
         let answer = world.rest(Method::GET, path, Some(&operator), &[], "").await;
         assert_eq!(answer.refusal(), Code::MerchantUnknown, "{path}");
     }
-    let twice = world.admin(Method::POST, "/admin/merchants", json!({ "name": "Quiet", "slug": "quiet" })).await;
+    let twice = world
+        .admin(
+            Method::POST,
+            "/admin/merchants",
+            json!({ "name": "Quiet", "slug": "quiet" }),
+        )
+        .await;
     assert_eq!(twice.refusal(), Code::MerchantTaken);
     world.server.stop().await;
 }
@@ -567,7 +823,9 @@ async fn a_command_repeated_after_a_secret_was_rotated_names_the_same_order() {
     join_and_reserve(&mut before, sale).await;
     let id: CommandId = command_id();
     let buy = ShopCommand::Checkout { sale, payment: None };
-    let Ok(Done::Order(order)) = before.ask_as(id, buy.clone()).await else { panic!("an order") };
+    let Ok(Done::Order(order)) = before.ask_as(id, buy.clone()).await else {
+        panic!("an order")
+    };
     let rotated = world
         .try_another(&[("--orders-secret", "a-new-secret-of-orders-that-is-long-enough")])
         .await
@@ -580,7 +838,9 @@ async fn a_command_repeated_after_a_secret_was_rotated_names_the_same_order() {
         changes: false,
     };
     after.ok(hello).await;
-    let Ok(Done::Order(again)) = after.ask_as(id, buy).await else { panic!("the same order") };
+    let Ok(Done::Order(again)) = after.ask_as(id, buy).await else {
+        panic!("the same order")
+    };
     assert_eq!(again.order, order.order);
     rotated.stop().await;
     world.server.stop().await;

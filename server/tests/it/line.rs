@@ -289,7 +289,10 @@ async fn whoever_is_away_for_too_long_loses_the_place() {
         .iter()
         .map(|row| (row.user_id.as_str(), row.status.as_str()))
         .collect();
-    let (gone, stays) = (world.person(sale, "gone").await, world.person(sale, "stays").await);
+    let (gone, stays) = (
+        world.person(sale, "gone").await,
+        world.person(sale, "stays").await,
+    );
     assert_eq!(told, [(gone.as_str(), "expired"), (stays.as_str(), "waiting")]);
     world.server.stop().await;
 }

@@ -225,7 +225,10 @@ async fn the_rest_of_a_first_come_sale_is_drawn_by_the_nonces_of_its_line() {
     assert_eq!((draw.format.as_str(), draw.count), ("flashsale draw 2", Some(2)));
     for (who, nonce) in [("u1", Some(NONCE)), ("u2", None)] {
         let proof = proof(&world, sale, who).await;
-        assert_eq!((proof.nonce, proof.entry.name), (nonce, name(&world, sale, who, nonce)));
+        assert_eq!(
+            (proof.nonce, proof.entry.name),
+            (nonce, name(&world, sale, who, nonce))
+        );
     }
     let mine = state(&mut plain, sale).await.entry.expect("an entry");
     assert_eq!(mine.nonce, None);
@@ -266,7 +269,10 @@ async fn an_opening_place_comes_from_the_name_with_its_nonce() {
     })
     .await;
     for (who, nonce) in people {
-        let row = rows.iter().find(|row| row.user_id == world.who(who).as_str()).expect("in line");
+        let row = rows
+            .iter()
+            .find(|row| row.user_id == world.who(who).as_str())
+            .expect("in line");
         let place = opening_place(&seed, &name(&world, sale, who, nonce));
         assert_eq!(row.place, Some(place as i64), "{who}");
     }

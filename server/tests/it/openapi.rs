@@ -645,7 +645,10 @@ async fn shops(rest: &mut Rest<'_>, sale: &str, admin: Option<&str>, shopper: Op
     let changed = rest
         .ok(Method::PATCH, one, &["the-shop"], admin, Some(changed))
         .await;
-    assert_eq!((&changed["name"], &changed["version"]), (&json!("Our Shop"), &json!(2)));
+    assert_eq!(
+        (&changed["name"], &changed["version"]),
+        (&json!("Our Shop"), &json!(2))
+    );
     let shop = rest
         .ok(get.clone(), "/merchants/{merchant}", &["the-shop"], None, None)
         .await;
@@ -655,26 +658,45 @@ async fn shops(rest: &mut Rest<'_>, sale: &str, admin: Option<&str>, shopper: Op
     let key = rest.ok(post.clone(), keys, &["the-shop"], admin, Some(key)).await;
     rest.ok(get.clone(), keys, &["the-shop"], admin, None).await;
     let revoked = "/admin/merchants/{merchant}/keys/{key}";
-    rest.ok(delete.clone(), revoked, &["the-shop", text(&key, "key_id")], admin, None)
-        .await;
+    rest.ok(
+        delete.clone(),
+        revoked,
+        &["the-shop", text(&key, "key_id")],
+        admin,
+        None,
+    )
+    .await;
     let person = rest.world.person(sale.parse().expect("an id"), "u1").await;
     let person = format!("?person={person}");
     let about = "/admin/merchants/{merchant}/person";
-    let known = rest.ok(get.clone(), about, &["dev-admin", &person], admin, None).await;
+    let known = rest
+        .ok(get.clone(), about, &["dev-admin", &person], admin, None)
+        .await;
     let own = rest.ok(get.clone(), "/me", &[], shopper, None).await;
     assert_eq!(own["people"][0], known);
     let orders = known["orders"].as_array().expect("orders");
     let open = orders.iter().filter(|order| order["status"] == "pending");
     for order in open {
-        rest.ok(post.clone(), "/orders/{order_id}/cancel", &[text(order, "order_id")], shopper, None)
-            .await;
+        rest.ok(
+            post.clone(),
+            "/orders/{order_id}/cancel",
+            &[text(order, "order_id")],
+            shopper,
+            None,
+        )
+        .await;
     }
     // Their turn in the draw: given up, the sale is over.
     let sale = sale.parse().expect("an id");
     let mut socket = rest.world.shopper("u1").await;
     socket.ok(flashsale_protocol::ShopCommand::Leave { sale }).await;
     let began = std::time::Instant::now();
-    while rest.call(delete.clone(), about, &["dev-admin", &person], admin, None).await.0 != StatusCode::NO_CONTENT {
+    while rest
+        .call(delete.clone(), about, &["dev-admin", &person], admin, None)
+        .await
+        .0
+        != StatusCode::NO_CONTENT
+    {
         assert!(began.elapsed() < crate::harness::DEADLINE, "the sale is over");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

@@ -13,7 +13,10 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 
 async fn set(pool: &PgPool, sql: String) {
-    sqlx::query(AssertSqlSafe(sql)).execute(pool).await.expect("Postgres");
+    sqlx::query(AssertSqlSafe(sql))
+        .execute(pool)
+        .await
+        .expect("Postgres");
 }
 
 /// Every text in every table that may say who somebody is.
@@ -69,7 +72,12 @@ async fn a_sale_whose_time_is_up_leaves_redis_and_then_says_nobodys_name() {
             client.ok(ShopCommand::Cancel { order: order.order }).await;
         } else {
             let payment = crate::purchase::approve();
-            client.ok(ShopCommand::Pay { order: order.order, payment }).await;
+            client
+                .ok(ShopCommand::Pay {
+                    order: order.order,
+                    payment,
+                })
+                .await;
         }
         people.push(world.who(who));
     }
@@ -95,7 +103,10 @@ async fn a_sale_whose_time_is_up_leaves_redis_and_then_says_nobodys_name() {
     set(&pool, format!("UPDATE flash_sales SET start_time = now() - interval '3 days', end_time = now() - interval '2 days', room_opens_at = now() - interval '4 days' WHERE sale_id = '{sale}'")).await;
     while forget::step(shop).await.expect("a step") {}
     assert_eq!(has().await, 0, "a day is over");
-    assert!(everything(&pool).await.contains(people[0].as_str()), "retention is longer");
+    assert!(
+        everything(&pool).await.contains(people[0].as_str()),
+        "retention is longer"
+    );
 
     set(&pool, "UPDATE merchants SET retention_days = 1".into()).await;
     while forget::step(shop).await.expect("a step") {}
@@ -128,13 +139,23 @@ async fn credentials_that_older_releases_stored_are_hashed() {
     end(&world, sale).await;
     // As a release of before has left it.
     for (table, column) in [("flash_sale_orders", "device_id"), ("queue_entries", "device_id")] {
-        set(&pool, format!("UPDATE {table} SET {column} = '{secret}' WHERE sale_id = '{sale}'")).await;
+        set(
+            &pool,
+            format!("UPDATE {table} SET {column} = '{secret}' WHERE sale_id = '{sale}'"),
+        )
+        .await;
     }
     set(&pool, format!("UPDATE flash_sales SET format = 1, devices_hidden_at = NULL, start_time = now() - interval '3 hours', end_time = now() - interval '2 hours', room_opens_at = now() - interval '4 hours' WHERE sale_id = '{sale}'")).await;
     let boss = world.token("boss", Role::Admin);
     let path = format!("/admin/sales/{sale}/entries.csv");
     let export = async || {
-        let answer = world.http.get(world.url(&path)).bearer_auth(&boss).send().await.expect("answers");
+        let answer = world
+            .http
+            .get(world.url(&path))
+            .bearer_auth(&boss)
+            .send()
+            .await
+            .expect("answers");
         answer.text().await.expect("text")
     };
     let csv = export().await;

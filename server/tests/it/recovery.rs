@@ -47,7 +47,10 @@ async fn record(world: &World, sale: SaleId, who: &str) -> String {
 async fn roll_back(world: &World, sale: SaleId, who: &str, record: String) {
     let client = world.server.app.shop.stock.client();
     let set: i64 = client
-        .hset(lane_key(world, "holds", sale), (world.person(sale, who).await.as_str(), record))
+        .hset(
+            lane_key(world, "holds", sale),
+            (world.person(sale, who).await.as_str(), record),
+        )
         .await
         .expect("Redis");
     assert_eq!(set, 0, "there was a record");
@@ -223,7 +226,10 @@ async fn a_lost_hold_is_revoked_where_an_earlier_one_ends_instead_of_it() {
     join_and_reserve(&mut holder, sale).await;
     let client = world.server.app.shop.stock.client();
     let _: i64 = client
-        .hdel(lane_key(&world, "holds", sale), world.person(sale, "holder").await.as_str())
+        .hdel(
+            lane_key(&world, "holds", sale),
+            world.person(sale, "holder").await.as_str(),
+        )
         .await
         .expect("Redis");
     let now = world.server.app.shop.stock.now().await.expect("Redis");

@@ -185,7 +185,10 @@ impl SaleBody {
         }
         if self.start_time > clock::now() + TimeDelta::days(i64::from(merchant.row.days_ahead)) {
             let days = merchant.row.days_ahead;
-            return Err(field("start_time", &format!("must be within {days} days from now")));
+            return Err(field(
+                "start_time",
+                &format!("must be within {days} days from now"),
+            ));
         }
         let room_opens_at = self.room_opens_at.unwrap_or(self.start_time - ROOM_BEFORE_START);
         if room_opens_at > self.start_time {

@@ -89,7 +89,10 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
         // The platform's own secret signs no merchant's customers.
         shared(SECRET, &good),
         shared(SECRET, &claims(json!({ "iss": null }))),
-        shared(SECRET, &claims(json!({ "iss": null, "aud": null, "role": "root" }))),
+        shared(
+            SECRET,
+            &claims(json!({ "iss": null, "aud": null, "role": "root" })),
+        ),
         shared(SECRET, &claims(json!({ "iss": null, "aud": null, "sub": "a b" }))),
         provider(&claims(json!({ "sub": null }))),
         provider(&claims(json!({ "sub": "" }))),
@@ -200,7 +203,7 @@ async fn a_live_socket_is_closed_with_4100_when_its_token_expires() {
         .server
         .app
         .authority
-            .signer
+        .signer
         .issue(
             "u1".parse().expect("an id"),
             Role::Shopper,
