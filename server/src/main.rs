@@ -50,7 +50,7 @@ enum Command {
         #[command(flatten)]
         data: DataDir,
         #[command(flatten)]
-        identity: Identity,
+        identity: Box<Identity>,
     },
     /// Check the audit log.
     #[command(subcommand)]

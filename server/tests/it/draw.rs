@@ -147,7 +147,7 @@ pub fn order_of(world: &World, sale: SaleId, draw: &Draw, people: &[String]) -> 
     let drum = Drum::new(&draw.seed.expect("drawn"), draw.beacon.as_deref());
     let mut order: Vec<_> = people
         .iter()
-        .map(|who| (drum.key(&name(&world, sale, who), 1), who.clone()))
+        .map(|who| (drum.key(&name(world, sale, who), 1), who.clone()))
         .collect();
     order.sort();
     order.into_iter().map(|(_, who)| who).collect()
@@ -827,7 +827,7 @@ async fn passed_on(world: &World) -> (SaleId, Vec<String>, HashMap<String, Clien
     act(world, sale, "end", json!({})).await;
     let first = clients.get_mut(&people[0]).expect("one");
     let draw = draw_where(first, |draw| draw.seed.is_some()).await;
-    let order = order_of(&world, sale, &draw, &people);
+    let order = order_of(world, sale, &draw, &people);
     let winner = clients.get_mut(&order[0]).expect("one");
     admitted(winner).await;
     winner.ok(ShopCommand::Leave { sale }).await;
