@@ -183,14 +183,21 @@ impl Merchants {
         found().ok_or_else(|| Error::unexpected("a sale of a merchant that is not there"))
     }
 
-    /// The merchant with this id or slug, made if it is not there.
-    pub async fn named(&self, name: &str) -> Result<Arc<Merchant>> {
-        if self.find(name).is_none() {
-            self.store.make_merchant(name).await?;
-            self.refresh().await?;
+    /// The merchant with this id, made if it is not there. An address is no id: it may be another merchant's.
+    pub async fn of_operator(&self, id: &str) -> Result<Arc<Merchant>> {
+        if !self.now().by_id.contains_key(id) {
+            self.store.make_merchant(id).await?;
         }
-        self.find(name)
-            .ok_or_else(|| Error::unexpected("a merchant that was made is not there"))
+        self.get(id).await
+    }
+
+    /// The merchant with this id or name in addresses, made if there is none.
+    pub async fn named(&self, name: &str) -> Result<Arc<Merchant>> {
+        self.refresh().await?;
+        match self.find(name) {
+            Some(merchant) => Ok(merchant),
+            None => self.of_operator(name).await,
+        }
     }
 
     /// A merchant by its id or slug, as far as known here.

@@ -24,6 +24,8 @@ const SALES_KEPT: u64 = 10_000;
 const ORDERS_KEPT: u64 = 100_000;
 const ORDER_LIFE: Duration = Duration::from_secs(600);
 const SALE_LIFE: Duration = Duration::from_secs(2);
+/// Largest age of the knowledge which formats all processes know.
+const FORMATS_LIFE: Duration = Duration::from_secs(1);
 /// Largest age of the list of running sales.
 const LED_LIFE: Duration = Duration::from_secs(1);
 
@@ -41,6 +43,8 @@ pub struct Shop {
     sales: Cache<SaleId, Option<Arc<Sale>>>,
     /// The sales of orders made or asked for here lately.
     orders: Cache<OrderId, SaleId>,
+    /// The formats that every process knew a moment ago.
+    formats: Cache<(), u16>,
     /// The sales that workers lead.
     led: Cache<(), Arc<Vec<Arc<Sale>>>>,
 }
@@ -72,6 +76,7 @@ impl Shop {
                 .max_capacity(ORDERS_KEPT)
                 .time_to_live(ORDER_LIFE)
                 .build(),
+            formats: Cache::builder().max_capacity(1).time_to_live(FORMATS_LIFE).build(),
             led: Cache::builder().max_capacity(1).time_to_live(LED_LIFE).build(),
         })
     }
@@ -116,6 +121,12 @@ impl Shop {
             at: Some(sale.id),
             ..caller.clone()
         };
+        if self.merchants.is_erased(&caller.account) {
+            return Err(Reject::because(
+                Code::TokenInvalid,
+                "Its owner was forgotten: sign in again.",
+            ));
+        }
         if !sale.has_opaque_ids() {
             met.shopper = caller.plain_id();
             return Ok(met);
@@ -163,7 +174,11 @@ impl Shop {
 
     /// The format of a sale that is created now: the newest that every process knows.
     pub async fn new_format(&self) -> Result<u16> {
-        Ok(self.stock.common_formats().await?.max(1))
+        let known = self.formats.try_get_with((), self.stock.common_formats());
+        let known = known
+            .await
+            .map_err(|error: Arc<crate::error::Error>| (*error).clone())?;
+        Ok(known.max(1))
     }
 
     /// Forgets data of sales that have ended.

@@ -54,8 +54,8 @@ impl Operator {
     pub async fn merchant(&self, app: &App, name: &str) -> Result<Arc<Merchant>, Problem> {
         app.shop.merchants.refresh().await?;
         let found = match app.shop.merchants.find(name) {
-            // An operator's own, which nobody has set up yet.
-            None if name == self.own() && self.0.customer.is_none() => app.shop.merchants.named(name).await?,
+            // An operator's own, which nobody may have set up yet.
+            _ if name == self.own() => app.shop.merchants.of_operator(name).await?,
             found => found.ok_or(Code::MerchantUnknown)?,
         };
         match self.sees() {

@@ -21,7 +21,7 @@ use flashsale_engine::{
     store::OrderRow,
     store::payments::{AskRefund, DisputeRow, EventRow, PaymentRow, RefundAsked, RefundRow},
 };
-use flashsale_protocol::{Code, OrderId, ServerMessage};
+use flashsale_protocol::{Code, OrderId, ServerMessage, ShopperId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -117,6 +117,10 @@ impl PaymentView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrderPayments {
     order: OrderView,
+    /// Whose it is, by their id at this shop.
+    person: ShopperId,
+    /// What the shop's own sign-in calls them; null for a guest, or once they are forgotten.
+    customer: Option<String>,
     payments: Vec<PaymentView>,
     /// Disputes: the shopper's bank asks for the money back. Order and units stay as they are.
     disputes: Vec<DisputeView>,
@@ -198,7 +202,11 @@ pub async fn show(
     let order = find(&app, &operator, &id).await?;
     let money = app.shop.store.order_money(order.order).await?;
     let money = money.ok_or(Code::OrderUnknown)?;
+    let person = money.order.shopper.clone();
+    let merchant = operator.sale(&app, money.order.sale).await?.merchant;
     Ok(axum::Json(OrderPayments {
+        customer: app.shop.store.subject_of(&merchant, &person).await?,
+        person,
         order: money.order.view().into(),
         payments: money
             .payments

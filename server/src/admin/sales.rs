@@ -84,7 +84,7 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
     let beacon = body.beacon.clone();
     let merchant = match &body.merchant {
         Some(name) => instruction.operator.merchant(&app, name).await?,
-        None => app.shop.merchants.named(instruction.operator.own()).await?,
+        None => app.shop.merchants.of_operator(instruction.operator.own()).await?,
     };
     if !merchant.row.is_active {
         return Err(Code::MerchantSuspended.into());

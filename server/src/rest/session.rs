@@ -119,7 +119,7 @@ pub async fn create(
 async fn device(app: &App, shown: Option<Shown>, by_cookie: bool) -> Result<Device, Problem> {
     let devices = &app.authority.devices;
     // A process of an older release would not know new credentials.
-    let is_mixed = app.shop.stock.common_formats().await? < ROTATES;
+    let is_mixed = app.shop.new_format().await? < ROTATES;
     let Some(shown) = shown else {
         let made = devices.make()?;
         return Ok(match is_mixed {

@@ -622,6 +622,13 @@ async fn whoever_asks_is_told_everything_and_whoever_is_forgotten_comes_back_as_
     assert_eq!(told.status, 200, "{told:?}");
     assert_eq!(told.body["subject"], "jane+shop@example.com");
     assert_eq!(told.body["orders"][0]["order_id"], order.order.to_string());
+    let path = format!("/admin/orders/{}", order.order);
+    let shown = world.admin(Method::GET, &path, Value::Null).await;
+    assert_eq!(
+        (&shown.body["customer"], &shown.body["person"]),
+        (&json!("jane+shop@example.com"), &json!(who)),
+        "the shop knows whose order it is"
+    );
     let own = world.rest(Method::GET, "/me", Some(&me), &[], "").await;
     assert_eq!(own.body["people"][0], told.body);
     assert_eq!(about(Method::GET, &format!("person={who}")).await.body, told.body);
@@ -803,6 +810,31 @@ async fn nobody_hides_another_s_sale_and_the_list_goes_on_behind_its_cursor() {
     ] {
         let answer = world.rest(Method::GET, path, Some(&operator), &[], "").await;
         assert_eq!(answer.refusal(), Code::MerchantUnknown, "{path}");
+    }
+    // Two operators whose names make one name for addresses are two shops.
+    for name in ["Two", "two", "TWO"] {
+        let token = world.token(name, Role::Merchant);
+        let now = chrono::Utc::now();
+        let body = json!({
+            "product_name": name, "currency": "EUR", "original_price": 1, "sale_price": 1, "total_stock": 1,
+            "start_time": now.to_rfc3339(), "end_time": in_days(1),
+        });
+        let made = world
+            .rest(Method::POST, "/admin/sales", Some(&token), &[], body.to_string())
+            .await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let own = world.rest(Method::GET, "/admin/sales", Some(&token), &[], "").await;
+        let names: Vec<&str> = own.body["sales"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|sale| sale["product_name"].as_str().expect("a name"))
+            .collect();
+        assert_eq!(names, [name]);
+        let shop = world
+            .rest(Method::GET, &format!("/admin/merchants/{name}"), Some(&token), &[], "")
+            .await;
+        assert_eq!(shop.body["merchant_id"], name);
     }
     let twice = world
         .admin(
