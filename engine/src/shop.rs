@@ -76,7 +76,10 @@ impl Shop {
                 .max_capacity(ORDERS_KEPT)
                 .time_to_live(ORDER_LIFE)
                 .build(),
-            formats: Cache::builder().max_capacity(1).time_to_live(FORMATS_LIFE).build(),
+            formats: Cache::builder()
+                .max_capacity(1)
+                .time_to_live(FORMATS_LIFE)
+                .build(),
             led: Cache::builder().max_capacity(1).time_to_live(LED_LIFE).build(),
         })
     }

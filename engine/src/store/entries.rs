@@ -10,7 +10,10 @@ use chrono::{DateTime, Utc};
 use flashsale_protocol::{EntryState, Nonce, SaleId, ShopperId};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 use ulid::Ulid;
 
 /// Entries in one page of an export.
@@ -304,18 +307,26 @@ impl Store {
 
     /// The share of a sale's units that went to the devices with the most units, 0 to 1. None: no unit is in an order.
     pub async fn top_devices_share(&self, sale: SaleId, devices: i64) -> Result<Option<f64>> {
-        Ok(sqlx::query_scalar!(
-            r#"WITH by_device AS (
+        let share = self.device_shares.try_get_with((sale, devices), async {
+            device_share(&self.pool, sale, devices).await
+        });
+        share.await.map_err(|error: Arc<Error>| (*error).clone())
+    }
+}
+
+/// Reads all orders of a sale, so it is kept for a while.
+async fn device_share(pool: &PgPool, sale: SaleId, devices: i64) -> Result<Option<f64>> {
+    Ok(sqlx::query_scalar!(
+        r#"WITH by_device AS (
                 SELECT device_id, sum(quantity_allocated) AS units FROM flash_sale_orders
                 WHERE sale_id = $1 AND status <> 'cancelled' GROUP BY device_id)
              SELECT ((SELECT sum(units) FROM (SELECT units FROM by_device ORDER BY units DESC LIMIT $2) top)
                 / nullif((SELECT sum(units) FROM by_device), 0))::float8 AS share"#,
-            sale.to_string(),
-            devices,
-        )
-        .fetch_one(&self.pool)
-        .await?)
-    }
+        sale.to_string(),
+        devices,
+    )
+    .fetch_one(pool)
+    .await?)
 }
 
 async fn waiting_among(pool: &PgPool, sale: SaleId, shoppers: &[ShopperId]) -> Result<Vec<Option<Waits>>> {

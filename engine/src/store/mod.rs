@@ -58,6 +58,9 @@ const LOOK: BatchLimits = BatchLimits {
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Draws whose upper tree nodes are kept for proofs: 10 thousand hashes for ten million entries.
 const DRAWS_KEPT: u64 = 64;
+/// Sales whose units by device are kept, and for how long: each look reads all orders.
+const SHARES_KEPT: u64 = 1_000;
+const SHARE_LIFE: Duration = Duration::from_secs(5);
 const DRAW_LIFE: Duration = Duration::from_secs(1);
 
 pub struct Store {
@@ -78,6 +81,7 @@ pub struct Store {
     devices: Batchers<(), DeviceHash, Option<DeviceRow>>,
     draw_tops: Cache<SaleId, Arc<Vec<draw::Hash>>>,
     recent_draws: Cache<SaleId, Option<Arc<DrawRow>>>,
+    device_shares: Cache<(SaleId, i64), Option<f64>>,
 }
 
 impl Store {
@@ -129,6 +133,10 @@ impl Store {
             recent_draws: Cache::builder()
                 .max_capacity(DRAWS_KEPT)
                 .time_to_live(DRAW_LIFE)
+                .build(),
+            device_shares: Cache::builder()
+                .max_capacity(SHARES_KEPT)
+                .time_to_live(SHARE_LIFE)
                 .build(),
         })
     }

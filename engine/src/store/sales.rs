@@ -21,6 +21,9 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
 
+/// Rows of counts that a sale may have before they are joined, and sales whose rows are joined by one statement.
+const COUNTS_MOST: i64 = 100;
+const SALES_AT_ONCE: i64 = 100;
 /// Records of a lane for which one query looks for orders.
 const UNSETTLED_AT_ONCE: usize = 10_000;
 
@@ -257,13 +260,27 @@ impl Store {
         Ok(moved)
     }
 
+    /// Joins the counts of sales that have many. May be repeated, and done by several at once.
+    pub(crate) async fn join_order_counts(&self) -> Result<()> {
+        sqlx::query!(
+            "WITH many AS (SELECT sale_id FROM order_counts GROUP BY sale_id HAVING count(*) > $1 LIMIT $2),
+             joined AS (DELETE FROM order_counts WHERE sale_id IN (SELECT sale_id FROM many) RETURNING *)
+             INSERT INTO order_counts SELECT sale_id, sum(pending), sum(confirmed), sum(cancelled), sum(revenue)
+             FROM joined GROUP BY sale_id",
+            COUNTS_MOST,
+            SALES_AT_ONCE,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Counted while orders are written: this reads a few rows, however many orders there are.
     pub async fn order_counts(&self, sale: SaleId) -> Result<OrderCounts> {
         let row = sqlx::query!(
-            r#"SELECT count(*) FILTER (WHERE status = 'pending') AS "pending!",
-                count(*) FILTER (WHERE status = 'confirmed') AS "confirmed!",
-                count(*) FILTER (WHERE status = 'cancelled' AND quantity_allocated > 0) AS "cancelled!",
-                coalesce(sum(amount - refunded) FILTER (WHERE status = 'confirmed'), 0)::bigint AS "revenue!"
-             FROM flash_sale_orders WHERE sale_id = $1"#,
+            r#"SELECT coalesce(sum(pending), 0)::bigint AS "pending!", coalesce(sum(confirmed), 0)::bigint AS "confirmed!",
+                coalesce(sum(cancelled), 0)::bigint AS "cancelled!", coalesce(sum(revenue), 0)::bigint AS "revenue!"
+             FROM order_counts WHERE sale_id = $1"#,
             sale.to_string(),
         )
         .fetch_one(&self.pool)

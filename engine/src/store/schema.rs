@@ -27,7 +27,14 @@ const SAY_WAITING: Duration = Duration::from_secs(3);
 const FOR_NOW: [&str; 5] = ["57P01", "57P02", "57P03", "53300", "08006"];
 
 /// The only tables from which the server deletes rows.
-const DELETES: [&str; 5] = ["commands", "draw_entries", "payments", "people", "sale_salts"];
+const DELETES: [&str; 6] = [
+    "commands",
+    "draw_entries",
+    "order_counts",
+    "payments",
+    "people",
+    "sale_salts",
+];
 /// The tables to which the server only adds rows.
 const APPEND_ONLY: [&str; 2] = ["audit_log", "audit_rows"];
 

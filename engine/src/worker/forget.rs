@@ -12,6 +12,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
     loop {
+        if let Err(error) = shop.store.join_order_counts().await {
+            tracing::debug!(%error, "counts of orders are not joined yet");
+        }
         let wait = match step(&shop).await {
             Ok(true) => PAUSE,
             Ok(false) => LOOK,

@@ -823,7 +823,9 @@ async fn nobody_hides_another_s_sale_and_the_list_goes_on_behind_its_cursor() {
             .rest(Method::POST, "/admin/sales", Some(&token), &[], body.to_string())
             .await;
         assert_eq!(made.status, 201, "{made:?}");
-        let own = world.rest(Method::GET, "/admin/sales", Some(&token), &[], "").await;
+        let own = world
+            .rest(Method::GET, "/admin/sales", Some(&token), &[], "")
+            .await;
         let names: Vec<&str> = own.body["sales"]
             .as_array()
             .expect("a list")
@@ -832,7 +834,13 @@ async fn nobody_hides_another_s_sale_and_the_list_goes_on_behind_its_cursor() {
             .collect();
         assert_eq!(names, [name]);
         let shop = world
-            .rest(Method::GET, &format!("/admin/merchants/{name}"), Some(&token), &[], "")
+            .rest(
+                Method::GET,
+                &format!("/admin/merchants/{name}"),
+                Some(&token),
+                &[],
+                "",
+            )
             .await;
         assert_eq!(shop.body["merchant_id"], name);
     }
