@@ -92,7 +92,7 @@ export class AdminPage extends LitElement {
   protected override render(): TemplateResult {
     return html`
       <header>
-        <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Flash sales <span class="soft">Admin</span></a>
+        <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Admin</a>
         ${this.token
           ? html`${this.nav()}<button class="quiet" @click=${this.signOut}>Sign out</button>`
           : ""}
@@ -186,8 +186,9 @@ export class AdminPage extends LitElement {
         color: inherit;
         font-weight: var(--fs-weight-medium);
       }
-      .home .soft {
-        font-weight: var(--fs-weight);
+      header .quiet {
+        margin-inline-end: calc(-1 * var(--fs-space-2));
+        padding-inline: var(--fs-space-2);
       }
       svg {
         block-size: var(--fs-space-4);

@@ -118,11 +118,14 @@ export class AdminSales extends LitElement {
         <a href="#/sale/${sale.sale_id}">
           <span class="name clamp" dir="auto">${sale.product_name}</span>
           <span class="badge" data-tone=${badge?.tone ?? "calm"}>${badge?.label}</span>
-          <span class="soft small numbers clamp">
-            <span dir="auto">${sale.merchant_name}</span> · ${formatMoney(sale.sale_price, sale.currency, sale.currency_exponent)} ·
-            ${formatCount(sale.stock)} of ${formatCount(sale.total_stock)} available
+          <span class="facts soft small numbers">
+            <span class="shop" dir="auto">${sale.merchant_name}</span>
+            <span>
+              ${formatMoney(sale.sale_price, sale.currency, sale.currency_exponent)} · ${formatCount(sale.stock)} of
+              ${formatCount(sale.total_stock)} available
+            </span>
+            <span>${start}${zone ? ` (${zone})` : nothing}</span>
           </span>
-          <span class="soft small numbers when">${start}${zone ? ` (${zone})` : nothing}</span>
         </a>
       </li>
     `;
@@ -156,14 +159,22 @@ export class AdminSales extends LitElement {
       li a:hover .name {
         color: var(--fs-accent);
       }
-      li a > :nth-child(even) {
-        justify-self: end;
-      }
       .name {
         font-weight: var(--fs-weight-medium);
       }
-      .when {
-        text-align: end;
+      /* The first line is the shop's; the numbers stand beside each other where there is room. */
+      .facts {
+        display: flex;
+        flex-wrap: wrap;
+        grid-column: 1 / -1;
+        justify-content: space-between;
+        gap: 0 var(--fs-space-4);
+      }
+      .shop {
+        flex: 0 0 100%;
+        overflow: hidden;
+        text-overflow: ellipsis;
+        white-space: nowrap;
       }
       .more {
         justify-self: center;

@@ -179,11 +179,11 @@ export class CreateSale extends LitElement {
     const own = ownZone();
     const hints: string[] = [];
     if (first !== undefined) {
-      hints.push(offsetName(first, this.zone));
-      if (second !== undefined) hints.push("the clocks show it twice, and the first time is meant");
-      if (offsetName(first, own) !== offsetName(first, this.zone)) hints.push(`for you ${when(first, Date.now())}`);
+      hints.push(`${offsetName(first, this.zone)}.`);
+      if (second !== undefined) hints.push("The clocks show this time twice; the first one is meant.");
+      if (offsetName(first, own) !== offsetName(first, this.zone)) hints.push(`By your clocks: ${when(first, Date.now())}.`);
     }
-    return this.field(field, label, { type: "datetime-local", beside: `in ${this.zone}`, hint: hints.join("; ") });
+    return this.field(field, label, { type: "datetime-local", beside: `in ${this.zone}`, hint: hints.join(" ") });
   }
 
   private choice(field: Field, label: string, options: [value: string, name: string][]): TemplateResult {

@@ -101,7 +101,7 @@ export const formStyle = css`
   .fields {
     display: grid;
     grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--fs-column-m)), 1fr));
-    gap: var(--fs-space-1) var(--fs-space-4);
+    gap: var(--fs-space-4);
   }
   .field {
     display: grid;
@@ -117,6 +117,9 @@ export const formStyle = css`
     font-size: var(--fs-text-s);
     font-weight: var(--fs-weight-medium);
   }
+  legend {
+    padding: 0;
+  }
   label .soft {
     font-weight: var(--fs-weight);
   }
@@ -126,8 +129,10 @@ export const formStyle = css`
     font-size: var(--fs-text-s);
   }
   .field p {
-    min-block-size: calc(var(--fs-text-s) * var(--fs-leading));
     overflow-wrap: anywhere;
+  }
+  .field p:empty {
+    display: none;
   }
   summary {
     inline-size: fit-content;

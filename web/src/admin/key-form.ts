@@ -203,12 +203,16 @@ export class KeyForm extends LitElement {
       }
       .choice {
         display: flex;
-        align-items: baseline;
+        align-items: start;
         gap: var(--fs-space-2);
         cursor: pointer;
       }
+      .choice input {
+        margin-block-start: var(--fs-space-1);
+      }
       .choice .soft {
         display: block;
+        font-weight: var(--fs-weight);
       }
       .added {
         display: grid;

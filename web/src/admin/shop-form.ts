@@ -132,10 +132,10 @@ export class ShopForm extends LitElement {
           ${choiceField(
             this.named("null_origin", "Sandboxed frames"),
             [
-              ["no", "may not show your sales if there is a list"],
-              ["yes", "may show your sales as well"],
+              ["no", "not allowed"],
+              ["yes", "allowed"],
             ],
-            { wide: true, hint: "Pages in a sandboxed frame do not say whose they are." },
+            { hint: "They do not say whose page they are, so they are on no list." },
           )}
         </div>
         ${this.isAdmin ? this.limits(isNew) : nothing}
@@ -165,9 +165,9 @@ export class ShopForm extends LitElement {
             this.named("active", "State"),
             [
               ["yes", "open"],
-              ["no", "suspended: no new sales, and its keys sign nobody in"],
+              ["no", "suspended"],
             ],
-            { wide: true },
+            { hint: "A suspended shop makes no sales, and its keys sign nobody in." },
           )}
           ${this.text("open_sales", "Sales that are not over", { mode: "numeric", hint: unless("At most", "200") })}
           ${this.text("days_ahead", "Days ahead", { mode: "numeric", hint: unless("A sale starts at most so far ahead", "1,100") })}

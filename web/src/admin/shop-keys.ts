@@ -56,7 +56,7 @@ export class ShopKeys extends LitElement {
   private async revoke(key: Key): Promise<void> {
     const isSure = await this.renderRoot.querySelector<AskSure>("ask-sure")?.ask({
       title: "Revoke this key?",
-      text: `Customers of ${key.issuer} who were signed in with it are signed out within a second. A revoked key stays revoked.`,
+      text: `Customers of ${key.issuer} cannot sign in with it any more, from the next second on. A revoked key stays revoked.`,
       yes: "Revoke the key",
       no: "Keep it",
     });
@@ -107,7 +107,7 @@ export class ShopKeys extends LitElement {
           <span class="soft small numbers">${key.revoked_at ? `Revoked ${time(key.revoked_at)}` : `Added ${time(key.created_at)}`}</span>
         </div>
         ${key.revoked_at
-          ? html`<span class="badge" data-tone="bad">Revoked</span>`
+          ? html`<span class="badge">Revoked</span>`
           : html`<span class="badge" data-tone="good">In use</span>
               <button class="danger" aria-label="Revoke the key of ${key.issuer}" @click=${() => this.revoke(key)}>Revoke</button>`}
       </li>

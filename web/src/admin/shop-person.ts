@@ -114,8 +114,8 @@ export class ShopPerson extends LitElement {
       <form class="card" novalidate @submit=${this.find} @input=${this.typed}>
         <div class="fields">
           ${choiceField({ name: "by", label: "By", value: this.by }, [
-            ["subject", "the name that your sign-in gives them"],
-            ["person", "their id here"],
+            ["subject", "name in your sign-in"],
+            ["person", "id here"],
           ])}
           ${textField(
             { name: "who", label: this.by === "person" ? "Id" : "Name", value: this.name, error: this.error },
