@@ -55,6 +55,8 @@ export class AdminPage extends LitElement {
   private readonly moved = () => {
     this.requestUpdate();
     scrollTo(0, 0);
+    // The link that was followed may be gone: the keyboard goes on at the new part.
+    void this.updateComplete.then(() => this.renderRoot.querySelector("main")?.focus());
   };
 
   private readonly signIn = async (event: Event): Promise<void> => {
@@ -97,7 +99,7 @@ export class AdminPage extends LitElement {
           ? html`${this.nav()}<button class="quiet" @click=${this.signOut}>Sign out</button>`
           : ""}
       </header>
-      <main>${this.token ? this.room() : this.door()}</main>
+      <main tabindex="-1">${this.token ? this.room() : this.door()}</main>
     `;
   }
 
@@ -198,6 +200,9 @@ export class AdminPage extends LitElement {
         max-inline-size: var(--fs-wide);
         margin-inline: auto;
         padding: var(--fs-space-3) var(--fs-space-4) var(--fs-space-7);
+      }
+      main:focus {
+        outline: none;
       }
       .door {
         display: grid;

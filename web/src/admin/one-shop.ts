@@ -42,7 +42,7 @@ export class OneShop extends LitElement {
     this.requestUpdate();
   }
 
-  private readonly saved = (event: CustomEvent<VersionedShop>) => {
+  private readonly changed = (event: CustomEvent<VersionedShop>) => {
     this.shop = event.detail;
     const isNew = !this.slug;
     this.slug = event.detail.slug;
@@ -63,7 +63,7 @@ export class OneShop extends LitElement {
       </div>
       ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
       ${shop || !this.slug
-        ? html`<shop-form .token=${token} .shop=${shop} .isAdmin=${isAdmin} @shop-saved=${this.saved}></shop-form>`
+        ? html`<shop-form .token=${token} .shop=${shop} .isAdmin=${isAdmin} @shop-changed=${this.changed}></shop-form>`
         : nothing}
       ${shop
         ? html`<shop-keys .token=${token} .shop=${shop.merchant_id} .zone=${shop.time_zone}></shop-keys>

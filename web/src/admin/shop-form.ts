@@ -71,7 +71,7 @@ export class ShopForm extends LitElement {
         : await shops.create(this.token, checked.change);
       this.shop = saved;
       this.done = "Saved.";
-      this.dispatchEvent(new CustomEvent("shop-saved", { detail: saved }));
+      this.dispatchEvent(new CustomEvent("shop-changed", { detail: saved }));
     } catch (error) {
       this.fail(error);
     }
@@ -93,6 +93,7 @@ export class ShopForm extends LitElement {
     if (!this.shop) return;
     try {
       this.shop = await shops.show(this.token, this.shop.merchant_id);
+      this.dispatchEvent(new CustomEvent("shop-changed", { detail: this.shop }));
       this.error = "";
       this.isOutdated = false;
       this.done = "These are the newest settings.";

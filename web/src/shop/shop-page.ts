@@ -21,6 +21,8 @@ customElements.define("my-data", MyData);
 export class ShopPage extends LitElement {
   private readonly client = clientFor(location.origin);
   private stop: (() => void)[] = [];
+  /** The sale of this page, once it is known that there is one. */
+  private found = "";
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -35,7 +37,11 @@ export class ShopPage extends LitElement {
   /** The tab says what is going on: a turn comes while its shopper looks at something else. */
   private readonly moved = (event: Event) => {
     const view = (event.target as FlashSaleElement).view;
-    if (view) document.title = `${wordsFor(view).title} · ${view.info?.product_name ?? "Flash sales"}`;
+    if (!view) return;
+    document.title = `${wordsFor(view).title} · ${view.info?.product_name ?? "Flash sales"}`;
+    // Whose sale it is can be asked now: there is one.
+    if (view.info) this.found = view.sale;
+    this.requestUpdate();
   };
 
   protected override render(): TemplateResult {
@@ -55,7 +61,7 @@ export class ShopPage extends LitElement {
       return html`
         <h1 class="unseen">Flash sale</h1>
         <div class="column">
-          <shop-link .sale=${sale}></shop-link>
+          <shop-link .sale=${this.found}></shop-link>
           <flash-sale sale=${sale} @flash-sale-journey=${this.moved}></flash-sale>
           <order-list></order-list>
           <my-data></my-data>
