@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { checkKey } from "../src/admin/key-form";
 import { operatorOf } from "../src/admin/operator";
-import { FOR_ADMINS, check, valuesOf, type Values } from "../src/admin/shop-fields";
+import { check, valuesOf, type Values } from "../src/admin/shop-fields";
 import type { ShopSettings } from "../src/client/shops";
 
 const SHOP: ShopSettings = {
@@ -31,7 +31,7 @@ describe("a shop's settings", () => {
   test("only what differs is sent, so that an operator sends nothing that is for admins", () => {
     expect(change({})).toEqual({});
     expect(change({ name: " Lumen ", null_origin: "yes" })).toEqual({ name: "Lumen", null_origin: true });
-    expect(FOR_ADMINS.filter((field) => field in change({ name: "x", currency: "CHF", retention_days: "30" }))).toEqual([]);
+    expect(change({ name: "x", currency: "CHF", retention_days: "30" })).toEqual({ name: "x", currency: "CHF", retention_days: 30 });
   });
 
   test("pages are origins, one in each line, each once", () => {

@@ -106,7 +106,7 @@ export class AdminPage extends LitElement {
   private nav(): TemplateResult {
     const isOfShops = location.hash.startsWith("#/shop");
     const link = (href: string, text: string, isHere: boolean) => html`<a href=${href} aria-current=${isHere ? "true" : "false"}>${text}</a>`;
-    return html`<nav aria-label="Parts">${link("#/", "Sales", !isOfShops)}${link("#/shops", "Shops", isOfShops)}</nav>`;
+    return html`<nav aria-label="Admin pages">${link("#/", "Sales", !isOfShops)}${link("#/shops", "Shops", isOfShops)}</nav>`;
   }
 
   private room(): TemplateResult {

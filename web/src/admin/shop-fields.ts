@@ -23,9 +23,6 @@ export type Field = (typeof FIELDS)[number];
 export type Values = Record<Field, string>;
 export type Errors = Partial<Record<Field, string>>;
 
-/** What the server lets only admins change. */
-export const FOR_ADMINS: readonly Field[] = ["slug", "active", "open_sales", "days_ahead", "text_chars", "exports", "role_claim"];
-
 const MOST = 1_000_000;
 const MOST_ORIGINS = 50;
 

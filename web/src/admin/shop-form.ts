@@ -11,6 +11,8 @@ import { said } from "./said";
 import { fieldError } from "./server-error";
 import { FIELDS, check, valuesOf, type Errors, type Field, type Values } from "./shop-fields";
 
+const ZONES = knownZones();
+
 export class ShopForm extends LitElement {
   static override properties = { token: { type: String }, shop: { attribute: false }, isAdmin: { type: Boolean } };
   declare token: string;
@@ -140,7 +142,7 @@ export class ShopForm extends LitElement {
           )}
         </div>
         ${this.isAdmin ? this.limits(isNew) : nothing}
-        <datalist id="zones">${knownZones().map((zone) => html`<option value=${zone}></option>`)}</datalist>
+        <datalist id="zones">${ZONES.map((zone) => html`<option value=${zone}></option>`)}</datalist>
         ${this.error
           ? html`<div class="notice" data-tone="bad" role="alert">
               <span>${this.error}</span>

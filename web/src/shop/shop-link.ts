@@ -6,25 +6,37 @@ import { saleCard } from "../client/sale-cards";
 import type { Sale } from "../client/listed";
 import { baseStyle } from "../element/base-style";
 
+/** While the server does not know just now: so often, with this pause before the next time. */
+const TRIES = 5;
+const TRY_AGAIN_MS = 5_000;
+
 export class ShopLink extends LitElement {
   static override properties = { sale: { type: String } };
   declare sale: string;
 
   private card: Sale | null = null;
+  private timer = 0;
 
   constructor() {
     super();
     this.sale = "";
   }
 
-  protected override willUpdate(changed: PropertyValues): void {
-    if (changed.has("sale") && isSaleId(this.sale)) void this.load();
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    clearTimeout(this.timer);
   }
 
-  private async load(): Promise<void> {
+  protected override willUpdate(changed: PropertyValues): void {
+    if (changed.has("sale") && isSaleId(this.sale)) void this.load(TRIES);
+  }
+
+  private async load(tries: number): Promise<void> {
     const { sale } = this;
     const card = await saleCard("", sale);
-    if (sale === this.sale) this.card = card;
+    if (sale !== this.sale || !this.isConnected) return;
+    this.card = card;
+    if (!card && tries > 1) this.timer = window.setTimeout(() => void this.load(tries - 1), TRY_AGAIN_MS);
     this.requestUpdate();
   }
 

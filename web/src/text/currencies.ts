@@ -29,8 +29,10 @@ export function currencyExponent(currency: string): number {
   return DIGITS.get(currency) ?? 2;
 }
 
+const NAMES = new Intl.DisplayNames("en", { type: "currency", fallback: "none" });
+
 /** "AUD, Australian Dollar"; the code alone if the browser does not know a name. */
 export function currencyName(code: string): string {
-  const name = new Intl.DisplayNames("en", { type: "currency", fallback: "none" }).of(code);
+  const name = NAMES.of(code);
   return name ? `${code}, ${name}` : code;
 }
