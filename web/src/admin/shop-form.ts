@@ -114,6 +114,7 @@ export class ShopForm extends LitElement {
 
   protected override render(): TemplateResult {
     const isNew = !this.shop;
+    const usual = hints(isNew);
     return html`
       <form class="card" novalidate @submit=${this.send} @input=${this.typed}>
         <div class="fields">
@@ -127,7 +128,7 @@ export class ShopForm extends LitElement {
           ${this.text("time_zone", "Time zone", { list: "zones", hint: "Times of sales are entered in it" })}
           ${this.text("retention_days", "People are forgotten after", {
             mode: "numeric",
-            hint: isNew ? "Days after a sale; empty: three years" : "Days after a sale",
+            hint: usual("Days after a sale"),
           })}
           ${longField(this.named("widget_origins", "Pages that may show your sales"), 3, {
             hint: "One address in each line, such as https://shop.example. Empty: every page may.",
@@ -159,7 +160,7 @@ export class ShopForm extends LitElement {
   }
 
   private limits(isNew: boolean): TemplateResult {
-    const unless = (hint: string, usual: string) => (isNew ? `${hint}; empty: ${usual}` : hint);
+    const usual = hints(isNew);
     return html`
       <details>
         <summary>For admins only</summary>
@@ -172,10 +173,10 @@ export class ShopForm extends LitElement {
             ],
             { hint: "A suspended shop makes no sales, and its keys sign nobody in." },
           )}
-          ${this.text("open_sales", "Sales that are not over", { mode: "numeric", hint: unless("At most", "200") })}
-          ${this.text("days_ahead", "Days ahead", { mode: "numeric", hint: unless("A sale starts at most so far ahead", "1,100") })}
-          ${this.text("text_chars", "Length of texts", { mode: "numeric", hint: unless("Characters in each text of a sale", "5,000") })}
-          ${this.text("exports", "Exports at a time", { mode: "numeric", hint: unless("At most", "2") })}
+          ${this.text("open_sales", "Sales that are not over", { mode: "numeric", hint: usual("At most") })}
+          ${this.text("days_ahead", "Days ahead", { mode: "numeric", hint: usual("A sale starts at most so far ahead") })}
+          ${this.text("text_chars", "Length of texts", { mode: "numeric", hint: usual("Characters in each text of a sale") })}
+          ${this.text("exports", "Exports at a time", { mode: "numeric", hint: usual("At most") })}
           ${this.text("role_claim", "Claim that makes operators", {
             hint: "If this claim of a token says “merchant”, its owner manages this shop. Empty: none does",
           })}
@@ -193,4 +194,9 @@ export class ShopForm extends LitElement {
   }
 
   static override styles = [...baseStyle, formStyle];
+}
+
+/** A hint for a number that the server fills in if a new shop does not bring one. */
+function hints(isNew: boolean): (hint: string) => string {
+  return (hint) => (isNew ? `${hint}; empty: the usual` : hint);
 }
