@@ -9,7 +9,7 @@ export default defineConfig({
     proxy: {
       "/ws": { target: server, ws: true },
       ...Object.fromEntries(
-        ["/session", "/flash-sales", "/dev", "/admin/sales"].map((path) => [path, { target: server }]),
+        ["/session", "/flash-sales", "/merchants", "^/me$", "/dev", "/admin/sales", "/admin/merchants"].map((path) => [path, { target: server }]),
       ),
     },
   },

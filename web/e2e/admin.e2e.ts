@@ -1,14 +1,24 @@
 import { expect, test } from "vitest";
-import { api, button, createSale, crowd, endSale, forgive, isAccessible, journey, metrics, picture, shopper, takeUnit } from "./harness";
+import { zonedText } from "../src/text/zone";
+import { api, button, createSale, createShop, crowd, endSale, forgive, isAccessible, journey, metrics, picture, shopper, takeUnit } from "./harness";
 
 test("an operator creates a sale by form, sees its numbers move, pauses, resumes and ends it", async () => {
-  const page = await (await shopper()).open(`${api}/admin`);
+  const berlin = await createShop("Aurora Berlin", { time_zone: "Europe/Berlin", currency: "CHF" });
+  await createShop("Aurora Lisbon", { time_zone: "Europe/Lisbon" });
+  const page = await (await shopper({ timezoneId: "America/New_York" })).open(`${api}/admin`);
   await button(page, "Development sign-in").click();
   await page.getByRole("link", { name: "New sale" }).click();
+
+  // The sale is the shop's: its currency and its clocks.
+  await page.getByLabel("Shop").selectOption(berlin);
+  expect(await page.getByLabel("Currency").inputValue()).toBe("CHF");
+  await page.getByLabel("Currency").selectOption("EUR");
+  await page.getByLabel("Starts in Europe/Berlin").fill("2027-03-28T02:30:00");
 
   // Errors by field, before anything is sent.
   await button(page, "Create sale").click();
   await page.getByText("What is for sale?").waitFor();
+  await page.getByText("The clocks go forward over this time in Europe/Berlin").waitFor();
   await page.getByLabel("Product").fill("Aurora Runner");
   await page.getByLabel("Units", { exact: true }).fill("7");
   await page.getByLabel("Original price").fill("120");
@@ -18,13 +28,8 @@ test("an operator creates a sale by form, sees its numbers move, pauses, resumes
   await picture(page, "admin-errors");
   await isAccessible(page);
   await page.getByLabel("Sale price").fill("80.50");
-  const soon = new Date(Date.now() - 1_000);
-  const two = (value: number) => String(value).padStart(2, "0");
-  await page
-    .getByLabel("Starts")
-    .fill(
-      `${soon.getFullYear()}-${two(soon.getMonth() + 1)}-${two(soon.getDate())}T${two(soon.getHours())}:${two(soon.getMinutes())}:${two(soon.getSeconds())}`,
-    );
+  await page.getByLabel("Starts").fill(zonedText(Date.now() - 1_000, "Europe/Berlin"));
+  await page.getByText("UTC+").first().waitFor();
   await button(page, "Create sale").click();
 
   await page.getByRole("heading", { name: "Aurora Runner" }).waitFor();

@@ -10,6 +10,8 @@ test("while the store does not answer, the last known numbers are shown as such"
   const sale = await createSale({ units: 7 });
   const page = await (await shopper()).open(`${api}/sale/${sale}`);
   await journey(page, "open");
+  // The page asks whose sale it is: with the store gone, that would be a refusal on the console.
+  await page.getByText("Sold by").waitFor();
   const stale = page.getByText(/^Last known numbers, \d+ s old$/);
   expect(await stale.count()).toBe(0);
   process.kill(redis.pid, "SIGSTOP");

@@ -82,6 +82,8 @@ export function forgive(pattern: RegExp): void {
 }
 
 export interface SaleWish {
+  /** The shop, by its name in addresses; otherwise the operator's own. */
+  merchant?: string;
   product_name?: string;
   units?: number;
   startsInMs?: number;
@@ -102,6 +104,7 @@ export interface SaleWish {
 export async function createSale(wish: SaleWish = {}): Promise<string> {
   const start = Date.now() + (wish.startsInMs ?? -1_000);
   const sale = {
+    ...(wish.merchant ? { merchant: wish.merchant } : {}),
     product_name: wish.product_name ?? "Meridian desk lamp",
     description: "Solid brass, one batch.",
     currency: "EUR",
@@ -120,13 +123,22 @@ export async function createSale(wish: SaleWish = {}): Promise<string> {
     opening: wish.opening ?? "fifo",
     draw_weight: wish.draw_weight ?? "equal",
   };
-  const response = await fetch(`${api}/admin/sales`, {
+  return (await made<{ sale_id: string }>("/admin/sales", sale)).sale_id;
+}
+
+/** Makes a shop, and returns its name in addresses. Names are taken once, so each test has its own. */
+export async function createShop(name: string, wish: { slug?: string; time_zone?: string; currency?: string } = {}): Promise<string> {
+  return (await made<{ slug: string }>("/admin/merchants", { name, ...wish })).slug;
+}
+
+async function made<T>(path: string, body: object): Promise<T> {
+  const response = await fetch(`${api}${path}`, {
     method: "POST",
     headers: { Authorization: `Bearer ${inject("adminToken")}`, "Content-Type": "application/json" },
-    body: JSON.stringify(sale),
+    body: JSON.stringify(body),
   });
-  if (response.status !== 201) throw new Error(`no sale: ${response.status} ${await response.text()}`);
-  return ((await response.json()) as { sale_id: string }).sale_id;
+  if (response.status !== 201) throw new Error(`not made: ${response.status} ${await response.text()}`);
+  return (await response.json()) as T;
 }
 
 export const endSale = (sale: string): Promise<void> => act(sale, "end");

@@ -2,10 +2,13 @@
 
 import { afterEach, expect, test, vi } from "vitest";
 import { newer } from "../src/admin/inflow-form";
-import { Problem, admin } from "../src/client/rest";
+import { Problem, admin, getSales } from "../src/client/rest";
+import { shops } from "../src/client/shops";
 
 interface Sent {
   url: string;
+  method: string | undefined;
+  body: unknown;
   headers: Record<string, string>;
 }
 
@@ -13,7 +16,8 @@ interface Sent {
 function answers(...all: (Response | null)[]): Sent[] {
   const sent: Sent[] = [];
   vi.stubGlobal("fetch", (url: string, init: RequestInit) => {
-    sent.push({ url, headers: init.headers as Record<string, string> });
+    const body: unknown = typeof init.body === "string" ? JSON.parse(init.body) : undefined;
+    sent.push({ url, method: init.method, body, headers: init.headers as Record<string, string> });
     const answer = all[sent.length - 1] ?? null;
     return answer ? Promise.resolve(answer) : Promise.reject(new TypeError("no network"));
   });
@@ -49,6 +53,23 @@ test("an inflow is set under the version that was shown", async () => {
   const sent = answers(Response.json({ version: 8 }));
   await admin.setInflow("t", "S", 5, 7);
   expect(sent[0]?.headers["If-Match"]).toBe('"7"');
+});
+
+test("a shop is changed under the version that was shown, and a key that got no answer is added once", async () => {
+  const sent = answers(Response.json({ version: 3 }), null, Response.json({ key_id: "k" }), new Response(null, { status: 204 }));
+  await shops.change("t", "lamps", { name: "Lumen" }, 2);
+  await shops.addKey("t", "lamps", { issuer: "i", audience: "a", subject_claim: "sub" });
+  await shops.forgetPerson("t", "lamps", { subject: "auth0|jane & co" });
+  expect(sent[0]).toMatchObject({ method: "PATCH", body: { name: "Lumen" }, headers: { "If-Match": '"2"' } });
+  expect(sent[1]?.headers["Idempotency-Key"]).toBe(sent[2]?.headers["Idempotency-Key"]);
+  expect(sent[3]).toMatchObject({ method: "DELETE", url: "/admin/merchants/lamps/person?subject=auth0%7Cjane+%26+co" });
+});
+
+test("the first page of all sales is asked for as everybody asks for it", async () => {
+  const sent = answers(Response.json({ sales: [], next: null }), Response.json({ sales: [], next: null }));
+  await getSales("", { merchant: undefined, after: null });
+  await getSales("", { merchant: "lamps", after: "1_2_3_A" });
+  expect(sent.map(({ url }) => url)).toEqual(["/flash-sales", "/flash-sales?merchant=lamps&after=1_2_3_A"]);
 });
 
 test("whoever was slower reads the newer number", () => {

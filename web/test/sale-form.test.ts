@@ -1,18 +1,21 @@
 import { describe, expect, test } from "vitest";
-import { check, defaults, localTime, serverError, type Values } from "../src/admin/sale-form";
+import { check, defaults, serverError, type Values } from "../src/admin/sale-form";
 import { path } from "../src/admin/chart";
+import { zonedText } from "../src/text/zone";
 
-const NOW = new Date(2026, 10, 24, 9, 0).getTime();
-const GOOD: Values = { ...defaults(NOW), product_name: " Lamp ", original_price: "249", sale_price: "99.50" };
+const ZONE = "Europe/Berlin";
+const NOW = Date.parse("2026-11-24T08:00:00Z");
+const localTime = (at: number) => zonedText(at, ZONE);
+const GOOD: Values = { ...defaults(NOW, ZONE), product_name: " Lamp ", original_price: "249", sale_price: "99.50" };
 
 function errors(change: Partial<Values>): Record<string, string> {
-  const checked = check({ ...GOOD, ...change }, NOW);
+  const checked = check({ ...GOOD, ...change }, NOW, ZONE);
   return "errors" in checked ? checked.errors : {};
 }
 
 describe("the form for a new sale", () => {
   test("makes the request that the server wants", () => {
-    const checked = check(GOOD, NOW);
+    const checked = check(GOOD, NOW, ZONE);
     expect(checked).toEqual({
       request: {
         product_name: "Lamp",
@@ -71,8 +74,36 @@ describe("the form for a new sale", () => {
     expect(Object.keys(errors({ start_time: localTime(NOW - 7_200_000), end_time: localTime(NOW - 60_000) }))).toEqual(["end_time"]);
   });
 
+  test("a time is meant by the shop's clocks, wherever the form is filled in", () => {
+    const times = { start_time: "2027-06-01T10:00", end_time: "2027-06-01T12:00" };
+    const start = (zone: string) => {
+      const checked = check({ ...GOOD, ...times }, NOW, zone);
+      return "request" in checked && checked.request.start_time;
+    };
+    expect(start("Europe/Berlin")).toBe("2027-06-01T08:00:00.000Z");
+    expect(start("America/New_York")).toBe("2027-06-01T14:00:00.000Z");
+  });
+
+  test("a time that the clocks skip is refused at its field", () => {
+    const found = errors({ start_time: "2027-03-28T02:30", end_time: "2027-03-28T12:00" });
+    expect(found).toEqual({ start_time: "The clocks go forward over this time in Europe/Berlin: it does not exist." });
+  });
+
+  test("the afghani has two digits, as the server counts them", () => {
+    const checked = check({ ...GOOD, currency: "AFN" }, NOW, ZONE);
+    expect("request" in checked && checked.request.sale_price).toBe(9_950);
+  });
+
+  test("the chosen shop is sent, and none where none was chosen", () => {
+    const merchant = (merchant: string) => {
+      const checked = check({ ...GOOD, merchant }, NOW, ZONE);
+      return "request" in checked && checked.request.merchant;
+    };
+    expect([merchant("lamps"), merchant("")]).toEqual(["lamps", undefined]);
+  });
+
   test("a tenth of a second is kept", () => {
-    const checked = check({ ...GOOD, hold_seconds: "0.2" }, NOW);
+    const checked = check({ ...GOOD, hold_seconds: "0.2" }, NOW, ZONE);
     expect("request" in checked && checked.request.hold_ms).toBe(200);
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { about, clock, plural, spoken, when } from "../src/text/duration";
-import { currencyExponent, decimal, discount, formatMoney, parseMoney } from "../src/text/money";
+import { currencyExponent } from "../src/text/currencies";
+import { decimal, discount, formatMoney, parseMoney } from "../src/text/money";
 
 describe("money", () => {
   test.each([
@@ -87,6 +88,12 @@ describe("durations", () => {
   test("days near us have names", () => {
     const now = new Date(2026, 10, 24, 9, 0).getTime();
     const at = (day: number, hour: number) => when(new Date(2026, 10, day, hour, 30).getTime(), now);
+    expect(when(new Date(2028, 1, 1, 9, 30).getTime(), now)).toBe("Tue 1 Feb 2028, 09:30");
     expect([at(24, 14), at(25, 9), at(28, 9)]).toEqual(["Today 14:30", "Tomorrow 09:30", "Sat 28 Nov, 09:30"]);
+  });
+
+  test("days are those of the zone that is asked for", () => {
+    const late = Date.parse("2026-11-24T23:30:00Z");
+    expect([when(late, late, "UTC"), when(late, late - 3_600_000, "Europe/Berlin")]).toEqual(["Today 23:30", "Tomorrow 00:30"]);
   });
 });

@@ -132,6 +132,12 @@ describe("the journey", () => {
     for (const journey of phases) expect(wordsFor({ ...BARE, journey }).title).not.toBe("");
   });
 
+  test("a sale that this page may not show is not said to be none", () => {
+    const said = (code: string) => wordsFor({ ...BARE, journey: "unknown", trouble: { verb: "state", code, message: "", retry: false } });
+    expect(said("sale_unknown").title).toBe("No such sale");
+    expect(said("origin_refused")).toMatchObject({ title: "This sale is not shown here", text: REJECTS.origin_refused });
+  });
+
   test("units in carts are not called sold out", () => {
     const said = wordsFor({ ...BARE, outlook: "may_come_back" });
     expect(said.title).toBe("All units are in carts");

@@ -1,18 +1,33 @@
 /** The admin page's frame: sign-in, then the part that the address names. */
 
 import { LitElement, css, html, type TemplateResult } from "lit";
-import { Problem, admin, devSignIn, hasDevSignIn } from "../client/rest";
+import { admin, devSignIn, hasDevSignIn } from "../client/rest";
+import { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
-import { words } from "../text/rejects";
+import { decoded } from "../text/address";
 import { CreateSale } from "./create-sale";
 import { InflowForm } from "./inflow-form";
+import { KeyForm } from "./key-form";
 import { LiveSale } from "./live-sale";
 import { AdminSales } from "./admin-sales";
+import { OneShop } from "./one-shop";
+import { said } from "./said";
+import { ShopForm } from "./shop-form";
+import { ShopKeys } from "./shop-keys";
+import { ShopList } from "./shop-list";
+import { ShopPerson } from "./shop-person";
 
 customElements.define("create-sale", CreateSale);
 customElements.define("inflow-form", InflowForm);
 customElements.define("live-sale", LiveSale);
 customElements.define("admin-sales", AdminSales);
+customElements.define("ask-sure", AskSure);
+customElements.define("shop-list", ShopList);
+customElements.define("one-shop", OneShop);
+customElements.define("shop-form", ShopForm);
+customElements.define("shop-keys", ShopKeys);
+customElements.define("key-form", KeyForm);
+customElements.define("shop-person", ShopPerson);
 
 /** For this tab only: a token that can end sales does not belong in a shared computer's storage. */
 const KEY = "flash-sale:admin-token";
@@ -40,6 +55,8 @@ export class AdminPage extends LitElement {
   private readonly moved = () => {
     this.requestUpdate();
     scrollTo(0, 0);
+    // The link that was followed may be gone: the keyboard goes on at the new part.
+    void this.updateComplete.then(() => this.renderRoot.querySelector("main")?.focus());
   };
 
   private readonly signIn = async (event: Event): Promise<void> => {
@@ -57,11 +74,11 @@ export class AdminPage extends LitElement {
     this.requestUpdate();
     try {
       const token = await getToken();
-      await admin.sales(token);
+      await admin.sales(token, { limit: 1 });
       this.token = token;
       sessionStorage.setItem(KEY, token);
     } catch (error) {
-      this.error = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
+      this.error = said(error);
     }
     this.isBusy = false;
     this.requestUpdate();
@@ -77,18 +94,37 @@ export class AdminPage extends LitElement {
   protected override render(): TemplateResult {
     return html`
       <header>
-        <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Flash sales <span class="soft">Admin</span></a>
-        ${this.token ? html`<button class="quiet" @click=${this.signOut}>Sign out</button>` : ""}
+        <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Admin</a>
+        ${this.token
+          ? html`${this.nav()}<button class="quiet" @click=${this.signOut}>Sign out</button>`
+          : ""}
       </header>
-      <main>${this.token ? this.room() : this.door()}</main>
+      <main tabindex="-1">${this.token ? this.room() : this.door()}</main>
     `;
   }
 
+  private nav(): TemplateResult {
+    const isOfShops = location.hash.startsWith("#/shop");
+    const link = (href: string, text: string, isHere: boolean) => html`<a href=${href} aria-current=${isHere ? "true" : "false"}>${text}</a>`;
+    return html`<nav aria-label="Admin pages">${link("#/", "Sales", !isOfShops)}${link("#/shops", "Shops", isOfShops)}</nav>`;
+  }
+
   private room(): TemplateResult {
-    const sale = /^#\/sale\/([^/]+)$/.exec(location.hash)?.[1];
-    if (sale) return html`<live-sale .token=${this.token} .sale=${sale} @signed-out=${this.signOut}></live-sale>`;
-    if (location.hash === "#/new") return html`<create-sale .token=${this.token}></create-sale>`;
-    return html`<admin-sales .token=${this.token} @signed-out=${this.signOut}></admin-sales>`;
+    const { token } = this;
+    const named = (part: string) => new RegExp(`^#/${part}/([^/]+)$`).exec(location.hash)?.[1];
+    const [sale, shop] = [named("sale"), named("shop")];
+    if (sale) return html`<live-sale .token=${token} .sale=${sale} @signed-out=${this.signOut}></live-sale>`;
+    if (shop) return html`<one-shop .token=${token} .slug=${decoded(shop)} @signed-out=${this.signOut}></one-shop>`;
+    switch (location.hash) {
+      case "#/new":
+        return html`<create-sale .token=${token}></create-sale>`;
+      case "#/shops":
+        return html`<shop-list .token=${token} @signed-out=${this.signOut}></shop-list>`;
+      case "#/shops/new":
+        return html`<one-shop .token=${token} .slug=${""} @signed-out=${this.signOut}></one-shop>`;
+      default:
+        return html`<admin-sales .token=${token} @signed-out=${this.signOut}></admin-sales>`;
+    }
   }
 
   private door(): TemplateResult {
@@ -132,8 +168,29 @@ export class AdminPage extends LitElement {
         font-weight: var(--fs-weight-bold);
         text-decoration: none;
       }
-      .home .soft {
-        font-weight: var(--fs-weight);
+      header {
+        flex-wrap: wrap;
+        gap: var(--fs-space-1) var(--fs-space-4);
+      }
+      nav {
+        display: flex;
+        flex: 1;
+        gap: var(--fs-space-4);
+      }
+      nav a {
+        padding-block: var(--fs-space-2);
+        border-block-end: var(--fs-ring) solid transparent;
+        color: var(--fs-ink-soft);
+        text-decoration: none;
+      }
+      nav a[aria-current="true"] {
+        border-color: var(--fs-accent);
+        color: inherit;
+        font-weight: var(--fs-weight-medium);
+      }
+      header .quiet {
+        margin-inline-end: calc(-1 * var(--fs-space-2));
+        padding-inline: var(--fs-space-2);
       }
       svg {
         block-size: var(--fs-space-4);
@@ -143,6 +200,9 @@ export class AdminPage extends LitElement {
         max-inline-size: var(--fs-wide);
         margin-inline: auto;
         padding: var(--fs-space-3) var(--fs-space-4) var(--fs-space-7);
+      }
+      main:focus {
+        outline: none;
       }
       .door {
         display: grid;
@@ -163,9 +223,6 @@ export class AdminPage extends LitElement {
         font-family: var(--fs-font-mono);
         font-size: var(--fs-text-xs);
         overflow-wrap: anywhere;
-      }
-      .error {
-        color: var(--fs-bad);
       }
       .error:empty {
         display: none;

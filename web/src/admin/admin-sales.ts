@@ -1,21 +1,31 @@
-/** The operator's list of sales. */
+/** The operator's list of sales: of all shops that they may manage. */
 
 import { LitElement, css, html, nothing, type TemplateResult } from "lit";
+import { repeat } from "lit/directives/repeat.js";
 import { Problem, admin, type Sale } from "../client/rest";
+import { SalePages } from "../client/sale-pages";
 import { baseStyle } from "../element/base-style";
-import { formatCount, when } from "../text/duration";
+import { formatCount, plural, when } from "../text/duration";
 import { PHASES } from "../text/journey";
 import { formatMoney } from "../text/money";
-import { words } from "../text/rejects";
+import { usableZone } from "../text/zone";
+import { said } from "./said";
+import { ownShops } from "./shop-list";
 
+/** Between two refreshes, for each page that is loaded. */
 const REFRESH_MS = 5_000;
 
 export class AdminSales extends LitElement {
   static override properties = { token: { type: String } };
   declare token: string;
 
-  private sales: Sale[] | null = null;
+  private readonly pages = new SalePages((after) => admin.sales(this.token, { after }));
+  /** The time zones of shops, by their names in addresses. */
+  private zones: ReadonlyMap<string, string> = new Map();
+  private isLoaded = false;
+  private isBusy = false;
   private error = "";
+  private added = "";
   private timer = 0;
 
   constructor() {
@@ -25,57 +35,97 @@ export class AdminSales extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.timer = window.setInterval(() => {
-      if (!document.hidden) void this.load();
-    }, REFRESH_MS);
+    if (this.hasUpdated) void this.load();
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
-    clearInterval(this.timer);
+    clearTimeout(this.timer);
   }
 
   protected override firstUpdated(): void {
     void this.load();
+    void this.read(async () => {
+      this.zones = new Map((await ownShops(this.token)).map((shop) => [shop.slug, usableZone(shop.time_zone)]));
+    });
   }
 
   private async load(): Promise<void> {
+    clearTimeout(this.timer);
+    if (!document.hidden || !this.isLoaded) {
+      await this.read(async () => {
+        await this.pages.refresh();
+        this.isLoaded = true;
+        this.error = "";
+      });
+    }
+    if (this.isConnected) this.timer = window.setTimeout(() => void this.load(), REFRESH_MS * Math.max(1, this.pages.count));
+  }
+
+  private readonly more = async (): Promise<void> => {
+    if (this.isBusy) return;
+    this.isBusy = true;
+    this.added = "";
+    const before = new Set(this.pages.sales.map(({ sale_id }) => sale_id));
+    await this.read(() => this.pages.more());
+    this.isBusy = false;
+    const added = this.pages.sales.filter(({ sale_id }) => !before.has(sale_id));
+    this.added = `${plural(added.length, "more sale")} loaded.`;
+    this.requestUpdate();
+    await this.updateComplete;
+    if (!this.pages.hasMore && added[0]) this.renderRoot.querySelector<HTMLElement>(`a[href$="${added[0].sale_id}"]`)?.focus();
+  };
+
+  private async read(run: () => Promise<void>): Promise<void> {
     try {
-      this.sales = await admin.sales(this.token);
-      this.error = "";
+      await run();
     } catch (error) {
       if (error instanceof Problem && error.status === 401) this.dispatchEvent(new Event("signed-out"));
-      this.error = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
+      this.error = said(error);
     }
     this.requestUpdate();
   }
 
   protected override render(): TemplateResult {
+    const { sales } = this.pages;
     return html`
       <div class="row apart">
         <h1>Sales</h1>
         <a class="new" href="#/new">New sale</a>
       </div>
       ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
-      ${this.sales?.length === 0 ? html`<p class="soft">There are none yet. Create the first one.</p>` : nothing}
-      <ul class="card" ?hidden=${!this.sales?.length}>
-        ${this.sales?.map((sale) => this.line(sale))}
+      ${this.isLoaded && sales.length === 0 ? html`<p class="soft">There are none yet. Create the first one.</p>` : nothing}
+      <ul class="card" ?hidden=${sales.length === 0}>
+        ${repeat(
+          sales,
+          (sale) => sale.sale_id,
+          (sale) => this.line(sale),
+        )}
       </ul>
+      ${this.pages.hasMore
+        ? html`<button class="more" aria-disabled=${this.isBusy} @click=${this.more}>${this.isBusy ? "Loading…" : "More"}</button>`
+        : nothing}
+      <p class="unseen" role="status">${this.added}</p>
     `;
   }
 
   private line(sale: Sale): TemplateResult {
     const badge = PHASES[sale.status];
+    const zone = this.zones.get(sale.merchant);
+    const start = when(Date.parse(sale.start_time), Date.now(), zone);
     return html`
       <li>
         <a href="#/sale/${sale.sale_id}">
-          <span class="name">${sale.product_name}</span>
+          <span class="name clamp" dir="auto">${sale.product_name}</span>
           <span class="badge" data-tone=${badge?.tone ?? "calm"}>${badge?.label}</span>
-          <span class="soft small numbers">
-            ${formatMoney(sale.sale_price, sale.currency, sale.currency_exponent)} ·
-            ${formatCount(sale.stock)} of ${formatCount(sale.total_stock)} free
+          <span class="facts soft small numbers">
+            <span class="shop" dir="auto">${sale.merchant_name}</span>
+            <span>
+              ${formatMoney(sale.sale_price, sale.currency, sale.currency_exponent)} · ${formatCount(sale.stock)} of
+              ${formatCount(sale.total_stock)} available
+            </span>
+            <span>${start}${zone ? ` (${zone})` : nothing}</span>
           </span>
-          <span class="soft small numbers">${when(Date.parse(sale.start_time), Date.now())}</span>
         </a>
       </li>
     `;
@@ -99,7 +149,7 @@ export class AdminSales extends LitElement {
       }
       li a {
         display: grid;
-        grid-template-columns: 1fr auto;
+        grid-template-columns: minmax(0, 1fr) auto;
         gap: var(--fs-space-1) var(--fs-space-4);
         align-items: center;
         padding: var(--fs-space-3) var(--fs-space-4);
@@ -109,23 +159,26 @@ export class AdminSales extends LitElement {
       li a:hover .name {
         color: var(--fs-accent);
       }
-      li a > :nth-child(even) {
-        justify-self: end;
-      }
       .name {
         font-weight: var(--fs-weight-medium);
-        overflow-wrap: anywhere;
       }
-      .new {
-        display: inline-flex;
-        align-items: center;
-        min-block-size: var(--fs-control);
-        padding: 0 var(--fs-space-4);
-        border-radius: var(--fs-radius-m);
-        background: var(--fs-accent);
-        color: var(--fs-on-accent);
-        font-weight: var(--fs-weight-medium);
-        text-decoration: none;
+      /* The first line is the shop's; the numbers stand beside each other where there is room. */
+      .facts {
+        display: flex;
+        flex-wrap: wrap;
+        grid-column: 1 / -1;
+        justify-content: space-between;
+        gap: 0 var(--fs-space-4);
+      }
+      .shop {
+        flex: 0 0 100%;
+        overflow: hidden;
+        text-overflow: ellipsis;
+        white-space: nowrap;
+      }
+      .more {
+        justify-self: center;
+        min-inline-size: var(--fs-column-s);
       }
     `,
   ];

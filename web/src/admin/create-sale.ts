@@ -1,25 +1,28 @@
 /** The form for a new sale. What it checks and makes is in sale-form.ts. */
 
-import { LitElement, css, html, type TemplateResult } from "lit";
+import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { Problem, admin } from "../client/rest";
+import type { ShopSettings } from "../client/shops";
 import { baseStyle } from "../element/base-style";
-import { words } from "../text/rejects";
+import { CURRENCIES, currencyName } from "../text/currencies";
+import { when } from "../text/duration";
+import { offsetName, ownZone, usableZone, zonedTimes } from "../text/zone";
+import { choiceField, focusField, formStyle, textField, type Look } from "./form";
+import { operatorOf } from "./operator";
+import { said } from "./said";
 import { FIELDS, check, defaults, serverError, type Errors, type Field, type Values } from "./sale-form";
-
-const CURRENCIES = ["EUR", "USD", "GBP", "CHF", "JPY", "SEK", "PLN", "KWD"];
-
-interface Look {
-  type?: string;
-  hint?: string;
-  mode?: "numeric" | "decimal";
-  wide?: boolean;
-}
+import { ownShops } from "./shop-list";
 
 export class CreateSale extends LitElement {
   static override properties = { token: { type: String } };
   declare token: string;
 
-  private values: Values = defaults(Date.now());
+  private shops: ShopSettings[] = [];
+  /** The time zone of the shop, or until one is known that of the reader. */
+  private zone = ownZone();
+  private values: Values = defaults(Date.now(), this.zone);
+  /** What was typed stays when the shop becomes another one; the rest is as that shop has it. */
+  private readonly touched = new Set<Field>();
   private errors: Errors = {};
   private error = "";
   private isBusy = false;
@@ -29,13 +32,50 @@ export class CreateSale extends LitElement {
     this.token = "";
   }
 
+  protected override willUpdate(changed: PropertyValues): void {
+    if (changed.has("token")) void this.load();
+  }
+
+  private async load(): Promise<void> {
+    try {
+      this.shops = await ownShops(this.token);
+    } catch (error) {
+      this.error = said(error);
+    }
+    const { sub } = operatorOf(this.token);
+    const own = this.shops.find((shop) => shop.merchant_id === sub) ?? (this.shops.length === 1 ? this.shops[0] : undefined);
+    if (own && !this.values.merchant) this.take(own);
+    this.requestUpdate();
+  }
+
+  /** The sale is this shop's: its currency and its clocks. */
+  private take(shop: ShopSettings): void {
+    this.zone = usableZone(shop.time_zone);
+    const fresh = { ...defaults(Date.now(), this.zone), currency: shop.currency, merchant: shop.slug };
+    const typed = [...this.touched].map((field) => [field, this.values[field]] as const);
+    this.values = { ...fresh, ...Object.fromEntries(typed), merchant: shop.slug };
+  }
+
+  private get shop(): ShopSettings | undefined {
+    return this.shops.find((shop) => shop.slug === this.values.merchant);
+  }
+
+  private checked(): ReturnType<typeof check> {
+    const checked = check(this.values, Date.now(), this.zone);
+    if (this.shops.length < 2 || this.values.merchant) return checked;
+    const errors = "errors" in checked ? checked.errors : {};
+    return { errors: { ...errors, merchant: "Whose sale is it?" } };
+  }
+
   private readonly typed = (event: Event) => {
     const input = event.target as HTMLInputElement;
     const field = input.name as Field;
+    this.touched.add(field);
     this.values = { ...this.values, [field]: input.value };
+    if (field === "merchant" && this.shop) this.take(this.shop);
     // An error goes as soon as it is no longer true; a new one comes only when the form is sent.
     if (this.errors[field]) {
-      const checked = check(this.values, Date.now());
+      const checked = this.checked();
       const still = "errors" in checked ? checked.errors[field] : undefined;
       const others = Object.entries(this.errors).filter(([name]) => name !== field);
       this.errors = Object.fromEntries(still ? [...others, [field, still]] : others);
@@ -45,7 +85,7 @@ export class CreateSale extends LitElement {
 
   private readonly send = async (event: Event): Promise<void> => {
     event.preventDefault();
-    const checked = check(this.values, Date.now());
+    const checked = this.checked();
     this.error = "";
     if ("errors" in checked) return this.show(checked.errors);
     this.isBusy = true;
@@ -58,7 +98,7 @@ export class CreateSale extends LitElement {
       if (named) {
         this.show({ [named.field]: named.text });
       } else {
-        this.error = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
+        this.error = said(error);
       }
     }
     this.isBusy = false;
@@ -69,13 +109,7 @@ export class CreateSale extends LitElement {
   private show(errors: Errors): void {
     this.errors = errors;
     this.requestUpdate();
-    const first = FIELDS.find((field) => errors[field]);
-    if (!first) return;
-    void this.updateComplete.then(() => {
-      const input = this.renderRoot.querySelector<HTMLElement>(`[name="${first}"]`);
-      input?.closest("details")?.setAttribute("open", "");
-      input?.focus();
-    });
+    void focusField(this, FIELDS.find((field) => errors[field]));
   }
 
   protected override render(): TemplateResult {
@@ -83,6 +117,13 @@ export class CreateSale extends LitElement {
       <h1>New sale</h1>
       <form class="card" novalidate @submit=${this.send} @input=${this.typed}>
         <div class="fields">
+          ${this.shops.length > 1
+            ? choiceField(
+                this.named("merchant", "Shop"),
+                [...(this.values.merchant ? [] : [["", "Choose a shop"] as const]), ...this.shops.map(({ slug, name }) => [slug, name] as const)],
+                { wide: true },
+              )
+            : nothing}
           ${this.field("product_name", "Product", { wide: true })}
           ${this.field("description", "Description", { wide: true, hint: "Optional" })}
           ${this.currency()} ${this.field("total_stock", "Units", { mode: "numeric" })}
@@ -92,8 +133,8 @@ export class CreateSale extends LitElement {
           ])}
           ${this.field("original_price", "Original price", { mode: "decimal" })}
           ${this.field("sale_price", "Sale price", { mode: "decimal" })}
-          ${this.field("start_time", "Starts", { type: "datetime-local" })}
-          ${this.field("end_time", "Ends", { type: "datetime-local" })}
+          ${this.time("start_time", "Starts")}
+          ${this.time("end_time", "Ends")}
         </div>
         <details>
           <summary>Limits and times</summary>
@@ -125,58 +166,41 @@ export class CreateSale extends LitElement {
     `;
   }
 
+  /** All that a sale can be priced in, the shop's own first. */
   private currency(): TemplateResult {
-    return html`
-      <div class="field">
-        <label for="currency">Currency</label>
-        <select id="currency" name="currency">
-          ${CURRENCIES.map((currency) => html`<option ?selected=${currency === this.values.currency}>${currency}</option>`)}
-        </select>
-        ${this.below("currency", "")}
-      </div>
-    `;
+    const own = this.shop?.currency ?? "EUR";
+    const codes = [own, ...CURRENCIES.filter((code) => code !== own)];
+    return choiceField(this.named("currency", "Currency"), codes.map((code) => [code, currencyName(code)] as const));
+  }
+
+  /** A time by the shop's clocks, with what it is by the reader's own where that is another one. */
+  private time(field: "start_time" | "end_time", label: string): TemplateResult {
+    const [first, second] = zonedTimes(this.values[field], this.zone) ?? [];
+    const own = ownZone();
+    const hints: string[] = [];
+    if (first !== undefined) {
+      hints.push(`${offsetName(first, this.zone)}.`);
+      if (second !== undefined) hints.push("The clocks show this time twice; the first one is meant.");
+      if (offsetName(first, own) !== offsetName(first, this.zone)) hints.push(`By your clocks: ${when(first, Date.now())}.`);
+    }
+    return this.field(field, label, { type: "datetime-local", beside: `in ${this.zone}`, hint: hints.join(" ") });
   }
 
   private choice(field: Field, label: string, options: [value: string, name: string][]): TemplateResult {
-    return html`
-      <div class="field" data-wide>
-        <label for=${field}>${label}</label>
-        <select id=${field} name=${field} aria-describedby="${field}-below">
-          ${options.map(([value, name]) => html`<option value=${value} ?selected=${value === this.values[field]}>${name}</option>`)}
-        </select>
-        ${this.below(field, "")}
-      </div>
-    `;
+    return choiceField(this.named(field, label), options, { wide: true });
   }
 
   private field(field: Field, label: string, look: Look): TemplateResult {
-    return html`
-      <div class="field" ?data-wide=${look.wide}>
-        <label for=${field}>${label}</label>
-        <input
-          id=${field}
-          name=${field}
-          type=${look.type ?? "text"}
-          inputmode=${look.mode ?? "text"}
-          step="1"
-          autocomplete="off"
-          class="numbers"
-          .value=${this.values[field]}
-          aria-invalid=${this.errors[field] ? "true" : "false"}
-          aria-describedby="${field}-below"
-        />
-        ${this.below(field, look.hint ?? "")}
-      </div>
-    `;
+    return textField(this.named(field, label), look);
   }
 
-  private below(field: Field, hint: string): TemplateResult {
-    const error = this.errors[field];
-    return html`<p id="${field}-below" class="small ${error ? "error" : "soft"}">${error ?? hint}</p>`;
+  private named(name: Field, label: string) {
+    return { name, label, value: this.values[name], error: this.errors[name] };
   }
 
   static override styles = [
     ...baseStyle,
+    formStyle,
     css`
       :host {
         display: grid;
@@ -184,45 +208,6 @@ export class CreateSale extends LitElement {
       }
       h1 {
         font-size: var(--fs-text-xl);
-      }
-      form {
-        display: grid;
-        gap: var(--fs-space-5);
-        padding: var(--fs-space-5);
-      }
-      .fields {
-        display: grid;
-        grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--fs-column-m)), 1fr));
-        gap: var(--fs-space-1) var(--fs-space-4);
-      }
-      .field {
-        display: grid;
-        gap: var(--fs-space-1);
-        align-content: start;
-        min-inline-size: 0;
-      }
-      [data-wide] {
-        grid-column: 1 / -1;
-      }
-      label {
-        font-size: var(--fs-text-s);
-        font-weight: var(--fs-weight-medium);
-      }
-      .field p {
-        min-block-size: calc(var(--fs-text-s) * var(--fs-leading));
-      }
-      summary {
-        cursor: pointer;
-        font-weight: var(--fs-weight-medium);
-      }
-      details[open] summary {
-        margin-block-end: var(--fs-space-3);
-      }
-      .error {
-        color: var(--fs-bad);
-      }
-      .error:empty {
-        display: none;
       }
     `,
   ];

@@ -1,4 +1,7 @@
-/** The admin page: sign in, create sales, watch one live. Addresses: `#/`, `#/new`, `#/sale/{id}`. */
+/**
+ * The admin page: sign in, create sales, watch one live, set up shops. Addresses: `#/`, `#/new`,
+ * `#/sale/{id}`, `#/shops`, `#/shops/new`, `#/shop/{slug}`.
+ */
 
 import { AdminPage } from "./admin-page";
 

@@ -1,8 +1,12 @@
 /** The form for a new sale, without the form: what was typed becomes a request, or one clear error per field. */
 
-import { currencyExponent, parseMoney } from "../text/money";
+import { currencyExponent } from "../text/currencies";
+import { parseMoney } from "../text/money";
+import { zonedText, zonedTimes } from "../text/zone";
+import { fieldError } from "./server-error";
 
 export const FIELDS = [
+  "merchant",
   "product_name",
   "description",
   "currency",
@@ -29,6 +33,8 @@ export type Values = Record<Field, string>;
 export type Errors = Partial<Record<Field, string>>;
 
 export interface SaleRequest {
+  /** Without it, the operator's own shop. */
+  merchant?: string;
   product_name: string;
   description: string;
   currency: string;
@@ -53,17 +59,18 @@ export interface SaleRequest {
 const MINUTE_MS = 60_000;
 const MAX_STOCK = 100_000_000;
 
-/** A sale that opens its room at once, starts in two minutes and runs for an hour. */
-export function defaults(now: number): Values {
+/** A sale that opens its room at once, starts in two minutes and runs for an hour, by the clocks of this zone. */
+export function defaults(now: number, zone: string): Values {
   return {
+    merchant: "",
     product_name: "",
     description: "",
     currency: "EUR",
     original_price: "",
     sale_price: "",
     total_stock: "100",
-    start_time: localTime(now + 2 * MINUTE_MS),
-    end_time: localTime(now + 62 * MINUTE_MS),
+    start_time: zonedText(now + 2 * MINUTE_MS, zone),
+    end_time: zonedText(now + 62 * MINUTE_MS, zone),
     room_minutes: "15",
     per_shopper_limit: "1",
     per_device_limit: "",
@@ -78,7 +85,8 @@ export function defaults(now: number): Values {
   };
 }
 
-export function check(values: Values, now: number): { request: SaleRequest } | { errors: Errors } {
+/** `zone`: the one in which the times were typed. */
+export function check(values: Values, now: number, zone: string): { request: SaleRequest } | { errors: Errors } {
   const errors: Errors = {};
   const exponent = currencyExponent(values.currency);
   const fail = <T>(field: Field, error: string, instead: T): T => {
@@ -101,8 +109,9 @@ export function check(values: Values, now: number): { request: SaleRequest } | {
     return parseMoney(values[field], exponent) ?? fail(field, `An amount with ${digits} after the point.`, 0);
   };
   const time = (field: Field): number => {
-    const at = Date.parse(values[field]);
-    return Number.isNaN(at) ? fail(field, "A date and a time.", 0) : at;
+    const moments = zonedTimes(values[field], zone);
+    if (!moments) return fail(field, "A date and a time.", 0);
+    return moments[0] ?? fail(field, `The clocks go forward over this time in ${zone}: it does not exist.`, 0);
   };
 
   const product_name = values.product_name.trim() || fail("product_name", "What is for sale?", "");
@@ -140,11 +149,12 @@ export function check(values: Values, now: number): { request: SaleRequest } | {
     opening: values.opening === "shuffle" ? "shuffle" : "fifo",
     draw_weight: values.draw_weight === "waiting_time" ? "waiting_time" : "equal",
   };
+  if (values.merchant) request.merchant = values.merchant;
   if (values.per_device_limit.trim() !== "") request.per_device_limit = whole("per_device_limit", 1, 100);
   return Object.keys(errors).length > 0 ? { errors } : { request };
 }
 
-/** The server names a field at the start of its refusal, "sale_price: must not be above …"; here it is called so. */
+/** What the server calls otherwise. */
 const SERVER_NAMES: Readonly<Record<string, Field>> = {
   room_opens_at: "room_minutes",
   hold_ms: "hold_seconds",
@@ -154,18 +164,5 @@ const SERVER_NAMES: Readonly<Record<string, Field>> = {
 
 /** The field that a server's refusal is about, and its text; null where it names none. */
 export function serverError(detail: string): { field: Field; text: string } | null {
-  const match = /^([a-z_]+): *(.+)$/s.exec(detail);
-  const name = match?.[1] ?? "";
-  const field = SERVER_NAMES[name] ?? FIELDS.find((known) => known === name);
-  if (!field || !match?.[2]) return null;
-  const text = match[2];
-  return { field, text: text.charAt(0).toUpperCase() + text.slice(1) };
-}
-
-/** As `<input type="datetime-local">` wants it: local, to the second. */
-export function localTime(at: number): string {
-  const date = new Date(at);
-  const two = (value: number) => String(value).padStart(2, "0");
-  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-  return `${day}T${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+  return fieldError(detail, FIELDS, SERVER_NAMES);
 }

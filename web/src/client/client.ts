@@ -1,8 +1,8 @@
 /** The WASM client for pages: loaded once, one connection per platform and token, shared by everything on a page. */
 
 import load, { FlashSaleClient } from "../wasm/flashsale_client.js";
-import { getProof, Problem } from "./rest";
-import { deviceId, guestSession } from "./session";
+import { forgetMe, getMyData, getProof, Problem } from "./rest";
+import { deviceId, forgetGuest, guestSession, type Session } from "./session";
 import type { Checked, Connection, Order, Outcome, View } from "./view";
 
 export interface ClientEvents {
@@ -61,7 +61,7 @@ export class Client {
     return wasm;
   }
 
-  private async freshToken(stale: string | null): Promise<{ token: string; device: string } | null> {
+  private async freshToken(stale: string | null): Promise<Session | null> {
     if (this.token === null) return guestSession(this.api, stale);
     if (this.token === stale) {
       this.emit("token", null);
@@ -127,10 +127,28 @@ export class Client {
   }
 
   /** This shopper's proof in a sale's draw, as the server sends it. */
-  async proof(sale: string): Promise<string> {
+  proof = (sale: string): Promise<string> => this.signed((session) => getProof(this.api, sale, session));
+
+  /** What is stored of this shopper, as the server tells it. */
+  myData = (): Promise<unknown> => this.signed((session) => getMyData(this.api, session));
+
+  /** Forgets this shopper on the server and here. The page is to begin anew afterwards. */
+  async forgetMe(): Promise<void> {
+    await this.signed((session) => forgetMe(this.api, session));
+    if (this.token === null) forgetGuest(this.api);
+  }
+
+  /** A request in this shopper's name. A stored token may have lost its owner in another tab: then once more with a fresh one. */
+  private async signed<T>(ask: (session: Session) => Promise<T>): Promise<T> {
     const session = await this.freshToken(null);
     if (!session) throw new Problem("token_missing", "", 401);
-    return getProof(this.api, sale, session);
+    try {
+      return await ask(session);
+    } catch (error) {
+      const fresh = error instanceof Problem && error.status === 401 ? await this.freshToken(session.token) : null;
+      if (!fresh) throw error;
+      return ask(fresh);
+    }
   }
 
   /** Checks a proof here, against what this page has heard of the draw before. */

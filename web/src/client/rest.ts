@@ -1,9 +1,11 @@
 /** The platform's REST door, for what pages do without a socket. */
 
-import type { Metrics, Sale, Versioned } from "./bodies";
+import type { Metrics, Versioned } from "./bodies";
+import type { Sale, SalePage, Shop, Wanted } from "./listed";
 import type { Session } from "./session";
 
-export type { Fairness, Metrics, Sale } from "./bodies";
+export type { Fairness, Metrics } from "./bodies";
+export type { Sale } from "./listed";
 
 /** A sale as operators see it: with the version of what they have set. */
 export type Steered = Versioned<Sale>;
@@ -19,18 +21,26 @@ export class Problem extends Error {
   }
 }
 
-export async function getSales(api = ""): Promise<Sale[]> {
-  return (await call<{ sales: Sale[] }>(api, "/flash-sales")).sales;
-}
+/** One page of the list of sales: the first one unless `wanted` says otherwise. */
+export const getSales = (api = "", wanted: Wanted = {}) => call<SalePage>(api, `/flash-sales${query(wanted)}`);
+
+export const getSale = (api: string, sale: string) => call<Sale>(api, `/flash-sales/${encodeURIComponent(sale)}`);
+
+/** A shop, by its name in addresses. */
+export const getShop = (api: string, slug: string) => call<Shop>(api, `/merchants/${encodeURIComponent(slug)}`);
 
 /** A shopper's proof in a sale's draw, unread: the WASM reads it. */
 export async function getProof(api: string, sale: string, session: Session): Promise<string> {
-  const proof = await call<unknown>(api, `/flash-sales/${sale}/draw/proof`, { token: session.token, device: session.device });
-  return JSON.stringify(proof);
+  return JSON.stringify(await call<unknown>(api, `/flash-sales/${sale}/draw/proof`, { ...session }));
 }
 
+/** What is stored of the shopper, unread: it is theirs to read. */
+export const getMyData = (api: string, session: Session) => call<unknown>(api, "/me", { ...session });
+
+export const forgetMe = (api: string, session: Session) => call<null>(api, "/me", { ...session, method: "DELETE" });
+
 export const admin = {
-  sales: async (token: string) => (await call<{ sales: Sale[] }>("", "/admin/sales", { token })).sales,
+  sales: (token: string, wanted: Wanted = {}) => call<SalePage>("", `/admin/sales${query(wanted)}`, { token }),
   sale: (token: string, sale: string) => call<Steered>("", `/admin/sales/${sale}`, { token }),
   create: (token: string, sale: unknown) => steer<Steered>("/admin/sales", { token, body: sale }),
   act: (token: string, sale: string, verb: "pause" | "resume" | "end" | "recover") =>
@@ -51,7 +61,15 @@ export async function devSignIn(role: "admin" | "merchant"): Promise<string> {
   return (await call<{ token: string }>("", "/dev/sign-in", { body: { role } })).token;
 }
 
+/** "?a=1&b=2", or nothing if nothing is set. */
+export function query(of: object): string {
+  const set = Object.entries(of).filter(([, value]) => value !== undefined && value !== null);
+  return set.length === 0 ? "" : `?${new URLSearchParams(set.map(([name, value]) => [name, String(value)])).toString()}`;
+}
+
 interface Options {
+  /** By default GET, or with a body POST. */
+  method?: "PATCH" | "DELETE";
   token?: string;
   device?: string;
   body?: unknown;
@@ -64,7 +82,7 @@ const STEER_TRIES = 3;
 const STEER_PAUSE_MS = 500;
 
 /** An operator's command: under one key however often it is tried, so that it has one effect. */
-async function steer<T>(path: string, options: Options): Promise<T> {
+export async function steer<T>(path: string, options: Options): Promise<T> {
   // Not randomUUID: that is there on secure origins only.
   const key = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
   for (let tries = 1; ; tries += 1) {
@@ -78,7 +96,7 @@ async function steer<T>(path: string, options: Options): Promise<T> {
   }
 }
 
-async function call<T>(api: string, path: string, options: Options = {}): Promise<T> {
+export async function call<T>(api: string, path: string, options: Options = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (options.token) headers.Authorization = `Bearer ${options.token}`;
   if (options.device) headers["X-Device-Id"] = options.device;
@@ -90,6 +108,7 @@ async function call<T>(api: string, path: string, options: Options = {}): Promis
     init.method = "POST";
     init.body = JSON.stringify(options.body);
   }
+  if (options.method) init.method = options.method;
   let response: Response;
   try {
     response = await fetch(`${api}${path}`, init);

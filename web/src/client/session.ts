@@ -1,12 +1,28 @@
-/** Who the shopper is: a guest session per platform, shared by all tabs of a site, or a token of the merchant's own. */
+/**
+ * Who the shopper is: a guest session per platform, shared by all tabs of a site, or a token of the merchant's own.
+ *
+ * A guest is known by a secret of their device. On the platform's own pages it stays in a cookie that no script can read, and
+ * only the device's public id is stored here. Pages of other origins have no such cookie: there the shop's own storage keeps it.
+ */
 
 export interface Session {
   token: string;
+  /** What is shown beside the token: the device's id, or what proves it. */
   device: string;
 }
 
-interface StoredSession extends Session {
+/** The server's answer. Its `device` is the secret, unless a cookie has proved the device. */
+interface Answer extends Session {
+  device_id: string;
   expires_at: string;
+}
+
+interface Stored {
+  token: string;
+  expires_at: string;
+  device_id?: string;
+  /** The secret; on our own pages only what an earlier release has left. */
+  device?: string;
 }
 
 /** A token that ends this soon is not worth a connection. */
@@ -18,17 +34,51 @@ export async function guestSession(api: string, stale: string | null): Promise<S
   return alone(`flash-sale:${api}`, async () => {
     const known = read(api);
     const isGood = known && known.token !== stale && Date.parse(known.expires_at) > Date.now() + LEAST_LIFE_MS;
-    if (isGood) return known;
-    const response = await fetch(`${api}/session`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(known ? { device: known.device } : {}),
-    });
-    if (!response.ok) throw new Error(`no session: ${response.status}`);
-    const session = (await response.json()) as StoredSession;
-    write(api, session);
-    return session;
+    if (isGood) return session(known);
+    const begun = kept(api, await begin(api, known?.device));
+    store(sessionKey(api), JSON.stringify(begun));
+    return session(begun);
   });
+}
+
+/** Forgets the guest here, after the server has. */
+export function forgetGuest(api: string): void {
+  forget(sessionKey(api));
+  const socket = `flash-sale:${api.replace(/^http/, "ws")}/ws`;
+  try {
+    // Commands and random numbers of the guest that was, which the connection keeps for this tab.
+    for (const what of ["commands", "nonces"]) sessionStorage.removeItem(`${socket}:${what}`);
+  } catch {
+    // Storage is forbidden, so nothing is there.
+  }
+}
+
+/** A new session for the device that this secret proves, or for the one of the cookie, or for a new one. */
+async function begin(api: string, secret: string | undefined): Promise<Answer> {
+  const response = await fetch(`${api}/session`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(secret ? { device: secret } : {}),
+  });
+  if (response.ok) return (await response.json()) as Answer;
+  const problem = (await response.json().catch(() => null)) as { code?: unknown } | null;
+  if (secret && problem?.code === "device_unknown") {
+    // Too old, or never one: nothing is to be had from it any more.
+    forget(sessionKey(api));
+    return begin(api, undefined);
+  }
+  throw new Error(`no session: ${response.status}`);
+}
+
+/** What is stored of an answer. The secret may be another one than was shown, and the newest is the one to keep. */
+function kept(api: string, { token, device, device_id, expires_at }: Answer): Stored {
+  // A server of an earlier release names no id.
+  const isInCookie = api === location.origin && device_id;
+  return isInCookie ? { token, expires_at, device_id } : { token, expires_at, device_id, device };
+}
+
+function session({ token, device, device_id }: Stored): Session {
+  return { token, device: device ?? device_id ?? "" };
 }
 
 /** The device's name beside a merchant's own token. */
@@ -48,19 +98,14 @@ async function alone<T>(name: string, run: () => Promise<T>): Promise<T> {
   return navigator.locks.request(name, run) as Promise<T>;
 }
 
-function read(api: string): StoredSession | null {
+function read(api: string): Stored | null {
   try {
-    const session = JSON.parse(stored(sessionKey(api)) ?? "null") as Partial<StoredSession> | null;
-    const isWhole = session?.token && session.device && session.expires_at;
-    return isWhole ? (session as StoredSession) : null;
+    const known = JSON.parse(stored(sessionKey(api)) ?? "null") as Partial<Stored> | null;
+    const isWhole = known?.token && known.expires_at && (known.device || known.device_id);
+    return isWhole ? (known as Stored) : null;
   } catch {
     return null;
   }
-}
-
-function write(api: string, session: StoredSession): void {
-  const { token, device, expires_at } = session;
-  store(sessionKey(api), JSON.stringify({ token, device, expires_at }));
 }
 
 function sessionKey(api: string): string {
@@ -84,5 +129,14 @@ function store(key: string, value: string): void {
     localStorage.setItem(key, value);
   } catch {
     // Kept in memory above.
+  }
+}
+
+function forget(key: string): void {
+  memory.delete(key);
+  try {
+    localStorage.removeItem(key);
+  } catch {
+    // Removed from memory above.
   }
 }

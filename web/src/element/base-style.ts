@@ -69,6 +69,14 @@ export const baseStyle = [
     .apart {
       justify-content: space-between;
     }
+    /* The start of a long name; the page behind it has the whole. */
+    .clamp {
+      display: -webkit-box;
+      overflow: hidden;
+      -webkit-box-orient: vertical;
+      -webkit-line-clamp: 2;
+      overflow-wrap: anywhere;
+    }
     .unseen {
       position: absolute;
       inline-size: var(--fs-hair);
@@ -76,6 +84,9 @@ export const baseStyle = [
       overflow: hidden;
       clip-path: inset(50%);
       white-space: nowrap;
+    }
+    .error {
+      color: var(--fs-bad);
     }
     :focus-visible {
       outline: var(--fs-ring) solid var(--fs-accent);
@@ -123,6 +134,23 @@ export const baseStyle = [
     button:disabled {
       opacity: 0.55;
       cursor: default;
+    }
+
+    button[aria-disabled="true"] {
+      opacity: 0.55;
+      cursor: default;
+    }
+    /* A link to the form for something new looks like the button that it is for the eye. */
+    a.new {
+      display: inline-flex;
+      align-items: center;
+      min-block-size: var(--fs-control);
+      padding: 0 var(--fs-space-4);
+      border-radius: var(--fs-radius-m);
+      background: var(--fs-accent);
+      color: var(--fs-on-accent);
+      font-weight: var(--fs-weight-medium);
+      text-decoration: none;
     }
 
     input,

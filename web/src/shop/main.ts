@@ -1,4 +1,4 @@
-/** The shop: the list of sales at `/`, one sale at `/sale/{id}`. */
+/** The shop: the sales of all shops at `/`, those of one at `/m/{slug}`, one sale at `/sale/{id}`. */
 
 import "../element/widget";
 import { ShopPage } from "./shop-page";

@@ -2,11 +2,14 @@
 
 import { LitElement, css, html, nothing, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
+import { saleCard } from "../client/sale-cards";
+import type { Sale } from "../client/listed";
 import type { Order } from "../client/view";
 import { baseStyle } from "../element/base-style";
 import { clock, plural, when } from "../text/duration";
 import type { Tone } from "../text/journey";
-import { currencyExponent, formatMoney } from "../text/money";
+import { currencyExponent } from "../text/currencies";
+import { formatMoney } from "../text/money";
 
 const STATUS: Readonly<Record<Order["status"], { label: string; tone: Tone }>> = {
   pending: { label: "To pay", tone: "turn" },
@@ -25,11 +28,13 @@ export class OrderList extends LitElement {
   private stop: (() => void)[] = [];
   private timer = 0;
   private wasOnline = false;
+  /** The sales of orders that this page does not watch: a guest sees the orders of several shops. */
+  private readonly sales = new Map<string, Sale>();
 
   override connectedCallback(): void {
     super.connectedCallback();
     this.stop = [
-      this.client.on("orders", () => this.requestUpdate()),
+      this.client.on("orders", () => this.changed()),
       this.client.on("connection", () => this.ask()),
     ];
     this.timer = window.setInterval(() => {
@@ -51,6 +56,18 @@ export class OrderList extends LitElement {
     this.wasOnline = isOnline;
   }
 
+  private changed(): void {
+    this.requestUpdate();
+    const unknown = this.client.knownOrders.filter((order) => !order.product_name && !this.sales.has(order.sale));
+    for (const sale of new Set(unknown.map((order) => order.sale))) void this.name(sale);
+  }
+
+  private async name(sale: string): Promise<void> {
+    const card = await saleCard("", sale);
+    if (card) this.sales.set(sale, card);
+    this.requestUpdate();
+  }
+
   protected override willUpdate(): void {
     this.hidden = this.client.knownOrders.length === 0;
   }
@@ -70,14 +87,16 @@ export class OrderList extends LitElement {
 
   private line(order: Order): TemplateResult {
     const { label, tone } = badge(order);
-    const exponent = order.currency_exponent ?? currencyExponent(order.currency);
+    const card = this.sales.get(order.sale);
+    const exponent = order.currency_exponent ?? card?.currency_exponent ?? currencyExponent(order.currency);
     const time = order.status === "pending" ? `${clock(order.left_ms)} left` : when(order.created_at, this.client.now);
+    const name = order.product_name ?? card?.product_name;
     return html`
       <li data-order=${order.order}>
         <a href="/sale/${order.sale}">
-          <span class="name">${order.product_name ?? plural(order.quantity, "unit")}</span>
+          <span class="name" dir="auto">${name ?? plural(order.quantity, "unit")}</span>
           <span class="numbers">${formatMoney(order.amount, order.currency, exponent)}</span>
-          <span class="soft small numbers">${order.product_name ? `${plural(order.quantity, "unit")} · ` : ""}${time}</span>
+          <span class="soft small numbers">${name ? `${plural(order.quantity, "unit")} · ` : ""}${time}</span>
           <span class="badge" data-tone=${tone}>${label}</span>
         </a>
       </li>
@@ -99,7 +118,7 @@ export class OrderList extends LitElement {
       }
       a {
         display: grid;
-        grid-template-columns: 1fr auto;
+        grid-template-columns: minmax(0, 1fr) auto;
         gap: var(--fs-space-1) var(--fs-space-4);
         align-items: center;
         padding: var(--fs-space-3) var(--fs-space-4);

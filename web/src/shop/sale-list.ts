@@ -1,42 +1,73 @@
-/** All sales as cards, fresh every few seconds while somebody looks. */
+/** Sales as cards, of all shops or of one: what is on now, what comes, what is over. Fresh every few seconds while somebody looks. */
 
-import { LitElement, css, html, nothing, type TemplateResult } from "lit";
+import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
+import { repeat } from "lit/directives/repeat.js";
 import { getSales, type Sale } from "../client/rest";
+import type { Group } from "../client/listed";
+import { SalePages, groupOf } from "../client/sale-pages";
 import { baseStyle } from "../element/base-style";
 import { clock, plural, when } from "../text/duration";
 import { PHASES } from "../text/journey";
 import { discount, formatMoney } from "../text/money";
 
+/** Between two refreshes, for each page that is loaded. */
 const REFRESH_MS = 5_000;
 
-/** What is on first, then what comes, then what was. */
-const ORDER = ["live", "drawing", "paused", "waiting", "scheduled", "ended", "cancelled"];
+const SECTIONS: readonly (readonly [group: Group, title: string])[] = [
+  ["live", "Now"],
+  ["coming", "Coming"],
+  ["over", "Over"],
+];
 
 export class SaleList extends LitElement {
-  private sales: Sale[] | null = null;
-  private loadedAt = 0;
+  static override properties = { merchant: { type: String } };
+  /** A shop's name in addresses; empty: all shops. */
+  declare merchant: string;
+
+  private pages = this.pagesOf("");
+  private isLoaded = false;
   private isOffline = false;
+  private isBusy = false;
+  private said = "";
+  private loadedAt = 0;
   private timers: number[] = [];
+  private refresher = 0;
+  /** The sale whose card had the focus before the list was drawn anew. */
+  private focused: string | null = null;
+
+  constructor() {
+    super();
+    this.merchant = "";
+  }
 
   override connectedCallback(): void {
     super.connectedCallback();
-    void this.load();
-    this.timers = [
-      window.setInterval(() => {
-        if (!document.hidden) void this.load();
-      }, REFRESH_MS),
-      window.setInterval(() => this.requestUpdate(), 1_000),
-    ];
+    this.timers = [window.setInterval(() => this.requestUpdate(), 1_000)];
+    if (this.hasUpdated) void this.load();
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
+    clearTimeout(this.refresher);
     this.timers.forEach((timer) => clearInterval(timer));
   }
 
+  private pagesOf(merchant: string): SalePages {
+    return new SalePages((after) => getSales("", { merchant: merchant || undefined, after }));
+  }
+
   private async load(): Promise<void> {
+    clearTimeout(this.refresher);
+    const { pages } = this;
+    if (!document.hidden || !this.isLoaded) await this.read(() => pages.refresh());
+    if (!this.isConnected || pages !== this.pages) return;
+    this.refresher = window.setTimeout(() => void this.load(), REFRESH_MS * Math.max(1, pages.count));
+  }
+
+  private async read(run: () => Promise<void>): Promise<void> {
     try {
-      this.sales = sorted(await getSales());
+      await run();
+      this.isLoaded = true;
       this.loadedAt = Date.now();
       this.isOffline = false;
     } catch {
@@ -45,15 +76,72 @@ export class SaleList extends LitElement {
     this.requestUpdate();
   }
 
+  private readonly more = async (): Promise<void> => {
+    const before = this.pages.sales;
+    this.isBusy = true;
+    this.said = "";
+    this.requestUpdate();
+    await this.read(() => this.pages.more());
+    this.isBusy = false;
+    const added = this.pages.sales.filter(({ sale_id }) => !before.some((known) => known.sale_id === sale_id));
+    this.said = this.isOffline ? "" : `${plural(added.length, "more sale")} loaded.`;
+    this.requestUpdate();
+    await this.updateComplete;
+    // After the last page the button is gone: the keyboard goes on at what it has brought.
+    if (!this.pages.hasMore && added[0]) this.link(added[0].sale_id)?.focus();
+  };
+
+  private link(sale: string): HTMLElement | null {
+    return this.renderRoot.querySelector<HTMLElement>(`a[data-sale="${CSS.escape(sale)}"]`);
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (changed.has("merchant") || !this.hasUpdated) {
+      this.pages = this.pagesOf(this.merchant);
+      this.isLoaded = false;
+      void this.load();
+    }
+    this.focused = (this.hasUpdated && this.shadowRoot?.activeElement?.getAttribute("data-sale")) || null;
+  }
+
+  /** A card that moves to another place is taken out for a moment, and loses the focus. */
+  protected override updated(): void {
+    if (this.focused && !this.shadowRoot?.activeElement) this.link(this.focused)?.focus({ preventScroll: true });
+  }
+
   protected override render(): TemplateResult {
+    const { sales } = this.pages;
+    const now = Date.now();
     return html`
       ${this.isOffline
         ? html`<p class="notice" role="status">The shop cannot be reached just now. Trying again.</p>`
         : nothing}
-      ${this.sales?.length === 0 ? html`<p class="soft">There are no sales yet.</p>` : nothing}
-      <ul aria-busy=${this.sales ? "false" : "true"}>
-        ${this.sales?.map((sale) => this.card(sale))}
-      </ul>
+      ${this.isLoaded && sales.length === 0 ? html`<p class="soft">There are no sales yet.</p>` : nothing}
+      <div class="sections" aria-busy=${this.isLoaded ? "false" : "true"}>
+        ${SECTIONS.map(([group, title]) => this.section(group, title, sales.filter((sale) => groupOf(sale, now) === group)))}
+      </div>
+      ${this.pages.hasMore
+        ? html`<button class="more" aria-disabled=${this.isBusy} @click=${this.isBusy ? nothing : this.more}>
+            ${this.isBusy ? "Loading…" : "More"}
+          </button>`
+        : nothing}
+      <p class="unseen" role="status">${this.said}</p>
+    `;
+  }
+
+  private section(group: Group, title: string, sales: Sale[]): TemplateResult | typeof nothing {
+    if (sales.length === 0) return nothing;
+    return html`
+      <section aria-labelledby=${group} data-group=${group}>
+        <h2 id=${group}>${title}</h2>
+        <ul>
+          ${repeat(
+            sales,
+            (sale) => sale.sale_id,
+            (sale) => this.card(sale),
+          )}
+        </ul>
+      </section>
     `;
   }
 
@@ -64,14 +152,17 @@ export class SaleList extends LitElement {
     const isSoldOut = sale.stock === 0 && (sale.status === "live" || sale.status === "ended");
     return html`
       <li>
-        <a class="card" href="/sale/${sale.sale_id}">
+        <a class="card" href="/sale/${sale.sale_id}" data-sale=${sale.sale_id}>
           <span class="row apart small">
             <span class="badge" data-tone=${isSoldOut ? "calm" : (badge?.tone ?? "calm")}
               >${isSoldOut && sale.status === "live" ? "All taken" : badge?.label}</span
             >
             <span class="soft numbers">${this.time(sale)}</span>
           </span>
-          <h2>${sale.product_name}</h2>
+          <span class="name">
+            <h3 class="clamp" dir="auto">${sale.product_name}</h3>
+            ${this.merchant ? nothing : html`<span class="shop soft small" dir="auto">${sale.merchant_name}</span>`}
+          </span>
           <span class="row price numbers">
             <strong>${price(sale.sale_price)}</strong>
             ${off === null ? nothing : html`<s class="soft">${price(sale.original_price)}</s>`}
@@ -100,16 +191,30 @@ export class SaleList extends LitElement {
   static override styles = [
     ...baseStyle,
     css`
+      :host,
+      section {
+        display: grid;
+        gap: var(--fs-space-3);
+      }
+      .sections {
+        display: grid;
+        gap: var(--fs-space-6);
+        align-content: start;
+        min-block-size: var(--fs-panel);
+      }
+      h2 {
+        font-size: var(--fs-text-m);
+      }
       ul {
         display: grid;
         grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--fs-column)), 1fr));
         gap: var(--fs-space-4);
-        min-block-size: var(--fs-panel);
-        align-items: start;
       }
       a {
         display: grid;
         gap: var(--fs-space-2);
+        align-content: start;
+        block-size: 100%;
         padding: var(--fs-space-4) var(--fs-space-5);
         color: inherit;
         text-decoration: none;
@@ -118,9 +223,20 @@ export class SaleList extends LitElement {
       a:hover {
         border-color: var(--fs-line-strong);
       }
-      h2 {
+      [data-group="over"] a:not(:hover) strong {
+        color: var(--fs-ink-soft);
+      }
+      .name {
+        display: grid;
+        min-inline-size: 0;
+      }
+      h3 {
         font-size: var(--fs-text-l);
-        overflow-wrap: anywhere;
+      }
+      .shop {
+        overflow: hidden;
+        text-overflow: ellipsis;
+        white-space: nowrap;
       }
       strong {
         font-weight: var(--fs-weight-medium);
@@ -128,12 +244,10 @@ export class SaleList extends LitElement {
       .price {
         gap: var(--fs-space-2);
       }
+      .more {
+        justify-self: center;
+        min-inline-size: var(--fs-column-s);
+      }
     `,
   ];
-}
-
-function sorted(sales: Sale[]): Sale[] {
-  const rank = (sale: Sale) => ORDER.indexOf(sale.status);
-  const time = (sale: Sale) => (rank(sale) < 4 ? Date.parse(sale.start_time) : -Date.parse(sale.end_time));
-  return [...sales].sort((a, b) => rank(a) - rank(b) || time(a) - time(b));
 }

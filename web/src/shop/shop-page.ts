@@ -4,16 +4,25 @@ import { LitElement, css, html, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import { baseStyle } from "../element/base-style";
 import type { FlashSaleElement } from "../element/flash-sale";
+import { decoded } from "../text/address";
 import { wordsFor } from "../text/journey";
+import { MerchantPage } from "./merchant-page";
+import { MyData } from "./my-data";
 import { OrderList } from "./order-list";
 import { SaleList } from "./sale-list";
+import { ShopLink } from "./shop-link";
 
 customElements.define("sale-list", SaleList);
 customElements.define("order-list", OrderList);
+customElements.define("merchant-page", MerchantPage);
+customElements.define("shop-link", ShopLink);
+customElements.define("my-data", MyData);
 
 export class ShopPage extends LitElement {
   private readonly client = clientFor(location.origin);
   private stop: (() => void)[] = [];
+  /** The sale of this page, once it is known that there is one. */
+  private found = "";
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -28,31 +37,44 @@ export class ShopPage extends LitElement {
   /** The tab says what is going on: a turn comes while its shopper looks at something else. */
   private readonly moved = (event: Event) => {
     const view = (event.target as FlashSaleElement).view;
-    if (view) document.title = `${wordsFor(view).title} · ${view.info?.product_name ?? "Flash sales"}`;
+    if (!view) return;
+    document.title = `${wordsFor(view).title} · ${view.info?.product_name ?? "Flash sales"}`;
+    // Whose sale it is can be asked now: there is one.
+    if (view.info) this.found = view.sale;
+    this.requestUpdate();
   };
 
   protected override render(): TemplateResult {
-    const sale = /^\/sale\/([^/]+)\/?$/.exec(location.pathname)?.[1];
     return html`
       <header>
         <a class="home" href="/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Flash sales</a>
         ${this.presence()}
       </header>
-      <main>
-        ${sale
-          ? html`
-              <h1 class="unseen">Flash sale</h1>
-              <div class="column">
-                <flash-sale sale=${sale} @flash-sale-journey=${this.moved}></flash-sale>
-                <order-list></order-list>
-              </div>
-            `
-          : html`
-              <h1>Sales</h1>
-              <sale-list></sale-list>
-              <order-list></order-list>
-            `}
-      </main>
+      <main>${this.page()}</main>
+    `;
+  }
+
+  private page(): TemplateResult {
+    const named = (folder: string) => new RegExp(`^/${folder}/([^/]+)/?$`).exec(location.pathname)?.[1];
+    const [sale, merchant] = [named("sale"), named("m")];
+    if (sale) {
+      return html`
+        <h1 class="unseen">Flash sale</h1>
+        <div class="column">
+          <shop-link .sale=${this.found}></shop-link>
+          <flash-sale sale=${sale} @flash-sale-journey=${this.moved}></flash-sale>
+          <order-list></order-list>
+          <my-data></my-data>
+        </div>
+      `;
+    }
+    return html`
+      ${merchant
+        ? html`<merchant-page .merchant=${decoded(merchant)}></merchant-page>`
+        : html`<h1>Sales</h1>
+            <sale-list></sale-list>`}
+      <order-list></order-list>
+      <my-data></my-data>
     `;
   }
 
@@ -109,6 +131,9 @@ export class ShopPage extends LitElement {
         grid-template-columns: minmax(0, var(--fs-narrow));
         gap: var(--fs-space-6);
         justify-content: center;
+      }
+      shop-link {
+        margin-block-end: calc(var(--fs-space-3) - var(--fs-space-6));
       }
       .presence {
         display: inline-flex;

@@ -68,13 +68,21 @@ export function formatCount(count: number): string {
   return new Intl.NumberFormat("en").format(count);
 }
 
-/** "Today 14:30", "Tomorrow 09:00", "Mon 3 Nov, 14:30". */
-export function when(at: number, now: number): string {
-  const date = new Date(at);
-  const time = date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-  const startOfDay = (ms: number) => new Date(ms).setHours(0, 0, 0, 0);
-  const days = Math.round((startOfDay(at) - startOfDay(now)) / DAY);
+/** "Today 14:30", "Tomorrow 09:00", "Mon 3 Nov, 14:30"; by the clocks of the zone, or of whoever reads. */
+export function when(at: number, now: number, zone?: string): string {
+  const there = zone === undefined ? {} : { timeZone: zone };
+  const time = new Date(at).toLocaleTimeString("en-GB", { ...there, hour: "2-digit", minute: "2-digit" });
+  const day = (ms: number) => Date.parse(new Date(ms).toLocaleDateString("sv-SE", there));
+  const days = Math.round((day(at) - day(now)) / DAY);
   if (days === 0) return `Today ${time}`;
   if (days === 1) return `Tomorrow ${time}`;
-  return `${date.toLocaleDateString("en-GB", { weekday: "short", day: "numeric", month: "short" })}, ${time}`;
+  const isThisYear = Math.abs(days) < 300;
+  const date = new Date(at).toLocaleDateString("en-GB", {
+    ...there,
+    weekday: "short",
+    day: "numeric",
+    month: "short",
+    ...(isThisYear ? {} : { year: "numeric" }),
+  });
+  return `${isThisYear ? date : date.replace(",", "")}, ${time}`;
 }

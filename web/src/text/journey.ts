@@ -19,7 +19,12 @@ export function wordsFor(view: View): Words {
     case "loading":
       return calm("Loading the sale", "One moment, please.");
     case "unknown":
-      return { title: "No such sale", text: trouble(view), tone: "bad" };
+      // A sale that is there can be kept from this page, as when the shop does not allow the page to show it.
+      return {
+        title: view.trouble && view.trouble.code !== "sale_unknown" ? "This sale is not shown here" : "No such sale",
+        text: trouble(view),
+        tone: "bad",
+      };
     case "countdown":
       return view.countdown?.to === "room"
         ? calm("The waiting room opens soon", "Keep this page open. You can join the line when the room opens.")

@@ -30,15 +30,6 @@ export function parseMoney(text: string, exponent: number): number | null {
   return Number(`${match[1] ?? ""}${fraction.padEnd(exponent, "0")}`);
 }
 
-export function currencyExponent(currency: string): number {
-  try {
-    const options = new Intl.NumberFormat(LOCALE, { style: "currency", currency }).resolvedOptions();
-    return options.maximumFractionDigits ?? 2;
-  } catch {
-    return 2;
-  }
-}
-
 /** How much cheaper, in whole percent; null where it is not. */
 export function discount(original: number, sale: number): number | null {
   if (original <= 0 || sale >= original) return null;

@@ -22,6 +22,9 @@ export const REJECTS: Readonly<Record<string, string>> = {
   forbidden: "You may not do this.",
   device_missing: "Your browser did not say which device it is. Allow this site to store data, please.",
   device_mismatch: "This sign-in belongs to another device. Sign in here, please.",
+  wrong_merchant: "This sign-in is of another shop. Sign in here, please.",
+  device_unknown: "Your browser is not known here any more. Reload the page to go on as somebody new.",
+  origin_refused: "The shop does not show its sales on this page. Look for them on the shop’s own site, please.",
   signature_invalid: "The message's signature is not valid.",
   signature_expired: "The message's signature is too old.",
 
@@ -50,6 +53,13 @@ export const REJECTS: Readonly<Record<string, string>> = {
   sale_stopped: "Selling has stopped for a while after a failure of ours. Your place in line is kept; try again a little later.",
   nothing_to_recover: "Nothing of this sale is lost: there is nothing to confirm.",
   supply_in_use: "You cannot go below the units that are sold or in carts.",
+  merchant_unknown: "There is no such shop.",
+  merchant_taken: "Another shop has this name in addresses already. Choose another one.",
+  key_unknown: "There is no such key. Somebody may have revoked it already.",
+  quota_reached: "The shop has reached its limit.",
+  merchant_suspended: "This shop is suspended: nothing can be bought here for now.",
+  person_unknown: "Nothing is stored of this person at this shop.",
+  person_busy: "You take part in a sale that is not over, or an order of yours waits for its payment. You can be forgotten after that.",
 
   no_hold: "Your cart is empty.",
   hold_expired: "Your time to check out ran out, and the units went to the next in line.",
@@ -92,6 +102,6 @@ export const REJECTS: Readonly<Record<string, string>> = {
 
 /** The words for a refusal; the server's own text where it says more than the code. */
 export function words(refusal: Pick<Refusal, "code" | "message">): string {
-  if (refusal.code === "invalid_field") return refusal.message;
+  if (refusal.code === "invalid_field" || refusal.code === "quota_reached") return refusal.message;
   return REJECTS[refusal.code] ?? refusal.message;
 }

@@ -1,0 +1,15 @@
+/** What a failure means for an operator: mostly what it means for anybody. */
+
+import { Problem } from "../client/rest";
+import { words } from "../text/rejects";
+
+const FOR_OPERATORS: Readonly<Record<string, string>> = {
+  person_busy: "They take part in a sale that is not over, or an order of theirs waits for its payment. They can be forgotten after that.",
+  merchant_suspended: "This shop is suspended: it makes no sales, and its keys sign nobody in.",
+  forbidden: "Only admins may do this.",
+};
+
+export function said(error: unknown): string {
+  if (!(error instanceof Problem)) return String(error);
+  return FOR_OPERATORS[error.code] ?? words({ code: error.code, message: error.detail });
+}

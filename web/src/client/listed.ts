@@ -1,0 +1,35 @@
+/** What the lists of sales and shops hold. By hand until bodies.ts has it too. */
+
+import type { Sale as SaleBody } from "./bodies";
+
+export type Sale = SaleBody & {
+  /** The shop's name in addresses: its page is `/m/{merchant}`. */
+  merchant: string;
+  /** The shop's name for people. */
+  merchant_name: string;
+};
+
+/** Which sales are listed. */
+export interface Wanted {
+  merchant?: string | undefined;
+  group?: Group | undefined;
+  /** Where the page before ended: its `next`. */
+  after?: string | null | undefined;
+  limit?: number | undefined;
+}
+
+export type Group = "live" | "coming" | "over";
+
+export interface SalePage {
+  sales: Sale[];
+  /** The `after` of the next page; null on the last one. */
+  next: string | null;
+}
+
+export interface Shop {
+  /** Its name in addresses. */
+  merchant: string;
+  name: string;
+  time_zone: string;
+  currency: string;
+}

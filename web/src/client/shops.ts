@@ -1,0 +1,91 @@
+/** The REST door for a shop's settings, its keys, and what is stored of its people. */
+
+import { call, query, steer } from "./rest";
+
+/** A shop as its operators see it. */
+export interface ShopSettings {
+  merchant_id: string;
+  /** Its name in addresses. */
+  slug: string;
+  name: string;
+  time_zone: string;
+  currency: string;
+  /** Pages that may show its sales; an empty list: every page may. */
+  widget_origins: string[];
+  null_origin: boolean;
+  retention_days: number;
+  open_sales: number;
+  days_ahead: number;
+  text_chars: number;
+  exports: number;
+  active: boolean;
+  role_claim: string | null;
+  created_at: string;
+}
+
+export type VersionedShop = ShopSettings & { version: number };
+
+/** What is set of a shop; what is not named stays. */
+export type ShopChange = Partial<Omit<ShopSettings, "merchant_id" | "created_at" | "role_claim"> & { role_claim: string }>;
+
+export interface Key {
+  key_id: string;
+  kind: "secret" | "public_keys" | "jwks_uri";
+  issuer: string;
+  audience: string;
+  subject_claim: string;
+  keys?: string;
+  jwks_uri?: string;
+  created_at: string;
+  created_by: string;
+  /** Null: it signs customers in. */
+  revoked_at: string | null;
+}
+
+export interface NewKey extends Key {
+  /** Only if the server has made one, and only in this answer. */
+  secret?: string;
+  /** Public keys that are not used, and why. */
+  skipped: string[];
+}
+
+export interface KeyWish {
+  issuer: string;
+  audience: string;
+  subject_claim: string;
+  keys?: string;
+  jwks_uri?: string;
+}
+
+/** What is stored of a person; the parts that pages read. */
+export interface Person {
+  merchant: string;
+  person: string;
+  subject: string | null;
+  since: string | null;
+  orders: unknown[];
+  places: unknown[];
+  draws: unknown[];
+}
+
+/** Who is meant: the name that the shop's sign-in gives them, or their id here. */
+export type Who = { subject: string } | { person: string };
+
+const of = (shop: string) => `/admin/merchants/${encodeURIComponent(shop)}`;
+
+export const shops = {
+  /** Those that this operator may manage. */
+  list: async (token: string) => (await call<{ merchants: ShopSettings[] }>("", "/admin/merchants", { token })).merchants,
+  show: (token: string, shop: string) => call<VersionedShop>("", of(shop), { token }),
+  create: (token: string, body: ShopChange) => steer<VersionedShop>("/admin/merchants", { token, body }),
+  /** Only if nobody has changed it since `version`. */
+  change: (token: string, shop: string, body: ShopChange, version: number) =>
+    call<VersionedShop>("", of(shop), { token, body, version, method: "PATCH" }),
+  keys: async (token: string, shop: string) => (await call<{ keys: Key[] }>("", `${of(shop)}/keys`, { token })).keys,
+  addKey: (token: string, shop: string, body: KeyWish) => steer<NewKey>(`${of(shop)}/keys`, { token, body }),
+  revokeKey: (token: string, shop: string, key: string) =>
+    call<null>("", `${of(shop)}/keys/${encodeURIComponent(key)}`, { token, method: "DELETE" }),
+  person: (token: string, shop: string, who: Who) => call<Person>("", `${of(shop)}/person${query(who)}`, { token }),
+  forgetPerson: (token: string, shop: string, who: Who) =>
+    call<null>("", `${of(shop)}/person${query(who)}`, { token, method: "DELETE" }),
+};

@@ -1,0 +1,79 @@
+/** One shop: its name and its sales. */
+
+import { LitElement, css, html, type PropertyValues, type TemplateResult } from "lit";
+import type { Shop } from "../client/listed";
+import { Problem, getShop } from "../client/rest";
+import { baseStyle } from "../element/base-style";
+
+const TRY_AGAIN_MS = 3_000;
+
+export class MerchantPage extends LitElement {
+  static override properties = { merchant: { type: String } };
+  /** Its name in addresses. */
+  declare merchant: string;
+
+  private shop: Shop | null = null;
+  private state: "loading" | "here" | "unknown" | "offline" = "loading";
+  private timer = 0;
+
+  constructor() {
+    super();
+    this.merchant = "";
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    clearTimeout(this.timer);
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (changed.has("merchant")) void this.load();
+  }
+
+  private async load(): Promise<void> {
+    const { merchant } = this;
+    try {
+      this.shop = await getShop("", merchant);
+      this.state = "here";
+      document.title = `${this.shop.name} · Flash sales`;
+    } catch (error) {
+      this.state = error instanceof Problem && error.status === 404 ? "unknown" : "offline";
+      if (this.state === "unknown") document.title = "No such shop · Flash sales";
+      if (this.state === "offline" && this.isConnected) this.timer = window.setTimeout(() => void this.load(), TRY_AGAIN_MS);
+    }
+    this.requestUpdate();
+  }
+
+  protected override render(): TemplateResult {
+    if (this.state === "unknown") {
+      return html`
+        <h1>We cannot find this shop</h1>
+        <p class="soft">It may have another address now, or a letter of this one is wrong.</p>
+        <p><a href="/">See the sales of all shops</a></p>
+      `;
+    }
+    return html`
+      <h1 class="clamp" dir="auto" title=${this.shop?.name ?? ""}>${this.shop?.name ?? (this.state === "loading" ? "\u00a0" : "Shop")}</h1>
+      ${this.state === "offline"
+        ? html`<p class="notice" role="status">The shop cannot be reached just now. Trying again.</p>`
+        : ""}
+      ${this.shop
+        ? html`<sale-list .merchant=${this.shop.merchant}></sale-list>
+            <p class="small"><a href="/">Sales of all shops</a></p>`
+        : ""}
+    `;
+  }
+
+  static override styles = [
+    ...baseStyle,
+    css`
+      :host {
+        display: grid;
+        gap: var(--fs-space-5);
+      }
+      h1 {
+        font-size: var(--fs-text-xl);
+      }
+    `,
+  ];
+}
