@@ -152,5 +152,6 @@ pub fn welcome(now: u64, states: Vec<SaleState>) -> Welcome {
         token_expires_at: now + 3_600_000,
         ping_every_ms: 15_000,
         states,
+        refused: Vec::new(),
     }
 }

@@ -13,7 +13,7 @@ pub use request::{
     Command, ConnectionCommand, MAX_QUANTITY, Malformed, Payment, Quantity, Request, ShopCommand, verbs,
 };
 pub use sale::{Allocation, DrawWeight, OpeningOrder, Phase, SaleInfo};
-pub use server::{Done, Outcome, Reject, Role, SaleState, ServerMessage, Welcome};
+pub use server::{Done, Outcome, RefusedSale, Reject, Role, SaleState, ServerMessage, Welcome};
 pub use shopper::{Declined, Entry, EntryState, Hold, HoldState, Order, OrderStatus};
 pub use tick::{Outlook, Tick};
 

@@ -140,11 +140,10 @@ impl State {
             self.apply_state(turn, state, true);
         }
         for sale in resumed.iter().filter(|sale| !shown.contains(sale)) {
-            self.set_trouble(
-                turn,
-                *sale,
-                Refusal::from_reject("watch", Code::SaleUnknown.into()),
-            );
+            // Servers of before left a sale out without a word.
+            let told = welcome.refused.iter().find(|refused| refused.sale == *sale);
+            let code = told.map_or(Code::SaleUnknown, |refused| refused.code);
+            self.set_trouble(turn, *sale, Refusal::from_reject("watch", code.into()));
         }
         // Sales that were watched while the hello was on its way.
         let missed: Vec<SaleId> = self

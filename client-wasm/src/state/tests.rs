@@ -650,6 +650,31 @@ fn a_sale_that_is_not_there_is_said_to_be_so() {
 }
 
 #[test]
+fn a_sale_that_this_page_may_not_show_is_said_to_be_so_and_the_others_are_shown() {
+    let mut page = Page::new();
+    page.step(Event::Watch(sale()));
+    page.step(Event::ConnectRequested);
+    page.token("t1");
+    page.step(Event::SocketOpened);
+    let refused = flashsale_protocol::RefusedSale {
+        sale: sale(),
+        code: Code::OriginRefused,
+    };
+    let welcome = Welcome {
+        refused: vec![refused],
+        ..welcome(page.at_ms, Vec::new())
+    };
+    let hello = page.sent_id("hello");
+    page.reply(hello, Outcome::Ok(Done::Welcome(welcome)));
+    let view = page.state.view(sale(), page.at_ms);
+    assert_eq!(
+        view.trouble.map(|trouble| trouble.code).as_deref(),
+        Some("origin_refused")
+    );
+    assert_eq!(page.link(), "ready");
+}
+
+#[test]
 fn a_sale_watched_later_is_asked_for_and_resumed_from_then_on() {
     let mut page = Page::ready();
     let other: SaleId = "01ARZ3NDEKTSV4RRFFQ69G5FAX".parse().expect("valid");

@@ -156,8 +156,19 @@ pub struct Welcome {
     pub token_expires_at: u64,
     /// A healthy client is heard at least this often; clients `ping` when they have nothing else to send.
     pub ping_every_ms: u64,
-    /// One for each existing sale of `resume`, in that order; these are now watched.
+    /// One for each sale of `resume` that may be watched, in that order; these are now watched.
     pub states: Vec<SaleState>,
+    /// The others, with the reason: one sale's refusal says nothing about the rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedSale>,
+}
+
+/// A sale that cannot be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RefusedSale {
+    pub sale: SaleId,
+    pub code: Code,
 }
 
 /// Everything that a page needs to show one sale to one shopper.

@@ -1,12 +1,16 @@
 //! Who is who: merchants' keys, tokens as providers make them, people at several merchants, devices, pages.
 
-use crate::harness::{Answer, World, command_id};
+use crate::harness::{Answer, Client, World, command_id};
 use crate::purchase::{checkout, join_and_reserve};
-use flashsale_protocol::{Code, CommandId, ConnectionCommand, Done, Quantity, Role, ShopCommand, ShopperId};
+use flashsale_protocol::{
+    Code, Command, CommandId, ConnectionCommand, Done, Quantity, RefusedSale, Role, SaleId, ShopCommand,
+    ShopperId,
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio_tungstenite::{connect_async, tungstenite::client::IntoClientRequest};
 
 const PROVIDER: &str = include_str!("identity/rsa.pem");
 const PROVIDER_PUBLIC: &str = include_str!("identity/rsa.pub.pem");
@@ -569,6 +573,50 @@ async fn a_page_that_the_merchant_does_not_allow_shows_no_sale() {
     assert_eq!(join("https://shop.example.evil.example").await, 403);
     assert_eq!(join("null").await, 403);
     assert_eq!(join(&world.url("")).await, 200, "our own pages");
+    // A socket of such a page: the refused sale keeps no other from it.
+    world.merchant("b").await;
+    let other = world.sale(json!({ "merchant": "b", "total_stock": 5 })).await;
+    let refused: SaleId = sale.to_string().parse().expect("an id");
+    let mut request = format!("ws://{}/ws", world.server.address)
+        .into_client_request()
+        .expect("a request");
+    let origin = "https://evil.example".parse().expect("a header");
+    request.headers_mut().insert("origin", origin);
+    let (stream, _) = connect_async(request).await.expect("connects");
+    let mut page = Client {
+        stream,
+        events: Vec::new(),
+    };
+    let hello = ConnectionCommand::Hello {
+        token: token.clone(),
+        device: None,
+        resume: vec![refused, other],
+        changes: false,
+    };
+    let Done::Welcome(welcome) = page.ok(hello).await else {
+        panic!("a welcome")
+    };
+    assert_eq!(welcome.states.len(), 1);
+    assert_eq!(
+        welcome.refused,
+        [RefusedSale {
+            sale: refused,
+            code: Code::OriginRefused
+        }]
+    );
+    for command in [
+        Command::from(ConnectionCommand::Watch { sale: refused }),
+        Command::from(ShopCommand::Join {
+            sale: refused,
+            quantity: Quantity::ONE,
+            nonce: None,
+        }),
+    ] {
+        assert_eq!(
+            page.ask(command).await.expect_err("refused").code,
+            Code::OriginRefused
+        );
+    }
     set(json!({ "null_origin": true })).await;
     assert_eq!(join("null").await, 200);
     // A page's tracing adds headers of its own.

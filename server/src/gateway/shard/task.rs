@@ -9,7 +9,9 @@ use flashsale_engine::{
     presence::{self, Registration},
     shop::Shop,
 };
-use flashsale_protocol::{CloseCode, Code, CommandId, DeviceId, Done, Reject, SaleId, SaleState, Welcome};
+use flashsale_protocol::{
+    CloseCode, Code, CommandId, DeviceId, Done, RefusedSale, Reject, SaleId, SaleState, Welcome,
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -122,7 +124,7 @@ pub async fn hello(
     let registration = Registration::new(backend.shop.clone(), caller.clone(), socket);
     presence::arrive(&backend.shop, &caller.account).await;
     // After a refusal here, the client may say hello again.
-    let (states, watched, now) = match resumed(backend, &caller, resume).await {
+    let (resumed, now) = match resumed(backend, &caller, resume).await {
         Ok(resumed) => resumed,
         Err(reject) => {
             return RequestAnswer {
@@ -138,34 +140,42 @@ pub async fn hello(
         token_expires_at: caller.expires_at,
         // Two pings may be lost before the connection counts as idle.
         ping_every_ms: backend.limits.idle_timeout_ms / 3,
-        states,
+        states: resumed.states,
+        refused: resumed.refused,
     };
     RequestAnswer {
         registration: Some(registration),
-        watched,
+        watched: resumed.watched,
         too_many,
         ..RequestAnswer::new(id, Ok(Done::Welcome(welcome)))
     }
 }
 
-/// Watches the sales again, and returns the time. A sale that no longer exists is left out.
-async fn resumed(
-    backend: &Backend,
-    caller: &Caller,
-    sales: Vec<SaleId>,
-) -> Result<(Vec<SaleState>, Vec<(SaleId, Interest)>, u64), Reject> {
-    let (mut states, mut watched) = (Vec::new(), Vec::new());
+/// The sales that a client watches again.
+#[derive(Default)]
+struct Resumed {
+    states: Vec<SaleState>,
+    watched: Vec<(SaleId, Interest)>,
+    refused: Vec<RefusedSale>,
+}
+
+/// Watches the sales again, and returns the time. One that may not be watched keeps no other from it.
+async fn resumed(backend: &Backend, caller: &Caller, sales: Vec<SaleId>) -> Result<(Resumed, u64), Reject> {
+    let mut resumed = Resumed::default();
     for sale in sales {
         match subscribe(backend, caller, sale).await {
             Ok((state, interest)) => {
-                states.push(state);
-                watched.push((sale, interest));
+                resumed.states.push(state);
+                resumed.watched.push((sale, interest));
             }
-            Err(reject) if reject.code == Code::SaleUnknown => {}
+            Err(Reject {
+                code: code @ (Code::SaleUnknown | Code::WrongMerchant | Code::OriginRefused),
+                ..
+            }) => resumed.refused.push(RefusedSale { sale, code }),
             Err(reject) => return Err(reject),
         }
     }
-    Ok((states, watched, backend.shop.stock.clock().await?))
+    Ok((resumed, backend.shop.stock.clock().await?))
 }
 
 async fn subscribe(
