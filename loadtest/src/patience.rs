@@ -155,7 +155,7 @@ mod tests {
         connect(address, Ipv4Addr::LOCALHOST).await.expect("is let in");
 
         let address = door(2).await;
-        let request = reqwest::Client::new().post(format!("http://{address}/admin/sales"));
+        let request = flashsale::tls::client().post(format!("http://{address}/admin/sales"));
         let answer = send(request.body("{}")).await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::CREATED);
     }

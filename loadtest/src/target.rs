@@ -47,7 +47,7 @@ impl Target {
             redis_url: std::env::var("REDIS_URL").ok(),
             server: None,
             services: None,
-            http: reqwest::Client::new(),
+            http: flashsale::tls::client(),
         }
     }
 

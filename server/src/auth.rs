@@ -5,6 +5,7 @@ pub mod devices;
 pub mod keys;
 mod outside;
 mod secrets;
+mod verifier;
 
 use crate::{config::Identity, embedded::prepare_data_dir};
 use anyhow::{Context, bail};
@@ -165,6 +166,7 @@ impl Authority {
         merchants: Arc<Merchants>,
         reach: Reach,
     ) -> anyhow::Result<Self> {
+        verifier::provide();
         let outside = Outside::open(
             identity,
             merchants.clone(),

@@ -671,7 +671,7 @@ fn a_sale_that_this_page_may_not_show_is_said_to_be_so_and_the_others_are_shown(
         view.trouble.map(|trouble| trouble.code).as_deref(),
         Some("origin_refused")
     );
-    assert_eq!(page.link(), "ready");
+    assert_eq!(page.link(), "online");
 }
 
 #[test]

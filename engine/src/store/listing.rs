@@ -179,7 +179,7 @@ mod tests {
             group: 2,
             nth: 0,
             key: -1_700_000_000_000,
-            sale: SaleId::from_parts(1, 1),
+            sale: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().expect("an id"),
         };
         let text = cursor.to_string();
         assert_eq!(text.parse(), Ok(cursor));

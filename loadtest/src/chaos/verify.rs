@@ -246,7 +246,11 @@ async fn is_told_lost(world: &World, order: OrderId, shopper: &str) -> Result<bo
     let shopper = shopper.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
     let token = super::signer()?.issue(shopper, Role::Shopper, None, TOKEN_LIFE)?;
     let url = format!("{}/orders/{order}", world.gateway(0));
-    let answer = reqwest::Client::new().get(url).bearer_auth(token).send().await?;
+    let answer = flashsale::tls::client()
+        .get(url)
+        .bearer_auth(token)
+        .send()
+        .await?;
     let answer: serde_json::Value = answer.json().await?;
     Ok(answer["code"] == Code::OrderLost.word())
 }

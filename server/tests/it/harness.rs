@@ -90,7 +90,7 @@ impl World {
         };
         Self {
             server: start(&args, "127.0.0.1:0").await,
-            http: reqwest::Client::new(),
+            http: flashsale::tls::client(),
             database_url,
             args,
             _scratch: scratch,

@@ -1,6 +1,6 @@
 //! Who is who: merchants' keys, tokens as providers make them, people at several merchants, devices, pages.
 
-use crate::harness::{Answer, Client, World, command_id};
+use crate::harness::{Answer, Client, QUICK, World, command_id};
 use crate::purchase::{checkout, join_and_reserve};
 use flashsale_protocol::{
     Code, Command, CommandId, ConnectionCommand, Done, Quantity, RefusedSale, Role, SaleId, ShopCommand,
@@ -287,7 +287,7 @@ async fn a_key_is_good_for_its_merchants_shoppers_alone() {
 
 #[tokio::test]
 async fn keys_come_and_go_without_a_restart_and_a_secret_is_shown_once() {
-    let world = World::start().await;
+    let world = World::with(QUICK).await;
     world.merchant("a").await;
     let made = world.key("a", json!({})).await;
     assert_eq!(made.status, 201, "{made:?}");
@@ -549,7 +549,7 @@ async fn a_page_that_the_merchant_does_not_allow_shows_no_sale() {
     let join = async |origin: &str| {
         let headers = [("origin", origin), ("x-device-id", "d1")];
         let body = json!({ "user_id": "u1" }).to_string();
-        let client = reqwest::Client::new();
+        let client = flashsale::tls::client();
         let request = client.post(world.url(&path)).bearer_auth(&token).body(body);
         let request = headers
             .iter()
@@ -620,7 +620,7 @@ async fn a_page_that_the_merchant_does_not_allow_shows_no_sale() {
     set(json!({ "null_origin": true })).await;
     assert_eq!(join("null").await, 200);
     // A page's tracing adds headers of its own.
-    let preflight = reqwest::Client::new()
+    let preflight = flashsale::tls::client()
         .request(Method::OPTIONS, world.url("/session"))
         .header("origin", "null")
         .header("access-control-request-method", "POST")
@@ -763,7 +763,7 @@ async fn whoever_asks_is_told_everything_and_whoever_is_forgotten_comes_back_as_
 
 #[tokio::test]
 async fn nobody_hides_another_s_sale_and_the_list_goes_on_behind_its_cursor() {
-    let world = World::start().await;
+    let world = World::with(QUICK).await;
     for merchant in ["loud", "quiet"] {
         world.merchant(merchant).await;
     }

@@ -142,7 +142,7 @@ async fn a_shuffled_opening_shows_no_place_before_the_start_and_the_published_or
     let boss = world.token("boss", Role::Admin);
     let path = format!("/admin/sales/{sale}/entries.csv");
     let rows = until(async || {
-        let export = reqwest::Client::new()
+        let export = flashsale::tls::client()
             .get(world.url(&path))
             .bearer_auth(&boss)
             .send()

@@ -63,7 +63,7 @@ impl Process {
             .expect("in time");
         let ready = ready.expect("a line").expect("a line");
         let url = ready.strip_prefix("ready ").expect("ready").to_owned();
-        let http = reqwest::Client::new();
+        let http = flashsale::tls::client();
         Self { child, url, http }
     }
 

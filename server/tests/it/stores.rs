@@ -210,6 +210,7 @@ async fn purchases_wait_while_postgres_takes_no_changes_and_work_soon_after_it_d
             .expect_err("read-only");
         assert_eq!((reject.code, reject.retry), (Code::Unavailable, true));
         refusals += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert!(
         refusals > 4,
