@@ -30,6 +30,14 @@ pub enum LineLife {
     Over,
 }
 
+/// What a look at a line has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    pub life: LineLife,
+    /// False: Redis has lost it, and whoever was to fill it from its history may have died since.
+    pub is_filled: bool,
+}
+
 /// Somebody in line, from its history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Waiter {
@@ -52,21 +60,37 @@ pub struct LineStanding {
 
 impl Stock {
     /// Looks for lost parts, and guards the line for some more seconds. `is_guarded`: this leader has guarded it before.
-    pub(crate) async fn probe_line(&self, sale: SaleId, is_guarded: bool) -> Result<LineLife> {
+    pub(crate) async fn probe_line(&self, sale: SaleId, is_guarded: bool) -> Result<Probed> {
         let args = vec![GUARD.as_millis().to_string(), u8::from(is_guarded).to_string()];
         let answers = self.runner.on_sale(&PROBE_LINE, sale, args).await?;
         let (_, answers) = timed(&answers)?;
-        match answers.split_first() {
-            Some((word, lost)) if word == "guarded" => Ok(LineLife::Guarded(lost.to_vec())),
-            Some((word, _)) if word == "not_yet" => Ok(LineLife::NotYet),
-            Some((word, _)) if word == "over" => Ok(LineLife::Over),
-            _ => Err(Error::unexpected("a short answer")),
-        }
+        let [word, filled, lost @ ..] = answers else {
+            return Err(Error::unexpected("a short answer"));
+        };
+        let life = match word.as_str() {
+            "guarded" => LineLife::Guarded(lost.to_vec()),
+            "not_yet" => LineLife::NotYet,
+            "over" => LineLife::Over,
+            _ => return Err(Error::unexpected("an answer about a line that is none")),
+        };
+        Ok(Probed {
+            life,
+            is_filled: filled == "filled",
+        })
     }
 
     /// Begins to guard a line as it is now. If the sale has lost its counts, `counts` are added to them.
     pub(crate) async fn trust_line(&self, sale: SaleId, counts: &[(&str, u64)]) -> Result<()> {
-        let mut args = vec![GUARD.as_millis().to_string()];
+        self.trust(sale, false, counts).await
+    }
+
+    /// Notes that everybody of the line's history who waits has a place; a new line has no history.
+    pub async fn note_filled(&self, sale: SaleId) -> Result<()> {
+        self.trust(sale, true, &[]).await
+    }
+
+    async fn trust(&self, sale: SaleId, is_filled: bool, counts: &[(&str, u64)]) -> Result<()> {
+        let mut args = vec![GUARD.as_millis().to_string(), u8::from(is_filled).to_string()];
         args.extend(
             counts
                 .iter()

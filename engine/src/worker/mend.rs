@@ -31,7 +31,8 @@ async fn step(led: &Led) -> Result<Duration> {
     if sale.allocation == Allocation::Draw {
         return Ok(OVER);
     }
-    match shop.stock.probe_line(led.id, led.line.is_guarded()).await? {
+    let probed = shop.stock.probe_line(led.id, led.line.is_guarded()).await?;
+    match probed.life {
         LineLife::Over => {
             led.line.set_filled();
             return Ok(OVER);
@@ -49,8 +50,13 @@ async fn step(led: &Led) -> Result<Duration> {
         }
         LineLife::NotYet => {}
     }
+    // The leader who noticed the loss may have lost its lead with it.
+    if !probed.is_filled && !led.line.is_to_fill() {
+        led.line.set_to_fill();
+    }
     if led.line.is_time_to_fill() {
         fill(led, &sale).await?;
+        shop.stock.note_filled(led.id).await?;
         led.line.set_filled();
     }
     Ok(STEP)
