@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use chrono::{DateTime, TimeDelta, Utc};
-use flashsale_engine::store::listing::Wanted;
+use flashsale_engine::store::{listing::Wanted, merchants::MerchantRow};
 use flashsale_engine::{
     clock,
     error::Error,
@@ -17,6 +17,8 @@ use flashsale_protocol::{Allocation, DrawWeight, OpeningOrder, Phase, ShopperId}
 use futures_util::{StreamExt, stream};
 
 const MERCHANT: &str = "demo";
+/// What people read instead.
+const SHOP_NAME: &str = "Harbour Lane";
 /// People in the long line, and the units they wait for.
 const CROWD: usize = 3_000;
 const CROWD_STOCK: i64 = 60;
@@ -27,6 +29,14 @@ const CROWD_AT_ONCE: usize = 200;
 pub async fn create(app: &App) -> anyhow::Result<()> {
     let now = clock::now();
     let merchant = app.shop.merchants.named(MERCHANT).await?;
+    if merchant.row.name == MERCHANT {
+        let named = MerchantRow {
+            name: SHOP_NAME.into(),
+            ..merchant.row.clone()
+        };
+        app.shop.store.change_merchant(&named).await?;
+        app.shop.merchants.refresh().await?;
+    }
     let wanted = Wanted {
         merchant: Some(merchant.row.id.clone()),
         ..Wanted::first()

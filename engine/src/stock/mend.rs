@@ -84,8 +84,15 @@ impl Stock {
         self.trust(sale, false, counts).await
     }
 
-    /// Notes that everybody of the line's history who waits has a place; a new line has no history.
-    pub async fn note_filled(&self, sale: SaleId) -> Result<()> {
+    /// Notes that a new sale's line has no history from which it must be filled. Nobody guards it yet.
+    pub async fn begin_line(&self, sale: SaleId) -> Result<()> {
+        let key = self.runner.keys.sale("sale", sale);
+        let _: () = self.runner.client().hset(key, ("filled", "1")).await?;
+        Ok(())
+    }
+
+    /// Notes that everybody of the line's history who waits has a place.
+    pub(crate) async fn note_filled(&self, sale: SaleId) -> Result<()> {
         self.trust(sale, true, &[]).await
     }
 

@@ -51,7 +51,7 @@ pub async fn open(app: &App, sale: &Sale, beacon: Option<String>) -> Result<(), 
 /// them.
 async fn open_lanes(app: &App, sale: &Sale) -> Result<(), Error> {
     app.shop.stock.open_sale(sale).await?;
-    app.shop.stock.note_filled(sale.id).await?;
+    app.shop.stock.begin_line(sale.id).await?;
     for info in &sale.lanes {
         app.shop.stock.new_lane(sale, *info).await?;
     }

@@ -1,13 +1,8 @@
-/** What the lists of sales and shops hold. By hand until bodies.ts has it too. */
+/** What the lists of sales and shops hold. */
 
-import type { Sale as SaleBody } from "./bodies";
+import type { Sale } from "./bodies";
 
-export type Sale = SaleBody & {
-  /** The shop's name in addresses: its page is `/m/{merchant}`. */
-  merchant: string;
-  /** The shop's name for people. */
-  merchant_name: string;
-};
+export type { Sale } from "./bodies";
 
 /** Which sales are listed. */
 export interface Wanted {
