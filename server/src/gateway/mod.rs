@@ -17,7 +17,7 @@ use crate::{admin, app::App, rest};
 pub use address::ClientAddress;
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, MatchedPath, Request},
     handler::HandlerWithoutStateExt,
     http::{HeaderName, HeaderValue, header},
     middleware::{self, Next},
@@ -178,6 +178,16 @@ fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
         .layer(CompressionLayer::new())
 }
 
+/// A request in the log: by its route, because paths and queries may name people.
+fn span(request: &Request) -> tracing::Span {
+    let route = request.extensions().get::<MatchedPath>();
+    tracing::debug_span!(
+        "request",
+        method = %request.method(),
+        route = route.map_or("none", MatchedPath::as_str),
+    )
+}
+
 /// Layers around every route except the socket's: a request id, a log line per failure, and the browser's rules.
 fn common() -> impl tower::Layer<
     axum::routing::Route,
@@ -213,7 +223,7 @@ fn common() -> impl tower::Layer<
         .max_age(Duration::from_secs(600));
     ServiceBuilder::new()
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .layer(TraceLayer::new_for_http())
+        .layer(TraceLayer::new_for_http().make_span_with(span))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,

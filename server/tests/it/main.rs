@@ -16,6 +16,7 @@ mod harness;
 mod identity;
 mod leftover;
 mod line;
+mod logs;
 mod model;
 mod names;
 mod openapi;
