@@ -4,7 +4,7 @@ use crate::{merchants::Merchant, sale::Sale, store::merchants::Person};
 use flashsale_protocol::{Code, DeviceId, Reject, Role, SaleId, ShopperId};
 use std::sync::Arc;
 
-/// A person whose token was verified.
+/// A person whose token was verified. Each socket keeps one, so it is small.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caller {
     /// Who signed in: a merchant's customer, or a session of the whole platform (a guest, an operator). Sockets and limits of
@@ -12,8 +12,6 @@ pub struct Caller {
     pub account: ShopperId,
     /// Who that is for the sale in question; without one, the same. A guest is somebody else at each merchant.
     pub shopper: ShopperId,
-    /// The operator who acts for this shopper.
-    pub operator: Option<String>,
     pub role: Role,
     /// The device that the token is bound to, or that the client has named; in a sale, as its merchant knows it.
     pub device: Option<DeviceId>,
@@ -23,18 +21,27 @@ pub struct Caller {
     pub expires_at: u64,
     /// The socket that asks; None over REST.
     pub socket: Option<u64>,
+    /// The sale in which `shopper` and `device` are meant.
+    pub(crate) at: Option<Box<SaleId>>,
+    /// What most callers have not.
+    rare: Option<Arc<Rare>>,
+}
+
+/// What a guest on our own page has nothing of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rare {
+    /// A merchant's own token: good at its sales only.
+    pub customer: Option<Customer>,
     /// Sales and merchants on whose priority list the token puts this shopper.
     pub priority: Box<[String]>,
-    /// A merchant's own token: good at its sales only.
-    pub customer: Option<Arc<Customer>>,
     /// The origin of the page that asks, if it is another one than ours.
     pub page: Option<Arc<str>>,
-    /// The sale in which `shopper` and `device` are meant.
-    pub at: Option<SaleId>,
+    /// The operator who acts for this shopper.
+    pub operator: Option<String>,
 }
 
 /// A person as their merchant's token names them.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Customer {
     pub merchant: String,
     pub subject: String,
@@ -46,17 +53,43 @@ impl Caller {
         Self {
             shopper: account.clone(),
             account,
-            operator: None,
             role,
             device: None,
             device_is_proven: false,
             expires_at,
             socket: None,
-            priority: Box::default(),
-            customer: None,
-            page: None,
             at: None,
+            rare: None,
         }
+    }
+
+    /// Sets what most callers have not.
+    pub fn set(&mut self, change: impl FnOnce(&mut Rare)) {
+        let rare = Arc::make_mut(self.rare.get_or_insert_default());
+        change(rare);
+        if *rare == Rare::default() {
+            self.rare = None;
+        }
+    }
+
+    /// The caller as who they are in a sale.
+    pub fn in_sale(mut self, sale: SaleId) -> Self {
+        self.at = Some(Box::new(sale));
+        self
+    }
+
+    /// The customer of a merchant, by the merchant's own token.
+    pub fn customer(&self) -> Option<&Customer> {
+        self.rare.as_ref()?.customer.as_ref()
+    }
+
+    /// The operator who acts for this shopper.
+    pub fn operator(&self) -> Option<&String> {
+        self.rare.as_ref()?.operator.as_ref()
+    }
+
+    pub(crate) fn page(&self) -> Option<&str> {
+        self.rare.as_ref()?.page.as_deref()
     }
 
     /// The device. Every command that takes stock needs it.
@@ -67,7 +100,8 @@ impl Caller {
     /// Whether this shopper is on the sale's priority list.
     pub(crate) fn goes_first(&self, sale: &Sale) -> bool {
         let id = sale.id.to_string();
-        self.priority.iter().any(|of| *of == id || *of == sale.merchant)
+        let lists = self.rare.iter().flat_map(|rare| &rare.priority);
+        lists.into_iter().any(|of| *of == id || *of == sale.merchant)
     }
 
     pub fn is_admin(&self) -> bool {
@@ -76,20 +110,17 @@ impl Caller {
 
     /// Who this is in sales of the first format: what the token says, if that can be an id.
     pub(crate) fn plain_id(&self) -> ShopperId {
-        let said = self
-            .customer
-            .as_ref()
-            .and_then(|customer| customer.subject.parse().ok());
+        let said = self.customer().and_then(|customer| customer.subject.parse().ok());
         said.unwrap_or_else(|| self.account.clone())
     }
 
     /// Who this is, for the merchant's books; None: their id says it.
     pub(crate) fn person(&self, sale: &Sale) -> Option<Person> {
         let is_other = self.shopper != self.account;
-        (is_other || self.customer.is_some()).then(|| Person {
+        (is_other || self.customer().is_some()).then(|| Person {
             id: self.shopper.clone(),
             merchant: sale.merchant.clone(),
-            subject: self.customer.as_ref().map(|customer| customer.subject.clone()),
+            subject: self.customer().map(|customer| customer.subject.clone()),
             account: is_other.then(|| self.account.clone()),
         })
     }
@@ -102,7 +133,7 @@ impl Caller {
             "null" => row.null_origin,
             page => row.widget_origins.iter().any(|origin| origin == page),
         };
-        match &self.page {
+        match self.page() {
             Some(page) if !is_allowed(page) => Err(Code::OriginRefused.into()),
             _ => Ok(()),
         }
@@ -110,7 +141,7 @@ impl Caller {
 
     /// Refuses a merchant's token at another merchant.
     pub fn check_merchant(&self, merchant: &Merchant) -> Result<(), Reject> {
-        match &self.customer {
+        match self.customer() {
             Some(customer) if customer.merchant != merchant.row.id => Err(Code::WrongMerchant.into()),
             _ => Ok(()),
         }

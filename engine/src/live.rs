@@ -339,11 +339,8 @@ mod tests {
     #[test]
     fn news_of_an_account_say_who_it_is_there() {
         let [account, person]: [ShopperId; 2] = ["g_1", "p_2"].map(|id| id.parse().expect("an id"));
-        let mut caller = Caller {
-            shopper: person,
-            device: Some("d_3".parse().expect("an id")),
-            ..Caller::new(account, Role::Shopper, 0)
-        };
+        let mut caller = Caller::new(account, Role::Shopper, 0);
+        (caller.shopper, caller.device) = (person, Some("d_3".parse().expect("an id")));
         let read = |caller: &Caller| {
             let line = format!("{} - {{}}", known_as(caller));
             let news = News::parse(&line).expect("a line");

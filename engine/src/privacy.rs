@@ -25,7 +25,7 @@ const MERCHANTS_MOST: usize = 10_000;
 pub async fn of_caller(shop: &Shop, caller: &Caller) -> Result<Vec<Known>> {
     let mut found = Vec::new();
     for merchant in shop.merchants.all().into_iter().take(MERCHANTS_MOST) {
-        let person = match &caller.customer {
+        let person = match caller.customer() {
             Some(customer) if customer.merchant != merchant.row.id => continue,
             _ if is_person(&caller.account) => caller.account.clone(),
             _ => shop.merchants.visitor(&merchant, &caller.account)?,

@@ -115,15 +115,12 @@ impl Shop {
 
     /// The caller as who they are in a sale.
     pub async fn meet(&self, caller: &Caller, sale: &Sale) -> Result<Caller, Reject> {
-        if caller.at == Some(sale.id) {
+        if caller.at.as_deref() == Some(&sale.id) {
             return Ok(caller.clone());
         }
         let merchant = self.merchants.get(&sale.merchant).await?;
         caller.check_merchant(&merchant)?;
-        let mut met = Caller {
-            at: Some(sale.id),
-            ..caller.clone()
-        };
+        let mut met = caller.clone().in_sale(sale.id);
         if self.merchants.is_erased(&caller.account) {
             return Err(Reject::because(
                 Code::TokenInvalid,
@@ -147,7 +144,7 @@ impl Shop {
 
     /// Whether the page that asks may show a sale and take part in it. What somebody has already stays theirs on any page.
     pub async fn check_page(&self, caller: &Caller, sale: &Sale) -> Result<(), Reject> {
-        match caller.page {
+        match caller.page() {
             Some(_) => caller.check_page(&*self.merchants.get(&sale.merchant).await?),
             None => Ok(()),
         }

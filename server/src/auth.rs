@@ -137,12 +137,11 @@ impl Signer {
         within_its_time(&claims, clock::now_ms(), 0.0)?;
         let claims: Claims = serde_json::from_value(claims)
             .map_err(|_| invalid("The token's sub, role, device or priority has a wrong form."))?;
-        Ok(Caller {
-            device_is_proven: claims.device.is_some(),
-            device: claims.device,
-            priority: claims.priority,
-            ..Caller::new(claims.sub, claims.role, claims.exp.saturating_mul(1000))
-        })
+        let mut caller = Caller::new(claims.sub, claims.role, claims.exp.saturating_mul(1000));
+        caller.device_is_proven = claims.device.is_some();
+        caller.device = claims.device;
+        caller.set(|rare| rare.priority = claims.priority);
+        Ok(caller)
     }
 
     /// The secret of a merchant's key. It follows from the key's id, so it is stored nowhere.

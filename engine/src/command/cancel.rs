@@ -14,7 +14,7 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, order: OrderI
     let cancel = Cancel {
         order,
         shopper: caller.shopper.clone(),
-        operator: caller.operator.clone(),
+        operator: caller.operator().cloned(),
         command,
         digest: digest("cancel", &[&order.to_string()]),
     };

@@ -107,7 +107,7 @@ async fn place(
         at,
         order,
         shopper: caller.shopper.clone(),
-        operator: caller.operator.clone(),
+        operator: caller.operator().cloned(),
         device,
         command,
         hold_command,

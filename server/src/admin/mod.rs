@@ -39,7 +39,7 @@ impl FromRequestParts<Arc<App>> for Operator {
 impl Operator {
     /// The id of the merchant whose sales they make: their own.
     pub fn own(&self) -> &str {
-        match &self.0.customer {
+        match self.0.customer() {
             Some(customer) => &customer.merchant,
             None => self.0.account.as_str(),
         }

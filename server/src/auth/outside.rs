@@ -212,16 +212,17 @@ impl Outside {
             .get("device")
             .and_then(Value::as_str)
             .and_then(|device| device.parse().ok());
-        Ok(Caller {
-            device_is_proven: device.is_some(),
-            device,
-            priority: lists(&claims),
-            customer: Some(Arc::new(Customer {
+        let mut caller = Caller::new(shopper, role(&merchant, &claims), (ends_s * 1000.0) as u64);
+        caller.device_is_proven = device.is_some();
+        caller.device = device;
+        caller.set(|rare| {
+            rare.priority = lists(&claims);
+            rare.customer = Some(Customer {
                 merchant: merchant.row.id.clone(),
                 subject: subject.to_owned(),
-            })),
-            ..Caller::new(shopper, role(&merchant, &claims), (ends_s * 1000.0) as u64)
-        })
+            });
+        });
+        Ok(caller)
     }
 }
 

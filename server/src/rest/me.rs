@@ -181,7 +181,7 @@ pub async fn forget(
     for known in &known {
         privacy::erase(&app.shop, &known.merchant, &known.person).await?;
     }
-    if caller.customer.is_none() && caller.role == Role::Shopper {
+    if caller.customer().is_none() && caller.role == Role::Shopper {
         app.shop.store.forget_guest(&caller.account).await?;
         app.shop.merchants.refresh().await?;
     }

@@ -173,7 +173,9 @@ impl FromRequestParts<Arc<App>> for Bearer {
             caller.device = Some(parse("device", shown.id())?);
             caller.device_is_proven = true;
         }
-        caller.page = page_of(&parts.headers);
+        if let Some(page) = page_of(&parts.headers) {
+            caller.set(|rare| rare.page = Some(page));
+        }
         app.throttle.allow(&caller.account).map_err(Problem)?;
         Ok(Self(caller))
     }
@@ -182,7 +184,7 @@ impl FromRequestParts<Arc<App>> for Bearer {
 impl Bearer {
     /// The path's `{user_id}` must be the token's subject, or the id that its session has here, unless the token is an admin's.
     pub(crate) fn acting_for(mut self, user: &str) -> Result<Caller, Problem> {
-        let subject = self.0.customer.as_ref().map(|customer| customer.subject.as_str());
+        let subject = self.0.customer().map(|customer| customer.subject.as_str());
         if self.0.account.as_str() == user || subject == Some(user) {
             return Ok(self.0);
         }
@@ -193,7 +195,8 @@ impl Bearer {
             )));
         }
         let user: ShopperId = parse("user_id", user)?;
-        self.0.operator = Some(self.0.account.to_string());
+        let operator = self.0.account.to_string();
+        self.0.set(|rare| rare.operator = Some(operator));
         (self.0.account, self.0.shopper) = (user.clone(), user);
         Ok(self.0)
     }

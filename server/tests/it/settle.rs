@@ -331,12 +331,8 @@ impl<'a> Run<'a> {
     }
 
     async fn again(&mut self, who: u8, Attempt { new }: &Attempt) -> Checked {
-        let caller = Caller {
-            device: Some(device(who)),
-            device_is_proven: true,
-            at: Some(self.id),
-            ..Caller::new(shopper(who), Role::Shopper, u64::MAX)
-        };
+        let mut caller = Caller::new(shopper(who), Role::Shopper, u64::MAX).in_sale(self.id);
+        (caller.device, caller.device_is_proven) = (Some(device(who)), true);
         let again = ShopCommand::Checkout {
             sale: self.id,
             payment: None,

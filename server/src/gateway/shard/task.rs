@@ -114,7 +114,8 @@ pub async fn hello(
     if resume.len() > backend.limits.sales_per_socket {
         return RequestAnswer::offence(id, Code::TooManySales.into());
     }
-    (caller.socket, caller.page) = (Some(socket.id), page);
+    caller.socket = Some(socket.id);
+    caller.set(|rare| rare.page = page);
     let caller = Arc::new(caller);
     // This comes before the state is read, so that no event falls in between.
     let too_many = backend
