@@ -4,6 +4,7 @@
 //! no table and no credential, says nothing to others, and stays when secrets are rotated.
 
 use crate::{
+    caller::Customer,
     error::{Error, Result},
     sale::Sale,
     store::{
@@ -13,7 +14,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{DeviceId, ShopperId};
+use flashsale_protocol::{Code, DeviceId, Reject, ShopperId};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::{
@@ -89,11 +90,13 @@ struct Known {
     by_id: HashMap<String, Arc<Merchant>>,
     by_slug: HashMap<String, Arc<Merchant>>,
     keys: HashMap<String, Vec<Arc<KeyRow>>>,
+    key_ids: HashSet<String>,
     erased: HashSet<String>,
 }
 
 impl Known {
     fn of(register: Register) -> Result<Self> {
+        let key_ids = register.keys.iter().map(|key| key.id.clone()).collect();
         let mut keys: HashMap<String, Vec<Arc<KeyRow>>> = HashMap::new();
         for key in register.keys {
             keys.entry(key.issuer.clone()).or_default().push(Arc::new(key));
@@ -117,6 +120,7 @@ impl Known {
             by_id: by(|merchant| &merchant.row.id),
             by_slug: by(|merchant| &merchant.row.slug),
             keys,
+            key_ids,
             erased: register.erased.into_iter().collect(),
         })
     }
@@ -206,6 +210,11 @@ impl Merchants {
         known.by_slug.get(name).or_else(|| known.by_id.get(name)).cloned()
     }
 
+    /// The merchant of a sale, as far as known here.
+    pub fn by_id(&self, id: &str) -> Option<Arc<Merchant>> {
+        self.now().by_id.get(id).cloned()
+    }
+
     pub fn by_slug(&self, slug: &str) -> Option<Arc<Merchant>> {
         self.now().by_slug.get(slug).cloned()
     }
@@ -217,6 +226,23 @@ impl Merchants {
     /// The keys whose tokens name this issuer.
     pub fn keys_of(&self, issuer: &str) -> Vec<Arc<KeyRow>> {
         self.now().keys.get(issuer).cloned().unwrap_or_default()
+    }
+
+    /// Whether a customer may still act with the token of before: it is asked again for each command of an open socket.
+    pub fn check_customer(&self, customer: &Customer, merchant: &Merchant) -> Result<(), Reject> {
+        if customer.merchant != merchant.row.id {
+            return Err(Code::WrongMerchant.into());
+        }
+        if !merchant.row.is_active {
+            return Err(Code::MerchantSuspended.into());
+        }
+        match &customer.key {
+            Some(key) if !self.now().key_ids.contains(key) => Err(Reject::because(
+                Code::TokenInvalid,
+                "The shop has revoked the key that signed this token: sign in again.",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Since when devices have credentials that are rotated.

@@ -4,10 +4,12 @@ use crate::{
     caller::Caller,
     error::Result,
     merchants::{Merchant, is_person},
+    sale::Sale,
     shop::Shop,
+    stock::Stands,
     store::privacy::Kept,
 };
-use flashsale_protocol::{Code, Reject, ShopperId};
+use flashsale_protocol::{Code, Reject, Role, ShopperId};
 use futures_util::future::try_join_all;
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ pub struct Known {
 
 /// Merchants among which a session of the whole platform is looked for.
 const MERCHANTS_MOST: usize = 10_000;
+/// Sales in which somebody's place is looked up at the same time.
+const PLACES_AT_A_TIME: usize = 64;
 
 /// Who a caller is, at the merchants that know them.
 pub async fn of_caller(shop: &Shop, caller: &Caller) -> Result<Vec<Known>> {
@@ -44,7 +48,10 @@ pub async fn of_caller(shop: &Shop, caller: &Caller) -> Result<Vec<Known>> {
 
 /// Forgets a person, unless they take part in a sale that is not over: what is promised to them there would be nobody's.
 pub async fn erase(shop: &Shop, merchant: &Merchant, person: &ShopperId) -> Result<(), Reject> {
-    if shop.store.is_busy(person).await? || has_cart(shop, merchant, person).await? {
+    let sales = shop.sales_on().await?;
+    let of_merchant = sales.into_iter().filter(|sale| sale.merchant == merchant.row.id);
+    let at = of_merchant.map(|sale| (sale, person.clone())).collect();
+    if shop.store.is_busy(person).await? || take_part(shop, at).await? {
         return Err(Code::PersonBusy.into());
     }
     shop.store.erase(person).await?;
@@ -52,18 +59,54 @@ pub async fn erase(shop: &Shop, merchant: &Merchant, person: &ShopperId) -> Resu
     Ok(())
 }
 
-/// Whether a person has a cart or a checkout, which Postgres does not know.
-async fn has_cart(shop: &Shop, merchant: &Merchant, person: &ShopperId) -> Result<bool> {
-    let sales = shop.sales_on().await?;
-    let of_merchant = sales.iter().filter(|sale| sale.merchant == merchant.row.id);
-    let asked: Vec<_> = of_merchant
-        .clone()
-        .map(|sale| (sale.lane_of(person), person.clone()))
-        .collect();
-    let places = of_merchant.map(|sale| shop.stock.place(sale.id, person.clone()));
-    let stands = try_join_all(places).await?;
-    let is_in_line = stands
+/// Forgets a caller at every merchant, or at none.
+pub async fn forget(shop: &Shop, caller: &Caller) -> Result<(), Reject> {
+    let known = of_caller(shop, caller).await?;
+    for known in &known {
+        if shop.store.is_busy(&known.person).await? {
+            return Err(Code::PersonBusy.into());
+        }
+    }
+    // Also where nothing is stored of them yet: a cart is in Redis only, and so is a place that is a moment old.
+    let mut at = Vec::new();
+    for sale in shop.sales_on().await? {
+        match caller.customer() {
+            Some(customer) if customer.merchant != sale.merchant => {}
+            Some(_) if sale.has_opaque_ids() => at.push((sale, caller.account.clone())),
+            Some(_) => at.push((sale, caller.plain_id())),
+            None => {
+                let person = shop.merchants.visitor_of(&sale, &caller.account).await?;
+                at.push((sale, person));
+            }
+        }
+    }
+    if take_part(shop, at).await? {
+        return Err(Code::PersonBusy.into());
+    }
+    for known in &known {
+        shop.store.erase(&known.person).await?;
+    }
+    if caller.customer().is_none() && caller.role == Role::Shopper {
+        shop.store.forget_guest(&caller.account).await?;
+    }
+    shop.merchants.refresh().await?;
+    Ok(())
+}
+
+/// Whether somebody has a cart, a checkout or a place in one of these sales. Postgres does not know all of them.
+async fn take_part(shop: &Shop, at: Vec<(Arc<Sale>, ShopperId)>) -> Result<bool> {
+    let lanes: Vec<_> = at
         .iter()
-        .any(|at| at.value.value != crate::stock::Stands::Nowhere);
-    Ok(is_in_line || shop.stock.have_carts(&asked).await?.contains(&true))
+        .map(|(sale, person)| (sale.lane_of(person), person.clone()))
+        .collect();
+    for some in at.chunks(PLACES_AT_A_TIME) {
+        let places = some
+            .iter()
+            .map(|(sale, person)| shop.stock.place(sale.id, person.clone()));
+        let places = try_join_all(places).await?;
+        if places.iter().any(|at| at.value.value != Stands::Nowhere) {
+            return Ok(true);
+        }
+    }
+    Ok(shop.stock.have_carts(&lanes).await?.contains(&true))
 }

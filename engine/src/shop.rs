@@ -119,7 +119,9 @@ impl Shop {
             return Ok(caller.clone());
         }
         let merchant = self.merchants.get(&sale.merchant).await?;
-        caller.check_merchant(&merchant)?;
+        if let Some(customer) = caller.customer() {
+            self.merchants.check_customer(customer, &merchant)?;
+        }
         let mut met = caller.clone().in_sale(sale.id);
         if self.merchants.is_erased(&caller.account) {
             return Err(Reject::because(

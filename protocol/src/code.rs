@@ -118,6 +118,8 @@ codes! {
     PersonUnknown = 329, "person_unknown", 404, false, "The shop knows no such person.";
     /// Something of theirs is in a sale that is not over, or an order waits for its payment.
     PersonBusy = 330, "person_busy", 409, false, "They take part in a sale that is not over: they can be forgotten after it.";
+    /// Else a shop could claim the customers of another: an issuer, an audience and public keys are no secret.
+    IssuerTaken = 331, "issuer_taken", 409, false, "Another shop has public keys for this issuer and audience. Use an audience of your own, or ask an admin of the platform.";
 
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
     HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";

@@ -315,15 +315,44 @@ pub async fn create(connection: &mut PgConnection, new: &MerchantRow) -> Result<
     })
 }
 
-/// Adds a key unless the merchant has `most` that are not revoked. False: it has.
-pub async fn add_key(connection: &mut PgConnection, key: &KeyRow, most: i64) -> Result<bool> {
-    // One at a time, so that eight at once do not pass the limit.
+/// What became of a key to add.
+#[derive(Debug, PartialEq)]
+pub enum KeyAdded {
+    Ok,
+    /// The merchant has as many keys as it may have.
+    TooMany,
+    /// Another merchant has public keys for this issuer and audience.
+    IssuerTaken,
+}
+
+/// Adds a key unless the merchant has `most` that are not revoked.
+pub async fn add_key(connection: &mut PgConnection, key: &KeyRow, most: i64) -> Result<KeyAdded> {
+    // One at a time, so that eight at once do not pass the limit, and two merchants not get the same issuer.
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+        key.issuer
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     sqlx::query!(
         "SELECT merchant_id FROM merchants WHERE merchant_id = $1 FOR UPDATE",
         key.merchant
     )
     .fetch_optional(&mut *connection)
     .await?;
+    // A secret is known to nobody else: it can claim no other shop's customers.
+    let taken = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM merchant_keys WHERE issuer = $1 AND audience = $2 AND merchant_id <> $3
+              AND kind <> 'secret' AND revoked_at IS NULL) AS "taken!""#,
+        key.issuer,
+        key.audience,
+        key.merchant,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if taken && key.kind != "secret" {
+        return Ok(KeyAdded::IssuerTaken);
+    }
     let added = sqlx::query!(
         "INSERT INTO merchant_keys (key_id, merchant_id, kind, issuer, audience, subject_claim, keys, jwks_uri, created_by)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
@@ -342,5 +371,8 @@ pub async fn add_key(connection: &mut PgConnection, key: &KeyRow, most: i64) -> 
     .execute(&mut *connection)
     .await?
     .rows_affected();
-    Ok(added > 0)
+    Ok(match added {
+        0 => KeyAdded::TooMany,
+        _ => KeyAdded::Ok,
+    })
 }

@@ -112,6 +112,14 @@ impl Instruction {
         self.body.json()
     }
 
+    /// The body of a command that needs none.
+    pub fn json_or_nothing<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+        match self.body.is_empty() {
+            true => Ok(T::default()),
+            false => self.json(),
+        }
+    }
+
     /// The key as a command's id, or a new one.
     pub fn command(&self) -> CommandId {
         self.asked.key.unwrap_or_else(command::command_id_now)

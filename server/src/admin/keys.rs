@@ -14,7 +14,7 @@ use flashsale_engine::{
     clock,
     error::Error,
     sale::ms,
-    store::merchants::{self, KeyRow},
+    store::merchants::{self, KeyAdded, KeyRow},
 };
 use flashsale_protocol::{Code, Reject};
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,7 @@ pub struct KeyList {
 /// Add a key.
 ///
 /// It signs in customers of this merchant and nobody else. Keys of before stay good until they are revoked. Refusal:
-/// `quota_reached` with 20 keys that are not revoked.
+/// `quota_reached` with 20 keys that are not revoked; `issuer_taken` if another shop has public keys for this issuer and audience.
 #[utoipa::path(
     post,
     path = "/admin/merchants/{merchant}/keys",
@@ -196,11 +196,15 @@ pub async fn add(
         StatusCode::CREATED,
         move |connection| {
             Box::pin(async move {
-                if !merchants::add_key(connection, &row, MAX_KEYS).await? {
-                    return Err(Problem(Reject::because(
-                        Code::QuotaReached,
-                        format!("The shop has {MAX_KEYS} keys: revoke one first."),
-                    )));
+                match merchants::add_key(connection, &row, MAX_KEYS).await? {
+                    KeyAdded::Ok => {}
+                    KeyAdded::IssuerTaken => return Err(Code::IssuerTaken.into()),
+                    KeyAdded::TooMany => {
+                        return Err(Problem(Reject::because(
+                            Code::QuotaReached,
+                            format!("The shop has {MAX_KEYS} keys: revoke one first."),
+                        )));
+                    }
                 }
                 let made = NewKey {
                     key: row.into(),

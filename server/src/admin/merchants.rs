@@ -66,7 +66,8 @@ pub struct MerchantBody {
     /// Only for admins: exports at a time.
     #[schema(minimum = 1, maximum = 1_000_000)]
     exports: Option<i64>,
-    /// Only for admins: a suspended shop makes no sales, and its keys sign nobody in.
+    /// Only for admins: the keys of a suspended shop sign nobody in, and it can make no sales. Sales that it has go on for
+    /// guests: end them if they should not.
     active: Option<bool>,
     /// Only for admins: the claim of its customers' tokens that may say `merchant`, which makes an operator of this shop; an empty
     /// text: none, as for a new merchant.

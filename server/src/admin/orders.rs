@@ -29,7 +29,7 @@ use utoipa::ToSchema;
 
 const MAX_REASON_CHARS: usize = 500;
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefundBody {
     /// Minor units. Without it the whole rest is refunded, and the order ends.
@@ -229,7 +229,7 @@ pub async fn show(
     operation_id = "refundOrder",
     tag = "admin",
     params(("order_id" = OrderId, Path), IdempotencyKey, IfMatch),
-    request_body = RefundBody,
+    request_body = Option<RefundBody>,
     responses((status = 200, description = "The order, and the refund on its way.", body = Versioned<RefundAnswer>)),
     security(("token" = [])),
 )]
@@ -238,7 +238,7 @@ pub async fn refund(
     Path(id): Path<String>,
     instruction: Instruction,
 ) -> Result<Done, Problem> {
-    let body: RefundBody = instruction.json()?;
+    let body: RefundBody = instruction.json_or_nothing()?;
     if body.amount.is_some_and(|amount| amount < 1) {
         return Err(field(
             "amount",

@@ -104,7 +104,7 @@ impl Outside {
                     .find_map(|key| open(token, header.alg, &key.key));
                 if let Some(claims) = claims {
                     return self
-                        .customer(&from.merchant, &from.subject_claim, claims)
+                        .customer(&from.merchant, None, &from.subject_claim, claims)
                         .await
                         .map(Some);
                 }
@@ -124,16 +124,20 @@ impl Outside {
             };
             if let Some(claims) = claims {
                 return self
-                    .customer(&key.merchant, &key.subject_claim, claims)
+                    .customer(&key.merchant, Some(&key.id), &key.subject_claim, claims)
                     .await
                     .map(Some);
             }
         }
-        match is_known {
-            // The platform's own tokens name no issuer of a merchant.
-            true => Err(Code::TokenInvalid.into()),
-            false => Ok(None),
-        }
+        // The platform's own tokens name no issuer.
+        Err(invalid(match is_known {
+            true => {
+                "No key of the shop with this issuer and audience has signed this token, or it has no exp, or its nbf is to come."
+            }
+            false => {
+                "No shop has a key for the iss and aud of this token. Both are compared letter by letter."
+            }
+        }))
     }
 
     /// The claims of a token that this key has signed.
@@ -187,7 +191,13 @@ impl Outside {
         Ok(Source::Secrets(secrets.collect()))
     }
 
-    async fn customer(&self, merchant: &str, subject_claim: &str, claims: Value) -> Result<Caller, Reject> {
+    async fn customer(
+        &self,
+        merchant: &str,
+        key: Option<&str>,
+        subject_claim: &str,
+        claims: Value,
+    ) -> Result<Caller, Reject> {
         within_its_time(&claims, clock::now_ms(), LEEWAY_S)?;
         let merchant = self.merchants.get(merchant).await?;
         if !merchant.row.is_active {
@@ -219,6 +229,7 @@ impl Outside {
             rare.priority = lists(&claims);
             rare.customer = Some(Customer {
                 merchant: merchant.row.id.clone(),
+                key: key.map(str::to_owned),
                 subject: subject.to_owned(),
             });
         });

@@ -85,7 +85,7 @@ impl Verifier<Vec<u8>> for Public {
     fn verify(&self, message: &[u8], signed: &Vec<u8>) -> std::result::Result<(), Error> {
         let checked = match (&self.check, self.key.kind()) {
             (Check::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
-                RsaPublicKeyComponents { n, e }.verify(*parameters, message, signed)
+                RsaPublicKeyComponents { n, e }.verify(parameters, message, signed)
             }
             (Check::Rsa(parameters), DecodingKeyKind::SecretOrDer(bytes)) => {
                 UnparsedPublicKey::new(*parameters, bytes).verify(message, signed)

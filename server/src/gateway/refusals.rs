@@ -115,7 +115,7 @@ fn own(operation: &str) -> &'static [Code] {
         "createMerchant" => &[MerchantTaken],
         "showShop" | "showMerchant" | "listMerchantKeys" => &[MerchantUnknown],
         "changeMerchant" => &[MerchantUnknown, MerchantTaken],
-        "addMerchantKey" => &[MerchantUnknown, QuotaReached],
+        "addMerchantKey" => &[MerchantUnknown, QuotaReached, IssuerTaken],
         "showPerson" => &[MerchantUnknown, PersonUnknown],
         "forgetPerson" => &[MerchantUnknown, PersonUnknown, PersonBusy],
         "forgetMe" => &[PersonBusy],

@@ -12,7 +12,7 @@ use flashsale_engine::{
     sale::ms,
     store::privacy::{KeptDraw, KeptOrder, KeptPlace},
 };
-use flashsale_protocol::{Role, ShopperId};
+use flashsale_protocol::ShopperId;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -177,14 +177,7 @@ pub async fn forget(
     State(app): State<Arc<App>>,
     Bearer(caller): Bearer,
 ) -> Result<impl IntoResponse, Problem> {
-    let known = privacy::of_caller(&app.shop, &caller).await?;
-    for known in &known {
-        privacy::erase(&app.shop, &known.merchant, &known.person).await?;
-    }
-    if caller.customer().is_none() && caller.role == Role::Shopper {
-        app.shop.store.forget_guest(&caller.account).await?;
-        app.shop.merchants.refresh().await?;
-    }
+    privacy::forget(&app.shop, &caller).await?;
     let gone = session::forgotten_cookies().map(|cookie| (header::SET_COOKIE, cookie));
     Ok((StatusCode::NO_CONTENT, AppendHeaders(gone)))
 }

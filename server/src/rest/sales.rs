@@ -78,7 +78,7 @@ pub struct SaleView {
 impl SaleView {
     /// The view of a sale at a time (ms since 1970).
     pub fn new(merchants: &Merchants, shown: &Shown, now: u64, stale: bool) -> Self {
-        let merchant = merchants.find(&shown.sale.merchant);
+        let merchant = merchants.by_id(&shown.sale.merchant);
         let Shown {
             sale,
             free,

@@ -5,7 +5,7 @@ import { words } from "../text/rejects";
 
 const FOR_OPERATORS: Readonly<Record<string, string>> = {
   person_busy: "They take part in a sale that is not over, or an order of theirs waits for its payment. They can be forgotten after that.",
-  merchant_suspended: "This shop is suspended: it makes no sales, and its keys sign nobody in.",
+  merchant_suspended: "This shop is suspended: its keys sign nobody in, and it can make no sales. Sales that it has go on for guests: end them if they should not.",
   forbidden: "Only admins may do this.",
 };
 

@@ -171,7 +171,7 @@ export class ShopForm extends LitElement {
               ["yes", "open"],
               ["no", "suspended"],
             ],
-            { hint: "A suspended shop makes no sales, and its keys sign nobody in." },
+            { hint: "Its keys sign nobody in, and it can make no sales. Sales that it has go on for guests: end them if they should not." },
           )}
           ${this.text("open_sales", "Sales that are not over", { mode: "numeric", hint: usual("At most") })}
           ${this.text("days_ahead", "Days ahead", { mode: "numeric", hint: usual("A sale starts at most so far ahead") })}

@@ -74,7 +74,7 @@ export class FlashSaleElement extends LitElement {
 
   private start(): void {
     if (!isSaleId(this.sale)) return;
-    const client = clientFor((this.api || HOME).replace(/\/$/, ""), this.token);
+    const client = clientFor((this.api || HOME).replace(/\/$/, ""), this.token || null);
     this.client = client;
     this.journey = "loading";
     this.confirmed = null;

@@ -55,9 +55,10 @@ export const REJECTS: Readonly<Record<string, string>> = {
   supply_in_use: "You cannot go below the units that are sold or in carts.",
   merchant_unknown: "There is no such shop.",
   merchant_taken: "Another shop has this name in addresses already. Choose another one.",
+  issuer_taken: "Another shop has public keys for this issuer and audience. Use an audience of your own, or ask an admin of the platform.",
   key_unknown: "There is no such key. Somebody may have revoked it already.",
   quota_reached: "The shop has reached its limit.",
-  merchant_suspended: "This shop is suspended: nothing can be bought here for now.",
+  merchant_suspended: "This shop is suspended: its customers cannot buy here for now.",
   person_unknown: "Nothing is stored of this person at this shop.",
   person_busy: "You take part in a sale that is not over, or an order of yours waits for its payment. You can be forgotten after that.",
 
