@@ -196,6 +196,12 @@ impl Authority {
         }
         // `alg: none` and unknown algorithms already fail here, because the header does not parse.
         let header = jsonwebtoken::decode_header(token).map_err(|_| Reject::new(Code::TokenInvalid))?;
+        // RFC 7515, 4.1.11: whoever does not know what is critical must refuse.
+        if header.crit.is_some() {
+            return Err(invalid(
+                "The token's header names extensions as critical (crit) that are not known here.",
+            ));
+        }
         let mut caller = match self.outside.verify(token, &header).await? {
             Some(caller) => caller,
             None => self.signer.verify(token, &header)?,

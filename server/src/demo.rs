@@ -125,7 +125,7 @@ fn body(
         product_name: name.into(),
         description: String::new(),
         product_id: Some(product.into()),
-        currency: "EUR".into(),
+        currency: Some("EUR".into()),
         original_price,
         sale_price,
         total_stock: stock,

@@ -155,9 +155,16 @@ pub async fn add(
         count if (1..=most).contains(&count) && !text.contains('\0') => Ok(()),
         _ => Err(field(name, &format!("must have 1 to {most} characters"))),
     };
-    text("issuer", &body.issuer, MAX_NAME_CHARS)?;
-    text("audience", &body.audience, MAX_NAME_CHARS)?;
-    text("subject_claim", &body.subject_claim, 100)?;
+    for (name, line, most) in [
+        ("issuer", &body.issuer, MAX_NAME_CHARS),
+        ("audience", &body.audience, MAX_NAME_CHARS),
+        ("subject_claim", &body.subject_claim, 100),
+    ] {
+        text(name, line, most)?;
+        if line.contains(char::is_control) {
+            return Err(field(name, "must have no control characters"));
+        }
+    }
     let (kind, set) = match (&body.keys, &body.jwks_uri) {
         (Some(_), Some(_)) => return Err(field("jwks_uri", "cannot be given together with keys")),
         (Some(keys), None) => {

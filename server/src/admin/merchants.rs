@@ -306,10 +306,10 @@ async fn apply(app: &App, before: MerchantRow, body: MerchantBody) -> Result<Mer
         None => Ok(before),
     };
     let name = body.name.map_or(before.name, |name| name.trim().to_owned());
-    if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) {
+    if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) || name.contains(char::is_control) {
         return Err(field(
             "name",
-            &format!("must have 1 to {MAX_NAME_CHARS} characters"),
+            &format!("must have 1 to {MAX_NAME_CHARS} characters, none of them a control character"),
         ));
     }
     let slug = body.slug.unwrap_or(before.slug);
@@ -387,13 +387,15 @@ fn checked_origins(origins: Vec<String>) -> Result<Vec<String>, Problem> {
                 && url.fragment().is_none()
                 && url.username().is_empty()
                 && url.password().is_none()
+                // Browsers send no stars: it would allow nothing.
+                && !url.host_str().unwrap_or_default().contains('*')
         });
         origin
             .map(|url| url.origin().ascii_serialization())
             .ok_or_else(|| {
                 field(
                     "widget_origins",
-                    "must be origins, such as https://shop.example: a scheme and a host, without a path",
+                    "must be origins, such as https://shop.example: a scheme and a host, without a path or a star",
                 )
             })
     });
@@ -422,6 +424,7 @@ mod tests {
             "*",
             "https://a@b",
             "https://a?b",
+            "https://*.shop.example",
         ] {
             assert!(checked(wrong).is_err(), "{wrong}");
         }

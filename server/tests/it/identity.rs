@@ -314,6 +314,13 @@ async fn keys_come_and_go_without_a_restart_and_a_secret_is_shown_once() {
             .await,
         Code::TokenInvalid
     );
+    let critical = Header {
+        crit: Some(vec!["foo".into()]),
+        ..Header::new(Algorithm::HS256)
+    };
+    let claims = json!({ "iss": "a", "aud": "sale", "sub": "42", "exp": soon() });
+    let critical = encode(&critical, &claims, &EncodingKey::from_secret(secret.as_bytes())).expect("signs");
+    assert_eq!(world.refused(&critical).await, Code::TokenInvalid);
     // A second key beside the first, another process that hears of it, and the first one's end.
     assert_eq!(
         world.key("a", json!({ "keys": PROVIDER_PUBLIC })).await.status,
@@ -373,6 +380,7 @@ async fn keys_come_and_go_without_a_restart_and_a_secret_is_shown_once() {
             "together",
         ),
         (json!({ "issuer": "" }), "issuer"),
+        (json!({ "issuer": "a\nb" }), "control"),
         (json!({ "audience": "x".repeat(501) }), "audience"),
     ] {
         let answer = world.key("a", wrong).await;
@@ -1059,12 +1067,23 @@ async fn an_operator_s_sale_never_bears_the_name_of_another_shop() {
     world.merchant("nordlicht").await;
     // The id that this operator's token names is the other shop's name in addresses.
     let operator = world.token("nordlicht", Role::Merchant);
+    let own = json!({ "currency": "USD" }).to_string();
+    let changed = world
+        .rest(
+            Method::PATCH,
+            "/admin/merchants/nordlicht",
+            Some(&operator),
+            &[],
+            own,
+        )
+        .await;
+    assert_eq!(changed.status, 200, "{changed:?}");
     let (start, end) = (
         chrono::Utc::now(),
         chrono::Utc::now() + chrono::TimeDelta::hours(1),
     );
     let body = json!({
-        "product_name": "Fake", "currency": "EUR", "original_price": 200, "sale_price": 100, "total_stock": 1,
+        "product_name": "Fake", "original_price": 200, "sale_price": 100, "total_stock": 1,
         "start_time": start.to_rfc3339(), "end_time": end.to_rfc3339(),
     });
     let made = world
@@ -1082,5 +1101,6 @@ async fn an_operator_s_sale_never_bears_the_name_of_another_shop() {
         .rest(Method::GET, &format!("/flash-sales/{fake}"), None, &[], "")
         .await;
     assert_ne!(seen.body["merchant"], "nordlicht", "{seen:?}");
+    assert_eq!(seen.body["currency"], "USD", "the shop's own by default");
     world.server.stop().await;
 }

@@ -102,7 +102,7 @@ function originsOf(text: string): string[] | string {
   for (const line of lines) {
     if (line === "") continue;
     const origin = originOf(line);
-    if (origin === null) return `“${line}” is not one: https://shop.example, for example, without what comes behind the host.`;
+    if (origin === null) return `“${line}” is no origin. Write a scheme and a host, such as https://shop.example, and nothing behind them.`;
     if (!origins.includes(origin)) origins.push(origin);
   }
   return origins.length > MOST_ORIGINS ? `At most ${MOST_ORIGINS}.` : origins;

@@ -41,9 +41,10 @@ pub struct SaleBody {
     /// If missing, it is made from the name.
     #[serde(default)]
     pub product_id: Option<String>,
-    /// ISO 4217.
+    /// ISO 4217; by default the merchant's.
+    #[serde(default)]
     #[schema(example = "EUR")]
-    pub currency: String,
+    pub currency: Option<String>,
     /// Minor units of `currency`.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub original_price: i64,
@@ -158,7 +159,8 @@ impl SaleBody {
             .product_id
             .unwrap_or_else(|| self.product_name.trim().to_lowercase().replace(' ', "-"));
         text("product_id", &product_id, 1)?;
-        if currency_exponent(&self.currency).is_none() {
+        let currency = self.currency.unwrap_or_else(|| merchant.row.currency.clone());
+        if currency_exponent(&currency).is_none() {
             return Err(field(
                 "currency",
                 "must be an ISO 4217 code that we know, such as EUR",
@@ -230,7 +232,7 @@ impl SaleBody {
             product_id,
             product_name: self.product_name.trim().to_owned(),
             description: self.description,
-            currency: self.currency,
+            currency,
             original_price,
             sale_price,
             total_stock,
