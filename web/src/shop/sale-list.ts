@@ -184,7 +184,8 @@ export class SaleList extends LitElement {
       case "paused":
         return isNear ? `Ends in ${clock(left)}` : `Until ${when(Date.parse(sale.end_time), Date.now())}`;
       default:
-        return when(Date.parse(sale.end_time), Date.now());
+        // A sale that an operator has ended early: its time to end is still to come.
+        return Date.parse(sale.end_time) > Date.now() ? "" : when(Date.parse(sale.end_time), Date.now());
     }
   }
 

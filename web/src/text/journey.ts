@@ -141,7 +141,7 @@ export function noteWords(note: Note): Words | null {
     case "hold_restored":
       return { title: "Your units are back", text: because, tone: "calm" };
     case "hold_released":
-      return { title: "Given back", text: "Your units are for the next person.", tone: "calm" };
+      return { title: "Given back", text: "Your units went back to the sale.", tone: "calm" };
     case "turn_lapsed":
       return { title: "Your turn passed", text: "It was not used in time, so the next in line had it.", tone: "warn" };
     case "removed":
