@@ -1,6 +1,10 @@
 //! The caller of a command: who signed in, and who that is at a merchant.
 
-use crate::{merchants::Merchant, sale::Sale, store::merchants::Person};
+use crate::{
+    merchants::{Merchant, Merchants},
+    sale::Sale,
+    store::merchants::Person,
+};
 use flashsale_protocol::{Code, DeviceId, Reject, Role, SaleId, ShopperId};
 use std::sync::Arc;
 
@@ -108,6 +112,27 @@ impl Caller {
 
     pub fn is_admin(&self) -> bool {
         self.role == Role::Admin
+    }
+
+    /// Whether a customer may still act at this merchant with the token of before: it is asked again for each command of an open
+    /// socket.
+    pub(crate) fn check_customer(&self, merchant: &Merchant, merchants: &Merchants) -> Result<(), Reject> {
+        let Some(customer) = self.customer() else {
+            return Ok(());
+        };
+        if customer.merchant != merchant.row.id {
+            return Err(Code::WrongMerchant.into());
+        }
+        if !merchant.row.is_active {
+            return Err(Code::MerchantSuspended.into());
+        }
+        match &customer.key {
+            Some(key) if !merchants.has_key(key) => Err(Reject::because(
+                Code::TokenInvalid,
+                "The shop has revoked the key that signed this token: sign in again.",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Who this is in sales of the first format: what the token says, if that can be an id.

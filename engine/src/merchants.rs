@@ -4,7 +4,6 @@
 //! no table and no credential, says nothing to others, and stays when secrets are rotated.
 
 use crate::{
-    caller::Customer,
     error::{Error, Result},
     sale::Sale,
     store::{
@@ -14,7 +13,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{Code, DeviceId, Reject, ShopperId};
+use flashsale_protocol::{DeviceId, ShopperId};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::{
@@ -228,21 +227,9 @@ impl Merchants {
         self.now().keys.get(issuer).cloned().unwrap_or_default()
     }
 
-    /// Whether a customer may still act with the token of before: it is asked again for each command of an open socket.
-    pub fn check_customer(&self, customer: &Customer, merchant: &Merchant) -> Result<(), Reject> {
-        if customer.merchant != merchant.row.id {
-            return Err(Code::WrongMerchant.into());
-        }
-        if !merchant.row.is_active {
-            return Err(Code::MerchantSuspended.into());
-        }
-        match &customer.key {
-            Some(key) if !self.now().key_ids.contains(key) => Err(Reject::because(
-                Code::TokenInvalid,
-                "The shop has revoked the key that signed this token: sign in again.",
-            )),
-            _ => Ok(()),
-        }
+    /// Whether a key signs customers in: it is not revoked.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.now().key_ids.contains(key)
     }
 
     /// Since when devices have credentials that are rotated.

@@ -119,9 +119,7 @@ impl Shop {
             return Ok(caller.clone());
         }
         let merchant = self.merchants.get(&sale.merchant).await?;
-        if let Some(customer) = caller.customer() {
-            self.merchants.check_customer(customer, &merchant)?;
-        }
+        caller.check_customer(&merchant, &self.merchants)?;
         let mut met = caller.clone().in_sale(sale.id);
         if self.merchants.is_erased(&caller.account) {
             return Err(Reject::because(

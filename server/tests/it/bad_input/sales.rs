@@ -64,7 +64,6 @@ async fn a_wrong_sale_is_refused_by_field_and_nothing_is_created() {
         (json!({ "total_stock": "1" }), "total_stock"),
         (json!({ "total_stock": null }), "missing field `total_stock`"),
         (json!({ "end_time": null }), "missing field `end_time`"),
-        (json!({ "currency": null }), "missing field `currency`"),
         (json!({ "per_shopper_limit": 0 }), "per_shopper_limit"),
         (json!({ "per_shopper_limit": -1 }), "per_shopper_limit"),
         (json!({ "per_shopper_limit": 101 }), "per_shopper_limit"),
