@@ -52,7 +52,7 @@ impl Store {
                 CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                     WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since,
                 CASE status WHEN 'pending' THEN (SELECT CASE p.answer WHEN 'payment_declined' THEN ARRAY[coalesce(p.reason, ''),
-                        (extract(epoch FROM p.answered_at) * 1000)::bigint::text] END FROM payments p
+                        trunc(extract(epoch FROM p.answered_at) * 1000)::bigint::text] END FROM payments p
                     WHERE p.order_id = flash_sale_orders.order_id ORDER BY p.answer IS NULL DESC, p.created_at DESC LIMIT 1) END AS declined
              FROM flash_sale_orders WHERE sale_id = $1 AND quantity_allocated > 0",
             sale.to_string(),
@@ -136,7 +136,7 @@ async fn orders_of_all(
             CASE o.status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                 WHERE p.order_id = o.order_id AND p.answer IS NULL) END AS paying_since,
             CASE o.status WHEN 'pending' THEN (SELECT CASE p.answer WHEN 'payment_declined' THEN ARRAY[coalesce(p.reason, ''),
-                    (extract(epoch FROM p.answered_at) * 1000)::bigint::text] END FROM payments p
+                    trunc(extract(epoch FROM p.answered_at) * 1000)::bigint::text] END FROM payments p
                 WHERE p.order_id = o.order_id ORDER BY p.answer IS NULL DESC, p.created_at DESC LIMIT 1) END AS declined
          FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) who
          CROSS JOIN LATERAL (

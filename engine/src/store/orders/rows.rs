@@ -133,7 +133,7 @@ pub(crate) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
             CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                 WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since,
             CASE status WHEN 'pending' THEN (SELECT CASE p.answer WHEN 'payment_declined' THEN ARRAY[coalesce(p.reason, ''),
-                    (extract(epoch FROM p.answered_at) * 1000)::bigint::text] END FROM payments p
+                    trunc(extract(epoch FROM p.answered_at) * 1000)::bigint::text] END FROM payments p
                 WHERE p.order_id = flash_sale_orders.order_id ORDER BY p.answer IS NULL DESC, p.created_at DESC LIMIT 1) END AS declined
          FROM flash_sale_orders WHERE order_id = ANY($1)",
         ids,
