@@ -172,10 +172,14 @@ impl Merchants {
 
     /// The merchant of a sale, which may have been made a moment ago.
     pub async fn get(&self, id: &str) -> Result<Arc<Merchant>> {
-        let found = || self.now().by_id.get(id).cloned();
-        if let Some(merchant) = found() {
-            return Ok(merchant);
+        match self.by_id(id) {
+            Some(merchant) => Ok(merchant),
+            None => Box::pin(self.look_for(id)).await,
         }
+    }
+
+    async fn look_for(&self, id: &str) -> Result<Arc<Merchant>> {
+        let found = || self.by_id(id);
         let mut looked = self.looked.lock().await;
         if let Some(merchant) = found() {
             return Ok(merchant);

@@ -86,8 +86,11 @@ impl Shop {
 
     /// A sale from memory, or else from Postgres; many askers at once cause one query.
     pub async fn find_sale(&self, id: SaleId) -> Result<Option<Arc<Sale>>> {
-        self.sales
-            .try_get_with(id, async { Ok(self.store.sale(id).await?.map(Arc::new)) })
+        if let Some(found) = self.sales.get(&id).await {
+            return Ok(found);
+        }
+        let read = async { Ok(self.store.sale(id).await?.map(Arc::new)) };
+        Box::pin(self.sales.try_get_with(id, read))
             .await
             .map_err(|error: Arc<crate::error::Error>| (*error).clone())
     }
@@ -142,15 +145,7 @@ impl Shop {
         Ok(met)
     }
 
-    /// Whether the page that asks may show a sale and take part in it. What somebody has already stays theirs on any page.
-    pub async fn check_page(&self, caller: &Caller, sale: &Sale) -> Result<(), Reject> {
-        match caller.page() {
-            Some(_) => caller.check_page(&*self.merchants.get(&sale.merchant).await?),
-            None => Ok(()),
-        }
-    }
-
-    /// The same for the sale of an order; somebody else's order and an unknown one are not told apart.
+    /// The caller as who they are in the sale of an order; somebody else's order and an unknown one are not told apart.
     pub async fn meet_buyer(&self, caller: &Caller, order: OrderId) -> Result<Option<Caller>, Reject> {
         let sale = match self.orders.get(&order).await {
             Some(sale) => sale,
@@ -164,6 +159,14 @@ impl Shop {
             Ok(met) => Ok(Some(met)),
             Err(reject) if reject.code == Code::WrongMerchant => Ok(None),
             Err(reject) => Err(reject),
+        }
+    }
+
+    /// Whether the page that asks may show a sale and take part in it. What somebody has already stays theirs on any page.
+    pub async fn check_page(&self, caller: &Caller, sale: &Sale) -> Result<(), Reject> {
+        match caller.page() {
+            Some(_) => caller.check_page(&*self.merchants.get(&sale.merchant).await?),
+            None => Ok(()),
         }
     }
 

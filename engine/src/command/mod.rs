@@ -49,7 +49,8 @@ pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopComma
     answer
 }
 
-/// The caller as who they are for what the command is about. News of it reaches their sockets from now on.
+/// The caller as who they are for what the command is about. News of it reaches their sockets from now on. What is rarely waited for
+/// is boxed here and in what it calls, as commands are: each running command would carry the room for it.
 async fn meet(shop: &Shop, caller: &Caller, id: CommandId, command: &ShopCommand) -> Result<Caller, Reject> {
     let met = match (command.sale(), command.order()) {
         (Some(sale), _) => {
@@ -59,13 +60,7 @@ async fn meet(shop: &Shop, caller: &Caller, id: CommandId, command: &ShopCommand
             }
             Some(shop.meet(caller, &sale).await?)
         }
-        (None, Some(order)) => {
-            let met = shop.meet_buyer(caller, order).await?;
-            if met.is_none() && is_known(shop, caller, id).await? {
-                return Err(Code::CommandIdReused.into());
-            }
-            met
-        }
+        (None, Some(order)) => Box::pin(meet_buyer(shop, caller, id, order)).await?,
         (None, None) => None,
     };
     let Some(met) = met else {
@@ -73,6 +68,19 @@ async fn meet(shop: &Shop, caller: &Caller, id: CommandId, command: &ShopCommand
     };
     if !matches!(command, ShopCommand::State { .. }) {
         shop.here.know(&met);
+    }
+    Ok(met)
+}
+
+async fn meet_buyer(
+    shop: &Shop,
+    caller: &Caller,
+    id: CommandId,
+    order: OrderId,
+) -> Result<Option<Caller>, Reject> {
+    let met = shop.meet_buyer(caller, order).await?;
+    if met.is_none() && is_known(shop, caller, id).await? {
+        return Err(Code::CommandIdReused.into());
     }
     Ok(met)
 }

@@ -87,9 +87,14 @@ impl Outside {
 
     /// The customer whose merchant has signed this token. None: no merchant has a key for its issuer and audience.
     pub(super) async fn verify(&self, token: &str, header: &Header) -> Result<Option<Caller>, Reject> {
-        let Some(named) = Named::read(token) else {
-            return Ok(None);
-        };
+        match Named::read(token) {
+            None => Ok(None),
+            // Boxed: every hello would carry the room for fetching keys.
+            Some(named) => Box::pin(self.verify_named(token, header, named)).await.map(Some),
+        }
+    }
+
+    async fn verify_named(&self, token: &str, header: &Header, named: Named) -> Result<Caller, Reject> {
         let mut is_known = false;
         if let Some(from) = self
             .from_files
@@ -105,8 +110,7 @@ impl Outside {
                 if let Some(claims) = claims {
                     return self
                         .customer(&from.merchant, None, &from.subject_claim, claims)
-                        .await
-                        .map(Some);
+                        .await;
                 }
             }
         }
@@ -125,8 +129,7 @@ impl Outside {
             if let Some(claims) = claims {
                 return self
                     .customer(&key.merchant, Some(&key.id), &key.subject_claim, claims)
-                    .await
-                    .map(Some);
+                    .await;
             }
         }
         // The platform's own tokens name no issuer.

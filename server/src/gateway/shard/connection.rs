@@ -139,12 +139,12 @@ impl Connection {
         }
     }
 
-    /// Who it is; None before hello.
     /// The page that opened the socket, if it is another one than ours.
     pub fn page(&self) -> Option<Arc<str>> {
         self.place.page.clone()
     }
 
+    /// Who it is; None before hello.
     pub fn caller(&self) -> Option<&Arc<Caller>> {
         match &self.standing {
             Identity::Stranger { .. } => None,
