@@ -93,7 +93,7 @@ pub async fn run(
             return joined(
                 shop,
                 caller,
-                draw::enter(shop, caller, &sale, quantity, nonce).await?,
+                Box::pin(draw::enter(shop, caller, &sale, quantity, nonce)).await?,
             );
         }
         Joined::Over { left } => {
@@ -204,7 +204,8 @@ async fn fit(
     if sale.allocation == Allocation::Queue {
         return Ok(Fit::Line);
     }
-    let refusal = draw::refusal(shop, sale, &caller.shopper, nonce).await?;
+    // Boxed, as what enters the draw: joining a line carries no room for it.
+    let refusal = Box::pin(draw::refusal(shop, sale, &caller.shopper, nonce)).await?;
     Ok(refusal.map_or(Fit::Draw, Fit::Refused))
 }
 

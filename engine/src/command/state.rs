@@ -146,9 +146,14 @@ fn hold_known(mine: Option<Box<HeldStake>>, record: Option<&Record>, now: u64) -
 
 /// The sale's shared state: the last tick if there is one, else read from the stores.
 pub async fn tick_now(shop: &Shop, sale: &Sale) -> Result<Tick> {
-    if let Some(tick) = shop.here.last_tick(sale.id) {
-        return Ok((*tick).clone());
+    match shop.here.last_tick(sale.id) {
+        Some(tick) => Ok((*tick).clone()),
+        // Boxed: it is rare, and every look at a sale would carry its 20 kB.
+        None => Box::pin(tick_from_stores(shop, sale)).await,
     }
+}
+
+async fn tick_from_stores(shop: &Shop, sale: &Sale) -> Result<Tick> {
     // The number is taken before the counters are read, as the leader does. So this tick is newer than all before it, and older
     // than anything it misses.
     let now = shop.stock.now().await?;
