@@ -79,9 +79,40 @@ struct Present {
     sockets: SmallVec<[SocketRef; 1]>,
     /// The device named by the newest socket.
     device: Option<DeviceId>,
+    /// Behind a pointer: most people only look.
+    has: Option<Box<Has>>,
+}
+
+/// What somebody has, and who they are where they have it.
+#[derive(Default)]
+struct Has {
     stakes: Vec<Staked>,
     /// Who they are at merchants where they have done something, or have something.
     people: Vec<Met>,
+}
+
+impl Present {
+    fn stakes(&self) -> &[Staked] {
+        self.has.as_ref().map_or(&[], |has| &has.stakes)
+    }
+
+    fn people(&self) -> &[Met] {
+        self.has.as_ref().map_or(&[], |has| &has.people)
+    }
+
+    fn stake_in(&self, sale: SaleId) -> Option<&Staked> {
+        self.stakes().iter().find(|staked| staked.sale == sale)
+    }
+
+    /// Changes what they have; the room for it ends with the last of it.
+    fn change<T>(&mut self, change: impl FnOnce(&mut Has) -> T) -> T {
+        let has = self.has.get_or_insert_default();
+        let changed = change(has);
+        if has.stakes.is_empty() && has.people.is_empty() {
+            self.has = None;
+        }
+        changed
+    }
 }
 
 /// What one person has in a sale.
@@ -145,10 +176,11 @@ impl Here {
             return Vec::new();
         };
         self.elsewhere.forget(account);
-        for met in &present.people {
+        let Has { stakes, people } = present.has.map_or_else(Has::default, |has| *has);
+        for met in &people {
             self.accounts.remove(&met.person);
         }
-        let stakes = present.stakes.into_iter();
+        let stakes = stakes.into_iter();
         stakes
             .map(|staked| (staked.sale, staked.person, staked.stake))
             .collect()
@@ -177,17 +209,19 @@ impl Here {
         if met.person != *present.key() {
             self.accounts.insert(met.person.clone(), present.key().clone());
         }
-        let people = &mut present.people;
-        match people.iter_mut().find(|known| known.person == met.person) {
-            Some(known) => {
-                known.acts |= met.acts;
-                known.device = met.device.or(known.device.take());
+        present.change(|has| {
+            let known = has.people.iter_mut().find(|known| known.person == met.person);
+            match known {
+                Some(known) => {
+                    known.acts |= met.acts;
+                    known.device = met.device.or(known.device.take());
+                }
+                None => {
+                    has.people.reserve_exact(1);
+                    has.people.push(met);
+                }
             }
-            None => {
-                people.reserve_exact(1);
-                people.push(met);
-            }
-        }
+        });
     }
 
     /// The same for somebody who only looks. They are forgotten again with [`Self::forget_idle`] if they have nothing: most people
@@ -204,19 +238,20 @@ impl Here {
         let Some(mut present) = self.present.get_mut(&met.account) else {
             return;
         };
-        let before = present.people.len();
-        present
-            .people
-            .retain(|known| known.acts || known.person != met.shopper);
-        present.people.shrink_to_fit();
-        if present.people.len() < before {
+        let before = present.people().len();
+        present.change(|has| {
+            has.people
+                .retain(|known| known.acts || known.person != met.shopper);
+            has.people.shrink_to_fit();
+        });
+        if present.people().len() < before {
             self.accounts.remove(&met.shopper);
         }
     }
 
     fn has_met(&self, met: &Caller) -> bool {
         let present = self.present.get(&met.account);
-        present.is_some_and(|present| present.people.iter().any(|known| known.person == met.shopper))
+        present.is_some_and(|present| present.people().iter().any(|known| known.person == met.shopper))
     }
 
     /// The account of a person or account with a socket here.
@@ -232,13 +267,12 @@ impl Here {
     /// The person with this id at the sale's merchant, or of the account with this id, if they have something in the sale.
     pub fn staked(&self, shopper: &str, sale: SaleId) -> Option<ShopperId> {
         let present = self.present.get(&self.account_of(shopper)?)?;
-        let mut stakes = present.stakes.iter();
-        Some(stakes.find(|staked| staked.sale == sale)?.person.clone())
+        Some(present.stake_in(sale)?.person.clone())
     }
 
     pub fn device_of(&self, person: &ShopperId) -> Option<DeviceId> {
         let present = self.present.get(&self.account_of(person.as_str())?)?;
-        let met = present.people.iter().find(|known| known.person == *person);
+        let met = present.people().iter().find(|known| known.person == *person);
         match met {
             Some(met) => met.device.clone(),
             None => present.device.clone(),
@@ -253,22 +287,23 @@ impl Here {
         let Some(mut present) = account.and_then(|account| self.present.get_mut(&account)) else {
             return;
         };
-        let stakes = &mut present.stakes;
-        let at = stakes.iter().position(|staked| staked.sale == sale);
-        let at = at.unwrap_or_else(|| {
-            // Almost everybody has one stake: a growing vector would begin with room for four.
-            stakes.reserve_exact(1);
-            stakes.push(Staked {
-                sale,
-                person: shopper.clone(),
-                stake: Stake::default(),
+        present.change(|Has { stakes, .. }| {
+            let at = stakes.iter().position(|staked| staked.sale == sale);
+            let at = at.unwrap_or_else(|| {
+                // Almost everybody has one stake: a growing vector would begin with room for four.
+                stakes.reserve_exact(1);
+                stakes.push(Staked {
+                    sale,
+                    person: shopper.clone(),
+                    stake: Stake::default(),
+                });
+                stakes.len() - 1
             });
-            stakes.len() - 1
+            change(&mut stakes[at].stake);
+            if stakes[at].stake == Stake::default() {
+                stakes.swap_remove(at);
+            }
         });
-        change(&mut stakes[at].stake);
-        if stakes[at].stake == Stake::default() {
-            stakes.swap_remove(at);
-        }
     }
 
     /// Whether a shopper with a socket here has a hold that still runs. If Redis knows another end, that is an earlier hold's:
@@ -282,8 +317,7 @@ impl Here {
 
     pub(crate) fn stake_of(&self, shopper: &ShopperId, sale: SaleId) -> Option<Stake> {
         let present = self.present.get(&self.account_of(shopper.as_str())?)?;
-        let mut stakes = present.stakes.iter();
-        Some(stakes.find(|staked| staked.sale == sale)?.stake.clone())
+        Some(present.stake_in(sale)?.stake.clone())
     }
 
     /// What a place's name in a draw is made with. None: not known here.
@@ -298,7 +332,7 @@ impl Here {
             .present
             .iter()
             .filter_map(|present| {
-                let staked = present.stakes.iter().find(|staked| staked.sale == sale)?;
+                let staked = present.stake_in(sale)?;
                 Some((staked.person.clone(), staked.stake.clone()))
             })
             .collect();
