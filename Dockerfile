@@ -61,15 +61,17 @@ COPY --from=server /usr/local/bin/flashsale /usr/local/bin/flashsale
 COPY --from=web /src/web/dist /usr/share/flashsale/web
 
 ENV FLASHSALE_LISTEN=0.0.0.0:8080 \
+    FLASHSALE_OPERATIONS_LISTEN=0.0.0.0:9090 \
     FLASHSALE_WEB_DIR=/usr/share/flashsale/web \
     FLASHSALE_DATA_DIR=/var/lib/flashsale \
     FLASHSALE_LOG_FORMAT=json
 USER flashsale
 WORKDIR /var/lib/flashsale
-EXPOSE 8080
+# 9090 is for load balancers and monitoring: do not publish it.
+EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
 # bash speaks enough HTTP for this, so that the image needs no curl.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${FLASHSALE_LISTEN##*:} && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200'"]
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${FLASHSALE_OPERATIONS_LISTEN##*:} && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200'"]
 ENTRYPOINT ["flashsale"]
 CMD ["serve"]

@@ -106,4 +106,4 @@ wasm: ## Build the browser client
 	@scripts/build-wasm
 
 clean: ## Remove build results; data (.data) and tools (.tools) stay
-	@rm -rf $(target) web/dist web/src/wasm web/test-results
+	@rm -rf $(target) web/dist web/dist-storefront web/src/wasm web/test-results

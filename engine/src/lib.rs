@@ -9,6 +9,7 @@ pub mod elsewhere;
 pub mod error;
 pub mod fairness;
 pub mod here;
+mod known;
 pub mod limits;
 pub mod live;
 pub mod merchants;

@@ -4,13 +4,14 @@ use crate::{
     caller::Caller,
     error::Result,
     here::Here,
+    known::KnownSales,
     live::Live,
     merchants::{Merchants, is_person},
     payment::PaymentProvider,
     sale::Sale,
     seal::Seal,
-    showcase::Showcase,
-    stock::Stock,
+    showcase::{Showcase, View},
+    stock::{Stock, shown::Showing},
     store::Store,
 };
 use flashsale_protocol::{Code, OrderId, Reject, SaleId};
@@ -41,6 +42,7 @@ pub struct Shop {
     /// A sale was made in this process: its worker may lead it at once.
     pub sale_made: Notify,
     sales: Cache<SaleId, Option<Arc<Sale>>>,
+    known: KnownSales,
     /// The sales of orders made or asked for here lately.
     orders: Cache<OrderId, SaleId>,
     /// The formats that every process knew a moment ago.
@@ -60,6 +62,7 @@ impl Shop {
         let (store, stock) = (Arc::new(store), Arc::new(stock));
         Ok(Self {
             merchants: Arc::new(Merchants::open(store.clone()).await?),
+            known: KnownSales::open(&store).await?,
             live: Live::new(stock.link().clone(), stock.keys().clone()),
             showcase: Arc::new(Showcase::new(store.clone(), stock.clone())),
             store,
@@ -89,6 +92,9 @@ impl Shop {
         if let Some(found) = self.sales.get(&id).await {
             return Ok(found);
         }
+        if !Box::pin(self.known.contains(&self.store, id)).await? {
+            return Ok(None);
+        }
         let read = async { Ok(self.store.sale(id).await?.map(Arc::new)) };
         Box::pin(self.sales.try_get_with(id, read))
             .await
@@ -98,6 +104,14 @@ impl Shop {
     /// The sale, or the refusal that it does not exist.
     pub async fn sale(&self, id: SaleId) -> Result<Arc<Sale>, Reject> {
         self.find_sale(id).await?.ok_or_else(|| Code::SaleUnknown.into())
+    }
+
+    /// A sale as it is shown to everybody.
+    pub async fn shown(&self, id: SaleId) -> std::result::Result<View, Reject> {
+        if !self.known.contains(&self.store, id).await? {
+            return Err(Code::SaleUnknown.into());
+        }
+        Ok(self.showcase.view(Showing::Sale(id)).await?)
     }
 
     /// The sales in which shoppers may have something: the list (at most a second old), and sales this process has heard of

@@ -7,6 +7,10 @@ pub mod name {
     pub const SOCKETS: &str = "flashsale_sockets";
     pub const SOCKETS_CLOSED: &str = "flashsale_sockets_closed_total";
     pub const SOCKETS_REFUSED: &str = "flashsale_sockets_refused_total";
+    /// Requests whose forwarding header names no address that can be read.
+    pub const FORWARDED_UNREADABLE: &str = "flashsale_forwarded_unreadable_total";
+    /// Requests refused for the sake of others, by limit and how wide it is: address, network, process.
+    pub const THROTTLED: &str = "flashsale_throttled_total";
     pub const COMMANDS: &str = "flashsale_commands_total";
     pub const COMMAND_SECONDS: &str = "flashsale_command_seconds";
     pub(crate) const TICKS: &str = "flashsale_ticks_published_total";

@@ -145,7 +145,7 @@ codes! {
 
     TooManyCommands = 500, "too_many_commands", 429, true, "Too many commands: slow down.";
     TooManySockets = 501, "too_many_sockets", 429, true, "Too many connections for one shopper.";
-    TooManyFromAddress = 502, "too_many_from_address", 429, true, "Too many connections from one address.";
+    TooManyFromAddress = 502, "too_many_from_address", 429, true, "Too much comes from one address, or from the network around it. Many people may share it; try again a little later.";
     TooManySales = 503, "too_many_sales", 429, false, "One connection can watch a few sales only.";
     Busy = 504, "busy", 503, true, "Very busy at the moment: try again shortly.";
     /// Joined and left, or reserved and released, too many times.

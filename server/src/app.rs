@@ -3,7 +3,7 @@
 use crate::{
     auth::Authority,
     config::Limits,
-    gateway::{hub::Hub, shard::Shards, throttle::Throttle},
+    gateway::{hub::Hub, shard::Shards, stores::Looked, throttle::Throttle},
 };
 use dashmap::DashMap;
 use flashsale_engine::shop::Shop;
@@ -19,6 +19,8 @@ pub struct App {
     pub limits: Limits,
     /// Exports that are being sent, by merchant.
     pub exports: DashMap<String, i32>,
+    /// What is known of the stores.
+    pub looked: Looked,
     pub dev: bool,
     /// Cancelled when the server begins to stop: no new connections, sockets are told to move.
     pub draining: CancellationToken,

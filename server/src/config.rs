@@ -157,6 +157,10 @@ pub struct Serve {
     /// Address to listen on. Port 0 takes a free one; the ready line says which.
     #[arg(long, env = "FLASHSALE_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Address for operators and load balancers: /healthz, /readyz, /metrics. The public one does not have them. Port 0 takes a
+    /// free one; the log says which.
+    #[arg(long, env = "FLASHSALE_OPERATIONS_LISTEN", default_value = "127.0.0.1:0")]
+    pub operations_listen: SocketAddr,
     /// Listen together with other processes on the same address (SO_REUSEPORT): new connections are spread over them.
     #[arg(long, env = "FLASHSALE_SHARE_PORT")]
     pub share_port: bool,
@@ -209,6 +213,9 @@ pub struct Serve {
     /// For the fault harness: how wrong this host's clock pretends to be, in ms.
     #[arg(long, hide = true, default_value_t = 0, allow_hyphen_values = true)]
     pub clock_offset_ms: i64,
+    /// Folder with the built page of the development storefront.
+    #[arg(long, env = "FLASHSALE_STOREFRONT_DIR", default_value = "web/dist-storefront")]
+    pub storefront_dir: PathBuf,
     /// Where the development storefront listens (another origin than the shop).
     #[arg(long, env = "FLASHSALE_STOREFRONT_LISTEN", default_value = "127.0.0.1:8081")]
     pub storefront_listen: SocketAddr,
@@ -273,6 +280,15 @@ impl Serve {
     }
 }
 
+/// `--forwarded-header`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ForwardedHeader {
+    /// What nearly all proxies write.
+    XForwardedFor,
+    /// The standard one (RFC 7239).
+    Forwarded,
+}
+
 /// The limits of a gateway. Each has a default for one machine, and a code or close code that reports it.
 #[derive(Debug, Clone, Args)]
 pub struct Limits {
@@ -288,12 +304,34 @@ pub struct Limits {
     /// Sockets of one shopper; one more closes the oldest.
     #[arg(long, env = "FLASHSALE_SOCKETS_PER_SHOPPER", default_value_t = 8)]
     pub sockets_per_shopper: usize,
-    /// Sockets from one address.
-    #[arg(long, env = "FLASHSALE_SOCKETS_PER_ADDRESS", default_value_t = 512)]
+    /// Sockets from one address: many people may share one. The networks around it may have NETWORK_SHARE times as many, as with
+    /// the other limits of an address.
+    #[arg(long, env = "FLASHSALE_SOCKETS_PER_ADDRESS", default_value_t = 4_096)]
     pub sockets_per_address: usize,
-    /// Guest sessions a minute from one address.
+    /// Guest sessions a minute from one address, on average.
     #[arg(long, env = "FLASHSALE_GUESTS_PER_MINUTE", default_value_t = 300)]
     pub guests_per_minute: u32,
+    /// Guest sessions that may be made at once from one address.
+    #[arg(long, env = "FLASHSALE_GUEST_BURST", default_value_t = 1_000)]
+    pub guest_burst: u32,
+    /// Joins a minute from one address, on average.
+    #[arg(long, env = "FLASHSALE_JOINS_PER_MINUTE", default_value_t = 300)]
+    pub joins_per_minute: u32,
+    /// Joins that may come at once from one address, above the average.
+    #[arg(long, env = "FLASHSALE_JOIN_BURST", default_value_t = 2_500)]
+    pub join_burst: u32,
+    /// REST requests a second from one address, on average, by cost: 1 for most, more for what is expensive.
+    #[arg(long, env = "FLASHSALE_REQUESTS_PER_S", default_value_t = 300)]
+    pub requests_per_s: u32,
+    /// Requests that may come at once from one address, above the average, by cost.
+    #[arg(long, env = "FLASHSALE_REQUEST_BURST", default_value_t = 6_000)]
+    pub request_burst: u32,
+    /// New sockets a second from one address, on average.
+    #[arg(long, env = "FLASHSALE_ADDRESS_HANDSHAKES_PER_S", default_value_t = 200)]
+    pub address_handshakes_per_s: u32,
+    /// New sockets that may come at once from one address, above the average.
+    #[arg(long, env = "FLASHSALE_ADDRESS_HANDSHAKE_BURST", default_value_t = 2_500)]
+    pub address_handshake_burst: u32,
     /// Sales that one socket can watch.
     #[arg(long, env = "FLASHSALE_SALES_PER_SOCKET", default_value_t = 8)]
     pub sales_per_socket: usize,
@@ -323,9 +361,17 @@ pub struct Limits {
     #[arg(long, env = "FLASHSALE_TICK_PERCENT", default_value_t = 80,
         value_parser = clap::value_parser!(u32).range(1..=100))]
     pub tick_percent: u32,
-    /// Proxies in front of the server that may be trusted to append to X-Forwarded-For; 0: believe the socket only.
+    /// Proxies in front of the server that may be trusted to append the address they saw; 0: believe the socket only.
     #[arg(long, env = "FLASHSALE_TRUSTED_PROXY_HOPS", default_value_t = 0)]
     pub trusted_proxy_hops: usize,
+    /// The header to which they append it. The other one is not read: a proxy passes it on as a client wrote it.
+    #[arg(
+        long,
+        env = "FLASHSALE_FORWARDED_HEADER",
+        value_enum,
+        default_value = "x-forwarded-for"
+    )]
+    pub forwarded_header: ForwardedHeader,
     /// When stopping: clients are told to move within this many ms.
     #[arg(long, env = "FLASHSALE_DRAIN_WINDOW_MS", default_value_t = 1_000)]
     pub drain_window_ms: u64,

@@ -155,6 +155,7 @@ async fn serve(config: Serve) -> anyhow::Result<ExitCode> {
     let demo = config.demo;
     let server = Server::start(config).await?;
     println!("ready http://{}", server.address);
+    println!("operations http://{}", server.operations);
     if demo {
         print_links(&server).await?;
     }

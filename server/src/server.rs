@@ -8,6 +8,7 @@ use crate::{
     gateway::{
         hub::{self, Hub},
         shard::{Backend, Shards},
+        stores::Looked,
         subscriptions::Subscriptions,
         throttle::{SWEEP, Throttle},
     },
@@ -32,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 /// A started server.
 pub struct Server {
     pub address: SocketAddr,
+    /// Where operators and load balancers ask.
+    pub operations: SocketAddr,
     pub storefront: Option<SocketAddr>,
     pub app: Arc<App>,
     services: Option<embedded::Services>,
@@ -60,6 +63,8 @@ impl Server {
                 config.listen
             )
         })?;
+        let operations_listener = gateway::bind(config.operations_listen, config.share_port)
+            .with_context(|| format!("cannot listen on {} for operators", config.operations_listen))?;
         let signer = Signer::open(&config.identity, &config.data.data_dir)?;
         let webhook_secret =
             auth::webhook_secret(config.payments.webhook_secret.as_deref(), &config.data.data_dir)?;
@@ -118,6 +123,7 @@ impl Server {
             authority: authority.clone(),
             limits: config.limits.clone(),
             exports: DashMap::new(),
+            looked: Looked::default(),
             dev: config.dev,
             draining: CancellationToken::new(),
         });
@@ -125,6 +131,7 @@ impl Server {
             shop: shop.clone(),
             subscriptions,
             authority,
+            throttle: throttle.clone(),
             limits: config.limits.clone(),
         };
         shards
@@ -140,6 +147,8 @@ impl Server {
         tasks.push(tokio::spawn(throttle.keep_small(SWEEP, stopping.clone())));
         tasks.push(tokio::spawn(shop.merchants.clone().follow(stopping.clone())));
         let address = listener.local_addr()?;
+        let operations = operations_listener.local_addr()?;
+        tracing::info!(address = %operations, "operations");
         let gateway = config.is(ServerRole::Gateway);
         let threads = gateway::Threads::start(or_cores(config.threads))
             .context("cannot start the gateway's threads")?;
@@ -148,6 +157,11 @@ impl Server {
             listener,
             config.web_dir.clone(),
             gateway,
+        )));
+        tasks.extend(threads.spawn(gateway::serve_operations(
+            app.clone(),
+            operations_listener,
+            stopping.clone(),
         )));
         let mut storefront = None;
         if config.dev && gateway {
@@ -164,7 +178,7 @@ impl Server {
                 app.clone(),
                 address,
                 listener.into_std()?,
-                config.web_dir.clone(),
+                config.storefront_dir.clone(),
             )));
         }
         if config.is(ServerRole::Worker) {
@@ -186,6 +200,7 @@ impl Server {
         }
         Ok(Self {
             address,
+            operations,
             storefront,
             app,
             services,

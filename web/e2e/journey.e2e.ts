@@ -117,7 +117,7 @@ test("the widget buys from another origin", async () => {
 
 test("the widget buys for a merchant's own shopper, and says when the token is no good", async () => {
   const sale = await createSale();
-  const page = await (await shopper()).open(`${storefront}/?api=${encodeURIComponent(api)}&sale=${sale}`);
+  const page = await (await shopper()).open(`${storefront}/?sale=${sale}`);
   await journey(page, "open");
   const asked = page.evaluate(
     () =>

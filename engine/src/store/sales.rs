@@ -82,6 +82,26 @@ impl Store {
         load(&mut *self.pool.acquire().await?, id).await
     }
 
+    /// The ids of the sales made since then, with the time.
+    pub(crate) async fn sales_since(&self, since: DateTime<Utc>) -> Result<Vec<(SaleId, DateTime<Utc>)>> {
+        let rows = sqlx::query!(
+            "SELECT sale_id, created_at FROM flash_sales WHERE created_at >= $1",
+            since
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok((
+                    row.sale_id
+                        .parse()
+                        .map_err(|_| Error::unexpected("a sale with an id that is none"))?,
+                    row.created_at,
+                ))
+            })
+            .collect()
+    }
+
     /// The sales that workers look after: those that have not ended, and ended ones with something left to settle.
     pub(crate) async fn sales_to_lead(&self) -> Result<Vec<Sale>> {
         let rows = sqlx::query_as!(

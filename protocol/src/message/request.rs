@@ -161,6 +161,11 @@ impl ShopCommand {
         }
     }
 
+    /// Whether it asks for a place in line: so many come from one address.
+    pub const fn asks_for_place(&self) -> bool {
+        matches!(self, Self::Join { .. })
+    }
+
     /// The order that it names.
     pub const fn order(&self) -> Option<OrderId> {
         match self {

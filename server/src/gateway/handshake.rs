@@ -14,6 +14,9 @@ use hyper_util::rt::TokioIo;
 use std::{net::TcpStream, sync::Arc};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+/// When to come back to a gateway that stops.
+const RETRY_AFTER_MS: u64 = 2_000;
+
 /// The WebSocket; docs/asyncapi.yaml describes its messages.
 #[utoipa::path(
     get,
@@ -32,13 +35,9 @@ pub async fn upgrade(
     let key = check(headers)?;
     let subprotocol = headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
     if app.draining.is_cancelled() {
-        return Err(refused(Code::Unavailable));
+        return Err(refusal(Reject::new(Code::Unavailable).after_ms(RETRY_AFTER_MS)));
     }
-    app.throttle.allow_handshake().map_err(Problem)?;
-    let place = app
-        .throttle
-        .enter(address, page_of(headers))
-        .ok_or_else(|| refused(Code::TooManyFromAddress))?;
+    let place = app.throttle.enter(address, page_of(headers)).map_err(refusal)?;
 
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -113,8 +112,7 @@ fn bad(detail: &str) -> Problem {
     Problem(Reject::because(Code::BadHandshake, detail))
 }
 
-fn refused(code: Code) -> Problem {
-    const RETRY_AFTER_MS: u64 = 2_000;
-    metrics::counter!(name::SOCKETS_REFUSED, "code" => code.word()).increment(1);
-    Problem(Reject::new(code).after_ms(RETRY_AFTER_MS))
+fn refusal(reject: Reject) -> Problem {
+    metrics::counter!(name::SOCKETS_REFUSED, "code" => reject.code.word()).increment(1);
+    Problem(reject)
 }

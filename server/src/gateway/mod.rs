@@ -1,29 +1,33 @@
 //! The doors: every route in one list.
 
-mod address;
+pub(crate) mod address;
+mod budget;
+mod door;
 mod handshake;
 pub mod hub;
 mod listen;
+pub(crate) mod local;
 mod openapi;
 mod operations;
 pub(crate) mod page;
+mod pages;
 pub mod presence;
 mod refusals;
 pub mod shard;
+pub(crate) mod stores;
 pub mod subscriptions;
 pub mod throttle;
 
 use crate::{admin, app::App, rest};
-pub use address::ClientAddress;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
-    handler::HandlerWithoutStateExt,
     http::{HeaderName, HeaderValue, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, get_service},
+    routing::get,
 };
+pub use door::ClientAddress;
 use flashsale_protocol::{Code, MAX_FRAME_BYTES};
 pub use listen::bind;
 use std::{
@@ -33,13 +37,13 @@ use std::{
     time::Duration,
 };
 use tokio::{runtime::Runtime, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    compression::CompressionLayer,
     cors::{AllowHeaders, AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
-    services::{ServeDir, ServeFile, fs::ServeFileSystemResponseBody},
+    services::{ServeDir, ServeFile},
     set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
 };
@@ -100,7 +104,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rest::session::dev_sign_in))
 }
 
-/// Routes for operators and load balancers, also served without the gateway role.
+/// Routes for operators and load balancers, on an address of their own.
 fn operations() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(operations::alive))
@@ -112,14 +116,21 @@ fn socket() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(handshake::upgrade))
 }
 
-fn routes(web_dir: PathBuf) -> Router<Arc<App>> {
-    let (api, operations, socket) = (api(), operations(), socket());
-    let document = openapi::document([&api, &operations, &socket]);
+fn routes(web_dir: PathBuf, app: &Arc<App>) -> Router<Arc<App>> {
+    let api = api();
+    let document = openapi::document([&api, &operations(), &socket()]);
     let api = Router::from(api)
         .merge(document)
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
         .layer(middleware::from_fn(in_time));
-    Router::new().merge(api).merge(operations).merge(pages(web_dir))
+    Router::new()
+        .merge(api)
+        .merge(pages::routes(web_dir, app.clone()))
+        .layer(middleware::from_fn_with_state(app.clone(), door::within_budget))
 }
 
 /// Ends a request after its time, whether the client sends its body too slowly or a store does not answer.
@@ -127,55 +138,6 @@ async fn in_time(request: Request, next: Next) -> Response {
     tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
         .await
         .unwrap_or_else(|_| rest::Problem::from(Code::Unavailable).into_response())
-}
-
-/// The longest name of a file on common file systems, in bytes.
-const FILE_NAME_MAX: usize = 255;
-
-/// A name that no file can have is a page that is not there, and no failure of the disk.
-async fn with_possible_name(request: Request, next: Next) -> Response {
-    let mut names = request.uri().path().split('/');
-    if names.any(|name| name.len() > FILE_NAME_MAX) {
-        return rest::not_found().await.into_response();
-    }
-    next.run(request).await
-}
-
-/// The built pages.
-fn pages(web_dir: PathBuf) -> Router<Arc<App>> {
-    let page =
-        |name: &str| get_service(ServeFile::new(web_dir.join(name))).fallback(rest::method_not_allowed);
-    let files = |dir: PathBuf| {
-        ServeDir::new(dir)
-            .call_fallback_on_method_not_allowed(true)
-            .fallback(rest::not_found.into_service())
-    };
-    let revalidate =
-        SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // A missing file must not be cached: it may appear soon, because gateways are replaced one by one.
-    let kept = SetResponseHeaderLayer::overriding(
-        header::CACHE_CONTROL,
-        |response: &axum::http::Response<ServeFileSystemResponseBody>| {
-            let there = response.status().as_u16() < 400;
-            there.then(|| HeaderValue::from_static("public, max-age=31536000, immutable"))
-        },
-    );
-    Router::new()
-        .nest_service(
-            "/assets",
-            ServiceBuilder::new()
-                .layer(kept)
-                .service(files(web_dir.join("assets"))),
-        )
-        .route_service("/", page("index.html"))
-        .route_service("/sale/{sale}", page("index.html"))
-        .route_service("/m/{merchant}", page("index.html"))
-        .route_service("/admin", page("admin.html"))
-        .route_service("/widget.js", page("widget.js"))
-        .fallback_service(files(web_dir))
-        .layer(middleware::from_fn(with_possible_name))
-        .layer(revalidate)
-        .layer(CompressionLayer::new())
 }
 
 /// A request in the log: by its route, because paths and queries may name people.
@@ -261,12 +223,21 @@ impl Drop for Threads {
     }
 }
 
-/// Serves until the server drains. Without the gateway role it serves only the operators' routes.
+/// Serves operators and load balancers until the server has drained: while it drains, they are told so.
+pub async fn serve_operations(app: Arc<App>, listener: TcpListener, stopping: CancellationToken) {
+    let router = Router::from(operations())
+        .fallback(rest::not_found)
+        .method_not_allowed_fallback(rest::method_not_allowed)
+        .layer(common())
+        .with_state(app.clone());
+    listen::run(router, listener, &app.limits, stopping).await;
+}
+
+/// Serves until the server drains. Without the gateway role there is nothing here.
 pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gateway: bool) {
-    let router = if gateway {
-        routes(web_dir)
-    } else {
-        Router::from(operations()).fallback(rest::not_found)
+    let router = match gateway {
+        true => routes(web_dir, &app),
+        false => Router::new().fallback(rest::not_found),
     };
     let finished = |router: Router<Arc<App>>| router.method_not_allowed_fallback(rest::method_not_allowed);
     let mut router = finished(router).layer(common());

@@ -1,8 +1,11 @@
-//! Routes for operators and load balancers, about one process.
+//! Routes for operators and load balancers, about one process, on an address of their own.
 
+use super::stores::Stores;
 use crate::{app::App, telemetry};
-use axum::{extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Whether the process runs.
 #[utoipa::path(
@@ -16,32 +19,42 @@ pub async fn alive() -> &'static str {
     "ok\n"
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    /// Whether this process should get requests.
+    ready: bool,
+    /// It is stopping: its sockets are told to move.
+    draining: bool,
+    #[serde(flatten)]
+    stores: Stores,
+}
+
 /// Whether the process should get requests.
 ///
-/// It should if both stores answer and the server is not stopping; also while Postgres takes no changes, because reading goes on
-/// then. The text says so.
+/// It should until it stops. A store that does not answer is told, but all processes share the stores: if that made them unready, a
+/// load balancer would take all of them out together, with the sockets and pages that still work.
 #[utoipa::path(
     get,
     path = "/readyz",
     operation_id = "ready",
     tag = "operation",
     responses(
-        (status = 200, description = "It should.", body = String, content_type = "text/plain"),
-        (status = 503, description = "It should not; the text says why.", body = String, content_type = "text/plain"),
+        (status = 200, description = "It should.", body = Readiness),
+        (status = 503, description = "It stops.", body = Readiness),
     ),
 )]
-pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.draining.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if app.shop.stock.ping().await.is_err() {
-        (StatusCode::SERVICE_UNAVAILABLE, "redis does not answer\n")
-    } else if app.shop.store.ping().await.is_err() {
-        (StatusCode::SERVICE_UNAVAILABLE, "postgres does not answer\n")
-    } else if app.shop.store.is_read_only() {
-        (StatusCode::OK, "ready; postgres is read-only, purchases wait\n")
-    } else {
-        (StatusCode::OK, "ready\n")
-    }
+pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
+    let draining = app.draining.is_cancelled();
+    let status = match draining {
+        true => StatusCode::SERVICE_UNAVAILABLE,
+        false => StatusCode::OK,
+    };
+    let readiness = Readiness {
+        ready: !draining,
+        draining,
+        stores: app.looked.at(&app.shop).await,
+    };
+    (status, Json(readiness))
 }
 
 /// The process's metrics, in Prometheus' text format.

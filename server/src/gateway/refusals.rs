@@ -58,7 +58,7 @@ fn of(operation: &Operation) -> Vec<Code> {
     if is_of("operation") {
         return codes;
     }
-    codes.push(Unavailable);
+    codes.extend([Unavailable, TooManyFromAddress]);
     let reads = |name: &str, place: ParameterIn| {
         let named = |of: &_| matches!(of, RefOr::T(utoipa::openapi::path::Parameter { name: its, parameter_in, .. }) if its == name && *parameter_in == place);
         operation.parameters.iter().flatten().any(named)
@@ -108,7 +108,7 @@ fn of(operation: &Operation) -> Vec<Code> {
 fn own(operation: &str) -> &'static [Code] {
     use Code::*;
     match operation {
-        "beginSession" => &[TooManyFromAddress, DeviceUnknown],
+        "beginSession" => &[DeviceUnknown],
         "listSales" | "listOwnSales" => &[InvalidField, MerchantUnknown],
         "createSale" => &[MerchantUnknown, MerchantSuspended, QuotaReached],
         "exportEntries" => &[QuotaReached],
@@ -202,7 +202,7 @@ fn own(operation: &str) -> &'static [Code] {
             OrderUnknown,
             PaymentMismatch,
         ],
-        "socket" => &[BadHandshake, TooManyFromAddress],
+        "socket" => &[BadHandshake],
         _ => &[],
     }
 }

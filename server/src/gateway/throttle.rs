@@ -1,28 +1,111 @@
-//! Limits at the door: sockets per address, handshakes, REST requests, guest sessions.
+//! Limits at the door, from the narrow to the wide: of an address, of the networks around it, of this process. The narrow ones come
+//! first, so that one address cannot use up what is there for all; and what a wider one refuses is given back to the narrower ones.
 
+use super::{
+    address::networks,
+    budget::{Budget, Rate},
+};
 use crate::config::Limits;
 use dashmap::DashMap;
 use flashsale_engine::telemetry::name;
 use flashsale_protocol::{Code, Reject, ShopperId};
-use governor::{
-    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
-    clock::{Clock, DefaultClock},
-};
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How often limiters forget people who have not asked for a while.
 pub(crate) const SWEEP: Duration = Duration::from_secs(20);
+/// How many times as much as one address the networks around it may have: an IPv4 /24 or an IPv6 /56, and an IPv6 /48.
+const NETWORK_SHARES: [u64; 2] = [4, 16];
+/// When to try again if nobody knows when there will be room.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// An address, or one of the networks around it, by how wide it is.
+type Around = (u8, IpAddr);
+
+/// An address and the networks around it, from the narrow to the wide.
+fn around(address: IpAddr) -> impl Iterator<Item = Around> {
+    let networks = networks(address).into_iter().flatten();
+    (0..).zip(std::iter::once(address).chain(networks))
+}
+
+/// One budget for each address and network, and one for the process, if there is one.
+struct Ladder {
+    what: &'static str,
+    address: Budget<IpAddr>,
+    networks: [Budget<IpAddr>; 2],
+    process: Option<Budget<()>>,
+}
+
+impl Ladder {
+    fn new(what: &'static str, rate: Rate, process: Option<Rate>) -> Self {
+        Self {
+            what,
+            address: Budget::new(rate),
+            networks: NETWORK_SHARES.map(|share| Budget::new(rate.times(share))),
+            process: process.map(Budget::new),
+        }
+    }
+
+    fn rung(&self, width: u8) -> &Budget<IpAddr> {
+        match width {
+            0 => &self.address,
+            width => &self.networks[usize::from(width) - 1],
+        }
+    }
+
+    fn take(&self, address: IpAddr, cost: u64) -> Result<(), Reject> {
+        for (width, place) in around(address) {
+            if let Err(wait) = self.rung(width).take(&place, cost) {
+                self.give_back_below(address, width, cost);
+                let level = if width == 0 { "address" } else { "network" };
+                return Err(self.refused(level, Code::TooManyFromAddress, wait));
+            }
+        }
+        let process = self
+            .process
+            .as_ref()
+            .map_or(Ok(()), |process| process.take(&(), cost));
+        process.map_err(|wait| {
+            self.give_back_below(address, u8::MAX, cost);
+            self.refused("process", Code::Busy, wait)
+        })
+    }
+
+    fn give_back(&self, address: IpAddr, cost: u64) {
+        self.give_back_below(address, u8::MAX, cost);
+        if let Some(process) = &self.process {
+            process.give_back(&(), cost);
+        }
+    }
+
+    fn give_back_below(&self, address: IpAddr, width: u8, cost: u64) {
+        for (narrower, place) in around(address).take_while(|(narrower, _)| *narrower < width) {
+            self.rung(narrower).give_back(&place, cost);
+        }
+    }
+
+    fn refused(&self, level: &'static str, code: Code, wait: Duration) -> Reject {
+        metrics::counter!(name::THROTTLED, "limit" => self.what, "level" => level).increment(1);
+        wait_for(code, wait)
+    }
+
+    fn forget_idle(&self) {
+        self.address.forget_idle();
+        self.networks.iter().for_each(Budget::forget_idle);
+    }
+}
 
 pub struct Throttle {
-    addresses: Arc<DashMap<IpAddr, usize>>,
+    open: Arc<DashMap<Around, usize>>,
     sockets: Arc<watch::Sender<usize>>,
     per_address: usize,
-    handshakes: DefaultDirectRateLimiter,
-    /// REST requests by shopper, and guest sessions by address.
-    requests: DefaultKeyedRateLimiter<ShopperId>,
-    guests: DefaultKeyedRateLimiter<IpAddr>,
+    handshakes: Ladder,
+    guests: Ladder,
+    joins: Ladder,
+    requests: Ladder,
+    /// REST requests with a token.
+    of_shopper: Budget<ShopperId>,
 }
 
 /// One socket's share of its address's limit; given back when dropped.
@@ -30,59 +113,83 @@ pub struct Place {
     pub address: IpAddr,
     /// The origin of the page that opened the socket, if it is another one than ours.
     pub page: Option<Arc<str>>,
-    addresses: Arc<DashMap<IpAddr, usize>>,
+    open: Arc<DashMap<Around, usize>>,
     sockets: Arc<watch::Sender<usize>>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(mut count) = self.addresses.get_mut(&self.address) {
-            *count -= 1;
-        }
-        self.addresses.remove_if(&self.address, |_, count| *count == 0);
+        close(&self.open, around(self.address));
         self.sockets.send_modify(|count| *count -= 1);
         metrics::gauge!(name::SOCKETS).decrement(1);
     }
 }
 
+fn close(open: &DashMap<Around, usize>, places: impl Iterator<Item = Around>) {
+    for place in places {
+        if let Some(mut count) = open.get_mut(&place) {
+            *count -= 1;
+        }
+        open.remove_if(&place, |_, count| *count == 0);
+    }
+}
+
 impl Throttle {
     pub fn new(limits: &Limits) -> Self {
+        let handshakes = Rate::per_second(limits.address_handshakes_per_s, limits.address_handshake_burst);
+        let all_handshakes = Rate::per_second(limits.handshakes_per_s, limits.handshakes_per_s);
         Self {
-            addresses: Arc::default(),
+            open: Arc::default(),
             sockets: Arc::new(watch::Sender::new(0)),
             per_address: limits.sockets_per_address,
-            handshakes: RateLimiter::direct(Quota::per_second(at_least_one(limits.handshakes_per_s))),
-            requests: RateLimiter::keyed(
-                Quota::per_second(at_least_one(limits.commands_per_s))
-                    .allow_burst(at_least_one(limits.command_burst)),
+            handshakes: Ladder::new("handshakes", handshakes, Some(all_handshakes)),
+            guests: Ladder::new(
+                "guests",
+                Rate::per_minute(limits.guests_per_minute, limits.guest_burst),
+                None,
             ),
-            guests: RateLimiter::keyed(Quota::per_minute(at_least_one(limits.guests_per_minute))),
+            joins: Ladder::new(
+                "joins",
+                Rate::per_minute(limits.joins_per_minute, limits.join_burst),
+                None,
+            ),
+            requests: Ladder::new(
+                "requests",
+                Rate::per_second(limits.requests_per_s, limits.request_burst),
+                None,
+            ),
+            of_shopper: Budget::new(Rate::per_second(limits.commands_per_s, limits.command_burst)),
         }
     }
 
-    /// Takes a place among the sockets of an address; None if it has too many.
-    pub fn enter(&self, address: IpAddr, page: Option<Arc<str>>) -> Option<Place> {
-        let mut count = self.addresses.entry(address).or_insert(0);
-        if *count >= self.per_address {
-            return None;
+    /// Takes a place for a new socket of an address.
+    pub fn enter(&self, address: IpAddr, page: Option<Arc<str>>) -> Result<Place, Reject> {
+        self.handshakes.take(address, 1)?;
+        for (width, place) in around(address) {
+            let share = match width {
+                0 => 1,
+                width => NETWORK_SHARES[usize::from(width) - 1],
+            };
+            let mut count = self.open.entry((width, place)).or_insert(0);
+            if *count as u64 >= self.per_address as u64 * share {
+                drop(count);
+                close(
+                    &self.open,
+                    around(address).take_while(|(narrower, _)| *narrower < width),
+                );
+                self.handshakes.give_back(address, 1);
+                return Err(wait_for(Code::TooManyFromAddress, RETRY_AFTER));
+            }
+            *count += 1;
         }
-        *count += 1;
-        drop(count);
         self.sockets.send_modify(|count| *count += 1);
         metrics::gauge!(name::SOCKETS).increment(1);
-        Some(Place {
+        Ok(Place {
             address,
             page,
-            addresses: self.addresses.clone(),
+            open: self.open.clone(),
             sockets: self.sockets.clone(),
         })
-    }
-
-    /// Whether another socket may be opened now.
-    pub(crate) fn allow_handshake(&self) -> Result<(), Reject> {
-        self.handshakes
-            .check()
-            .map_err(|not_until| too_many(Code::Busy, &not_until))
     }
 
     /// Number of open sockets.
@@ -92,16 +199,33 @@ impl Throttle {
 
     /// Whether this shopper may make another REST request now.
     pub fn allow(&self, shopper: &ShopperId) -> Result<(), Reject> {
-        self.requests
-            .check_key(shopper)
-            .map_err(|not_until| too_many(Code::TooManyCommands, &not_until))
+        let taken = self.of_shopper.take(shopper, 1);
+        taken.map_err(|wait| wait_for(Code::TooManyCommands, wait))
+    }
+
+    /// Whether this address may make another request of this cost now; asked before anything is known of who asks.
+    pub(crate) fn allow_request(&self, address: IpAddr, cost: u64) -> Result<(), Reject> {
+        self.requests.take(address, cost)
     }
 
     /// Whether another guest session may be made from this address now.
     pub(crate) fn allow_guest(&self, address: IpAddr) -> Result<(), Reject> {
-        self.guests
-            .check_key(&address)
-            .map_err(|not_until| too_many(Code::TooManyFromAddress, &not_until))
+        self.guests.take(address, 1)
+    }
+
+    /// The session was not made.
+    pub(crate) fn give_guest_back(&self, address: IpAddr) {
+        self.guests.give_back(address, 1);
+    }
+
+    /// Whether another place may be asked for from this address now.
+    pub(crate) fn allow_join(&self, address: IpAddr) -> Result<(), Reject> {
+        self.joins.take(address, 1)
+    }
+
+    /// The place was not given.
+    pub(crate) fn give_join_back(&self, address: IpAddr) {
+        self.joins.give_back(address, 1);
     }
 
     /// Waits until no socket is open.
@@ -118,20 +242,16 @@ impl Throttle {
                 () = stopping.cancelled() => return,
                 _ = sweep.tick() => {}
             }
-            self.requests.retain_recent();
-            self.guests.retain_recent();
+            self.of_shopper.forget_idle();
+            for ladder in [&self.handshakes, &self.guests, &self.joins, &self.requests] {
+                ladder.forget_idle();
+            }
         }
     }
 }
 
-/// The refusal of a limiter, with the time until it lets the asker pass.
-pub(crate) fn too_many(code: Code, not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Reject {
-    let wait = not_until.wait_time_from(DefaultClock::default().now());
-    Reject::new(code).after_ms(wait.as_millis() as u64 + 1)
-}
-
-pub(crate) fn at_least_one(number: u32) -> NonZeroU32 {
-    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+fn wait_for(code: Code, wait: Duration) -> Reject {
+    Reject::new(code).after_ms(wait.as_nanos().div_ceil(1_000_000) as u64)
 }
 
 #[cfg(test)]
@@ -145,13 +265,124 @@ mod tests {
         limits: Limits,
     }
 
+    fn throttle(flags: &[&str]) -> Throttle {
+        let args = ["program"].iter().chain(flags);
+        Throttle::new(&Program::parse_from(args).limits)
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("valid")
+    }
+
+    fn code<T>(answer: Result<T, Reject>) -> Option<Code> {
+        answer.err().map(|reject| {
+            assert!(reject.retry_after_ms.is_some_and(|ms| ms > 0), "{reject:?}");
+            reject.code
+        })
+    }
+
+    #[test]
+    fn one_address_cannot_close_the_door_for_others() {
+        let flags = [
+            "--handshakes-per-s",
+            "100",
+            "--address-handshakes-per-s",
+            "1",
+            "--address-handshake-burst",
+            "10",
+        ];
+        let throttle = throttle(&flags);
+        let flood: Vec<_> = (0..10_000)
+            .filter_map(|_| throttle.enter(ip("192.0.2.1"), None).ok())
+            .collect();
+        assert!(flood.len() <= 11, "{}", flood.len());
+        for i in 0..80 {
+            assert_eq!(
+                code(throttle.enter(ip(&format!("198.51.{i}.1")), None)),
+                None,
+                "the {i}th neighbour"
+            );
+        }
+    }
+
+    #[test]
+    fn a_network_has_a_few_times_what_one_address_has() {
+        let throttle = throttle(&["--sockets-per-address", "2"]);
+        let enter = |address: &str| throttle.enter(ip(address), None);
+        let open: Vec<Place> = (1..=100)
+            .flat_map(|i| [enter(&format!("192.0.2.{i}")), enter(&format!("192.0.2.{i}"))])
+            .filter_map(Result::ok)
+            .collect();
+        assert_eq!(open.len() as u64, 2 * NETWORK_SHARES[0]);
+        assert_eq!(code(enter("192.0.2.250")), Some(Code::TooManyFromAddress));
+        assert_eq!(code(enter("192.0.3.250")), None);
+        drop(open);
+        assert!(throttle.open.is_empty(), "all is given back");
+        assert_eq!(code(enter("192.0.2.250")), None);
+    }
+
+    #[test]
+    fn a_rented_ipv6_network_is_no_crowd() {
+        let throttle = throttle(&["--guests-per-minute", "1", "--guest-burst", "10"]);
+        let guests = (0..0x1_0000u32)
+            .filter(|i| throttle.allow_guest(ip(&format!("2001:db8:1:{i:x}::"))).is_ok())
+            .count();
+        assert!(guests as u64 <= 11 * NETWORK_SHARES[1], "{guests}");
+    }
+
+    #[test]
+    fn what_the_process_refuses_does_not_count_against_the_address() {
+        let flags = [
+            "--handshakes-per-s",
+            "1",
+            "--address-handshakes-per-s",
+            "1",
+            "--address-handshake-burst",
+            "50",
+        ];
+        let throttle = throttle(&flags);
+        let _first = throttle.enter(ip("192.0.2.1"), None).expect("the first");
+        for _ in 0..1_000 {
+            assert_eq!(code(throttle.enter(ip("192.0.2.2"), None)), Some(Code::Busy));
+        }
+        assert_eq!(throttle.open.len(), 2, "an address and its network");
+    }
+
+    #[test]
+    fn a_campus_behind_one_address_gets_in() {
+        let throttle = throttle(&[]);
+        let campus: Vec<_> = (0..2_000)
+            .map(|_| throttle.enter(ip("192.0.2.1"), None))
+            .collect();
+        assert!(campus.iter().all(Result::is_ok));
+        let guests = (0..2_000)
+            .filter(|_| throttle.allow_guest(ip("192.0.2.1")).is_ok())
+            .count();
+        assert!(guests >= 1_000, "{guests}");
+        assert_eq!(
+            code(throttle.allow_guest(ip("192.0.2.1"))),
+            Some(Code::TooManyFromAddress)
+        );
+        for _ in 0..2_000 {
+            throttle.allow_join(ip("192.0.2.1")).expect("a place for each");
+        }
+    }
+
+    #[test]
+    fn a_place_that_was_not_given_can_be_asked_for_again() {
+        let throttle = throttle(&["--joins-per-minute", "1", "--join-burst", "1"]);
+        for _ in 0..10 {
+            throttle.allow_join(ip("192.0.2.1")).expect("it was given back");
+            throttle.give_join_back(ip("192.0.2.1"));
+        }
+    }
+
     #[tokio::test]
     async fn those_who_have_not_asked_for_a_while_are_forgotten() {
-        let limits = Program::parse_from(["program", "--commands-per-s", "1000"]).limits;
-        let throttle = Arc::new(Throttle::new(&limits));
+        let throttle = Arc::new(throttle(&["--commands-per-s", "1000"]));
         let shopper: ShopperId = "once".parse().expect("an id");
         throttle.allow(&shopper).expect("the first request");
-        assert_eq!(throttle.requests.len(), 1);
+        assert_eq!(throttle.of_shopper.len(), 1);
         let stopping = CancellationToken::new();
         let kept = tokio::spawn(
             throttle
@@ -159,7 +390,7 @@ mod tests {
                 .keep_small(Duration::from_millis(5), stopping.clone()),
         );
         let forgotten = async {
-            while !throttle.requests.is_empty() {
+            while throttle.of_shopper.len() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

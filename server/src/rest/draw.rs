@@ -17,7 +17,7 @@ use futures_util::stream;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Draws' files that one process sends at a time; each reads all entries of its draw.
+/// Parts of draws' files that one process reads at a time.
 static FILES: Semaphore = Semaphore::const_new(4);
 
 /// The published data of a sale's draw.
@@ -57,20 +57,19 @@ pub async fn file(State(app): State<Arc<App>>, SalePath(sale): SalePath) -> Resu
     if draw.seed.is_none() {
         return Err(not_drawn(&known).into());
     }
-    let permit = FILES.try_acquire().map_err(|_| Code::Busy)?;
     let head = serde_json::to_string(&draw).map_err(|error| Error::unexpected(error.to_string()))?;
-    let lines = stream::try_unfold(
-        (app, String::new(), permit),
-        move |(app, after, permit)| async move {
-            let entries = app.shop.store.draw_lines(sale, &after).await?;
-            let Some(last) = entries.last() else {
-                return Ok(None);
-            };
-            let after = last.name.clone();
-            let lines: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
-            Ok::<_, Error>(Some((Bytes::from(lines), (app, after, permit))))
-        },
-    );
+    let lines = stream::try_unfold((app, String::new()), move |(app, after)| async move {
+        // Held while a store is asked, and not while a client reads.
+        let permit = FILES.acquire().await;
+        let entries = app.shop.store.draw_lines(sale, &after).await?;
+        drop(permit);
+        let Some(last) = entries.last() else {
+            return Ok(None);
+        };
+        let after = last.name.clone();
+        let lines: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
+        Ok::<_, Error>(Some((Bytes::from(lines), (app, after))))
+    });
     let head = stream::once(async { Ok(Bytes::from(head + "\n")) });
     let name = format!("attachment; filename=\"draw-{sale}.txt\"");
     let headers = [

@@ -1,7 +1,7 @@
 //! The waiting line, over REST.
 
 use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, rfc3339};
-use crate::app::App;
+use crate::{app::App, gateway::ClientAddress};
 use axum::{extract::State, http::HeaderMap};
 use flashsale_engine::{
     caller::Caller,
@@ -97,6 +97,7 @@ pub struct PositionView {
 pub async fn join(
     State(app): State<Arc<App>>,
     SalePath(sale): SalePath,
+    ClientAddress(address): ClientAddress,
     bearer: Bearer,
     headers: HeaderMap,
     Json(body): Json<JoinBody>,
@@ -113,17 +114,15 @@ pub async fn join(
         }
         _ => {}
     }
-    let done = super::run(
-        &app,
-        &caller,
-        &headers,
-        ShopCommand::Join {
-            sale,
-            quantity: body.quantity,
-            nonce: body.nonce,
-        },
-    )
-    .await?;
+    app.throttle.allow_join(address).map_err(Problem)?;
+    let join = ShopCommand::Join {
+        sale,
+        quantity: body.quantity,
+        nonce: body.nonce,
+    };
+    let done = super::run(&app, &caller, &headers, join)
+        .await
+        .inspect_err(|_| app.throttle.give_join_back(address))?;
     let Done::Joined { entry, queue_token } = done else {
         return Err(unexpected());
     };

@@ -247,7 +247,7 @@ pub async fn show(
     State(app): State<Arc<App>>,
     SalePath(id): SalePath,
 ) -> Result<axum::Json<SaleView>, Problem> {
-    let view = app.shop.showcase.view(Showing::Sale(id)).await?;
+    let view = app.shop.shown(id).await?;
     let shown = view.look.sales.first().ok_or(Code::SaleUnknown)?;
     Ok(axum::Json(SaleView::new(
         &app.shop.merchants,

@@ -7,7 +7,7 @@ use crate::{
         GUEST_LIFE, ISSUED_LIFE,
         devices::{Device, Devices, Shown},
     },
-    gateway::ClientAddress,
+    gateway::{ClientAddress, address::is_over_tls, local::Local},
 };
 use axum::{
     extract::State,
@@ -73,12 +73,20 @@ pub async fn create(
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
     app.throttle.allow_guest(address).map_err(Problem)?;
+    let made = begin(&app, &headers, &body).await;
+    if made.is_err() {
+        app.throttle.give_guest_back(address);
+    }
+    made
+}
+
+async fn begin(app: &App, headers: &HeaderMap, body: &Body) -> Result<impl IntoResponse + use<>, Problem> {
     let body: SessionBody = if body.is_empty() {
         SessionBody::default()
     } else {
         body.json()?
     };
-    let cookie = device_of(&headers, &app.authority.devices);
+    let cookie = device_of(headers, &app.authority.devices);
     let named = body.device.as_deref();
     // The cookie's own page may know the device's id, and not its secret.
     let by_cookie = cookie.filter(|shown| named.is_none_or(|named| named == shown.id()));
@@ -88,7 +96,7 @@ pub async fn create(
         (None, Some(named)) => Some(app.authority.devices.check(named).ok_or(Code::DeviceUnknown)?),
         (None, None) => None,
     };
-    let device = device(&app, shown, kept_by_cookie).await?;
+    let device = device(app, shown, kept_by_cookie).await?;
     let token = app
         .authority
         .signer
@@ -99,7 +107,7 @@ pub async fn create(
             GUEST_LIFE,
         )
         .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
-    let cookie = cookie_of(&device, is_over_tls(&app, &headers));
+    let cookie = cookie_of(&device, is_over_tls(headers, &app.limits));
     let now = flashsale_engine::clock::now_ms();
     let session = Session {
         token,
@@ -156,14 +164,6 @@ pub(super) fn forgotten_cookies() -> [String; 2] {
     ]
 }
 
-/// Whether the shopper's own connection is encrypted, as far as a trusted proxy says.
-fn is_over_tls(app: &App, headers: &HeaderMap) -> bool {
-    let proto = headers
-        .get("x-forwarded-proto")
-        .and_then(|value| value.to_str().ok());
-    app.limits.trusted_proxy_hops > 0 && proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
-}
-
 /// The device whose credential is in the request's cookie.
 pub(crate) fn device_of(headers: &HeaderMap, devices: &Devices) -> Option<Shown> {
     let cookies = headers
@@ -188,8 +188,8 @@ pub(crate) fn device_of(headers: &HeaderMap, devices: &Devices) -> Option<Shown>
     tag = "development",
     responses((status = 204, description = "The server runs with `--dev`.")),
 )]
-pub async fn dev(State(app): State<Arc<App>>) -> Result<StatusCode, Problem> {
-    if app.dev {
+pub async fn dev(State(app): State<Arc<App>>, Local(is_local): Local) -> Result<StatusCode, Problem> {
+    if app.dev && is_local {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Code::NotFound.into())
@@ -213,7 +213,7 @@ pub struct SignedIn {
 
 /// Sign in without a password.
 ///
-/// Only with `--dev`, and then only on a loopback address.
+/// Only with `--dev`, and then only for programs and our own pages on this machine, without a proxy between.
 #[utoipa::path(
     post,
     path = "/dev/sign-in",
@@ -223,9 +223,10 @@ pub struct SignedIn {
 )]
 pub(crate) async fn dev_sign_in(
     State(app): State<Arc<App>>,
+    Local(is_local): Local,
     Json(body): Json<SignIn>,
 ) -> Result<axum::Json<SignedIn>, Problem> {
-    if !app.dev {
+    if !app.dev || !is_local {
         return Err(Code::NotFound.into());
     }
     let role = body.role;

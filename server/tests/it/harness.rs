@@ -150,7 +150,11 @@ impl World {
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.address)
+        let address = match path {
+            "/healthz" | "/readyz" | "/metrics" => self.server.operations,
+            _ => self.server.address,
+        };
+        format!("http://{address}{path}")
     }
 
     /// A live sale; `fields` replace the defaults, null leaves one out.

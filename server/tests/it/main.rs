@@ -9,6 +9,7 @@ mod batches;
 mod changes;
 mod circles;
 mod disaster;
+mod door;
 mod draw;
 mod draw_file;
 mod gateways;

@@ -448,7 +448,7 @@ function claimClock(clocked: Omit<Clocked, "quantity">, label: string): Template
   return html`
     <div class="clocked" ?data-late=${isLate}>
       <p class="row"><span class="clock" role="timer">${clock(clocked.left_ms)}</span> <span class="soft small">${label}</span></p>
-      <div class="left" aria-hidden="true"><span style="inline-size:${share * 100}%"></span></div>
+      <div class="left" aria-hidden="true"><span .style=${`inline-size:${share * 100}%`}></span></div>
     </div>
   `;
 }

@@ -15,7 +15,7 @@ export function stockBar(stock: Stock | null) {
   return html`
     <div class="stock" ?data-empty=${!stock}>
       <div class="bar" aria-hidden="true">
-        ${parts.filter(({ units }) => units > 0).map(({ name, units }) => html`<span class=${name} style="inline-size:${share(units)}"></span>`)}
+        ${parts.filter(({ units }) => units > 0).map(({ name, units }) => html`<span class=${name} .style=${`inline-size:${share(units)}`}></span>`)}
       </div>
       <dl>
         ${parts.map(

@@ -1,6 +1,7 @@
 /**
- * Puts the two lines of HTML into the example storefront. On a real site they stand in the page as they are; here the
- * platform's address and the sale come from `?api=…&sale=…`, by default the server that this page comes with, and its next sale.
+ * Puts the two lines of HTML into the example storefront. On a real site they stand in the page as they are; here the sale comes
+ * from `?sale=…`, by default the next one. The platform is always the one that this page comes with: whose script runs here must
+ * not come from a link.
  */
 
 interface Listed {
@@ -14,8 +15,7 @@ const place = document.querySelector("#buy");
 const code = document.querySelector("#code");
 
 async function platform(): Promise<string> {
-  const address = query.get("api") ?? (await (await fetch("/platform")).text());
-  return address.replace(/\/$/, "");
+  return (await fetch("/platform")).text();
 }
 
 async function nextSale(api: string): Promise<string | null> {

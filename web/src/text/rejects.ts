@@ -82,7 +82,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
 
   too_many_commands: "That was too fast. Wait a moment and try again.",
   too_many_sockets: "You have this shop open in too many places. Close another tab, then reconnect here.",
-  too_many_from_address: "Too many connections come from your network. Try again in a moment.",
+  too_many_from_address: "Many people are here from your network at once. You will get in in a moment.",
   too_many_sales: "This page follows too many sales at once.",
   too_many_changes: "You have changed your mind too often in this sale. What you have stays yours.",
   busy: "Very busy at the moment. Try again shortly.",

@@ -144,6 +144,11 @@ impl Connection {
         self.place.page.clone()
     }
 
+    /// The client's address.
+    pub fn address(&self) -> std::net::IpAddr {
+        self.place.address
+    }
+
     /// Who it is; None before hello.
     pub fn caller(&self) -> Option<&Arc<Caller>> {
         match &self.standing {

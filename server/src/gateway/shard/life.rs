@@ -124,8 +124,16 @@ impl Shard {
                 self.carry_out(key, async move { task::ping(&backend, id, t).await });
             }
             (Some(caller), Command::Shop(command)) => {
+                let address = command.asks_for_place().then(|| connection.address());
+                if let Some(Err(reject)) = address.map(|address| backend.throttle.allow_join(address)) {
+                    return self.reply(key, id, Err(reject));
+                }
                 self.carry_out(key, async move {
-                    RequestAnswer::new(id, command::run(&backend.shop, &caller, id, command).await)
+                    let answer = command::run(&backend.shop, &caller, id, command).await;
+                    if let (Some(address), Err(_)) = (address, &answer) {
+                        backend.throttle.give_join_back(address);
+                    }
+                    RequestAnswer::new(id, answer)
                 });
             }
         }

@@ -1,7 +1,11 @@
 //! The connection's own commands (`hello`, `watch`, `ping`), carried out away from the shard's thread. Their answers, like those
 //! of the shop's commands, come back to it as [`RequestAnswer`]s.
 
-use crate::{auth::Authority, config::Limits, gateway::subscriptions::Subscriptions};
+use crate::{
+    auth::Authority,
+    config::Limits,
+    gateway::{subscriptions::Subscriptions, throttle::Throttle},
+};
 use flashsale_engine::{
     caller::Caller,
     command,
@@ -20,6 +24,7 @@ pub struct Backend {
     pub shop: Arc<Shop>,
     pub subscriptions: Subscriptions,
     pub authority: Arc<Authority>,
+    pub throttle: Arc<Throttle>,
     pub limits: Limits,
 }
 

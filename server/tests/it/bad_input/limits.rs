@@ -132,7 +132,15 @@ async fn one_socket_too_many_of_an_address_is_refused_whatever_its_headers_say()
 
 #[tokio::test]
 async fn behind_a_proxy_the_address_that_it_saw_counts_and_not_what_the_client_wrote() {
-    let world = World::with(&["--guests-per-minute", "1", "--trusted-proxy-hops", "1"]).await;
+    let world = World::with(&[
+        "--guests-per-minute",
+        "1",
+        "--guest-burst",
+        "1",
+        "--trusted-proxy-hops",
+        "1",
+    ])
+    .await;
     for (forwarded, allowed) in [
         ("203.0.113.1", true),
         ("203.0.113.1", false),
@@ -162,7 +170,7 @@ async fn behind_a_proxy_the_address_that_it_saw_counts_and_not_what_the_client_w
 
 #[tokio::test]
 async fn guest_sessions_of_an_address_are_limited_whatever_its_headers_say() {
-    let world = World::with(&["--guests-per-minute", "2"]).await;
+    let world = World::with(&["--guests-per-minute", "2", "--guest-burst", "2"]).await;
     let ask = async |from: &str| {
         world
             .rest(Method::POST, "/session", None, &[("x-forwarded-for", from)], "")

@@ -129,7 +129,7 @@ async fn broken_http_is_refused_and_the_server_goes_on() {
 #[tokio::test]
 async fn a_connection_without_a_whole_request_is_closed_in_time() {
     let world = World::with(&["--head-timeout-ms", "300"]).await;
-    let whole = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let whole = "GET /flash-sales HTTP/1.1\r\nHost: x\r\n\r\n";
     for (start, expected) in [("", "none"), (&whole[..20], "none"), (whole, "200")] {
         let started = Instant::now();
         let answer = send(&world, start.as_bytes()).await;
@@ -146,7 +146,7 @@ async fn a_client_that_never_ends_its_request_does_not_hold_up_the_stop() {
     let mut connections = Vec::new();
     for start in [
         "",
-        "GET /healthz HTTP/1.1\r\nHost:",
+        "GET /flash-sales HTTP/1.1\r\nHost:",
         "POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
     ] {
         let mut stream = TcpStream::connect(world.server.address).await.expect("connects");

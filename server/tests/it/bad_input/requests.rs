@@ -351,6 +351,7 @@ async fn an_unknown_path_and_a_wrong_method_are_problems_that_no_cache_keeps() {
         (Method::POST, "/sale/x", Code::MethodNotAllowed),
         (Method::DELETE, "/widget.js", Code::MethodNotAllowed),
         (Method::POST, "/healthz", Code::MethodNotAllowed),
+        (Method::GET, "/metrics/", Code::NotFound),
         (Method::POST, "/ws", Code::MethodNotAllowed),
         (Method::GET, "/ws", Code::BadHandshake),
     ] {
@@ -359,7 +360,7 @@ async fn an_unknown_path_and_a_wrong_method_are_problems_that_no_cache_keeps() {
         let kept = answer
             .headers
             .get("cache-control")
-            .is_some_and(|value| value != "no-cache");
+            .is_some_and(|value| value != "no-cache" && value != "no-store");
         assert!(!kept, "{method} {path}: {answer:?}");
     }
     let handshake = [

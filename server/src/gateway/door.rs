@@ -1,0 +1,77 @@
+//! Where a request comes from, and what it costs that address, before anything is known of who asks.
+
+use super::address;
+use crate::{app::App, rest::Problem};
+use axum::{
+    extract::{FromRequestParts, MatchedPath, Request, State},
+    http::{Method, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
+
+/// The client's address, for limits per address.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAddress(pub IpAddr);
+
+impl FromRequestParts<Arc<App>> for ClientAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        let peer = address::peer(parts.extensions.get());
+        Ok(Self(address::client(&parts.headers, peer, &app.limits)))
+    }
+}
+
+/// Routes that read much, or hold something while they are read. All others cost 1, or [`CHANGE`].
+const DEAR: [(&str, u64); 7] = [
+    ("/admin/sales/{sale_id}/entries.csv", 100),
+    ("/flash-sales/{sale_id}/draw/file", 50),
+    ("/admin/sales/{sale_id}/audit", 10),
+    ("/admin/sales/{sale_id}/metrics", 10),
+    ("/flash-sales/{sale_id}/draw/proof", 5),
+    ("/me", 5),
+    ("/session", 3),
+];
+/// A request that may change something.
+const CHANGE: u64 = 2;
+
+fn cost(method: &Method, route: Option<&str>) -> u64 {
+    let dear = DEAR.iter().find(|(of, _)| route == Some(*of));
+    match dear {
+        Some((_, cost)) => *cost,
+        None if method.is_safe() => 1,
+        None => CHANGE,
+    }
+}
+
+/// Refuses what is too much for one address.
+pub(super) async fn within_budget(
+    State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let cost = cost(request.method(), route.map(MatchedPath::as_str));
+    match app.throttle.allow_request(address, cost) {
+        Ok(()) => next.run(request).await,
+        Err(reject) => Problem(reject).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dear_is_a_route_that_there_is() {
+        let router = crate::gateway::api();
+        for (route, _) in DEAR {
+            assert!(router.get_openapi().paths.paths.contains_key(route), "{route}");
+        }
+        assert_eq!(cost(&Method::GET, Some("/flash-sales")), 1);
+        assert_eq!(cost(&Method::POST, Some("/orders/{order_id}/pay")), CHANGE);
+        assert_eq!(cost(&Method::GET, None), 1);
+    }
+}

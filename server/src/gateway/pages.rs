@@ -1,0 +1,138 @@
+//! The built pages, and what they may do in a browser.
+
+use super::address::is_over_tls;
+use crate::{app::App, rest};
+use axum::{
+    Router,
+    extract::{Request, State},
+    handler::HandlerWithoutStateExt,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get_service,
+};
+use std::{path::PathBuf, sync::Arc};
+use tower::ServiceBuilder;
+use tower_http::{
+    compression::CompressionLayer,
+    services::{ServeDir, ServeFile, fs::ServeFileSystemResponseBody},
+    set_header::SetResponseHeaderLayer,
+};
+
+/// The longest name of a file on common file systems, in bytes.
+const FILE_NAME_MAX: usize = 255;
+
+/// What our own pages may load and run: nothing that we have not built. `'wasm-unsafe-eval'` lets the client's WebAssembly run, and
+/// nothing else; `data:` is the icon; `lit-html` is the policy of the library that draws the pages.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
+    img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types lit-html";
+const PERMISSIONS_POLICY: &str =
+    "camera=(), display-capture=(), geolocation=(), microphone=(), midi=(), usb=()";
+/// Two years, as the browsers' preload lists ask for. Only over TLS, where browsers heed it.
+const STRICT_TRANSPORT_SECURITY: &str = "max-age=63072000";
+
+/// The pages, and the files that they and widgets elsewhere load.
+pub(super) fn routes(web_dir: PathBuf, app: Arc<App>) -> Router<Arc<App>> {
+    let page =
+        |name: &str| get_service(ServeFile::new(web_dir.join(name))).fallback(rest::method_not_allowed);
+    let files = |dir: PathBuf| {
+        ServeDir::new(dir)
+            .call_fallback_on_method_not_allowed(true)
+            .fallback(rest::not_found.into_service())
+    };
+    let revalidate =
+        SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // A missing file must not be cached: it may appear soon, because gateways are replaced one by one.
+    let kept = SetResponseHeaderLayer::overriding(
+        header::CACHE_CONTROL,
+        |response: &axum::http::Response<ServeFileSystemResponseBody>| {
+            let there = response.status().as_u16() < 400;
+            there.then(|| HeaderValue::from_static("public, max-age=31536000, immutable"))
+        },
+    );
+    // Load balancers and links put a slash at the end; it is the same page.
+    let pages = [
+        ("/", "index.html"),
+        ("/sale/{sale}", "index.html"),
+        ("/sale/{sale}/", "index.html"),
+        ("/m/{merchant}", "index.html"),
+        ("/m/{merchant}/", "index.html"),
+        ("/admin", "admin.html"),
+        ("/admin/", "admin.html"),
+    ];
+    let pages = pages.into_iter().fold(Router::new(), |router, (path, name)| {
+        router.route_service(path, page(name))
+    });
+    let pages = pages.layer(middleware::from_fn(page_headers));
+    Router::new()
+        .nest_service(
+            "/assets",
+            ServiceBuilder::new()
+                .layer(kept)
+                .service(files(web_dir.join("assets"))),
+        )
+        .merge(pages)
+        .route_service("/widget.js", page("widget.js"))
+        .fallback_service(files(web_dir))
+        .layer(middleware::from_fn(with_possible_name))
+        .layer(middleware::from_fn_with_state(app, file_headers))
+        .layer(revalidate)
+        .layer(CompressionLayer::new())
+}
+
+/// A name that no file can have is a page that is not there, and no failure of the disk.
+async fn with_possible_name(request: Request, next: Next) -> Response {
+    let mut names = request.uri().path().split('/');
+    if names.any(|name| name.len() > FILE_NAME_MAX) {
+        return rest::not_found().await.into_response();
+    }
+    next.run(request).await
+}
+
+/// The rules for our own pages.
+async fn page_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    set(headers, header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    set(headers, header::REFERRER_POLICY, "same-origin");
+    set(
+        headers,
+        HeaderName::from_static("permissions-policy"),
+        PERMISSIONS_POLICY,
+    );
+    set(
+        headers,
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    );
+    set(
+        headers,
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    );
+    response
+}
+
+/// The rules for every file: widgets in other sites' pages load the script and its parts, whatever those pages ask of what they load.
+async fn file_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let over_tls = is_over_tls(request.headers(), &app.limits);
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let policy = HeaderName::from_static("cross-origin-resource-policy");
+    if !headers.contains_key(&policy) {
+        set(headers, policy, "cross-origin");
+    }
+    if over_tls {
+        set(
+            headers,
+            header::STRICT_TRANSPORT_SECURITY,
+            STRICT_TRANSPORT_SECURITY,
+        );
+    }
+    response
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    headers.insert(name, HeaderValue::from_static(value));
+}

@@ -1,0 +1,212 @@
+//! The door: who may ask how much before anything is known of them, what is not public, and what browsers are told.
+
+use crate::harness::{Answer, World, command_id};
+use flashsale_protocol::{Code, Quantity, Reject, Role, SaleId, ShopCommand};
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+
+fn join(sale: SaleId) -> ShopCommand {
+    ShopCommand::Join {
+        sale,
+        quantity: Quantity::ONE,
+        nonce: None,
+    }
+}
+
+async fn get(world: &World, path: &str, headers: &[(&str, &str)]) -> Answer {
+    world.rest(Method::GET, path, None, headers, "").await
+}
+
+#[tokio::test]
+async fn what_operators_ask_is_not_public() {
+    let world = World::start().await;
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        let address = world.server.address;
+        let public = world.http.get(format!("http://{address}{path}")).send().await;
+        assert_eq!(public.expect("an answer").status(), 404, "{path}");
+        let own = world.http.get(world.url(path)).send().await;
+        assert_eq!(own.expect("an answer").status(), 200, "{path}");
+    }
+    let ready = get(&world, "/readyz", &[]).await.body;
+    assert_eq!(ready["ready"], true, "{ready}");
+    assert_eq!(
+        (&ready["redis"], &ready["postgres"]),
+        (&"ok".into(), &"ok".into())
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn one_address_gets_so_many_places_over_both_doors() {
+    let world = World::with(&["--joins-per-minute", "6", "--join-burst", "3"]).await;
+    let sale = world.sale(json!({ "total_stock": 1, "inflow": 1 })).await;
+    let mut first = world.shopper("u1").await;
+    first.ok(join(sale)).await;
+    // The same again is the same place, but it is asked for again.
+    first.ok(join(sale)).await;
+    let path = format!("/flash-sales/{sale}/join-queue");
+    let token = world.token("u2", Role::Shopper);
+    let body = |who: &str| json!({ "user_id": who }).to_string();
+    let joined = world
+        .rest(Method::POST, &path, Some(&token), &[], body("u2"))
+        .await;
+    assert_eq!(joined.status, 200, "{joined:?}");
+    let token = world.token("u3", Role::Shopper);
+    let refused = world
+        .rest(Method::POST, &path, Some(&token), &[], body("u3"))
+        .await;
+    assert_eq!(refused.refusal(), Code::TooManyFromAddress);
+    let wait: u64 = refused.headers["retry-after"]
+        .to_str()
+        .expect("text")
+        .parse()
+        .expect("seconds");
+    assert!((1..=10).contains(&wait), "{wait} s");
+    let mut other = world.shopper("u4").await;
+    let Reject {
+        code,
+        retry,
+        retry_after_ms,
+        ..
+    } = other.ask(join(sale)).await.expect_err("too many");
+    assert_eq!((code, retry), (Code::TooManyFromAddress, true));
+    assert!(
+        retry_after_ms.is_some_and(|ms| ms <= 10_000),
+        "{retry_after_ms:?}"
+    );
+    // Whoever has to wait sees the sale.
+    assert_eq!(other.watch(sale).await.sale.sale, sale);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_join_that_is_refused_leaves_the_address_its_places() {
+    let world = World::with(&["--joins-per-minute", "1", "--join-burst", "1"]).await;
+    let sale = world.sale(json!({})).await;
+    let mut shopper = world.shopper("u1").await;
+    let gone: SaleId = command_id().to_string().parse().expect("a ULID");
+    for _ in 0..5 {
+        let reject = shopper.ask(join(gone)).await.expect_err("there is none");
+        assert_eq!(reject.code, Code::SaleUnknown);
+    }
+    shopper.ok(join(sale)).await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_is_refused_before_it_is_looked_at() {
+    let world = World::with(&["--requests-per-s", "10", "--request-burst", "60"]).await;
+    let asked = join_all((0..100).map(|_| get(&world, "/flash-sales", &[]))).await;
+    let refused: Vec<&Answer> = asked.iter().filter(|answer| answer.status != 200).collect();
+    assert!((30..=45).contains(&refused.len()), "{} refused", refused.len());
+    for answer in refused {
+        assert_eq!(answer.refusal(), Code::TooManyFromAddress);
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    world.server.stop().await;
+}
+
+/// Made-up ids are answered from what is known; a sale that another process has made is known at once.
+#[tokio::test]
+async fn a_sale_is_known_at_once_everywhere_and_a_made_up_one_nowhere() {
+    let world = World::start().await;
+    let other = world.another("127.0.0.1:0").await;
+    let made_up = |_| format!("/flash-sales/{}", command_id());
+    let paths: Vec<String> = (0..200).map(made_up).collect();
+    let asked = join_all(paths.iter().map(|path| get(&world, path, &[]))).await;
+    for answer in asked {
+        assert_eq!(answer.refusal(), Code::SaleUnknown);
+    }
+    for _ in 0..3 {
+        let sale = world.sale(json!({})).await;
+        for path in ["", "/draw"] {
+            let url = format!("http://{}/flash-sales/{sale}{path}", other.address);
+            let status = world.http.get(url).send().await.expect("an answer").status();
+            assert_eq!(status, 200, "{path}");
+        }
+    }
+    other.stop().await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_development_sign_in_is_for_this_machine_alone() {
+    let world = World::with(&["--dev", "--storefront-listen", "127.0.0.1:0"]).await;
+    let sign_in = async |headers: &[(&str, &str)]| {
+        let body = json!({ "role": "merchant" }).to_string();
+        world
+            .rest(Method::POST, "/dev/sign-in", None, headers, body)
+            .await
+    };
+    assert_eq!(sign_in(&[]).await.status, 200);
+    for headers in [
+        ("origin", "https://evil.example"),
+        ("host", "rebound.example"),
+        ("x-forwarded-for", "203.0.113.7"),
+        ("forwarded", "for=203.0.113.7"),
+    ] {
+        assert_eq!(sign_in(&[headers]).await.refusal(), Code::NotFound, "{headers:?}");
+        assert_eq!(
+            get(&world, "/dev", &[headers]).await.refusal(),
+            Code::NotFound,
+            "{headers:?}"
+        );
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn browsers_are_told_what_our_pages_may_do() {
+    let pages = tempfile::tempdir().expect("a folder");
+    for name in ["index.html", "admin.html", "widget.js"] {
+        std::fs::write(pages.path().join(name), "x").expect("written");
+    }
+    let dir = pages.path().display().to_string();
+    let world = World::with(&["--web-dir", &dir, "--trusted-proxy-hops", "1"]).await;
+    let sale = world.sale(json!({})).await;
+    let text = |answer: &Answer, name: &str| {
+        let value = answer
+            .headers
+            .get(name)
+            .map(|value| value.to_str().expect("text"));
+        value.unwrap_or_default().to_owned()
+    };
+    for path in [
+        "/",
+        "/admin",
+        "/admin/",
+        &format!("/sale/{sale}"),
+        &format!("/sale/{sale}/"),
+        "/m/shop/",
+    ] {
+        let page = get(&world, path, &[]).await;
+        assert_eq!(page.status, 200, "{path}");
+        let policy = text(&page, "content-security-policy");
+        for rule in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
+            assert!(policy.contains(rule), "{path}: {policy}");
+        }
+        for loose in ["'unsafe-inline'", "'unsafe-eval'", "https:", "*"] {
+            assert!(!policy.contains(loose), "{path}: {policy}");
+        }
+        assert_eq!(text(&page, "strict-transport-security"), "", "no TLS here");
+    }
+    let over_tls = get(&world, "/", &[("x-forwarded-proto", "https")]).await;
+    assert!(text(&over_tls, "strict-transport-security").starts_with("max-age="));
+    // Widgets run in other sites' pages.
+    let widget = get(&world, "/widget.js", &[]).await;
+    assert_eq!(text(&widget, "cross-origin-resource-policy"), "cross-origin");
+    assert_eq!(text(&widget, "content-security-policy"), "");
+    let session = world.rest(Method::POST, "/session", None, &[], "").await;
+    assert_eq!(text(&session, "cache-control"), "no-store");
+    assert_eq!(
+        get(&world, "/storefront.html", &[]).await.refusal(),
+        Code::NotFound
+    );
+    world.server.stop().await;
+}
