@@ -35,7 +35,7 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
   const storefront = `127.0.0.1:${await freePort()}`;
   const server = spawn(
     BINARY,
-    ["serve", "--listen", "127.0.0.1:0", "--data-dir", dataDir, "--web-dir", join(WEB, "dist"), "--dev", "--storefront-listen", storefront],
+    ["serve", "--listen", "127.0.0.1:0", "--data-dir", dataDir, "--web-dir", join(WEB, "dist"), "--dev", "--storefront-dir", join(WEB, "dist-storefront"), "--storefront-listen", storefront],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
   const log: string[] = [];

@@ -27,7 +27,14 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 /// The nonce of most tests' shoppers. All may have the same, because a name contains its shopper as well.
 pub const NONCE: Nonce = Nonce([0x5a; 16]);
 /// Settings for a test that asks as fast as it can.
-pub const QUICK: &[&str] = &["--commands-per-s", "1000", "--command-burst", "1000"];
+pub const QUICK: &[&str] = &[
+    "--commands-per-s",
+    "1000",
+    "--command-burst",
+    "1000",
+    "--request-burst",
+    "100000",
+];
 
 #[derive(Parser)]
 struct Cli {

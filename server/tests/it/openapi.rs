@@ -235,7 +235,7 @@ fn named(operation: &Value, status: StatusCode) -> Vec<&str> {
 
 #[tokio::test]
 async fn whatever_an_operation_is_sent_it_refuses_it_as_it_says() {
-    let world = World::with(&["--commands-per-s", "100000"]).await;
+    let world = World::with(&["--commands-per-s", "100000", "--request-burst", "1000000"]).await;
     let document = document(&world).await;
     let sale = world.sale(json!({})).await.to_string();
     let large = format!(r#"{{"text":"{}"}}"#, " ".repeat(17 * 1024));

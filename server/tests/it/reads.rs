@@ -255,7 +255,7 @@ async fn until_stale(process: &Process, path: &str, stale: bool) {
 #[tokio::test]
 async fn while_redis_or_postgres_is_away_the_last_known_sale_is_shown_and_marked() {
     let scratch = scratch();
-    let process = Process::start(scratch.path(), &[]).await;
+    let process = Process::start(scratch.path(), &["--request-burst", "100000"]).await;
     let (database, _) = flashsale::embedded::urls(scratch.path()).expect("a folder");
     let path = format!("/flash-sales/{}", process.create_sale().await);
     until_stale(&process, &path, false).await;
