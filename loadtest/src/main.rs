@@ -1,5 +1,6 @@
 //! The load generator: shoppers by the thousand over real WebSockets, and a check of the invariants afterwards.
 
+mod attack;
 mod bench;
 mod chaos;
 mod check;
@@ -39,6 +40,12 @@ enum Scenario {
     Chaos(chaos::Options),
     /// Everybody watches: the cost of a delivered tick and of an idle socket, compared with a bare loop and axum's broadcast.
     Watch(watch::Options),
+    /// One address floods the server: what an honest one gets meanwhile, beside the same flood against a bare loop.
+    Attack(attack::Options),
+    #[command(hide = true)]
+    AttackFlood(attack::FloodOptions),
+    #[command(hide = true)]
+    AttackFloor,
     /// A million shoppers on this machine, both ends: gateways that share a port, until the last unit is sold.
     Million(watch::million::Options),
     #[command(hide = true)]
@@ -66,6 +73,9 @@ async fn main() -> ExitCode {
         Scenario::Rush(options) => unless_stopped(rush::run(options)).await,
         Scenario::Chaos(options) => unless_stopped(chaos::run(options)).await,
         Scenario::Watch(options) => unless_stopped(watch::run(options)).await,
+        Scenario::Attack(options) => unless_stopped(attack::run(options)).await,
+        Scenario::AttackFlood(options) => attack::flood(options).await,
+        Scenario::AttackFloor => attack::floor().await,
         Scenario::Million(options) => unless_stopped(watch::million::run(options)).await,
         Scenario::Bench(options) => unless_stopped(bench::run(options)).await,
         Scenario::Queue(options) => unless_stopped(queue::run(options)).await,

@@ -4,6 +4,7 @@ use crate::{
     auth::Authority,
     config::Limits,
     gateway::{hub::Hub, shard::Shards, stores::Looked, throttle::Throttle},
+    rest::polling::Polling,
 };
 use dashmap::DashMap;
 use flashsale_engine::shop::Shop;
@@ -17,6 +18,8 @@ pub struct App {
     pub throttle: Arc<Throttle>,
     pub authority: Arc<Authority>,
     pub limits: Limits,
+    /// Who waits in line without a socket.
+    pub polling: Arc<Polling>,
     /// Exports that are being sent, by merchant.
     pub exports: DashMap<String, i32>,
     /// What is known of the stores.

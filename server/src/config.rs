@@ -335,6 +335,10 @@ pub struct Limits {
     /// Sales that one socket can watch.
     #[arg(long, env = "FLASHSALE_SALES_PER_SOCKET", default_value_t = 8)]
     pub sales_per_socket: usize,
+    /// How long somebody in line may go without asking over REST, in ms, until they count as absent. People with a socket are
+    /// absent when it closes.
+    #[arg(long, env = "FLASHSALE_POLL_LEASE_MS", default_value_t = 60_000)]
+    pub poll_lease_ms: u64,
     /// How long a connection may take for a request's head, or stay without a request, in ms.
     #[arg(long, env = "FLASHSALE_HEAD_TIMEOUT_MS", default_value_t = 15_000)]
     pub head_timeout_ms: u64,

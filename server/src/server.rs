@@ -12,6 +12,7 @@ use crate::{
         subscriptions::Subscriptions,
         throttle::{SWEEP, Throttle},
     },
+    rest::polling::Polling,
     telemetry,
 };
 use anyhow::Context;
@@ -115,6 +116,7 @@ impl Server {
         let authority = Arc::new(Authority::open(&config.identity, signer, merchants, reach).await?);
         let (subscriptions, wanted) = Subscriptions::open();
         let throttle = Arc::new(Throttle::new(&config.limits));
+        let polling = Arc::new(Polling::new(Duration::from_millis(config.limits.poll_lease_ms)));
         let app = Arc::new(App {
             shop: shop.clone(),
             hub: hub.clone(),
@@ -122,6 +124,7 @@ impl Server {
             throttle: throttle.clone(),
             authority: authority.clone(),
             limits: config.limits.clone(),
+            polling: polling.clone(),
             exports: DashMap::new(),
             looked: Looked::default(),
             dev: config.dev,
@@ -145,6 +148,7 @@ impl Server {
             stopping.clone(),
         ))];
         tasks.push(tokio::spawn(throttle.keep_small(SWEEP, stopping.clone())));
+        tasks.push(tokio::spawn(polling.watch(shop.clone(), stopping.clone())));
         tasks.push(tokio::spawn(shop.merchants.clone().follow(stopping.clone())));
         let address = listener.local_addr()?;
         let operations = operations_listener.local_addr()?;

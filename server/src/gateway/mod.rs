@@ -40,7 +40,9 @@ use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::{
+    CompressionLevel,
     catch_panic::CatchPanicLayer,
+    compression::CompressionLayer,
     cors::{AllowHeaders, AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     services::{ServeDir, ServeFile},
@@ -61,7 +63,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(2);
 fn api() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(rest::session::create))
-        .routes(routes!(rest::sales::list))
+        .routes(routes!(rest::sales::list).layer(CompressionLayer::new().quality(CompressionLevel::Fastest)))
         .routes(routes!(rest::sales::show))
         .routes(routes!(rest::queue::position))
         .routes(routes!(rest::queue::join))

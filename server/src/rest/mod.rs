@@ -1,12 +1,14 @@
 //! REST: a second door to the same command functions, with the brief's paths and fields. Errors are problem+json
 //! (RFC 9457) with the same codes as on the socket.
 
+mod cached;
 pub mod carts;
 pub mod draw;
 pub mod me;
 pub mod merchants;
 pub mod orders;
 pub mod payments;
+pub mod polling;
 pub mod queue;
 pub mod sales;
 pub mod session;

@@ -84,7 +84,8 @@ pub struct PositionView {
 
 /// Take a place in line.
 ///
-/// The same shopper joining again keeps the same place.
+/// The same shopper joining again keeps the same place. Ask for `queue-position` at least once a minute, or hold a socket: whoever does
+/// neither is absent, and their turn waits until they ask again.
 #[utoipa::path(
     post,
     path = "/flash-sales/{sale_id}/join-queue",
@@ -126,6 +127,10 @@ pub async fn join(
     let Done::Joined { entry, queue_token } = done else {
         return Err(unexpected());
     };
+    if entry.state == EntryState::Waiting {
+        let caller = app.shop.meet(&caller, &*app.shop.sale(sale).await?).await?;
+        app.polling.note(&caller, sale);
+    }
     Ok(axum::Json(JoinedView {
         queue_token,
         position: entry.position,
@@ -169,6 +174,9 @@ pub async fn position(
         Some(entry) => entry,
         None => outcome(&app, &sale, &caller).await?.ok_or(Code::NotInLine)?,
     };
+    if entry.state == EntryState::Waiting {
+        app.polling.note(&caller, sale.id);
+    }
     let tick = &state.tick;
     let starts_in_ms = tick.starts_at.saturating_sub(tick.now);
     let wait = wait::of(&entry, tick);

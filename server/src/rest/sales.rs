@@ -1,8 +1,12 @@
 //! Sales, for people who are not on a socket.
 
-use super::{Problem, SalePath, field, rfc3339};
+use super::{Problem, SalePath, cached, field, rfc3339};
 use crate::app::App;
-use axum::extract::{Query, State, rejection::QueryRejection};
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    http::HeaderMap,
+    response::Response,
+};
 use flashsale_engine::{
     error::{Error, Result},
     merchants::Merchants,
@@ -205,12 +209,16 @@ impl Listing {
     operation_id = "listSales",
     tag = "sales",
     params(Listing),
-    responses((status = 200, description = "The sales.", body = SaleList)),
+    responses(
+        (status = 200, description = "The sales.", body = SaleList),
+        (status = 304, description = "Whoever asks has this answer already (`If-None-Match`)."),
+    ),
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     listing: Result<Query<Listing>, QueryRejection>,
-) -> Result<axum::Json<SaleList>, Problem> {
+) -> Result<Response, Problem> {
     let Query(listing) = listing.map_err(|rejection| field("query", &rejection.body_text()))?;
     let wanted = listing.wanted(&app, None)?;
     if wanted == Wanted::first() {
@@ -222,16 +230,11 @@ pub async fn list(
             view.now,
             view.stale,
         );
-        return Ok(axum::Json(list));
+        return cached::answer(&headers, &list);
     }
     let page = app.shop.showcase.page(&wanted).await?;
-    Ok(axum::Json(SaleList::new(
-        &app,
-        &page.sales,
-        page.next.clone(),
-        page.now,
-        false,
-    )))
+    let list = SaleList::new(&app, &page.sales, page.next.clone(), page.now, false);
+    cached::answer(&headers, &list)
 }
 
 /// One sale, with its stock now.
@@ -241,20 +244,20 @@ pub async fn list(
     operation_id = "showSale",
     tag = "sales",
     params(("sale_id" = SaleId, Path)),
-    responses((status = 200, description = "The sale.", body = SaleView)),
+    responses(
+        (status = 200, description = "The sale.", body = SaleView),
+        (status = 304, description = "Whoever asks has this answer already (`If-None-Match`)."),
+    ),
 )]
 pub async fn show(
     State(app): State<Arc<App>>,
     SalePath(id): SalePath,
-) -> Result<axum::Json<SaleView>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let view = app.shop.shown(id).await?;
     let shown = view.look.sales.first().ok_or(Code::SaleUnknown)?;
-    Ok(axum::Json(SaleView::new(
-        &app.shop.merchants,
-        shown,
-        view.now,
-        view.stale,
-    )))
+    let sale = SaleView::new(&app.shop.merchants, shown, view.now, view.stale);
+    cached::answer(&headers, &sale)
 }
 
 /// Running and coming sales, for the command line's list of links.

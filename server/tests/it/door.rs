@@ -1,10 +1,12 @@
 //! The door: who may ask how much before anything is known of them, what is not public, and what browsers are told.
 
-use crate::harness::{Answer, World, command_id};
-use flashsale_protocol::{Code, Quantity, Reject, Role, SaleId, ShopCommand};
+use crate::harness::{Answer, DEADLINE, World, command_id};
+use chrono::{TimeDelta, Utc};
+use flashsale_protocol::{Code, EntryState, Quantity, Reject, Role, SaleId, ServerMessage, ShopCommand};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 fn join(sale: SaleId) -> ShopCommand {
     ShopCommand::Join {
@@ -208,5 +210,84 @@ async fn browsers_are_told_what_our_pages_may_do() {
         get(&world, "/storefront.html", &[]).await.refusal(),
         Code::NotFound
     );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_is_small_and_is_not_sent_to_whoever_has_it() {
+    let world = World::start().await;
+    let description = "a ".repeat(2_000);
+    let sale = world.sale(json!({ "description": description })).await;
+    for path in ["/flash-sales".to_owned(), format!("/flash-sales/{sale}")] {
+        let mut tries = 0;
+        loop {
+            let first = get(&world, &path, &[]).await;
+            let tag = first.headers["etag"].to_str().expect("text");
+            assert_eq!(first.headers["cache-control"], "public, max-age=1");
+            let again = get(&world, &path, &[("if-none-match", tag)]).await;
+            if again.status == 304 {
+                break;
+            }
+            // The remaining time has become another second in between.
+            tries += 1;
+            assert!(tries < 10, "{path}");
+        }
+    }
+    let packed = get(&world, "/flash-sales", &[("accept-encoding", "gzip")]).await;
+    assert_eq!(packed.headers["content-encoding"], "gzip");
+    world.server.stop().await;
+}
+
+/// Over REST nobody closes a socket: whoever stops asking is absent, and back when they ask again.
+#[tokio::test]
+async fn who_waits_over_rest_is_absent_when_they_stop_asking_and_back_when_they_ask() {
+    let world = World::with(&["--poll-lease-ms", "600"]).await;
+    let now = Utc::now();
+    let sale = world
+        .sale(json!({
+            "total_stock": 5, "inflow": 1,
+            "room_opens_at": (now - TimeDelta::seconds(1)).to_rfc3339(),
+            "start_time": (now + TimeDelta::seconds(3)).to_rfc3339(),
+        }))
+        .await;
+    let token = world.token("poller", Role::Shopper);
+    let path = |what: &str| format!("/flash-sales/{sale}/{what}");
+    let body = json!({ "user_id": "poller" }).to_string();
+    let joined = world
+        .rest(Method::POST, &path("join-queue"), Some(&token), &[], body)
+        .await;
+    assert_eq!(
+        (joined.status, &joined.body["position"]),
+        (200, &json!(1)),
+        "{joined:?}"
+    );
+    let mut second = world.shopper("second").await;
+    second.watch(sale).await;
+    second.ok(join(sale)).await;
+    let position = async || {
+        world
+            .rest(Method::GET, &path("queue-position"), Some(&token), &[], "")
+            .await
+            .body
+    };
+    assert_eq!(position().await["status"], "waiting");
+    // The one behind is called; the one in front has stopped asking, and has no turn that would lapse.
+    second
+        .until(|message| match message {
+            ServerMessage::Entry(entry) if entry.state == EntryState::Admitted => Some(()),
+            _ => None,
+        })
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let back = position().await;
+    assert!(
+        back["status"] == "waiting" || back["status"] == "admitted",
+        "{back}"
+    );
+    let deadline = Instant::now() + DEADLINE;
+    while position().await["status"] != "admitted" {
+        assert!(Instant::now() < deadline, "the place is gone");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     world.server.stop().await;
 }

@@ -1,0 +1,386 @@
+//! One address floods the server as fast as it can. What does an honest one get meanwhile, and how much of the loss is the machine's?
+//! The same flood goes to a bare loop that answers 503 to everything: nothing can be cheaper than that.
+//!
+//! The server and its stores have one core, the flood and the honest client the other.
+
+use crate::target::Target;
+use anyhow::{Context, Result, bail};
+use chrono::{TimeDelta, Utc};
+use clap::{Args, ValueEnum};
+use flashsale::auth::Signer;
+use flashsale_protocol::{CommandId, Role};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use serde_json::json;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+    process::Child,
+    task::JoinSet,
+};
+
+const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const HONEST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+/// Pause between two of the honest client's requests.
+const HONEST_EVERY: Duration = Duration::from_millis(20);
+/// An answer that takes longer counts as none.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between the bytes of a slow upload.
+const SLOW_BYTE: Duration = Duration::from_millis(200);
+const SERVER_CORE: &str = "0";
+const CLIENT_CORE: &str = "1";
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+const HIGHEST_US: u64 = 10_000_000;
+const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
+
+#[derive(Args)]
+pub struct Options {
+    /// Length of each flood.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Connections of each flood.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=2_000))]
+    connections: u64,
+    /// File for the figures, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// What is asked for, again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Flood {
+    /// New sockets.
+    Handshakes,
+    /// Sales that do not exist.
+    Ids,
+    /// Guest sessions.
+    Sessions,
+    /// The list of sales.
+    Lists,
+    /// Bodies that come a byte at a time.
+    Uploads,
+}
+
+/// The flooding process.
+#[derive(Args)]
+pub struct FloodOptions {
+    #[arg(value_enum)]
+    kind: Flood,
+    server: SocketAddr,
+    #[arg(long)]
+    seconds: u64,
+    #[arg(long)]
+    connections: u64,
+}
+
+/// What the honest client got.
+#[derive(Debug, Serialize)]
+struct Got {
+    to: &'static str,
+    flood: Option<String>,
+    asked: u64,
+    answered: u64,
+    p50_ms: f64,
+    p99_ms: f64,
+    flood_answers: u64,
+}
+
+pub async fn run(options: Options) -> Result<bool> {
+    let target = Target::start(false).await?;
+    let passed = attack(&options, &target).await;
+    target.stop().await?;
+    passed
+}
+
+async fn attack(options: &Options, target: &Target) -> Result<bool> {
+    let server: SocketAddr = target.url.trim_start_matches("http://").parse()?;
+    let signer = Signer::open(&crate::target::identity(), &target.data_dir)?;
+    let who = "loadtest".parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let token = signer.issue(who, Role::Admin, None, TOKEN_LIFE)?;
+    let stamp = |hours| (Utc::now() + TimeDelta::hours(hours)).to_rfc3339();
+    let sale = target
+        .create_sale(
+            &token,
+            &json!({
+                "product_name": "attacked", "currency": "EUR", "original_price": 200, "sale_price": 100, "total_stock": 10,
+                "start_time": stamp(1), "end_time": stamp(2),
+            }),
+        )
+        .await?;
+    pin_all(target.pid().context("a server of our own")?, SERVER_CORE)?;
+    pin(std::process::id(), CLIENT_CORE)?;
+    let (mut floor, floor_address) = start_floor().await?;
+    pin(floor.id().context("it runs")?, SERVER_CORE)?;
+
+    let mut all = vec![honest("server", server, &sale, options.seconds, None).await?];
+    println!(
+        "{:<8} {:<11} {:>6} {:>9} {:>9} {:>9} {:>14}",
+        "to", "flood", "asked", "answered", "p50 ms", "p99 ms", "flood answers"
+    );
+    print(&all[0]);
+    for kind in Flood::value_variants() {
+        for (to, address) in [("floor", floor_address), ("server", server)] {
+            let got = honest(
+                to,
+                address,
+                &sale,
+                options.seconds,
+                Some((*kind, options.connections)),
+            )
+            .await?;
+            print(&got);
+            all.push(got);
+        }
+    }
+    floor.kill().await?;
+    if let Some(file) = &options.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&all)?)?;
+    }
+    Ok(true)
+}
+
+fn print(got: &Got) {
+    let flood = got.flood.as_deref().unwrap_or("none");
+    println!(
+        "{:<8} {flood:<11} {:>6} {:>9} {:>9.1} {:>9.1} {:>14}",
+        got.to, got.asked, got.answered, got.p50_ms, got.p99_ms, got.flood_answers
+    );
+}
+
+/// The honest client's answers while the flood lasts.
+async fn honest(
+    to: &'static str,
+    server: SocketAddr,
+    sale: &str,
+    seconds: u64,
+    flood: Option<(Flood, u64)>,
+) -> Result<Got> {
+    let flooding = flood
+        .map(|(kind, connections)| start_flood(kind, server, seconds, connections))
+        .transpose()?;
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let took = Arc::new(Mutex::new(Histogram::<u64>::new_with_bounds(1, HIGHEST_US, 3)?));
+    let request: Arc<str> =
+        format!("GET /flash-sales/{sale} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").into();
+    let (mut asking, mut asked) = (JoinSet::new(), 0);
+    let mut every = tokio::time::interval(HONEST_EVERY);
+    while Instant::now() < until {
+        every.tick().await;
+        asked += 1;
+        let (took, request) = (took.clone(), request.clone());
+        asking.spawn(async move {
+            let began = Instant::now();
+            let answer = tokio::time::timeout(PATIENCE, ask_once(server, HONEST, &request)).await;
+            let is_answer = matches!(answer, Ok(Ok(status)) if status == 200 || to == "floor");
+            if let (true, Ok(mut took)) = (is_answer, took.lock()) {
+                took.saturating_record(began.elapsed().as_micros() as u64);
+            }
+        });
+    }
+    asking.join_all().await;
+    let flood_answers = match flooding {
+        Some(child) => {
+            let output = child.wait_with_output().await?;
+            String::from_utf8_lossy(&output.stdout)
+                .trim()
+                .parse()
+                .context("the flood ended early")?
+        }
+        None => 0,
+    };
+    let took = took.lock().map_err(|_| anyhow::anyhow!("a task failed"))?;
+    let ms = |quantile| took.value_at_quantile(quantile) as f64 / 1000.0;
+    Ok(Got {
+        to,
+        flood: flood.map(|(kind, _)| format!("{kind:?}").to_lowercase()),
+        asked,
+        answered: took.len(),
+        p50_ms: ms(0.5),
+        p99_ms: ms(0.99),
+        flood_answers,
+    })
+}
+
+async fn connect(server: SocketAddr, from: Ipv4Addr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((from, 0)))?;
+    let stream = socket.connect(server).await?;
+    stream.set_nodelay(true)?;
+    // A flood leaves no closed connections behind that would use up the ports.
+    stream.set_zero_linger()?;
+    Ok(stream)
+}
+
+async fn ask_once(server: SocketAddr, from: Ipv4Addr, request: &str) -> Result<u16> {
+    let mut stream = connect(server, from).await?;
+    stream.write_all(request.as_bytes()).await?;
+    read_answer(&mut stream).await
+}
+
+/// Reads one answer, and returns its status.
+async fn read_answer(stream: &mut TcpStream) -> Result<u16> {
+    let mut answer = Vec::new();
+    let end = loop {
+        if let Some(at) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(&mut answer).await? == 0 {
+            bail!("closed");
+        }
+    };
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length: usize = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    while answer.len() < end + length {
+        if stream.read_buf(&mut answer).await? == 0 {
+            bail!("closed");
+        }
+    }
+    head.split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .context("no status")
+}
+
+fn start_flood(kind: Flood, server: SocketAddr, seconds: u64, connections: u64) -> Result<Child> {
+    let kind = kind.to_possible_value().context("a kind")?;
+    let child = tokio::process::Command::new("taskset")
+        .args(["-c", CLIENT_CORE])
+        .arg(std::env::current_exe()?)
+        .args(["attack-flood", kind.get_name(), &server.to_string()])
+        .args([
+            "--seconds",
+            &seconds.to_string(),
+            "--connections",
+            &connections.to_string(),
+        ])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("taskset (util-linux) is needed")?;
+    Ok(child)
+}
+
+/// The flooding process: prints how many answers it got.
+pub async fn flood(options: FloodOptions) -> Result<bool> {
+    let FloodOptions {
+        kind,
+        server,
+        seconds,
+        connections,
+    } = options;
+    if !server.ip().is_loopback() {
+        bail!("a flood goes to this machine only: {server} is not a loopback address");
+    }
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut all = JoinSet::new();
+    for _ in 0..connections {
+        all.spawn(async move {
+            let mut answers = 0_u64;
+            while Instant::now() < until {
+                let left = until.saturating_duration_since(Instant::now());
+                let _ = tokio::time::timeout(left, ask_on(kind, server, &mut answers)).await;
+            }
+            answers
+        });
+    }
+    println!("{}", all.join_all().await.iter().sum::<u64>());
+    Ok(true)
+}
+
+/// Asks on one connection until the server ends it.
+async fn ask_on(kind: Flood, server: SocketAddr, answers: &mut u64) -> Result<()> {
+    let mut stream = connect(server, FLOODER).await?;
+    loop {
+        if kind == Flood::Uploads {
+            stream
+                .write_all(b"POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n{")
+                .await?;
+            while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(SLOW_BYTE).await;
+            }
+            return Ok(());
+        }
+        stream.write_all(request(kind).as_bytes()).await?;
+        let status = read_answer(&mut stream).await?;
+        *answers += 1;
+        if status == 101 {
+            return Ok(());
+        }
+    }
+}
+
+fn request(kind: Flood) -> String {
+    match kind {
+        Flood::Handshakes => "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            .into(),
+        Flood::Ids => {
+            let id = CommandId::from_parts(Utc::now().timestamp_millis() as u64, rand::random());
+            format!("GET /flash-sales/{id} HTTP/1.1\r\nHost: x\r\n\r\n")
+        }
+        Flood::Lists => "GET /flash-sales HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+        Flood::Sessions | Flood::Uploads => "POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".into(),
+    }
+}
+
+async fn start_floor() -> Result<(Child, SocketAddr)> {
+    let mut child = tokio::process::Command::new(std::env::current_exe()?)
+        .arg("attack-floor")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let stdout = child.stdout.take().context("a pipe")?;
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(stdout));
+    let address = lines.next_line().await?.context("the floor ended")?.parse()?;
+    Ok((child, address))
+}
+
+/// Answers 503 to whatever comes; for as long as its parent lives.
+pub async fn floor() -> Result<bool> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+                if stream.write_all(BUSY).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Keeps a process, with all its threads, on one core.
+fn pin(pid: u32, core: &str) -> Result<()> {
+    let pinned = Command::new("taskset")
+        .args(["-a", "-p", "-c", core, &pid.to_string()])
+        .stdout(Stdio::null())
+        .status()
+        .context("taskset (util-linux) is needed")?;
+    if !pinned.success() {
+        bail!("cannot keep process {pid} on core {core}");
+    }
+    Ok(())
+}
+
+/// The same for a process and its children: the stores.
+fn pin_all(pid: u32, core: &str) -> Result<()> {
+    pin(pid, core)?;
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for child in children.split_whitespace() {
+        // It may have ended meanwhile.
+        let _ = pin_all(child.parse()?, core);
+    }
+    Ok(())
+}
