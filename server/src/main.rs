@@ -14,6 +14,7 @@ use flashsale::{
 use flashsale_engine::store::{audit, schema};
 use flashsale_protocol::{Role, ShopperId, draw::Verdict};
 use std::{
+    io::Write,
     process::{ExitCode, Stdio},
     time::Duration,
 };
@@ -154,8 +155,12 @@ async fn serve(config: Serve) -> anyhow::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup())?;
     let demo = config.demo;
     let server = Server::start(config).await?;
-    println!("ready http://{}", server.address);
-    println!("operations http://{}", server.operations);
+    // In one piece: whoever started this may read the first line and no more.
+    let ready = format!(
+        "ready http://{}\noperations http://{}\n",
+        server.address, server.operations
+    );
+    std::io::stdout().write_all(ready.as_bytes())?;
     if demo {
         print_links(&server).await?;
     }
