@@ -4,6 +4,7 @@ import { LitElement, css, html, type TemplateResult } from "lit";
 import { admin, devSignIn, hasDevSignIn } from "../client/rest";
 import { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
+import { TestMode } from "../element/test-mode";
 import { decoded } from "../text/address";
 import { CreateSale } from "./create-sale";
 import { InflowForm } from "./inflow-form";
@@ -22,6 +23,7 @@ customElements.define("inflow-form", InflowForm);
 customElements.define("live-sale", LiveSale);
 customElements.define("admin-sales", AdminSales);
 customElements.define("ask-sure", AskSure);
+customElements.define("test-mode", TestMode);
 customElements.define("shop-list", ShopList);
 customElements.define("one-shop", OneShop);
 customElements.define("shop-form", ShopForm);
@@ -99,6 +101,7 @@ export class AdminPage extends LitElement {
           ? html`${this.nav()}<button class="quiet" @click=${this.signOut}>Sign out</button>`
           : ""}
       </header>
+      <test-mode></test-mode>
       <main tabindex="-1">${this.token ? this.room() : this.door()}</main>
     `;
   }
@@ -200,6 +203,12 @@ export class AdminPage extends LitElement {
         max-inline-size: var(--fs-wide);
         margin-inline: auto;
         padding: var(--fs-space-3) var(--fs-space-4) var(--fs-space-7);
+      }
+      test-mode {
+        display: block;
+        max-inline-size: var(--fs-wide);
+        margin-inline: auto;
+        padding-inline: var(--fs-space-4);
       }
       main:focus {
         outline: none;
