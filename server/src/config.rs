@@ -416,3 +416,31 @@ pub fn or_cores(count: usize) -> usize {
         count => count,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn test_money_is_said_or_comes_with_development_and_the_demo() {
+        let from = |flags: &[&str]| {
+            let flags = ["serve"].iter().chain(flags);
+            Cli::parse_from(flags).serve.payments_from()
+        };
+        assert_eq!(from(&[]), PaymentsFrom::None);
+        assert_eq!(from(&["--payments", "sandbox"]), PaymentsFrom::Sandbox);
+        assert_eq!(from(&["--dev"]), PaymentsFrom::Sandbox);
+        assert_eq!(from(&["--demo"]), PaymentsFrom::Sandbox);
+        assert_eq!(
+            from(&["--dev", "--demo", "--payments", "none"]),
+            PaymentsFrom::None
+        );
+    }
+}

@@ -26,7 +26,9 @@ function widget(payments: Payments): string {
   const view = { journey: "pay", connection: { state: "online" }, info, order, phase: "live", stock: null, stale_ms: null, draw: null, under_way: [] };
   const element = new FlashSaleElement();
   const client = { view: () => view as unknown as View, connection: view.connection };
-  return drawn(Object.assign(element, { sale: "s", client, render: Reflect.get(element, "render") as () => unknown }).render());
+  Object.assign(element, { sale: "s", client });
+  const render = Reflect.get(element, "render") as () => unknown;
+  return drawn(render.call(element));
 }
 
 const OTHERS: Payments[] = ["none", "unknown", undefined, "a newer way" as unknown as Payments];
