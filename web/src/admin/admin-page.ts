@@ -95,13 +95,13 @@ export class AdminPage extends LitElement {
 
   protected override render(): TemplateResult {
     return html`
+      <test-mode></test-mode>
       <header>
         <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Admin</a>
         ${this.token
           ? html`${this.nav()}<button class="quiet" @click=${this.signOut}>Sign out</button>`
           : ""}
       </header>
-      <test-mode></test-mode>
       <main tabindex="-1">${this.token ? this.room() : this.door()}</main>
     `;
   }
