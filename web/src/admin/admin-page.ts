@@ -95,8 +95,8 @@ export class AdminPage extends LitElement {
 
   protected override render(): TemplateResult {
     return html`
-      <test-mode></test-mode>
       <header>
+        <test-mode></test-mode>
         <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Admin</a>
         ${this.token
           ? html`${this.nav()}<button class="quiet" @click=${this.signOut}>Sign out</button>`
@@ -204,11 +204,8 @@ export class AdminPage extends LitElement {
         margin-inline: auto;
         padding: var(--fs-space-3) var(--fs-space-4) var(--fs-space-7);
       }
-      test-mode {
-        display: block;
-        max-inline-size: var(--fs-wide);
-        margin-inline: auto;
-        padding-inline: var(--fs-space-4);
+      test-mode:not([hidden]) {
+        flex-basis: 100%;
       }
       main:focus {
         outline: none;

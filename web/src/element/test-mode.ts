@@ -16,12 +16,14 @@ export class TestMode extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
+    this.hidden = true;
     void this.ask();
   }
 
   private async ask(): Promise<void> {
     const page = await getSales("", { limit: 1 }).catch(() => null);
     this.payments = page?.payments;
+    this.hidden = paymentsNotice(this.payments) === null;
     this.requestUpdate();
   }
 
