@@ -82,6 +82,7 @@ pub fn info() -> SaleInfo {
         opening_seed_hash: None,
         opening_seed: None,
         format: 2,
+        payments: flashsale_protocol::PaymentsBy::Sandbox,
     }
 }
 

@@ -8,8 +8,8 @@ use crate::{
     view::{Chance, Clocked, Countdown, DrawView, Journey, Line, Note, OrderView, Stock, View},
 };
 use flashsale_protocol::{
-    Allocation, DrawWeight, OpeningOrder, OrderId, OrderStatus, Outlook, Phase, Reason, Role, SaleId,
-    SaleInfo, ShopCommand,
+    Allocation, DrawWeight, OpeningOrder, OrderId, OrderStatus, Outlook, PaymentsBy, Phase, Reason, Role,
+    SaleId, SaleInfo, ShopCommand,
     draw::{Hash, Key},
 };
 use ts_rs::{Config, TS};
@@ -50,6 +50,7 @@ fn types() -> String {
         Allocation,
         DrawWeight,
         OpeningOrder,
+        PaymentsBy,
         OrderStatus,
         Role,
         SaleId,

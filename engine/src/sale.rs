@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{
-    Allocation, CommandId, DeviceId, DrawWeight, Nonce, OpeningOrder, OrderId, OrderStatus, Phase, SaleId,
-    SaleInfo, ShopperId,
+    Allocation, CommandId, DeviceId, DrawWeight, Nonce, OpeningOrder, OrderId, OrderStatus, PaymentsBy,
+    Phase, SaleId, SaleInfo, ShopperId,
     draw::{self, Format, Seed},
 };
 use serde::{Deserialize, Serialize};
@@ -393,6 +393,7 @@ impl Sale {
             allocation: self.allocation,
             draw_weight: self.draw_weight,
             format: self.format,
+            payments: PaymentsBy::Unknown,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! new ones may be of another version: forwards, and some of them back again.
 
 use crate::{
-    target::{Target, server_binary},
+    target::{TEST_MONEY, Target, server_binary},
     watch::crowd::RemoteEnd,
 };
 use anyhow::{Context, Result, bail};
@@ -161,6 +161,7 @@ fn process(target: &Target, binary: &Path, role: &str, shared: Option<SocketAddr
     command
         .args(["serve", "--roles", role, "--listen", &listen, "--data-dir"])
         .arg(&target.data_dir)
+        .env(TEST_MONEY.0, TEST_MONEY.1)
         .env("DATABASE_URL", database)
         .env("REDIS_URL", redis);
     if role == "gateway" {

@@ -142,6 +142,8 @@ codes! {
     CancelLimitReached = 415, "cancel_limit_reached", 409, false, "You have cancelled, or not paid, too many orders of this sale.";
     /// The order was placed, and Postgres has lost it; the order itself says what has gone back.
     OrderLost = 416, "order_lost", 409, false, "This order was lost in a failure of ours; what you paid goes back.";
+    /// The server was started without a payment provider, and this costs money.
+    PaymentsOff = 417, "payments_off", 409, false, "Nothing can be paid for here at the moment.";
 
     TooManyCommands = 500, "too_many_commands", 429, true, "Too many commands: slow down.";
     TooManySockets = 501, "too_many_sockets", 429, true, "Too many connections for one shopper.";

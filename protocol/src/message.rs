@@ -12,7 +12,7 @@ mod tick;
 pub use request::{
     Command, ConnectionCommand, MAX_QUANTITY, Malformed, Payment, Quantity, Request, ShopCommand, verbs,
 };
-pub use sale::{Allocation, DrawWeight, OpeningOrder, Phase, SaleInfo};
+pub use sale::{Allocation, DrawWeight, OpeningOrder, PaymentsBy, Phase, SaleInfo};
 pub use server::{Done, Outcome, RefusedSale, Reject, Role, SaleState, ServerMessage, Welcome};
 pub use shopper::{Declined, Entry, EntryState, Hold, HoldState, Order, OrderStatus};
 pub use tick::{Outlook, Tick};

@@ -135,9 +135,22 @@ impl Identity {
     }
 }
 
+/// `--payments`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PaymentsFrom {
+    /// No provider: only what costs nothing can be bought.
+    None,
+    /// Test cards of the built-in sandbox: no money is taken.
+    Sandbox,
+}
+
 /// How payments are made.
 #[derive(Clone, Args)]
 pub struct Payments {
+    /// The payment provider, the same for all processes. Without one, a sale that costs something cannot be opened. The sandbox takes
+    /// test cards and no money; --dev and --demo take it if nothing else is said.
+    #[arg(long = "payments", env = "FLASHSALE_PAYMENTS", value_enum)]
+    pub from: Option<PaymentsFrom>,
     /// Secret of the payment provider's webhooks, at least 32 characters. Without it one is made and kept in the data folder.
     #[arg(long, env = "FLASHSALE_WEBHOOK_SECRET", hide_env_values = true)]
     pub webhook_secret: Option<String>,
@@ -147,7 +160,8 @@ pub struct Payments {
     /// How slow the sandbox's slow test cards are, in ms.
     #[arg(long, env = "FLASHSALE_SANDBOX_SLOW_MS", default_value_t = 8_000)]
     pub sandbox_slow_ms: u64,
-    /// A separate Postgres for the sandbox's books, as with a real provider. Without it they are in DATABASE_URL's.
+    /// A separate Postgres for the sandbox's books, as with a real provider. Without it they are in DATABASE_URL's, or in a database
+    /// of their own if the server brings its Postgres.
     #[arg(long, env = "FLASHSALE_SANDBOX_DATABASE_URL", hide_env_values = true)]
     pub sandbox_database_url: Option<String>,
 }
@@ -278,6 +292,14 @@ impl Serve {
     pub fn is(&self, role: ServerRole) -> bool {
         self.roles.contains(&role)
     }
+
+    pub fn payments_from(&self) -> PaymentsFrom {
+        let by_default = match self.dev || self.demo {
+            true => PaymentsFrom::Sandbox,
+            false => PaymentsFrom::None,
+        };
+        self.payments.from.unwrap_or(by_default)
+    }
 }
 
 /// `--forwarded-header`.
@@ -392,5 +414,33 @@ pub fn or_cores(count: usize) -> usize {
     match count {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn test_money_is_said_or_comes_with_development_and_the_demo() {
+        let from = |flags: &[&str]| {
+            let flags = ["serve"].iter().chain(flags);
+            Cli::parse_from(flags).serve.payments_from()
+        };
+        assert_eq!(from(&[]), PaymentsFrom::None);
+        assert_eq!(from(&["--payments", "sandbox"]), PaymentsFrom::Sandbox);
+        assert_eq!(from(&["--dev"]), PaymentsFrom::Sandbox);
+        assert_eq!(from(&["--demo"]), PaymentsFrom::Sandbox);
+        assert_eq!(
+            from(&["--dev", "--demo", "--payments", "none"]),
+            PaymentsFrom::None
+        );
     }
 }

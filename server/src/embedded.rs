@@ -12,7 +12,7 @@ use nix::{
     unistd::{Pid, User},
 };
 use sha2::{Digest, Sha256};
-use sqlx::ConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::{fs::PermissionsExt, fs::chown, process::CommandExt},
@@ -26,6 +26,9 @@ use std::{
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
+
+/// The database of the sandbox's books, beside the platform's own.
+pub const SANDBOX_DATABASE: &str = "flashsale_sandbox";
 
 /// The services to be private: those without a given address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +142,15 @@ impl Services {
             redis: redis.0.take(),
             _lock: lock,
         })
+    }
+
+    /// The address of another database of the private Postgres, which is made if it is missing.
+    pub async fn database(&self, name: &'static str) -> Result<String> {
+        let options = sqlx::postgres::PgConnectOptions::from_str(&self.database_url)?;
+        let mut connection = options.connect().await?;
+        make_database(&mut connection, name).await?;
+        connection.close().await?;
+        Ok(self.database_url.replacen("/flashsale?", &format!("/{name}?"), 1))
     }
 
     /// Stops them and waits for their end: Postgres writes a checkpoint, Redis flushes its append-only file.
@@ -553,12 +565,19 @@ async fn wait_for_postgres(sockets: &Path, child: &mut Child) -> Result<()> {
         }
         tokio::time::sleep(POLL).await;
     };
-    let known: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = 'flashsale'")
-        .fetch_optional(&mut connection)
+    make_database(&mut connection, "flashsale").await
+}
+
+/// Makes a database of ours, if it is missing.
+async fn make_database(connection: &mut PgConnection, name: &'static str) -> Result<()> {
+    let known: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = $1")
+        .bind(name)
+        .fetch_optional(&mut *connection)
         .await?;
     if known.is_none() {
-        sqlx::query("CREATE DATABASE flashsale")
-            .execute(&mut connection)
+        let create = format!("CREATE DATABASE {name}");
+        sqlx::query(sqlx::AssertSqlSafe(create))
+            .execute(connection)
             .await?;
     }
     Ok(())

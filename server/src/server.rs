@@ -3,7 +3,7 @@
 use crate::{
     app::App,
     auth::{self, Authority, Signer, keys::Reach},
-    config::{JwksReach, Serve, ServerRole, or_cores},
+    config::{JwksReach, PaymentsFrom, Serve, ServerRole, or_cores},
     demo, embedded, gateway,
     gateway::{
         hub::{self, Hub},
@@ -20,7 +20,10 @@ use dashmap::DashMap;
 use flashsale_engine::{
     clock,
     here::Here,
-    payment::{PaymentProvider, Provider, sandbox},
+    payment::{
+        PaymentProvider, Provider,
+        sandbox::{self, books::Books},
+    },
     shop::Shop,
     stock::Stock,
     store::Store,
@@ -93,16 +96,24 @@ impl Server {
             .await
             .context("cannot use Redis")?
             .with_chains(store.chains.clone());
-        let books = match &config.payments.sandbox_database_url {
-            Some(url) => Store::open(url, config.database_connections, config.migrate.into())
-                .await
-                .context("cannot use the sandbox's Postgres")?
-                .sandbox_books(),
-            None => store.sandbox_books(),
+        let provider = match config.payments_from() {
+            PaymentsFrom::None => {
+                tracing::info!(
+                    "no payment provider is set (--payments): only what costs nothing can be sold"
+                );
+                Provider::None
+            }
+            PaymentsFrom::Sandbox => {
+                tracing::warn!(
+                    "payments are in test mode: orders are paid with test cards, and no money is taken"
+                );
+                let private = services.as_ref().filter(|_| private.postgres);
+                let books = sandbox_books(&config, &store, private).await?;
+                Provider::Sandbox(sandbox::Sandbox::new(books, config.payments.sandbox_slow_ms))
+            }
         };
-        let sandbox = sandbox::Sandbox::new(books, config.payments.sandbox_slow_ms);
         let timeout = Duration::from_millis(config.payments.payment_timeout_ms);
-        let payments = PaymentProvider::new(Provider::Sandbox(sandbox), timeout, webhook_secret);
+        let payments = PaymentProvider::new(provider, timeout, webhook_secret);
         let shards = Arc::new(Shards::open(config.limits.shards_or_cores())?);
         let here = Here::new(shards.clone());
         let keys = stock.keys().clone();
@@ -234,4 +245,24 @@ impl Server {
             services.stop().await;
         }
     }
+}
+
+/// The sandbox's books: in the given Postgres, or in a database of their own in a private one. Books that an earlier release began
+/// in the platform's own database stay there, so that what they know is found.
+async fn sandbox_books(
+    config: &Serve,
+    store: &Store,
+    private: Option<&embedded::Services>,
+) -> anyhow::Result<Books> {
+    let url = match (&config.payments.sandbox_database_url, private) {
+        (Some(url), _) => url.clone(),
+        (None, Some(services)) if store.sandbox_books().are_empty().await? => {
+            services.database(embedded::SANDBOX_DATABASE).await?
+        }
+        _ => return Ok(store.sandbox_books()),
+    };
+    let store = Store::open(&url, config.database_connections, config.migrate.into()).await;
+    Ok(store
+        .context("cannot use the sandbox's Postgres")?
+        .sandbox_books())
 }

@@ -6,6 +6,7 @@ test("a shopper goes from the countdown to a paid order", async () => {
   const page = await (await shopper()).open(`${api}/sale/${sale}`);
 
   await journey(page, "countdown");
+  await page.getByText("Test mode: no money is taken").waitFor();
   await said(page, "The waiting room opens soon");
   await picture(page, "1-countdown");
 

@@ -62,6 +62,11 @@ async fn place(
     order: OrderId,
     digest: Vec<u8>,
 ) -> Result<OrderRow, Reject> {
+    if let Err(reject) = shop.payments.check(sale.sale_price) {
+        // The cart stays as it is. An order of before is still this command's answer.
+        let made = made_before(shop, caller, command, order, &digest).await?;
+        return made.ok_or(reject);
+    }
     let at = sale.lane_of(&caller.shopper);
     let begin = || shop.stock.begin_checkout(at, caller.shopper.clone(), order);
     let mut begun = begin().await?;

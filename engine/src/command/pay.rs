@@ -4,7 +4,7 @@
 use super::{Answer, digest};
 use crate::{
     caller::Caller,
-    payment::{Charge, Fact, Standing, state::Outcome},
+    payment::{Charge, Fact, Provider, Standing, state::Outcome},
     shop::Shop,
     store::{
         OrderRow,
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 use flashsale_protocol::{
-    Code, CommandId, Done, Order, OrderId, OrderStatus, Payment, PaymentId, Reject, ServerMessage,
+    Code, CommandId, Done, Order, OrderId, OrderStatus, Payment, PaymentId, Reason, Reject, ServerMessage,
 };
 
 /// Time after the provider's deadline at which the worker asks for a missing outcome.
@@ -40,8 +40,12 @@ pub async fn run(
     payment: Payment,
 ) -> Answer {
     let digest = digest("pay", &[&order.to_string(), &payment.token]);
+    let id = payment_id(shop, caller, command, &digest);
+    if matches!(shop.payments.provider, Provider::None) {
+        return without_provider(shop, caller, order, id).await;
+    }
     let new = NewPayment {
-        payment: payment_id(shop, caller, command, &digest),
+        payment: id,
         order,
         shopper: caller.shopper.clone(),
         command,
@@ -89,6 +93,24 @@ pub async fn run(
             answer(&reported.order, &reported.payment)
         }
     }
+}
+
+/// No payment is begun and nothing is noted, so the same command may pay later. One that was begun before keeps its answer.
+async fn without_provider(shop: &Shop, caller: &Caller, order: OrderId, payment: PaymentId) -> Answer {
+    let row = shop.store.order(order).await?;
+    let Some(row) = row.filter(|row| row.shopper == caller.shopper && row.quantity > 0) else {
+        return Err(super::unknown_order(shop, order).await);
+    };
+    if let Some(begun) = shop.store.payment(payment).await? {
+        return answer(&row, &begun);
+    }
+    let code = match row.status {
+        OrderStatus::Pending => Code::PaymentsOff,
+        OrderStatus::Confirmed => Code::OrderConfirmed,
+        OrderStatus::Cancelled if row.reason == Some(Reason::OrderLost) => Code::OrderLost,
+        OrderStatus::Cancelled => Code::OrderCancelled,
+    };
+    Err(Reject::new(code).about(order))
 }
 
 /// Derives a payment's id from the command and its payload, so that a repetition names the same payment.

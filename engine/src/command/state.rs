@@ -9,7 +9,9 @@ use crate::{
     stock::{At, InLine, Record, RecordState, Served, Stands, TickNumber, Turns},
     store::OrderRow,
 };
-use flashsale_protocol::{Done, Entry, EntryState, Hold, Reason, Reject, SaleId, SaleState, ShopperId, Tick};
+use flashsale_protocol::{
+    Done, Entry, EntryState, Hold, Reason, Reject, SaleId, SaleInfo, SaleState, ShopperId, Tick,
+};
 
 pub async fn run(shop: &Shop, caller: &Caller, sale: SaleId) -> Answer {
     let sale = shop.sale(sale).await?;
@@ -116,7 +118,10 @@ async fn look(shop: &Shop, shopper: &ShopperId, sale: &Sale) -> Result<SaleState
     tick.admitted = tick.admitted.max(admitted.queue);
     tick.priority_admitted = tick.priority_admitted.max(admitted.priority);
     Ok(SaleState {
-        sale: sale.info(now),
+        sale: SaleInfo {
+            payments: shop.payments.by(),
+            ..sale.info(now)
+        },
         tick,
         entry,
         hold,

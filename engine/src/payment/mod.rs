@@ -9,7 +9,7 @@ pub mod signature;
 pub mod state;
 
 use chrono::{DateTime, Utc};
-use flashsale_protocol::{Code, OrderId, PaymentId, Reject, SaleId, ShopperId, json};
+use flashsale_protocol::{Code, OrderId, PaymentId, PaymentsBy, Reject, SaleId, ShopperId, json};
 use sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -211,6 +211,8 @@ const MAX_ID_CHARS: usize = 255;
 
 /// The party that moves the money.
 pub enum Provider {
+    /// Nobody: nothing can be paid for. Payments of before keep their next step until there is a provider.
+    None,
     Sandbox(Sandbox),
 }
 
@@ -232,14 +234,29 @@ impl PaymentProvider {
     }
 
     pub const fn name(&self) -> &'static str {
+        self.by().word()
+    }
+
+    /// What shoppers' pages are told of it.
+    pub const fn by(&self) -> PaymentsBy {
         match &self.provider {
-            Provider::Sandbox(_) => sandbox::NAME,
+            Provider::None => PaymentsBy::None,
+            Provider::Sandbox(_) => PaymentsBy::Sandbox,
+        }
+    }
+
+    /// Whether something at this price (in minor units) can be sold.
+    pub fn check(&self, price: i64) -> Result<(), Reject> {
+        match &self.provider {
+            Provider::None if price > 0 => Err(Code::PaymentsOff.into()),
+            _ => Ok(()),
         }
     }
 
     /// Asks whether this may be paid. Takes no money yet: the order is confirmed first.
     pub async fn authorize(&self, charge: Charge) -> ProviderAnswer<Standing> {
         match &self.provider {
+            Provider::None => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.authorize(charge)).await,
         }
     }
@@ -247,6 +264,7 @@ impl PaymentProvider {
     /// Takes the money that was set apart: captured, or declined for good.
     pub async fn capture(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         match &self.provider {
+            Provider::None => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.capture(payment)).await,
         }
     }
@@ -255,6 +273,7 @@ impl PaymentProvider {
     /// have been captured meanwhile, or still be processing and not yet revocable.
     pub async fn void(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         match &self.provider {
+            Provider::None => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.void(payment)).await,
         }
     }
@@ -262,6 +281,7 @@ impl PaymentProvider {
     /// Sends money back. The refund's own id makes sure that it happens once.
     pub async fn refund(&self, payment: PaymentId, refund: &str, amount: i64) -> ProviderAnswer<Refunded> {
         match &self.provider {
+            Provider::None => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.refund(payment, refund, amount)).await,
         }
     }
@@ -269,6 +289,7 @@ impl PaymentProvider {
     /// The state of a payment, by its id alone.
     pub async fn standing(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         match &self.provider {
+            Provider::None => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.standing(payment)).await,
         }
     }
@@ -276,21 +297,24 @@ impl PaymentProvider {
     /// Payments since a time, in pages: captured ones that are not fully refunded, and ones that may still be captured.
     pub async fn list(&self, since: DateTime<Utc>, after: Option<String>) -> ProviderAnswer<Page> {
         match &self.provider {
+            Provider::None => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.list(since, after)).await,
         }
     }
 
     /// Reads a webhook with a correct, fresh signature (the header's value); `now_s` is in seconds since 1970.
     pub fn parse_webhook(&self, signature: Option<&str>, body: &[u8], now_s: u64) -> Result<Heard, Reject> {
-        signature::verify(&self.webhook_secret, signature, body, now_s)?;
-        match &self.provider {
-            Provider::Sandbox(_) => read_event(body),
+        if matches!(self.provider, Provider::None) {
+            return Err(Code::NotFound.into());
         }
+        signature::verify(&self.webhook_secret, signature, body, now_s)?;
+        read_event(body)
     }
 
     /// Sends the built-in provider's webhooks to a gateway, until stopped.
     pub async fn deliver_webhooks(&self, gateway: SocketAddr, stopping: CancellationToken) {
         match &self.provider {
+            Provider::None => {}
             Provider::Sandbox(sandbox) => sandbox.deliver(&self.webhook_secret, gateway, stopping).await,
         }
     }
@@ -300,6 +324,10 @@ impl PaymentProvider {
             .await
             .unwrap_or_else(|_| Err(Silence(format!("waited {} ms", self.timeout.as_millis()))))
     }
+}
+
+fn nobody() -> Silence {
+    Silence("none is set (--payments)".into())
 }
 
 fn read_event(body: &[u8]) -> Result<Heard, Reject> {

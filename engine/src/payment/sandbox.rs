@@ -20,8 +20,6 @@ use flashsale_protocol::PaymentId;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const NAME: &str = "sandbox";
-
 /// Calls in one statement.
 const CALLS: BatchLimits = BatchLimits {
     items: 500,

@@ -3,6 +3,7 @@
 use crate::{
     cluster::Cluster,
     proxy::{Proxy, Target, Upstream},
+    target::TEST_MONEY,
 };
 use anyhow::{Context, Result, bail};
 use std::{
@@ -180,6 +181,7 @@ impl World {
                     server.to_postgres.address
                 ),
             )
+            .env(TEST_MONEY.0, TEST_MONEY.1)
             .env("REDIS_URL", redis_url)
             .envs(
                 self.provider_url

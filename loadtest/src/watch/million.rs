@@ -11,7 +11,7 @@ use super::{
 use crate::{
     report::Timings,
     shopper::{Ending, Identity, Shopper},
-    target::{Target, server_binary},
+    target::{TEST_MONEY, Target, server_binary},
 };
 use anyhow::{Result, bail};
 use chrono::{TimeDelta, Utc};
@@ -233,6 +233,7 @@ async fn gateway(target: &Target) -> Result<Command> {
         ])
         .arg("--data-dir")
         .arg(&target.data_dir)
+        .env(TEST_MONEY.0, TEST_MONEY.1)
         .env("DATABASE_URL", database)
         .env("REDIS_URL", redis);
     Ok(command)

@@ -9,7 +9,7 @@ mod kernel;
 pub mod million;
 pub mod reading;
 
-use crate::target::{Target, server_binary};
+use crate::target::{TEST_MONEY, Target, server_binary};
 use anyhow::{Result, bail};
 use bad::Neighbours;
 use chrono::{TimeDelta, Utc};
@@ -269,6 +269,7 @@ async fn gateway(target: &Target) -> Result<Command> {
         // A shopper who only watches sends nothing during the whole bench.
         .args(["--idle-timeout-ms", &IDLE.as_millis().to_string(), "--data-dir"])
         .arg(&target.data_dir)
+        .env(TEST_MONEY.0, TEST_MONEY.1)
         .env("DATABASE_URL", database)
         .env("REDIS_URL", redis);
     Ok(command)

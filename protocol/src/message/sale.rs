@@ -1,7 +1,7 @@
 //! A sale as everybody sees it: its fixed part, and its phases.
 
 use crate::SaleId;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How a sale's units are given to people.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,6 +73,48 @@ pub struct SaleInfo {
     /// From 2 on, `join` takes a nonce, and names in a draw are made with it.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub format: u16,
+    /// How orders of this sale are paid. Absent: the server is older and does not say.
+    #[serde(default, skip_serializing_if = "PaymentsBy::is_unknown")]
+    pub payments: PaymentsBy,
+}
+
+/// How a server takes money.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentsBy {
+    /// It does not: what has a price cannot be bought.
+    None,
+    /// By test cards: no money is taken.
+    Sandbox,
+    /// It does not say, or by a way that is newer than this client.
+    #[default]
+    Unknown,
+}
+
+/// A word of a newer server is no error: it must not make a message unreadable.
+impl<'de> Deserialize<'de> for PaymentsBy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let known = [Self::None, Self::Sandbox];
+        Ok(known.into_iter().find(|by| by.word() == word).unwrap_or_default())
+    }
+}
+
+impl PaymentsBy {
+    /// The word, as on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sandbox => "sandbox",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    pub(crate) fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
 }
 
 /// The format of sales whose server does not name one.

@@ -45,6 +45,34 @@ fn server_messages_have_their_golden_frames_and_read_back() {
 }
 
 #[test]
+fn a_way_of_payment_that_is_not_known_or_not_told_makes_no_sale_unreadable() {
+    let frame = include_str!("../../golden/server.jsonl")
+        .lines()
+        .nth(1)
+        .expect("a state");
+    let payments = |frame: String| match serde_json::from_str(&frame).expect("a message") {
+        ServerMessage::Reply {
+            outcome: Outcome::Ok(Done::State(state)),
+            ..
+        } => state.sale.payments,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(payments(frame.into()), PaymentsBy::Sandbox);
+    assert_eq!(
+        payments(frame.replace(r#""sandbox""#, r#""none""#)),
+        PaymentsBy::None
+    );
+    assert_eq!(
+        payments(frame.replace(r#""sandbox""#, r#""a newer word""#)),
+        PaymentsBy::Unknown
+    );
+    assert_eq!(
+        payments(frame.replace(r#","payments":"sandbox""#, "")),
+        PaymentsBy::Unknown
+    );
+}
+
+#[test]
 fn malformed_requests_get_one_code_each_and_keep_their_id_where_it_can_be_read() {
     assert_eq!(code("nonsense"), Code::BadJson);
     assert_eq!(code("[]"), Code::InvalidField);

@@ -39,8 +39,20 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
+/// Refuses a sale that nobody could pay for, and says what to set.
+fn check_payments(app: &App, sale: &Sale) -> Result<(), Reject> {
+    app.shop.payments.check(sale.sale_price).map_err(|reject| {
+        Reject::because(
+            reject.code,
+            "No payment provider is set, so only a sale at the price 0 can be opened. Start every server with \
+             --payments sandbox (FLASHSALE_PAYMENTS=sandbox) for test money.",
+        )
+    })
+}
+
 /// Creates a checked sale without an operator's command.
 pub async fn open(app: &App, sale: &Sale, beacon: Option<String>) -> Result<(), Error> {
+    check_payments(app, sale).map_err(|reject| Error::unexpected(reject.message))?;
     open_lanes(app, sale).await?;
     app.shop.store.create_sale(sale, Some(&new_draw(beacon))).await?;
     app.shop.sale_made.notify_one();
@@ -100,6 +112,7 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
             if sale.end_time <= clock::now() {
                 return Err(field("end_time", "must be in the future"));
             }
+            check_payments(&then, &sale)?;
             open_lanes(&then, &sale).await?;
             if !change.has_room_for(&sale, merchant.row.open_sales).await? {
                 return Err(Problem(Reject::because(
@@ -194,7 +207,7 @@ pub async fn pause(
 ///
 /// A sale that is not paused stays as it is.
 ///
-/// Refusal: `sale_wrong_state` if the sale has ended.
+/// Refusals: `sale_wrong_state` if the sale has ended, and `payments_off` if the sale has a price and no payment provider is set.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/resume",
@@ -434,7 +447,12 @@ async fn move_to(
     there: &[Phase],
     to: Phase,
 ) -> Result<Done, Problem> {
-    let numbers = Numbers::of(app, instruction.operator.sale(app, id).await?).await?;
+    let sale = instruction.operator.sale(app, id).await?;
+    let opening = match to {
+        Phase::Scheduled => check_payments(app, &sale),
+        _ => Ok(()),
+    };
+    let numbers = Numbers::of(app, sale).await?;
     let (from, there) = (from.to_vec(), there.to_vec());
     let done = command::run(app, instruction, id, StatusCode::OK, move |change| {
         Box::pin(async move {
@@ -446,6 +464,7 @@ async fn move_to(
                 _ => sale.status,
             };
             if from.contains(&now) {
+                opening?;
                 change.set_status(to).await?;
             } else if !there.contains(&now) {
                 let now = phase_word(now);

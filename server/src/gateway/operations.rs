@@ -3,6 +3,7 @@
 use super::stores::Stores;
 use crate::{app::App, telemetry};
 use axum::{Json, extract::State, http::StatusCode};
+use flashsale_protocol::PaymentsBy;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -25,6 +26,8 @@ pub struct Readiness {
     ready: bool,
     /// It is stopping: its sockets are told to move.
     draining: bool,
+    /// How orders are paid.
+    payments: PaymentsBy,
     #[serde(flatten)]
     stores: Stores,
 }
@@ -52,6 +55,7 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>)
     let readiness = Readiness {
         ready: !draining,
         draining,
+        payments: app.shop.payments.by(),
         stores: app.looked.at(&app.shop).await,
     };
     (status, Json(readiness))

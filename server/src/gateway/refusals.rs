@@ -110,7 +110,7 @@ fn own(operation: &str) -> &'static [Code] {
     match operation {
         "beginSession" => &[DeviceUnknown],
         "listSales" | "listOwnSales" => &[InvalidField, MerchantUnknown],
-        "createSale" => &[MerchantUnknown, MerchantSuspended, QuotaReached],
+        "createSale" => &[MerchantUnknown, MerchantSuspended, QuotaReached, PaymentsOff],
         "exportEntries" => &[QuotaReached],
         "createMerchant" => &[MerchantTaken],
         "showShop" | "showMerchant" | "listMerchantKeys" => &[MerchantUnknown],
@@ -177,6 +177,7 @@ fn own(operation: &str) -> &'static [Code] {
             PaymentDeclined,
             PaymentTooLate,
             PaymentPending,
+            PaymentsOff,
         ],
         "showOrder" => &[SaleStopped, OrderLost],
         "payOrder" => &[
@@ -187,9 +188,11 @@ fn own(operation: &str) -> &'static [Code] {
             PaymentDeclined,
             PaymentTooLate,
             PaymentPending,
+            PaymentsOff,
         ],
         "cancelOrder" => &[SaleStopped, OrderLost, OrderCancelled, OrderConfirmed],
-        "pauseSale" | "resumeSale" | "endSale" | "changeInflow" => &[SaleEnded, SaleWrongState],
+        "pauseSale" | "endSale" | "changeInflow" => &[SaleEnded, SaleWrongState],
+        "resumeSale" => &[SaleEnded, SaleWrongState, PaymentsOff],
         "recoverSale" => &[NothingToRecover],
         "changeSupply" => &[SaleEnded, SaleWrongState, SupplyInUse],
         "setBeacon" => &[NoDraw, SaleEnded, SaleWrongState],
@@ -201,6 +204,8 @@ fn own(operation: &str) -> &'static [Code] {
             PaymentUnknown,
             OrderUnknown,
             PaymentMismatch,
+            // Without a provider.
+            NotFound,
         ],
         "socket" => &[BadHandshake],
         _ => &[],

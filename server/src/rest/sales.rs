@@ -14,7 +14,7 @@ use flashsale_engine::{
     stock::shown::Showing,
     store::listing::{PAGE_MOST, Wanted},
 };
-use flashsale_protocol::{Allocation, Code, DrawWeight, OpeningOrder, Phase, SaleId};
+use flashsale_protocol::{Allocation, Code, DrawWeight, OpeningOrder, PaymentsBy, Phase, SaleId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
@@ -145,6 +145,8 @@ pub struct SaleList {
     pub sales: Vec<SaleView>,
     /// The `after` of the next page; null on the last one.
     next: Option<String>,
+    /// How orders are paid.
+    payments: PaymentsBy,
 }
 
 /// Which sales are listed.
@@ -288,6 +290,7 @@ impl SaleList {
         Self {
             sales: sales.collect(),
             next,
+            payments: app.shop.payments.by(),
         }
     }
 }

@@ -74,6 +74,9 @@ impl World {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let name = format!("t_{:016x}", rand::random::<u64>());
         let mut args: Vec<String> = ["it", "--database-connections", "4"].map(String::from).into();
+        if !flags.contains(&"--payments") {
+            args.extend(["--payments", "sandbox"].map(String::from));
+        }
         args.extend(["--data-dir".into(), scratch.path().display().to_string()]);
         args.extend(["--redis-prefix".into(), format!("{name}:")]);
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));

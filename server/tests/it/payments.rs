@@ -2,6 +2,7 @@
 //! a unit (I6).
 
 mod at_provider;
+mod off;
 
 use crate::harness::{Client, DEADLINE, World, command_id};
 use flashsale_engine::payment::{
@@ -944,8 +945,10 @@ async fn events_may_come_in_any_order_and_days_late() {
 
 impl World {
     fn sandbox(&self) -> &Sandbox {
-        let Provider::Sandbox(sandbox) = &self.server.app.shop.payments.provider;
-        sandbox
+        match &self.server.app.shop.payments.provider {
+            Provider::Sandbox(sandbox) => sandbox,
+            Provider::None => panic!("the harness says --payments sandbox"),
+        }
     }
 
     /// Rows of this kind in the sale's audit log that the provider has written.

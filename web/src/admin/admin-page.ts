@@ -4,6 +4,7 @@ import { LitElement, css, html, type TemplateResult } from "lit";
 import { admin, devSignIn, hasDevSignIn } from "../client/rest";
 import { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
+import { TestMode } from "../element/test-mode";
 import { decoded } from "../text/address";
 import { CreateSale } from "./create-sale";
 import { InflowForm } from "./inflow-form";
@@ -22,6 +23,7 @@ customElements.define("inflow-form", InflowForm);
 customElements.define("live-sale", LiveSale);
 customElements.define("admin-sales", AdminSales);
 customElements.define("ask-sure", AskSure);
+customElements.define("test-mode", TestMode);
 customElements.define("shop-list", ShopList);
 customElements.define("one-shop", OneShop);
 customElements.define("shop-form", ShopForm);
@@ -94,6 +96,7 @@ export class AdminPage extends LitElement {
   protected override render(): TemplateResult {
     return html`
       <header>
+        <test-mode></test-mode>
         <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Admin</a>
         ${this.token
           ? html`${this.nav()}<button class="quiet" @click=${this.signOut}>Sign out</button>`
@@ -200,6 +203,9 @@ export class AdminPage extends LitElement {
         max-inline-size: var(--fs-wide);
         margin-inline: auto;
         padding: var(--fs-space-3) var(--fs-space-4) var(--fs-space-7);
+      }
+      test-mode:not([hidden]) {
+        flex-basis: 100%;
       }
       main:focus {
         outline: none;

@@ -1,6 +1,7 @@
 /** What the lists of sales and shops hold. */
 
 import type { Sale } from "./bodies";
+import type { PaymentsBy } from "./view";
 
 export type { Sale } from "./bodies";
 
@@ -19,6 +20,8 @@ export interface SalePage {
   sales: Sale[];
   /** The `after` of the next page; null on the last one. */
   next: string | null;
+  /** Absent: the server is older. */
+  payments?: PaymentsBy;
 }
 
 export interface Shop {

@@ -1,6 +1,7 @@
 /** A list of sales that is read page by page, and read again while somebody looks at it. */
 
 import type { Group, Sale, SalePage } from "./listed";
+import type { PaymentsBy } from "./view";
 
 export class SalePages {
   private pages: SalePage[] = [];
@@ -15,6 +16,11 @@ export class SalePages {
 
   get hasMore(): boolean {
     return (this.pages.at(-1)?.next ?? null) !== null;
+  }
+
+  /** How the server takes money, if it says so. */
+  get payments(): PaymentsBy | undefined {
+    return this.pages[0]?.payments;
   }
 
   /** In the server's order, each sale once: one that has moved while pages were read can be in two of them. */

@@ -70,7 +70,11 @@ opening_seed?: string | null,
 /**
  * From 2 on, `join` takes a nonce, and names in a draw are made with it.
  */
-format?: number, };
+format?: number,
+/**
+ * How orders of this sale are paid. Absent: the server is older and does not say.
+ */
+payments?: PaymentsBy, };
 
 /**
  * The next important time, and how long until then.
@@ -241,6 +245,11 @@ export type DrawWeight = "equal" | "waiting_time";
  * The order of those who join before the start.
  */
 export type OpeningOrder = "fifo" | "shuffle";
+
+/**
+ * How a server takes money.
+ */
+export type PaymentsBy = "none" | "sandbox" | "unknown";
 
 export type OrderStatus = "pending" | "confirmed" | "cancelled";
 

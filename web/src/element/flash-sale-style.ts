@@ -12,6 +12,10 @@ export const flashSaleStyle = [
       overflow: hidden;
       max-inline-size: var(--fs-narrow);
     }
+    [data-part="test-mode"] {
+      justify-content: center;
+      border-radius: 0;
+    }
     .head {
       display: grid;
       gap: var(--fs-space-2);

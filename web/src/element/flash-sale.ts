@@ -15,10 +15,12 @@ import type { Clocked, Journey, Line, Order, View } from "../client/view";
 import { clock, formatCount, plural, range, spoken, staleness } from "../text/duration";
 import { PHASES, noteWords, wordsFor } from "../text/journey";
 import { discount, formatMoney } from "../text/money";
+import { cannotPay, testCards, type Payments, type TestCard } from "../text/payments";
 import { words } from "../text/rejects";
 import { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
 import { stockBar } from "./stock-bar";
+import { testMode } from "./test-mode";
 
 const HOME = new URL(import.meta.url).origin;
 
@@ -41,7 +43,8 @@ export class FlashSaleElement extends LitElement {
   private timer = 0;
   private readonly check = new DrawCheck(() => this.requestUpdate());
   private quantity = 1;
-  private card = "sandbox_approve";
+  /** The test card that is chosen; null: the first one. */
+  private card: string | null = null;
   private journey: Journey = "loading";
   private announced = "";
   private offlineSince: number | null = null;
@@ -155,7 +158,8 @@ export class FlashSaleElement extends LitElement {
     const order = this.view?.order;
     if (!order) return;
     const pay = (token: string) => this.give((client) => client.pay(order.order, token));
-    if (this.tell("flash-sale-pay", { order, pay })) await pay(this.card);
+    const card = this.card ?? testCards(this.view?.info?.payments)[0]?.token;
+    if (this.tell("flash-sale-pay", { order, pay }) && card) await pay(card);
   };
 
   private cancel(order: Order): Promise<void> {
@@ -176,7 +180,7 @@ export class FlashSaleElement extends LitElement {
     const shown = view ?? { ...LOADING, connection: this.client?.connection ?? LOADING.connection };
     return html`
       <article class="card" aria-busy=${shown.journey === "loading" ? "true" : "false"} data-journey=${shown.journey}>
-        ${this.head(shown)} ${shown.journey === "unknown" ? nothing : html`<div class="middle">${stockBar(shown.stock)}</div>`}
+        ${testMode(shown.info?.payments)} ${this.head(shown)} ${shown.journey === "unknown" ? nothing : html`<div class="middle">${stockBar(shown.stock)}</div>`}
         ${this.panel(shown)}
       </article>
       <div class="unseen" role="status" aria-live="polite">${this.announcement(shown)}</div>
@@ -279,7 +283,7 @@ export class FlashSaleElement extends LitElement {
       case "paying":
         return html`<div class="running" role="progressbar" aria-label="Checking the payment"></div>`;
       case "pay":
-        return view.order ? html`${claimClock(view.order, "left to pay")} ${this.cards(view.order)}` : nothing;
+        return view.order ? html`${claimClock(view.order, "left to pay")} ${this.cards(view.order, view.info?.payments)}` : nothing;
       case "confirmed":
         return view.order ? receipt(view.order) : nothing;
       default:
@@ -304,22 +308,25 @@ export class FlashSaleElement extends LitElement {
     `;
   }
 
-  private cards(order: Order): TemplateResult {
-    const card = (value: string, name: string, hint: string) => html`
+  private cards(order: Order, payments: Payments): TemplateResult {
+    const cannot = cannotPay(payments);
+    if (cannot) return html`<p class="notice">${cannot}</p>`;
+    const cards = testCards(payments);
+    const chosen = this.card ?? cards[0]?.token;
+    const card = ({ token, name, hint }: TestCard) => html`
       <label class="choice">
-        <input type="radio" name="card" value=${value} .checked=${this.card === value} @change=${() => {
-          this.card = value;
+        <input type="radio" name="card" value=${token} .checked=${chosen === token} @change=${() => {
+          this.card = token;
         }} />
         <span>${name}<br /><span class="soft small">${hint}</span></span>
       </label>
     `;
+    // Without test cards the page brings its own form, by the event.
     return html`
       <form id="pay" @submit=${this.pay}>
         <fieldset ?disabled=${order.left_ms === 0}>
           <legend class="unseen">Card</legend>
-          ${card("sandbox_approve", "Test card •••• 4242", "Is approved")}
-          ${card("sandbox_decline", "Test card •••• 0002", "Is declined")}
-          ${card("sandbox_slow", "Test card •••• 0077", "Takes some seconds")}
+          ${cards.map(card)}
         </fieldset>
       </form>
     `;
@@ -363,9 +370,11 @@ export class FlashSaleElement extends LitElement {
         return html`${primary("Check out", "Checking out…", "checkout", this.checkout)} ${quiet("Give back", this.release)}`;
       case "pay":
         return order
-          ? html`<button class="primary numbers" type="submit" form="pay" ?disabled=${!nothingRuns || order.left_ms === 0}>
-                ${isBusy("pay") ? "Paying…" : `Pay ${amount(order)}`}
-              </button>
+          ? html`${cannotPay(view.info?.payments)
+                ? nothing
+                : html`<button class="primary numbers" type="submit" form="pay" ?disabled=${!nothingRuns || order.left_ms === 0}>
+                    ${isBusy("pay") ? "Paying…" : `Pay ${amount(order)}`}
+                  </button>`}
               ${quiet(isBusy("cancel") ? "Cancelling…" : "Cancel order", () => this.cancel(order))}`
           : nothing;
       case "paying":

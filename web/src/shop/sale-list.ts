@@ -6,6 +6,7 @@ import { getSales, type Sale } from "../client/rest";
 import type { Group } from "../client/listed";
 import { SalePages, groupOf } from "../client/sale-pages";
 import { baseStyle } from "../element/base-style";
+import { testMode } from "../element/test-mode";
 import { clock, plural, when } from "../text/duration";
 import { PHASES } from "../text/journey";
 import { discount, formatMoney } from "../text/money";
@@ -113,6 +114,7 @@ export class SaleList extends LitElement {
     const { sales } = this.pages;
     const now = Date.now();
     return html`
+      ${testMode(this.pages.payments)}
       ${this.isOffline
         ? html`<p class="notice" role="status">The shop cannot be reached just now. Trying again.</p>`
         : nothing}

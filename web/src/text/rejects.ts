@@ -70,6 +70,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   order_cancelled: "This order is cancelled.",
   order_confirmed: "This order is confirmed already.",
   order_lost: "This order was lost in a failure of ours. What you paid goes back to you.",
+  payments_off: "The shop cannot take payments at the moment. Nothing was charged; what you have stays yours until its time ends.",
   payment_declined: "The card was declined. Nothing was charged. Try again or use another card.",
   payment_too_late: "The time to pay ran out, and the order was cancelled. Nothing was charged.",
   payment_pending: "Your payment is being checked. The result comes by itself; there is nothing to do.",

@@ -78,6 +78,12 @@ impl Books {
         Self { pool }
     }
 
+    /// Whether nothing was ever written into them.
+    pub async fn are_empty(&self) -> Result<bool> {
+        let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM sandbox_payments) AS "any!""#);
+        Ok(!any.fetch_one(&self.pool).await?)
+    }
+
     /// Writes new payments down; returns what the books have.
     pub async fn authorize(self: Arc<Self>, items: Batch<Authorize>) -> Result<Vec<BookEntry>> {
         let column = |text: fn(&Authorize) -> String| items.iter().map(text).collect::<Vec<_>>();
