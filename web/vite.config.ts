@@ -11,7 +11,7 @@ export default defineConfig(({ mode }) => ({
     proxy: {
       "/ws": { target: server, ws: true },
       ...Object.fromEntries(
-        ["/session", "/flash-sales", "/merchants", "^/me$", "/dev", "/admin/sales", "/admin/merchants"].map((path) => [path, { target: server }]),
+        ["/session", "/flash-sales", "/merchants", "^/me$", "^/admin/"].map((path) => [path, { target: server }]),
       ),
     },
   },

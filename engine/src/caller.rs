@@ -2,6 +2,7 @@
 
 use crate::{
     merchants::{Merchant, Merchants},
+    operator::Seat,
     sale::Sale,
     store::merchants::Person,
 };
@@ -42,6 +43,8 @@ pub struct Rare {
     pub page: Option<Arc<str>>,
     /// The operator who acts for this shopper.
     pub operator: Option<String>,
+    /// An operator who has signed in with a password, not by a token.
+    pub seat: Option<Seat>,
 }
 
 /// A person as their merchant's token names them.
@@ -92,6 +95,11 @@ impl Caller {
     /// The operator who acts for this shopper.
     pub fn operator(&self) -> Option<&String> {
         self.rare.as_ref()?.operator.as_ref()
+    }
+
+    /// Where an operator works who has signed in with a password.
+    pub fn seat(&self) -> Option<&Seat> {
+        self.rare.as_ref()?.seat.as_ref()
     }
 
     pub(crate) fn page(&self) -> Option<&str> {

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod live;
 pub mod merchants;
 pub mod mutation;
+pub mod operator;
 pub mod payment;
 pub mod presence;
 pub mod privacy;

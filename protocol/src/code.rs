@@ -76,6 +76,15 @@ codes! {
     SignatureInvalid = 208, "signature_invalid", 401, false, "The signature is not valid.";
     SignatureExpired = 209, "signature_expired", 401, false, "The signature's time is too far from now.";
 
+    /// The same for an address that nobody has and for a wrong password.
+    SignInRefused = 213, "sign_in_refused", 401, false, "The e-mail address or the password is wrong.";
+    /// An operator whose role is too low.
+    RoleRefused = 214, "role_refused", 403, false, "Your role does not allow this.";
+    /// Other sites could make a browser send the session's cookie, but not this header.
+    ProofMissing = 215, "proof_missing", 403, false, "A request with a session needs the header Flash-Sale-Operator: 1.";
+    TlsNeeded = 216, "tls_needed", 403, false, "Operators sign in over https only; with --dev, also over http on this machine.";
+    InviteUnknown = 217, "invite_unknown", 404, false, "This link is used or too old: ask for a new one.";
+
     SaleUnknown = 300, "sale_unknown", 404, false, "There is no such sale.";
     SaleNotOpen = 301, "sale_not_open", 409, true, "The sale has not started yet.";
     SaleEnded = 302, "sale_ended", 409, false, "The sale is over.";
@@ -121,6 +130,10 @@ codes! {
     /// Else a shop could claim the customers of another: an issuer, an audience and public keys are no secret.
     IssuerTaken = 331, "issuer_taken", 409, false, "Another shop has public keys for this issuer and audience. Use an audience of your own, or ask an admin of the platform.";
 
+    OperatorUnknown = 332, "operator_unknown", 404, false, "There is no such operator.";
+    /// An address signs in one operator.
+    OperatorTaken = 333, "operator_taken", 409, false, "An operator of another shop has this e-mail address.";
+
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
     HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";
     HoldReleased = 402, "hold_released", 409, false, "You have given your units back.";
@@ -152,6 +165,7 @@ codes! {
     Busy = 504, "busy", 503, true, "Very busy at the moment: try again shortly.";
     /// Joined and left, or reserved and released, too many times.
     TooManyChanges = 505, "too_many_changes", 429, false, "You have changed your mind too often in this sale.";
+    TooManySignIns = 506, "too_many_sign_ins", 429, true, "Too many tries to sign in: wait a little.";
 
     Unavailable = 900, "unavailable", 503, true, "Temporarily unavailable. Your command may be repeated with the same id.";
     Internal = 901, "internal", 500, false, "Something failed on our side.";

@@ -16,6 +16,8 @@ pub use id::{CommandId, DeviceId, OrderId, PaymentId, SaleId, ShopperId};
 pub use message::*;
 pub use nonce::Nonce;
 
+/// How a ticket begins, which stands in place of a token in one `hello` of an operator's page.
+pub const TICKET: &str = "fst_";
 /// The WebSocket subprotocol that a client offers and the server selects.
 pub const SUBPROTOCOL: &str = "flashsale.v1";
 

@@ -7,7 +7,7 @@ mod outside;
 mod secrets;
 mod verifier;
 
-use crate::{config::Identity, embedded::prepare_data_dir};
+use crate::{accounts::Accounts, config::Identity, embedded::prepare_data_dir};
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use devices::Devices;
@@ -16,6 +16,7 @@ use flashsale_engine::{
     clock,
     merchants::{Merchants, public_part},
     seal::Seal,
+    store::Store,
 };
 use flashsale_protocol::{Code, DeviceId, Reject, Role, ShopperId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -28,7 +29,7 @@ use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duratio
 
 /// How long a guest session is valid.
 pub const GUEST_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// How long the token of `flashsale token` and of the development sign-in is valid.
+/// How long the token of `flashsale token` is valid.
 pub const ISSUED_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// How far another clock may be from ours.
 const LEEWAY_S: f64 = 60.0;
@@ -154,6 +155,8 @@ impl Signer {
 pub struct Authority {
     pub signer: Signer,
     pub devices: Devices,
+    /// Operators, who sign in with a password.
+    pub accounts: Accounts,
     merchants: Arc<Merchants>,
     outside: Outside,
 }
@@ -162,6 +165,7 @@ impl Authority {
     pub async fn open(
         identity: &Identity,
         signer: Signer,
+        store: Arc<Store>,
         merchants: Arc<Merchants>,
         reach: Reach,
     ) -> anyhow::Result<Self> {
@@ -175,6 +179,7 @@ impl Authority {
         .await?;
         Ok(Self {
             devices: signer.devices(),
+            accounts: Accounts::open(store)?,
             merchants,
             outside,
             signer,

@@ -218,7 +218,7 @@ pub struct Serve {
     pub limits: Limits,
     #[command(flatten)]
     pub logging: Logging,
-    /// Development: a sign-in without password, and the storefront page on a second address. Loopback addresses only.
+    /// Development: operators sign in over http, and the storefront page is on a second address. Loopback addresses only.
     #[arg(long, env = "FLASHSALE_DEV")]
     pub dev: bool,
     /// Create the demo sales and print their links.
@@ -243,6 +243,59 @@ pub struct MigrateSchema {
     /// Postgres to bring up to date instead of the private one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+}
+
+/// `flashsale operator create`
+#[derive(Clone, Args)]
+pub struct CreateOperator {
+    /// Their e-mail address. Again for the same one: a new link, to set another password.
+    #[arg(long)]
+    pub email: String,
+    /// An admin of the platform: everything, at every merchant.
+    #[arg(long, conflicts_with_all = ["merchant", "role"], required_unless_present = "merchant")]
+    pub admin: bool,
+    /// The merchant that they work for: its id, or its name in addresses.
+    #[arg(long, requires = "role")]
+    pub merchant: Option<String>,
+    /// What they may do there.
+    #[arg(long, value_enum)]
+    pub role: Option<MerchantRole>,
+    /// Where the admin page is, such as https://sale.example; printed in front of the link.
+    #[arg(long, default_value = "")]
+    pub origin: String,
+    #[command(flatten)]
+    pub at: OperatorsAt,
+}
+
+/// `flashsale operator remove`
+#[derive(Clone, Args)]
+pub struct RemoveOperator {
+    /// Their e-mail address.
+    #[arg(long)]
+    pub email: String,
+    #[command(flatten)]
+    pub at: OperatorsAt,
+}
+
+/// Where operators are kept.
+#[derive(Clone, Args)]
+pub struct OperatorsAt {
+    #[command(flatten)]
+    pub data: DataDir,
+    /// Postgres to use instead of the private one.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+}
+
+/// `--role` of an operator at a merchant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MerchantRole {
+    /// Everything.
+    Owner,
+    /// Everything but keys and operators.
+    Staff,
+    /// Looks, and changes nothing.
+    Viewer,
 }
 
 /// `flashsale audit verify`

@@ -1,5 +1,6 @@
 //! The flash-sale server as a library, for the binary, the tests and the load generator.
 
+pub mod accounts;
 pub mod admin;
 pub mod app;
 pub mod auth;
@@ -8,6 +9,7 @@ pub mod demo;
 pub mod draw_file;
 pub mod embedded;
 pub mod gateway;
+pub mod operator_cli;
 pub mod rest;
 pub mod server;
 pub mod telemetry;

@@ -1,13 +1,17 @@
-//! The command line: `flashsale serve`, `flashsale migrate`, `flashsale token`, `flashsale audit`, `flashsale verify`,
-//! `flashsale services`.
+//! The command line: `flashsale serve`, `flashsale migrate`, `flashsale operator`, `flashsale token`, `flashsale audit`,
+//! `flashsale verify`, `flashsale services`.
 
 use anyhow::{Context, bail};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use flashsale::{
     auth::{ISSUED_LIFE, Signer},
-    config::{self, DataDir, Identity, MigrateSchema, Serve, VerifyAudit, VerifyDraw, or_cores},
+    config::{
+        self, CreateOperator, DataDir, Identity, MigrateSchema, RemoveOperator, Serve, VerifyAudit,
+        VerifyDraw, or_cores,
+    },
     draw_file::{self, Checked, Noted},
     embedded::{self, Services},
+    operator_cli,
     server::Server,
     telemetry,
 };
@@ -38,7 +42,10 @@ enum Command {
     ///
     /// Run it before servers of a new release start with --migrate never. Servers of the release before keep running meanwhile.
     Migrate(MigrateSchema),
-    /// Print a token that this data folder's server accepts.
+    /// Manage who signs in at the admin page.
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+    /// Print a token that this data folder's server accepts at the API.
     Token {
         /// The token's owner: a shopper's or operator's id.
         #[arg(long)]
@@ -68,6 +75,14 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+}
+
+#[derive(Subcommand)]
+enum OperatorCommand {
+    /// Print a link with which somebody sets their password, once, within three days.
+    Create(CreateOperator),
+    /// Remove somebody. Their sessions end within a second.
+    Remove(RemoveOperator),
 }
 
 #[derive(Subcommand)]
@@ -138,6 +153,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("{}", signer.issue(sub, role, None, Duration::from_secs(life_s))?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Operator(OperatorCommand::Create(config)) => {
+            println!("{}", operator_cli::create(config).await?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Operator(OperatorCommand::Remove(config)) => {
+            println!("removed {}", operator_cli::remove(config).await?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Migrate(config) => migrate(config).await,
         Command::Audit(AuditCommand::Verify(config)) => verify_audit(config).await,
         Command::Verify(config) => verify_draw(&config),
@@ -195,7 +218,17 @@ async fn print_links(server: &Server) -> anyhow::Result<()> {
     if let Some(storefront) = server.storefront {
         println!("  Storefront   http://{storefront}/   (another origin, with the widget)");
     }
-    println!("  Admin        {base}/admin   (press “Development sign-in”)");
+    match server.app.dev {
+        true => {
+            let link = operator_cli::development_link(&server.app).await?;
+            println!("  Admin        {base}{link}");
+            println!(
+                "               as {}: choose a password; later sign in at {base}/admin",
+                operator_cli::DEVELOPER
+            );
+        }
+        false => println!("  Admin        {base}/admin   (flashsale operator create makes a sign-in)"),
+    }
     println!();
     println!("  Ctrl-C stops everything; the data stays.");
     Ok(())

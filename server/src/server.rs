@@ -58,7 +58,7 @@ impl Server {
         telemetry::start_metrics();
         clock::step(config.clock_offset_ms);
         if config.dev && !config.listen.ip().is_loopback() {
-            anyhow::bail!("--dev lets anybody sign in as an admin: it listens on a loopback address only");
+            anyhow::bail!("--dev lets operators sign in without TLS: it listens on a loopback address only");
         }
         // This comes before the slow parts, so that a taken port is reported first.
         let listener = gateway::bind(config.listen, config.share_port).with_context(|| {
@@ -123,8 +123,8 @@ impl Server {
             JwksReach::Public => Reach::Public,
             JwksReach::Loopback => Reach::Loopback,
         };
-        let merchants = shop.merchants.clone();
-        let authority = Arc::new(Authority::open(&config.identity, signer, merchants, reach).await?);
+        let (store, merchants) = (shop.store.clone(), shop.merchants.clone());
+        let authority = Arc::new(Authority::open(&config.identity, signer, store, merchants, reach).await?);
         let (subscriptions, wanted) = Subscriptions::open();
         let throttle = Arc::new(Throttle::new(&config.limits));
         let polling = Arc::new(Polling::new(Duration::from_millis(config.limits.poll_lease_ms)));

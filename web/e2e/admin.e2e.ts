@@ -1,12 +1,11 @@
 import { expect, test } from "vitest";
 import { zonedText } from "../src/text/zone";
-import { api, button, createSale, createShop, crowd, endSale, forgive, isAccessible, journey, metrics, picture, shopper, takeUnit } from "./harness";
+import { api, button, createSale, createShop, crowd, endSale, forgive, isAccessible, journey, metrics, OPERATOR, operator, picture, setPassword, shopper, signIn, takeUnit } from "./harness";
 
 test("an operator creates a sale by form, sees its numbers move, pauses, resumes and ends it", async () => {
   const berlin = await createShop("Aurora Berlin", { time_zone: "Europe/Berlin", currency: "CHF" });
   await createShop("Aurora Lisbon", { time_zone: "Europe/Lisbon" });
-  const page = await (await shopper({ timezoneId: "America/New_York" })).open(`${api}/admin`);
-  await button(page, "Development sign-in").click();
+  const page = await operator(`${api}/admin`, { timezoneId: "America/New_York" });
   await page.getByRole("link", { name: "New sale" }).click();
 
   // The sale is the shop's: its currency and its clocks.
@@ -66,8 +65,7 @@ test("an operator creates a sale by form, sees its numbers move, pauses, resumes
 test("an operator lets fewer people in, stops the line and lets it go on; a bad inflow is said and changes nothing", async () => {
   const sale = await createSale({ units: 3, inflow: 5, claim_ms: 1_500, startsInMs: 1_000 });
   await crowd(sale, 6);
-  const page = await (await shopper()).open(`${api}/admin#/sale/${sale}`);
-  await button(page, "Development sign-in").click();
+  const page = await operator(`${api}/admin#/sale/${sale}`);
   await page.getByText("Live", { exact: true }).waitFor();
   const inflow = page.getByRole("textbox", { name: "Inflow" });
   await expect.poll(() => inflow.inputValue()).toBe("5");
@@ -100,8 +98,7 @@ test("a draw's fairness is shown by weight", async () => {
   const sale = await createSale({ allocation: "draw", units: 2, claim_ms: 60_000 });
   await crowd(sale, 5);
   await endSale(sale);
-  const page = await (await shopper()).open(`${api}/admin#/sale/${sale}`);
-  await button(page, "Development sign-in").click();
+  const page = await operator(`${api}/admin#/sale/${sale}`);
   await page.locator('[data-weight="1"]').waitFor();
   expect(await page.locator('[data-weight="1"]').innerText()).toMatch(/1\s+5\s+2\s+2\.0/);
   await page.getByText("All entries had the same weight.").waitFor();
@@ -109,15 +106,19 @@ test("a draw's fairness is shown by weight", async () => {
   await isAccessible(page);
 });
 
-test("a bad token is told so at the door, and everything fits a small phone", async () => {
+test("a wrong password is told so at the door, a session outlives a reload, and everything fits a small phone", async () => {
   const page = await (await shopper({ viewport: { width: 360, height: 740 } })).open(`${api}/admin`);
-  await page.getByLabel("Token").fill("not.a.token");
-  await button(page, "Sign in").and(page.locator("form button")).click();
-  await page.getByText("Your sign-in is not valid any more.").waitFor();
+  await page.getByLabel("E-mail").fill(OPERATOR.email);
+  await page.getByLabel("Password").fill("wrong horse battery");
+  await button(page, "Sign in").click();
+  await page.getByText("The e-mail address or the password is wrong.").waitFor();
   forgive(/401/);
   await picture(page, "admin-door-phone");
   await isAccessible(page);
-  await button(page, "Development sign-in").click();
+  await setPassword();
+  await signIn(page);
+  await page.reload();
+  await button(page, "Sign out").first().waitFor();
   await createSale({ product_name: "Listed for the operator" });
   await page.getByText("Listed for the operator").first().waitFor();
   await picture(page, "admin-list-phone");
@@ -126,4 +127,46 @@ test("a bad token is told so at the door, and everything fits a small phone", as
   await picture(page, "admin-form-phone");
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   expect(overflow).toBeLessThanOrEqual(0);
+});
+
+test("an owner is invited, chooses a password by the link, sees their shop only, and is out when they are removed", async () => {
+  await createShop("Meridian Lamps", { slug: "meridian-lamps" });
+  await createShop("Not theirs", { slug: "not-theirs" });
+  const page = await operator(`${api}/admin#/operators`);
+  await button(page, "Invite").click();
+  await page.getByText("Who is it?").waitFor();
+  await page.getByLabel("E-mail").fill("owner@lamps.example");
+  await page.getByLabel("Role").selectOption("owner");
+  await page.getByLabel("Shop", { exact: true }).selectOption({ label: "Meridian Lamps" });
+  await button(page, "Invite").click();
+  const link = await page.locator("operator-list code").innerText();
+  await picture(page, "admin-operators");
+  await isAccessible(page);
+
+  const theirs = await (await shopper()).open(link);
+  await page.getByText("Invited").waitFor();
+  await theirs.getByRole("heading", { name: "Choose a password" }).waitFor();
+  expect(theirs.url(), "the secret is not left in the address").not.toContain("invite");
+  await theirs.getByLabel("Password").fill("short");
+  await button(theirs, "Set password").click();
+  await theirs.getByText("At least 12 characters, please.").waitFor();
+  await isAccessible(theirs);
+  await theirs.getByLabel("Password").fill("a lamp in the window");
+  await button(theirs, "Set password").click();
+  await theirs.getByRole("link", { name: "Shops" }).click();
+  await theirs.getByText("Meridian Lamps").waitFor();
+  expect(await theirs.getByText("Not theirs").count()).toBe(0);
+
+  await page.locator('[data-operator="owner@lamps.example"] button').click();
+  await button(page, "Remove").last().click();
+  await page.getByText("owner@lamps.example is removed.").waitFor();
+  await theirs.getByRole("link", { name: "Sales" }).click();
+  await theirs.getByRole("heading", { name: "Sign in" }).waitFor();
+  forgive(/401/);
+  // The link does not work again.
+  const again = await (await shopper()).open(link);
+  await again.getByLabel("Password").fill("a lamp in the window");
+  await button(again, "Set password").click();
+  await again.getByText("This link is used or too old.").waitFor();
+  forgive(/404/);
 });

@@ -64,6 +64,36 @@ export interface Shopper {
   offline(isOffline: boolean): Promise<void>;
 }
 
+/** Whoever works on the admin page. */
+export const OPERATOR = { email: "operator@platform.example", password: "correct horse battery" };
+
+/** The operator's password, set by their link, which works once. */
+export async function setPassword(): Promise<void> {
+  const invite = new URL(inject("operatorLink")).hash.replace("#invite=", "");
+  const response = await fetch(`${api}/admin/password`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "Flash-Sale-Operator": "1" },
+    body: JSON.stringify({ invite, password: OPERATOR.password }),
+  });
+  // Another file of tests has set it.
+  if (!response.ok && response.status !== 404) throw new Error(`no password: ${response.status} ${await response.text()}`);
+}
+
+/** An operator's browser, which signs in through the form at this address. */
+export async function operator(address = `${api}/admin`, options: BrowserContextOptions = {}): Promise<Page> {
+  await setPassword();
+  const page = await (await shopper(options)).open(address);
+  await signIn(page);
+  return page;
+}
+
+export async function signIn(page: Page): Promise<void> {
+  await page.getByLabel("E-mail").fill(OPERATOR.email);
+  await page.getByLabel("Password").fill(OPERATOR.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Sign out", exact: true }).waitFor();
+}
+
 function listen(page: Page): void {
   page.on("pageerror", (error) => complaints.push(`${page.url()}: ${String(error)}`));
   page.on("console", (message) => {

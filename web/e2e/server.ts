@@ -12,6 +12,9 @@ const BINARY = process.env.FLASHSALE_BIN ?? resolve(WEB, "../target/debug/flashs
 const START_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 20_000;
 
+/** An admin of the platform. */
+export const OPERATOR = "operator@platform.example";
+
 declare module "vitest" {
   interface ProvidedContext {
     /** The platform's origin. */
@@ -19,6 +22,8 @@ declare module "vitest" {
     /** The example storefront's origin: another one. */
     storefront: string;
     adminToken: string;
+    /** Sets the password of the operator below. */
+    operatorLink: string;
     /** Of a shopper whom a merchant has signed in. */
     shopperToken: string;
     browser: string;
@@ -47,6 +52,7 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
     provide("api", api);
     provide("storefront", `http://${storefront}`);
     provide("adminToken", token("e2e-admin", "admin"));
+    provide("operatorLink", execFileSync(BINARY, ["operator", "create", "--admin", "--email", OPERATOR, "--origin", api, "--data-dir", dataDir]).toString().trim());
     provide("shopperToken", token("e2e-shopper", "shopper"));
     provide("browser", browser);
     provide("redis", redisOf(dataDir));

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::refusal::Refusal;
 use flashsale_protocol::{
-    CloseCode, Code, ConnectionCommand, DeviceId, Reject, Role, SaleId, ShopperId, Welcome,
+    CloseCode, Code, ConnectionCommand, DeviceId, Reject, Role, SaleId, ShopperId, TICKET, Welcome,
     code::{AfterClose, after_close},
 };
 use serde::Serialize;
@@ -96,6 +96,10 @@ impl State {
         let (Link::Opening { .. }, Some(token)) = (&self.link, self.token.clone()) else {
             return;
         };
+        if token.starts_with(TICKET) {
+            // It opens this socket only: the next one needs another.
+            self.token = None;
+        }
         let hello = turn.id();
         let resumed: Vec<SaleId> = self.sales.keys().copied().collect();
         turn.send(

@@ -590,6 +590,23 @@ fn a_hello_with_an_expired_token_fetches_a_fresh_one() {
 }
 
 #[test]
+fn a_ticket_opens_one_socket_and_the_next_one_gets_another() {
+    let mut page = Page::new();
+    page.step(Event::ConnectRequested);
+    page.token("fst_one");
+    page.step(Event::SocketOpened);
+    page.welcome(vec![]);
+    page.step(Event::SocketClosed { code: 1006 });
+    let effects = page.run_until(page.at_ms + 60_000);
+    assert!(
+        effects.contains(&Effect::FetchToken { stale: None }),
+        "{effects:?}"
+    );
+    page.token("fst_two");
+    assert!(page.opens());
+}
+
+#[test]
 fn a_merchants_token_that_cannot_be_replaced_ends_in_a_plain_word() {
     let mut page = Page::ready();
     page.step(Event::SocketClosed { code: 4100 });

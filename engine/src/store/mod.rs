@@ -1,5 +1,6 @@
 //! The only place with SQL. Postgres is the authority on supply and orders.
 
+pub mod accounts;
 pub mod audit;
 mod commands;
 pub mod devices;

@@ -149,6 +149,7 @@ pub async fn add(
     instruction: Instruction,
 ) -> Result<Done, Problem> {
     let operator = &instruction.operator;
+    operator.check_manages_access()?;
     let merchant = operator.merchant(&app, &merchant).await?;
     let body: KeyBody = instruction.json()?;
     let text = |name: &str, text: &str, most: usize| match text.chars().count() {
@@ -274,6 +275,7 @@ pub async fn revoke(
     operator: Operator,
     Path((merchant, key)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
+    operator.check_manages_access()?;
     let merchant = operator.merchant(&app, &merchant).await?;
     if !app.shop.store.revoke_merchant_key(&merchant.row.id, &key).await? {
         return Err(Code::KeyUnknown.into());

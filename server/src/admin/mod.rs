@@ -7,30 +7,67 @@ pub(crate) mod fairness;
 pub mod keys;
 pub mod merchants;
 pub mod metrics;
+pub mod operators;
 pub mod orders;
 pub mod people;
 pub mod recovery;
 pub mod sales;
+pub mod session;
 
 use crate::{
+    accounts::SignedIn,
     app::App,
-    rest::{Bearer, Problem},
+    rest::{Bearer, Problem, browser::Browser},
 };
-use axum::{extract::FromRequestParts, http::request::Parts};
-use flashsale_engine::{caller::Caller, merchants::Merchant, sale::Sale};
+use axum::{
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+};
+use flashsale_engine::{caller::Caller, merchants::Merchant, operator::OperatorRole, sale::Sale};
 use flashsale_protocol::{Code, Role, SaleId};
 use std::sync::Arc;
 
-/// A merchant or an admin.
+/// A session of the admin page.
+pub struct Session {
+    pub browser: Browser,
+    pub signed_in: Arc<SignedIn>,
+}
+
+impl FromRequestParts<Arc<App>> for Session {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let browser = Browser::from_request_parts(parts, app).await?;
+        let secret = browser.session.as_deref().ok_or(Code::TokenMissing)?;
+        if !parts.method.is_safe() {
+            browser.check_is_ours()?;
+        }
+        let signed_in = app.authority.accounts.session(secret, browser.address).await?;
+        Ok(Self { browser, signed_in })
+    }
+}
+
+/// A merchant's operator or an admin: by a token, or by a session of the admin page.
 pub struct Operator(pub Caller);
 
 impl FromRequestParts<Arc<App>> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let Bearer(caller) = Bearer::from_request_parts(parts, app).await?;
-        match caller.role {
-            Role::Merchant | Role::Admin => Ok(Self(caller)),
+        let operator = match parts.headers.contains_key(header::AUTHORIZATION) {
+            true => Self(Bearer::from_request_parts(parts, app).await?.0),
+            false => {
+                let session = Session::from_request_parts(parts, app).await?;
+                let caller = session.signed_in.caller()?;
+                app.throttle.allow(&caller.account).map_err(Problem)?;
+                Self(caller)
+            }
+        };
+        match operator.0.role {
+            Role::Merchant | Role::Admin if parts.method.is_safe() || operator.role().changes() => {
+                Ok(operator)
+            }
+            Role::Merchant | Role::Admin => Err(Code::RoleRefused.into()),
             Role::Shopper => Err(Code::Forbidden.into()),
         }
     }
@@ -39,9 +76,27 @@ impl FromRequestParts<Arc<App>> for Operator {
 impl Operator {
     /// The id of the merchant whose sales they make: their own.
     pub fn own(&self) -> &str {
-        match self.0.customer() {
-            Some(customer) => &customer.merchant,
+        let seat = self.0.seat().and_then(|seat| seat.merchant.as_ref());
+        match seat.or_else(|| self.0.customer().map(|customer| &customer.merchant)) {
+            Some(merchant) => merchant,
             None => self.0.account.as_str(),
+        }
+    }
+
+    /// What they may do. A token of a merchant's may do all that its owner may.
+    pub fn role(&self) -> OperatorRole {
+        match self.0.seat() {
+            Some(seat) => seat.role,
+            None if self.0.is_admin() => OperatorRole::Admin,
+            None => OperatorRole::Owner,
+        }
+    }
+
+    /// Refuses those who may not decide who gets in: by keys, or as operators.
+    pub fn check_manages_access(&self) -> Result<(), Problem> {
+        match self.role().manages_access() {
+            true => Ok(()),
+            false => Err(Code::RoleRefused.into()),
         }
     }
 
@@ -64,11 +119,11 @@ impl Operator {
         }
     }
 
-    /// The sale as it is in Postgres now, if this operator may manage it.
+    /// The sale as it is in Postgres now, if this operator may manage it. Another's counts as unknown.
     pub async fn sale(&self, app: &App, id: SaleId) -> Result<Sale, Problem> {
         let sale = app.shop.store.sale(id).await?.ok_or(Code::SaleUnknown)?;
         match self.sees() {
-            Some(merchant) if sale.merchant != merchant => Err(Code::Forbidden.into()),
+            Some(merchant) if sale.merchant != merchant => Err(Code::SaleUnknown.into()),
             _ => Ok(sale),
         }
     }

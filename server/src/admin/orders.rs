@@ -334,7 +334,11 @@ async fn find(app: &App, operator: &Operator, id: &str) -> Result<OrderRow, Prob
         .await?
         .filter(|row| row.quantity > 0);
     let order = order.ok_or(Code::OrderUnknown)?;
-    operator.sale(app, order.sale).await?;
+    match operator.sale(app, order.sale).await {
+        // Another merchant's.
+        Err(Problem(reject)) if reject.code == Code::SaleUnknown => return Err(Code::OrderUnknown.into()),
+        sale => sale?,
+    };
     Ok(order)
 }
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod address;
 mod budget;
-mod door;
+pub(crate) mod door;
 mod handshake;
 pub mod hub;
 mod listen;
@@ -102,8 +102,16 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(
             routes!(rest::payments::webhook).layer(DefaultBodyLimit::max(rest::payments::MAX_EVENT_BYTES)),
         )
-        .routes(routes!(rest::session::dev))
-        .routes(routes!(rest::session::dev_sign_in))
+        .routes(routes!(
+            admin::session::show,
+            admin::session::sign_in,
+            admin::session::sign_out
+        ))
+        .routes(routes!(admin::session::sign_out_everywhere))
+        .routes(routes!(admin::session::set_password))
+        .routes(routes!(admin::session::ticket))
+        .routes(routes!(admin::operators::list, admin::operators::invite))
+        .routes(routes!(admin::operators::remove))
 }
 
 /// Routes for operators and load balancers, on an address of their own.
@@ -168,7 +176,7 @@ fn common() -> impl tower::Layer<
 + Send
 + Sync
 + 'static {
-    // The widget lives on other origins. Tokens are in headers, never in cookies, so any origin may ask.
+    // The widget lives on other origins, so any origin may ask; but never with credentials: operators have a cookie.
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::any())
         .allow_methods([

@@ -11,7 +11,7 @@ use utoipa::{
         ComponentsBuilder, ContentBuilder, Header, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
         RefOr, Required, Response, ResponseBuilder,
         path::{Operation, ParameterBuilder, ParameterIn},
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
 use utoipa_axum::router::OpenApiRouter;
@@ -53,6 +53,13 @@ fn describe(routers: [&OpenApiRouter<Arc<App>>; 3]) -> OpenApi {
                             .bearer_format("JWT")
                             .build(),
                     ),
+                )
+                .security_scheme(
+                    "session",
+                    SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
+                        "__Host-flashsale_operator",
+                        "An operator's session. What changes something also needs the header `Flash-Sale-Operator: 1`.",
+                    ))),
                 )
                 .build(),
         ))
@@ -118,7 +125,13 @@ fn tell_versions(operation: &mut Operation) {
 fn complete(operation: &mut Operation) {
     refusals::describe(operation, &ProblemBody::name());
     tell_versions(operation);
-    if operation.security.is_some() {
+    let session = SecurityRequirement::new("session", [""; 0]);
+    let is_admins = operation.tags.iter().flatten().any(|tag| tag == "admin");
+    if let Some(ways) = operation.security.as_mut().filter(|_| is_admins) {
+        ways.push(session.clone());
+    }
+    let takes_token = |ways: &Vec<SecurityRequirement>| ways.iter().any(|way| *way != session);
+    if operation.security.as_ref().is_some_and(takes_token) {
         let device = ParameterBuilder::new()
             .name("X-Device-Id")
             .parameter_in(ParameterIn::Header)

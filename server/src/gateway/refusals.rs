@@ -97,6 +97,9 @@ fn of(operation: &Operation) -> Vec<Code> {
     if reads("order_id", ParameterIn::Path) {
         codes.push(OrderUnknown);
     }
+    if operation.security.is_some() && (is_of("admin") || is_of("operators")) {
+        codes.extend([RoleRefused, ProofMissing, OriginRefused, TooManyFromAddress]);
+    }
     if reads("user_id", ParameterIn::Path) || is_of("admin") {
         codes.push(Forbidden);
     }
@@ -120,7 +123,26 @@ fn own(operation: &str) -> &'static [Code] {
         "forgetPerson" => &[MerchantUnknown, PersonUnknown, PersonBusy],
         "forgetMe" => &[PersonBusy],
         "revokeMerchantKey" => &[MerchantUnknown, KeyUnknown],
-        "hasDevelopmentSignIn" | "developmentSignIn" => &[NotFound],
+        "showOperatorSession" => &[TooManyFromAddress],
+        "signIn" => &[
+            ProofMissing,
+            OriginRefused,
+            TlsNeeded,
+            TooManySignIns,
+            SignInRefused,
+            Busy,
+        ],
+        "setPassword" => &[
+            ProofMissing,
+            OriginRefused,
+            TlsNeeded,
+            TooManySignIns,
+            InviteUnknown,
+            Busy,
+            SignInRefused,
+        ],
+        "inviteOperator" => &[MerchantUnknown, OperatorTaken],
+        "removeOperator" => &[OperatorUnknown],
         "joinQueue" => &[
             CommandSuperseded,
             TooManyChanges,

@@ -1,6 +1,7 @@
 //! REST: a second door to the same command functions, with the brief's paths and fields. Errors are problem+json
 //! (RFC 9457) with the same codes as on the socket.
 
+pub mod browser;
 mod cached;
 pub mod carts;
 pub mod draw;

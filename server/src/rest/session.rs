@@ -1,17 +1,17 @@
-//! Guest sessions: a signed token bound to a device; and the development sign-in.
+//! Guest sessions: a signed token bound to a device.
 
-use super::{Body, Json, Problem, rfc3339};
+use super::{Body, Problem, rfc3339};
 use crate::{
     app::App,
     auth::{
-        GUEST_LIFE, ISSUED_LIFE,
+        GUEST_LIFE,
         devices::{Device, Devices, Shown},
     },
-    gateway::{ClientAddress, address::is_over_tls, local::Local},
+    gateway::{ClientAddress, address::is_over_tls},
 };
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     response::{AppendHeaders, IntoResponse},
 };
 use flashsale_engine::error::Error;
@@ -178,76 +178,4 @@ pub(crate) fn device_of(headers: &HeaderMap, devices: &Devices) -> Option<Shown>
         .collect();
     found.sort_by_key(|(name, _)| *name != COOKIE_OVER_TLS);
     found.into_iter().find_map(|(_, value)| devices.check(value))
-}
-
-/// Whether the development sign-in is available.
-#[utoipa::path(
-    get,
-    path = "/dev",
-    operation_id = "hasDevelopmentSignIn",
-    tag = "development",
-    responses((status = 204, description = "The server runs with `--dev`.")),
-)]
-pub async fn dev(State(app): State<Arc<App>>, Local(is_local): Local) -> Result<StatusCode, Problem> {
-    if app.dev && is_local {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(Code::NotFound.into())
-    }
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SignIn {
-    role: Role,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SignedIn {
-    token: String,
-    shopper: ShopperId,
-    role: Role,
-    #[schema(format = DateTime)]
-    expires_at: String,
-}
-
-/// Sign in without a password.
-///
-/// Only with `--dev`, and then only for programs and our own pages on this machine, without a proxy between.
-#[utoipa::path(
-    post,
-    path = "/dev/sign-in",
-    operation_id = "developmentSignIn",
-    tag = "development",
-    responses((status = 200, description = "A token of that role.", body = SignedIn)),
-)]
-pub(crate) async fn dev_sign_in(
-    State(app): State<Arc<App>>,
-    Local(is_local): Local,
-    Json(body): Json<SignIn>,
-) -> Result<axum::Json<SignedIn>, Problem> {
-    if !app.dev || !is_local {
-        return Err(Code::NotFound.into());
-    }
-    let role = body.role;
-    let shopper: ShopperId = super::parse(
-        "role",
-        match role {
-            Role::Admin => "dev-admin",
-            Role::Merchant => "dev-merchant",
-            Role::Shopper => "dev-shopper",
-        },
-    )?;
-    let token = app
-        .authority
-        .signer
-        .issue(shopper.clone(), role, None, ISSUED_LIFE)
-        .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
-    let now = flashsale_engine::clock::now_ms();
-    Ok(axum::Json(SignedIn {
-        token,
-        shopper,
-        role,
-        expires_at: rfc3339(now + ISSUED_LIFE.as_millis() as u64),
-    }))
 }

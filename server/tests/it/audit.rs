@@ -439,7 +439,7 @@ async fn a_merchant_reads_the_log_of_their_own_sales_page_by_page() {
         verify(&world, sale).await.expect("a sound log").head
     );
     for (query, token, code) in [
-        ("", world.token("else", Role::Merchant), "forbidden"),
+        ("", world.token("else", Role::Merchant), "sale_unknown"),
         ("", world.token("u1", Role::Shopper), "forbidden"),
         ("?limit=0", admin.clone(), "invalid_field"),
         ("?limit=1001", admin.clone(), "invalid_field"),

@@ -21,6 +21,7 @@ mod logs;
 mod model;
 mod names;
 mod openapi;
+mod operator_accounts;
 mod operators;
 mod payments;
 mod privacy;

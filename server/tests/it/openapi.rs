@@ -45,6 +45,8 @@ struct Rest<'a> {
     document: Value,
     schemas: Schemas,
     done: BTreeSet<String>,
+    /// Sent with requests without a token.
+    cookie: String,
 }
 
 impl Rest<'_> {
@@ -71,6 +73,10 @@ impl Rest<'_> {
         let mut request = self.world.http.request(method, self.world.url(&path));
         if let Some(token) = token {
             request = request.bearer_auth(token).header("x-device-id", "dev");
+        } else {
+            request = request
+                .header("cookie", &self.cookie)
+                .header("flash-sale-operator", "1");
         }
         if let Some(body) = body {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
@@ -90,6 +96,14 @@ impl Rest<'_> {
         }
         let response = request.send().await.expect("an answer");
         let status = response.status();
+        if let Some(cookie) = response
+            .headers()
+            .get("set-cookie")
+            .filter(|_| template.starts_with("/admin/"))
+        {
+            let cookie = cookie.to_str().expect("readable");
+            self.cookie = cookie.split(';').next().expect("a part").to_owned();
+        }
         let responses = &operation["responses"];
         let told = &responses[status.as_str()];
         assert!(told.is_object(), "{what}: {status} is not in the document");
@@ -179,7 +193,15 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
     assert_eq!(ids.len(), operations.len(), "an operation's id is its own");
     for (method, path, operation) in operations {
         let mut address = path.clone();
-        for name in ["sale_id", "order_id", "user_id", "refund_id", "merchant", "key"] {
+        for name in [
+            "sale_id",
+            "order_id",
+            "user_id",
+            "refund_id",
+            "merchant",
+            "key",
+            "operator",
+        ] {
             address = address.replace(&format!("{{{name}}}"), ULID);
         }
         assert!(!address.contains('{'), "{path}");
@@ -205,7 +227,18 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
         };
         let id = operation["operationId"].as_str().expect("an id");
         // These say what is to be, not what is to be done: again they change nothing more.
-        let by_itself = ["changeMerchant", "revokeMerchantKey", "forgetPerson", "forgetMe"].contains(&id);
+        let by_itself = [
+            "changeMerchant",
+            "revokeMerchantKey",
+            "forgetPerson",
+            "forgetMe",
+            "signOut",
+            "signOutEverywhere",
+            "makeTicket",
+            "inviteOperator",
+            "removeOperator",
+        ]
+        .contains(&id);
         let repeatable = secured && method != Method::GET && !by_itself;
         assert_eq!(named("Idempotency-Key"), repeatable, "{method} {path}");
         // What operators change is conditional; what is not there yet has no version, and a key's never changes.
@@ -218,7 +251,10 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
         let versioned = responses[done]["headers"]["ETag"].is_object();
         let shown = ["showOwnSale", "createSale", "showMerchant", "createMerchant"].contains(&id);
         assert_eq!(versioned, conditional || shown, "{method} {path}");
-        assert_eq!(named("X-Device-Id"), secured, "{method} {path}");
+        let by_token = operation["security"]
+            .as_array()
+            .is_some_and(|ways| ways.iter().any(|way| way["token"].is_array()));
+        assert_eq!(named("X-Device-Id"), by_token, "{method} {path}");
     }
     world.server.stop().await;
 }
@@ -262,7 +298,7 @@ async fn whatever_an_operation_is_sent_it_refuses_it_as_it_says() {
         );
         for known in [ULID, sale.as_str()] {
             let mut address = path.replace("{sale_id}", known).replace("{user_id}", "u1");
-            for name in ["order_id", "refund_id", "merchant", "key"] {
+            for name in ["order_id", "refund_id", "merchant", "key", "operator"] {
                 address = address.replace(&format!("{{{name}}}"), ULID);
             }
             // What ends the sale has no place here.
@@ -306,7 +342,8 @@ async fn whatever_an_operation_is_sent_it_refuses_it_as_it_says() {
         "frame_too_large",
         "invalid_field",
         "no_hold",
-        "not_found",
+        "operator_unknown",
+        "proof_missing",
         "not_in_line",
         "order_unknown",
         "sale_unknown",
@@ -351,6 +388,53 @@ async fn take(rest: &mut Rest<'_>, socket: &mut Client, sale: &str, token: &str)
         .await;
 }
 
+/// An operator comes by a link, invites another, and signs out.
+async fn operators_sign_in(rest: &mut Rest<'_>) {
+    let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
+    let boss = rest.world.token("boss", Role::Admin);
+    let ann = json!({ "email": "ann@platform.example", "role": "admin" });
+    let invited = rest
+        .ok(post.clone(), "/admin/operators", &[], Some(&boss), Some(ann))
+        .await;
+    let (_, secret) = text(&invited, "link").split_once("#invite=").expect("a secret");
+    let password = json!({ "invite": secret, "password": "correct horse battery" });
+    rest.ok(post.clone(), "/admin/password", &[], None, Some(password.clone()))
+        .await;
+    rest.refused(
+        "invite_unknown",
+        post.clone(),
+        "/admin/password",
+        &[],
+        None,
+        Some(password),
+    )
+    .await;
+    rest.ok(get.clone(), "/admin/session", &[], None, None).await;
+    rest.ok(post.clone(), "/admin/ticket", &[], None, None).await;
+    rest.ok(get, "/admin/operators", &[], None, None).await;
+    let bob = json!({ "email": "bob@platform.example", "role": "admin" });
+    let bob = rest
+        .ok(post.clone(), "/admin/operators", &[], None, Some(bob))
+        .await;
+    rest.ok(
+        delete.clone(),
+        "/admin/operators/{operator}",
+        &[text(&bob, "operator")],
+        None,
+        None,
+    )
+    .await;
+    rest.ok(delete.clone(), "/admin/sessions", &[], None, None).await;
+    let mut ann = json!({ "email": "ann@platform.example", "password": "correct horse battery" });
+    rest.ok(post.clone(), "/admin/session", &[], None, Some(ann.clone()))
+        .await;
+    rest.ok(delete, "/admin/session", &[], None, None).await;
+    ann["password"] = json!("another one");
+    rest.refused("sign_in_refused", post, "/admin/session", &[], None, Some(ann))
+        .await;
+    rest.cookie.clear();
+}
+
 #[tokio::test]
 async fn real_answers_are_what_the_document_says() {
     let world = World::with(&["--dev", "--storefront-listen", "127.0.0.1:0"]).await;
@@ -360,22 +444,16 @@ async fn real_answers_are_what_the_document_says() {
         schemas: Schemas::strict(&document),
         document,
         done: BTreeSet::new(),
+        cookie: String::new(),
     };
     let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
 
-    for path in ["/healthz", "/readyz", "/metrics", "/dev"] {
+    for path in ["/healthz", "/readyz", "/metrics"] {
         rest.ok(get.clone(), path, &[], None, None).await;
     }
-    let admin = rest
-        .ok(
-            post.clone(),
-            "/dev/sign-in",
-            &[],
-            None,
-            Some(json!({ "role": "admin" })),
-        )
-        .await;
-    let admin = Some(text(&admin, "token"));
+    operators_sign_in(&mut rest).await;
+    let admin = world.token("boss", Role::Admin);
+    let admin = Some(admin.as_str());
     let guest = rest
         .ok(post.clone(), "/session", &[], None, Some(json!({})))
         .await;
@@ -669,9 +747,7 @@ async fn shops(rest: &mut Rest<'_>, sale: &str, admin: Option<&str>, shopper: Op
     let person = rest.world.person(sale.parse().expect("an id"), "u1").await;
     let person = format!("?person={person}");
     let about = "/admin/merchants/{merchant}/person";
-    let known = rest
-        .ok(get.clone(), about, &["dev-admin", &person], admin, None)
-        .await;
+    let known = rest.ok(get.clone(), about, &["boss", &person], admin, None).await;
     let own = rest.ok(get.clone(), "/me", &[], shopper, None).await;
     assert_eq!(own["people"][0], known);
     let orders = known["orders"].as_array().expect("orders");
@@ -692,7 +768,7 @@ async fn shops(rest: &mut Rest<'_>, sale: &str, admin: Option<&str>, shopper: Op
     socket.ok(flashsale_protocol::ShopCommand::Leave { sale }).await;
     let began = std::time::Instant::now();
     while rest
-        .call(delete.clone(), about, &["dev-admin", &person], admin, None)
+        .call(delete.clone(), about, &["boss", &person], admin, None)
         .await
         .0
         != StatusCode::NO_CONTENT

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::{
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -28,6 +28,7 @@ struct Process {
     url: String,
     operations: String,
     http: reqwest::Client,
+    data_dir: PathBuf,
 }
 
 /// A folder that Postgres' own user can reach: its cluster is in it then, and goes with it.
@@ -69,11 +70,13 @@ impl Process {
         let url = address_of("ready ").await;
         let operations = address_of("operations ").await;
         let http = flashsale::tls::client();
+        let data_dir = data_dir.to_owned();
         Self {
             child,
             url,
             operations,
             http,
+            data_dir,
         }
     }
 
@@ -102,13 +105,19 @@ impl Process {
                 .await
                 .expect("JSON")
         };
-        let operator = post("/dev/sign-in", "", json!({ "role": "admin" })).await;
+        let operator = Command::new(env!("CARGO_BIN_EXE_flashsale"))
+            .args(["token", "--sub", "boss", "--role", "admin", "--data-dir"])
+            .arg(&self.data_dir)
+            .output()
+            .await
+            .expect("runs");
+        let operator = String::from_utf8(operator.stdout).expect("a token");
         let now = Utc::now();
         let body = json!({
             "product_name": "Thing", "currency": "EUR", "original_price": 200, "sale_price": 100, "total_stock": 5, "lanes": 4,
             "start_time": (now - TimeDelta::seconds(1)).to_rfc3339(), "end_time": (now + TimeDelta::hours(1)).to_rfc3339(),
         });
-        let sale = post("/admin/sales", operator["token"].as_str().expect("a token"), body).await;
+        let sale = post("/admin/sales", operator.trim(), body).await;
         sale["sale_id"].as_str().expect("an id").to_owned()
     }
 

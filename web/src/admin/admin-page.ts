@@ -1,7 +1,8 @@
 /** The admin page's frame: sign-in, then the part that the address names. */
 
 import { LitElement, css, html, type TemplateResult } from "lit";
-import { admin, devSignIn, hasDevSignIn } from "../client/rest";
+import { forgetOperatorClient } from "../client/client";
+import { changes, managesAccess, operators, whoIsHere, type Operator } from "../client/operators";
 import { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
 import { TestMode } from "../element/test-mode";
@@ -12,11 +13,13 @@ import { KeyForm } from "./key-form";
 import { LiveSale } from "./live-sale";
 import { AdminSales } from "./admin-sales";
 import { OneShop } from "./one-shop";
+import { OperatorList } from "./operator-list";
 import { said } from "./said";
 import { ShopForm } from "./shop-form";
 import { ShopKeys } from "./shop-keys";
 import { ShopList } from "./shop-list";
 import { ShopPerson } from "./shop-person";
+import { SignInForm } from "./sign-in-form";
 
 customElements.define("create-sale", CreateSale);
 customElements.define("inflow-form", InflowForm);
@@ -30,23 +33,20 @@ customElements.define("shop-form", ShopForm);
 customElements.define("shop-keys", ShopKeys);
 customElements.define("key-form", KeyForm);
 customElements.define("shop-person", ShopPerson);
-
-/** For this tab only: a token that can end sales does not belong in a shared computer's storage. */
-const KEY = "flash-sale:admin-token";
+customElements.define("operator-list", OperatorList);
+customElements.define("sign-in-form", SignInForm);
 
 export class AdminPage extends LitElement {
-  private token = sessionStorage.getItem(KEY) ?? "";
-  private hasDev = false;
+  /** Undefined: not known yet. The session itself is in a cookie that no script reads. */
+  private who: Operator | null | undefined;
+  private invite = "";
   private error = "";
-  private isBusy = false;
 
   override connectedCallback(): void {
     super.connectedCallback();
     addEventListener("hashchange", this.moved);
-    void hasDevSignIn().then((hasDev) => {
-      this.hasDev = hasDev;
-      this.requestUpdate();
-    });
+    this.takeInvite();
+    void this.look();
   }
 
   override disconnectedCallback(): void {
@@ -55,100 +55,112 @@ export class AdminPage extends LitElement {
   }
 
   private readonly moved = () => {
+    this.takeInvite();
     this.requestUpdate();
     scrollTo(0, 0);
     // The link that was followed may be gone: the keyboard goes on at the new part.
     void this.updateComplete.then(() => this.renderRoot.querySelector("main")?.focus());
   };
 
-  private readonly signIn = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    const field = (event.target as HTMLFormElement).elements.namedItem("token") as HTMLTextAreaElement;
-    const token = field.value.trim();
-    if (token) await this.take(() => Promise.resolve(token));
-  };
+  /** Takes a link's secret out of the address, where others could read it over a shoulder or in the history. */
+  private takeInvite(): void {
+    const secret = /^#invite=([\w-]+)$/.exec(location.hash)?.[1];
+    if (!secret) return;
+    this.invite = secret;
+    history.replaceState(null, "", "#/");
+  }
 
-  private readonly devSignIn = () => this.take(() => devSignIn("admin"));
-
-  private async take(getToken: () => Promise<string>): Promise<void> {
-    this.isBusy = true;
-    this.error = "";
-    this.requestUpdate();
+  private async look(): Promise<void> {
     try {
-      const token = await getToken();
-      await admin.sales(token, { limit: 1 });
-      this.token = token;
-      sessionStorage.setItem(KEY, token);
+      this.who = await whoIsHere();
     } catch (error) {
+      this.who = null;
       this.error = said(error);
     }
-    this.isBusy = false;
     this.requestUpdate();
   }
 
-  private readonly signOut = () => {
-    sessionStorage.removeItem(KEY);
-    this.token = "";
-    location.hash = "#/";
+  private readonly signedIn = (event: CustomEvent<Operator>) => {
+    forgetOperatorClient();
+    this.invite = "";
+    this.error = "";
+    this.who = event.detail;
     this.requestUpdate();
   };
+
+  /** The session has ended, whoever ended it. */
+  private readonly signedOut = () => {
+    forgetOperatorClient();
+    this.who = null;
+    this.requestUpdate();
+  };
+
+  private readonly signOut = () => this.leave(operators.signOut);
+  private readonly signOutEverywhere = () => this.leave(operators.signOutEverywhere);
+
+  private async leave(end: () => Promise<null>): Promise<void> {
+    try {
+      await end();
+      this.error = "";
+    } catch (error) {
+      this.error = said(error);
+    }
+    // If the server could not be reached, the session goes on: the page says so.
+    await this.look();
+    if (this.who) return;
+    location.hash = "#/";
+    this.signedOut();
+  }
 
   protected override render(): TemplateResult {
     return html`
       <header>
         <test-mode></test-mode>
         <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Admin</a>
-        ${this.token
-          ? html`${this.nav()}<button class="quiet" @click=${this.signOut}>Sign out</button>`
+        ${this.who
+          ? html`${this.nav(this.who)}<span class="soft small clamp">${this.who.email}</span>
+              <button class="quiet" @click=${this.signOutEverywhere}>Sign out everywhere</button>
+              <button class="quiet" @click=${this.signOut}>Sign out</button>`
           : ""}
       </header>
-      <main tabindex="-1">${this.token ? this.room() : this.door()}</main>
+      <main tabindex="-1">
+        ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : ""}
+        ${this.who && !this.invite ? this.room(this.who) : this.who === undefined ? "" : this.door()}
+      </main>
     `;
   }
 
-  private nav(): TemplateResult {
+  private nav(who: Operator): TemplateResult {
     const isOfShops = location.hash.startsWith("#/shop");
+    const isOfOperators = location.hash === "#/operators";
     const link = (href: string, text: string, isHere: boolean) => html`<a href=${href} aria-current=${isHere ? "true" : "false"}>${text}</a>`;
-    return html`<nav aria-label="Admin pages">${link("#/", "Sales", !isOfShops)}${link("#/shops", "Shops", isOfShops)}</nav>`;
+    return html`<nav aria-label="Admin pages">
+      ${link("#/", "Sales", !isOfShops && !isOfOperators)}${link("#/shops", "Shops", isOfShops)}
+      ${managesAccess(who) ? link("#/operators", "Operators", isOfOperators) : ""}
+    </nav>`;
   }
 
-  private room(): TemplateResult {
-    const { token } = this;
+  private room(who: Operator): TemplateResult {
     const named = (part: string) => new RegExp(`^#/${part}/([^/]+)$`).exec(location.hash)?.[1];
     const [sale, shop] = [named("sale"), named("shop")];
-    if (sale) return html`<live-sale .token=${token} .sale=${sale} @signed-out=${this.signOut}></live-sale>`;
-    if (shop) return html`<one-shop .token=${token} .slug=${decoded(shop)} @signed-out=${this.signOut}></one-shop>`;
+    if (sale) return html`<live-sale .isFixed=${!changes(who)} .sale=${sale} @signed-out=${this.signedOut}></live-sale>`;
+    if (shop) return html`<one-shop .who=${who} .slug=${decoded(shop)} @signed-out=${this.signedOut}></one-shop>`;
     switch (location.hash) {
       case "#/new":
-        return html`<create-sale .token=${token}></create-sale>`;
+        return html`<create-sale .who=${who}></create-sale>`;
+      case "#/operators":
+        return html`<operator-list .who=${who} @signed-out=${this.signedOut}></operator-list>`;
       case "#/shops":
-        return html`<shop-list .token=${token} @signed-out=${this.signOut}></shop-list>`;
+        return html`<shop-list .who=${who} @signed-out=${this.signedOut}></shop-list>`;
       case "#/shops/new":
-        return html`<one-shop .token=${token} .slug=${""} @signed-out=${this.signOut}></one-shop>`;
+        return html`<one-shop .who=${who} .slug=${""} @signed-out=${this.signedOut}></one-shop>`;
       default:
-        return html`<admin-sales .token=${token} @signed-out=${this.signOut}></admin-sales>`;
+        return html`<admin-sales .who=${who} @signed-out=${this.signedOut}></admin-sales>`;
     }
   }
 
   private door(): TemplateResult {
-    return html`
-      <section class="door card">
-        <h1>Sign in</h1>
-        ${this.hasDev
-          ? html`<button class="primary" ?disabled=${this.isBusy} @click=${this.devSignIn}>Development sign-in</button>
-              <p class="soft small">Or with a token:</p>`
-          : ""}
-        <form @submit=${this.signIn}>
-          <label for="token">Token</label>
-          <textarea id="token" name="token" rows="3" required spellcheck="false" autocomplete="off" aria-describedby="hint error"></textarea>
-          <p id="hint" class="soft small">
-            A token with the role merchant or admin, for example from <code>flashsale token --sub me --role admin</code>.
-          </p>
-          <p id="error" class="error small" role="alert">${this.error}</p>
-          <button ?disabled=${this.isBusy}>Sign in</button>
-        </form>
-      </section>
-    `;
+    return html`<sign-in-form .invite=${this.invite} @signed-in=${this.signedIn}></sign-in-form>`;
   }
 
   static override styles = [
@@ -209,29 +221,6 @@ export class AdminPage extends LitElement {
       }
       main:focus {
         outline: none;
-      }
-      .door {
-        display: grid;
-        gap: var(--fs-space-4);
-        max-inline-size: var(--fs-narrow);
-        margin: var(--fs-space-6) auto;
-        padding: var(--fs-space-5);
-      }
-      .door h1 {
-        font-size: var(--fs-text-xl);
-      }
-      form {
-        display: grid;
-        gap: var(--fs-space-2);
-      }
-      textarea,
-      code {
-        font-family: var(--fs-font-mono);
-        font-size: var(--fs-text-xs);
-        overflow-wrap: anywhere;
-      }
-      .error:empty {
-        display: none;
       }
     `,
   ];

@@ -2,6 +2,7 @@
 
 import { LitElement, css, html, nothing, type TemplateResult } from "lit";
 import { repeat } from "lit/directives/repeat.js";
+import { changes, type Operator } from "../client/operators";
 import { Problem, admin, type Sale } from "../client/rest";
 import { SalePages } from "../client/sale-pages";
 import { baseStyle } from "../element/base-style";
@@ -16,10 +17,10 @@ import { ownShops } from "./shop-list";
 const REFRESH_MS = 5_000;
 
 export class AdminSales extends LitElement {
-  static override properties = { token: { type: String } };
-  declare token: string;
+  static override properties = { who: { attribute: false } };
+  declare who: Operator;
 
-  private readonly pages = new SalePages((after) => admin.sales(this.token, { after }));
+  private readonly pages = new SalePages((after) => admin.sales({ after }));
   /** The time zones of shops, by their names in addresses. */
   private zones: ReadonlyMap<string, string> = new Map();
   private isLoaded = false;
@@ -27,11 +28,6 @@ export class AdminSales extends LitElement {
   private error = "";
   private added = "";
   private timer = 0;
-
-  constructor() {
-    super();
-    this.token = "";
-  }
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -46,7 +42,7 @@ export class AdminSales extends LitElement {
   protected override firstUpdated(): void {
     void this.load();
     void this.read(async () => {
-      this.zones = new Map((await ownShops(this.token)).map((shop) => [shop.slug, usableZone(shop.time_zone)]));
+      this.zones = new Map((await ownShops(this.who)).map((shop) => [shop.slug, usableZone(shop.time_zone)]));
     });
   }
 
@@ -91,7 +87,7 @@ export class AdminSales extends LitElement {
     return html`
       <div class="row apart">
         <h1>Sales</h1>
-        <a class="new" href="#/new">New sale</a>
+        ${changes(this.who) ? html`<a class="new" href="#/new">New sale</a>` : nothing}
       </div>
       ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
       ${this.isLoaded && sales.length === 0 ? html`<p class="soft">There are none yet. Create the first one.</p>` : nothing}

@@ -1,6 +1,7 @@
 /** The form for a new sale. What it checks and makes is in sale-form.ts. */
 
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
+import type { Operator } from "../client/operators";
 import { Problem, admin } from "../client/rest";
 import type { ShopSettings } from "../client/shops";
 import { baseStyle } from "../element/base-style";
@@ -8,14 +9,13 @@ import { CURRENCIES, currencyName } from "../text/currencies";
 import { when } from "../text/duration";
 import { offsetName, ownZone, usableZone, zonedTimes } from "../text/zone";
 import { choiceField, focusField, formStyle, textField, type Look } from "./form";
-import { operatorOf } from "./operator";
 import { said } from "./said";
 import { FIELDS, check, defaults, serverError, type Errors, type Field, type Values } from "./sale-form";
 import { ownShops } from "./shop-list";
 
 export class CreateSale extends LitElement {
-  static override properties = { token: { type: String } };
-  declare token: string;
+  static override properties = { who: { attribute: false } };
+  declare who: Operator;
 
   private shops: ShopSettings[] = [];
   /** The time zone of the shop, or until one is known that of the reader. */
@@ -27,23 +27,17 @@ export class CreateSale extends LitElement {
   private error = "";
   private isBusy = false;
 
-  constructor() {
-    super();
-    this.token = "";
-  }
-
   protected override willUpdate(changed: PropertyValues): void {
-    if (changed.has("token")) void this.load();
+    if (changed.has("who")) void this.load();
   }
 
   private async load(): Promise<void> {
     try {
-      this.shops = await ownShops(this.token);
+      this.shops = await ownShops(this.who);
     } catch (error) {
       this.error = said(error);
     }
-    const { sub } = operatorOf(this.token);
-    const own = this.shops.find((shop) => shop.merchant_id === sub) ?? (this.shops.length === 1 ? this.shops[0] : undefined);
+    const own = this.shops.find((shop) => shop.merchant_id === this.who.merchant) ?? (this.shops.length === 1 ? this.shops[0] : undefined);
     if (own && !this.values.merchant) this.take(own);
     this.requestUpdate();
   }
@@ -91,7 +85,7 @@ export class CreateSale extends LitElement {
     this.isBusy = true;
     this.show({});
     try {
-      const sale = await admin.create(this.token, checked.request);
+      const sale = await admin.create(checked.request);
       location.hash = `#/sale/${sale.sale_id}`;
     } catch (error) {
       const named = error instanceof Problem ? serverError(error.detail) : null;

@@ -20,8 +20,7 @@ export function newer(inflow: number): string {
 }
 
 export class InflowForm extends LitElement {
-  static override properties = { token: { type: String }, sale: { type: String }, inflow: { type: Number }, version: { type: Number } };
-  declare token: string;
+  static override properties = { sale: { type: String }, inflow: { type: Number }, version: { type: Number } };
   declare sale: string;
   /** As it is set now. */
   declare inflow: number;
@@ -36,7 +35,6 @@ export class InflowForm extends LitElement {
 
   constructor() {
     super();
-    this.token = "";
     this.sale = "";
     this.inflow = 0;
     this.version = 0;
@@ -72,15 +70,15 @@ export class InflowForm extends LitElement {
   /** Sets the inflow unless somebody else has set another one than `from` since. */
   private async set(inflow: number, from: { inflow: number; version: number }): Promise<Steered> {
     try {
-      return await admin.setInflow(this.token, this.sale, inflow, from.version);
+      return await admin.setInflow(this.sale, inflow, from.version);
     } catch (error) {
       if (!(error instanceof Problem && error.code === "version_changed")) throw error;
-      const now = await admin.sale(this.token, this.sale);
+      const now = await admin.sale(this.sale);
       this.inflow = now.inflow;
       this.version = now.version;
       this.seen = now;
       // A pause, say: what is replaced here is still what was shown.
-      if (now.inflow === from.inflow) return await admin.setInflow(this.token, this.sale, inflow, now.version);
+      if (now.inflow === from.inflow) return await admin.setInflow(this.sale, inflow, now.version);
       throw new Problem(error.code, newer(now.inflow), error.status);
     }
   }

@@ -37,8 +37,7 @@ export function checkKey(kind: Kind, values: Record<Field, string>): { wish: Key
 }
 
 export class KeyForm extends LitElement {
-  static override properties = { token: { type: String }, shop: { type: String } };
-  declare token: string;
+  static override properties = { shop: { type: String } };
   declare shop: string;
 
   private kind: Kind = "secret";
@@ -51,7 +50,6 @@ export class KeyForm extends LitElement {
 
   constructor() {
     super();
-    this.token = "";
     this.shop = "";
   }
 
@@ -77,7 +75,7 @@ export class KeyForm extends LitElement {
     this.isBusy = true;
     this.show({});
     try {
-      this.added = await shops.addKey(this.token, this.shop, checked.wish);
+      this.added = await shops.addKey(this.shop, checked.wish);
       this.values = { ...EMPTY };
       this.copied = "";
       this.dispatchEvent(new Event("key-added"));

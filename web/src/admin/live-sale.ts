@@ -1,7 +1,8 @@
 /** One sale while it runs: the shared tick over the socket, the rest of the numbers every two seconds. */
 
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
-import { clientFor, type Client } from "../client/client";
+import { operatorClient, type Client } from "../client/client";
+import { ticket } from "../client/operators";
 import { Problem, admin, type Metrics } from "../client/rest";
 import type { View } from "../client/view";
 import { baseStyle } from "../element/base-style";
@@ -26,9 +27,10 @@ const SURE: Partial<Record<Verb, string>> = {
 };
 
 export class LiveSale extends LitElement {
-  static override properties = { token: { type: String }, sale: { type: String } };
-  declare token: string;
+  static override properties = { sale: { type: String }, isFixed: { type: Boolean } };
   declare sale: string;
+  /** This operator only looks. */
+  declare isFixed: boolean;
 
   private client: Client | null = null;
   private stop: (() => void)[] = [];
@@ -41,7 +43,7 @@ export class LiveSale extends LitElement {
 
   constructor() {
     super();
-    this.token = "";
+    this.isFixed = false;
     this.sale = "";
   }
 
@@ -51,14 +53,14 @@ export class LiveSale extends LitElement {
   }
 
   protected override willUpdate(changed: PropertyValues): void {
-    if (changed.has("token") || changed.has("sale")) {
+    if (changed.has("sale")) {
       this.end();
       this.start();
     }
   }
 
   private start(): void {
-    const client = clientFor(location.origin, this.token);
+    const client = operatorClient(location.origin, ticket);
     this.client = client;
     this.metrics = null;
     this.sold = [];
@@ -108,7 +110,7 @@ export class LiveSale extends LitElement {
   private async measure(): Promise<void> {
     if (document.hidden) return;
     try {
-      this.metrics = await admin.metrics(this.token, this.sale);
+      this.metrics = await admin.metrics(this.sale);
       this.error = "";
     } catch (error) {
       if (error instanceof Problem && error.status === 401) this.dispatchEvent(new Event("signed-out"));
@@ -124,7 +126,7 @@ export class LiveSale extends LitElement {
     this.error = "";
     this.requestUpdate();
     try {
-      await admin.act(this.token, this.sale, verb);
+      await admin.act(this.sale, verb);
       await this.measure();
     } catch (error) {
       this.error = said(error);
@@ -142,9 +144,9 @@ export class LiveSale extends LitElement {
       ${this.head(view)} ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
       ${this.disaster()}
       <section class="card block" aria-label="Stock">${stockBar(view?.stock ?? null)}</section>
-      ${!hasLine || !this.metrics ? nothing : html`<section class="card block">
+      ${!hasLine || !this.metrics || this.isFixed ? nothing : html`<section class="card block">
         <inflow-form
-          .token=${this.token}
+         
           .sale=${this.sale}
           .inflow=${this.metrics.inflow}
           .version=${this.metrics.version}
@@ -171,7 +173,7 @@ export class LiveSale extends LitElement {
     const { countdown, connection } = view ?? {};
     const until = countdown ? `${{ room: "Room opens", start: "Starts", end: "Ends" }[countdown.to]} in ${clock(countdown.left_ms)}` : "";
     const button = (verb: Verb, label: string, look: string) => html`
-      <button class=${look} ?disabled=${this.busy !== null} @click=${() => this.act(verb)}>${label}</button>
+      <button class=${look} ?hidden=${this.isFixed} ?disabled=${this.busy !== null} @click=${() => this.act(verb)}>${label}</button>
     `;
     const isOver = phase === "drawing" || phase === "ended" || phase === "cancelled";
     return html`
@@ -215,7 +217,7 @@ export class LiveSale extends LitElement {
       </p>
       ${disaster.confirmed_at
         ? html`<span class="badge" data-tone="warn">Confirmed, under way</span>`
-        : html`<button class="danger" ?disabled=${this.busy !== null} @click=${() => this.act("recover")}>Go on without it</button>`}
+        : html`<button class="danger" ?hidden=${this.isFixed} ?disabled=${this.busy !== null} @click=${() => this.act("recover")}>Go on without it</button>`}
     </div>`;
   }
 

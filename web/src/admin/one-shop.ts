@@ -1,15 +1,15 @@
 /** One shop: its settings, its keys, and what is stored of its people. */
 
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
+import { changes, isAdmin, managesAccess, type Operator } from "../client/operators";
 import { Problem } from "../client/rest";
 import { shops, type VersionedShop } from "../client/shops";
 import { baseStyle } from "../element/base-style";
-import { operatorOf } from "./operator";
 import { said } from "./said";
 
 export class OneShop extends LitElement {
-  static override properties = { token: { type: String }, slug: { type: String } };
-  declare token: string;
+  static override properties = { who: { attribute: false }, slug: { type: String } };
+  declare who: Operator;
   /** Its name in addresses; empty: a new shop. */
   declare slug: string;
 
@@ -18,13 +18,12 @@ export class OneShop extends LitElement {
 
   constructor() {
     super();
-    this.token = "";
     this.slug = "";
   }
 
   protected override willUpdate(changed: PropertyValues): void {
     // After a change of its name in addresses, the shop is here already.
-    if ((changed.has("slug") || changed.has("token")) && this.slug !== (this.shop?.slug ?? "")) void this.load();
+    if ((changed.has("slug") || changed.has("who")) && this.slug !== (this.shop?.slug ?? "")) void this.load();
   }
 
   private async load(): Promise<void> {
@@ -33,7 +32,7 @@ export class OneShop extends LitElement {
     this.error = "";
     if (!slug) return;
     try {
-      const shop = await shops.show(this.token, slug);
+      const shop = await shops.show(slug);
       if (slug === this.slug) this.shop = shop;
     } catch (error) {
       if (error instanceof Problem && error.status === 401) this.dispatchEvent(new Event("signed-out"));
@@ -53,8 +52,7 @@ export class OneShop extends LitElement {
   };
 
   protected override render(): TemplateResult {
-    const { shop, token } = this;
-    const { isAdmin } = operatorOf(token);
+    const { shop, who } = this;
     return html`
       <a class="soft small" href="#/shops">← All shops</a>
       <div class="row apart">
@@ -63,11 +61,11 @@ export class OneShop extends LitElement {
       </div>
       ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
       ${shop || !this.slug
-        ? html`<shop-form .token=${token} .shop=${shop} .isAdmin=${isAdmin} @shop-changed=${this.changed}></shop-form>`
+        ? html`<shop-form .shop=${shop} .isAdmin=${isAdmin(who)} .isFixed=${!changes(who)} @shop-changed=${this.changed}></shop-form>`
         : nothing}
       ${shop
-        ? html`<shop-keys .token=${token} .shop=${shop.merchant_id} .zone=${shop.time_zone}></shop-keys>
-            <shop-person .token=${token} .shop=${shop.merchant_id} .zone=${shop.time_zone}></shop-person>`
+        ? html`<shop-keys .shop=${shop.merchant_id} .zone=${shop.time_zone} .isFixed=${!managesAccess(who)}></shop-keys>
+            <shop-person .shop=${shop.merchant_id} .zone=${shop.time_zone} .isFixed=${!changes(who)}></shop-person>`
         : nothing}
     `;
   }

@@ -14,11 +14,12 @@ import { FIELDS, check, valuesOf, type Errors, type Field, type Values } from ".
 const ZONES = knownZones();
 
 export class ShopForm extends LitElement {
-  static override properties = { token: { type: String }, shop: { attribute: false }, isAdmin: { type: Boolean } };
-  declare token: string;
+  static override properties = { shop: { attribute: false }, isAdmin: { type: Boolean }, isFixed: { type: Boolean } };
   /** As it was read; null: a new one. */
   declare shop: VersionedShop | null;
   declare isAdmin: boolean;
+  /** This operator only looks. */
+  declare isFixed: boolean;
 
   private values: Values = valuesOf(null);
   private errors: Errors = {};
@@ -29,7 +30,7 @@ export class ShopForm extends LitElement {
 
   constructor() {
     super();
-    this.token = "";
+    this.isFixed = false;
     this.shop = null;
     this.isAdmin = false;
   }
@@ -69,8 +70,8 @@ export class ShopForm extends LitElement {
     try {
       const { shop } = this;
       const saved = shop
-        ? await shops.change(this.token, shop.slug, checked.change, shop.version)
-        : await shops.create(this.token, checked.change);
+        ? await shops.change(shop.slug, checked.change, shop.version)
+        : await shops.create(checked.change);
       this.shop = saved;
       this.done = "Saved.";
       this.dispatchEvent(new CustomEvent("shop-changed", { detail: saved }));
@@ -94,7 +95,7 @@ export class ShopForm extends LitElement {
   private readonly reload = async (): Promise<void> => {
     if (!this.shop) return;
     try {
-      this.shop = await shops.show(this.token, this.shop.merchant_id);
+      this.shop = await shops.show(this.shop.merchant_id);
       this.dispatchEvent(new CustomEvent("shop-changed", { detail: this.shop }));
       this.error = "";
       this.isOutdated = false;
@@ -151,7 +152,7 @@ export class ShopForm extends LitElement {
             </div>`
           : nothing}
         <div class="row">
-          <button class="primary" aria-disabled=${this.isBusy}>${this.isBusy ? "Saving…" : isNew ? "Create shop" : "Save"}</button>
+          <button class="primary" ?hidden=${this.isFixed} aria-disabled=${this.isBusy}>${this.isBusy ? "Saving…" : isNew ? "Create shop" : "Save"}</button>
           ${isNew ? html`<a href="#/shops" class="soft">Cancel</a>` : nothing}
           <span class="small soft" role="status">${this.done}</span>
         </div>

@@ -16,11 +16,12 @@ const KINDS: Readonly<Record<Key["kind"], string>> = {
 };
 
 export class ShopKeys extends LitElement {
-  static override properties = { token: { type: String }, shop: { type: String }, zone: { type: String } };
-  declare token: string;
+  static override properties = { shop: { type: String }, zone: { type: String }, isFixed: { type: Boolean } };
   /** Its id. */
   declare shop: string;
   declare zone: string;
+  /** This operator only looks. */
+  declare isFixed: boolean;
 
   private keys: Key[] | null = null;
   private error = "";
@@ -28,13 +29,13 @@ export class ShopKeys extends LitElement {
 
   constructor() {
     super();
-    this.token = "";
+    this.isFixed = false;
     this.shop = "";
     this.zone = "UTC";
   }
 
   protected override willUpdate(changed: PropertyValues): void {
-    if (!changed.has("shop") && !changed.has("token")) return;
+    if (!changed.has("shop")) return;
     this.keys = null;
     this.done = "";
     void this.load();
@@ -43,7 +44,7 @@ export class ShopKeys extends LitElement {
   private readonly load = async (): Promise<void> => {
     const { shop } = this;
     try {
-      const keys = await shops.keys(this.token, shop);
+      const keys = await shops.keys(shop);
       if (shop !== this.shop) return;
       this.keys = keys;
       this.error = "";
@@ -63,7 +64,7 @@ export class ShopKeys extends LitElement {
     if (!isSure) return;
     this.done = "";
     try {
-      await shops.revokeKey(this.token, this.shop, key.key_id);
+      await shops.revokeKey(this.shop, key.key_id);
       await this.load();
       this.done = `The key of ${key.issuer} is revoked.`;
     } catch (error) {
@@ -89,7 +90,7 @@ export class ShopKeys extends LitElement {
         )}
       </ul>
       <p class="small soft done" role="status">${this.done}</p>
-      <key-form .token=${this.token} .shop=${this.shop} @key-added=${this.load}></key-form>
+      ${this.isFixed ? nothing : html`<key-form .shop=${this.shop} @key-added=${this.load}></key-form>`}
       <ask-sure></ask-sure>
     `;
   }
@@ -109,7 +110,7 @@ export class ShopKeys extends LitElement {
         ${key.revoked_at
           ? html`<span class="badge">Revoked</span>`
           : html`<span class="badge" data-tone="good">In use</span>
-              <button class="danger" aria-label="Revoke the key of ${key.issuer}" @click=${() => this.revoke(key)}>Revoke</button>`}
+              <button class="danger" ?hidden=${this.isFixed} aria-label="Revoke the key of ${key.issuer}" @click=${() => this.revoke(key)}>Revoke</button>`}
       </li>
     `;
   }

@@ -1,31 +1,26 @@
 /** The shops that this operator may manage: all for admins, for others their own. */
 
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
+import { isAdmin, type Operator } from "../client/operators";
 import { Problem } from "../client/rest";
 import { shops, type ShopSettings } from "../client/shops";
 import { baseStyle } from "../element/base-style";
-import { operatorOf } from "./operator";
 import { said } from "./said";
 
 export class ShopList extends LitElement {
-  static override properties = { token: { type: String } };
-  declare token: string;
+  static override properties = { who: { attribute: false } };
+  declare who: Operator;
 
   private list: ShopSettings[] | null = null;
   private error = "";
 
-  constructor() {
-    super();
-    this.token = "";
-  }
-
   protected override willUpdate(changed: PropertyValues): void {
-    if (changed.has("token")) void this.load();
+    if (changed.has("who")) void this.load();
   }
 
   private async load(): Promise<void> {
     try {
-      this.list = await ownShops(this.token);
+      this.list = await ownShops(this.who);
       this.error = "";
     } catch (error) {
       if (error instanceof Problem && error.status === 401) this.dispatchEvent(new Event("signed-out"));
@@ -38,7 +33,7 @@ export class ShopList extends LitElement {
     return html`
       <div class="row apart">
         <h1>Shops</h1>
-        ${operatorOf(this.token).isAdmin ? html`<a class="new" href="#/shops/new">New shop</a>` : nothing}
+        ${isAdmin(this.who) ? html`<a class="new" href="#/shops/new">New shop</a>` : nothing}
       </div>
       ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
       ${this.list?.length === 0 ? html`<p class="soft">There are none yet.</p>` : nothing}
@@ -103,9 +98,7 @@ export class ShopList extends LitElement {
 }
 
 /** The shops of this operator. One whose shop nobody has set up yet gets it by looking at it. */
-export async function ownShops(token: string): Promise<ShopSettings[]> {
-  const list = await shops.list(token);
-  const { isAdmin, sub } = operatorOf(token);
-  if (list.length > 0 || isAdmin || !sub) return list;
-  return [await shops.show(token, sub)];
+export async function ownShops(who: Operator): Promise<ShopSettings[]> {
+  const list = await shops.list();
+  return list.length > 0 || !who.merchant ? list : [await shops.show(who.merchant)];
 }

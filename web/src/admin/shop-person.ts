@@ -12,11 +12,12 @@ import { choiceField, focusField, formStyle, textField } from "./form";
 import { said } from "./said";
 
 export class ShopPerson extends LitElement {
-  static override properties = { token: { type: String }, shop: { type: String }, zone: { type: String } };
-  declare token: string;
+  static override properties = { shop: { type: String }, zone: { type: String }, isFixed: { type: Boolean } };
   /** Its id. */
   declare shop: string;
   declare zone: string;
+  /** This operator only looks. */
+  declare isFixed: boolean;
 
   private by = "subject";
   private name = "";
@@ -28,7 +29,7 @@ export class ShopPerson extends LitElement {
 
   constructor() {
     super();
-    this.token = "";
+    this.isFixed = false;
     this.shop = "";
     this.zone = "UTC";
   }
@@ -57,7 +58,7 @@ export class ShopPerson extends LitElement {
     this.done = "";
     if (this.name.trim() === "") return this.wrong("Who is it?");
     void this.run(async () => {
-      this.found = await shops.person(this.token, this.shop, who);
+      this.found = await shops.person(this.shop, who);
     });
   };
 
@@ -76,7 +77,7 @@ export class ShopPerson extends LitElement {
     });
     if (!isSure) return;
     await this.run(async () => {
-      await shops.forgetPerson(this.token, this.shop, { person: found.person });
+      await shops.forgetPerson(this.shop, { person: found.person });
       this.found = null;
       this.name = "";
       this.done = "They are forgotten.";
@@ -146,7 +147,7 @@ export class ShopPerson extends LitElement {
         </dl>
         <div class="row">
           <button type="button" @click=${this.download}>Download</button>
-          <button type="button" class="danger" aria-disabled=${this.isBusy} @click=${this.forget}>Forget</button>
+          <button type="button" class="danger" ?hidden=${this.isFixed} aria-disabled=${this.isBusy} @click=${this.forget}>Forget</button>
         </div>
       </section>
     `;

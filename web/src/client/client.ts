@@ -15,6 +15,12 @@ export interface ClientEvents {
   token: null;
 }
 
+/** Makes what opens one socket; null: nobody is signed in any more. */
+export type Tickets = () => Promise<string | null>;
+
+/** The key of the operator's client. */
+const OPERATOR = "operator";
+
 type Listener<K extends keyof ClientEvents> = (detail: ClientEvents[K]) => void;
 
 const OFFLINE: Connection = { state: "connecting" };
@@ -28,7 +34,7 @@ export class Client {
 
   constructor(
     private readonly api: string,
-    private token: string | null,
+    private readonly token: string | Tickets | null,
   ) {
     this.started = this.start();
     this.started.catch((error: unknown) => {
@@ -63,6 +69,11 @@ export class Client {
 
   private async freshToken(stale: string | null): Promise<Session | null> {
     if (this.token === null) return guestSession(this.api, stale);
+    if (typeof this.token === "function") {
+      const ticket = await this.token();
+      if (ticket === null) this.emit("token", null);
+      return ticket === null ? null : { token: ticket, device: "" };
+    }
     if (this.token === stale) {
       this.emit("token", null);
       return null;
@@ -116,6 +127,11 @@ export class Client {
   /** The server's time. */
   get now(): number {
     return this.wasm ? this.wasm.now() : Date.now();
+  }
+
+  /** Ends the connection for good. */
+  close(): void {
+    this.wasm?.close();
   }
 
   reconnect(): void {
@@ -172,6 +188,19 @@ export class Client {
 }
 
 const clients = new Map<string, Client>();
+
+/** The client of an operator's page; each of its sockets takes a ticket. */
+export function operatorClient(api: string, tickets: Tickets): Client {
+  const client = clients.get(OPERATOR) ?? new Client(api, tickets);
+  clients.set(OPERATOR, client);
+  return client;
+}
+
+/** Somebody else signs in on this page: the next client is a new one. */
+export function forgetOperatorClient(): void {
+  clients.get(OPERATOR)?.close();
+  clients.delete(OPERATOR);
+}
 
 /** The client of a platform; `token` is a merchant's own, without it the shopper is a guest. */
 export function clientFor(api: string, token: string | null = null): Client {

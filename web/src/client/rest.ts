@@ -40,26 +40,14 @@ export const getMyData = (api: string, session: Session) => call<unknown>(api, "
 export const forgetMe = (api: string, session: Session) => call<null>(api, "/me", { ...session, method: "DELETE" });
 
 export const admin = {
-  sales: (token: string, wanted: Wanted = {}) => call<SalePage>("", `/admin/sales${query(wanted)}`, { token }),
-  sale: (token: string, sale: string) => call<Steered>("", `/admin/sales/${sale}`, { token }),
-  create: (token: string, sale: unknown) => steer<Steered>("/admin/sales", { token, body: sale }),
-  act: (token: string, sale: string, verb: "pause" | "resume" | "end" | "recover") =>
-    steer<Steered>(`/admin/sales/${sale}/${verb}`, { token, body: {} }),
+  sales: (wanted: Wanted = {}) => operate<SalePage>(`/admin/sales${query(wanted)}`),
+  sale: (sale: string) => operate<Steered>(`/admin/sales/${sale}`),
+  create: (sale: unknown) => steer<Steered>("/admin/sales", { body: sale }),
+  act: (sale: string, verb: "pause" | "resume" | "end" | "recover") => steer<Steered>(`/admin/sales/${sale}/${verb}`, { body: {} }),
   /** Only if operators have set nothing else since `version`. */
-  setInflow: (token: string, sale: string, inflow: number, version: number) =>
-    steer<Steered>(`/admin/sales/${sale}/inflow`, { token, body: { inflow }, version }),
-  metrics: (token: string, sale: string) => call<Metrics>("", `/admin/sales/${sale}/metrics`, { token }),
+  setInflow: (sale: string, inflow: number, version: number) => steer<Steered>(`/admin/sales/${sale}/inflow`, { body: { inflow }, version }),
+  metrics: (sale: string) => operate<Metrics>(`/admin/sales/${sale}/metrics`),
 };
-
-/** Whether this server has the development sign-in. */
-export async function hasDevSignIn(): Promise<boolean> {
-  const response = await fetch("/dev").catch(() => null);
-  return response?.status === 204;
-}
-
-export async function devSignIn(role: "admin" | "merchant"): Promise<string> {
-  return (await call<{ token: string }>("", "/dev/sign-in", { body: { role } })).token;
-}
 
 /** "?a=1&b=2", or nothing if nothing is set. */
 export function query(of: object): string {
@@ -67,9 +55,11 @@ export function query(of: object): string {
   return set.length === 0 ? "" : `?${new URLSearchParams(set.map(([name, value]) => [name, String(value)])).toString()}`;
 }
 
-interface Options {
+export interface Options {
   /** By default GET, or with a body POST. */
-  method?: "PATCH" | "DELETE";
+  method?: "POST" | "PATCH" | "DELETE";
+  /** In the name of the operator whose session is in the cookie: the server wants to hear that no other site asks. */
+  operator?: boolean;
   token?: string;
   device?: string;
   body?: unknown;
@@ -87,7 +77,7 @@ export async function steer<T>(path: string, options: Options): Promise<T> {
   const key = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
   for (let tries = 1; ; tries += 1) {
     try {
-      return await call<T>("", path, { ...options, key });
+      return await operate<T>(path, { ...options, key });
     } catch (error) {
       const unanswered = error instanceof Problem && (error.code === "offline" || error.status === 503);
       if (!unanswered || tries === STEER_TRIES) throw error;
@@ -96,9 +86,13 @@ export async function steer<T>(path: string, options: Options): Promise<T> {
   }
 }
 
+/** A request of the operator who has signed in on this page. */
+export const operate = <T>(path: string, options: Options = {}) => call<T>("", path, { ...options, operator: true });
+
 export async function call<T>(api: string, path: string, options: Options = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (options.token) headers.Authorization = `Bearer ${options.token}`;
+  if (options.operator) headers["Flash-Sale-Operator"] = "1";
   if (options.device) headers["X-Device-Id"] = options.device;
   if (options.key) headers["Idempotency-Key"] = options.key;
   if (options.version !== undefined) headers["If-Match"] = `"${options.version}"`;

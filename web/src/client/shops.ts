@@ -1,6 +1,6 @@
 /** The REST door for a shop's settings, its keys, and what is stored of its people. */
 
-import { call, query, steer } from "./rest";
+import { operate, query, steer } from "./rest";
 
 /** A shop as its operators see it. */
 export interface ShopSettings {
@@ -75,17 +75,17 @@ const of = (shop: string) => `/admin/merchants/${encodeURIComponent(shop)}`;
 
 export const shops = {
   /** Those that this operator may manage. */
-  list: async (token: string) => (await call<{ merchants: ShopSettings[] }>("", "/admin/merchants", { token })).merchants,
-  show: (token: string, shop: string) => call<VersionedShop>("", of(shop), { token }),
-  create: (token: string, body: ShopChange) => steer<VersionedShop>("/admin/merchants", { token, body }),
+  list: async () => (await operate<{ merchants: ShopSettings[] }>("/admin/merchants")).merchants,
+  show: (shop: string) => operate<VersionedShop>(of(shop)),
+  create: (body: ShopChange) => steer<VersionedShop>("/admin/merchants", { body }),
   /** Only if nobody has changed it since `version`. */
-  change: (token: string, shop: string, body: ShopChange, version: number) =>
-    call<VersionedShop>("", of(shop), { token, body, version, method: "PATCH" }),
-  keys: async (token: string, shop: string) => (await call<{ keys: Key[] }>("", `${of(shop)}/keys`, { token })).keys,
-  addKey: (token: string, shop: string, body: KeyWish) => steer<NewKey>(`${of(shop)}/keys`, { token, body }),
-  revokeKey: (token: string, shop: string, key: string) =>
-    call<null>("", `${of(shop)}/keys/${encodeURIComponent(key)}`, { token, method: "DELETE" }),
-  person: (token: string, shop: string, who: Who) => call<Person>("", `${of(shop)}/person${query(who)}`, { token }),
-  forgetPerson: (token: string, shop: string, who: Who) =>
-    call<null>("", `${of(shop)}/person${query(who)}`, { token, method: "DELETE" }),
+  change: (shop: string, body: ShopChange, version: number) =>
+    operate<VersionedShop>(of(shop), { body, version, method: "PATCH" }),
+  keys: async (shop: string) => (await operate<{ keys: Key[] }>(`${of(shop)}/keys`)).keys,
+  addKey: (shop: string, body: KeyWish) => steer<NewKey>(`${of(shop)}/keys`, { body }),
+  revokeKey: (shop: string, key: string) =>
+    operate<null>(`${of(shop)}/keys/${encodeURIComponent(key)}`, { method: "DELETE" }),
+  person: (shop: string, who: Who) => operate<Person>(`${of(shop)}/person${query(who)}`),
+  forgetPerson: (shop: string, who: Who) =>
+    operate<null>(`${of(shop)}/person${query(who)}`, { method: "DELETE" }),
 };

@@ -108,6 +108,9 @@ export const baseStyle = [
         border-color var(--fs-quick),
         opacity var(--fs-quick);
     }
+    button[hidden] {
+      display: none;
+    }
     button:hover:not(:disabled) {
       border-color: var(--fs-ink-faint);
     }

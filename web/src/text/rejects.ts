@@ -25,6 +25,11 @@ export const REJECTS: Readonly<Record<string, string>> = {
   wrong_merchant: "This sign-in is of another shop. Sign in here, please.",
   device_unknown: "Your browser is not known here any more. Reload the page to go on as somebody new.",
   origin_refused: "The shop does not show its sales on this page. Look for them on the shop’s own site, please.",
+  sign_in_refused: "The e-mail address or the password is wrong.",
+  role_refused: "Your role does not allow this.",
+  proof_missing: "This page is older than the shop. Reload it, please.",
+  tls_needed: "Operators sign in over https only. Open this page under its https address, please.",
+  invite_unknown: "This link is used or too old. Ask for a new one, please.",
   signature_invalid: "The message's signature is not valid.",
   signature_expired: "The message's signature is too old.",
 
@@ -55,6 +60,8 @@ export const REJECTS: Readonly<Record<string, string>> = {
   supply_in_use: "You cannot go below the units that are sold or in carts.",
   merchant_unknown: "There is no such shop.",
   merchant_taken: "Another shop has this name in addresses already. Choose another one.",
+  operator_unknown: "There is no such operator.",
+  operator_taken: "An operator of another shop has this e-mail address.",
   issuer_taken: "Another shop has public keys for this issuer and audience. Use an audience of your own, or ask an admin of the platform.",
   key_unknown: "There is no such key. Somebody may have revoked it already.",
   quota_reached: "The shop has reached its limit.",
@@ -85,6 +92,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   too_many_sockets: "You have this shop open in too many places. Close another tab, then reconnect here.",
   too_many_from_address: "Many people are here from your network at once. You will get in in a moment.",
   too_many_sales: "This page follows too many sales at once.",
+  too_many_sign_ins: "Too many tries to sign in. Wait a minute, please.",
   too_many_changes: "You have changed your mind too often in this sale. What you have stays yours.",
   busy: "Very busy at the moment. Try again shortly.",
 

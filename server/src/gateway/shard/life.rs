@@ -98,7 +98,7 @@ impl Shard {
                 connection.takes_changes = changes;
                 let page = connection.page();
                 let socket = self.socket(key);
-                self.carry_out(key, async move {
+                self.carry_out(key, id, async move {
                     let client = task::Client { socket, page, device };
                     task::hello(&backend, client, id, &token, resume).await
                 });
@@ -118,17 +118,21 @@ impl Shard {
                 {
                     return self.reply(key, id, Err(Code::TooManySales.into()));
                 }
-                self.carry_out(key, async move { task::watch(&backend, &caller, id, sale).await });
+                self.carry_out(
+                    key,
+                    id,
+                    async move { task::watch(&backend, &caller, id, sale).await },
+                );
             }
             (Some(_), Command::Connection(ConnectionCommand::Ping { t })) => {
-                self.carry_out(key, async move { task::ping(&backend, id, t).await });
+                self.carry_out(key, id, async move { task::ping(&backend, id, t).await });
             }
             (Some(caller), Command::Shop(command)) => {
                 let address = command.asks_for_place().then(|| connection.address());
                 if let Some(Err(reject)) = address.map(|address| backend.throttle.allow_join(address)) {
                     return self.reply(key, id, Err(reject));
                 }
-                self.carry_out(key, async move {
+                self.carry_out(key, id, async move {
                     let answer = command::run(&backend.shop, &caller, id, command).await;
                     if let (Some(address), Err(_)) = (address, &answer) {
                         backend.throttle.give_join_back(address);
@@ -140,12 +144,28 @@ impl Shard {
     }
 
     /// Carries a request out away from this thread. The connection reads no more until the answer is here.
-    fn carry_out(&mut self, key: u32, request: impl Future<Output = RequestAnswer> + Send + 'static) {
-        self.connections[key as usize].running = true;
+    fn carry_out(
+        &mut self,
+        key: u32,
+        id: CommandId,
+        request: impl Future<Output = RequestAnswer> + Send + 'static,
+    ) {
+        let connection = &mut self.connections[key as usize];
+        connection.running = true;
+        // An operator's session may have ended; others have a token, which says when it ends.
+        let operator = connection.caller().filter(|caller| caller.seat().is_some());
+        let operator = operator.cloned().map(|caller| (self.backend.clone(), caller));
         let socket = self.socket(key);
         let (inboxes, index) = (self.inboxes.clone(), self.index);
         self.runtime.spawn(async move {
-            let answer = request.await;
+            let ended = match operator {
+                Some((backend, caller)) => Box::pin(task::session_ended(&backend, &caller, id)).await,
+                None => None,
+            };
+            let answer = match ended {
+                Some(answer) => answer,
+                None => request.await,
+            };
             for oldest in &answer.too_many {
                 inboxes[oldest.shard as usize].post(Mail::Close(*oldest, CloseCode::TooManySockets));
             }

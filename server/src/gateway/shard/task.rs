@@ -2,6 +2,7 @@
 //! of the shop's commands, come back to it as [`RequestAnswer`]s.
 
 use crate::{
+    accounts::Accounts,
     auth::Authority,
     config::Limits,
     gateway::{subscriptions::Subscriptions, throttle::Throttle},
@@ -102,19 +103,13 @@ pub async fn hello(
     resume: Vec<SaleId>,
 ) -> RequestAnswer {
     let Client { socket, page, device } = client;
-    let mut caller = match backend.authority.verify(token, device.as_ref()).await {
+    let verified = match Accounts::is_ticket(token) {
+        true => Box::pin(backend.authority.accounts.by_ticket(token, page.is_none())).await,
+        false => backend.authority.verify(token, device.as_ref()).await,
+    };
+    let mut caller = match verified {
         Ok(caller) => caller,
-        Err(reject) => {
-            let close = match reject.code {
-                Code::TokenExpired => Some(CloseCode::TokenExpired),
-                Code::TokenInvalid => Some(CloseCode::TokenInvalid),
-                _ => None,
-            };
-            return RequestAnswer {
-                close,
-                ..RequestAnswer::offence(id, reject)
-            };
-        }
+        Err(reject) => return not_signed_in(id, reject),
     };
     if resume.len() > backend.limits.sales_per_socket {
         return RequestAnswer::offence(id, Code::TooManySales.into());
@@ -154,6 +149,24 @@ pub async fn hello(
         watched: resumed.watched,
         too_many,
         ..RequestAnswer::new(id, Ok(Done::Welcome(welcome)))
+    }
+}
+
+/// The answer to an operator whose session has ended meanwhile.
+pub async fn session_ended(backend: &Backend, caller: &Caller, id: CommandId) -> Option<RequestAnswer> {
+    let found = backend.authority.accounts.is_still_there(caller).await;
+    found.err().map(|reject| not_signed_in(id, reject))
+}
+
+fn not_signed_in(id: CommandId, reject: Reject) -> RequestAnswer {
+    let close = match reject.code {
+        Code::TokenExpired => Some(CloseCode::TokenExpired),
+        Code::TokenInvalid => Some(CloseCode::TokenInvalid),
+        _ => None,
+    };
+    RequestAnswer {
+        close,
+        ..RequestAnswer::offence(id, reject)
     }
 }
 

@@ -123,7 +123,7 @@ async fn only_operators_steer_sales_and_merchants_only_their_own() {
         for (token, code) in [
             (None, Code::TokenMissing),
             (Some(shopper.as_str()), Code::Forbidden),
-            (Some(other.as_str()), Code::Forbidden),
+            (Some(other.as_str()), Code::SaleUnknown),
         ] {
             // Read by `supply` only.
             let body = r#"{"total_stock":5}"#;

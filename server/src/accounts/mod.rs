@@ -1,0 +1,383 @@
+//! Operators who sign in: their passwords, sessions and tickets, and the limits of their tries. It knows nothing of HTTP, and
+//! nothing of what an operator may do.
+
+pub mod password;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use flashsale_engine::{
+    caller::Caller,
+    error::Error,
+    operator::{OperatorRole, Seat, SecretHash},
+    sale::ms,
+    store::{
+        Store,
+        accounts::{Account, By, Invitation},
+    },
+};
+use flashsale_protocol::{Code, Reject, Role, TICKET};
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
+use moka::future::Cache;
+use password::Passwords;
+use sha2::{Digest, Sha256};
+use std::{hash::Hash, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use ulid::Ulid;
+
+/// How long a link sets a password.
+pub const LINK_LIFE: Duration = Duration::from_secs(3 * 24 * 3600);
+/// A session ends after this time without a request, and after this time in any case.
+pub const SESSION_IDLE: Duration = Duration::from_secs(2 * 3600);
+pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// How long a ticket opens a socket.
+pub const TICKET_LIFE: Duration = Duration::from_secs(30);
+/// How long a process believes what it has read of a session: an operator who is removed is gone everywhere after that.
+const SESSION_KNOWN: Duration = Duration::from_millis(800);
+const SESSIONS_KNOWN: u64 = 10_000;
+/// Tries to sign in or to use a link, per address: at once, and a minute.
+const TRIES_OF_ADDRESS: (u32, u32) = (30, 30);
+/// Tries to sign in as one operator, from wherever: at once, and a minute.
+const TRIES_OF_ACCOUNT: (u32, u32) = (15, 10);
+/// Looks for sessions that are not known here, per address: at once, and a second.
+const LOOKS_OF_ADDRESS: (u32, u32) = (100, 50);
+/// A limiter with more askers than this forgets those who have not asked for a while.
+const ASKERS_MOST: usize = 10_000;
+/// Longest e-mail address, in bytes.
+pub const MAX_EMAIL_BYTES: usize = 254;
+
+/// The right to be somebody until it ends.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    pub account: Account,
+    pub session: SecretHash,
+    /// In ms since 1970.
+    pub expires_at: u64,
+}
+
+impl SignedIn {
+    /// Who that is for commands.
+    pub fn caller(&self) -> Result<Caller, Error> {
+        let account = &self.account;
+        let id = account.id.parse();
+        let role = match account.role {
+            OperatorRole::Admin => Role::Admin,
+            _ => Role::Merchant,
+        };
+        let id = id.map_err(|_| Error::unexpected("an operator's id that is none"))?;
+        let mut caller = Caller::new(id, role, self.expires_at);
+        caller.set(|rare| {
+            rare.seat = Some(Seat {
+                merchant: account.merchant.clone(),
+                role: account.role,
+                session: self.session,
+            });
+        });
+        Ok(caller)
+    }
+}
+
+/// A session that has just begun, with its secret for the cookie.
+pub struct Begun {
+    pub secret: String,
+    pub signed_in: SignedIn,
+}
+
+/// A link that sets a password.
+pub struct Link {
+    pub account: Account,
+    secret: String,
+}
+
+impl Link {
+    /// The page that it leads to. The secret is in the fragment, which browsers send to nobody.
+    pub fn path(&self) -> String {
+        format!("/admin#invite={}", self.secret)
+    }
+}
+
+pub struct Accounts {
+    store: Arc<Store>,
+    passwords: Passwords,
+    known: Cache<SecretHash, Option<Arc<SignedIn>>>,
+    addresses: DefaultKeyedRateLimiter<IpAddr>,
+    accounts: DefaultKeyedRateLimiter<SecretHash>,
+    looks: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+impl Accounts {
+    pub fn open(store: Arc<Store>) -> Result<Self, Error> {
+        let per_minute = |(burst, rate)| Quota::per_minute(count(rate)).allow_burst(count(burst));
+        let (burst, rate) = LOOKS_OF_ADDRESS;
+        Ok(Self {
+            store,
+            passwords: Passwords::open()?,
+            known: Cache::builder()
+                .max_capacity(SESSIONS_KNOWN)
+                .time_to_live(SESSION_KNOWN)
+                .support_invalidation_closures()
+                .build(),
+            addresses: RateLimiter::keyed(per_minute(TRIES_OF_ADDRESS)),
+            accounts: RateLimiter::keyed(per_minute(TRIES_OF_ACCOUNT)),
+            looks: RateLimiter::keyed(Quota::per_second(count(rate)).allow_burst(count(burst))),
+        })
+    }
+
+    /// Signs an operator in. An unknown address gets the same answer as a wrong password, after the same time.
+    pub async fn sign_in(&self, email: &str, password: String, from: IpAddr) -> Result<Begun, Reject> {
+        allow(&self.addresses, &from, Code::TooManySignIns)?;
+        let email = email_of(email);
+        // Whether somebody has the address makes no difference here.
+        allow(&self.accounts, &hash_of(&email), Code::TooManySignIns)?;
+        let (account, known) = match self.store.operator_by_email(&email).await? {
+            Some((account, known)) => (Some(account), known),
+            None => (None, None),
+        };
+        let fits =
+            password.len() <= password::MAX_BYTES && self.passwords.fits(password, known.as_deref()).await?;
+        match (account, known) {
+            (Some(account), Some(known)) if fits => self.begin(account, &known, from).await,
+            (account, _) => {
+                let id = account.as_ref().map(|account| account.id.as_str());
+                self.store.note_refused_sign_in(id, &from.to_string()).await?;
+                Err(Code::SignInRefused.into())
+            }
+        }
+    }
+
+    /// Sets the password by a link, which works once, and signs its owner in.
+    pub async fn set_password(&self, link: &str, password: String, from: IpAddr) -> Result<Begun, Reject> {
+        allow(&self.addresses, &from, Code::TooManySignIns)?;
+        let link = hash_of(link);
+        if !self.store.invite_is_open(&link).await? {
+            return Err(Code::InviteUnknown.into());
+        }
+        let hash = self.passwords.hash(password).await?;
+        let account = self.store.set_password(&link, &hash, &from.to_string()).await?;
+        let account = account.ok_or(Code::InviteUnknown)?;
+        self.forget(&account.id);
+        self.begin(account, &hash, from).await
+    }
+
+    async fn begin(&self, account: Account, password: &str, from: IpAddr) -> Result<Begun, Reject> {
+        let secret = new_secret();
+        let session = hash_of(&secret);
+        let life_s = SESSION_LIFE.as_secs_f64();
+        let begun = self
+            .store
+            .begin_operator_session(&account.id, password, &session, life_s, &from.to_string())
+            .await?;
+        // Removed, or given a new password, while the old one was checked.
+        let expires_at = ms(begun.ok_or(Code::SignInRefused)?);
+        Ok(Begun {
+            secret,
+            signed_in: SignedIn {
+                account,
+                session,
+                expires_at,
+            },
+        })
+    }
+
+    /// The operator of a cookie's value.
+    pub async fn session(&self, secret: &str, from: IpAddr) -> Result<Arc<SignedIn>, Reject> {
+        let session = hash_of(secret);
+        if !self.known.contains_key(&session) {
+            allow(&self.looks, &from, Code::TooManyFromAddress)?;
+        }
+        self.find(session).await
+    }
+
+    /// Whether an operator's session goes on; anybody else has none that could end.
+    pub async fn is_still_there(&self, caller: &Caller) -> Result<(), Reject> {
+        match caller.seat() {
+            Some(seat) => {
+                let now = self.find(seat.session).await?;
+                // Somebody whose role was changed begins anew.
+                match now.account.role == seat.role && now.account.merchant == seat.merchant {
+                    true => Ok(()),
+                    false => Err(ended()),
+                }
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn find(&self, session: SecretHash) -> Result<Arc<SignedIn>, Reject> {
+        let read = async {
+            let row = self
+                .store
+                .operator_session(&session, SESSION_IDLE.as_secs_f64())
+                .await?;
+            Ok(row.map(|row| {
+                Arc::new(SignedIn {
+                    account: row.account,
+                    session,
+                    expires_at: ms(row.expires_at),
+                })
+            }))
+        };
+        let found = self.known.try_get_with(session, read).await;
+        let found = found.map_err(|error: Arc<Error>| Reject::from((*error).clone()))?;
+        found.ok_or_else(ended)
+    }
+
+    /// Ends this session.
+    pub async fn sign_out(&self, signed_in: &SignedIn, from: IpAddr) -> Result<(), Reject> {
+        let (session, id) = (&signed_in.session, &signed_in.account.id);
+        self.store
+            .end_operator_session(session, id, &from.to_string())
+            .await?;
+        self.known.invalidate(session).await;
+        Ok(())
+    }
+
+    /// Ends all of an operator's sessions.
+    pub async fn sign_out_everywhere(&self, signed_in: &SignedIn, from: IpAddr) -> Result<(), Reject> {
+        let id = &signed_in.account.id;
+        self.store.end_operator_sessions(id, &from.to_string()).await?;
+        self.forget(id);
+        Ok(())
+    }
+
+    /// A ticket that opens one socket in a session's name.
+    pub async fn ticket(&self, signed_in: &SignedIn) -> Result<String, Reject> {
+        let ticket = format!("{TICKET}{}", new_secret());
+        let life_s = TICKET_LIFE.as_secs_f64();
+        match self
+            .store
+            .keep_ticket(&hash_of(&ticket), &signed_in.session, life_s)
+            .await?
+        {
+            true => Ok(ticket),
+            false => Err(ended()),
+        }
+    }
+
+    pub fn is_ticket(text: &str) -> bool {
+        text.starts_with(TICKET)
+    }
+
+    /// The operator whose ticket this is. It is good once, and on our own pages only.
+    pub async fn by_ticket(&self, ticket: &str, is_our_page: bool) -> Result<Caller, Reject> {
+        let taken = self.store.take_ticket(&hash_of(ticket)).await?;
+        if !is_our_page {
+            return Err(Reject::because(
+                Code::OriginRefused,
+                "A ticket is good on the admin page only.",
+            ));
+        }
+        let session =
+            taken.ok_or_else(|| Reject::because(Code::TokenInvalid, "The ticket is used or too old."))?;
+        Ok(self.find(session).await?.caller()?)
+    }
+
+    /// Invites somebody, or makes a new link for somebody who is there. None: an operator of another merchant has the address.
+    pub async fn invite(
+        &self,
+        email: &str,
+        merchant: Option<&str>,
+        role: OperatorRole,
+        within: Option<&str>,
+        by: By<'_>,
+    ) -> Result<Option<Link>, Error> {
+        let secret = new_secret();
+        let id = format!(
+            "op_{}",
+            Ulid::from_parts(flashsale_engine::clock::now_ms(), rand::random())
+        );
+        let invitation = Invitation {
+            id: &id,
+            email: &email_of(email),
+            merchant,
+            role,
+            link: hash_of(&secret),
+            life_s: LINK_LIFE.as_secs_f64(),
+            within,
+        };
+        let account = self.store.invite_operator(&invitation, by).await?;
+        Ok(account.map(|account| {
+            self.forget(&account.id);
+            Link { account, secret }
+        }))
+    }
+
+    /// Removes an operator by id or address. False: nobody is called so (at this merchant).
+    pub async fn remove(&self, name: &str, within: Option<&str>, by: By<'_>) -> Result<bool, Error> {
+        let removed = self.store.remove_operator(name, within, by).await?;
+        if let Some(id) = &removed {
+            self.forget(id);
+        }
+        Ok(removed.is_some())
+    }
+
+    /// The operators who are there; with `within` only those of this merchant.
+    pub async fn list(&self, within: Option<&str>) -> Result<Vec<Account>, Error> {
+        self.store.operator_accounts(within).await
+    }
+
+    /// Reads an operator's sessions anew before they are used again here. Other processes do so a second later.
+    fn forget(&self, operator: &str) {
+        let id = operator.to_owned();
+        let is_theirs = move |_: &SecretHash, known: &Option<Arc<SignedIn>>| {
+            known.as_ref().is_some_and(|known| known.account.id == id)
+        };
+        // It fails only for caches that were made without this.
+        let _ = self.known.invalidate_entries_if(is_theirs);
+    }
+}
+
+/// An address as it is stored and compared.
+pub fn email_of(text: &str) -> String {
+    text.trim().to_lowercase()
+}
+
+/// What is wrong with an address that somebody is to be invited by.
+pub fn wrong_email(text: &str) -> Option<&'static str> {
+    let (name, host) = text.split_once('@').unwrap_or_default();
+    let is_plain = !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    let is_one = !name.is_empty() && !host.is_empty() && !host.contains('@') && is_plain;
+    (!is_one || text.len() > MAX_EMAIL_BYTES).then_some("must be an e-mail address")
+}
+
+/// What is wrong with a new password.
+pub fn wrong_password(text: &str) -> Option<String> {
+    let is_long_enough = text.chars().count() >= password::MIN_CHARS;
+    (!is_long_enough || text.len() > password::MAX_BYTES).then(|| {
+        format!(
+            "must have at least {} characters, and at most {} bytes",
+            password::MIN_CHARS,
+            password::MAX_BYTES
+        )
+    })
+}
+
+fn ended() -> Reject {
+    Reject::because(Code::TokenInvalid, "The session has ended: sign in again.")
+}
+
+fn new_secret() -> String {
+    BASE64.encode(rand::random::<[u8; 32]>())
+}
+
+fn hash_of(secret: &str) -> SecretHash {
+    Sha256::digest(secret).into()
+}
+
+fn count(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
+fn allow<K: Hash + Eq + Clone>(
+    limiter: &DefaultKeyedRateLimiter<K>,
+    asker: &K,
+    code: Code,
+) -> Result<(), Reject> {
+    if limiter.len() > ASKERS_MOST {
+        limiter.retain_recent();
+    }
+    limiter.check_key(asker).map_err(|not_until| {
+        let wait = not_until.wait_time_from(DefaultClock::default().now());
+        Reject::new(code).after_ms(wait.as_millis() as u64 + 1)
+    })
+}

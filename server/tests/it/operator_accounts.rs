@@ -1,0 +1,686 @@
+//! Operators sign in: what lets them in, what keeps others out, and what ends it.
+
+use crate::harness::{Answer, Client, QUICK, World};
+use flashsale::accounts::SESSION_LIFE;
+use flashsale_engine::{
+    operator::OperatorRole,
+    store::{accounts::By, audit},
+};
+use flashsale_protocol::{CloseCode, Code, ConnectionCommand, Done, Reject, Role, SaleId};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio_tungstenite::{connect_async, tungstenite::client::IntoClientRequest};
+
+const PASSWORD: &str = "correct horse battery";
+/// How a trusted proxy says that the browser's connection is encrypted.
+const TLS: (&str, &str) = ("x-forwarded-proto", "https");
+const PROOF: (&str, &str) = ("flash-sale-operator", "1");
+const CONSOLE: By = By {
+    actor: "console",
+    address: None,
+};
+/// As long as another process may believe what it has read of a session.
+const FELT: Duration = Duration::from_secs(1);
+
+/// A platform behind a proxy that ends TLS.
+async fn world() -> World {
+    World::with(&[QUICK, &["--trusted-proxy-hops", "1"]].concat()).await
+}
+
+/// A link's secret.
+async fn link(world: &World, email: &str, merchant: Option<&str>, role: OperatorRole) -> String {
+    let accounts = &world.server.app.authority.accounts;
+    let link = accounts.invite(email, merchant, role, None, CONSOLE).await;
+    let path = link.expect("Postgres").expect("invited").path();
+    path.strip_prefix("/admin#invite=").expect("a secret").to_owned()
+}
+
+/// A browser with what it has kept of a session.
+struct Browser<'a> {
+    world: &'a World,
+    cookie: String,
+    /// The address that the proxy reports.
+    address: String,
+}
+
+impl<'a> Browser<'a> {
+    fn new(world: &'a World) -> Self {
+        Self {
+            world,
+            cookie: String::new(),
+            address: "192.0.2.1".into(),
+        }
+    }
+
+    /// The same browser at another address.
+    fn at(&self, address: &str) -> Self {
+        Self {
+            world: self.world,
+            cookie: self.cookie.clone(),
+            address: address.into(),
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Value) -> Answer {
+        let sent = [
+            TLS,
+            ("cookie", &self.cookie),
+            ("x-forwarded-for", &self.address),
+            ("content-type", "application/json"),
+        ];
+        let headers = [&sent[..], headers].concat();
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.world.rest(method, path, None, &headers, body).await
+    }
+
+    /// A request as the admin page makes it.
+    async fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
+        self.send(method, path, &[PROOF], body).await
+    }
+
+    fn keep(&mut self, answer: &Answer) {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let cookie = answer.headers["set-cookie"].to_str().expect("readable");
+        self.cookie = cookie.split(';').next().expect("a part").to_owned();
+    }
+
+    async fn sign_in(&self, email: &str, password: &str) -> Answer {
+        let body = json!({ "email": email, "password": password });
+        self.ask(Method::POST, "/admin/session", body).await
+    }
+
+    async fn set_password(&self, link: &str) -> Answer {
+        let body = json!({ "invite": link, "password": PASSWORD });
+        self.ask(Method::POST, "/admin/password", body).await
+    }
+
+    /// Somebody new who has signed in.
+    async fn of(world: &'a World, email: &str, merchant: Option<&str>, role: OperatorRole) -> Self {
+        let mut browser = Self::new(world);
+        let answer = browser
+            .set_password(&link(world, email, merchant, role).await)
+            .await;
+        browser.keep(&answer);
+        browser
+    }
+
+    async fn who(&self) -> Answer {
+        self.ask(Method::GET, "/admin/session", Value::Null).await
+    }
+
+    /// What everybody who is in may see.
+    async fn sales(&self) -> Answer {
+        self.ask(Method::GET, "/admin/sales", Value::Null).await
+    }
+
+    async fn ticket(&self) -> String {
+        let answer = self.ask(Method::POST, "/admin/ticket", Value::Null).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["ticket"].as_str().expect("a ticket").to_owned()
+    }
+}
+
+/// A socket whose handshake names this origin, and its answer to a hello.
+async fn hello(world: &World, origin: Option<&str>, token: &str) -> (Client, Result<Done, Reject>) {
+    let url = format!("ws://{}/ws", world.server.address);
+    let mut request = url.into_client_request().expect("a request");
+    if let Some(origin) = origin {
+        request
+            .headers_mut()
+            .insert("origin", origin.parse().expect("a header"));
+    }
+    let (stream, _) = connect_async(request).await.expect("connects");
+    let mut client = Client {
+        stream,
+        events: Vec::new(),
+    };
+    let hello = ConnectionCommand::Hello {
+        token: token.to_owned(),
+        device: None,
+        resume: vec![],
+        changes: false,
+    };
+    let answer = client.ask(hello).await;
+    (client, answer)
+}
+
+#[tokio::test]
+async fn a_link_sets_a_password_once_and_the_cookie_is_for_no_script_and_no_other_site() {
+    let world = world().await;
+    let link = link(&world, "Ann@Platform.example", None, OperatorRole::Admin).await;
+    let mut ann = Browser::new(&world);
+    let weak = json!({ "invite": link, "password": "short" });
+    let answer = ann.ask(Method::POST, "/admin/password", weak).await;
+    assert_eq!(answer.refusal(), Code::InvalidField);
+    let answer = ann.set_password(&link).await;
+    let cookie = answer.headers["set-cookie"]
+        .to_str()
+        .expect("readable")
+        .to_owned();
+    assert!(cookie.starts_with("__Host-flashsale_operator="), "{cookie}");
+    let life = format!("Max-Age={}", SESSION_LIFE.as_secs());
+    for part in ["Path=/", "HttpOnly", "SameSite=Strict", "Secure", life.as_str()] {
+        assert!(cookie.contains(part), "{cookie}: {part}");
+    }
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    ann.keep(&answer);
+    assert_eq!(ann.who().await.body["email"], "ann@platform.example");
+    assert_eq!(
+        ann.set_password(&link).await.refusal(),
+        Code::InviteUnknown,
+        "twice"
+    );
+    assert_eq!(ann.set_password("x").await.refusal(), Code::InviteUnknown);
+
+    // A second link for the same address replaces the first, and ends the session when it is used.
+    let first = self::link(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    let second = self::link(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    assert_eq!(ann.set_password(&first).await.refusal(), Code::InviteUnknown);
+    assert_eq!(ann.who().await.status, 200);
+    let eight = futures_util::future::join_all((0..8).map(|_| ann.set_password(&second))).await;
+    let set: Vec<u16> = eight.iter().map(|answer| answer.status).collect();
+    assert_eq!(set.iter().filter(|status| **status == 200).count(), 1, "{set:?}");
+    assert_eq!(ann.sales().await.refusal(), Code::TokenInvalid);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_address_are_told_the_same_after_the_same_work() {
+    let world = world().await;
+    let ann = Browser::of(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    // Invited, without a password yet.
+    link(&world, "bob@platform.example", None, OperatorRole::Admin).await;
+    let mut took = Vec::new();
+    let mut said = Vec::new();
+    for email in [
+        "ann@platform.example",
+        "nobody@platform.example",
+        "bob@platform.example",
+        "'; --",
+        "",
+    ] {
+        let began = Instant::now();
+        let mut answer = ann.sign_in(email, "wrong horse battery").await;
+        took.push(began.elapsed());
+        assert_eq!(answer.refusal(), Code::SignInRefused, "{email}");
+        answer.headers.remove("x-request-id");
+        answer.headers.remove("date");
+        said.push((answer.status, answer.headers.clone(), answer.body.clone()));
+    }
+    assert!(said.windows(2).all(|pair| pair[0] == pair[1]), "{said:?}");
+    // Without a hash to check it takes a hundredth of that.
+    let (least, most) = (took.iter().min().expect("some"), took.iter().max().expect("some"));
+    assert!(*most < *least * 8, "{took:?}");
+    assert_eq!(ann.sign_in(" ANN@platform.example ", PASSWORD).await.status, 200);
+
+    // Each try is noted: who, if there is such a person, and from where; what was typed is nowhere.
+    let pool = sqlx::PgPool::connect(&world.database_url)
+        .await
+        .expect("Postgres");
+    let known: Vec<(String, bool, Option<String>)> = sqlx::query_as(
+        "SELECT kind, operator_id IS NOT NULL, address FROM operator_events ORDER BY event_id",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("rows");
+    let refused: Vec<bool> = known
+        .iter()
+        .filter(|row| row.0 == "refused")
+        .map(|row| row.1)
+        .collect();
+    assert_eq!(refused, [true, false, true, false, false]);
+    assert!(
+        known
+            .iter()
+            .all(|row| row.0 == "invited" || row.2.as_deref() == Some("192.0.2.1")),
+        "{known:?}"
+    );
+    let stored: String = sqlx::query_scalar("SELECT string_agg(o::text, ' ') FROM operators o")
+        .fetch_one(&pool)
+        .await
+        .expect("a text");
+    assert!(
+        stored.contains("$argon2id$") && !stored.contains("horse"),
+        "{stored}"
+    );
+    pool.close().await;
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn eight_sign_ins_at_once_all_succeed_and_tries_without_end_are_told_to_wait() {
+    let world = world().await;
+    let mut ann = Browser::of(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    let eight =
+        futures_util::future::join_all((0..8).map(|_| ann.sign_in("ann@platform.example", PASSWORD))).await;
+    for answer in &eight {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    // From many addresses against one account: the account has a limit of its own, whether anybody has it or not.
+    let mut refused = Vec::new();
+    for email in ["ann@platform.example", "nobody@platform.example"] {
+        let many: Vec<_> = (0..24).map(|n| ann.at(&format!("198.51.100.{n}"))).collect();
+        let tries = many
+            .iter()
+            .map(|browser| browser.sign_in(email, "wrong horse battery"));
+        let answers = futures_util::future::join_all(tries).await;
+        refused.push(answers);
+    }
+    // From one address against many accounts.
+    ann = ann.at("203.0.113.9");
+    let emails: Vec<_> = (0..40).map(|n| format!("n{n}@platform.example")).collect();
+    let tries = emails
+        .iter()
+        .map(|email| ann.sign_in(email, "wrong horse battery"));
+    refused.push(futures_util::future::join_all(tries).await);
+    for answers in refused {
+        let codes: Vec<Code> = answers.iter().map(Answer::refusal).collect();
+        assert!(codes.contains(&Code::SignInRefused), "{codes:?}");
+        let last = answers
+            .iter()
+            .find(|answer| answer.refusal() == Code::TooManySignIns);
+        assert!(
+            last.expect("the limit").headers.contains_key("retry-after"),
+            "{codes:?}"
+        );
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_changes_nothing_without_its_proof_or_from_another_origin() {
+    let world = world().await;
+    let sale = world.sale(json!({})).await;
+    let ann = Browser::of(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    let before = world.facts(sale).await;
+    let pause = format!("/admin/sales/{sale}/pause");
+    let own = format!("https://{}", world.server.address);
+    let post = Method::POST;
+    for (headers, code) in [
+        (&[][..], Code::ProofMissing),
+        (&[("flash-sale-operator", "yes")][..], Code::ProofMissing),
+        (
+            &[PROOF, ("origin", "https://evil.example")][..],
+            Code::OriginRefused,
+        ),
+        (&[PROOF, ("origin", "null")][..], Code::OriginRefused),
+    ] {
+        assert_eq!(
+            ann.send(post.clone(), &pause, headers, json!({})).await.refusal(),
+            code,
+            "{headers:?}"
+        );
+        for path in ["/admin/ticket", "/admin/operators"] {
+            assert_eq!(
+                ann.send(post.clone(), path, headers, json!({})).await.refusal(),
+                code,
+                "{path}"
+            );
+        }
+        let sign_out = ann
+            .send(Method::DELETE, "/admin/session", headers, Value::Null)
+            .await;
+        assert_eq!(sign_out.refusal(), code);
+        let sign_in = json!({ "email": "ann@platform.example", "password": PASSWORD });
+        assert_eq!(
+            ann.send(post.clone(), "/admin/session", headers, sign_in)
+                .await
+                .refusal(),
+            code
+        );
+    }
+    assert_eq!(world.facts(sale).await, before);
+    // Other origins may ask, but browsers give them no answer to a request with a cookie.
+    let asked = [
+        ("origin", "https://evil.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "flash-sale-operator"),
+    ];
+    let preflight = ann.send(Method::OPTIONS, &pause, &asked, Value::Null).await;
+    assert_eq!(preflight.headers["access-control-allow-origin"], "*");
+    assert!(!preflight.headers.contains_key("access-control-allow-credentials"));
+    let done = ann
+        .send(post, &pause, &[PROOF, ("origin", &own)], json!({}))
+        .await;
+    assert_eq!(done.body["status"], "paused", "{done:?}");
+    // The operator stands in the log.
+    let who = ann.who().await.body["operator"].clone();
+    let log = ann
+        .ask(Method::GET, &format!("/admin/sales/{sale}/audit"), Value::Null)
+        .await;
+    let rows = log.body["rows"].as_array().expect("rows");
+    assert!(
+        rows.iter().any(|row| row["kind"] == "sale_status"
+            && row["actor"].to_string().contains(who.as_str().expect("an id"))),
+        "{rows:?}"
+    );
+    let sound = audit::verify(&world.database_url, Some(sale), |_, found| assert!(found.is_ok())).await;
+    sound.expect("a sound log");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_needs_tls_or_this_very_machine() {
+    let world = World::with(&["--dev", "--storefront-listen", "127.0.0.1:0"]).await;
+    let link = link(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    let body = json!({ "invite": link, "password": PASSWORD }).to_string();
+    let set = async |headers: &[(&str, &str)]| {
+        let headers = [&[PROOF], headers].concat();
+        world
+            .rest(Method::POST, "/admin/password", None, &headers, body.clone())
+            .await
+    };
+    for headers in [[("host", "evil.example")], [("x-forwarded-for", "192.0.2.7")]] {
+        assert_eq!(set(&headers).await.refusal(), Code::TlsNeeded, "{headers:?}");
+    }
+    let answer = set(&[]).await;
+    let cookie = answer.headers["set-cookie"].to_str().expect("readable");
+    assert!(
+        cookie.starts_with("flashsale_operator=") && !cookie.contains("Secure"),
+        "{cookie}"
+    );
+    world.server.stop().await;
+
+    let world = World::start().await;
+    let body = json!({ "email": "ann@platform.example", "password": PASSWORD }).to_string();
+    let answer = world
+        .rest(Method::POST, "/admin/session", None, &[PROOF], body)
+        .await;
+    assert_eq!(answer.refusal(), Code::TlsNeeded);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_ticket_opens_one_socket_of_the_admin_page() {
+    let world = world().await;
+    let sale = world.sale(json!({})).await;
+    let ann = Browser::of(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    let own = format!("https://{}", world.server.address);
+    let ticket = ann.ticket().await;
+    let (mut socket, welcome) = hello(&world, Some(&own), &ticket).await;
+    let Ok(Done::Welcome(welcome)) = welcome else {
+        panic!("{welcome:?}")
+    };
+    assert_eq!(welcome.role, Role::Admin);
+    assert_eq!(json!(welcome.shopper), ann.who().await.body["operator"]);
+    socket.watch(sale).await;
+    // Stolen, and used again.
+    let (mut thief, refused) = hello(&world, Some(&own), &ticket).await;
+    assert_eq!(refused.expect_err("used").code, Code::TokenInvalid);
+    assert_eq!(thief.closed().await, CloseCode::TokenInvalid);
+    for origin in ["https://evil.example", "null"] {
+        let (_, refused) = hello(&world, Some(origin), &ann.ticket().await).await;
+        assert_eq!(refused.expect_err("another page").code, Code::OriginRefused);
+    }
+    // It is no token of the API.
+    let bearer = ann.ticket().await;
+    let answer = world
+        .rest(Method::GET, "/admin/sales", Some(&bearer), &[], "")
+        .await;
+    assert_eq!(answer.refusal(), Code::TokenInvalid);
+    // Eight sockets with one ticket.
+    let ticket = ann.ticket().await;
+    let eight = futures_util::future::join_all((0..8).map(|_| hello(&world, None, &ticket))).await;
+    assert_eq!(eight.iter().filter(|(_, answer)| answer.is_ok()).count(), 1);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_removed_is_out_everywhere_within_a_second() {
+    let world = world().await;
+    let other = world.another("127.0.0.1:0").await;
+    let sale = world.sale(json!({})).await;
+    let boss = Browser::of(&world, "boss@platform.example", None, OperatorRole::Admin).await;
+    let ann = Browser::of(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    let (mut socket, welcome) = hello(&world, None, &ann.ticket().await).await;
+    welcome.expect("welcome");
+    socket.watch(sale).await;
+    let elsewhere = async || {
+        let url = format!("http://{}/admin/sales", other.address);
+        let request = world
+            .http
+            .get(url)
+            .header(TLS.0, TLS.1)
+            .header("cookie", &ann.cookie);
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(elsewhere().await, 200);
+    let id = ann.who().await.body["operator"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let path = format!("/admin/operators/{id}");
+    assert_eq!(boss.ask(Method::DELETE, &path, Value::Null).await.status, 204);
+    assert_eq!(ann.sales().await.refusal(), Code::TokenInvalid, "here at once");
+    let refused = socket.ask(ConnectionCommand::Ping { t: 1 }).await;
+    assert_eq!(refused.expect_err("removed").code, Code::TokenInvalid);
+    assert_eq!(socket.closed().await, CloseCode::TokenInvalid);
+    assert_eq!(
+        ann.sign_in("ann@platform.example", PASSWORD).await.refusal(),
+        Code::SignInRefused
+    );
+    assert_eq!(
+        boss.ask(Method::DELETE, &path, Value::Null).await.refusal(),
+        Code::OperatorUnknown,
+        "twice"
+    );
+    let began = Instant::now();
+    while elsewhere().await != 401 {
+        assert!(
+            began.elapsed() < FELT + Duration::from_millis(500),
+            "still in at another gateway"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    // Sign-out ends this session, sign-out everywhere all of one's own.
+    let mut again = Browser::new(&world);
+    let answer = again.sign_in("boss@platform.example", PASSWORD).await;
+    again.keep(&answer);
+    let gone = again.ask(Method::DELETE, "/admin/session", Value::Null).await;
+    assert_eq!(gone.status, 204);
+    assert!(
+        gone.headers["set-cookie"]
+            .to_str()
+            .expect("readable")
+            .contains("Max-Age=0")
+    );
+    assert_eq!(again.sales().await.refusal(), Code::TokenInvalid);
+    assert_eq!(again.who().await.status, 204);
+    assert_eq!(boss.who().await.status, 200);
+    let answer = again.sign_in("boss@platform.example", PASSWORD).await;
+    again.keep(&answer);
+    assert_eq!(
+        boss.ask(Method::DELETE, "/admin/sessions", Value::Null)
+            .await
+            .status,
+        204
+    );
+    assert_eq!(again.sales().await.refusal(), Code::TokenInvalid);
+    assert_eq!(boss.sales().await.refusal(), Code::TokenInvalid);
+    other.stop().await;
+    world.server.stop().await;
+}
+
+async fn shop(world: &World, name: &str) -> String {
+    let body = json!({ "name": name }).to_string();
+    let boss = world.token("boss", Role::Admin);
+    let made = world
+        .rest(Method::POST, "/admin/merchants", Some(&boss), &[], body)
+        .await;
+    made.body["merchant_id"].as_str().expect("an id").to_owned()
+}
+
+async fn sale_of(world: &World, merchant: &str) -> SaleId {
+    world.sale(json!({ "merchant": merchant })).await
+}
+
+#[tokio::test]
+async fn roles_reach_as_far_as_they_say_and_no_further_than_their_shop() {
+    let world = world().await;
+    let (lamps, chairs) = (shop(&world, "Lamps").await, shop(&world, "Chairs").await);
+    let (own, others) = (sale_of(&world, &lamps).await, sale_of(&world, &chairs).await);
+    let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
+    let owner = Browser::of(&world, "owner@lamps.example", Some(&lamps), OperatorRole::Owner).await;
+    let staff = Browser::of(&world, "staff@lamps.example", Some(&lamps), OperatorRole::Staff).await;
+    let viewer = Browser::of(&world, "viewer@lamps.example", Some(&lamps), OperatorRole::Viewer).await;
+    let pause = format!("/admin/sales/{own}/pause");
+    let before = world.facts(own).await;
+    for (method, path) in [
+        (post.clone(), pause.clone()),
+        (post.clone(), format!("/admin/sales/{own}/supply")),
+        (post.clone(), "/admin/sales".into()),
+        (Method::PATCH, format!("/admin/merchants/{lamps}")),
+        (post.clone(), format!("/admin/merchants/{lamps}/keys")),
+        (
+            delete.clone(),
+            format!("/admin/merchants/{lamps}/person?subject=x"),
+        ),
+        (post.clone(), "/admin/operators".into()),
+        (delete.clone(), "/admin/operators/x".into()),
+    ] {
+        let answer = viewer.ask(method.clone(), &path, json!({ "name": "Dark" })).await;
+        assert_eq!(answer.refusal(), Code::RoleRefused, "{method} {path}");
+    }
+    assert_eq!(world.facts(own).await, before);
+    for browser in [&viewer, &staff, &owner] {
+        assert_eq!(
+            browser
+                .ask(get.clone(), &format!("/admin/sales/{own}"), Value::Null)
+                .await
+                .status,
+            200
+        );
+        for path in [
+            format!("/admin/sales/{others}"),
+            format!("/admin/sales/{others}/metrics"),
+        ] {
+            assert_eq!(
+                browser.ask(get.clone(), &path, Value::Null).await.refusal(),
+                Code::SaleUnknown
+            );
+        }
+        let theirs = browser
+            .ask(get.clone(), &format!("/admin/merchants/{chairs}"), Value::Null)
+            .await;
+        assert_eq!(theirs.refusal(), Code::MerchantUnknown);
+        let list = browser
+            .ask(get.clone(), "/admin/sales", Value::Null)
+            .await
+            .body
+            .to_string();
+        assert!(
+            list.contains(&own.to_string()) && !list.contains(&others.to_string()),
+            "{list}"
+        );
+    }
+    let answer = owner
+        .ask(post.clone(), &format!("/admin/sales/{others}/pause"), json!({}))
+        .await;
+    assert_eq!(answer.refusal(), Code::SaleUnknown);
+
+    // Staff steer sales, but decide not who gets in.
+    assert_eq!(
+        staff.ask(post.clone(), &pause, json!({})).await.body["status"],
+        "paused"
+    );
+    let key = json!({ "issuer": "https://login.lamps.example", "audience": "shop" });
+    let keys = format!("/admin/merchants/{lamps}/keys");
+    for (method, path, body) in [
+        (get.clone(), "/admin/operators", Value::Null),
+        (
+            post.clone(),
+            "/admin/operators",
+            json!({ "email": "x@lamps.example", "role": "viewer" }),
+        ),
+        (post.clone(), keys.as_str(), key.clone()),
+        (delete.clone(), "/admin/operators/x", Value::Null),
+    ] {
+        assert_eq!(
+            staff.ask(method, path, body).await.refusal(),
+            Code::RoleRefused,
+            "{path}"
+        );
+    }
+    assert_eq!(owner.ask(post.clone(), &keys, key).await.status, 201);
+
+    // Owners invite for their shop only, and cannot take over others.
+    let invite = async |body: Value| owner.ask(Method::POST, "/admin/operators", body).await;
+    let made = invite(json!({ "email": "new@lamps.example", "role": "staff" })).await;
+    assert_eq!(
+        (made.status, &made.body["merchant"]),
+        (201, &json!(lamps)),
+        "{made:?}"
+    );
+    let secret = made.body["link"]
+        .as_str()
+        .expect("a link")
+        .split_once('=')
+        .expect("a secret")
+        .1;
+    let mut new = Browser::new(&world);
+    let answer = new.set_password(secret).await;
+    new.keep(&answer);
+    assert_eq!(new.who().await.body["role"], "staff");
+    Browser::of(&world, "owner@chairs.example", Some(&chairs), OperatorRole::Owner).await;
+    Browser::of(&world, "root@platform.example", None, OperatorRole::Admin).await;
+    for (body, code) in [
+        (
+            json!({ "email": "a@lamps.example", "role": "admin" }),
+            Code::RoleRefused,
+        ),
+        (
+            json!({ "email": "a@lamps.example", "role": "staff", "merchant": chairs }),
+            Code::MerchantUnknown,
+        ),
+        (
+            json!({ "email": "owner@chairs.example", "role": "staff" }),
+            Code::OperatorTaken,
+        ),
+        (
+            json!({ "email": "root@platform.example", "role": "staff" }),
+            Code::OperatorTaken,
+        ),
+        (
+            json!({ "email": "no address", "role": "staff" }),
+            Code::InvalidField,
+        ),
+        (
+            json!({ "email": "a@lamps.example", "role": "king" }),
+            Code::InvalidField,
+        ),
+    ] {
+        assert_eq!(invite(body.clone()).await.refusal(), code, "{body}");
+    }
+    let list = owner.ask(get.clone(), "/admin/operators", Value::Null).await.body;
+    let seen: Vec<&str> = list["operators"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one["email"].as_str().expect("a text"))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "new@lamps.example",
+            "owner@lamps.example",
+            "staff@lamps.example",
+            "viewer@lamps.example"
+        ]
+    );
+    let removed = owner
+        .ask(delete, "/admin/operators/owner@chairs.example", Value::Null)
+        .await;
+    assert_eq!(removed.refusal(), Code::OperatorUnknown);
+
+    // Another role begins with another session.
+    let made = invite(json!({ "email": "staff@lamps.example", "role": "viewer" })).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(staff.sales().await.refusal(), Code::TokenInvalid);
+    world.server.stop().await;
+}
