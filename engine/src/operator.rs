@@ -1,6 +1,7 @@
-//! What operators may do: their roles, and the seat that a session gives them.
+//! What operators and merchants' programs may do: their roles and scopes, and the seat that a session or a key gives them.
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use strum::{EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
@@ -40,12 +41,42 @@ impl OperatorRole {
     }
 }
 
-/// Where an operator who has signed in works.
+/// What a merchant's program may do with its key.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr,
+)]
+pub enum Scope {
+    #[serde(rename = "sales:read")]
+    #[strum(serialize = "sales:read")]
+    SalesRead,
+    #[serde(rename = "sales:write")]
+    #[strum(serialize = "sales:write")]
+    SalesWrite,
+    #[serde(rename = "orders:read")]
+    #[strum(serialize = "orders:read")]
+    OrdersRead,
+    #[serde(rename = "orders:write")]
+    #[strum(serialize = "orders:write")]
+    OrdersWrite,
+    #[serde(rename = "exports")]
+    #[strum(serialize = "exports")]
+    Exports,
+}
+
+impl Scope {
+    pub fn word(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Where an operator who has signed in works, or a merchant's program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seat {
     /// Their merchant's id; None: an admin of the platform.
     pub merchant: Option<String>,
     pub role: OperatorRole,
-    /// The session, which may end at any time.
-    pub session: SecretHash,
+    /// The session, which may end at any time; None: a program, by its key.
+    pub session: Option<SecretHash>,
+    /// What a key is limited to; None: an operator.
+    pub scopes: Option<Arc<[Scope]>>,
 }

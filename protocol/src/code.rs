@@ -84,6 +84,9 @@ codes! {
     ProofMissing = 215, "proof_missing", 403, false, "A request with a session needs the header Flash-Sale-Operator: 1.";
     TlsNeeded = 216, "tls_needed", 403, false, "Operators sign in over https only; with --dev, also over http on this machine.";
     InviteUnknown = 217, "invite_unknown", 404, false, "This link is used or too old: ask for a new one.";
+    /// A merchant's program, whose key was made for something else.
+    ScopeMissing = 218, "scope_missing", 403, false, "The key lacks a scope.";
+    KeyInAddress = 219, "key_in_address", 400, false, "API keys belong in the header Authorization, not in an address. Revoke this one: addresses stand in logs.";
 
     SaleUnknown = 300, "sale_unknown", 404, false, "There is no such sale.";
     SaleNotOpen = 301, "sale_not_open", 409, true, "The sale has not started yet.";

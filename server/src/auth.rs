@@ -7,7 +7,14 @@ mod outside;
 mod secrets;
 mod verifier;
 
-use crate::{accounts::Accounts, config::Identity, embedded::prepare_data_dir};
+use crate::{
+    accounts::{
+        Accounts,
+        api_keys::{self, ApiKeys},
+    },
+    config::Identity,
+    embedded::prepare_data_dir,
+};
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use devices::Devices;
@@ -149,6 +156,12 @@ impl Signer {
     pub fn merchant_secret(&self, key: &str) -> String {
         outside::secret_of(self.secrets.merchant_keys.current(), key)
     }
+
+    /// A new API key, by its id. Its hash is stored, so it stays good when our own secret is rotated.
+    pub fn api_key(&self, id: &str) -> String {
+        let secret = outside::secret_of(self.secrets.merchant_keys.current(), id);
+        format!("{}{}", api_keys::PREFIX, secret.trim_start_matches("fss_"))
+    }
 }
 
 /// Verifies tokens.
@@ -157,6 +170,8 @@ pub struct Authority {
     pub devices: Devices,
     /// Operators, who sign in with a password.
     pub accounts: Accounts,
+    /// Merchants' own programs, which have keys.
+    pub api_keys: ApiKeys,
     merchants: Arc<Merchants>,
     outside: Outside,
 }
@@ -179,6 +194,7 @@ impl Authority {
         .await?;
         Ok(Self {
             devices: signer.devices(),
+            api_keys: ApiKeys::open(store.clone()),
             accounts: Accounts::open(store)?,
             merchants,
             outside,

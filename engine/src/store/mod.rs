@@ -1,6 +1,7 @@
 //! The only place with SQL. Postgres is the authority on supply and orders.
 
 pub mod accounts;
+pub mod api_keys;
 pub mod audit;
 mod commands;
 pub mod devices;

@@ -26,6 +26,8 @@ const FIRST_VERSION: i64 = 1;
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub actor: String,
+    /// The actor is a merchant's program, by the id of its key.
+    pub is_program: bool,
     /// None: each request is a command of its own, and no answer is kept.
     pub key: Option<CommandId>,
     /// SHA-256 of the whole request: the same key with another digest is another command.
@@ -82,6 +84,7 @@ pub struct OperatorChange {
 pub struct Once {
     tx: Transaction<'static, Postgres>,
     actor: String,
+    is_program: bool,
     key: Option<CommandId>,
 }
 
@@ -133,6 +136,7 @@ impl Store {
         Ok(OnceBegun::New(Once {
             tx,
             actor: asked.actor.clone(),
+            is_program: asked.is_program,
             key: asked.key,
         }))
     }
@@ -207,7 +211,11 @@ impl OperatorChange {
     }
 
     pub fn actor(&self) -> Actor {
-        Actor::Operator(self.once.actor.clone())
+        let actor = self.once.actor.clone();
+        match self.once.is_program {
+            true => Actor::ApiKey(actor),
+            false => Actor::Operator(actor),
+        }
     }
 
     pub fn sale_id(&self) -> SaleId {

@@ -1,6 +1,7 @@
 //! Operators who sign in: their passwords, sessions and tickets, and the limits of their tries. It knows nothing of HTTP, and
 //! nothing of what an operator may do.
 
+pub mod api_keys;
 pub mod password;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -70,7 +71,8 @@ impl SignedIn {
             rare.seat = Some(Seat {
                 merchant: account.merchant.clone(),
                 role: account.role,
-                session: self.session,
+                session: Some(self.session),
+                scopes: None,
             });
         });
         Ok(caller)
@@ -190,16 +192,14 @@ impl Accounts {
 
     /// Whether an operator's session goes on; anybody else has none that could end.
     pub async fn is_still_there(&self, caller: &Caller) -> Result<(), Reject> {
-        match caller.seat() {
-            Some(seat) => {
-                let now = self.find(seat.session).await?;
-                // Somebody whose role was changed begins anew.
-                match now.account.role == seat.role && now.account.merchant == seat.merchant {
-                    true => Ok(()),
-                    false => Err(ended()),
-                }
-            }
-            None => Ok(()),
+        let Some((seat, session)) = caller.seat().and_then(|seat| Some((seat, seat.session?))) else {
+            return Ok(());
+        };
+        let now = self.find(session).await?;
+        // Somebody whose role was changed begins anew.
+        match now.account.role == seat.role && now.account.merchant == seat.merchant {
+            true => Ok(()),
+            false => Err(ended()),
         }
     }
 

@@ -95,6 +95,7 @@ impl FromRequest<Arc<App>> for Instruction {
         let Operator(caller) = &operator;
         let asked = Asked {
             actor: caller.account.to_string(),
+            is_program: operator.is_program(),
             key,
             digest: command::digest("operator", &[&what[0], &what[1], &text]),
             condition,

@@ -1,5 +1,6 @@
 //! The doors for merchants and admins, over the same store and stock.
 
+pub mod api_keys;
 pub mod audit;
 pub mod command;
 pub mod entries;
@@ -15,16 +16,21 @@ pub mod sales;
 pub mod session;
 
 use crate::{
-    accounts::SignedIn,
+    accounts::{SignedIn, api_keys::PREFIX},
     app::App,
-    rest::{Bearer, Problem, browser::Browser},
+    rest::{Bearer, Problem, bearer, browser::Browser},
 };
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, MatchedPath},
     http::{header, request::Parts},
 };
-use flashsale_engine::{caller::Caller, merchants::Merchant, operator::OperatorRole, sale::Sale};
-use flashsale_protocol::{Code, Role, SaleId};
+use flashsale_engine::{
+    caller::Caller,
+    merchants::Merchant,
+    operator::{OperatorRole, Scope},
+    sale::Sale,
+};
+use flashsale_protocol::{Code, Reject, Role, SaleId};
 use std::sync::Arc;
 
 /// A session of the admin page.
@@ -54,9 +60,20 @@ impl FromRequestParts<Arc<App>> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let operator = match parts.headers.contains_key(header::AUTHORIZATION) {
-            true => Self(Bearer::from_request_parts(parts, app).await?.0),
-            false => {
+        let key = bearer(&parts.headers)
+            .filter(|token| token.starts_with(PREFIX))
+            .map(str::to_owned);
+        let operator = match (key, parts.headers.contains_key(header::AUTHORIZATION)) {
+            (Some(key), _) => {
+                let browser = Browser::from_request_parts(parts, app).await?;
+                let caller = app.authority.api_keys.caller(&key, browser.address).await?;
+                app.throttle.allow(&caller.account).map_err(Problem)?;
+                let operator = Self(caller);
+                operator.check_scope(parts)?;
+                operator
+            }
+            (None, true) => Self(Bearer::from_request_parts(parts, app).await?.0),
+            (None, false) => {
                 let session = Session::from_request_parts(parts, app).await?;
                 let caller = session.signed_in.caller()?;
                 app.throttle.allow(&caller.account).map_err(Problem)?;
@@ -89,6 +106,36 @@ impl Operator {
             Some(seat) => seat.role,
             None if self.0.is_admin() => OperatorRole::Admin,
             None => OperatorRole::Owner,
+        }
+    }
+
+    /// Whether it is a merchant's program, with a key.
+    pub fn is_program(&self) -> bool {
+        self.0.seat().is_some_and(|seat| seat.scopes.is_some())
+    }
+
+    /// Refuses a key for what it was not made for.
+    fn check_scope(&self, parts: &Parts) -> Result<(), Problem> {
+        let route = parts
+            .extensions
+            .get::<MatchedPath>()
+            .map_or("", MatchedPath::as_str);
+        let scopes = self
+            .0
+            .seat()
+            .and_then(|seat| seat.scopes.as_deref())
+            .unwrap_or_default();
+        let because = |code, why: String| Err(Problem(Reject::because(code, why)));
+        match scope_of(parts.method.is_safe(), route) {
+            Some(needed) if scopes.contains(&needed) => Ok(()),
+            Some(needed) => because(
+                Code::ScopeMissing,
+                format!("The key lacks the scope {}.", needed.word()),
+            ),
+            None => because(
+                Code::RoleRefused,
+                "This is for operators: no API key may do it.".into(),
+            ),
         }
     }
 
@@ -126,5 +173,17 @@ impl Operator {
             Some(merchant) if sale.merchant != merchant => Err(Code::SaleUnknown.into()),
             _ => Ok(sale),
         }
+    }
+}
+
+/// The scope that a key needs for a route; None: no key may. Routes that are new are for operators until they stand here.
+fn scope_of(is_reading: bool, route: &str) -> Option<Scope> {
+    match (route, is_reading) {
+        ("/admin/sales/{sale_id}/entries.csv", _) => Some(Scope::Exports),
+        (route, true) if route.starts_with("/admin/sales") => Some(Scope::SalesRead),
+        (route, false) if route.starts_with("/admin/sales") => Some(Scope::SalesWrite),
+        (route, true) if route.starts_with("/admin/orders/") => Some(Scope::OrdersRead),
+        (route, false) if route.starts_with("/admin/orders/") => Some(Scope::OrdersWrite),
+        _ => None,
     }
 }

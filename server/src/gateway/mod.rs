@@ -18,7 +18,7 @@ pub(crate) mod stores;
 pub mod subscriptions;
 pub mod throttle;
 
-use crate::{admin, app::App, rest};
+use crate::{accounts::api_keys, admin, app::App, rest};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
@@ -84,6 +84,8 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::merchants::show, admin::merchants::change))
         .routes(routes!(admin::keys::list, admin::keys::add))
         .routes(routes!(admin::keys::revoke))
+        .routes(routes!(admin::api_keys::list, admin::api_keys::make))
+        .routes(routes!(admin::api_keys::revoke))
         .routes(routes!(admin::people::show, admin::people::forget))
         .routes(routes!(admin::sales::show))
         .routes(routes!(admin::sales::pause))
@@ -136,7 +138,8 @@ fn routes(web_dir: PathBuf, app: &Arc<App>) -> Router<Arc<App>> {
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-store"),
         ))
-        .layer(middleware::from_fn(in_time));
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(without_key));
     Router::new()
         .merge(api)
         .merge(pages::routes(web_dir, app.clone()))
@@ -148,6 +151,15 @@ async fn in_time(request: Request, next: Next) -> Response {
     tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
         .await
         .unwrap_or_else(|_| rest::Problem::from(Code::Unavailable).into_response())
+}
+
+/// Refuses an address with an API key in it: addresses stand in logs and histories.
+async fn without_key(request: Request, next: Next) -> Response {
+    let address = request.uri().path_and_query();
+    if address.is_some_and(|address| address.as_str().contains(api_keys::PREFIX)) {
+        return rest::Problem::from(Code::KeyInAddress).into_response();
+    }
+    next.run(request).await
 }
 
 /// A request in the log: by its route, because paths and queries may name people.

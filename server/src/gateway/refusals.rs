@@ -58,7 +58,7 @@ fn of(operation: &Operation) -> Vec<Code> {
     if is_of("operation") {
         return codes;
     }
-    codes.extend([Unavailable, TooManyFromAddress]);
+    codes.extend([Unavailable, TooManyFromAddress, KeyInAddress]);
     let reads = |name: &str, place: ParameterIn| {
         let named = |of: &_| matches!(of, RefOr::T(utoipa::openapi::path::Parameter { name: its, parameter_in, .. }) if its == name && *parameter_in == place);
         operation.parameters.iter().flatten().any(named)
@@ -98,7 +98,13 @@ fn of(operation: &Operation) -> Vec<Code> {
         codes.push(OrderUnknown);
     }
     if operation.security.is_some() && (is_of("admin") || is_of("operators")) {
-        codes.extend([RoleRefused, ProofMissing, OriginRefused, TooManyFromAddress]);
+        codes.extend([
+            RoleRefused,
+            ScopeMissing,
+            ProofMissing,
+            OriginRefused,
+            TooManyFromAddress,
+        ]);
     }
     if reads("user_id", ParameterIn::Path) || is_of("admin") {
         codes.push(Forbidden);
@@ -116,13 +122,14 @@ fn own(operation: &str) -> &'static [Code] {
         "createSale" => &[MerchantUnknown, MerchantSuspended, QuotaReached, PaymentsOff],
         "exportEntries" => &[QuotaReached],
         "createMerchant" => &[MerchantTaken],
-        "showShop" | "showMerchant" | "listMerchantKeys" => &[MerchantUnknown],
+        "showShop" | "showMerchant" | "listMerchantKeys" | "listApiKeys" => &[MerchantUnknown],
         "changeMerchant" => &[MerchantUnknown, MerchantTaken],
         "addMerchantKey" => &[MerchantUnknown, QuotaReached, IssuerTaken],
         "showPerson" => &[MerchantUnknown, PersonUnknown],
         "forgetPerson" => &[MerchantUnknown, PersonUnknown, PersonBusy],
         "forgetMe" => &[PersonBusy],
-        "revokeMerchantKey" => &[MerchantUnknown, KeyUnknown],
+        "makeApiKey" => &[MerchantUnknown, QuotaReached],
+        "revokeMerchantKey" | "revokeApiKey" => &[MerchantUnknown, KeyUnknown],
         "showOperatorSession" => &[TooManyFromAddress],
         "signIn" => &[
             ProofMissing,

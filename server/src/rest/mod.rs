@@ -151,25 +151,25 @@ pub(crate) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
 /// The caller of a REST request: `Authorization: Bearer …`, with the device from `X-Device-Id` or the device cookie.
 pub struct Bearer(pub Caller);
 
+/// What `Authorization: Bearer …` says.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 impl FromRequestParts<Arc<App>> for Bearer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let token = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .ok_or(Code::TokenMissing)?
-            .1;
+        let token = bearer(&parts.headers).ok_or(Code::TokenMissing)?;
         let named = match parts.headers.get("x-device-id").map(|value| value.to_str()) {
             Some(Ok(text)) => Some(parse::<DeviceId>("X-Device-Id", text)?),
             Some(Err(_)) => return Err(field("X-Device-Id", "is not readable")),
             // A cookie says nothing against a token of another device: it belongs to the page, not to the request.
             None => None,
         };
-        let mut caller = app.authority.verify(token.trim(), named.as_ref()).await?;
+        let mut caller = app.authority.verify(token, named.as_ref()).await?;
         if caller.device.is_none()
             && let Some(shown) = session::device_of(&parts.headers, &app.authority.devices)
         {

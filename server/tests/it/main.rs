@@ -1,6 +1,7 @@
 //! Tests through the doors: the real server, a real Redis and Postgres, real sockets.
 
 mod alerts;
+mod api_keys;
 mod asyncapi;
 mod audit;
 mod audit_lanes;

@@ -230,6 +230,7 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
         let by_itself = [
             "changeMerchant",
             "revokeMerchantKey",
+            "revokeApiKey",
             "forgetPerson",
             "forgetMe",
             "signOut",
@@ -242,7 +243,7 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
         let repeatable = secured && method != Method::GET && !by_itself;
         assert_eq!(named("Idempotency-Key"), repeatable, "{method} {path}");
         // What operators change is conditional; what is not there yet has no version, and a key's never changes.
-        let is_new = ["createSale", "createMerchant", "addMerchantKey"].contains(&id);
+        let is_new = ["createSale", "createMerchant", "addMerchantKey", "makeApiKey"].contains(&id);
         let conditional = (repeatable && path.starts_with("/admin") && !is_new) || id == "changeMerchant";
         assert_eq!(named("If-Match"), conditional, "{method} {path}");
         let responses = &operation["responses"];
@@ -343,7 +344,6 @@ async fn whatever_an_operation_is_sent_it_refuses_it_as_it_says() {
         "invalid_field",
         "no_hold",
         "operator_unknown",
-        "proof_missing",
         "not_in_line",
         "order_unknown",
         "sale_unknown",
@@ -731,6 +731,25 @@ async fn shops(rest: &mut Rest<'_>, sale: &str, admin: Option<&str>, shopper: Op
         .ok(get.clone(), "/merchants/{merchant}", &["the-shop"], None, None)
         .await;
     assert_eq!(shop["name"], "Our Shop");
+    let api_keys = "/admin/merchants/{merchant}/api-keys";
+    let wish = json!({ "name": "the warehouse", "scopes": ["sales:read", "exports"] });
+    let key = rest
+        .ok(post.clone(), api_keys, &["boss"], admin, Some(wish))
+        .await;
+    rest.ok(get.clone(), api_keys, &["boss"], admin, None).await;
+    let secret = Some(text(&key, "secret"));
+    rest.ok(get.clone(), "/admin/sales", &[], secret, None).await;
+    rest.refused("scope_missing", post.clone(), "/admin/sales", &[], secret, None)
+        .await;
+    let revoked = "/admin/merchants/{merchant}/api-keys/{key}";
+    rest.ok(
+        delete.clone(),
+        revoked,
+        &["boss", text(&key, "key_id")],
+        admin,
+        None,
+    )
+    .await;
     let keys = "/admin/merchants/{merchant}/keys";
     let key = json!({ "issuer": "shop", "audience": "sale" });
     let key = rest.ok(post.clone(), keys, &["the-shop"], admin, Some(key)).await;

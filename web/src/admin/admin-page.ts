@@ -7,6 +7,7 @@ import { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
 import { TestMode } from "../element/test-mode";
 import { decoded } from "../text/address";
+import { ApiKeys } from "./api-keys";
 import { CreateSale } from "./create-sale";
 import { InflowForm } from "./inflow-form";
 import { KeyForm } from "./key-form";
@@ -33,6 +34,7 @@ customElements.define("shop-form", ShopForm);
 customElements.define("shop-keys", ShopKeys);
 customElements.define("key-form", KeyForm);
 customElements.define("shop-person", ShopPerson);
+customElements.define("api-keys", ApiKeys);
 customElements.define("operator-list", OperatorList);
 customElements.define("sign-in-form", SignInForm);
 

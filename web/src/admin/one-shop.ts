@@ -65,6 +65,7 @@ export class OneShop extends LitElement {
         : nothing}
       ${shop
         ? html`<shop-keys .shop=${shop.merchant_id} .zone=${shop.time_zone} .isFixed=${!managesAccess(who)}></shop-keys>
+            ${managesAccess(who) ? html`<api-keys .shop=${shop.merchant_id} .zone=${shop.time_zone}></api-keys>` : nothing}
             <shop-person .shop=${shop.merchant_id} .zone=${shop.time_zone} .isFixed=${!changes(who)}></shop-person>`
         : nothing}
     `;
@@ -81,6 +82,7 @@ export class OneShop extends LitElement {
         font-size: var(--fs-text-xl);
       }
       shop-keys,
+      api-keys,
       shop-person {
         margin-block-start: var(--fs-space-5);
       }

@@ -57,6 +57,21 @@ export interface KeyWish {
   jwks_uri?: string;
 }
 
+export const SCOPES = ["sales:read", "sales:write", "orders:read", "orders:write", "exports"] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** A key of a shop's own program. */
+export interface ApiKey {
+  key_id: string;
+  name: string;
+  scopes: Scope[];
+  created_at: string;
+  created_by: string;
+  used_at: string | null;
+  /** Null: it is good. */
+  revoked_at: string | null;
+}
+
 /** What is stored of a person; the parts that pages read. */
 export interface Person {
   merchant: string;
@@ -85,6 +100,11 @@ export const shops = {
   addKey: (shop: string, body: KeyWish) => steer<NewKey>(`${of(shop)}/keys`, { body }),
   revokeKey: (shop: string, key: string) =>
     operate<null>(`${of(shop)}/keys/${encodeURIComponent(key)}`, { method: "DELETE" }),
+  apiKeys: async (shop: string) => (await operate<{ keys: ApiKey[] }>(`${of(shop)}/api-keys`)).keys,
+  /** The key itself is in this answer only. */
+  makeApiKey: (shop: string, body: { name: string; scopes: Scope[] }) =>
+    steer<ApiKey & { secret: string }>(`${of(shop)}/api-keys`, { body }),
+  revokeApiKey: (shop: string, key: string) => operate<null>(`${of(shop)}/api-keys/${encodeURIComponent(key)}`, { method: "DELETE" }),
   person: (shop: string, who: Who) => operate<Person>(`${of(shop)}/person${query(who)}`),
   forgetPerson: (shop: string, who: Who) =>
     operate<null>(`${of(shop)}/person${query(who)}`, { method: "DELETE" }),

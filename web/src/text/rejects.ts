@@ -30,6 +30,8 @@ export const REJECTS: Readonly<Record<string, string>> = {
   proof_missing: "This page is older than the shop. Reload it, please.",
   tls_needed: "Operators sign in over https only. Open this page under its https address, please.",
   invite_unknown: "This link is used or too old. Ask for a new one, please.",
+  scope_missing: "This API key was not made for that.",
+  key_in_address: "API keys do not belong in an address. Revoke this one, please.",
   signature_invalid: "The message's signature is not valid.",
   signature_expired: "The message's signature is too old.",
 

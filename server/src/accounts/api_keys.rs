@@ -1,0 +1,77 @@
+//! The keys of merchants' own programs, as this process knows them.
+
+use super::{allow, count};
+use flashsale_engine::{
+    caller::Caller,
+    error::Error,
+    operator::{OperatorRole, Seat, SecretHash},
+    store::{Store, api_keys::ApiKeyRow},
+};
+use flashsale_protocol::{Code, Reject, Role};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use moka::future::Cache;
+use sha2::{Digest, Sha256};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+/// How long a process believes what it has read of a key: one that is revoked is refused everywhere after that.
+const KEY_KNOWN: Duration = Duration::from_millis(800);
+const KEYS_KNOWN: u64 = 10_000;
+/// Looks for keys that are not known here, per address: at once, and a second.
+const LOOKS_OF_ADDRESS: (u32, u32) = (100, 50);
+/// How a key begins, so that scanners of code find one that has got out.
+pub const PREFIX: &str = "fsk_";
+
+pub struct ApiKeys {
+    store: Arc<Store>,
+    known: Cache<SecretHash, Option<Arc<ApiKeyRow>>>,
+    looks: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+impl ApiKeys {
+    pub fn open(store: Arc<Store>) -> Self {
+        let (burst, rate) = LOOKS_OF_ADDRESS;
+        Self {
+            store,
+            known: Cache::builder()
+                .max_capacity(KEYS_KNOWN)
+                .time_to_live(KEY_KNOWN)
+                .build(),
+            looks: RateLimiter::keyed(Quota::per_second(count(rate)).allow_burst(count(burst))),
+        }
+    }
+
+    /// Who asks with this key.
+    pub async fn caller(&self, secret: &str, from: IpAddr) -> Result<Caller, Reject> {
+        let hash = hash_of(secret);
+        if !self.known.contains_key(&hash) {
+            allow(&self.looks, &from, Code::TooManyFromAddress)?;
+        }
+        let read = async { Ok(self.store.api_key(&hash).await?.map(Arc::new)) };
+        let found = self.known.try_get_with(hash, read).await;
+        let found = found.map_err(|error: Arc<Error>| Reject::from((*error).clone()))?;
+        let key =
+            found.ok_or_else(|| Reject::because(Code::TokenInvalid, "The key is unknown or revoked."))?;
+        let id = key.id.parse();
+        let id = id.map_err(|_| Error::unexpected("a key's id that is none"))?;
+        let mut caller = Caller::new(id, Role::Merchant, u64::MAX);
+        caller.set(|rare| {
+            rare.seat = Some(Seat {
+                merchant: Some(key.merchant.clone()),
+                role: OperatorRole::Staff,
+                session: None,
+                scopes: Some(key.scopes.as_slice().into()),
+            });
+        });
+        Ok(caller)
+    }
+
+    /// Reads all keys anew: one was revoked here. Other processes do so a second later.
+    pub fn forget(&self) {
+        self.known.invalidate_all();
+    }
+}
+
+/// What is stored of a key.
+pub fn hash_of(secret: &str) -> SecretHash {
+    Sha256::digest(secret).into()
+}
