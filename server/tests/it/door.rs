@@ -133,27 +133,25 @@ async fn a_sale_is_known_at_once_everywhere_and_a_made_up_one_nowhere() {
 }
 
 #[tokio::test]
-async fn the_development_sign_in_is_for_this_machine_alone() {
+async fn operators_sign_in_over_http_on_this_machine_alone() {
     let world = World::with(&["--dev", "--storefront-listen", "127.0.0.1:0"]).await;
     let sign_in = async |headers: &[(&str, &str)]| {
-        let body = json!({ "role": "merchant" }).to_string();
-        world
-            .rest(Method::POST, "/dev/sign-in", None, headers, body)
-            .await
+        let body =
+            json!({ "email": "nobody@platform.example", "password": "wrong horse battery" }).to_string();
+        let headers = [&[("flash-sale-operator", "1")], headers].concat();
+        let answer = world
+            .rest(Method::POST, "/admin/session", None, &headers, body)
+            .await;
+        answer.refusal()
     };
-    assert_eq!(sign_in(&[]).await.status, 200);
-    for headers in [
-        ("origin", "https://evil.example"),
-        ("host", "rebound.example"),
-        ("x-forwarded-for", "203.0.113.7"),
-        ("forwarded", "for=203.0.113.7"),
+    assert_eq!(sign_in(&[]).await, Code::SignInRefused);
+    for (header, code) in [
+        (("origin", "https://evil.example"), Code::OriginRefused),
+        (("host", "rebound.example"), Code::TlsNeeded),
+        (("x-forwarded-for", "203.0.113.7"), Code::TlsNeeded),
+        (("forwarded", "for=203.0.113.7"), Code::TlsNeeded),
     ] {
-        assert_eq!(sign_in(&[headers]).await.refusal(), Code::NotFound, "{headers:?}");
-        assert_eq!(
-            get(&world, "/dev", &[headers]).await.refusal(),
-            Code::NotFound,
-            "{headers:?}"
-        );
+        assert_eq!(sign_in(&[header]).await, code, "{header:?}");
     }
     world.server.stop().await;
 }
