@@ -301,9 +301,15 @@ mod tests {
 
     #[test]
     fn only_a_trusted_proxy_says_that_a_connection_is_encrypted() {
-        let lines = headers(&[("x-forwarded-proto", "https, http")]);
-        assert!(is_over_tls(&lines, &limits(1, XFF)));
-        assert!(!is_over_tls(&lines, &limits(0, XFF)));
+        let over_tls = |hops, said| is_over_tls(&headers(&[("x-forwarded-proto", said)]), &limits(hops, XFF));
+        assert!(!over_tls(0, "https"));
+        assert!(over_tls(1, "https"));
+        assert!(over_tls(2, "https"), "the inner proxy passes the header on");
+        assert!(over_tls(2, "https, http"), "or says how it was asked itself");
+        assert!(
+            !over_tls(1, "https, http"),
+            "what the client has written proves nothing"
+        );
     }
 
     #[test]
