@@ -48,13 +48,14 @@ chaos: setup ## Break everything for MINUTES from SEED, and check every invarian
 mutants: setup ## Run servers with one deliberate defect each; the checks must notice every one
 	@scripts/mutants $(ARGS)
 
-bench: setup ## Measure a rush (SHOPPERS for STOCK units), a moving line, watching (SOCKETS), a draw, ENTRIES in line, orders, scripts; target/bench/index.html and *.json
+bench: setup ## Measure a rush (SHOPPERS for STOCK units), a moving line, watching (SOCKETS), floods, a draw, ENTRIES in line, orders, scripts; target/bench/index.html and *.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush \
 		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
 	cargo run --release --locked --package loadtest -- rush --shoppers 4000 --stock 1000 --line-s 30 --json target/bench/line.json
 	cargo run --release --locked --package loadtest -- watch --sockets $(or $(SOCKETS),10000) --json target/bench/watch.json
 	cargo run --release --locked --package loadtest -- draw --json target/bench/draw.json
+	cargo run --release --locked --package loadtest -- attack --json target/bench/attack.json
 	cargo run --release --locked --package loadtest -- queue --entries $(or $(ENTRIES),10000000) --json target/bench/queue.json
 	cargo run --release --locked --package loadtest -- bench --out target/bench
 
