@@ -379,8 +379,8 @@ pub struct Limits {
     /// Sockets of one shopper; one more closes the oldest.
     #[arg(long, env = "FLASHSALE_SOCKETS_PER_SHOPPER", default_value_t = 8)]
     pub sockets_per_shopper: usize,
-    /// Sockets from one address: many people may share one. The networks around it may have NETWORK_SHARE times as many, as with
-    /// the other limits of an address.
+    /// Sockets from one address: many people may share one. The networks around it may have 4 or 16 times as many, as with the
+    /// other limits of an address.
     #[arg(long, env = "FLASHSALE_SOCKETS_PER_ADDRESS", default_value_t = 4_096)]
     pub sockets_per_address: usize,
     /// Guest sessions a minute from one address, on average.

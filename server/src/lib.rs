@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod admin;
 pub mod app;
 pub mod auth;
+mod budget;
 pub mod config;
 pub mod demo;
 pub mod draw_file;

@@ -1,6 +1,7 @@
 //! The keys of merchants' own programs, as this process knows them.
 
-use super::{allow, count};
+use super::{LOOKS_OF_ADDRESS, allow};
+use crate::budget::Budget;
 use flashsale_engine::{
     caller::Caller,
     error::Error,
@@ -8,7 +9,6 @@ use flashsale_engine::{
     store::{Store, api_keys::ApiKeyRow},
 };
 use flashsale_protocol::{Code, Reject, Role};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -16,27 +16,24 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 /// How long a process believes what it has read of a key: one that is revoked is refused everywhere after that.
 const KEY_KNOWN: Duration = Duration::from_millis(800);
 const KEYS_KNOWN: u64 = 10_000;
-/// Looks for keys that are not known here, per address: at once, and a second.
-const LOOKS_OF_ADDRESS: (u32, u32) = (100, 50);
 /// How a key begins, so that scanners of code find one that has got out.
 pub const PREFIX: &str = "fsk_";
 
 pub struct ApiKeys {
     store: Arc<Store>,
     known: Cache<SecretHash, Option<Arc<ApiKeyRow>>>,
-    looks: DefaultKeyedRateLimiter<IpAddr>,
+    looks: Budget<IpAddr>,
 }
 
 impl ApiKeys {
     pub fn open(store: Arc<Store>) -> Self {
-        let (burst, rate) = LOOKS_OF_ADDRESS;
         Self {
             store,
             known: Cache::builder()
                 .max_capacity(KEYS_KNOWN)
                 .time_to_live(KEY_KNOWN)
                 .build(),
-            looks: RateLimiter::keyed(Quota::per_second(count(rate)).allow_burst(count(burst))),
+            looks: Budget::new(LOOKS_OF_ADDRESS),
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod api_keys;
 pub mod password;
 
+use crate::budget::{Budget, Rate};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use flashsale_engine::{
     caller::Caller,
@@ -16,14 +17,10 @@ use flashsale_engine::{
     },
 };
 use flashsale_protocol::{Code, Reject, Role, TICKET};
-use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock, DefaultClock},
-};
 use moka::future::Cache;
 use password::Passwords;
 use sha2::{Digest, Sha256};
-use std::{hash::Hash, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{hash::Hash, net::IpAddr, sync::Arc, time::Duration};
 use ulid::Ulid;
 
 /// How long a link sets a password.
@@ -36,12 +33,12 @@ pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 /// How long a process believes what it has read of a session: an operator who is removed is gone everywhere after that.
 const SESSION_KNOWN: Duration = Duration::from_millis(800);
 const SESSIONS_KNOWN: u64 = 10_000;
-/// Tries to sign in or to use a link, per address: at once, and a minute.
-const TRIES_OF_ADDRESS: (u32, u32) = (30, 30);
-/// Tries to sign in as one operator, from wherever: at once, and a minute.
-const TRIES_OF_ACCOUNT: (u32, u32) = (15, 10);
-/// Looks for sessions that are not known here, per address: at once, and a second.
-const LOOKS_OF_ADDRESS: (u32, u32) = (100, 50);
+/// Tries to sign in or to use a link, per address.
+const TRIES_OF_ADDRESS: Rate = Rate::per_minute(30, 30);
+/// Tries to sign in as one operator, from wherever.
+const TRIES_OF_ACCOUNT: Rate = Rate::per_minute(10, 15);
+/// Looks for sessions or keys that are not known here, per address.
+const LOOKS_OF_ADDRESS: Rate = Rate::per_second(50, 100);
 /// A limiter with more askers than this forgets those who have not asked for a while.
 const ASKERS_MOST: usize = 10_000;
 /// Longest e-mail address, in bytes.
@@ -102,15 +99,13 @@ pub struct Accounts {
     store: Arc<Store>,
     passwords: Passwords,
     known: Cache<SecretHash, Option<Arc<SignedIn>>>,
-    addresses: DefaultKeyedRateLimiter<IpAddr>,
-    accounts: DefaultKeyedRateLimiter<SecretHash>,
-    looks: DefaultKeyedRateLimiter<IpAddr>,
+    addresses: Budget<IpAddr>,
+    accounts: Budget<SecretHash>,
+    looks: Budget<IpAddr>,
 }
 
 impl Accounts {
     pub fn open(store: Arc<Store>) -> Result<Self, Error> {
-        let per_minute = |(burst, rate)| Quota::per_minute(count(rate)).allow_burst(count(burst));
-        let (burst, rate) = LOOKS_OF_ADDRESS;
         Ok(Self {
             store,
             passwords: Passwords::open()?,
@@ -119,9 +114,9 @@ impl Accounts {
                 .time_to_live(SESSION_KNOWN)
                 .support_invalidation_closures()
                 .build(),
-            addresses: RateLimiter::keyed(per_minute(TRIES_OF_ADDRESS)),
-            accounts: RateLimiter::keyed(per_minute(TRIES_OF_ACCOUNT)),
-            looks: RateLimiter::keyed(Quota::per_second(count(rate)).allow_burst(count(burst))),
+            addresses: Budget::new(TRIES_OF_ADDRESS),
+            accounts: Budget::new(TRIES_OF_ACCOUNT),
+            looks: Budget::new(LOOKS_OF_ADDRESS),
         })
     }
 
@@ -364,20 +359,10 @@ fn hash_of(secret: &str) -> SecretHash {
     Sha256::digest(secret).into()
 }
 
-fn count(number: u32) -> NonZeroU32 {
-    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
-}
-
-fn allow<K: Hash + Eq + Clone>(
-    limiter: &DefaultKeyedRateLimiter<K>,
-    asker: &K,
-    code: Code,
-) -> Result<(), Reject> {
-    if limiter.len() > ASKERS_MOST {
-        limiter.retain_recent();
+fn allow<K: Hash + Eq + Clone>(budget: &Budget<K>, asker: &K, code: Code) -> Result<(), Reject> {
+    if budget.len() > ASKERS_MOST {
+        budget.forget_idle();
     }
-    limiter.check_key(asker).map_err(|not_until| {
-        let wait = not_until.wait_time_from(DefaultClock::default().now());
-        Reject::new(code).after_ms(wait.as_millis() as u64 + 1)
-    })
+    let taken = budget.take(asker, 1);
+    taken.map_err(|wait| Reject::new(code).after_ms(wait.as_millis() as u64 + 1))
 }

@@ -1,7 +1,6 @@
 //! The doors: every route in one list.
 
 pub(crate) mod address;
-mod budget;
 pub(crate) mod door;
 mod handshake;
 pub mod hub;

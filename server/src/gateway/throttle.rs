@@ -1,11 +1,11 @@
 //! Limits at the door, from the narrow to the wide: of an address, of the networks around it, of this process. The narrow ones come
 //! first, so that one address cannot use up what is there for all; and what a wider one refuses is given back to the narrower ones.
 
-use super::{
-    address::networks,
+use super::address::networks;
+use crate::{
     budget::{Budget, Rate},
+    config::Limits,
 };
-use crate::config::Limits;
 use dashmap::DashMap;
 use flashsale_engine::telemetry::name;
 use flashsale_protocol::{Code, Reject, ShopperId};

@@ -9,6 +9,7 @@ import { baseStyle } from "../element/base-style";
 import { when } from "../text/duration";
 import { usableZone } from "../text/zone";
 import { focusField, formStyle, textField } from "./form";
+import { rowsStyle } from "./rows-style";
 import { said } from "./said";
 import { fieldError } from "./server-error";
 
@@ -173,6 +174,7 @@ export class ApiKeys extends LitElement {
 
   static override styles = [
     ...baseStyle,
+    rowsStyle,
     formStyle,
     css`
       :host {
@@ -182,29 +184,8 @@ export class ApiKeys extends LitElement {
       h2 {
         font-size: var(--fs-text-l);
       }
-      ul[hidden],
-      .done:empty,
       .error:empty {
         display: none;
-      }
-      li {
-        display: flex;
-        flex-wrap: wrap;
-        align-items: center;
-        gap: var(--fs-space-2) var(--fs-space-3);
-        padding: var(--fs-space-3) var(--fs-space-4);
-      }
-      li + li {
-        border-block-start: var(--fs-hair) solid var(--fs-line);
-      }
-      .what {
-        display: grid;
-        flex: 1 1 var(--fs-column-m);
-        gap: var(--fs-ring);
-        min-inline-size: 0;
-      }
-      .name {
-        font-weight: var(--fs-weight-medium);
       }
       code {
         font-family: var(--fs-font-mono);

@@ -8,6 +8,7 @@ import type { ShopSettings } from "../client/shops";
 import type { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
 import { choiceField, focusField, formStyle, textField } from "./form";
+import { rowsStyle } from "./rows-style";
 import { said } from "./said";
 import { fieldError } from "./server-error";
 import { ownShops } from "./shop-list";
@@ -160,6 +161,7 @@ export class OperatorList extends LitElement {
 
   static override styles = [
     ...baseStyle,
+    rowsStyle,
     formStyle,
     css`
       :host {
@@ -171,29 +173,6 @@ export class OperatorList extends LitElement {
       }
       h2 {
         font-size: var(--fs-text-l);
-      }
-      ul[hidden],
-      .done:empty {
-        display: none;
-      }
-      li {
-        display: flex;
-        flex-wrap: wrap;
-        align-items: center;
-        gap: var(--fs-space-2) var(--fs-space-3);
-        padding: var(--fs-space-3) var(--fs-space-4);
-      }
-      li + li {
-        border-block-start: var(--fs-hair) solid var(--fs-line);
-      }
-      .what {
-        display: grid;
-        flex: 1 1 var(--fs-column-m);
-        gap: var(--fs-ring);
-        min-inline-size: 0;
-      }
-      .name {
-        font-weight: var(--fs-weight-medium);
       }
       code {
         padding: var(--fs-space-4);

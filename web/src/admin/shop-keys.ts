@@ -7,6 +7,7 @@ import type { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
 import { when } from "../text/duration";
 import { usableZone } from "../text/zone";
+import { rowsStyle } from "./rows-style";
 import { said } from "./said";
 
 const KINDS: Readonly<Record<Key["kind"], string>> = {
@@ -117,6 +118,7 @@ export class ShopKeys extends LitElement {
 
   static override styles = [
     ...baseStyle,
+    rowsStyle,
     css`
       :host {
         display: grid;
@@ -124,29 +126,6 @@ export class ShopKeys extends LitElement {
       }
       h2 {
         font-size: var(--fs-text-l);
-      }
-      ul[hidden],
-      .done:empty {
-        display: none;
-      }
-      li {
-        display: flex;
-        flex-wrap: wrap;
-        align-items: center;
-        gap: var(--fs-space-2) var(--fs-space-3);
-        padding: var(--fs-space-3) var(--fs-space-4);
-      }
-      li + li {
-        border-block-start: var(--fs-hair) solid var(--fs-line);
-      }
-      .what {
-        display: grid;
-        flex: 1 1 var(--fs-column-m);
-        gap: var(--fs-ring);
-        min-inline-size: 0;
-      }
-      .name {
-        font-weight: var(--fs-weight-medium);
       }
       [data-revoked="true"] .name {
         color: var(--fs-ink-soft);

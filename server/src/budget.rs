@@ -17,17 +17,18 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    pub(crate) fn per_second(rate: u32, burst: u32) -> Self {
+    pub(crate) const fn per_second(rate: u32, burst: u32) -> Self {
+        let per_minute = at_least_one(rate) * 60;
         Self {
-            per_minute: u64::from(rate.max(1)) * 60,
-            burst: u64::from(burst.max(1)),
+            per_minute,
+            burst: at_least_one(burst),
         }
     }
 
-    pub(crate) fn per_minute(rate: u32, burst: u32) -> Self {
+    pub(crate) const fn per_minute(rate: u32, burst: u32) -> Self {
         Self {
-            per_minute: u64::from(rate.max(1)),
-            burst: u64::from(burst.max(1)),
+            per_minute: at_least_one(rate),
+            burst: at_least_one(burst),
         }
     }
 
@@ -41,6 +42,10 @@ impl Rate {
     fn ns(self, cost: u64) -> u64 {
         cost * 60_000_000_000 / self.per_minute
     }
+}
+
+const fn at_least_one(number: u32) -> u64 {
+    if number == 0 { 1 } else { number as u64 }
 }
 
 pub(crate) struct Budget<K> {
@@ -87,7 +92,6 @@ impl<K: Hash + Eq + Clone> Budget<K> {
         self.due.retain(|_, due| *due > now);
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.due.len()
     }
