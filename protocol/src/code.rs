@@ -88,6 +88,14 @@ codes! {
     ScopeMissing = 218, "scope_missing", 403, false, "The key lacks a scope.";
     KeyInAddress = 219, "key_in_address", 400, false, "API keys belong in the header Authorization, not in an address. Revoke this one: addresses stand in logs.";
 
+    /// The password is right, and this operator has set up an authenticator app.
+    CodeNeeded = 220, "code_needed", 401, false, "The code of your authenticator app is needed.";
+    CodeRefused = 221, "code_refused", 401, false, "The code is wrong, too old, or was used before: wait for the next one.";
+    /// For an operator who has signed in already.
+    PasswordRefused = 222, "password_refused", 403, false, "The password is wrong.";
+    CodesThere = 223, "codes_there", 409, false, "An authenticator app is set up already.";
+    CodesNotThere = 224, "codes_not_there", 409, false, "No authenticator app is set up.";
+
     SaleUnknown = 300, "sale_unknown", 404, false, "There is no such sale.";
     SaleNotOpen = 301, "sale_not_open", 409, true, "The sale has not started yet.";
     SaleEnded = 302, "sale_ended", 409, false, "The sale is over.";

@@ -4,6 +4,7 @@ use crate::{
     auth::Authority,
     config::Limits,
     gateway::{hub::Hub, shard::Shards, stores::Looked, throttle::Throttle},
+    origin::Origin,
     rest::polling::Polling,
 };
 use dashmap::DashMap;
@@ -24,6 +25,8 @@ pub struct App {
     pub exports: DashMap<String, i32>,
     /// What is known of the stores.
     pub looked: Looked,
+    /// The admin page's own origin, if it has one.
+    pub admin_origin: Option<Origin>,
     pub dev: bool,
     /// Cancelled when the server begins to stop: no new connections, sockets are told to move.
     pub draining: CancellationToken,

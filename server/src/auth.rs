@@ -11,6 +11,7 @@ use crate::{
     accounts::{
         Accounts,
         api_keys::{self, ApiKeys},
+        codes::Codes,
     },
     config::Identity,
     embedded::prepare_data_dir,
@@ -195,7 +196,10 @@ impl Authority {
         Ok(Self {
             devices: signer.devices(),
             api_keys: ApiKeys::open(store.clone()),
-            accounts: Accounts::open(store)?,
+            accounts: Accounts::open(
+                store,
+                Codes::new(signer.secrets.operator_codes.clone().into_secrets()),
+            )?,
             merchants,
             outside,
             signer,

@@ -39,6 +39,11 @@ impl Rate {
         }
     }
 
+    /// After how many seconds a whole burst may come again.
+    pub(crate) const fn whole_s(self) -> u64 {
+        (self.burst * 60).div_ceil(self.per_minute)
+    }
+
     fn ns(self, cost: u64) -> u64 {
         cost * 60_000_000_000 / self.per_minute
     }
@@ -46,6 +51,26 @@ impl Rate {
 
 const fn at_least_one(number: u32) -> u64 {
     if number == 0 { 1 } else { number as u64 }
+}
+
+/// What an asker may still ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub costs: u64,
+    /// When it will be a whole burst again.
+    pub whole_in: Duration,
+}
+
+impl Left {
+    /// Of somebody whom nothing limits.
+    pub(crate) const EVERYTHING: Self = Self {
+        costs: u64::MAX,
+        whole_in: Duration::ZERO,
+    };
+
+    pub(crate) fn or_less(self, other: Self) -> Self {
+        if other.costs < self.costs { other } else { self }
+    }
 }
 
 pub(crate) struct Budget<K> {
@@ -65,7 +90,7 @@ impl<K: Hash + Eq + Clone> Budget<K> {
     }
 
     /// Takes this much, or says how long to wait for it. More than can ever come at once is taken as that.
-    pub(crate) fn take(&self, key: &K, cost: u64) -> Result<(), Duration> {
+    pub(crate) fn take(&self, key: &K, cost: u64) -> Result<Left, Duration> {
         let now = self.now();
         let asked = self.rate.ns(cost.min(self.rate.burst));
         let most = self.rate.ns(self.rate.burst);
@@ -75,7 +100,11 @@ impl<K: Hash + Eq + Clone> Budget<K> {
             Some(over) => Err(Duration::from_nanos(over)),
             None => {
                 *due = then;
-                Ok(())
+                let used = then - now;
+                Ok(Left {
+                    costs: (most - used) / self.rate.ns(1).max(1),
+                    whole_in: Duration::from_nanos(used),
+                })
             }
         }
     }
@@ -94,6 +123,10 @@ impl<K: Hash + Eq + Clone> Budget<K> {
 
     pub(crate) fn len(&self) -> usize {
         self.due.len()
+    }
+
+    pub(crate) fn rate(&self) -> Rate {
+        self.rate
     }
 
     fn now(&self) -> u64 {
@@ -119,6 +152,15 @@ mod tests {
         budget.take(&2, 10).expect("another one's budget");
         assert!(budget.take(&2, 1).is_err());
         budget.take(&3, 1_000).expect("no request is too large for ever");
+    }
+
+    #[test]
+    fn what_is_left_is_told() {
+        let budget = Budget::new(Rate::per_minute(60, 10));
+        let left = budget.take(&1, 3).expect("within the burst");
+        assert_eq!(left.costs, 7);
+        assert_eq!(left.whole_in.as_millis().div_ceil(1_000), 3);
+        assert_eq!(budget.take(&1, 7).expect("the rest").costs, 0);
     }
 
     #[test]

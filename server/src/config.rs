@@ -1,5 +1,6 @@
 //! Every setting, as a flag and as an environment variable. Nothing else reads the environment.
 
+use crate::origin::Origin;
 use clap::{Args, ValueEnum};
 use flashsale_engine::store::MigrateAtStart;
 use flashsale_protocol::{SaleId, ShopperId, draw::Hash};
@@ -117,6 +118,9 @@ pub struct Secrets {
     /// Makes the secrets that merchants sign their customers' tokens with.
     #[arg(long, env = "FLASHSALE_MERCHANT_KEYS_SECRET", hide_env_values = true)]
     pub merchant_keys_secret: Option<String>,
+    /// Makes the codes that operators sign in with.
+    #[arg(long, env = "FLASHSALE_OPERATOR_CODES_SECRET", hide_env_values = true)]
+    pub operator_codes_secret: Option<String>,
 }
 
 impl Identity {
@@ -195,6 +199,10 @@ pub struct Serve {
     /// Folder with the built pages.
     #[arg(long, env = "FLASHSALE_WEB_DIR", default_value = "web/dist")]
     pub web_dir: PathBuf,
+    /// An origin for the admin page alone, such as https://admin.sale.example: it and what it asks are there only, and the shop's pages
+    /// are not. Without it they share one.
+    #[arg(long, env = "FLASHSALE_ADMIN_ORIGIN")]
+    pub admin_origin: Option<Origin>,
     /// Postgres to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
@@ -204,8 +212,10 @@ pub struct Serve {
     /// Prefix of every Redis key, so that several platforms can share one Redis.
     #[arg(long, env = "FLASHSALE_REDIS_PREFIX", default_value = "")]
     pub redis_prefix: String,
-    /// Most Postgres connections of this process.
-    #[arg(long, env = "FLASHSALE_DATABASE_CONNECTIONS", default_value_t = 16)]
+    /// Most Postgres connections of this process. A half is for orders, payments and stock; a quarter for what shoppers look at; an eighth
+    /// each for what anybody may ask and for operators. With fewer than 4, all share them.
+    #[arg(long, env = "FLASHSALE_DATABASE_CONNECTIONS", default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub database_connections: u32,
     /// Bring the schema up to date at the start, or leave that to `flashsale migrate`.
     #[arg(long, env = "FLASHSALE_MIGRATE", value_enum, default_value = "auto")]
@@ -261,8 +271,8 @@ pub struct CreateOperator {
     #[arg(long, value_enum)]
     pub role: Option<MerchantRole>,
     /// Where the admin page is, such as https://sale.example; printed in front of the link.
-    #[arg(long, default_value = "")]
-    pub origin: String,
+    #[arg(long, env = "FLASHSALE_ADMIN_ORIGIN")]
+    pub origin: Option<Origin>,
     #[command(flatten)]
     pub at: OperatorsAt,
 }

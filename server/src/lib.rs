@@ -11,6 +11,7 @@ pub mod draw_file;
 pub mod embedded;
 pub mod gateway;
 pub mod operator_cli;
+mod origin;
 pub mod rest;
 pub mod server;
 pub mod telemetry;

@@ -209,28 +209,42 @@ fn raise_file_limit() {
 }
 
 async fn print_links(server: &Server) -> anyhow::Result<()> {
+    use std::fmt::Write;
     let base = format!("http://{}", server.address);
-    println!();
-    println!("  Shop         {base}/");
+    let mut text = format!("\n  Shop         {base}/\n");
     for sale in flashsale::rest::sales::current(&server.app).await? {
-        println!("    {:<30} {base}/sale/{}", sale.product_name, sale.sale_id);
+        writeln!(text, "    {:<30} {base}/sale/{}", sale.product_name, sale.sale_id)?;
     }
     if let Some(storefront) = server.storefront {
-        println!("  Storefront   http://{storefront}/   (another origin, with the widget)");
+        writeln!(
+            text,
+            "  Storefront   http://{storefront}/   (another origin, with the widget)"
+        )?;
     }
+    let admin = match &server.app.admin_origin {
+        Some(origin) => origin.to_string(),
+        None => base,
+    };
     match server.app.dev {
         true => {
-            let link = operator_cli::development_link(&server.app).await?;
-            println!("  Admin        {base}{link}");
-            println!(
-                "               as {}: choose a password; later sign in at {base}/admin",
-                operator_cli::DEVELOPER
+            let (link, who) = (
+                operator_cli::development_link(&server.app).await?,
+                operator_cli::DEVELOPER,
             );
+            writeln!(text, "  Admin        {admin}{link}")?;
+            writeln!(
+                text,
+                "               as {who}: choose a password; later sign in at {admin}/admin"
+            )?;
         }
-        false => println!("  Admin        {base}/admin   (flashsale operator create makes a sign-in)"),
+        false => writeln!(
+            text,
+            "  Admin        {admin}/admin   (flashsale operator create makes a sign-in)"
+        )?,
     }
-    println!();
-    println!("  Ctrl-C stops everything; the data stays.");
+    text.push_str("\n  Ctrl-C stops everything; the data stays.\n");
+    // Whoever started this may have read the first line and closed the pipe.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }
 

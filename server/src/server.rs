@@ -138,6 +138,7 @@ impl Server {
             polling: polling.clone(),
             exports: DashMap::new(),
             looked: Looked::default(),
+            admin_origin: config.admin_origin.clone(),
             dev: config.dev,
             draining: CancellationToken::new(),
         });

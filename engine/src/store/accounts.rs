@@ -27,6 +27,8 @@ pub struct Account {
     pub merchant: Option<String>,
     pub role: OperatorRole,
     pub has_password: bool,
+    /// They sign in with a code as well.
+    pub has_codes: bool,
     /// Until when their link sets a password, if one is open.
     pub invited_until: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
@@ -39,6 +41,7 @@ struct Row {
     merchant_id: Option<String>,
     role: String,
     has_password: bool,
+    has_codes: bool,
     invited_until: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
 }
@@ -54,10 +57,31 @@ impl TryFrom<Row> for Account {
             merchant: row.merchant_id,
             role: role.map_err(|_| Error::unexpected(format!("an operator's role is {:?}", row.role)))?,
             has_password: row.has_password,
+            has_codes: row.has_codes,
             invited_until: row.invited_until,
             created_at: row.created_at,
         })
     }
+}
+
+/// What the secret of an operator's codes is made from.
+pub type CodeSeed = [u8; 16];
+
+/// What somebody has to prove to be this operator.
+#[derive(Default)]
+pub struct Proofs {
+    /// The password's hash; None: they have not set one.
+    pub password: Option<String>,
+    /// None: no code is asked for.
+    pub codes: Option<CodeSeed>,
+}
+
+/// The proofs as they were when somebody had them checked.
+pub struct Proven<'a> {
+    /// The password's hash.
+    pub password: &'a str,
+    /// What the code was made from, and its time step.
+    pub code: Option<(CodeSeed, i64)>,
 }
 
 /// Who does something to an account, and from where.
@@ -91,7 +115,7 @@ pub struct SessionRow {
 impl Store {
     /// Invites somebody. None: the address belongs to an operator of another merchant.
     pub async fn invite_operator(&self, new: &Invitation<'_>, by: By<'_>) -> Result<Option<Account>> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.operations.begin().await?;
         // Another role begins with another session.
         sqlx::query!(
             "DELETE FROM operator_sessions WHERE operator_id IN (
@@ -113,7 +137,7 @@ impl Store {
                SET merchant_id = $3, role = $4, invite = $5, invite_expires_at = now() + make_interval(secs => $6)
                WHERE $8::text IS NULL OR operators.merchant_id = $8
                RETURNING operator_id, email, merchant_id, role, password IS NOT NULL AS "has_password!",
-                   invite_expires_at AS invited_until, created_at"#,
+                   code_seed IS NOT NULL AS "has_codes!", invite_expires_at AS invited_until, created_at"#,
             new.id,
             new.email,
             new.merchant,
@@ -145,24 +169,25 @@ impl Store {
                WHERE invite = $1 AND invite_expires_at > now() AND removed_at IS NULL) AS "is_open!""#,
             &link[..],
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.operations)
         .await?)
     }
 
-    /// Sets the password of a link's owner, once, and ends the sessions of before. None: the link is good no more.
+    /// Sets the password of a link's owner, once, asks for no code any more, and ends the sessions of before. None: the link is good
+    /// no more.
     pub async fn set_password(
         &self,
         link: &SecretHash,
         password: &str,
         address: &str,
     ) -> Result<Option<Account>> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.operations.begin().await?;
         let row = sqlx::query_as!(
             Row,
-            r#"UPDATE operators SET password = $2, invite = NULL, invite_expires_at = NULL
+            r#"UPDATE operators SET password = $2, code_seed = NULL, invite = NULL, invite_expires_at = NULL
                WHERE invite = $1 AND invite_expires_at > now() AND removed_at IS NULL
                RETURNING operator_id, email, merchant_id, role, true AS "has_password!",
-                   invite_expires_at AS invited_until, created_at"#,
+                   false AS "has_codes!", invite_expires_at AS invited_until, created_at"#,
             &link[..],
             password,
         )
@@ -182,14 +207,14 @@ impl Store {
         row.try_into().map(Some)
     }
 
-    /// The operator of an address, and their password's hash.
-    pub async fn operator_by_email(&self, email: &str) -> Result<Option<(Account, Option<String>)>> {
+    /// The operator of an address, and what proves them.
+    pub async fn operator_by_email(&self, email: &str) -> Result<Option<(Account, Proofs)>> {
         let row = sqlx::query!(
-            r#"SELECT operator_id, email, merchant_id, role, password, invite_expires_at, created_at
+            r#"SELECT operator_id, email, merchant_id, role, password, code_seed, invite_expires_at, created_at
                FROM operators WHERE email = $1 AND removed_at IS NULL"#,
             email,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.operations)
         .await?;
         let Some(row) = row else { return Ok(None) };
         let account = Row {
@@ -198,31 +223,44 @@ impl Store {
             merchant_id: row.merchant_id,
             role: row.role,
             has_password: row.password.is_some(),
+            has_codes: row.code_seed.is_some(),
             invited_until: row.invite_expires_at,
             created_at: row.created_at,
         };
-        Ok(Some((account.try_into()?, row.password)))
+        let proofs = Proofs {
+            password: row.password,
+            codes: row.code_seed.map(seed).transpose()?,
+        };
+        Ok(Some((account.try_into()?, proofs)))
     }
 
-    /// Begins a session, if the operator is still there with the password that was checked. Returns its end.
+    /// Begins a session, if the operator is still there with the proofs that were checked. Returns its end. None: they are not, or
+    /// the code was used before.
     pub async fn begin_operator_session(
         &self,
         operator: &str,
-        password: &str,
+        proven: &Proven<'_>,
         session: &SecretHash,
         life_s: f64,
         address: &str,
     ) -> Result<Option<DateTime<Utc>>> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.operations.begin().await?;
+        if let Some((codes, step)) = &proven.code
+            && !take_code(&mut tx, operator, codes, *step).await?
+        {
+            return Ok(None);
+        }
+        let codes = proven.code.map(|(codes, _)| codes.to_vec());
         let expires_at = sqlx::query_scalar!(
             "INSERT INTO operator_sessions (session, operator_id, expires_at)
              SELECT $3, operator_id, now() + make_interval(secs => $4) FROM operators
-             WHERE operator_id = $1 AND password = $2 AND removed_at IS NULL FOR SHARE
+             WHERE operator_id = $1 AND password = $2 AND code_seed IS NOT DISTINCT FROM $5 AND removed_at IS NULL FOR SHARE
              RETURNING expires_at",
             operator,
-            password,
+            proven.password,
             &session[..],
             life_s,
+            codes,
         )
         .fetch_optional(&mut *tx)
         .await?;
@@ -250,7 +288,7 @@ impl Store {
 
     /// Notes a try to sign in that was refused; None: nobody has the address.
     pub async fn note_refused_sign_in(&self, operator: Option<&str>, address: &str) -> Result<()> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pools.operations.acquire().await?;
         note(&mut connection, "refused", operator, None, Some(address)).await
     }
 
@@ -258,7 +296,7 @@ impl Store {
     pub async fn operator_session(&self, session: &SecretHash, idle_s: f64) -> Result<Option<SessionRow>> {
         let row = sqlx::query!(
             r#"SELECT o.operator_id, o.email, o.merchant_id, o.role, o.password IS NOT NULL AS "has_password!",
-                   o.invite_expires_at, o.created_at, s.expires_at,
+                   o.code_seed IS NOT NULL AS "has_codes!", o.invite_expires_at, o.created_at, s.expires_at,
                    s.used_at < now() - make_interval(secs => $3) AS "is_to_touch!"
                FROM operator_sessions s JOIN operators o USING (operator_id)
                WHERE s.session = $1 AND s.expires_at > now() AND s.used_at > now() - make_interval(secs => $2)
@@ -267,7 +305,7 @@ impl Store {
             idle_s,
             TOUCH_EVERY_S,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.operations)
         .await?;
         let Some(row) = row else { return Ok(None) };
         if row.is_to_touch {
@@ -275,7 +313,7 @@ impl Store {
                 "UPDATE operator_sessions SET used_at = now() WHERE session = $1",
                 &session[..],
             )
-            .execute(&self.pool)
+            .execute(&self.pools.operations)
             .await?;
         }
         let account = Row {
@@ -284,6 +322,7 @@ impl Store {
             merchant_id: row.merchant_id,
             role: row.role,
             has_password: row.has_password,
+            has_codes: row.has_codes,
             invited_until: row.invite_expires_at,
             created_at: row.created_at,
         };
@@ -293,6 +332,69 @@ impl Store {
         }))
     }
 
+    /// Asks an operator for codes of `seed` from now on, and ends their other sessions. The code that was checked is one of those.
+    /// False: it was used before, or the password is another one now, or codes are asked for already.
+    pub async fn begin_codes(
+        &self,
+        operator: &str,
+        password: &str,
+        (seed, step): (CodeSeed, i64),
+        session: &SecretHash,
+        address: &str,
+    ) -> Result<bool> {
+        let mut tx = self.pools.operations.begin().await?;
+        let changed = sqlx::query!(
+            "UPDATE operators SET code_seed = $3, code_step = $4
+             WHERE operator_id = $1 AND password = $2 AND removed_at IS NULL
+                AND code_seed IS NULL AND (code_step IS NULL OR code_step < $4)",
+            operator,
+            password,
+            &seed[..],
+            step,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if changed == 0 {
+            return Ok(false);
+        }
+        end_others(&mut tx, operator, session).await?;
+        note(&mut tx, "codes_on", Some(operator), None, Some(address)).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Asks an operator for no code any more, and ends their other sessions. False: the code that was checked was used before, or
+    /// the password is another one now.
+    pub async fn end_codes(
+        &self,
+        operator: &str,
+        password: &str,
+        (seed, step): (CodeSeed, i64),
+        session: &SecretHash,
+        address: &str,
+    ) -> Result<bool> {
+        let mut tx = self.pools.operations.begin().await?;
+        if !take_code(&mut tx, operator, &seed, step).await? {
+            return Ok(false);
+        }
+        let changed = sqlx::query!(
+            "UPDATE operators SET code_seed = NULL WHERE operator_id = $1 AND password = $2 AND removed_at IS NULL",
+            operator,
+            password,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if changed == 0 {
+            return Ok(false);
+        }
+        end_others(&mut tx, operator, session).await?;
+        note(&mut tx, "codes_off", Some(operator), None, Some(address)).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
     /// Ends one session.
     pub async fn end_operator_session(
         &self,
@@ -300,7 +402,7 @@ impl Store {
         operator: &str,
         address: &str,
     ) -> Result<()> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.operations.begin().await?;
         sqlx::query!("DELETE FROM operator_sessions WHERE session = $1", &session[..])
             .execute(&mut *tx)
             .await?;
@@ -311,7 +413,7 @@ impl Store {
 
     /// Ends all sessions of an operator.
     pub async fn end_operator_sessions(&self, operator: &str, address: &str) -> Result<()> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.operations.begin().await?;
         end_all(&mut tx, operator).await?;
         note(
             &mut tx,
@@ -327,7 +429,7 @@ impl Store {
 
     /// Keeps a ticket for a session. False: the session has ended.
     pub async fn keep_ticket(&self, ticket: &SecretHash, session: &SecretHash, life_s: f64) -> Result<bool> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.operations.begin().await?;
         sqlx::query!(
             "DELETE FROM operator_tickets WHERE session = $1 AND expires_at <= now()",
             &session[..],
@@ -354,7 +456,7 @@ impl Store {
             r#"DELETE FROM operator_tickets WHERE ticket = $1 RETURNING session, expires_at > now() AS "is_good!""#,
             &ticket[..],
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.operations)
         .await?;
         let Some(taken) = taken.filter(|taken| taken.is_good) else {
             return Ok(None);
@@ -372,9 +474,9 @@ impl Store {
         within: Option<&str>,
         by: By<'_>,
     ) -> Result<Option<String>> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.operations.begin().await?;
         let id = sqlx::query_scalar!(
-            "UPDATE operators SET removed_at = now(), password = NULL, invite = NULL, invite_expires_at = NULL
+            "UPDATE operators SET removed_at = now(), password = NULL, code_seed = NULL, invite = NULL, invite_expires_at = NULL
              WHERE (operator_id = $1 OR email = $1) AND removed_at IS NULL AND ($2::text IS NULL OR merchant_id = $2)
              RETURNING operator_id",
             name,
@@ -394,16 +496,52 @@ impl Store {
         let rows = sqlx::query_as!(
             Row,
             r#"SELECT operator_id, email, merchant_id, role, password IS NOT NULL AS "has_password!",
-                   CASE WHEN invite_expires_at > now() THEN invite_expires_at END AS invited_until, created_at
+                   code_seed IS NOT NULL AS "has_codes!", CASE WHEN invite_expires_at > now() THEN invite_expires_at END AS invited_until, created_at
                FROM operators WHERE removed_at IS NULL AND ($1::text IS NULL OR merchant_id = $1)
                ORDER BY email LIMIT $2"#,
             within,
             LIST_MOST,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.operations)
         .await?;
         rows.into_iter().map(Account::try_from).collect()
     }
+}
+
+/// Takes a code, which is good once. False: it was used before, or codes are made from another seed now.
+async fn take_code(
+    connection: &mut PgConnection,
+    operator: &str,
+    codes: &CodeSeed,
+    step: i64,
+) -> Result<bool> {
+    let taken = sqlx::query!(
+        "UPDATE operators SET code_step = $3
+         WHERE operator_id = $1 AND code_seed = $2 AND (code_step IS NULL OR code_step < $3)",
+        operator,
+        &codes[..],
+        step,
+    )
+    .execute(connection)
+    .await?
+    .rows_affected();
+    Ok(taken == 1)
+}
+
+fn seed(bytes: Vec<u8>) -> Result<CodeSeed> {
+    let seed = bytes.try_into();
+    seed.map_err(|_| Error::unexpected("a seed of codes that is none"))
+}
+
+async fn end_others(connection: &mut PgConnection, operator: &str, session: &SecretHash) -> Result<()> {
+    sqlx::query!(
+        "DELETE FROM operator_sessions WHERE operator_id = $1 AND session <> $2",
+        operator,
+        &session[..],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 async fn end_all(connection: &mut PgConnection, operator: &str) -> Result<()> {

@@ -63,7 +63,7 @@ impl Store {
              FROM api_keys WHERE secret = $1 AND revoked_at IS NULL",
             &secret[..],
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.operations)
         .await?;
         let Some(row) = row else { return Ok(None) };
         sqlx::query!(
@@ -72,7 +72,7 @@ impl Store {
             row.key_id,
             TOUCH_EVERY_S,
         )
-        .execute(&self.pool)
+        .execute(&self.pools.operations)
         .await?;
         row.try_into().map(Some)
     }
@@ -86,7 +86,7 @@ impl Store {
             merchant,
             limit,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.operations)
         .await?;
         rows.into_iter().map(ApiKeyRow::try_from).collect()
     }
@@ -98,7 +98,7 @@ impl Store {
             merchant,
             key,
         )
-        .execute(&self.pool)
+        .execute(&self.pools.operations)
         .await?;
         Ok(revoked.rows_affected() == 1)
     }

@@ -179,7 +179,7 @@ impl Store {
             limit,
             OF_SALE,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.operations)
         .await?)
     }
 
@@ -204,14 +204,14 @@ impl Store {
             after,
             limit,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.operations)
         .await?)
     }
 
     /// Deletes the key of a sale's pseudonyms: from now on nobody can tell whose they are. False: it was gone.
     pub async fn delete_salt(&self, sale: SaleId) -> Result<bool> {
         let deleted = sqlx::query!("DELETE FROM sale_salts WHERE sale_id = $1", sale.to_string())
-            .execute(&self.pool)
+            .execute(&self.pools.operations)
             .await?;
         Ok(deleted.rows_affected() > 0)
     }

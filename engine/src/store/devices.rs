@@ -25,7 +25,7 @@ impl Store {
     pub async fn device(&self, device: DeviceHash) -> Result<Option<DeviceRow>> {
         self.devices
             .submit(&(), device, || {
-                let pool = self.pool.clone();
+                let pool = self.pools.public.clone();
                 Batcher::new("devices", LOOK, nobody_s, move |askers: Batch<DeviceHash>| {
                     let pool = pool.clone();
                     async move {
@@ -60,7 +60,7 @@ impl Store {
             "INSERT INTO erased_people (person_id) VALUES ($1) ON CONFLICT DO NOTHING",
             account.as_str()
         )
-        .execute(&self.pool)
+        .execute(&self.pools.shoppers)
         .await?;
         Ok(())
     }
@@ -79,13 +79,13 @@ impl Store {
             from as i32 + 1,
             account.map(ShopperId::as_str),
         )
-        .execute(&self.pool)
+        .execute(&self.pools.public)
         .await?;
         let row = sqlx::query!(
             "SELECT generation, rotated_at, account_id FROM devices WHERE device = $1",
             &device
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.public)
         .await?;
         Ok(DeviceRow {
             generation: row.generation as u32,

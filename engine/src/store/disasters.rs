@@ -97,7 +97,7 @@ impl Store {
     /// Call this after Redis was asked. None: Postgres does not know the sale.
     pub async fn testify(&self, sale: SaleId, ends: &[EndOf]) -> Result<Option<Testimony>> {
         // One connection, because two might lead to two servers.
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pools.purchases.acquire().await?;
         let id = sale.to_string();
         let heads = sqlx::query!(
             r#"SELECT lane, number AS "number!", hash AS "hash!",
@@ -194,7 +194,7 @@ impl Store {
             found,
             lane.map(|lane| lane as i16),
         )
-        .execute(&self.pool)
+        .execute(&self.pools.purchases)
         .await?;
         Ok(sqlx::query_as!(
             Disaster,
@@ -203,7 +203,7 @@ impl Store {
              FROM disasters WHERE sale_id = $1 AND opened_at IS NULL",
             sale.to_string(),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.purchases)
         .await?)
     }
 
@@ -216,7 +216,7 @@ impl Store {
              FROM disasters WHERE sale_id = $1 ORDER BY noticed_at DESC LIMIT 1",
             sale.to_string(),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.purchases)
         .await?)
     }
 
@@ -226,7 +226,7 @@ impl Store {
             sqlx::query_scalar!(
                 r#"SELECT EXISTS (SELECT 1 FROM disasters WHERE opened_at IS NULL) AS "is!""#
             )
-            .fetch_one(&self.pool)
+            .fetch_one(&self.pools.purchases)
             .await?,
         )
     }
@@ -240,7 +240,7 @@ impl Store {
             DateTime::from_timestamp_millis(order.0.timestamp_ms() as i64).unwrap_or_default(),
             f64::from(CLOCKS_APART_MS),
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.purchases)
         .await?)
     }
 
@@ -254,7 +254,7 @@ impl Store {
              ORDER BY noticed_at LIMIT 1",
             sale.to_string(),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.purchases)
         .await?)
     }
 
@@ -264,14 +264,14 @@ impl Store {
             "UPDATE disasters SET opened_at = clock_timestamp() WHERE disaster_id = $1 AND opened_at IS NULL",
             id,
         )
-        .execute(&self.pool)
+        .execute(&self.pools.purchases)
         .await?;
         Ok(opened.rows_affected() > 0)
     }
 
     /// All payments at the provider are accounted for.
     pub(crate) async fn disaster_settled(&self, sale: SaleId, id: &str) -> Result<()> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         // Orders with a payment whose outcome is unknown, or no longer known: it is asked for now, and until then their time does
         // not run out.
         let paying: Vec<String> = sqlx::query_scalar!(
@@ -313,7 +313,7 @@ impl Store {
     ) -> Result<Vec<OrderRow>> {
         let mut written = Vec::new();
         for some in lost.chunks(LOST_AT_ONCE) {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = self.pools.purchases.begin().await?;
             let new = lose(&mut tx, sale, some).await?;
             if !new.is_empty() {
                 sqlx::query!(
@@ -346,7 +346,7 @@ impl Store {
             "SELECT order_id, sale_id FROM flash_sale_orders WHERE order_id = ANY($1)",
             &orders,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?
         .into_iter()
         .map(|row| {
@@ -356,7 +356,7 @@ impl Store {
         .collect::<Result<_>>()?;
         let payments =
             sqlx::query_scalar!("SELECT payment_id FROM payments WHERE payment_id = ANY($1)", &ids)
-                .fetch_all(&self.pool)
+                .fetch_all(&self.pools.purchases)
                 .await?
                 .into_iter()
                 .collect();
@@ -373,7 +373,7 @@ impl Store {
     ) -> Result<u64> {
         let column = |text: fn(&FoundPayment) -> String| payments.iter().map(text).collect::<Vec<_>>();
         let amounts: Vec<i64> = payments.iter().map(|found| found.amount).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         // If the order is lost or is being paid another way, its answer is set already: it takes no more money.
         let adopted = sqlx::query!(
             "INSERT INTO payments (payment_id, order_id, user_id, command_id, provider, amount, currency, todo, answer, answered_at)

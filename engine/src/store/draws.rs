@@ -69,7 +69,7 @@ impl Store {
 
     /// None: the sale has no draw.
     pub async fn draw(&self, sale: SaleId) -> Result<Option<DrawRow>> {
-        draw_row(&self.pool, sale).await
+        draw_row(&self.pools.public, sale).await
     }
 }
 

@@ -106,7 +106,7 @@ impl Store {
                 }
             }
         }
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         // Counted in the same statement: a repeated note changes no row and counts nothing.
         sqlx::query!(
             "WITH joined AS (
@@ -171,7 +171,7 @@ impl Store {
             &places,
             &nonces,
         )
-        .execute(&self.pool)
+        .execute(&self.pools.purchases)
         .await?;
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Store {
             CLOSE_AT_ONCE,
             sale.start_time,
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.purchases)
         .await?;
         Ok(closed == CLOSE_AT_ONCE)
     }
@@ -203,7 +203,7 @@ impl Store {
     pub(crate) async fn waits_for(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<Waits>> {
         self.waits_for
             .submit(&sale, shopper.clone(), || {
-                let pool = self.pool.clone();
+                let pool = self.pools.shoppers.clone();
                 Batcher::new("waits_for", LOOK, of_shopper, move |askers: Batch<ShopperId>| {
                     let pool = pool.clone();
                     async move { waiting_among(&pool, sale, &askers).await }
@@ -221,7 +221,7 @@ impl Store {
             sale.to_string(),
             shopper.as_str(),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.shoppers)
         .await?;
         Ok(last.and_then(|last| {
             let state = match last.status.as_str() {
@@ -244,7 +244,7 @@ impl Store {
             after,
             PAGE,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.operations)
         .await?)
     }
 
@@ -265,7 +265,7 @@ impl Store {
             after,
             PAGE,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.operations)
         .await?)
     }
 
@@ -275,7 +275,7 @@ impl Store {
             "SELECT outcome, bucket, entries FROM queue_outcomes WHERE sale_id = $1 ORDER BY bucket",
             sale.to_string(),
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.operations)
         .await?;
         let count = |outcome: &str| -> u64 {
             let of = rows.iter().filter(|row| row.outcome == outcome);
@@ -308,7 +308,7 @@ impl Store {
     /// The share of a sale's units that went to the devices with the most units, 0 to 1. None: no unit is in an order.
     pub async fn top_devices_share(&self, sale: SaleId, devices: i64) -> Result<Option<f64>> {
         let share = self.device_shares.try_get_with((sale, devices), async {
-            device_share(&self.pool, sale, devices).await
+            device_share(&self.pools.operations, sale, devices).await
         });
         share.await.map_err(|error: Arc<Error>| (*error).clone())
     }

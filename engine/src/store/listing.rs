@@ -139,7 +139,7 @@ impl Store {
             after.map_or(String::new(), |after| after.sale.to_string()),
             limit,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.public)
         .await?;
         let has_more = ranked.len() as i64 > limit;
         let ranked = &ranked[..ranked.len().min(limit as usize)];
@@ -162,9 +162,9 @@ impl Store {
              ORDER BY page.nth",
             &ids,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.public)
         .await?;
-        let sales = with_lanes(&mut *self.pool.acquire().await?, rows).await?;
+        let sales = with_lanes(&mut *self.pools.public.acquire().await?, rows).await?;
         Ok(Page { sales, next })
     }
 }

@@ -69,12 +69,12 @@ impl Store {
     /// How often merchants have changed.
     pub(crate) async fn register_changes(&self) -> Result<i64> {
         Ok(sqlx::query_scalar!("SELECT changes FROM platform")
-            .fetch_one(&self.pool)
+            .fetch_one(&self.pools.purchases)
             .await?)
     }
 
     pub(crate) async fn register(&self) -> Result<Register> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             .execute(&mut *tx)
             .await?;
@@ -136,7 +136,7 @@ impl Store {
     /// Makes a merchant that is known by its id only, unless it is there already.
     pub async fn make_merchant(&self, id: &str) -> Result<()> {
         sqlx::query!("SELECT make_merchant($1)", id)
-            .fetch_one(&self.pool)
+            .fetch_one(&self.pools.operations)
             .await?;
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Store {
             new.role_claim,
             new.version,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.operations)
         .await;
         match changed {
             Ok(Some(version)) => Ok(Written::Ok(Box::new(MerchantRow {
@@ -176,7 +176,7 @@ impl Store {
                     r#"SELECT EXISTS (SELECT 1 FROM merchants WHERE merchant_id = $1) AS "known!""#,
                     new.id
                 )
-                .fetch_one(&self.pool)
+                .fetch_one(&self.pools.operations)
                 .await?;
                 Ok(if known { Written::Changed } else { Written::Unknown })
             }
@@ -196,7 +196,7 @@ impl Store {
             merchant,
             limit,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.operations)
         .await?)
     }
 
@@ -207,7 +207,7 @@ impl Store {
             merchant,
             key,
         )
-        .execute(&self.pool)
+        .execute(&self.pools.operations)
         .await?
         .rows_affected();
         Ok(found > 0)
@@ -222,7 +222,7 @@ impl Store {
             r#"SELECT EXISTS (SELECT 1 FROM pg_timezone_names WHERE name = $1) AS "known!""#,
             name
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.operations)
         .await?)
     }
 }
@@ -272,7 +272,7 @@ impl Store {
             person.as_str(),
             merchant,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.operations)
         .await?;
         Ok(row.flatten())
     }

@@ -14,6 +14,7 @@ pub mod operators;
 pub mod orders;
 pub mod payments;
 mod phase;
+mod pools;
 pub mod privacy;
 pub mod sales;
 pub mod schema;
@@ -34,7 +35,6 @@ use draws::{DrawRow, Entered, MyEntry, NewEntry};
 use entries::Waits;
 use flashsale_protocol::{OrderId, SaleId, ShopperId, draw};
 use moka::future::Cache;
-use sqlx::{PgPool, postgres::PgPoolOptions};
 use std::{sync::Arc, time::Duration};
 
 pub use sqlx::PgConnection as Connection;
@@ -42,6 +42,7 @@ pub use sqlx::PgConnection as Connection;
 pub use entries::{EntryRow, Outcomes, PAGE};
 pub use orders::{Cancel, Cancelled, Cancelling, NewOrder, OrderRow, Placed};
 use payments::{NewPayment, PaymentBegun, Report, Reported};
+use pools::Pools;
 pub use schema::MigrateAtStart;
 use session::Sessions;
 
@@ -57,7 +58,6 @@ const LOOK: BatchLimits = BatchLimits {
     waiting: 50_000,
     deadline: COMMAND_DEADLINE,
 };
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Draws whose upper tree nodes are kept for proofs: 10 thousand hashes for ten million entries.
 const DRAWS_KEPT: u64 = 64;
 /// Sales whose units by device are kept, and for how long: each look reads all orders.
@@ -66,7 +66,7 @@ const SHARE_LIFE: Duration = Duration::from_secs(5);
 const DRAW_LIFE: Duration = Duration::from_secs(1);
 
 pub struct Store {
-    pub(crate) pool: PgPool,
+    pub(crate) pools: Pools,
     sessions: Arc<Sessions>,
     /// How far this process' commits have come in the audit logs.
     pub chains: Arc<Chains>,
@@ -95,29 +95,9 @@ impl Store {
     pub async fn open(url: &str, connections: u32, migrate: MigrateAtStart) -> anyhow::Result<Self> {
         let options = schema::prepare(url, migrate).await?;
         let sessions = Arc::<Sessions>::default();
-        let (at_first, later) = (sessions.clone(), sessions.clone());
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // The question below tests the connection too.
-            .test_before_acquire(false)
-            .after_connect(move |connection, _| {
-                let sessions = at_first.clone();
-                Box::pin(async move {
-                    sessions
-                        .ask(connection, session::SET_UP, Duration::ZERO)
-                        .await
-                        .map(drop)
-                })
-            })
-            .before_acquire(move |connection, known| {
-                let sessions = later.clone();
-                Box::pin(async move { sessions.ask(connection, session::QUESTION, known.age).await })
-            })
-            .connect_with(options)
-            .await?;
+        let pools = Pools::open(options, connections, &sessions).await?;
         Ok(Self {
-            pool,
+            pools,
             sessions,
             chains: Arc::default(),
             lanes: Batchers::default(),
@@ -144,7 +124,9 @@ impl Store {
     }
 
     pub async fn ping(&self) -> Result<()> {
-        sqlx::query_scalar!("SELECT 1").fetch_one(&self.pool).await?;
+        sqlx::query_scalar!("SELECT 1")
+            .fetch_one(&self.pools.operations)
+            .await?;
         Ok(())
     }
 
@@ -156,11 +138,11 @@ impl Store {
 
     /// The sandbox provider's books, which are kept in the same database.
     pub fn sandbox_books(&self) -> Books {
-        Books::new(self.pool.clone())
+        Books::new(self.pools.purchases.clone())
     }
 
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.pools.close().await;
     }
 
     /// Forgets the batchers of sales that have ended.

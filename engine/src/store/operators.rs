@@ -99,7 +99,7 @@ pub enum OnceBegun {
 impl Store {
     /// Begins a command about anything: waits for earlier ones of the same key to end.
     pub async fn begin_once(&self, asked: &Asked, about: &str) -> Result<OnceBegun> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         if let Some(key) = asked.key {
             let key = key.to_string();
             let inserted = sqlx::query!(

@@ -50,7 +50,11 @@ pub struct Report {
 
 impl Store {
     pub async fn payment(&self, payment: PaymentId) -> Result<Option<PaymentRow>> {
-        let mut rows = load_payments(&mut *self.pool.acquire().await?, &[payment.to_string()]).await?;
+        let mut rows = load_payments(
+            &mut *self.pools.operations.acquire().await?,
+            &[payment.to_string()],
+        )
+        .await?;
         Ok(rows.remove(&payment.to_string()))
     }
 
@@ -75,7 +79,7 @@ impl Store {
                             <> 0 END"#,
             sale.to_string(),
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?;
         Ok(rows
             .into_iter()

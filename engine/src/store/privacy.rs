@@ -73,7 +73,7 @@ impl Store {
     pub async fn kept_of(&self, person: &ShopperId) -> Result<Kept> {
         let who = person.as_str();
         let known = sqlx::query!("SELECT subject, since FROM people WHERE person_id = $1", who)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.pools.shoppers)
             .await?;
         let orders = sqlx::query_as!(
             KeptOrder,
@@ -83,7 +83,7 @@ impl Store {
             who,
             EXPORT_MOST,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.shoppers)
         .await?;
         // By sale, because that is how these tables are found.
         let sales = self.sales_of(person).await?;
@@ -95,7 +95,7 @@ impl Store {
             who,
             EXPORT_MOST,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.shoppers)
         .await?;
         let draws = sqlx::query_as!(
             KeptDraw,
@@ -105,7 +105,7 @@ impl Store {
             who,
             EXPORT_MOST,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.shoppers)
         .await?;
         Ok(Kept {
             subject: known.as_ref().and_then(|known| known.subject.clone()),
@@ -124,7 +124,7 @@ impl Store {
                 OR EXISTS (SELECT 1 FROM draw_entries d WHERE d.sale_id = s.sale_id AND d.shopper_id = $1))",
             person.as_str(),
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.shoppers)
         .await?)
     }
 
@@ -139,7 +139,7 @@ impl Store {
             person.as_str(),
             merchant,
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.shoppers)
         .await?)
     }
 
@@ -153,7 +153,7 @@ impl Store {
                OR EXISTS (SELECT 1 FROM flash_sale_orders o WHERE o.user_id = $1 AND o.status = 'pending') AS "busy!""#,
             person.as_str(),
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.shoppers)
         .await?)
     }
 
@@ -163,7 +163,7 @@ impl Store {
             "SELECT person_id FROM people WHERE account_id = $1",
             account.as_str()
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.operations)
         .await?;
         Ok(ids.into_iter().filter_map(|id| id.parse().ok()).collect())
     }
@@ -173,7 +173,7 @@ impl Store {
     pub async fn erase(&self, person: &ShopperId) -> Result<()> {
         let (who, nobody) = (person.as_str(), format!("x_{:032x}", rand::random::<u128>()));
         let sales = self.sales_of(person).await?;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.shoppers.begin().await?;
         sqlx::query!(
             "INSERT INTO erased_people (person_id) VALUES ($1) ON CONFLICT DO NOTHING",
             who
@@ -242,7 +242,7 @@ impl Store {
              ORDER BY end_time LIMIT 1",
             IN_REDIS,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.operations)
         .await?;
         Ok(found.and_then(|row| Some((row.sale_id.parse().ok()?, row.lanes as u16))))
     }
@@ -253,7 +253,7 @@ impl Store {
             "UPDATE flash_sales SET left_redis_at = now() WHERE sale_id = $1",
             sale.to_string()
         )
-        .execute(&self.pool)
+        .execute(&self.pools.operations)
         .await?;
         Ok(())
     }
@@ -267,7 +267,7 @@ impl Store {
                 AND NOT EXISTS (SELECT 1 FROM flash_sale_orders o WHERE o.sale_id = s.sale_id AND o.status = 'pending')
              ORDER BY s.end_time LIMIT 1"
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.operations)
         .await?;
         Ok(found.and_then(|id| id.parse().ok()))
     }
@@ -276,7 +276,7 @@ impl Store {
     pub(crate) async fn forget_people(&self, sale: SaleId) -> Result<bool> {
         let sale = sale.to_string();
         for _ in 0..STEPS {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = self.pools.operations.begin().await?;
             if forget_some(&mut tx, &sale).await? == 0 {
                 // The audit log's names of shoppers are nobody's without it.
                 sqlx::query!("DELETE FROM sale_salts WHERE sale_id = $1", sale)
@@ -304,7 +304,7 @@ impl Store {
                 AND end_time < now() - $1::text::interval LIMIT 1",
             SETTLING,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.operations)
         .await?;
         Ok(found.and_then(|id| id.parse().ok()))
     }
@@ -312,7 +312,7 @@ impl Store {
     /// Hides credentials of devices in a sale.
     pub(crate) async fn hide_devices(&self, sale: SaleId) -> Result<()> {
         let sale = sale.to_string();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.operations.begin().await?;
         sqlx::query!(
             "UPDATE flash_sale_orders SET device_id = hidden_device(device_id) WHERE sale_id = $1 AND device_id LIKE 'd\\_%.%'",
             sale

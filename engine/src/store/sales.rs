@@ -71,7 +71,7 @@ pub struct OrderCounts {
 impl Store {
     /// Creates a sale without an operator's command.
     pub async fn create_sale(&self, sale: &Sale, draw: Option<&NewDraw>) -> Result<()> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let entry = insert(&mut tx, sale, draw).await?;
         audit::write(&mut tx, &[entry]).await?;
         tx.commit().await?;
@@ -79,7 +79,7 @@ impl Store {
     }
 
     pub async fn sale(&self, id: SaleId) -> Result<Option<Sale>> {
-        load(&mut *self.pool.acquire().await?, id).await
+        load(&mut *self.pools.purchases.acquire().await?, id).await
     }
 
     /// The ids of the sales made since then, with the time.
@@ -88,7 +88,7 @@ impl Store {
             "SELECT sale_id, created_at FROM flash_sales WHERE created_at >= $1",
             since
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?;
         rows.into_iter()
             .map(|row| {
@@ -122,9 +122,9 @@ impl Store {
                                HAVING sum(number) FILTER (WHERE lane >= 0) > max(tied))
              ORDER BY start_time",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?;
-        with_lanes(&mut *self.pool.acquire().await?, rows).await
+        with_lanes(&mut *self.pools.purchases.acquire().await?, rows).await
     }
 
     /// The lanes as they are now. One query answers all who ask at once, in a task of its own: an asker who leaves does not
@@ -132,7 +132,7 @@ impl Store {
     pub async fn lanes(&self, sale: SaleId) -> Result<Vec<LaneInfo>> {
         self.lanes
             .submit(&sale, (), || {
-                let pool = self.pool.clone();
+                let pool = self.pools.purchases.clone();
                 Batcher::new("lanes", LOOK, nobody_s, move |askers: Batch<()>| {
                     let pool = pool.clone();
                     async move { Ok(vec![lanes_of(&pool, sale).await?; askers.len()]) }
@@ -144,7 +144,7 @@ impl Store {
     /// Begins a new life of a lane, in an epoch above its own and above `above`. Returns the epoch: orders with an older one are
     /// refused from now on.
     pub async fn raise_epoch(&self, sale: SaleId, lane: u16, above: u32) -> Result<u32> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let row = sqlx::query!(
             "UPDATE sale_lanes SET epoch = greatest(epoch, $3) + 1 WHERE sale_id = $1 AND lane = $2
              RETURNING epoch, supply, allocated",
@@ -169,7 +169,7 @@ impl Store {
     /// Redis, so that no units return in the old way meanwhile. Of cancelled orders it reads only those that may belong to
     /// `unsettled` records, and those whose units were on their way. Fails if a later life has begun.
     pub(crate) async fn lane_snapshot(&self, at: LaneRef, unsettled: &[Unsettled]) -> Result<LaneSnapshot> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let (sale, lane_number) = (at.sale.to_string(), at.lane as i16);
         // Orders before lanes, as everywhere.
         sqlx::query!(
@@ -268,13 +268,13 @@ impl Store {
                 + (SELECT count(*) FROM audit_rows WHERE sale_id = $1 AND kind = 'lane_reopened') AS "rebuilds!""#,
             sale.to_string(),
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.purchases)
         .await?)
     }
 
     /// Moves a sale from one of `from` to `to`, with its audit row. False: it was in none of them.
     pub async fn set_status(&self, sale: SaleId, from: &[Phase], to: Phase, actor: Actor) -> Result<bool> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let moved = move_status(&mut tx, sale, from, to, actor).await?;
         tx.commit().await?;
         Ok(moved)
@@ -290,7 +290,7 @@ impl Store {
             COUNTS_MOST,
             SALES_AT_ONCE,
         )
-        .execute(&self.pool)
+        .execute(&self.pools.purchases)
         .await?;
         Ok(())
     }
@@ -303,7 +303,7 @@ impl Store {
              FROM order_counts WHERE sale_id = $1"#,
             sale.to_string(),
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.purchases)
         .await?;
         Ok(OrderCounts {
             pending: row.pending as u64,

@@ -32,7 +32,7 @@ impl Store {
         to: LaneRef,
         units: u32,
     ) -> Result<Option<Vec<LaneSupply>>> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let less = SupplyChange {
             at: from,
             units: -(units as i32),
@@ -57,7 +57,7 @@ impl Store {
 
     /// Begins an operator's command on a sale: other commands wait until this transaction ends, orders do not.
     pub async fn lock_sale(&self, sale: SaleId) -> Result<PgTransaction<'static>> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         sqlx::query!(
             "SELECT sale_id FROM flash_sales WHERE sale_id = $1 FOR NO KEY UPDATE",
             sale.to_string()
@@ -69,7 +69,7 @@ impl Store {
 
     /// What a lane may sell now, and the moves that took units away since a version. None: it has missed too much.
     pub(crate) async fn supply_since(&self, at: LaneRef, version: u64) -> Result<Option<SupplyNews>> {
-        supply_since(&mut *self.pool.acquire().await?, at, version).await
+        supply_since(&mut *self.pools.purchases.acquire().await?, at, version).await
     }
 
     /// Decides a move whose mover is silent: if it is not committed, it never will be. Returns whether it is.
@@ -79,13 +79,13 @@ impl Store {
             id.to_string(),
             sale.to_string(),
         )
-        .execute(&self.pool)
+        .execute(&self.pools.purchases)
         .await?;
         Ok(sqlx::query_scalar!(
             "SELECT committed FROM supply_moves WHERE move_id = $1",
             id.to_string()
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.purchases)
         .await?)
     }
 }

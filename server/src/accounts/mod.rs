@@ -2,10 +2,12 @@
 //! nothing of what an operator may do.
 
 pub mod api_keys;
+pub mod codes;
 pub mod password;
 
 use crate::budget::{Budget, Rate};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use codes::{Codes, Enrolment};
 use flashsale_engine::{
     caller::Caller,
     error::Error,
@@ -13,7 +15,7 @@ use flashsale_engine::{
     sale::ms,
     store::{
         Store,
-        accounts::{Account, By, Invitation},
+        accounts::{Account, By, CodeSeed, Invitation, Proofs, Proven},
     },
 };
 use flashsale_protocol::{Code, Reject, Role, TICKET};
@@ -37,6 +39,8 @@ const SESSIONS_KNOWN: u64 = 10_000;
 const TRIES_OF_ADDRESS: Rate = Rate::per_minute(30, 30);
 /// Tries to sign in as one operator, from wherever.
 const TRIES_OF_ACCOUNT: Rate = Rate::per_minute(10, 15);
+/// Codes tried for one operator, by somebody who knows the password: a code in a million is right.
+const TRIES_OF_CODES: Rate = Rate::per_minute(1, 5);
 /// Looks for sessions or keys that are not known here, per address.
 const LOOKS_OF_ADDRESS: Rate = Rate::per_second(50, 100);
 /// A limiter with more askers than this forgets those who have not asked for a while.
@@ -98,17 +102,20 @@ impl Link {
 pub struct Accounts {
     store: Arc<Store>,
     passwords: Passwords,
+    codes: Codes,
     known: Cache<SecretHash, Option<Arc<SignedIn>>>,
     addresses: Budget<IpAddr>,
     accounts: Budget<SecretHash>,
+    code_tries: Budget<String>,
     looks: Budget<IpAddr>,
 }
 
 impl Accounts {
-    pub fn open(store: Arc<Store>) -> Result<Self, Error> {
+    pub fn open(store: Arc<Store>, codes: Codes) -> Result<Self, Error> {
         Ok(Self {
             store,
             passwords: Passwords::open()?,
+            codes,
             known: Cache::builder()
                 .max_capacity(SESSIONS_KNOWN)
                 .time_to_live(SESSION_KNOWN)
@@ -116,30 +123,137 @@ impl Accounts {
                 .build(),
             addresses: Budget::new(TRIES_OF_ADDRESS),
             accounts: Budget::new(TRIES_OF_ACCOUNT),
+            code_tries: Budget::new(TRIES_OF_CODES),
             looks: Budget::new(LOOKS_OF_ADDRESS),
         })
     }
 
     /// Signs an operator in. An unknown address gets the same answer as a wrong password, after the same time.
-    pub async fn sign_in(&self, email: &str, password: String, from: IpAddr) -> Result<Begun, Reject> {
+    pub async fn sign_in(
+        &self,
+        email: &str,
+        password: String,
+        code: Option<&str>,
+        from: IpAddr,
+    ) -> Result<Begun, Reject> {
         allow(&self.addresses, &from, Code::TooManySignIns)?;
         let email = email_of(email);
         // Whether somebody has the address makes no difference here.
         allow(&self.accounts, &hash_of(&email), Code::TooManySignIns)?;
-        let (account, known) = match self.store.operator_by_email(&email).await? {
-            Some((account, known)) => (Some(account), known),
-            None => (None, None),
+        let (account, proofs) = match self.store.operator_by_email(&email).await? {
+            Some((account, proofs)) => (Some(account), proofs),
+            None => (None, Proofs::default()),
         };
-        let fits =
-            password.len() <= password::MAX_BYTES && self.passwords.fits(password, known.as_deref()).await?;
-        match (account, known) {
-            (Some(account), Some(known)) if fits => self.begin(account, &known, from).await,
-            (account, _) => {
-                let id = account.as_ref().map(|account| account.id.as_str());
-                self.store.note_refused_sign_in(id, &from.to_string()).await?;
-                Err(Code::SignInRefused.into())
+        let fits = self.fits(password, proofs.password.as_deref()).await?;
+        let (Some(account), Some(password), true) = (&account, &proofs.password, fits) else {
+            self.note_refused(account.as_ref(), from).await?;
+            return Err(Code::SignInRefused.into());
+        };
+        let code = match (proofs.codes, code) {
+            (Some(seed), Some(code)) => Some((seed, self.check_code(account, &seed, code, from).await?)),
+            (Some(_), None) => return Err(Code::CodeNeeded.into()),
+            (None, _) => None,
+        };
+        self.begin(account.clone(), &Proven { password, code }, from)
+            .await
+    }
+
+    async fn fits(&self, password: String, known: Option<&str>) -> Result<bool, Reject> {
+        Ok(password.len() <= password::MAX_BYTES && self.passwords.fits(password, known).await?)
+    }
+
+    /// The time step of a right code.
+    async fn check_code(
+        &self,
+        account: &Account,
+        seed: &CodeSeed,
+        code: &str,
+        from: IpAddr,
+    ) -> Result<i64, Reject> {
+        allow(&self.code_tries, &account.id, Code::TooManySignIns)?;
+        match self.codes.step(account, seed, code)? {
+            Some(step) => {
+                self.code_tries.give_back(&account.id, 1);
+                Ok(step)
+            }
+            None => {
+                self.note_refused(Some(account), from).await?;
+                Err(Code::CodeRefused.into())
             }
         }
+    }
+
+    async fn note_refused(&self, account: Option<&Account>, from: IpAddr) -> Result<(), Error> {
+        let id = account.map(|account| account.id.as_str());
+        self.store.note_refused_sign_in(id, &from.to_string()).await
+    }
+
+    /// What an operator sets an authenticator app up with. No code is asked for before one of the app's is confirmed.
+    pub fn enrol(&self, signed_in: &SignedIn) -> Result<Enrolment, Reject> {
+        Ok(self.codes.enrol(&signed_in.account)?)
+    }
+
+    /// Asks this operator for codes of the app from now on. Its first one shows that it is set up.
+    pub async fn begin_codes(
+        &self,
+        signed_in: &SignedIn,
+        seed: CodeSeed,
+        password: String,
+        code: &str,
+        from: IpAddr,
+    ) -> Result<(), Reject> {
+        let SignedIn { account, session, .. } = signed_in;
+        let proofs = self.prove_again(account, password, from).await?;
+        if proofs.codes.is_some() {
+            return Err(Code::CodesThere.into());
+        }
+        let step = self.check_code(account, &seed, code, from).await?;
+        let (password, address) = (proofs.password.unwrap_or_default(), from.to_string());
+        let begun = self
+            .store
+            .begin_codes(&account.id, &password, (seed, step), session, &address)
+            .await?;
+        self.codes_changed(account, begun)
+    }
+
+    /// Asks this operator for no code any more.
+    pub async fn end_codes(
+        &self,
+        signed_in: &SignedIn,
+        password: String,
+        code: &str,
+        from: IpAddr,
+    ) -> Result<(), Reject> {
+        let SignedIn { account, session, .. } = signed_in;
+        let proofs = self.prove_again(account, password, from).await?;
+        let seed = proofs.codes.ok_or(Code::CodesNotThere)?;
+        let step = self.check_code(account, &seed, code, from).await?;
+        let (password, address) = (proofs.password.unwrap_or_default(), from.to_string());
+        let ended = self
+            .store
+            .end_codes(&account.id, &password, (seed, step), session, &address)
+            .await?;
+        self.codes_changed(account, ended)
+    }
+
+    /// Whoever has found an open page does not know the password.
+    async fn prove_again(&self, account: &Account, password: String, from: IpAddr) -> Result<Proofs, Reject> {
+        allow(&self.accounts, &hash_of(&account.email), Code::TooManySignIns)?;
+        let found = self.store.operator_by_email(&account.email).await?;
+        let (_, proofs) = found.ok_or_else(ended)?;
+        if !self.fits(password, proofs.password.as_deref()).await? {
+            self.note_refused(Some(account), from).await?;
+            return Err(Code::PasswordRefused.into());
+        }
+        Ok(proofs)
+    }
+
+    fn codes_changed(&self, account: &Account, is_changed: bool) -> Result<(), Reject> {
+        if !is_changed {
+            return Err(Code::CodeRefused.into());
+        }
+        self.forget(&account.id);
+        Ok(())
     }
 
     /// Sets the password by a link, which works once, and signs its owner in.
@@ -153,19 +267,27 @@ impl Accounts {
         let account = self.store.set_password(&link, &hash, &from.to_string()).await?;
         let account = account.ok_or(Code::InviteUnknown)?;
         self.forget(&account.id);
-        self.begin(account, &hash, from).await
+        let proven = Proven {
+            password: &hash,
+            code: None,
+        };
+        self.begin(account, &proven, from).await
     }
 
-    async fn begin(&self, account: Account, password: &str, from: IpAddr) -> Result<Begun, Reject> {
+    async fn begin(&self, account: Account, proven: &Proven<'_>, from: IpAddr) -> Result<Begun, Reject> {
         let secret = new_secret();
         let session = hash_of(&secret);
         let life_s = SESSION_LIFE.as_secs_f64();
         let begun = self
             .store
-            .begin_operator_session(&account.id, password, &session, life_s, &from.to_string())
+            .begin_operator_session(&account.id, proven, &session, life_s, &from.to_string())
             .await?;
-        // Removed, or given a new password, while the old one was checked.
-        let expires_at = ms(begun.ok_or(Code::SignInRefused)?);
+        // The same code was faster elsewhere; or they were removed, or got a new password, while the old one was checked.
+        let refused = match proven.code {
+            Some(_) => Code::CodeRefused,
+            None => Code::SignInRefused,
+        };
+        let expires_at = ms(begun.ok_or(refused)?);
         Ok(Begun {
             secret,
             signed_in: SignedIn {
@@ -364,5 +486,7 @@ fn allow<K: Hash + Eq + Clone>(budget: &Budget<K>, asker: &K, code: Code) -> Res
         budget.forget_idle();
     }
     let taken = budget.take(asker, 1);
-    taken.map_err(|wait| Reject::new(code).after_ms(wait.as_millis() as u64 + 1))
+    taken
+        .map(drop)
+        .map_err(|wait| Reject::new(code).after_ms(wait.as_millis() as u64 + 1))
 }

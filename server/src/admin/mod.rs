@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod audit;
+pub mod codes;
 pub mod command;
 pub mod entries;
 pub(crate) mod fairness;
@@ -18,6 +19,7 @@ pub mod session;
 use crate::{
     accounts::{SignedIn, api_keys::PREFIX},
     app::App,
+    gateway::door,
     rest::{Bearer, Problem, bearer, browser::Browser},
 };
 use axum::{
@@ -49,6 +51,7 @@ impl FromRequestParts<Arc<App>> for Session {
             browser.check_is_ours()?;
         }
         let signed_in = app.authority.accounts.session(secret, browser.address).await?;
+        door::allow(app, &parts.extensions, &signed_in.caller()?)?;
         Ok(Self { browser, signed_in })
     }
 }
@@ -67,18 +70,18 @@ impl FromRequestParts<Arc<App>> for Operator {
             (Some(key), _) => {
                 let browser = Browser::from_request_parts(parts, app).await?;
                 let caller = app.authority.api_keys.caller(&key, browser.address).await?;
-                app.throttle.allow(&caller.account).map_err(Problem)?;
+                door::allow(app, &parts.extensions, &caller)?;
                 let operator = Self(caller);
                 operator.check_scope(parts)?;
                 operator
             }
             (None, true) => Self(Bearer::from_request_parts(parts, app).await?.0),
-            (None, false) => {
-                let session = Session::from_request_parts(parts, app).await?;
-                let caller = session.signed_in.caller()?;
-                app.throttle.allow(&caller.account).map_err(Problem)?;
-                Self(caller)
-            }
+            (None, false) => Self(
+                Session::from_request_parts(parts, app)
+                    .await?
+                    .signed_in
+                    .caller()?,
+            ),
         };
         match operator.0.role {
             Role::Merchant | Role::Admin if parts.method.is_safe() || operator.role().changes() => {

@@ -44,6 +44,8 @@ pub struct OperatorView {
     merchant: Option<String>,
     /// They have set a password.
     has_password: bool,
+    /// They sign in with the code of an authenticator app as well.
+    has_codes: bool,
     /// Until when their link works, if one is open.
     #[schema(format = DateTime)]
     invited_until: Option<String>,
@@ -59,6 +61,7 @@ impl From<Account> for OperatorView {
             role: account.role,
             merchant: account.merchant,
             has_password: account.has_password,
+            has_codes: account.has_codes,
             invited_until: account.invited_until.map(|at| rfc3339(ms(at))),
             created_at: rfc3339(ms(account.created_at)),
         }
@@ -104,8 +107,8 @@ pub async fn list(
 
 /// Invite an operator.
 ///
-/// For an address that is there already this makes a new link, and gives the role anew. Links of before work no more. Owners
-/// invite for their merchant only. Refusal: `operator_taken` if an operator of another merchant has the address.
+/// For an address that is there already this makes a new link, and gives the role anew. Links of before work no more. Whoever follows
+/// the link sets a password and is asked for no code of an authenticator app any more. Owners invite for their merchant only. Refusal: `operator_taken` if an operator of another merchant has the address.
 #[utoipa::path(
     post,
     path = "/admin/operators",

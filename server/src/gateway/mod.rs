@@ -1,6 +1,7 @@
 //! The doors: every route in one list.
 
 pub(crate) mod address;
+mod apart;
 pub(crate) mod door;
 mod handshake;
 pub mod hub;
@@ -111,6 +112,9 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::session::sign_out_everywhere))
         .routes(routes!(admin::session::set_password))
         .routes(routes!(admin::session::ticket))
+        .routes(routes!(admin::codes::prepare))
+        .routes(routes!(admin::codes::begin))
+        .routes(routes!(admin::codes::end))
         .routes(routes!(admin::operators::list, admin::operators::invite))
         .routes(routes!(admin::operators::remove))
 }
@@ -138,10 +142,12 @@ fn routes(web_dir: PathBuf, app: &Arc<App>) -> Router<Arc<App>> {
             HeaderValue::from_static("no-store"),
         ))
         .layer(middleware::from_fn(in_time))
-        .layer(middleware::from_fn(without_key));
+        .layer(middleware::from_fn(without_key))
+        .layer(middleware::from_fn_with_state(app.clone(), door::tell_budget));
     Router::new()
         .merge(api)
         .merge(pages::routes(web_dir, app.clone()))
+        .layer(middleware::from_fn_with_state(app.clone(), apart::keep_apart))
         .layer(middleware::from_fn_with_state(app.clone(), door::within_budget))
 }
 
@@ -201,6 +207,8 @@ fn common() -> impl tower::Layer<
         .expose_headers([
             header::ETAG,
             header::RETRY_AFTER,
+            door::RATE_LIMIT,
+            door::RATE_LIMIT_POLICY,
             HeaderName::from_static("x-request-id"),
         ])
         .max_age(Duration::from_secs(600));

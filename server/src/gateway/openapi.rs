@@ -81,7 +81,9 @@ fn describe(routers: [&OpenApiRouter<Arc<App>>; 3]) -> OpenApi {
 const INTRODUCTION: &str = "The second door to a sale: the same commands as on the WebSocket (docs/asyncapi.yaml), for \
     single requests. Amounts are in minor units of their currency. Refusals are problem+json, with the same `code` words \
     as on the socket; each operation's responses list them, in words and in `x-codes`. Repeat a request without an \
-    answer, or refused with `retry`, under the same Idempotency-Key.";
+    answer, or refused with `retry`, under the same Idempotency-Key. Each answer tells in `RateLimit` what the address, and \
+    whoever has signed in, may still ask for, and in `RateLimit-Policy` how much that is at once (`q`) and in how many \
+    seconds it is whole again (`w`); many requests cost 1, some more.";
 
 fn problem(description: &str) -> Response {
     ResponseBuilder::new()

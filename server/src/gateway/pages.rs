@@ -74,7 +74,11 @@ pub(super) fn routes(web_dir: PathBuf, app: Arc<App>) -> Router<Arc<App>> {
         )
         .merge(pages)
         .route_service("/widget.js", page("widget.js"))
-        .fallback_service(files(web_dir))
+        .fallback_service(
+            ServiceBuilder::new()
+                .layer(middleware::from_fn(without_pages))
+                .service(files(web_dir)),
+        )
         .layer(middleware::from_fn(with_possible_name))
         .layer(middleware::from_fn_with_state(app, file_headers))
         .layer(revalidate)
@@ -88,6 +92,16 @@ async fn with_possible_name(request: Request, next: Next) -> Response {
         return rest::not_found().await.into_response();
     }
     next.run(request).await
+}
+
+/// Pages have addresses of their own, where their rules come with them. Under the name of its file there is none.
+async fn without_pages(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    match kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
+        true => rest::not_found().await.into_response(),
+        false => response,
+    }
 }
 
 /// The rules for our own pages.

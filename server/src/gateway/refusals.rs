@@ -137,8 +137,12 @@ fn own(operation: &str) -> &'static [Code] {
             TlsNeeded,
             TooManySignIns,
             SignInRefused,
+            CodeNeeded,
+            CodeRefused,
             Busy,
         ],
+        "beginCodes" => &[TooManySignIns, PasswordRefused, CodesThere, CodeRefused, Busy],
+        "endCodes" => &[TooManySignIns, PasswordRefused, CodesNotThere, CodeRefused, Busy],
         "setPassword" => &[
             ProofMissing,
             OriginRefused,

@@ -3,7 +3,7 @@
 
 use super::address::networks;
 use crate::{
-    budget::{Budget, Rate},
+    budget::{Budget, Left, Rate},
     config::Limits,
 };
 use dashmap::DashMap;
@@ -54,22 +54,26 @@ impl Ladder {
         }
     }
 
-    fn take(&self, address: IpAddr, cost: u64) -> Result<(), Reject> {
+    /// Returns the least that is left on any rung of the ladder.
+    fn take(&self, address: IpAddr, cost: u64) -> Result<Left, Reject> {
+        let mut least = Left::EVERYTHING;
         for (width, place) in around(address) {
-            if let Err(wait) = self.rung(width).take(&place, cost) {
-                self.give_back_below(address, width, cost);
-                let level = if width == 0 { "address" } else { "network" };
-                return Err(self.refused(level, Code::TooManyFromAddress, wait));
+            match self.rung(width).take(&place, cost) {
+                Ok(left) => least = least.or_less(left),
+                Err(wait) => {
+                    self.give_back_below(address, width, cost);
+                    let level = if width == 0 { "address" } else { "network" };
+                    return Err(self.refused(level, Code::TooManyFromAddress, wait));
+                }
             }
         }
-        let process = self
-            .process
-            .as_ref()
-            .map_or(Ok(()), |process| process.take(&(), cost));
-        process.map_err(|wait| {
+        if let Some(process) = &self.process
+            && let Err(wait) = process.take(&(), cost)
+        {
             self.give_back_below(address, u8::MAX, cost);
-            self.refused("process", Code::Busy, wait)
-        })
+            return Err(self.refused("process", Code::Busy, wait));
+        }
+        Ok(least)
     }
 
     fn give_back(&self, address: IpAddr, cost: u64) {
@@ -198,19 +202,24 @@ impl Throttle {
     }
 
     /// Whether this shopper may make another REST request now.
-    pub fn allow(&self, shopper: &ShopperId) -> Result<(), Reject> {
+    pub(crate) fn allow(&self, shopper: &ShopperId) -> Result<Left, Reject> {
         let taken = self.of_shopper.take(shopper, 1);
         taken.map_err(|wait| wait_for(Code::TooManyCommands, wait))
     }
 
     /// Whether this address may make another request of this cost now; asked before anything is known of who asks.
-    pub(crate) fn allow_request(&self, address: IpAddr, cost: u64) -> Result<(), Reject> {
+    pub(crate) fn allow_request(&self, address: IpAddr, cost: u64) -> Result<Left, Reject> {
         self.requests.take(address, cost)
+    }
+
+    /// The rates of [`Self::allow_request`] for one address, and of [`Self::allow`].
+    pub(crate) fn request_rates(&self) -> [Rate; 2] {
+        [self.requests.address.rate(), self.of_shopper.rate()]
     }
 
     /// Whether another guest session may be made from this address now.
     pub(crate) fn allow_guest(&self, address: IpAddr) -> Result<(), Reject> {
-        self.guests.take(address, 1)
+        self.guests.take(address, 1).map(drop)
     }
 
     /// The session was not made.
@@ -220,7 +229,7 @@ impl Throttle {
 
     /// Whether another place may be asked for from this address now.
     pub(crate) fn allow_join(&self, address: IpAddr) -> Result<(), Reject> {
-        self.joins.take(address, 1)
+        self.joins.take(address, 1).map(drop)
     }
 
     /// The place was not given.

@@ -14,7 +14,10 @@ pub mod queue;
 pub mod sales;
 pub mod session;
 
-use crate::{app::App, gateway::page::page_of};
+use crate::{
+    app::App,
+    gateway::{door, page::page_of},
+};
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
@@ -179,7 +182,7 @@ impl FromRequestParts<Arc<App>> for Bearer {
         if let Some(page) = page_of(&parts.headers) {
             caller.set(|rare| rare.page = Some(page));
         }
-        app.throttle.allow(&caller.account).map_err(Problem)?;
+        door::allow(app, &parts.extensions, &caller)?;
         Ok(Self(caller))
     }
 }

@@ -97,6 +97,80 @@ async fn a_join_that_is_refused_leaves_the_address_its_places() {
 }
 
 #[tokio::test]
+async fn every_answer_says_what_is_left() {
+    let world = World::with(&[
+        "--requests-per-s",
+        "10",
+        "--request-burst",
+        "20",
+        "--command-burst",
+        "40",
+    ])
+    .await;
+    let told = |answer: &Answer, name: &str| {
+        let value = answer
+            .headers
+            .get(name)
+            .unwrap_or_else(|| panic!("{name}: {answer:?}"));
+        value.to_str().expect("text").to_owned()
+    };
+    let list = get(&world, "/flash-sales", &[]).await;
+    assert_eq!(told(&list, "ratelimit-policy"), "\"address\";q=20;w=2");
+    assert_eq!(told(&list, "ratelimit"), "\"address\";r=19;t=1");
+    let token = world.token("boss", Role::Admin);
+    let sales = world
+        .rest(Method::GET, "/admin/sales", Some(&token), &[], "")
+        .await;
+    assert_eq!(
+        told(&sales, "ratelimit-policy"),
+        "\"address\";q=20;w=2, \"caller\";q=40;w=2"
+    );
+    assert!(
+        told(&sales, "ratelimit").ends_with("\"caller\";r=39;t=1"),
+        "{sales:?}"
+    );
+    let asked = join_all((0..40).map(|_| get(&world, "/flash-sales", &[]))).await;
+    let refused = asked
+        .iter()
+        .find(|answer| answer.status == 429)
+        .expect("too many");
+    assert_eq!(told(refused, "ratelimit"), "\"address\";r=0;t=1");
+    // Pages of other origins may read it.
+    let exposed = told(&list, "access-control-expose-headers");
+    assert!(exposed.contains("ratelimit,ratelimit-policy"), "{exposed}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_admin_page_can_have_an_origin_of_its_own() {
+    let pages = tempfile::tempdir().expect("a folder");
+    for name in ["index.html", "admin.html", "widget.js"] {
+        std::fs::write(pages.path().join(name), "x").expect("written");
+    }
+    let dir = pages.path().display().to_string();
+    let world = World::with(&["--web-dir", &dir, "--admin-origin", "https://Admin.Sale.example"]).await;
+    let (admin, shop) = ([("host", "admin.sale.example")], [("host", "sale.example")]);
+    let token = world.token("boss", Role::Admin);
+    let status = async |path: &str, host: &[(&str, &str)]| {
+        let answer = world.rest(Method::GET, path, Some(&token), host, "").await;
+        answer.status
+    };
+    for path in ["/admin", "/admin/", "/admin/sales"] {
+        assert_eq!(status(path, &admin).await, 200, "{path}");
+        assert_eq!(status(path, &shop).await, 404, "{path}");
+    }
+    for path in ["/sale/1", "/m/shop"] {
+        assert_eq!(status(path, &admin).await, 404, "{path}");
+        assert_eq!(status(path, &shop).await, 200, "{path}");
+    }
+    assert_eq!(status("/", &shop).await, 200);
+    for both in [&admin, &shop] {
+        assert_eq!(status("/flash-sales", both).await, 200);
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_flood_of_requests_is_refused_before_it_is_looked_at() {
     let world = World::with(&["--requests-per-s", "10", "--request-burst", "60"]).await;
     let asked = join_all((0..100).map(|_| get(&world, "/flash-sales", &[]))).await;
@@ -204,10 +278,16 @@ async fn browsers_are_told_what_our_pages_may_do() {
     assert_eq!(text(&widget, "content-security-policy"), "");
     let session = world.rest(Method::POST, "/session", None, &[], "").await;
     assert_eq!(text(&session, "cache-control"), "no-store");
-    assert_eq!(
-        get(&world, "/storefront.html", &[]).await.refusal(),
-        Code::NotFound
-    );
+    // A page comes with its rules, so it has no other address.
+    for path in [
+        "/storefront.html",
+        "/admin.html",
+        "/index.html",
+        "/admin%2Ehtml",
+        "/assets/../admin.html",
+    ] {
+        assert_eq!(get(&world, path, &[]).await.refusal(), Code::NotFound, "{path}");
+    }
     world.server.stop().await;
 }
 

@@ -73,7 +73,7 @@ impl World {
     pub async fn with(flags: &[&str]) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let name = format!("t_{:016x}", rand::random::<u64>());
-        let mut args: Vec<String> = ["it", "--database-connections", "4"].map(String::from).into();
+        let mut args: Vec<String> = ["it", "--database-connections", "8"].map(String::from).into();
         if !flags.contains(&"--payments") {
             args.extend(["--payments", "sandbox"].map(String::from));
         }

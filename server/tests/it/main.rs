@@ -23,6 +23,7 @@ mod model;
 mod names;
 mod openapi;
 mod operator_accounts;
+mod operator_codes;
 mod operators;
 mod payments;
 mod privacy;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::{connect_async, tungstenite::client::IntoClientRequest};
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 /// How a trusted proxy says that the browser's connection is encrypted.
 const TLS: (&str, &str) = ("x-forwarded-proto", "https");
 const PROOF: (&str, &str) = ("flash-sale-operator", "1");
@@ -24,12 +24,12 @@ const CONSOLE: By = By {
 const FELT: Duration = Duration::from_secs(1);
 
 /// A platform behind a proxy that ends TLS.
-async fn world() -> World {
+pub async fn world() -> World {
     World::with(&[QUICK, &["--trusted-proxy-hops", "1"]].concat()).await
 }
 
 /// A link's secret.
-async fn link(world: &World, email: &str, merchant: Option<&str>, role: OperatorRole) -> String {
+pub async fn link(world: &World, email: &str, merchant: Option<&str>, role: OperatorRole) -> String {
     let accounts = &world.server.app.authority.accounts;
     let link = accounts.invite(email, merchant, role, None, CONSOLE).await;
     let path = link.expect("Postgres").expect("invited").path();
@@ -37,7 +37,7 @@ async fn link(world: &World, email: &str, merchant: Option<&str>, role: Operator
 }
 
 /// A browser with what it has kept of a session.
-struct Browser<'a> {
+pub struct Browser<'a> {
     world: &'a World,
     cookie: String,
     /// The address that the proxy reports.
@@ -45,7 +45,7 @@ struct Browser<'a> {
 }
 
 impl<'a> Browser<'a> {
-    fn new(world: &'a World) -> Self {
+    pub fn new(world: &'a World) -> Self {
         Self {
             world,
             cookie: String::new(),
@@ -79,28 +79,28 @@ impl<'a> Browser<'a> {
     }
 
     /// A request as the admin page makes it.
-    async fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
+    pub async fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
         self.send(method, path, &[PROOF], body).await
     }
 
-    fn keep(&mut self, answer: &Answer) {
+    pub fn keep(&mut self, answer: &Answer) {
         assert_eq!(answer.status, 200, "{answer:?}");
         let cookie = answer.headers["set-cookie"].to_str().expect("readable");
         self.cookie = cookie.split(';').next().expect("a part").to_owned();
     }
 
-    async fn sign_in(&self, email: &str, password: &str) -> Answer {
+    pub async fn sign_in(&self, email: &str, password: &str) -> Answer {
         let body = json!({ "email": email, "password": password });
         self.ask(Method::POST, "/admin/session", body).await
     }
 
-    async fn set_password(&self, link: &str) -> Answer {
+    pub async fn set_password(&self, link: &str) -> Answer {
         let body = json!({ "invite": link, "password": PASSWORD });
         self.ask(Method::POST, "/admin/password", body).await
     }
 
     /// Somebody new who has signed in.
-    async fn of(world: &'a World, email: &str, merchant: Option<&str>, role: OperatorRole) -> Self {
+    pub async fn of(world: &'a World, email: &str, merchant: Option<&str>, role: OperatorRole) -> Self {
         let mut browser = Self::new(world);
         let answer = browser
             .set_password(&link(world, email, merchant, role).await)
@@ -109,12 +109,12 @@ impl<'a> Browser<'a> {
         browser
     }
 
-    async fn who(&self) -> Answer {
+    pub async fn who(&self) -> Answer {
         self.ask(Method::GET, "/admin/session", Value::Null).await
     }
 
     /// What everybody who is in may see.
-    async fn sales(&self) -> Answer {
+    pub async fn sales(&self) -> Answer {
         self.ask(Method::GET, "/admin/sales", Value::Null).await
     }
 

@@ -15,6 +15,7 @@ use fred::{
     interfaces::{ClientLike, HashesInterface, KeysInterface},
     types::{ClusterHash, CustomCommand},
 };
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -278,6 +279,59 @@ async fn a_caller_that_goes_away_in_mid_transaction_takes_no_later_write_along()
             .expect("Postgres");
         assert_eq!(seen, Some(false), "after {looks} looks");
     }
+    world.server.stop().await;
+}
+
+/// Slow questions of anybody, of operators, and of shoppers each have connections of their own.
+#[tokio::test]
+async fn whoever_asks_for_much_takes_no_connection_of_purchases() {
+    let world = World::start().await;
+    let sale = world.sale(json!({})).await;
+    let mut buyer = world.shopper("u1").await;
+    let mut others = PgConnection::connect(&world.database_url)
+        .await
+        .expect("Postgres");
+    let mut held = others.begin().await.expect("a transaction");
+    // What is asked for below reads these; a purchase does not.
+    sqlx::query("LOCK TABLE draws, merchant_keys IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *held)
+        .await
+        .expect("locked");
+    let admin = world.token("boss", Role::Admin);
+    let merchant = world
+        .rest(Method::GET, "/admin/merchants", Some(&admin), &[], "")
+        .await;
+    let merchant = merchant.body["merchants"][0]["merchant_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let paths = [
+        format!("/flash-sales/{sale}/draw/file"),
+        format!("/admin/merchants/{merchant}/keys"),
+    ];
+    let asked = paths.iter().flat_map(|path| std::iter::repeat_n(path, 10));
+    let slow = join_all(asked.map(|path| world.rest(Method::GET, path, Some(&admin), &[], "")));
+    let purchase = async {
+        // All of them are under way.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let began = Instant::now();
+        buyer
+            .ok(ShopCommand::Reserve {
+                sale,
+                quantity: Quantity::ONE,
+                partial: false,
+            })
+            .await;
+        buyer.ok(ShopCommand::Checkout { sale, payment: None }).await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    };
+    let mut slow = Box::pin(slow);
+    tokio::select! {
+        answers = &mut slow => panic!("they are not slow: {answers:?}"),
+        () = purchase => {}
+    }
+    held.rollback().await.expect("Postgres");
+    slow.await;
     world.server.stop().await;
 }
 

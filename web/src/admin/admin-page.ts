@@ -21,6 +21,7 @@ import { ShopKeys } from "./shop-keys";
 import { ShopList } from "./shop-list";
 import { ShopPerson } from "./shop-person";
 import { SignInForm } from "./sign-in-form";
+import { TwoSteps } from "./two-steps";
 
 customElements.define("create-sale", CreateSale);
 customElements.define("inflow-form", InflowForm);
@@ -37,6 +38,7 @@ customElements.define("shop-person", ShopPerson);
 customElements.define("api-keys", ApiKeys);
 customElements.define("operator-list", OperatorList);
 customElements.define("sign-in-form", SignInForm);
+customElements.define("two-steps", TwoSteps);
 
 export class AdminPage extends LitElement {
   /** Undefined: not known yet. The session itself is in a cookie that no script reads. */
@@ -90,6 +92,11 @@ export class AdminPage extends LitElement {
     this.requestUpdate();
   };
 
+  private readonly changed = (event: CustomEvent<Operator>) => {
+    this.who = event.detail;
+    this.requestUpdate();
+  };
+
   /** The session has ended, whoever ended it. */
   private readonly signedOut = () => {
     forgetOperatorClient();
@@ -120,7 +127,7 @@ export class AdminPage extends LitElement {
         <test-mode></test-mode>
         <a class="home" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Admin</a>
         ${this.who
-          ? html`${this.nav(this.who)}<span class="soft small clamp">${this.who.email}</span>
+          ? html`${this.nav(this.who)}<a class="soft small clamp" href="#/me" aria-current=${location.hash === "#/me" ? "true" : "false"}>${this.who.email}</a>
               <button class="quiet" @click=${this.signOutEverywhere}>Sign out everywhere</button>
               <button class="quiet" @click=${this.signOut}>Sign out</button>`
           : ""}
@@ -135,9 +142,10 @@ export class AdminPage extends LitElement {
   private nav(who: Operator): TemplateResult {
     const isOfShops = location.hash.startsWith("#/shop");
     const isOfOperators = location.hash === "#/operators";
+    const isOwn = location.hash === "#/me";
     const link = (href: string, text: string, isHere: boolean) => html`<a href=${href} aria-current=${isHere ? "true" : "false"}>${text}</a>`;
     return html`<nav aria-label="Admin pages">
-      ${link("#/", "Sales", !isOfShops && !isOfOperators)}${link("#/shops", "Shops", isOfShops)}
+      ${link("#/", "Sales", !isOfShops && !isOfOperators && !isOwn)}${link("#/shops", "Shops", isOfShops)}
       ${managesAccess(who) ? link("#/operators", "Operators", isOfOperators) : ""}
     </nav>`;
   }
@@ -150,6 +158,8 @@ export class AdminPage extends LitElement {
     switch (location.hash) {
       case "#/new":
         return html`<create-sale .who=${who}></create-sale>`;
+      case "#/me":
+        return html`<two-steps .who=${who} @signed-out=${this.signedOut} @changed=${this.changed}></two-steps>`;
       case "#/operators":
         return html`<operator-list .who=${who} @signed-out=${this.signedOut}></operator-list>`;
       case "#/shops":

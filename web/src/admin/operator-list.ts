@@ -149,7 +149,7 @@ export class OperatorList extends LitElement {
       <li data-operator=${colleague.email}>
         <div class="what">
           <span class="name clamp">${colleague.email}</span>
-          <span class="soft small">${ROLES[colleague.role].split(":")[0]}${shop ? ` · ${shop}` : ""}</span>
+          <span class="soft small">${ROLES[colleague.role].split(":")[0]}${shop ? ` · ${shop}` : ""}${colleague.has_codes ? " · with codes" : ""}</span>
         </div>
         ${colleague.has_password
           ? html`<span class="badge" data-tone="good">Active</span>`

@@ -17,6 +17,8 @@ export class SignInForm extends LitElement {
 
   private error = "";
   private isBusy = false;
+  /** The password is right, and a code is asked for. */
+  private needsCode = false;
 
   constructor() {
     super();
@@ -35,14 +37,17 @@ export class SignInForm extends LitElement {
     this.isBusy = true;
     this.say("");
     try {
-      const who = await (this.invite ? operators.setPassword(this.invite, password) : operators.signIn(value("email"), password));
+      const who = await (this.invite ? operators.setPassword(this.invite, password) : operators.signIn(value("email"), password, value("code")));
       this.dispatchEvent(new CustomEvent<Operator>("signed-in", { detail: who }));
     } catch (error) {
       const named = error instanceof Problem ? fieldError(error.detail, ["email", "password"]) : null;
       this.say(named?.text ?? said(error));
+      if (error instanceof Problem && error.code === "code_needed") this.needsCode = true;
     }
     this.isBusy = false;
     this.requestUpdate();
+    await this.updateComplete;
+    if (this.needsCode) this.renderRoot.querySelector<HTMLInputElement>("#code")?.select();
   };
 
   private say(error: string): void {
@@ -69,6 +74,10 @@ export class SignInForm extends LitElement {
             autocomplete=${isNew ? "new-password" : "current-password"}
             aria-describedby="error"
           />
+          ${this.needsCode
+            ? html`<label for="code">Code of your authenticator app</label>
+                <input id="code" name="code" required inputmode="numeric" autocomplete="one-time-code" aria-describedby="error" />`
+            : ""}
           <p id="error" class="error small" role="alert">${this.error}</p>
           <button class="primary" aria-disabled=${this.isBusy}>${isNew ? "Set password" : "Sign in"}</button>
         </form>

@@ -11,6 +11,8 @@ export interface Operator {
   role: OperatorRole;
   /** The id of their shop; null: an admin of the platform. */
   merchant: string | null;
+  /** They sign in with the code of an authenticator app as well. */
+  has_codes: boolean;
   expires_at: string;
 }
 
@@ -20,9 +22,17 @@ export interface Colleague {
   role: OperatorRole;
   merchant: string | null;
   has_password: boolean;
+  has_codes: boolean;
   /** Until when their link works, if one is open. */
   invited_until: string | null;
   created_at: string;
+}
+
+/** What an authenticator app is set up with. */
+export interface NewCodes {
+  seed: string;
+  secret: string;
+  uri: string;
 }
 
 export interface Invitation {
@@ -32,11 +42,17 @@ export interface Invitation {
 }
 
 export const operators = {
-  signIn: (email: string, password: string) => operate<Operator>("/admin/session", { body: { email, password } }),
+  /** `code`: what an authenticator app shows; a refusal says if one is needed. */
+  signIn: (email: string, password: string, code?: string) =>
+    operate<Operator>("/admin/session", { body: { email, password, ...(code ? { code } : {}) } }),
   /** By a link, which works once. */
   setPassword: (invite: string, password: string) => operate<Operator>("/admin/password", { body: { invite, password } }),
   signOut: () => operate<null>("/admin/session", { method: "DELETE" }),
   signOutEverywhere: () => operate<null>("/admin/sessions", { method: "DELETE" }),
+  prepareCodes: () => operate<NewCodes>("/admin/codes", { method: "POST" }),
+  /** The other sessions end, as with `endCodes`. */
+  beginCodes: (seed: string, password: string, code: string) => operate<null>("/admin/codes/begin", { body: { seed, password, code } }),
+  endCodes: (password: string, code: string) => operate<null>("/admin/codes/end", { body: { password, code } }),
   list: async () => (await operate<{ operators: Colleague[] }>("/admin/operators")).operators,
   /** The path of the page that sets their password: it is told this once. */
   invite: async (body: Invitation) => (await operate<{ link: string }>("/admin/operators", { body })).link,

@@ -10,7 +10,7 @@ impl Store {
     /// for a sale of format 1.
     pub async fn tie_heads(&self, sale: SaleId) -> Result<bool> {
         let id = sale.to_string();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         // The sale's own chain is locked first, so that a later row never tells of earlier heads. Lanes' heads are only read: what
         // is on its way to them is tied the next time, and nobody waits.
         let tied = sqlx::query_scalar!(

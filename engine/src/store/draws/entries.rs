@@ -58,7 +58,7 @@ impl Store {
     pub async fn enter_draw(&self, sale: SaleId, item: NewEntry) -> Result<Entered> {
         self.enter
             .submit(&sale, item, || {
-                let pool = self.pool.clone();
+                let pool = self.pools.purchases.clone();
                 Batcher::new(
                     "enter",
                     ENTER,
@@ -78,7 +78,7 @@ impl Store {
 
     /// Takes an entry out. False: there is none, or the entries have closed.
     pub async fn leave_draw(&self, sale: SaleId, shopper: &ShopperId) -> Result<bool> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         if !takes_entries(&mut tx, sale).await? {
             return Ok(false);
         }
@@ -98,7 +98,7 @@ impl Store {
     pub async fn draw_entry(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<MyEntry>> {
         self.draw_entry
             .submit(&sale, shopper.clone(), || {
-                let pool = self.pool.clone();
+                let pool = self.pools.shoppers.clone();
                 Batcher::new("draw_entry", LOOK, of_shopper, move |askers: Batch<ShopperId>| {
                     let pool = pool.clone();
                     async move { entries_of(&pool, sale, &askers).await }
@@ -112,7 +112,7 @@ impl Store {
             r#"SELECT count(*) AS "count!" FROM draw_entries WHERE sale_id = $1"#,
             sale.to_string(),
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.purchases)
         .await?;
         Ok(count as u64)
     }
@@ -123,7 +123,7 @@ impl Store {
             "UPDATE draws SET closed_at = now() WHERE sale_id = $1 AND closed_at IS NULL",
             sale.to_string(),
         )
-        .execute(&self.pool)
+        .execute(&self.pools.purchases)
         .await?;
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Store {
             after,
             LINE_PAGE,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?;
         let last = rows.last().map(|row| row.queue_id.clone());
         let mut entries = Vec::new();
@@ -180,7 +180,7 @@ impl Store {
             &joined,
             nonces.as_slice() as &[Option<Vec<u8>>],
         )
-        .execute(&self.pool)
+        .execute(&self.pools.purchases)
         .await?;
         Ok(last)
     }
@@ -199,7 +199,7 @@ impl Store {
             after,
             LINE_PAGE,
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.purchases)
         .await?)
     }
 }

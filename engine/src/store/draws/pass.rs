@@ -12,14 +12,14 @@ const PAGE: usize = 8 * CHUNK;
 impl Store {
     /// A page of the draw's file behind one entry, in order. Empty: there are no more lines.
     pub async fn draw_lines(&self, sale: SaleId, after: &str) -> Result<Vec<draw::Entry>> {
-        entries_after(&self.pool, sale, after, PAGE).await
+        entries_after(&self.pools.public, sale, after, PAGE).await
     }
 
     /// One pass over all entries, in their order.
     pub(super) async fn each_entry(&self, sale: SaleId, mut take: impl FnMut(draw::Entry)) -> Result<()> {
         let mut after = String::new();
         loop {
-            let page = entries_after(&self.pool, sale, &after, PAGE).await?;
+            let page = entries_after(&self.pools.purchases, sale, &after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after.clone_from(&last.name);
             page.into_iter().for_each(&mut take);

@@ -52,7 +52,7 @@ impl Store {
         }
 
         let id = sale.to_string();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let is_first = sqlx::query!(
             "UPDATE draws SET entries = $2, root = $3,
                 units = coalesce($4, (SELECT sum(supply - allocated) FROM sale_lanes WHERE sale_id = $1))
@@ -116,7 +116,7 @@ impl Store {
             id,
             shopper.as_str(),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.public)
         .await?;
         let Some(mine) = mine else {
             return Ok(ProofOf::NotInDraw);
@@ -127,12 +127,12 @@ impl Store {
             id,
             mine.entry,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.pools.public)
         .await?;
         let Some(chunk) = chunk else {
             return Ok(ProofOf::NotInDraw);
         };
-        let entries = entries_from(&self.pool, sale, &chunk.first_entry, CHUNK).await?;
+        let entries = entries_from(&self.pools.public, sale, &chunk.first_entry, CHUNK).await?;
         let Some(at) = entries.iter().position(|entry| entry.name == mine.entry) else {
             return Ok(ProofOf::NotInDraw);
         };
@@ -169,7 +169,7 @@ impl Store {
                 "SELECT root FROM draw_chunks WHERE sale_id = $1 ORDER BY chunk",
                 sale.to_string(),
             )
-            .fetch_all(&self.pool)
+            .fetch_all(&self.pools.public)
             .await?;
             let tops = rows.into_iter().map(|root| Ok(Hash(bytes(root)?)));
             Ok::<_, Error>(Arc::new(tops.collect::<Result<Vec<_>>>()?))

@@ -58,7 +58,7 @@ impl Store {
     pub async fn cancel(&self, cancel: Cancel) -> Result<Cancelling> {
         self.cancel
             .submit(&(), cancel, || {
-                let pool = self.pool.clone();
+                let pool = self.pools.purchases.clone();
                 let subjects = |cancel: &Cancel| {
                     [subject(&cancel.shopper), subject(cancel.order)]
                         .into_iter()
@@ -74,7 +74,7 @@ impl Store {
 
     /// Cancels orders that should have been paid by now.
     pub(crate) async fn cancel_unpaid(&self, sale: SaleId) -> Result<Vec<Cancelled>> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let ids: Vec<String> = sqlx::query_scalar!(
             "SELECT order_id FROM flash_sale_orders
              WHERE sale_id = $1 AND status = 'pending' AND expires_at <= now()
@@ -102,13 +102,13 @@ impl Store {
             sale.to_string(),
             CANCEL_BATCH,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         let ids: Vec<String> = rows.iter().map(|row| row.order_id.clone()).collect();
-        let mut orders = load(&mut *self.pool.acquire().await?, &ids).await?;
+        let mut orders = load(&mut *self.pools.purchases.acquire().await?, &ids).await?;
         let cancelled = rows.into_iter().filter_map(|row| {
             let order = orders.remove(&row.order_id)?;
             let (lane, epoch) = (order.lane, row.epoch as u32);
@@ -125,7 +125,7 @@ impl Store {
     pub(crate) async fn mark_returned(&self, order: OrderId) -> Result<()> {
         self.returned
             .submit(&(), order, || {
-                let pool = self.pool.clone();
+                let pool = self.pools.purchases.clone();
                 Batcher::new("mark_returned", COMMIT, nobody_s, move |orders: Batch<OrderId>| {
                     let pool = pool.clone();
                     async move {

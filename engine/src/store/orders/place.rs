@@ -69,7 +69,7 @@ impl Store {
         let at = order.at;
         self.place
             .submit(&at, order, || {
-                let (pool, chains) = (self.pool.clone(), self.chains.clone());
+                let (pool, chains) = (self.pools.purchases.clone(), self.chains.clone());
                 let subjects = |order: &NewOrder| {
                     [subject(&order.shopper), subject(order.order)]
                         .into_iter()
@@ -91,7 +91,7 @@ impl Store {
         shopper: &ShopperId,
         device: &DeviceId,
     ) -> Result<OrderRow> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         // This row takes the order's id, so a late commit of the same order finds it and adds nothing.
         let settled = sqlx::query!(
             "INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,

@@ -18,10 +18,12 @@ const LIST_LIMIT: i64 = 50;
 
 impl Store {
     pub async fn order(&self, order: OrderId) -> Result<Option<OrderRow>> {
-        Ok(load(&mut *self.pool.acquire().await?, &[order.to_string()])
-            .await?
-            .into_values()
-            .next())
+        Ok(
+            load(&mut *self.pools.purchases.acquire().await?, &[order.to_string()])
+                .await?
+                .into_values()
+                .next(),
+        )
     }
 
     /// A shopper's orders, newest first, of one sale or of all; abandoned ones are left out. After a mass reconnect everybody
@@ -29,7 +31,7 @@ impl Store {
     pub(crate) async fn orders_of(&self, shopper: &ShopperId, sale: Option<SaleId>) -> Result<Vec<OrderRow>> {
         self.orders
             .submit(&sale, shopper.clone(), || {
-                let pool = self.pool.clone();
+                let pool = self.pools.shoppers.clone();
                 Batcher::new(
                     "orders_of",
                     LOOK,
@@ -57,7 +59,7 @@ impl Store {
              FROM flash_sale_orders WHERE sale_id = $1 AND quantity_allocated > 0",
             sale.to_string(),
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?
         .into_iter()
         .map(RawOrder::read)
@@ -72,7 +74,7 @@ impl Store {
                GROUP BY user_id, hold_command HAVING count(*) > 1"#,
             sale.to_string(),
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?;
         Ok(rows
             .into_iter()
@@ -83,7 +85,7 @@ impl Store {
     /// A command that was noted before, if it was.
     pub async fn command(&self, shopper: &ShopperId, command: CommandId) -> Result<Option<Known>> {
         let name = (shopper.to_string(), command.to_string());
-        let mut known = commands::known(&mut *self.pool.acquire().await?, [name.clone()]).await?;
+        let mut known = commands::known(&mut *self.pools.purchases.acquire().await?, [name.clone()]).await?;
         Ok(known.remove(&name))
     }
 
@@ -98,7 +100,7 @@ impl Store {
             sale.to_string(),
             i64::from(limit),
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.pools.purchases)
         .await?;
         Ok(orders as u64)
     }

@@ -32,7 +32,7 @@ impl Store {
     pub async fn begin_payment(&self, payment: NewPayment) -> Result<PaymentBegun> {
         self.begin_payment
             .submit(&(), payment, || {
-                let pool = self.pool.clone();
+                let pool = self.pools.purchases.clone();
                 let subjects = |item: &NewPayment| {
                     [subject(&item.shopper), subject(item.order)]
                         .into_iter()

@@ -66,10 +66,10 @@ impl Store {
             AGAIN_MS,
             AGAIN_AT_MOST_MS,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?;
         let ids: Vec<String> = rows.iter().map(|row| row.payment_id.clone()).collect();
-        let mut payments = load_payments(&mut *self.pool.acquire().await?, &ids).await?;
+        let mut payments = load_payments(&mut *self.pools.purchases.acquire().await?, &ids).await?;
         rows.into_iter()
             .filter_map(|row| Some((payments.remove(&row.payment_id)?, row)))
             .map(|(payment, row)| {
@@ -100,7 +100,7 @@ impl Store {
             AGAIN_MS,
             AGAIN_AT_MOST_MS,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?
         .into_iter()
         .map(|row| {
@@ -126,7 +126,7 @@ impl Store {
                GROUP BY 1"#,
             STUCK_TRIES,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.pools.purchases)
         .await?)
     }
 
@@ -134,14 +134,14 @@ impl Store {
     pub async fn refused_refunds(&self) -> Result<i64> {
         Ok(
             sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM refunds WHERE status = 'refused'"#)
-                .fetch_one(&self.pool)
+                .fetch_one(&self.pools.purchases)
                 .await?,
         )
     }
 
     /// The provider refused a refund. True: too often, so it now waits for an operator.
     pub async fn refund_refused(&self, due: &DueRefund, reason: &str) -> Result<bool> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let status = sqlx::query_scalar!(
             "UPDATE refunds
              SET refusals = refusals + 1, refusal = $2,

@@ -30,7 +30,7 @@ impl Store {
     /// Gives units again to an order whose money came too late, if the guard allows it. Before this, the units were taken from
     /// the lane in Redis, under this epoch.
     pub async fn revive(&self, at: LaneRef, payment: PaymentId, order: OrderId) -> Result<Revived> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let ids = [order.to_string()];
         let Some(row) = orders::lock(&mut tx, &ids).await?.remove(&ids[0]) else {
             return Ok(Revived::Settled);
@@ -80,7 +80,7 @@ impl Store {
 
     /// No unit was found for late money, so it goes back. Returns the order, if something was left to do.
     pub(crate) async fn send_back(&self, payment: PaymentId, order: OrderId) -> Result<Option<OrderRow>> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pools.purchases.begin().await?;
         let ids = [order.to_string()];
         let row = orders::lock(&mut tx, &ids).await?.remove(&ids[0]);
         let payment = lock_payments(&mut tx, &[payment.to_string()])

@@ -44,7 +44,8 @@ pub struct DisputeRow {
 impl Store {
     pub async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>> {
         let mut tx = self
-            .pool
+            .pools
+            .operations
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await?;
         let id = order.to_string();

@@ -46,7 +46,7 @@ impl Store {
         let at = LaneRef { sale, lane, epoch: 0 };
         self.report
             .submit(&at, report, || {
-                let pool = self.pool.clone();
+                let pool = self.pools.purchases.clone();
                 // Only one report on each order in a batch; an event may name another order under a known id.
                 let subjects = |item: &Report| {
                     let event = item.event.as_ref().map(|event| subject(&event.id));

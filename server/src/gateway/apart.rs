@@ -1,0 +1,52 @@
+//! The admin page on an origin of its own: a fault of the shop's pages then reaches no operator's session.
+
+use crate::{app::App, rest};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::{IntoResponse, Redirect, Response},
+};
+use std::sync::Arc;
+
+/// Lets a request go on where it belongs: what is the admin page's to its origin, the shop's pages to any other. Without an origin of
+/// its own (`--admin-origin`) everything is everywhere.
+pub(super) async fn keep_apart(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let Some(origin) = &app.admin_origin else {
+        return next.run(request).await;
+    };
+    let is_there = host(request.headers()).is_some_and(|host| host.eq_ignore_ascii_case(origin.host()));
+    let path = request.uri().path();
+    match (is_there, is_of_admin(path), is_shop_page(path)) {
+        (true, _, _) if path == "/" => Redirect::to("/admin").into_response(),
+        (true, _, true) | (false, true, _) => rest::not_found().await.into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+fn host(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST)?.to_str().ok()
+}
+
+fn is_of_admin(path: &str) -> bool {
+    path == "/admin" || path.starts_with("/admin/")
+}
+
+fn is_shop_page(path: &str) -> bool {
+    path == "/" || path.starts_with("/sale/") || path.starts_with("/m/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_of_operators_is_the_admin_page_s() {
+        let router = crate::gateway::api();
+        for path in router.get_openapi().paths.paths.keys() {
+            assert!(!is_shop_page(path), "{path}");
+        }
+        assert!(is_of_admin("/admin") && is_of_admin("/admin/") && is_of_admin("/admin/session"));
+        assert!(!is_of_admin("/administrator") && !is_of_admin("/flash-sales/admin"));
+    }
+}
