@@ -6,10 +6,12 @@ use crate::{
     gateway::{hub::Hub, shard::Shards, stores::Looked, throttle::Throttle},
     origin::Origin,
     rest::polling::Polling,
+    sharing,
 };
 use dashmap::DashMap;
 use flashsale_engine::shop::Shop;
 use std::sync::Arc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 pub struct App {
@@ -30,4 +32,17 @@ pub struct App {
     pub dev: bool,
     /// Cancelled when the server begins to stop: no new connections, sockets are told to move.
     pub draining: CancellationToken,
+}
+
+impl App {
+    /// Shares the limits that hold over processes, again and again.
+    pub async fn share_limits(self: Arc<Self>, stopping: CancellationToken) {
+        let mut tick = tokio::time::interval(sharing::EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stopping.run_until_cancelled(tick.tick()).await.is_some() {
+            let stock = &self.shop.stock;
+            self.throttle.share(stock).await;
+            self.authority.accounts.share(stock).await;
+        }
+    }
 }

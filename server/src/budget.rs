@@ -2,6 +2,8 @@
 //! I.371): of each asker only the time is kept at which all that was asked for would have been allowed one by one.
 //!
 //! Our own, because what was taken can be given back: a request that a wider limit refuses must not count against the narrower ones.
+//! And because processes can share a budget: each decides by what it knows, and they tell each other what they have let through
+//! ([`crate::sharing`]). So nobody waits for Redis, and whoever has taken a burst of each process owes them all.
 
 use dashmap::DashMap;
 use std::{
@@ -76,16 +78,26 @@ impl Left {
 pub(crate) struct Budget<K> {
     rate: Rate,
     since: Instant,
-    /// In ns since `since`.
-    due: DashMap<K, u64>,
+    askers: DashMap<K, Asker>,
 }
+
+#[derive(Default)]
+struct Asker {
+    /// In ns since the budget's beginning.
+    due: u64,
+    /// What other processes have not been told of, in ns; below 0: given back.
+    untold: i64,
+}
+
+/// Of askers who have taken less than this part of a burst here, other processes are not told: those are nearly all.
+const NOTEWORTHY: u64 = 16;
 
 impl<K: Hash + Eq + Clone> Budget<K> {
     pub(crate) fn new(rate: Rate) -> Self {
         Self {
             rate,
             since: Instant::now(),
-            due: DashMap::new(),
+            askers: DashMap::new(),
         }
     }
 
@@ -94,12 +106,13 @@ impl<K: Hash + Eq + Clone> Budget<K> {
         let now = self.now();
         let asked = self.rate.ns(cost.min(self.rate.burst));
         let most = self.rate.ns(self.rate.burst);
-        let mut due = self.due.entry(key.clone()).or_insert(now);
-        let then = (*due).max(now) + asked;
+        let mut asker = self.askers.entry(key.clone()).or_default();
+        let then = asker.due.max(now) + asked;
         match then.checked_sub(now + most).filter(|over| *over > 0) {
             Some(over) => Err(Duration::from_nanos(over)),
             None => {
-                *due = then;
+                asker.due = then;
+                asker.untold = asker.untold.saturating_add_unsigned(asked);
                 let used = then - now;
                 Ok(Left {
                     costs: (most - used) / self.rate.ns(1).max(1),
@@ -110,19 +123,44 @@ impl<K: Hash + Eq + Clone> Budget<K> {
     }
 
     pub(crate) fn give_back(&self, key: &K, cost: u64) {
-        if let Some(mut due) = self.due.get_mut(key) {
-            *due = due.saturating_sub(self.rate.ns(cost.min(self.rate.burst)));
+        if let Some(mut asker) = self.askers.get_mut(key) {
+            let back = self.rate.ns(cost.min(self.rate.burst));
+            asker.due = asker.due.saturating_sub(back);
+            asker.untold = asker.untold.saturating_sub_unsigned(back);
         }
+    }
+
+    /// What other processes have not been told of, in µs, of at most so many askers; it counts as told. Those of whom there is no news
+    /// come last: what others have let through is asked for as well.
+    pub(crate) fn untold(&self, most: usize) -> Vec<(K, i64)> {
+        let from = self.now() + self.rate.ns(self.rate.burst) / NOTEWORTHY;
+        let noteworthy = self.askers.iter().filter(|asker| asker.due > from);
+        let (news, others): (Vec<_>, Vec<_>) = noteworthy
+            .map(|asker| (asker.key().clone(), asker.untold != 0))
+            .partition(|(_, is_news)| *is_news);
+        let told = news.into_iter().chain(others).take(most);
+        told.filter_map(|(key, _)| {
+            let untold = std::mem::take(&mut self.askers.get_mut(&key)?.untold);
+            Some((key, untold / 1_000))
+        })
+        .collect()
+    }
+
+    /// Takes note of how far all processes together have let an asker go.
+    pub(crate) fn hear(&self, key: &K, ahead: Duration) {
+        let due = self.now() + ahead.as_nanos() as u64;
+        let mut asker = self.askers.entry(key.clone()).or_default();
+        asker.due = asker.due.max(due);
     }
 
     /// Forgets those who may ask for everything again.
     pub(crate) fn forget_idle(&self) {
         let now = self.now();
-        self.due.retain(|_, due| *due > now);
+        self.askers.retain(|_, asker| asker.due > now);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.due.len()
+        self.askers.len()
     }
 
     pub(crate) fn rate(&self) -> Rate {
@@ -182,6 +220,37 @@ mod tests {
         budget.give_back(&1, 5);
         budget.take(&1, 5).expect("a burst");
         assert!(budget.take(&1, 1).is_err());
+    }
+
+    #[test]
+    fn processes_that_tell_each_other_allow_together_what_one_allows() {
+        let processes = [(); 4].map(|()| Budget::new(Rate::per_minute(60, 32)));
+        let most = |budget: &Budget<u8>| (0..1_000).take_while(|_| budget.take(&1, 1).is_ok()).count();
+        // At once, each knows only its own.
+        assert_eq!(processes.iter().map(most).sum::<usize>(), 4 * 32);
+        let untold = |budget: &Budget<u8>| budget.untold(10);
+        let told: Vec<(u8, i64)> = processes.iter().flat_map(untold).collect();
+        assert_eq!(told, [(1, 32_000_000); 4]);
+        assert_eq!(processes[0].untold(10), [(1, 0)], "it goes on asking");
+        let all: i64 = told.iter().map(|(_, us)| us).sum();
+        for budget in &processes {
+            budget.hear(&1, Duration::from_micros(all as u64));
+            let wait = budget.take(&1, 1).expect_err("all owe for all");
+            assert!(wait > Duration::from_secs(96), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_of_an_asker_who_asks_for_little() {
+        let budget = Budget::new(Rate::per_minute(60, 160));
+        budget.take(&1, 10).expect("a little");
+        assert!(budget.untold(10).is_empty());
+        budget.take(&1, 1).expect("one more");
+        assert_eq!(budget.untold(10), [(1, 11_000_000)]);
+        budget.give_back(&1, 1);
+        assert!(budget.untold(10).is_empty(), "little again");
+        budget.take(&1, 2).expect("more");
+        assert_eq!(budget.untold(10), [(1, 1_000_000)]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod operator_cli;
 mod origin;
 pub mod rest;
 pub mod server;
+mod sharing;
 pub mod telemetry;
 pub mod tls;
 #[cfg(test)]

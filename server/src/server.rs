@@ -160,6 +160,7 @@ impl Server {
             stopping.clone(),
         ))];
         tasks.push(tokio::spawn(throttle.keep_small(SWEEP, stopping.clone())));
+        tasks.push(tokio::spawn(app.clone().share_limits(stopping.clone())));
         tasks.push(tokio::spawn(polling.watch(shop.clone(), stopping.clone())));
         tasks.push(tokio::spawn(shop.merchants.clone().follow(stopping.clone())));
         let address = listener.local_addr()?;

@@ -19,6 +19,7 @@ mod line;
 mod line_counts;
 pub mod link;
 mod mend;
+mod owed;
 pub mod rebuild;
 mod record;
 mod sale;

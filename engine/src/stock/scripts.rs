@@ -268,6 +268,7 @@ script!(
     ["clock"],
     ["sale", "queue", "leader", "priority", "parked"]
 );
+script!(OWE, "owe", ["clock"], ["owed"]);
 script!(DROP_JOURNAL, "drop_journal", [], ["sale", "journal"]);
 script!(
     PROBE_LINE,
@@ -344,6 +345,7 @@ pub static SCRIPTS: &[&ScriptFile] = &[
     &TRUST_LINE,
     &REFILL_LINE,
     &LEAD,
+    &OWE,
 ];
 
 /// Scripts by file, with their SHA computed once.
@@ -414,6 +416,12 @@ impl Runner {
         args: Vec<String>,
     ) -> Result<Vec<String>> {
         let keys = file.keys.iter().map(|name| self.keys.lane(name, at)).collect();
+        self.call(file, keys, args).await
+    }
+
+    /// A script about all sales together.
+    pub(crate) async fn on_all(&self, file: &'static ScriptFile, args: Vec<String>) -> Result<Vec<String>> {
+        let keys = file.keys.iter().map(|name| self.keys.all_sales(name)).collect();
         self.call(file, keys, args).await
     }
 

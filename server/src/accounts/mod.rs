@@ -5,7 +5,10 @@ pub mod api_keys;
 pub mod codes;
 pub mod password;
 
-use crate::budget::{Budget, Rate};
+use crate::{
+    budget::{Budget, Rate},
+    sharing::share,
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use codes::{Codes, Enrolment};
 use flashsale_engine::{
@@ -13,6 +16,7 @@ use flashsale_engine::{
     error::Error,
     operator::{OperatorRole, Seat, SecretHash},
     sale::ms,
+    stock::Stock,
     store::{
         Store,
         accounts::{Account, By, CodeSeed, Invitation, Proofs, Proven},
@@ -431,6 +435,19 @@ impl Accounts {
     /// The operators who are there; with `within` only those of this merchant.
     pub async fn list(&self, within: Option<&str>) -> Result<Vec<Account>, Error> {
         self.store.operator_accounts(within).await
+    }
+
+    /// Shares the limits of tries with other processes.
+    pub(crate) async fn share(&self, stock: &Stock) {
+        share(stock, "sign_in", &self.addresses, |address: &IpAddr| {
+            address.to_string()
+        })
+        .await;
+        share(stock, "account", &self.accounts, |email: &SecretHash| {
+            hex::encode(email)
+        })
+        .await;
+        share(stock, "codes", &self.code_tries, |id: &String| id.clone()).await;
     }
 
     /// Reads an operator's sessions anew before they are used again here. Other processes do so a second later.

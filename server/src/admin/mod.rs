@@ -19,8 +19,7 @@ pub mod session;
 use crate::{
     accounts::{SignedIn, api_keys::PREFIX},
     app::App,
-    gateway::door,
-    rest::{Bearer, Problem, bearer, browser::Browser},
+    rest::{Bearer, Problem, bearer, browser::Browser, meter},
 };
 use axum::{
     extract::{FromRequestParts, MatchedPath},
@@ -51,7 +50,7 @@ impl FromRequestParts<Arc<App>> for Session {
             browser.check_is_ours()?;
         }
         let signed_in = app.authority.accounts.session(secret, browser.address).await?;
-        door::allow(app, &parts.extensions, &signed_in.caller()?)?;
+        meter::allow(app, &parts.extensions, &signed_in.caller()?).map_err(Problem)?;
         Ok(Self { browser, signed_in })
     }
 }
@@ -70,7 +69,7 @@ impl FromRequestParts<Arc<App>> for Operator {
             (Some(key), _) => {
                 let browser = Browser::from_request_parts(parts, app).await?;
                 let caller = app.authority.api_keys.caller(&key, browser.address).await?;
-                door::allow(app, &parts.extensions, &caller)?;
+                meter::allow(app, &parts.extensions, &caller).map_err(Problem)?;
                 let operator = Self(caller);
                 operator.check_scope(parts)?;
                 operator

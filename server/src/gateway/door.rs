@@ -1,25 +1,17 @@
 //! Where a request comes from, and what it costs that address, before anything is known of who asks.
 
-use super::{address, throttle::Throttle};
+use super::address;
 use crate::{
     app::App,
-    budget::{Left, Rate},
-    rest::Problem,
+    rest::{Problem, meter::Meter},
 };
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request, State},
-    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, request::Parts},
+    http::{Method, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use flashsale_engine::caller::Caller;
-use flashsale_protocol::Reject;
-use std::{
-    convert::Infallible,
-    net::IpAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 /// The client's address, for limits per address.
 #[derive(Debug, Clone, Copy)]
@@ -56,13 +48,6 @@ fn cost(method: &Method, route: Option<&str>) -> u64 {
     }
 }
 
-/// What is left of a request's budgets, for the headers of its answer.
-struct Meter {
-    address: Left,
-    /// Known once it is known who asks.
-    caller: OnceLock<Left>,
-}
-
 /// Refuses what is too much for one address.
 pub(super) async fn within_budget(
     State(app): State<Arc<App>>,
@@ -73,77 +58,27 @@ pub(super) async fn within_budget(
     let route = request.extensions().get::<MatchedPath>();
     let cost = cost(request.method(), route.map(MatchedPath::as_str));
     match app.throttle.allow_request(address, cost) {
-        Ok(address) => {
-            let caller = OnceLock::new();
-            request
-                .extensions_mut()
-                .insert(Arc::new(Meter { address, caller }));
+        Ok(left) => {
+            request.extensions_mut().insert(Meter::new(left));
             next.run(request).await
         }
         Err(reject) => {
-            let left = nothing_left(&reject);
+            let meter = Meter::refused(&reject);
             let mut response = Problem(reject).into_response();
-            tell(response.headers_mut(), &app.throttle, left, None);
+            meter.tell(&app, response.headers_mut());
             response
         }
     }
 }
 
-/// Refuses what is too much for one caller.
-pub(crate) fn allow(app: &App, extensions: &Extensions, caller: &Caller) -> Result<(), Problem> {
-    let answer = app.throttle.allow(&caller.account);
-    if let Some(meter) = extensions.get::<Arc<Meter>>() {
-        let left = match &answer {
-            Ok(left) => *left,
-            Err(reject) => nothing_left(reject),
-        };
-        let _ = meter.caller.set(left);
-    }
-    answer.map(drop).map_err(Problem)
-}
-
-fn nothing_left(reject: &Reject) -> Left {
-    Left {
-        costs: 0,
-        whole_in: Duration::from_millis(reject.retry_after_ms.unwrap_or_default()),
-    }
-}
-
-/// Tells programs how much they may still ask for (draft-ietf-httpapi-ratelimit-headers-10).
+/// Tells in an answer's headers what is left.
 pub(super) async fn tell_budget(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let meter = request.extensions().get::<Arc<Meter>>().cloned();
+    let meter = request.extensions().get::<Meter>().cloned();
     let mut response = next.run(request).await;
     if let Some(meter) = meter {
-        let caller = meter.caller.get().copied();
-        tell(response.headers_mut(), &app.throttle, meter.address, caller);
+        meter.tell(&app, response.headers_mut());
     }
     response
-}
-
-pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-fn tell(headers: &mut HeaderMap, throttle: &Throttle, address: Left, caller: Option<Left>) {
-    let [of_address, of_caller] = throttle.request_rates();
-    let policy = |name, rate: Rate| format!("\"{name}\";q={};w={}", rate.burst, rate.whole_s());
-    let state = |name, left: Left| {
-        format!(
-            "\"{name}\";r={};t={}",
-            left.costs,
-            left.whole_in.as_millis().div_ceil(1_000)
-        )
-    };
-    let (mut policies, mut states) = (policy("address", of_address), state("address", address));
-    if let Some(caller) = caller {
-        policies += &format!(", {}", policy("caller", of_caller));
-        states += &format!(", {}", state("caller", caller));
-    }
-    for (name, text) in [(RATE_LIMIT_POLICY, policies), (RATE_LIMIT, states)] {
-        // They consist of ASCII.
-        if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(name, value);
-        }
-    }
 }
 
 #[cfg(test)]

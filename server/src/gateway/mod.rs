@@ -18,7 +18,7 @@ pub(crate) mod stores;
 pub mod subscriptions;
 pub mod throttle;
 
-use crate::{accounts::api_keys, admin, app::App, rest};
+use crate::{accounts::api_keys, admin, app::App, rest, rest::meter};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
@@ -207,8 +207,8 @@ fn common() -> impl tower::Layer<
         .expose_headers([
             header::ETAG,
             header::RETRY_AFTER,
-            door::RATE_LIMIT,
-            door::RATE_LIMIT_POLICY,
+            meter::RATE_LIMIT,
+            meter::RATE_LIMIT_POLICY,
             HeaderName::from_static("x-request-id"),
         ])
         .max_age(Duration::from_secs(600));

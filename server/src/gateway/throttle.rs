@@ -5,9 +5,10 @@ use super::address::networks;
 use crate::{
     budget::{Budget, Left, Rate},
     config::Limits,
+    sharing::share,
 };
 use dashmap::DashMap;
-use flashsale_engine::telemetry::name;
+use flashsale_engine::{stock::Stock, telemetry::name};
 use flashsale_protocol::{Code, Reject, ShopperId};
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -86,6 +87,17 @@ impl Ladder {
     fn give_back_below(&self, address: IpAddr, width: u8, cost: u64) {
         for (narrower, place) in around(address).take_while(|(narrower, _)| *narrower < width) {
             self.rung(narrower).give_back(&place, cost);
+        }
+    }
+
+    /// Tells other processes what was let through here, and hears of them. The process' own limit is its own.
+    async fn share(&self, stock: &Stock) {
+        for width in 0..=self.networks.len() as u8 {
+            let name = format!("{}.{width}", self.what);
+            share(stock, &name, self.rung(width), |address: &IpAddr| {
+                address.to_string()
+            })
+            .await;
         }
     }
 
@@ -235,6 +247,12 @@ impl Throttle {
     /// The place was not given.
     pub(crate) fn give_join_back(&self, address: IpAddr) {
         self.joins.give_back(address, 1);
+    }
+
+    /// Shares the limits that hold over processes: of what an address gets, not of what it costs one process.
+    pub(crate) async fn share(&self, stock: &Stock) {
+        self.guests.share(stock).await;
+        self.joins.share(stock).await;
     }
 
     /// Waits until no socket is open.

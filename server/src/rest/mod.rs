@@ -7,6 +7,7 @@ pub mod carts;
 pub mod draw;
 pub mod me;
 pub mod merchants;
+pub(crate) mod meter;
 pub mod orders;
 pub mod payments;
 pub mod polling;
@@ -14,10 +15,7 @@ pub mod queue;
 pub mod sales;
 pub mod session;
 
-use crate::{
-    app::App,
-    gateway::{door, page::page_of},
-};
+use crate::{app::App, gateway::page::page_of};
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
@@ -182,7 +180,7 @@ impl FromRequestParts<Arc<App>> for Bearer {
         if let Some(page) = page_of(&parts.headers) {
             caller.set(|rare| rare.page = Some(page));
         }
-        door::allow(app, &parts.extensions, &caller)?;
+        meter::allow(app, &parts.extensions, &caller).map_err(Problem)?;
         Ok(Self(caller))
     }
 }

@@ -8,6 +8,9 @@ use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
+/// Until then a server knows what another one has let through.
+const TOLD: Duration = Duration::from_millis(1_200);
+
 fn join(sale: SaleId) -> ShopCommand {
     ShopCommand::Join {
         sale,
@@ -79,6 +82,57 @@ async fn one_address_gets_so_many_places_over_both_doors() {
     );
     // Whoever has to wait sees the sale.
     assert_eq!(other.watch(sale).await.sale.sale, sale);
+    world.server.stop().await;
+}
+
+/// Two servers let through a burst each, and then both wait for both.
+#[tokio::test]
+async fn an_address_gets_no_more_places_or_tries_from_several_servers_than_from_one() {
+    let flags = [
+        "--guests-per-minute",
+        "60",
+        "--guest-burst",
+        "20",
+        "--dev",
+        "--storefront-listen",
+        "127.0.0.1:0",
+    ];
+    let world = World::with(&flags).await;
+    let other = world.another("127.0.0.1:0").await;
+    let servers = [world.server.address, other.address];
+    let guest = async |server| {
+        let asked = world.http.post(format!("http://{server}/session")).send().await;
+        asked.expect("an answer")
+    };
+    let at_once = servers.iter().flat_map(|server| std::iter::repeat_n(*server, 40));
+    let answers = join_all(at_once.map(guest)).await;
+    let made = answers.iter().filter(|answer| answer.status() == 200).count();
+    assert!((40..=44).contains(&made), "{made}");
+    tokio::time::sleep(TOLD).await;
+    for server in servers {
+        let refused = guest(server).await;
+        assert_eq!(refused.status(), 429);
+        let wait = refused.headers()["retry-after"]
+            .to_str()
+            .expect("text")
+            .parse::<u64>();
+        assert!((15..=25).contains(&wait.expect("seconds")), "{refused:?}");
+    }
+
+    // Fifteen tries at one server, and one at the other, which had no reason to ask before.
+    let sign_in = async |server| {
+        let body = json!({ "email": "nobody@platform.example", "password": "wrong horse battery" });
+        let asked = world.http.post(format!("http://{server}/admin/session"));
+        let asked = asked.header("flash-sale-operator", "1").json(&body).send().await;
+        asked.expect("an answer").status().as_u16()
+    };
+    for _ in 0..15 {
+        assert_eq!(sign_in(servers[0]).await, 401);
+    }
+    assert_eq!(sign_in(servers[1]).await, 401);
+    tokio::time::sleep(TOLD).await;
+    assert_eq!([sign_in(servers[0]).await, sign_in(servers[1]).await], [429, 429]);
+    other.stop().await;
     world.server.stop().await;
 }
 

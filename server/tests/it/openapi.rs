@@ -5,11 +5,15 @@ use crate::{
     schema::Schemas,
 };
 use chrono::{TimeDelta, Utc};
-use flashsale_engine::payment::signature::{HEADER, sign};
+use flashsale_engine::{
+    clock,
+    payment::signature::{HEADER, sign},
+};
 use flashsale_protocol::{Code, EntryState, MAX_FRAME_BYTES, Role, ServerMessage};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use totp_rs::Totp;
 
 const ULID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
@@ -238,6 +242,9 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
             "makeTicket",
             "inviteOperator",
             "removeOperator",
+            "prepareCodes",
+            "beginCodes",
+            "endCodes",
         ]
         .contains(&id);
         let repeatable = secured && method != Method::GET && !by_itself;
@@ -411,6 +418,35 @@ async fn operators_sign_in(rest: &mut Rest<'_>) {
     .await;
     rest.ok(get.clone(), "/admin/session", &[], None, None).await;
     rest.ok(post.clone(), "/admin/ticket", &[], None, None).await;
+    let made = rest.ok(post.clone(), "/admin/codes", &[], None, None).await;
+    let app = Totp::from_url(text(&made, "uri")).expect("an address as apps read it");
+    // Each code is good once: the one before, then the present one.
+    let code = |ago_s| app.generate(clock::now_ms() / 1_000 - ago_s).to_string();
+    let mut body = json!({ "seed": made["seed"], "password": "correct horse battery", "code": code(30) });
+    rest.ok(post.clone(), "/admin/codes/begin", &[], None, Some(body.clone()))
+        .await;
+    body["code"] = json!(code(0));
+    rest.refused(
+        "codes_there",
+        post.clone(),
+        "/admin/codes/begin",
+        &[],
+        None,
+        Some(body),
+    )
+    .await;
+    let body = json!({ "password": "correct horse battery", "code": code(0) });
+    rest.ok(post.clone(), "/admin/codes/end", &[], None, Some(body.clone()))
+        .await;
+    rest.refused(
+        "codes_not_there",
+        post.clone(),
+        "/admin/codes/end",
+        &[],
+        None,
+        Some(body),
+    )
+    .await;
     rest.ok(get, "/admin/operators", &[], None, None).await;
     let bob = json!({ "email": "bob@platform.example", "role": "admin" });
     let bob = rest

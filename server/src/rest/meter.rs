@@ -1,0 +1,76 @@
+//! Tells programs how much they may still ask for (draft-ietf-httpapi-ratelimit-headers-10).
+
+use crate::{
+    app::App,
+    budget::{Left, Rate},
+};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use flashsale_engine::caller::Caller;
+use flashsale_protocol::Reject;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// What is left of a request's budgets, for the headers of its answer. It travels with the request.
+#[derive(Clone)]
+pub(crate) struct Meter {
+    address: Left,
+    /// Known once it is known who asks.
+    caller: Arc<OnceLock<Left>>,
+}
+
+impl Meter {
+    pub(crate) fn new(address: Left) -> Self {
+        Self {
+            address,
+            caller: Arc::default(),
+        }
+    }
+
+    /// Of somebody who was refused.
+    pub(crate) fn refused(reject: &Reject) -> Self {
+        Self::new(nothing(reject))
+    }
+
+    pub(crate) fn tell(&self, app: &App, headers: &mut HeaderMap) {
+        let [of_address, of_caller] = app.throttle.request_rates();
+        let policy = |name, rate: Rate| format!("\"{name}\";q={};w={}", rate.burst, rate.whole_s());
+        let state = |name, left: Left| {
+            let whole_s = left.whole_in.as_millis().div_ceil(1_000);
+            format!("\"{name}\";r={};t={whole_s}", left.costs)
+        };
+        let (mut policies, mut states) = (policy("address", of_address), state("address", self.address));
+        if let Some(caller) = self.caller.get() {
+            policies += &format!(", {}", policy("caller", of_caller));
+            states += &format!(", {}", state("caller", *caller));
+        }
+        for (name, text) in [(RATE_LIMIT_POLICY, policies), (RATE_LIMIT, states)] {
+            // They consist of ASCII.
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+/// Refuses what is too much for one caller; a request's meter takes note.
+pub(crate) fn allow(app: &App, request: &Extensions, caller: &Caller) -> Result<(), Reject> {
+    let answer = app.throttle.allow(&caller.account);
+    if let Some(meter) = request.get::<Meter>() {
+        let left = answer.as_ref().map_or_else(nothing, |left| *left);
+        // Known already, if two parts of a request ask: the first answer is the stricter one.
+        let _ = meter.caller.set(left);
+    }
+    answer.map(drop)
+}
+
+fn nothing(reject: &Reject) -> Left {
+    Left {
+        costs: 0,
+        whole_in: Duration::from_millis(reject.retry_after_ms.unwrap_or_default()),
+    }
+}
