@@ -253,6 +253,9 @@ pub struct MigrateSchema {
     /// Postgres to bring up to date instead of the private one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// A Postgres role that servers connect as: it gets the rights that they need, and no more.
+    #[arg(long)]
+    pub grant_to: Option<String>,
 }
 
 /// `flashsale operator create`

@@ -253,11 +253,18 @@ async fn migrate(config: MigrateSchema) -> anyhow::Result<ExitCode> {
         Some(url) => (url, None),
         None => embedded::database(&config.data.data_dir).await?,
     };
-    let migrated = schema::migrate(&url).await;
+    let migrated = async {
+        let migrated = schema::migrate(&url).await.context("cannot migrate")?;
+        if let Some(role) = &config.grant_to {
+            schema::grant(&url, role).await?;
+        }
+        anyhow::Ok(migrated)
+    };
+    let migrated = migrated.await;
     if let Some(services) = services {
         services.stop().await;
     }
-    let migrated = migrated.context("cannot migrate")?;
+    let migrated = migrated?;
     println!("ok version={} applied={}", migrated.version, migrated.applied);
     Ok(ExitCode::SUCCESS)
 }

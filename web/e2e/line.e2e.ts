@@ -33,7 +33,7 @@ test("who stands behind more people than there are units is told early, and what
   await outlook.getByText("2 units").waitFor();
   expect(await outlook.innerText()).toMatch(/Next may come back in\s+(1:00|0:[0-5]\d)/);
   expect(await outlook.innerText()).toMatch(/Chance of a unit\s+(under 1|\d) %/);
-  expect(await page.locator(".place .big").innerText()).toMatch(/Place 11/);
+  await expect.poll(() => page.locator(".place .big").innerText(), { timeout: 5_000 }).toMatch(/Place 11/);
   await picture(page, "line-2-slim");
   await isAccessible(page);
 });

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, Row,
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgSslMode},
 };
@@ -67,6 +67,25 @@ pub async fn migrate(url: &str) -> Result<Migrated> {
         applied: after.len() - before,
         version: after.keys().copied().max().unwrap_or(0),
     })
+}
+
+/// Lets another role do what servers do, and no more: it cannot change the schema or the audit log.
+pub async fn grant(url: &str, role: &str) -> Result<()> {
+    let (mut connection, _) = connect(url).await?;
+    let role = quoted(role);
+    let mut statements = format!("GRANT USAGE ON SCHEMA public TO {role}; GRANT SELECT ON _sqlx_migrations TO {role};");
+    for (table, verb) in needed() {
+        statements += &format!("GRANT {verb} ON {} TO {role};", quoted(&table));
+    }
+    let granted = sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await;
+    granted.with_context(|| format!("cannot grant the server's rights to the Postgres role {role}"))?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// A name as it stands in SQL.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Whether a starting server may bring the schema up to date.
@@ -245,8 +264,8 @@ async fn run(connection: &mut PgConnection) -> Result<()> {
     })
 }
 
-/// Checks that the role may do all that the server does.
-async fn check_privileges(connection: &mut PgConnection) -> Result<()> {
+/// What the server does with each table.
+fn needed() -> Vec<(String, &'static str)> {
     let mut needed: Vec<(String, &str)> = Vec::new();
     for table in tables() {
         let is_append_only = APPEND_ONLY.contains(&table.as_str());
@@ -259,7 +278,12 @@ async fn check_privileges(connection: &mut PgConnection) -> Result<()> {
         );
     }
     needed.extend(DELETES.map(|table| (table.to_owned(), "DELETE")));
-    let (tables, verbs): (Vec<String>, Vec<&str>) = needed.into_iter().unzip();
+    needed
+}
+
+/// Checks that the role may do all that the server does.
+async fn check_privileges(connection: &mut PgConnection) -> Result<()> {
+    let (tables, verbs): (Vec<String>, Vec<&str>) = needed().into_iter().unzip();
     let missing: Option<(String, String, String)> = sqlx::query_as(
         "SELECT current_user::text, n.verb, n.name FROM unnest($1::text[], $2::text[]) AS n (name, verb)
          WHERE NOT has_table_privilege(to_regclass(n.name), n.verb) LIMIT 1",
@@ -270,7 +294,7 @@ async fn check_privileges(connection: &mut PgConnection) -> Result<()> {
     .await?;
     if let Some((role, verb, table)) = missing {
         bail!(
-            "the Postgres role {role:?} may not {verb} in the table {table}: grant it (docs/audit.md has the statements), or use another role"
+            "the Postgres role {role:?} may not {verb} in the table {table}: grant it (`flashsale migrate --grant-to {role}` as the owner), or use another role"
         );
     }
     Ok(())

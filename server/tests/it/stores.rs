@@ -139,14 +139,25 @@ async fn a_server_that_does_not_migrate_says_who_does() {
 }
 
 #[tokio::test]
-async fn a_role_needs_what_the_documents_grant_and_no_more() {
+async fn a_role_gets_what_servers_need_and_no_more() {
     let world = World::start().await;
-    let page = crate::tidy::read("docs/audit.md");
-    let (_, statements) = page.split_once("```sql\n").expect("statements");
-    let (statements, _) = statements.split_once("```").expect("an end");
     let role = format!("{}_app", database(&world));
-    let statements = statements.replace("flashsale_app", &role);
-    sql(&world.database_url, &statements).await;
+    let grant = async || {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_flashsale"))
+            .args(["migrate", "--grant-to", &role])
+            .env("DATABASE_URL", &world.database_url)
+            .output()
+            .await
+            .expect("runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (is_done, why) = grant().await;
+    assert!(!is_done && why.contains("cannot grant") && why.contains("does not exist"), "{why}");
+    sql(&world.database_url, &format!("CREATE ROLE {role} LOGIN")).await;
+    for _ in 0..2 {
+        let (is_done, why) = grant().await;
+        assert!(is_done, "{why}");
+    }
     let url = world.database_url.replacen("flashsale@", &format!("{role}@"), 1);
     world
         .try_another(&[("--database-url", &url)])
@@ -154,6 +165,20 @@ async fn a_role_needs_what_the_documents_grant_and_no_more() {
         .expect("starts")
         .stop()
         .await;
+    let mut theirs = PgConnection::connect(&url).await.expect("Postgres");
+    for statement in [
+        "UPDATE audit_rows SET kind = 'x'",
+        "DELETE FROM audit_rows",
+        "ALTER TABLE audit_rows DISABLE TRIGGER ALL",
+        "DROP TABLE audit_rows",
+        "DELETE FROM flash_sale_orders",
+        "CREATE TABLE of_mine ()",
+    ] {
+        let refused = sqlx::raw_sql(statement).execute(&mut theirs).await;
+        let why = refused.expect_err(statement).to_string();
+        assert!(why.contains("permission denied") || why.contains("must be owner"), "{statement}: {why}");
+    }
+    theirs.close().await.expect("closes");
     sql(
         &world.database_url,
         &format!("REVOKE DELETE ON draw_entries FROM {role}"),

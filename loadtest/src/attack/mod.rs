@@ -3,15 +3,24 @@
 //!
 //! The server and its stores have one core, the flood and the honest client the other.
 
+mod asking;
+mod flood;
+
+pub use flood::{FloodOptions, flood};
+
 use crate::target::Target;
 use anyhow::{Context, Result, bail};
+use asking::{ask, connect};
 use chrono::{TimeDelta, Utc};
 use clap::{Args, ValueEnum};
 use flashsale::auth::Signer;
-use flashsale_protocol::{CommandId, Role};
+use flashsale_engine::store::{Store, draws::NewEntry};
+use flashsale_protocol::{Nonce, Role, SaleId};
+use flood::Flood;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -21,24 +30,27 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::TcpListener,
     process::Child,
     task::JoinSet,
 };
 
-const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const HONEST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 /// Pause between two of the honest client's requests.
 const HONEST_EVERY: Duration = Duration::from_millis(20);
 /// An answer that takes longer counts as none.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause between the bytes of a slow upload.
-const SLOW_BYTE: Duration = Duration::from_millis(200);
 const SERVER_CORE: &str = "0";
 const CLIENT_CORE: &str = "1";
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 const HIGHEST_US: u64 = 10_000_000;
 const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
+/// Entries of the draw whose file is read: some 2 MB, more than the kernel takes from the server for a slow reader.
+const DRAW_ENTRIES: usize = 40_000;
+const ENTERING: usize = 2_000;
+/// How long the draw may take.
+const DRAW_DEADLINE: Duration = Duration::from_secs(60);
+const DRAW_LOOK: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 pub struct Options {
@@ -51,33 +63,6 @@ pub struct Options {
     /// File for the figures, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-}
-
-/// What is asked for, again and again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Flood {
-    /// New sockets.
-    Handshakes,
-    /// Sales that do not exist.
-    Ids,
-    /// Guest sessions.
-    Sessions,
-    /// The list of sales.
-    Lists,
-    /// Bodies that come a byte at a time.
-    Uploads,
-}
-
-/// The flooding process.
-#[derive(Args)]
-pub struct FloodOptions {
-    #[arg(value_enum)]
-    kind: Flood,
-    server: SocketAddr,
-    #[arg(long)]
-    seconds: u64,
-    #[arg(long)]
-    connections: u64,
 }
 
 /// What the honest client got.
@@ -110,7 +95,7 @@ async fn attack(options: &Options, target: &Target) -> Result<bool> {
             &token,
             &json!({
                 "product_name": "attacked", "currency": "EUR", "original_price": 200, "sale_price": 100, "total_stock": 10,
-                "start_time": stamp(1), "end_time": stamp(2),
+                "room_opens_at": stamp(0), "start_time": stamp(1), "end_time": stamp(2),
             }),
         )
         .await?;
@@ -119,7 +104,14 @@ async fn attack(options: &Options, target: &Target) -> Result<bool> {
     let (mut floor, floor_address) = start_floor().await?;
     pin(floor.id().context("it runs")?, SERVER_CORE)?;
 
-    let mut all = vec![honest("server", server, &sale, options.seconds, None).await?];
+    let drawn = drawn_sale(target, &token).await?;
+    let at = |server| At {
+        server,
+        sale: &sale,
+        drawn: &drawn,
+        seconds: options.seconds,
+    };
+    let mut all = vec![honest("server", at(server), None).await?];
     println!(
         "{:<8} {:<11} {:>6} {:>9} {:>9} {:>9} {:>14}",
         "to", "flood", "asked", "answered", "p50 ms", "p99 ms", "flood answers"
@@ -127,14 +119,7 @@ async fn attack(options: &Options, target: &Target) -> Result<bool> {
     print(&all[0]);
     for kind in Flood::value_variants() {
         for (to, address) in [("floor", floor_address), ("server", server)] {
-            let got = honest(
-                to,
-                address,
-                &sale,
-                options.seconds,
-                Some((*kind, options.connections)),
-            )
-            .await?;
+            let got = honest(to, at(address), Some((*kind, options.connections))).await?;
             print(&got);
             all.push(got);
         }
@@ -154,17 +139,79 @@ fn print(got: &Got) {
     );
 }
 
-/// The honest client's answers while the flood lasts.
-async fn honest(
-    to: &'static str,
+/// A draw with many entries, which is held.
+async fn drawn_sale(target: &Target, token: &str) -> Result<String> {
+    let stamp = |hours| (Utc::now() + TimeDelta::hours(hours)).to_rfc3339();
+    let body = json!({
+        "product_name": "drawn", "currency": "EUR", "original_price": 200, "sale_price": 100, "total_stock": 10,
+        "allocation": "draw", "start_time": stamp(0), "end_time": stamp(1),
+    });
+    let id = target.create_sale(token, &body).await?;
+    let sale: SaleId = id.parse()?;
+    let store = Store::connect(&target.stores()?.0, 2).await?;
+    stream::iter(0..DRAW_ENTRIES)
+        .map(|i| {
+            let name = format!("{:032x}", rand::random::<u128>());
+            let store = &store;
+            async move {
+                let new = NewEntry {
+                    shopper: format!("p_{i}")
+                        .parse()
+                        .map_err(|error| anyhow::anyhow!("{error}"))?,
+                    device: format!("d_{i}")
+                        .parse()
+                        .map_err(|error| anyhow::anyhow!("{error}"))?,
+                    quantity: 1,
+                    nonce: Some(Nonce(rand::random())),
+                    name,
+                };
+                store.enter_draw(sale, new).await?;
+                anyhow::Ok(())
+            }
+        })
+        .buffer_unordered(ENTERING)
+        .try_collect::<()>()
+        .await?;
+    store.close().await;
+    let http = flashsale::tls::client();
+    let ended = http
+        .post(format!("{}/admin/sales/{id}/end", target.url))
+        .bearer_auth(token);
+    ended.send().await?.error_for_status()?;
+    let until = Instant::now() + DRAW_DEADLINE;
+    loop {
+        let draw = http.get(format!("{}/flash-sales/{id}/draw", target.url));
+        let draw: Value = draw.send().await?.json().await?;
+        if draw["seed"].is_string() {
+            return Ok(id);
+        }
+        if Instant::now() > until {
+            bail!("the draw was not held: {draw}");
+        }
+        tokio::time::sleep(DRAW_LOOK).await;
+    }
+}
+
+/// What is asked, and where.
+#[derive(Clone, Copy)]
+struct At<'a> {
     server: SocketAddr,
-    sale: &str,
+    sale: &'a str,
+    drawn: &'a str,
     seconds: u64,
-    flood: Option<(Flood, u64)>,
-) -> Result<Got> {
+}
+
+/// The honest client's answers while the flood lasts.
+async fn honest(to: &'static str, at: At<'_>, flood: Option<(Flood, u64)>) -> Result<Got> {
     let flooding = flood
-        .map(|(kind, connections)| start_flood(kind, server, seconds, connections))
+        .map(|(kind, connections)| start_flood(kind, at, connections))
         .transpose()?;
+    let At {
+        server,
+        sale,
+        seconds,
+        ..
+    } = at;
     let until = Instant::now() + Duration::from_secs(seconds);
     let took = Arc::new(Mutex::new(Histogram::<u64>::new_with_bounds(1, HIGHEST_US, 3)?));
     let request: Arc<str> =
@@ -177,7 +224,7 @@ async fn honest(
         let (took, request) = (took.clone(), request.clone());
         asking.spawn(async move {
             let began = Instant::now();
-            let answer = tokio::time::timeout(PATIENCE, ask_once(server, HONEST, &request)).await;
+            let answer = tokio::time::timeout(PATIENCE, ask_once(server, &request)).await;
             let is_answer = matches!(answer, Ok(Ok(status)) if status == 200 || to == "floor");
             if let (true, Ok(mut took)) = (is_answer, took.lock()) {
                 took.saturating_record(began.elapsed().as_micros() as u64);
@@ -208,57 +255,21 @@ async fn honest(
     })
 }
 
-async fn connect(server: SocketAddr, from: Ipv4Addr) -> Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::from((from, 0)))?;
-    let stream = socket.connect(server).await?;
-    stream.set_nodelay(true)?;
-    // A flood leaves no closed connections behind that would use up the ports.
-    stream.set_zero_linger()?;
-    Ok(stream)
+async fn ask_once(server: SocketAddr, request: &str) -> Result<u16> {
+    let mut stream = connect(server, HONEST, None).await?;
+    Ok(ask(&mut stream, request).await?.status)
 }
 
-async fn ask_once(server: SocketAddr, from: Ipv4Addr, request: &str) -> Result<u16> {
-    let mut stream = connect(server, from).await?;
-    stream.write_all(request.as_bytes()).await?;
-    read_answer(&mut stream).await
-}
-
-/// Reads one answer, and returns its status.
-async fn read_answer(stream: &mut TcpStream) -> Result<u16> {
-    let mut answer = Vec::new();
-    let end = loop {
-        if let Some(at) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
-            break at + 4;
-        }
-        if stream.read_buf(&mut answer).await? == 0 {
-            bail!("closed");
-        }
-    };
-    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    let length: usize = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    while answer.len() < end + length {
-        if stream.read_buf(&mut answer).await? == 0 {
-            bail!("closed");
-        }
-    }
-    head.split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .context("no status")
-}
-
-fn start_flood(kind: Flood, server: SocketAddr, seconds: u64, connections: u64) -> Result<Child> {
+fn start_flood(kind: Flood, at: At<'_>, connections: u64) -> Result<Child> {
     let kind = kind.to_possible_value().context("a kind")?;
     let child = tokio::process::Command::new("taskset")
         .args(["-c", CLIENT_CORE])
         .arg(std::env::current_exe()?)
-        .args(["attack-flood", kind.get_name(), &server.to_string()])
+        .args(["attack-flood", kind.get_name(), &at.server.to_string()])
+        .args(["--sale", at.sale, "--drawn", at.drawn])
         .args([
             "--seconds",
-            &seconds.to_string(),
+            &at.seconds.to_string(),
             "--connections",
             &connections.to_string(),
         ])
@@ -267,69 +278,6 @@ fn start_flood(kind: Flood, server: SocketAddr, seconds: u64, connections: u64) 
         .spawn()
         .context("taskset (util-linux) is needed")?;
     Ok(child)
-}
-
-/// The flooding process: prints how many answers it got.
-pub async fn flood(options: FloodOptions) -> Result<bool> {
-    let FloodOptions {
-        kind,
-        server,
-        seconds,
-        connections,
-    } = options;
-    if !server.ip().is_loopback() {
-        bail!("a flood goes to this machine only: {server} is not a loopback address");
-    }
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let mut all = JoinSet::new();
-    for _ in 0..connections {
-        all.spawn(async move {
-            let mut answers = 0_u64;
-            while Instant::now() < until {
-                let left = until.saturating_duration_since(Instant::now());
-                let _ = tokio::time::timeout(left, ask_on(kind, server, &mut answers)).await;
-            }
-            answers
-        });
-    }
-    println!("{}", all.join_all().await.iter().sum::<u64>());
-    Ok(true)
-}
-
-/// Asks on one connection until the server ends it.
-async fn ask_on(kind: Flood, server: SocketAddr, answers: &mut u64) -> Result<()> {
-    let mut stream = connect(server, FLOODER).await?;
-    loop {
-        if kind == Flood::Uploads {
-            stream
-                .write_all(b"POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n{")
-                .await?;
-            while stream.write_all(b" ").await.is_ok() {
-                tokio::time::sleep(SLOW_BYTE).await;
-            }
-            return Ok(());
-        }
-        stream.write_all(request(kind).as_bytes()).await?;
-        let status = read_answer(&mut stream).await?;
-        *answers += 1;
-        if status == 101 {
-            return Ok(());
-        }
-    }
-}
-
-fn request(kind: Flood) -> String {
-    match kind {
-        Flood::Handshakes => "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            .into(),
-        Flood::Ids => {
-            let id = CommandId::from_parts(Utc::now().timestamp_millis() as u64, rand::random());
-            format!("GET /flash-sales/{id} HTTP/1.1\r\nHost: x\r\n\r\n")
-        }
-        Flood::Lists => "GET /flash-sales HTTP/1.1\r\nHost: x\r\n\r\n".into(),
-        Flood::Sessions | Flood::Uploads => "POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".into(),
-    }
 }
 
 async fn start_floor() -> Result<(Child, SocketAddr)> {
