@@ -6,10 +6,8 @@
 //! ([`crate::sharing`]). So nobody waits for Redis, and whoever has taken a burst of each process owes them all.
 
 use dashmap::DashMap;
-use std::{
-    hash::Hash,
-    time::{Duration, Instant},
-};
+use std::{hash::Hash, time::Duration};
+use tokio::time::Instant;
 
 /// Costs a second, and at once.
 #[derive(Debug, Clone, Copy)]

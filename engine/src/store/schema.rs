@@ -73,11 +73,14 @@ pub async fn migrate(url: &str) -> Result<Migrated> {
 pub async fn grant(url: &str, role: &str) -> Result<()> {
     let (mut connection, _) = connect(url).await?;
     let role = quoted(role);
-    let mut statements = format!("GRANT USAGE ON SCHEMA public TO {role}; GRANT SELECT ON _sqlx_migrations TO {role};");
+    let mut statements =
+        format!("GRANT USAGE ON SCHEMA public TO {role}; GRANT SELECT ON _sqlx_migrations TO {role};");
     for (table, verb) in needed() {
         statements += &format!("GRANT {verb} ON {} TO {role};", quoted(&table));
     }
-    let granted = sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await;
+    let granted = sqlx::raw_sql(AssertSqlSafe(statements))
+        .execute(&mut connection)
+        .await;
     granted.with_context(|| format!("cannot grant the server's rights to the Postgres role {role}"))?;
     connection.close().await?;
     Ok(())

@@ -395,6 +395,38 @@ mod tests {
         }
     }
 
+    /// The table of docs/deploy.md: what somebody gets who asks again and again for a quarter of an hour.
+    #[tokio::test(start_paused = true)]
+    async fn so_many_places_can_be_had_in_a_quarter_of_an_hour() {
+        const EVERY: Duration = Duration::from_secs(5);
+        let v4 = |network: u32, host: u32| ip(&format!("198.{}.{}.{host}", network / 256, network % 256));
+        let v6 = |subnet: u32| ip(&format!("2001:db8:1:{subnet:x}::1"));
+        let four_networks = (0..1_000).map(|i| v4(i % 4, i / 4)).collect();
+        let own_networks: Vec<IpAddr> = (0..20).map(|i| v4(i, 1)).collect();
+        let v6_site = (0..1_000).map(v6).collect();
+        for (addresses, most) in [
+            (vec![v4(0, 1)], 5_500),
+            (four_networks, 4 * 22_000),
+            (own_networks, 20 * 5_500),
+            (v6_site, 88_000),
+        ] {
+            let throttle = throttle(&[]);
+            let mut places = 0;
+            for _ in 0..=(15 * 60 / EVERY.as_secs()) {
+                for address in &addresses {
+                    while throttle.allow_guest(*address).is_ok() {
+                        match throttle.allow_join(*address) {
+                            Ok(()) => places += 1,
+                            Err(_) => break throttle.give_guest_back(*address),
+                        }
+                    }
+                }
+                tokio::time::advance(EVERY).await;
+            }
+            assert_eq!(places, most, "{} addresses", addresses.len());
+        }
+    }
+
     #[test]
     fn a_place_that_was_not_given_can_be_asked_for_again() {
         let throttle = throttle(&["--joins-per-minute", "1", "--join-burst", "1"]);

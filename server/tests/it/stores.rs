@@ -149,10 +149,16 @@ async fn a_role_gets_what_servers_need_and_no_more() {
             .output()
             .await
             .expect("runs");
-        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let (is_done, why) = grant().await;
-    assert!(!is_done && why.contains("cannot grant") && why.contains("does not exist"), "{why}");
+    assert!(
+        !is_done && why.contains("cannot grant") && why.contains("does not exist"),
+        "{why}"
+    );
     sql(&world.database_url, &format!("CREATE ROLE {role} LOGIN")).await;
     for _ in 0..2 {
         let (is_done, why) = grant().await;
@@ -176,7 +182,10 @@ async fn a_role_gets_what_servers_need_and_no_more() {
     ] {
         let refused = sqlx::raw_sql(statement).execute(&mut theirs).await;
         let why = refused.expect_err(statement).to_string();
-        assert!(why.contains("permission denied") || why.contains("must be owner"), "{statement}: {why}");
+        assert!(
+            why.contains("permission denied") || why.contains("must be owner"),
+            "{statement}: {why}"
+        );
     }
     theirs.close().await.expect("closes");
     sql(
