@@ -16,7 +16,7 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test check lint chaos mutants bench fuzz conformance million rolling-restart rolling-versions restore-drill queries docs up down clean
+.PHONY: help setup run build web wasm test check lint chaos mutants bench fuzz fuzz-api conformance million rolling-restart rolling-versions restore-drill queries docs up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ bench: setup ## Measure a rush (SHOPPERS for STOCK units), a moving line, watchi
 
 fuzz: ## Feed the gateway's frame path with a fuzzer's bytes, MINUTES (10) for each target; needs cargo-fuzz
 	@MINUTES=$(MINUTES) scripts/fuzz
+
+fuzz-api: setup ## Ask every REST operation with made-up requests, as everybody who may ask; no server error, no answer that is not described
+	@scripts/fuzz-api
 
 conformance: ## Test the gateway's frame path with Autobahn's WebSocket cases; needs PYTHON2 with autobahntestsuite
 	@scripts/conformance

@@ -415,10 +415,11 @@ mod tests {
             for _ in 0..=(15 * 60 / EVERY.as_secs()) {
                 for address in &addresses {
                     while throttle.allow_guest(*address).is_ok() {
-                        match throttle.allow_join(*address) {
-                            Ok(()) => places += 1,
-                            Err(_) => break throttle.give_guest_back(*address),
+                        if throttle.allow_join(*address).is_err() {
+                            throttle.give_guest_back(*address);
+                            break;
                         }
+                        places += 1;
                     }
                 }
                 tokio::time::advance(EVERY).await;
