@@ -150,16 +150,17 @@ export class TwoSteps extends LitElement {
         margin: 0;
         padding-inline-start: var(--fs-space-5);
       }
-      svg {
-        inline-size: 12rem;
-        border-radius: var(--fs-radius);
-      }
       /* Readers want dark on light, whatever the theme. */
+      svg {
+        color-scheme: light;
+        inline-size: var(--fs-panel);
+        border-radius: var(--fs-radius-m);
+      }
       .light {
-        fill: #fff;
+        fill: var(--fs-surface);
       }
       .dark {
-        fill: #000;
+        fill: var(--fs-ink);
       }
       code {
         font-family: var(--fs-font-mono);
