@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod operator_cli;
 pub mod rest;
 pub mod server;
+mod stamp;
 pub mod telemetry;
 pub mod tls;
 #[cfg(test)]

@@ -180,8 +180,8 @@ async fn serve(config: Serve) -> anyhow::Result<ExitCode> {
     let server = Server::start(config).await?;
     // In one piece: whoever started this may read the first line and no more.
     let ready = format!(
-        "ready http://{}\noperations http://{}\n",
-        server.address, server.operations
+        "ready {}\noperations http://{}\n",
+        server.origin, server.operations
     );
     std::io::stdout().write_all(ready.as_bytes())?;
     if demo {
@@ -209,7 +209,7 @@ fn raise_file_limit() {
 }
 
 async fn print_links(server: &Server) -> anyhow::Result<()> {
-    let base = format!("http://{}", server.address);
+    let base = &server.origin;
     println!();
     println!("  Shop         {base}/");
     for sale in flashsale::rest::sales::current(&server.app).await? {

@@ -36,3 +36,4 @@ mod settle;
 mod stores;
 mod supply;
 mod tidy;
+mod tls;
