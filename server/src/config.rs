@@ -47,7 +47,7 @@ pub struct Logging {
     #[arg(
         long,
         env = "RUST_LOG",
-        default_value = "info,fred=warn,sqlx=warn,tower_http=warn"
+        default_value = "info,fred=warn,sqlx=warn,tower_http=warn,rustls=error"
     )]
     pub log_filter: String,
 }

@@ -123,7 +123,12 @@ impl Served {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         encrypted: Option<Encrypted>,
     ) {
-        let peer = self.peer;
+        let Self {
+            http,
+            router,
+            peer,
+            draining,
+        } = self;
         let service = ServiceBuilder::new()
             .map_request(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
@@ -132,15 +137,15 @@ impl Served {
                 }
                 request.map(Body::new)
             })
-            .service(self.router);
-        let connection = self
-            .http
+            .service(router);
+        let connection = http
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
             .with_upgrades();
+        drop(http);
         let mut connection = pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = self.draining.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         let _ = tokio::time::timeout(STOP_GRACE, connection).await;
     }

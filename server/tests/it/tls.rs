@@ -7,22 +7,28 @@ use flashsale_protocol::{
     CloseCode, Code, ConnectionCommand, Done, Quantity, SaleId, ServerMessage, ShopCommand,
 };
 use futures_util::{SinkExt, StreamExt, future::join_all};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use reqwest::Method;
 use serde_json::json;
 use std::{
     path::Path,
+    process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpSocket, TcpStream},
+    process::Command,
 };
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, RootCertStore, SupportedProtocolVersion,
+        ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
         pki_types::{CertificateDer, ServerName},
         version::{TLS12, TLS13},
     },
@@ -291,6 +297,36 @@ async fn frames_of_a_hundred_kilobytes_come_whole_or_are_refused() {
     world.server.stop().await;
 }
 
+/// They come in the record of the request, or in one behind it: HTTP has read some of them, and TLS has opened others.
+#[tokio::test]
+async fn frames_that_come_together_with_the_request_are_not_lost() {
+    const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let Secure {
+        world,
+        sample,
+        folder: _folder,
+    } = secure(&[]).await;
+    // Two frames of a byte each, with an all-zero mask.
+    let frames: &[u8] = &[0x81, 0x81, 0, 0, 0, 0, b'x', 0x81, 0x81, 0, 0, 0, 0, b'y'];
+    for (whole, rest) in [
+        ([REQUEST, frames].concat(), &[][..]),
+        ([REQUEST, &frames[..3]].concat(), &frames[3..]),
+        (REQUEST.to_vec(), frames),
+    ] {
+        let mut stream = sample.greet(&world).await.expect("a handshake");
+        stream.write_all(&whole).await.expect("sends");
+        stream.write_all(rest).await.expect("sends");
+        let mut answer = Vec::new();
+        // Two replies: neither is JSON.
+        while answer.windows(10).filter(|ten| ten == b"\"bad_json\"").count() < 2 {
+            let byte = tokio::time::timeout(DEADLINE, stream.read_u8()).await;
+            answer.push(byte.expect("in time").expect("open"));
+        }
+    }
+    world.server.stop().await;
+}
+
 #[tokio::test]
 async fn a_slow_reader_gets_the_newest_tick_and_not_all_of_the_old_ones() {
     const TICKS: u64 = 200;
@@ -448,6 +484,81 @@ async fn what_is_no_tls_is_closed_at_once() {
         assert!(!said.starts_with(b"HTTP"), "{said:?}");
     }
     sample.shopper(&world, "u1").await;
+    world.server.stop().await;
+}
+
+/// A whole process: what it prints, and what it logs of strangers.
+#[tokio::test]
+async fn links_are_https_and_what_strangers_send_is_no_warning_in_the_log() {
+    let world = World::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let sample = Sample::new();
+    sample.write(folder.path());
+    let redis = std::env::var("TEST_REDIS_URL");
+    let redis = redis.unwrap_or_else(|_| flashsale::embedded::urls(folder.path()).expect("a folder").1);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_flashsale"))
+        .args([
+            "serve",
+            "--demo",
+            "--listen",
+            "127.0.0.1:0",
+            "--redis-prefix",
+            "links:",
+        ])
+        .arg("--data-dir")
+        .arg(folder.path())
+        .env("DATABASE_URL", &world.database_url)
+        .env("REDIS_URL", redis)
+        .env("FLASHSALE_TLS_CERT", folder.path().join("cert.pem"))
+        .env("FLASHSALE_TLS_KEY", folder.path().join("key.pem"))
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("an output")).lines();
+    let mut said = Vec::new();
+    while !said.last().is_some_and(|line: &String| line.contains("/admin ")) {
+        let line = tokio::time::timeout(DEADLINE * 3, lines.next_line())
+            .await
+            .expect("in time");
+        said.push(line.expect("text").expect("a line"));
+    }
+    let address = said[0].strip_prefix("ready https://").expect("https").to_owned();
+    assert!(
+        said.iter()
+            .any(|line| line.contains(&format!("Shop         https://{address}/"))),
+        "{said:?}"
+    );
+
+    // A host name that is an address, as scanners send it; and plain http.
+    let name = ServerName::try_from("127.0.0.x").expect("a name");
+    let mut client = ClientConnection::new(Arc::new(sample.client(&[&TLS13])), name).expect("a client");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("memory takes everything");
+    let at = hello
+        .windows(9)
+        .position(|nine| nine == b"127.0.0.x")
+        .expect("its name");
+    hello[at + 8] = b'1';
+    for bytes in [&hello[..], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = TcpStream::connect(&address).await.expect("connects");
+        stream.write_all(bytes).await.expect("sends");
+        stream.read_u8().await.expect("an answer");
+    }
+    let pid = Pid::from_raw(child.id().expect("it runs") as i32);
+    kill(pid, Signal::SIGTERM).expect("ours");
+    let output = child.wait_with_output().await.expect("it ends");
+    let log = String::from_utf8_lossy(&output.stderr);
+    let warnings: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+        .collect();
+    assert!(
+        warnings.iter().all(|line| line.contains("test mode")),
+        "{warnings:?}"
+    );
     world.server.stop().await;
 }
 
