@@ -184,6 +184,40 @@ async fn pages_and_cookies_over_tls_are_for_tls_only() {
     world.server.stop().await;
 }
 
+/// The sandbox tells the server over the same door, whose certificate is for another name than the one that it asks for.
+#[tokio::test]
+async fn webhooks_of_the_sandbox_come_over_tls() {
+    let Secure {
+        world,
+        folder: _folder,
+        ..
+    } = secure(&[]).await;
+    let pool = sqlx::PgPool::connect(&world.database_url)
+        .await
+        .expect("Postgres answers");
+    sqlx::query(
+        r#"INSERT INTO sandbox_events (event_id, payment_id, body, due_at, times_left)
+           VALUES ('e', 'p', '{"type":"of_no_concern"}', now(), 1)"#,
+    )
+    .execute(&pool)
+    .await
+    .expect("a table of events");
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let left: i16 = sqlx::query_scalar("SELECT times_left FROM sandbox_events")
+            .fetch_one(&pool)
+            .await
+            .expect("the event");
+        if left == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it was not taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    pool.close().await;
+    world.server.stop().await;
+}
+
 #[tokio::test]
 async fn a_proxy_s_word_counts_more_than_its_own_connection() {
     let Secure {
