@@ -131,7 +131,7 @@ impl<K: Hash + Eq + Clone> Budget<K> {
     /// What other processes have not been told of, in µs, of at most so many askers; it counts as told. Those of whom there is no news
     /// come last: what others have let through is asked for as well.
     pub(crate) fn untold(&self, most: usize) -> Vec<(K, i64)> {
-        let from = self.now() + self.rate.ns(self.rate.burst) / NOTEWORTHY;
+        let from = self.now() + self.rate.ns(self.rate.burst / NOTEWORTHY);
         let noteworthy = self.askers.iter().filter(|asker| asker.due > from);
         let (news, others): (Vec<_>, Vec<_>) = noteworthy
             .map(|asker| (asker.key().clone(), asker.untold != 0))

@@ -48,7 +48,7 @@ pub struct Logging {
     #[arg(
         long,
         env = "RUST_LOG",
-        default_value = "info,fred=warn,sqlx=warn,tower_http=warn"
+        default_value = "info,fred=warn,sqlx=warn,tower_http=warn,rustls=error"
     )]
     pub log_filter: String,
 }
@@ -170,6 +170,18 @@ pub struct Payments {
     pub sandbox_database_url: Option<String>,
 }
 
+/// TLS at the public address. Without it a proxy in front brings TLS.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Tls {
+    /// The certificate, and those between it and its authority (PEM). With it the public address speaks https and wss only. It is
+    /// read again when it or its key changes.
+    #[arg(long = "tls-cert", env = "FLASHSALE_TLS_CERT", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The certificate's private key (PEM, not encrypted).
+    #[arg(long = "tls-key", env = "FLASHSALE_TLS_KEY", requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
 #[derive(Clone, Args)]
 pub struct Serve {
     /// Address to listen on. Port 0 takes a free one; the ready line says which.
@@ -182,6 +194,8 @@ pub struct Serve {
     /// Listen together with other processes on the same address (SO_REUSEPORT): new connections are spread over them.
     #[arg(long, env = "FLASHSALE_SHARE_PORT")]
     pub share_port: bool,
+    #[command(flatten)]
+    pub tls: Tls,
     /// Threads for stores and workers, and as many again for handshakes and REST; 0: one for each core.
     #[arg(long, env = "FLASHSALE_THREADS", default_value_t = 0)]
     pub threads: usize,
@@ -430,6 +444,9 @@ pub struct Limits {
     /// How long a connection may take for a request's head, or stay without a request, in ms.
     #[arg(long, env = "FLASHSALE_HEAD_TIMEOUT_MS", default_value_t = 15_000)]
     pub head_timeout_ms: u64,
+    /// How long a connection may take for its TLS handshake, in ms.
+    #[arg(long, env = "FLASHSALE_TLS_HANDSHAKE_TIMEOUT_MS", default_value_t = 10_000)]
+    pub tls_handshake_timeout_ms: u64,
     /// How long a new socket may take to say hello, in ms.
     #[arg(long, env = "FLASHSALE_HELLO_TIMEOUT_MS", default_value_t = 10_000)]
     pub hello_timeout_ms: u64,
@@ -508,5 +525,15 @@ mod tests {
             from(&["--dev", "--demo", "--payments", "none"]),
             PaymentsFrom::None
         );
+    }
+
+    #[test]
+    fn a_certificate_has_a_key() {
+        let parse = |flags: &[&str]| Cli::try_parse_from(["serve"].iter().chain(flags));
+        assert!(parse(&["--tls-cert", "a", "--tls-key", "b"]).is_ok());
+        for half in ["--tls-cert", "--tls-key"] {
+            let error = parse(&[half, "a"]).err().expect("half of it").to_string();
+            assert!(error.contains("--tls-"), "{error}");
+        }
     }
 }

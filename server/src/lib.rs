@@ -15,6 +15,7 @@ mod origin;
 pub mod rest;
 pub mod server;
 mod sharing;
+mod stamp;
 pub mod telemetry;
 pub mod tls;
 #[cfg(test)]

@@ -180,8 +180,8 @@ async fn serve(config: Serve) -> anyhow::Result<ExitCode> {
     let server = Server::start(config).await?;
     // In one piece: whoever started this may read the first line and no more.
     let ready = format!(
-        "ready http://{}\noperations http://{}\n",
-        server.address, server.operations
+        "ready {}\noperations http://{}\n",
+        server.origin, server.operations
     );
     std::io::stdout().write_all(ready.as_bytes())?;
     if demo {
@@ -210,7 +210,7 @@ fn raise_file_limit() {
 
 async fn print_links(server: &Server) -> anyhow::Result<()> {
     use std::fmt::Write;
-    let base = format!("http://{}", server.address);
+    let base = &server.origin;
     let mut text = format!("\n  Shop         {base}/\n");
     for sale in flashsale::rest::sales::current(&server.app).await? {
         writeln!(text, "    {:<30} {base}/sale/{}", sale.product_name, sale.sale_id)?;
@@ -223,7 +223,7 @@ async fn print_links(server: &Server) -> anyhow::Result<()> {
     }
     let admin = match &server.app.admin_origin {
         Some(origin) => origin.to_string(),
-        None => base,
+        None => base.clone(),
     };
     match server.app.dev {
         true => {

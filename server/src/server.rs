@@ -11,6 +11,7 @@ use crate::{
         stores::Looked,
         subscriptions::Subscriptions,
         throttle::{SWEEP, Throttle},
+        tls::certificate::Certificate,
     },
     rest::polling::Polling,
     telemetry,
@@ -37,6 +38,8 @@ use tokio_util::sync::CancellationToken;
 /// A started server.
 pub struct Server {
     pub address: SocketAddr,
+    /// Where people ask: `http://` or `https://`, and the address.
+    pub origin: String,
     /// Where operators and load balancers ask.
     pub operations: SocketAddr,
     pub storefront: Option<SocketAddr>,
@@ -60,7 +63,8 @@ impl Server {
         if config.dev && !config.listen.ip().is_loopback() {
             anyhow::bail!("--dev lets operators sign in without TLS: it listens on a loopback address only");
         }
-        // This comes before the slow parts, so that a taken port is reported first.
+        // These come before the slow parts, so that a bad certificate or a taken port is reported first.
+        let certificate = Certificate::open(&config.tls).context("cannot use TLS")?;
         let listener = gateway::bind(config.listen, config.share_port).with_context(|| {
             format!(
                 "cannot listen on {}: is another server running there?",
@@ -164,6 +168,14 @@ impl Server {
         tasks.push(tokio::spawn(polling.watch(shop.clone(), stopping.clone())));
         tasks.push(tokio::spawn(shop.merchants.clone().follow(stopping.clone())));
         let address = listener.local_addr()?;
+        let scheme = match &certificate {
+            Some(certificate) => {
+                tasks.push(tokio::spawn(certificate.clone().follow(stopping.clone())));
+                "https"
+            }
+            None => "http",
+        };
+        let origin = format!("{scheme}://{address}");
         let operations = operations_listener.local_addr()?;
         tracing::info!(address = %operations, "operations");
         let gateway = config.is(ServerRole::Gateway);
@@ -172,6 +184,7 @@ impl Server {
         tasks.extend(threads.spawn(gateway::serve(
             app.clone(),
             listener,
+            certificate,
             config.web_dir.clone(),
             gateway,
         )));
@@ -193,7 +206,7 @@ impl Server {
             storefront = Some(listener.local_addr()?);
             tasks.extend(threads.spawn(gateway::serve_storefront(
                 app.clone(),
-                address,
+                origin.clone(),
                 listener.into_std()?,
                 config.storefront_dir.clone(),
             )));
@@ -209,7 +222,7 @@ impl Server {
         if gateway {
             let (shop, stopping) = (shop.clone(), stopping.clone());
             tasks.push(tokio::spawn(async move {
-                shop.payments.deliver_webhooks(address, stopping).await;
+                shop.payments.deliver_webhooks(scheme, address, stopping).await;
             }));
         }
         if config.demo {
@@ -217,6 +230,7 @@ impl Server {
         }
         Ok(Self {
             address,
+            origin,
             operations,
             storefront,
             app,

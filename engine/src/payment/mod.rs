@@ -311,11 +311,12 @@ impl PaymentProvider {
         read_event(body)
     }
 
-    /// Sends the built-in provider's webhooks to a gateway, until stopped.
-    pub async fn deliver_webhooks(&self, gateway: SocketAddr, stopping: CancellationToken) {
+    /// Sends the built-in provider's webhooks to a gateway of this process, until stopped. The scheme is http or https.
+    pub async fn deliver_webhooks(&self, scheme: &str, gateway: SocketAddr, stopping: CancellationToken) {
+        let secret = &self.webhook_secret;
         match &self.provider {
             Provider::None => {}
-            Provider::Sandbox(sandbox) => sandbox.deliver(&self.webhook_secret, gateway, stopping).await,
+            Provider::Sandbox(sandbox) => sandbox.deliver(secret, scheme, gateway, stopping).await,
         }
     }
 

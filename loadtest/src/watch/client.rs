@@ -1,7 +1,12 @@
 //! A process full of watching shoppers: one thread, one epoll instance, and for each frame only the work to find its number. It
 //! measures between two lines on its standard input, and answers each with a line of JSON.
 
-use super::{FIRST_TIME_US, now_us, reading::cpu_of};
+use super::{
+    FIRST_TIME_US,
+    link::{Link, trusting},
+    now_us,
+    reading::cpu_of,
+};
 use crate::report::HIGHEST_US;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -17,13 +22,14 @@ use nix::{
         socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt},
     },
 };
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, Read, Write},
     net::{SocketAddrV4, TcpStream},
     path::PathBuf,
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 use tokio_tungstenite::tungstenite::protocol::frame::{
@@ -57,6 +63,9 @@ pub struct Options {
     at_once: usize,
     #[arg(long)]
     data_dir: PathBuf,
+    /// Over TLS, with this certificate alone.
+    #[arg(long)]
+    tls_cert: Option<PathBuf>,
 }
 
 /// The answer of a client process.
@@ -95,7 +104,7 @@ enum Stage {
 
 /// Small, because a machine must hold a million of them.
 struct Socket {
-    stream: TcpStream,
+    link: Link,
     number: u32,
     stage: Stage,
     was_told: bool,
@@ -134,6 +143,7 @@ struct Client {
     /// The buffer for reading, used for one socket after the other.
     scratch: Vec<u8>,
     options: Options,
+    tls: Option<Arc<ClientConfig>>,
     signer: Option<Signer>,
     epoll: Epoll,
     sockets: Vec<Option<Socket>>,
@@ -155,6 +165,7 @@ pub fn run(options: Options) -> Result<bool> {
         .transpose()?;
     let mut client = Client {
         signer,
+        tls: options.tls_cert.as_deref().map(trusting).transpose()?,
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         sockets: Vec::with_capacity(options.sockets),
         open: 0,
@@ -297,7 +308,7 @@ impl Client {
         let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         self.epoll.add(&stream, EpollEvent::new(edges, index as u64))?;
         self.sockets.push(Some(Socket {
-            stream,
+            link: Link::new(stream, self.tls.as_ref())?,
             stage: Stage::Upgrading,
             number: number as u32,
             was_told: false,
@@ -339,20 +350,20 @@ impl Client {
                 self.options.address
             );
             // A new socket accepts this much; one that failed to connect reports it here.
-            if socket.stream.write_all(request.as_bytes()).is_err() {
+            if socket.link.write_all(request.as_bytes()).is_err() {
                 return self.lose(opened, "it could not connect");
             }
             socket.seen = 1;
         }
         loop {
-            match socket.stream.read(scratch) {
+            match socket.link.read(scratch) {
                 Ok(0) => return self.lose(opened, "it ended without a word"),
                 Ok(read) => {
                     if let Some(why) = self.take(&mut socket, &scratch[..read])? {
                         return self.lose(opened, &why);
                     }
                     // Less than the buffer's size: that was all.
-                    if read < scratch.len() {
+                    if read < scratch.len() && socket.link.says_all_at_once() {
                         break;
                     }
                 }
@@ -511,7 +522,7 @@ fn say(socket: &mut Socket, command: impl Into<Command>) -> Result<bool> {
     frame.header_mut().mask = Some(rand::random());
     let mut bytes = Vec::new();
     frame.format(&mut bytes)?;
-    Ok(socket.stream.write_all(&bytes).is_ok())
+    Ok(socket.link.write_all(&bytes).is_ok())
 }
 
 /// A server's frame at the start of the bytes: its opcode, payload and whole size.

@@ -47,8 +47,8 @@ impl RemoteEnd {
         let address = loop {
             let line = tokio::time::timeout(ANSWER_DEADLINE, lines.next_line()).await??;
             let line = line.context("a server ended before it was ready")?;
-            if let Some(url) = line.strip_prefix("ready http://") {
-                break url.parse()?;
+            if let Some((_, address)) = line.strip_prefix("ready ").and_then(|url| url.split_once("://")) {
+                break address.parse()?;
             }
         };
         Ok(Self { child, address })
@@ -96,6 +96,8 @@ pub struct Entering<'a> {
     pub core: Option<usize>,
     /// Handshakes under way at the same time, of each client process.
     pub at_once: usize,
+    /// Over TLS, trusting this certificate alone.
+    pub tls_cert: Option<&'a Path>,
 }
 
 /// All client processes.
@@ -185,6 +187,9 @@ impl Crowd {
             .arg(entering.data_dir);
         if let Some(sale) = entering.sale {
             command.args(["--sale", &sale.to_string()]);
+        }
+        if let Some(cert) = entering.tls_cert {
+            command.arg("--tls-cert").arg(cert);
         }
         if entering.join {
             command.arg("--join");

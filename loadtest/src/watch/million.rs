@@ -98,6 +98,7 @@ async fn hold(options: &Options, target: &Target) -> Result<Value> {
         data_dir: &target.data_dir,
         core: None,
         at_once: AT_ONCE,
+        tls_cert: None,
     };
     let entered = crowd.enter(options.sockets, &gateways, entering).await?;
     println!(

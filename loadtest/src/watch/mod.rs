@@ -6,6 +6,7 @@ pub mod client;
 pub mod crowd;
 pub mod floor;
 mod kernel;
+mod link;
 pub mod million;
 pub mod reading;
 
@@ -20,6 +21,7 @@ use flashsale_engine::stock::Stock;
 use flashsale_protocol::{Phase, Role, SaleId, ServerMessage, Tick};
 use fred::prelude::*;
 use hdrhistogram::Histogram;
+use link::Certificate;
 use reading::kernel_bytes;
 use serde_json::{Value, json};
 use std::{
@@ -79,6 +81,9 @@ pub struct Options {
     /// Only the gateway, without the comparisons.
     #[arg(long)]
     alone: bool,
+    /// The gateway over TLS, alone; without the neighbours that misbehave.
+    #[arg(long)]
+    tls: bool,
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -139,22 +144,24 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
     let (publisher, channel) = (stock.client(), stock.keys().live(sale));
     let mut measured = Vec::new();
 
+    let tls = match options.tls {
+        true => Some(Certificate::make(&target.data_dir)?),
+        false => None,
+    };
     let entering = Entering {
         sale: Some(sale),
         join: true,
         data_dir: &target.data_dir,
         core: Some(SHOPPERS_CORE),
         at_once: CONNECTS_AT_ONCE,
+        tls_cert: tls.as_ref().map(|tls| tls.cert.as_path()),
     };
-    let weight = weigh(
-        RemoteEnd::start(gateway(target).await?, Some(SERVER_CORE)).await?,
-        entering,
-    )
-    .await?;
+    let start = async || RemoteEnd::start(gateway(target, tls.as_ref()).await?, Some(SERVER_CORE)).await;
+    let weight = weigh(start().await?, entering).await?;
     // Connected once, measured at each rate.
     let mut gateways = Vec::new();
     for _ in 0..options.sockets.div_ceil(SOCKETS_A_PROCESS) {
-        gateways.push(RemoteEnd::start(gateway(target).await?, Some(SERVER_CORE)).await?);
+        gateways.push(start().await?);
     }
     let mut crowd = Crowd::default();
     let entered = crowd.enter(options.sockets, &gateways, entering).await?;
@@ -164,7 +171,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
         measured.push(one(&mut crowd, "gateway", *rate, options, &gateways, &entered, weight).await?);
         drop(ticks);
     }
-    if let Some(rate) = options.rates.first() {
+    if let Some(rate) = options.rates.first().filter(|_| !options.tls) {
         let ticks = Ticks::start(publisher.clone(), channel.clone(), sale, *rate);
         let neighbours =
             Neighbours::start(gateways[0].address.into(), sale, &target.data_dir, SHOPPERS_CORE)?;
@@ -179,8 +186,8 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
     }
     crowd.leave().await?;
     end(gateways).await?;
-    measured.extend(grow(options, target, &stock, sale, entering).await?);
-    if options.alone {
+    measured.extend(grow(options, start().await?, &stock, sale, entering).await?);
+    if options.alone || options.tls {
         return Ok(measured);
     }
     let entering = Entering {
@@ -211,7 +218,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Vec<Measured>> {
 /// One gateway to which more and more people come.
 async fn grow(
     options: &Options,
-    target: &Target,
+    server: RemoteEnd,
     stock: &Stock,
     sale: SaleId,
     entering: Entering<'_>,
@@ -223,7 +230,7 @@ async fn grow(
     if options.sizes.iter().any(|size| *size > SOCKETS_A_PROCESS) || !options.sizes.is_sorted() {
         bail!("--sizes grow up to {SOCKETS_A_PROCESS}");
     }
-    let servers = [RemoteEnd::start(gateway(target).await?, Some(SERVER_CORE)).await?];
+    let servers = [server];
     let mut crowd = Crowd::default();
     let mut there = 0;
     // The process' own needs, in µs of CPU during one measurement.
@@ -259,7 +266,7 @@ async fn grow(
 }
 
 /// A gateway next to the target's server, on the same stores.
-async fn gateway(target: &Target) -> Result<Command> {
+async fn gateway(target: &Target, tls: Option<&Certificate>) -> Result<Command> {
     let (database, redis) = target.stores()?;
     let mut command = Command::new(server_binary().await?);
     command
@@ -272,6 +279,9 @@ async fn gateway(target: &Target) -> Result<Command> {
         .env(TEST_MONEY.0, TEST_MONEY.1)
         .env("DATABASE_URL", database)
         .env("REDIS_URL", redis);
+    if let Some(Certificate { cert, key }) = tls {
+        command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
+    }
     Ok(command)
 }
 
@@ -451,6 +461,7 @@ fn report(options: &Options, measured: &[Measured]) -> Value {
         .collect();
     let mut report = rows.first().cloned().unwrap_or_default();
     report["seconds"] = options.seconds.into();
+    report["tls"] = options.tls.into();
     report["rows"] = rows.into();
     report
 }

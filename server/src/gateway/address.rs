@@ -41,10 +41,20 @@ pub(super) fn client(headers: &HeaderMap, peer: IpAddr, limits: &Limits) -> IpAd
     one_subscriber(address)
 }
 
-/// Whether the client's own connection is encrypted, as far as a trusted proxy says.
-pub(crate) fn is_over_tls(headers: &HeaderMap, limits: &Limits) -> bool {
+/// The address of a connection of which nothing has been read. None: it is a trusted proxy's, and stands for many clients.
+pub(super) fn at_accept(peer: IpAddr, limits: &Limits) -> Option<IpAddr> {
+    (limits.trusted_proxy_hops == 0).then(|| one_subscriber(peer))
+}
+
+/// Goes with requests that came to this server over TLS.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Encrypted;
+
+/// Whether the client's own connection is encrypted: what a trusted proxy says of it; without one, `here` says whether the
+/// request came to this server over TLS.
+pub(super) fn is_over_tls(headers: &HeaderMap, here: Option<&Encrypted>, limits: &Limits) -> bool {
     if limits.trusted_proxy_hops == 0 {
-        return false;
+        return here.is_some();
     }
     let is_https = |proto: &str| proto.trim().trim_matches('"').eq_ignore_ascii_case("https");
     match limits.forwarded_header {
@@ -283,8 +293,8 @@ mod tests {
         )];
         assert_eq!(seen(1, "forwarded", &lines), "2001:db8::");
         assert_eq!(seen(2, "forwarded", &lines), "1.1.1.1");
-        assert!(is_over_tls(&headers(&lines), &limits(1, "forwarded")));
-        assert!(!is_over_tls(&headers(&lines), &limits(1, XFF)));
+        assert!(is_over_tls(&headers(&lines), None, &limits(1, "forwarded")));
+        assert!(!is_over_tls(&headers(&lines), None, &limits(1, XFF)));
         assert_eq!(seen(1, "forwarded", &[("forwarded", "proto=https")]), "10.0.0.1");
     }
 
@@ -301,7 +311,8 @@ mod tests {
 
     #[test]
     fn only_a_trusted_proxy_says_that_a_connection_is_encrypted() {
-        let over_tls = |hops, said| is_over_tls(&headers(&[("x-forwarded-proto", said)]), &limits(hops, XFF));
+        let over_tls =
+            |hops, said| is_over_tls(&headers(&[("x-forwarded-proto", said)]), None, &limits(hops, XFF));
         assert!(!over_tls(0, "https"));
         assert!(over_tls(1, "https"));
         assert!(over_tls(2, "https"), "the inner proxy passes the header on");
@@ -310,6 +321,20 @@ mod tests {
             !over_tls(1, "https, http"),
             "what the client has written proves nothing"
         );
+    }
+
+    #[test]
+    fn tls_of_our_own_counts_unless_a_proxy_stands_before_it() {
+        let said = headers(&[("x-forwarded-proto", "http")]);
+        assert!(is_over_tls(&said, Some(&Encrypted), &limits(0, XFF)));
+        assert!(
+            !is_over_tls(&said, Some(&Encrypted), &limits(1, XFF)),
+            "the client spoke http to the proxy"
+        );
+        let peer = "2001:db8:1:2:3::4".parse().expect("valid");
+        let network = "2001:db8:1:2::".parse().ok();
+        assert_eq!(at_accept(peer, &limits(0, XFF)), network);
+        assert_eq!(at_accept(peer, &limits(1, XFF)), None);
     }
 
     #[test]

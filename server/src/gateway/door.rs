@@ -26,6 +26,19 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
     }
 }
 
+/// Whether the client's own connection is encrypted.
+#[derive(Debug, Clone, Copy)]
+pub struct OverTls(pub bool);
+
+impl FromRequestParts<Arc<App>> for OverTls {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        let here = parts.extensions.get();
+        Ok(Self(address::is_over_tls(&parts.headers, here, &app.limits)))
+    }
+}
+
 /// Routes that read much, or hold something while they are read. All others cost 1, or [`CHANGE`].
 const DEAR: [(&str, u64); 7] = [
     ("/admin/sales/{sale_id}/entries.csv", 100),

@@ -1,6 +1,6 @@
 //! From an HTTP request to a WebSocket: checks the handshake, takes the connection over from HTTP, and gives it to a shard.
 
-use super::{ClientAddress, page::page_of};
+use super::{ClientAddress, page::page_of, shard::Arrival, tls::stream::TlsStream};
 use crate::{app::App, rest::Problem};
 use axum::{
     body::Body,
@@ -11,7 +11,8 @@ use flashsale_engine::telemetry::name;
 use flashsale_protocol::{Code, Reject, SUBPROTOCOL};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use std::{net::TcpStream, sync::Arc};
+use std::sync::Arc;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// When to come back to a gateway that stops.
@@ -42,7 +43,7 @@ pub async fn upgrade(
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgraded.await.map(socket_of) {
-            Ok(Ok((stream, read))) => app.shards.adopt(stream, read, place),
+            Ok(Ok(arrival)) => app.shards.adopt(arrival, place),
             Ok(Err(error)) => tracing::warn!(%error, "cannot take a connection over from HTTP"),
             Err(error) => tracing::debug!(%error, "a client left during the handshake"),
         }
@@ -67,17 +68,27 @@ pub async fn upgrade(
     Ok(response)
 }
 
-/// The bare socket, and the bytes that already arrived on it.
-fn socket_of(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), String> {
-    let parts = upgraded
-        .downcast::<TokioIo<tokio::net::TcpStream>>()
-        .map_err(|_| "not a TCP connection".to_owned())?;
-    let stream = parts
-        .io
-        .into_inner()
-        .into_std()
-        .map_err(|error| error.to_string())?;
-    Ok((stream, parts.read_buf.to_vec()))
+/// The bare socket, its TLS, and the bytes that already arrived on it.
+fn socket_of(upgraded: Upgraded) -> Result<Arrival, String> {
+    let sentence = |error: std::io::Error| error.to_string();
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => Ok(Arrival {
+            stream: parts.io.into_inner().into_std().map_err(sentence)?,
+            tls: None,
+            read: parts.read_buf.into(),
+        }),
+        Err(upgraded) => {
+            let parts = upgraded
+                .downcast::<TokioIo<TlsStream>>()
+                .map_err(|_| "not a TCP connection".to_owned())?;
+            let (stream, tls) = parts.io.into_inner().into_parts().map_err(sentence)?;
+            Ok(Arrival {
+                stream,
+                tls: Some(tls),
+                read: parts.read_buf.into(),
+            })
+        }
+    }
 }
 
 /// The client's key, if the request is a handshake that we can answer.

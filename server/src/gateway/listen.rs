@@ -1,5 +1,11 @@
-//! The listener: accepts connections and speaks HTTP on each, within limits of time and size. Knows nothing of routes.
+//! The listener: accepts connections and speaks HTTP on each, over TLS if it has a certificate, within limits of time and size.
+//! Knows nothing of routes.
 
+use super::{
+    address::{self, Encrypted},
+    throttle::Throttle,
+    tls::{certificate::Certificate, stream::TlsStream},
+};
 use crate::config::Limits;
 use axum::{
     Router,
@@ -16,9 +22,13 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
     pin::pin,
+    sync::Arc,
     time::Duration,
 };
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpSocket, TcpStream},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 
@@ -45,8 +55,21 @@ pub fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
+/// TLS at a listener.
+pub struct Tls {
+    pub certificate: Arc<Certificate>,
+    pub throttle: Arc<Throttle>,
+    pub limits: Limits,
+}
+
 /// Serves until the server drains.
-pub async fn run(router: Router, listener: StdListener, limits: &Limits, draining: CancellationToken) {
+pub async fn run(
+    router: Router,
+    listener: StdListener,
+    tls: Option<Tls>,
+    limits: &Limits,
+    draining: CancellationToken,
+) {
     // Registered here, on the threads that serve it.
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -56,6 +79,7 @@ pub async fn run(router: Router, listener: StdListener, limits: &Limits, drainin
     http.timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.head_timeout_ms))
         .max_buf_size(MAX_HEAD_BYTES);
+    let tls = tls.map(Arc::new);
     let connections = TaskTracker::new();
     while let Some(accepted) = draining.run_until_cancelled(listener.accept()).await {
         let (stream, peer) = match accepted {
@@ -67,29 +91,89 @@ pub async fn run(router: Router, listener: StdListener, limits: &Limits, drainin
             }
         };
         prepare(&stream);
-        let service = ServiceBuilder::new()
-            .map_request(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
-                request.map(Body::new)
-            })
-            .service(router.clone());
-        let connection = http
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-            .with_upgrades();
-        let draining = draining.clone();
+        let served = Served {
+            http: http.clone(),
+            router: router.clone(),
+            peer,
+            draining: draining.clone(),
+        };
         // The end of a connection is its client's business.
-        connections.spawn(async move {
-            let mut connection = pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
-            }
-            let _ = tokio::time::timeout(STOP_GRACE, connection).await;
-        });
+        match &tls {
+            None => connections.spawn(served.speak(stream, None)),
+            Some(tls) => connections.spawn(served.speak_over(tls.clone(), stream)),
+        };
     }
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// A connection, without its stream.
+struct Served {
+    http: http1::Builder,
+    router: Router,
+    peer: SocketAddr,
+    draining: CancellationToken,
+}
+
+impl Served {
+    /// Speaks HTTP until the connection ends, or goes over to a shard.
+    async fn speak(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        encrypted: Option<Encrypted>,
+    ) {
+        let Self {
+            http,
+            router,
+            peer,
+            draining,
+        } = self;
+        let service = ServiceBuilder::new()
+            .map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
+                if let Some(encrypted) = encrypted {
+                    request.extensions_mut().insert(encrypted);
+                }
+                request.map(Body::new)
+            })
+            .service(router);
+        let connection = http
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .with_upgrades();
+        drop(http);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = tokio::time::timeout(STOP_GRACE, connection).await;
+    }
+
+    async fn speak_over(self, tls: Arc<Tls>, stream: TcpStream) {
+        let handshake = tls.handshake(stream, self.peer);
+        match self.draining.run_until_cancelled(handshake).await {
+            Some(Ok(stream)) => self.speak(stream, Some(Encrypted)).await,
+            // Clients that speak plain http here, scanners, and those that do not trust the certificate.
+            Some(Err(why)) => tracing::debug!(peer = %self.peer, why, "no TLS handshake"),
+            None => {}
+        }
+    }
+}
+
+impl Tls {
+    async fn handshake(&self, stream: TcpStream, peer: SocketAddr) -> Result<TlsStream, String> {
+        // It counts from here on: a handshake costs more than most requests.
+        if let Some(address) = address::at_accept(peer.ip(), &self.limits) {
+            let allowed = self.throttle.allow_connection(address);
+            allowed.map_err(|reject| reject.code.word().to_owned())?;
+        }
+        let most = Duration::from_millis(self.limits.tls_handshake_timeout_ms);
+        match tokio::time::timeout(most, TlsStream::accept(self.certificate.config(), stream)).await {
+            Ok(done) => done.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("it took more than {} ms", most.as_millis())),
+        }
+    }
 }
 
 fn prepare(stream: &TcpStream) {

@@ -17,6 +17,7 @@ pub mod shard;
 pub(crate) mod stores;
 pub mod subscriptions;
 pub mod throttle;
+pub mod tls;
 
 use crate::{accounts::api_keys, admin, app::App, rest, rest::meter};
 use axum::{
@@ -29,13 +30,10 @@ use axum::{
 };
 pub use door::ClientAddress;
 use flashsale_protocol::{Code, MAX_FRAME_BYTES};
+use listen::Tls;
 pub use listen::bind;
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use tls::certificate::Certificate;
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
@@ -259,11 +257,17 @@ pub async fn serve_operations(app: Arc<App>, listener: TcpListener, stopping: Ca
         .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(common())
         .with_state(app.clone());
-    listen::run(router, listener, &app.limits, stopping).await;
+    listen::run(router, listener, None, &app.limits, stopping).await;
 }
 
 /// Serves until the server drains. Without the gateway role there is nothing here.
-pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gateway: bool) {
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+    web_dir: PathBuf,
+    gateway: bool,
+) {
     let router = match gateway {
         true => routes(web_dir, &app),
         false => Router::new().fallback(rest::not_found),
@@ -275,21 +279,26 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, web_dir: PathBuf, gatew
         router = router.merge(finished(Router::from(socket())));
     }
     let router = router.with_state(app.clone());
-    listen::run(router, listener, &app.limits, app.draining.clone()).await;
+    let tls = certificate.map(|certificate| Tls {
+        certificate,
+        throttle: app.throttle.clone(),
+        limits: app.limits.clone(),
+    });
+    listen::run(router, listener, tls, &app.limits, app.draining.clone()).await;
 }
 
 /// For development: the page of a shop that embeds the widget, on its own origin. It asks where this platform is.
 pub(crate) async fn serve_storefront(
     app: Arc<App>,
-    platform: SocketAddr,
+    platform: String,
     listener: TcpListener,
     web_dir: PathBuf,
 ) {
     let router = Router::new()
-        .route_service("/platform", get(async move || format!("http://{platform}")))
+        .route_service("/platform", get(async move || platform))
         .route_service("/", ServeFile::new(web_dir.join("storefront.html")))
         .nest_service("/assets", ServeDir::new(web_dir.join("assets")));
-    listen::run(router, listener, &app.limits, app.draining.clone()).await;
+    listen::run(router, listener, None, &app.limits, app.draining.clone()).await;
 }
 
 /// Tells every socket to move, and waits until they have, or until the window is over.

@@ -130,7 +130,7 @@ async fn page_headers(request: Request, next: Next) -> Response {
 
 /// The rules for every file: widgets in other sites' pages load the script and its parts, whatever those pages ask of what they load.
 async fn file_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let over_tls = is_over_tls(request.headers(), &app.limits);
+    let over_tls = is_over_tls(request.headers(), request.extensions().get(), &app.limits);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     let policy = HeaderName::from_static("cross-origin-resource-policy");

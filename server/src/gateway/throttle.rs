@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SWEEP: Duration = Duration::from_secs(20);
 /// How many times as much as one address the networks around it may have: an IPv4 /24 or an IPv6 /56, and an IPv6 /48.
 const NETWORK_SHARES: [u64; 2] = [4, 16];
+/// Connections over TLS for each socket that an address may open: a browser has six for its page and one for the socket.
+const CONNECTIONS_A_SOCKET: u64 = 8;
 /// When to try again if nobody knows when there will be room.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -117,6 +119,8 @@ pub struct Throttle {
     sockets: Arc<watch::Sender<usize>>,
     per_address: usize,
     handshakes: Ladder,
+    /// Handshakes of TLS, which cost the most before anything is known of who asks.
+    connections: Ladder,
     guests: Ladder,
     joins: Ladder,
     requests: Ladder,
@@ -158,6 +162,7 @@ impl Throttle {
             open: Arc::default(),
             sockets: Arc::new(watch::Sender::new(0)),
             per_address: limits.sockets_per_address,
+            connections: Ladder::new("tls_handshakes", handshakes.times(CONNECTIONS_A_SOCKET), None),
             handshakes: Ladder::new("handshakes", handshakes, Some(all_handshakes)),
             guests: Ladder::new(
                 "guests",
@@ -206,6 +211,11 @@ impl Throttle {
             open: self.open.clone(),
             sockets: self.sockets.clone(),
         })
+    }
+
+    /// Whether this address may begin another connection over TLS now.
+    pub(super) fn allow_connection(&self, address: IpAddr) -> Result<(), Reject> {
+        self.connections.take(address, 1).map(drop)
     }
 
     /// Number of open sockets.
@@ -270,7 +280,13 @@ impl Throttle {
                 _ = sweep.tick() => {}
             }
             self.of_shopper.forget_idle();
-            for ladder in [&self.handshakes, &self.guests, &self.joins, &self.requests] {
+            for ladder in [
+                &self.connections,
+                &self.handshakes,
+                &self.guests,
+                &self.joins,
+                &self.requests,
+            ] {
                 ladder.forget_idle();
             }
         }

@@ -3,7 +3,11 @@
 use super::Problem;
 use crate::{
     app::App,
-    gateway::{address::is_over_tls, door::ClientAddress, local::Local, page::page_of},
+    gateway::{
+        door::{ClientAddress, OverTls},
+        local::Local,
+        page::page_of,
+    },
 };
 use axum::{
     extract::FromRequestParts,
@@ -50,8 +54,9 @@ impl FromRequestParts<Arc<App>> for Browser {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Ok(ClientAddress(address)) = ClientAddress::from_request_parts(parts, app).await;
         let Ok(Local(is_local)) = Local::from_request_parts(parts, app).await;
+        let Ok(OverTls(over_tls)) = OverTls::from_request_parts(parts, app).await;
         let headers = &parts.headers;
-        let way = match is_over_tls(headers, &app.limits) {
+        let way = match over_tls {
             true => Some(Way::Tls),
             false => (app.dev && is_local).then_some(Way::Loopback),
         };

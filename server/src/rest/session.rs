@@ -7,7 +7,7 @@ use crate::{
         GUEST_LIFE,
         devices::{Device, Devices, Shown},
     },
-    gateway::{ClientAddress, address::is_over_tls},
+    gateway::door::{ClientAddress, OverTls},
 };
 use axum::{
     extract::State,
@@ -69,18 +69,24 @@ pub struct Session {
 pub async fn create(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,
+    over_tls: OverTls,
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
     app.throttle.allow_guest(address).map_err(Problem)?;
-    let made = begin(&app, &headers, &body).await;
+    let made = begin(&app, over_tls, &headers, &body).await;
     if made.is_err() {
         app.throttle.give_guest_back(address);
     }
     made
 }
 
-async fn begin(app: &App, headers: &HeaderMap, body: &Body) -> Result<impl IntoResponse + use<>, Problem> {
+async fn begin(
+    app: &App,
+    OverTls(over_tls): OverTls,
+    headers: &HeaderMap,
+    body: &Body,
+) -> Result<impl IntoResponse + use<>, Problem> {
     let body: SessionBody = if body.is_empty() {
         SessionBody::default()
     } else {
@@ -107,7 +113,7 @@ async fn begin(app: &App, headers: &HeaderMap, body: &Body) -> Result<impl IntoR
             GUEST_LIFE,
         )
         .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
-    let cookie = cookie_of(&device, is_over_tls(headers, &app.limits));
+    let cookie = cookie_of(&device, over_tls);
     let now = flashsale_engine::clock::now_ms();
     let session = Session {
         token,

@@ -17,9 +17,12 @@ use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    MaybeTlsStream, WebSocketStream, client_async, connect_async,
     tungstenite::{Error, Message},
 };
 
@@ -160,11 +163,10 @@ impl World {
     }
 
     pub fn url(&self, path: &str) -> String {
-        let address = match path {
-            "/healthz" | "/readyz" | "/metrics" => self.server.operations,
-            _ => self.server.address,
-        };
-        format!("http://{address}{path}")
+        match path {
+            "/healthz" | "/readyz" | "/metrics" => format!("http://{}{path}", self.server.operations),
+            _ => format!("{}{path}", self.server.origin),
+        }
     }
 
     /// A live sale; `fields` replace the defaults, null leaves one out.
@@ -308,14 +310,27 @@ impl Answer {
     }
 }
 
-pub struct Client {
-    pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub struct Client<S = MaybeTlsStream<TcpStream>> {
+    pub stream: WebSocketStream<S>,
     pub events: Vec<ServerMessage>,
 }
 
 impl Client {
     pub async fn connect(server: SocketAddr) -> Self {
         let (stream, _) = connect_async(format!("ws://{server}/ws"))
+            .await
+            .expect("connects");
+        Self {
+            stream,
+            events: Vec::new(),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Over a connection that is there.
+    pub async fn over(connection: S) -> Self {
+        let (stream, _) = client_async("ws://localhost/ws", connection)
             .await
             .expect("connects");
         Self {

@@ -37,3 +37,4 @@ mod settle;
 mod stores;
 mod supply;
 mod tidy;
+mod tls;

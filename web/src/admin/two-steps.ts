@@ -148,6 +148,7 @@ export class TwoSteps extends LitElement {
       }
       ol {
         margin: 0;
+        list-style: decimal;
         padding-inline-start: var(--fs-space-5);
       }
       /* Readers want dark on light, whatever the theme. */

@@ -1,10 +1,10 @@
 //! Keys in a file, which is read again when it changes.
 
 use super::{KeyError, KeySet, MAX_DOCUMENT_BYTES};
+use crate::stamp::Stamp;
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -29,16 +29,12 @@ struct Known {
     looked_at: Instant,
 }
 
-/// Changes whenever the file does: which file it is, when it was written (seconds, nanoseconds), how long it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp(u64, i64, i64, u64);
-
 impl FileKeys {
     /// Reads the file; it must be good at first.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, KeyError> {
         let path = path.into();
         // The state before the contents: what is written in between is seen as a change.
-        let stamp = stamp(&path);
+        let stamp = Stamp::of(&path);
         let set = read(&path)?;
         warn_of_skipped(&path, &set);
         let known = Known {
@@ -59,7 +55,7 @@ impl FileKeys {
         let now = Instant::now();
         if now - known.looked_at >= LOOK_AT_MOST_EVERY {
             known.looked_at = now;
-            let stamp = stamp(&self.path);
+            let stamp = Stamp::of(&self.path);
             if stamp != known.stamp {
                 known.stamp = stamp;
                 self.renew(&mut known);
@@ -81,16 +77,6 @@ impl FileKeys {
             }
         }
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = fs::metadata(path).ok()?;
-    Some(Stamp(
-        metadata.ino(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-        metadata.len(),
-    ))
 }
 
 fn read(path: &Path) -> Result<KeySet, KeyError> {

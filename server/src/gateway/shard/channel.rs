@@ -1,7 +1,7 @@
 //! A sale's watchers in one shard, as its ticks see them: sixteen bytes each, in one row. A round writes the newest tick to one
 //! socket after the other, and touches a connection only if its socket does not take all of it.
 
-use super::connection::frame_of;
+use super::connection::{SEALED, frame_of};
 use flashsale_engine::here::{Interest, LiveTick};
 use flashsale_protocol::{Change, ServerMessage, Tick};
 use nix::{
@@ -23,7 +23,7 @@ const MADE_HERE: u64 = 1 << 63;
 struct Watcher {
     /// The number of the newest tick that this client has seen, in a state or alone, perhaps with [`MADE_HERE`].
     seen: u64,
-    /// The socket for ticks, or [`OWED`]. The connection closes it, after its watcher was taken out of here.
+    /// The socket for ticks, or [`OWED`], or [`SEALED`]. The connection closes it, after its watcher was taken out of here.
     socket: RawFd,
     /// The connection's key, with [`TAKES_CHANGES`].
     key: u32,
@@ -247,8 +247,11 @@ impl Channel {
     }
 }
 
-/// One write; 0 if the socket takes nothing now.
+/// One write; 0 if the socket takes nothing now. Over TLS nothing is written here: the connection gets the whole frame.
 fn attempt(socket: RawFd, frame: &[u8]) -> Result<usize, Errno> {
+    if socket == SEALED {
+        return Ok(0);
+    }
     loop {
         match send(socket, frame, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
             Err(Errno::EAGAIN) => return Ok(0),

@@ -6,7 +6,10 @@ use super::{
     outbox::Outbox,
     rate::Rate,
 };
-use crate::{config::Limits, gateway::throttle::Place};
+use crate::{
+    config::Limits,
+    gateway::{throttle::Place, tls::session::Session},
+};
 use flashsale_engine::presence::Registration;
 use flashsale_engine::{caller::Caller, telemetry::name};
 use flashsale_protocol::{
@@ -43,10 +46,24 @@ const MAX_OWED_BYTES: usize = 256 * 1024;
 /// How long a client may take to answer a close.
 const CLOSE_TIMEOUT_MS: u64 = 2_000;
 
+/// Stands for a socket over TLS: only its connection can seal what it sends.
+pub const SEALED: RawFd = -2;
+
+/// A socket after its handshake.
+pub struct Arrival {
+    pub stream: TcpStream,
+    /// Its TLS, if there is any.
+    pub tls: Option<Box<Session>>,
+    /// What came together with the handshake.
+    pub read: Vec<u8>,
+}
+
 /// Times are ms since the shard's start, which was at 1.
 pub struct Connection {
     pub id: u64,
-    pub stream: TcpStream,
+    stream: TcpStream,
+    /// What is owed is sealed already.
+    tls: Option<Box<Session>>,
     /// A command is running: the next one waits.
     pub running: bool,
     /// The client said in hello that it takes changes.
@@ -113,10 +130,12 @@ pub enum Next {
 }
 
 impl Connection {
-    pub fn new(id: u64, stream: TcpStream, read: Vec<u8>, place: Place, now: u64) -> Self {
+    pub fn new(id: u64, arrival: Arrival, place: Place, now: u64) -> Self {
+        let Arrival { stream, tls, read } = arrival;
         Self {
             id,
             stream,
+            tls,
             running: false,
             takes_changes: false,
             in_rounds: true,
@@ -166,8 +185,8 @@ impl Connection {
         }
         loop {
             let mut answers = Vec::new();
-            let heard = self.inbound.read(&mut &self.stream, turn, &mut answers);
-            if !answers.is_empty() {
+            let heard = self.hear(turn, &mut answers);
+            if !answers.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.has_answers()) {
                 self.send(&[&answers], now)?;
             }
             let next = match heard {
@@ -183,6 +202,17 @@ impl Connection {
             if let Some(next) = next {
                 return Ok(next);
             }
+        }
+    }
+
+    fn hear(&mut self, turn: &mut ReadingTurn, answers: &mut Vec<u8>) -> Heard {
+        let socket = &mut &self.stream;
+        let Some(tls) = &mut self.tls else {
+            return self.inbound.read(socket, turn, answers);
+        };
+        match self.inbound.read(&mut tls.opened(socket), turn, answers) {
+            Heard::Nothing if tls.has_more() => Heard::Later,
+            heard => heard,
         }
     }
 
@@ -261,9 +291,7 @@ impl Connection {
         if self.closing.is_some() {
             return Ok(());
         }
-        self.outbox
-            .send(&mut &self.stream, frames)
-            .map_err(|_| End::Gone)?;
+        self.put(frames)?;
         self.note_blocked(now);
         if self.outbox.len() > MAX_OWED_BYTES {
             return Err(End::Close(CloseCode::TooSlow));
@@ -271,15 +299,35 @@ impl Connection {
         Ok(())
     }
 
-    /// A round has written the beginning of a tick directly to the socket: the rest now goes first.
+    /// Sends frames after what is owed. Over TLS, none may be just what TLS itself has to say.
+    fn put(&mut self, frames: &[&[u8]]) -> Result<(), End> {
+        let socket = &mut &self.stream;
+        let put = match &mut self.tls {
+            None => self.outbox.send(socket, frames),
+            Some(tls) => match tls.seal(frames).map_err(|_| End::Gone)? {
+                nothing if nothing.is_empty() => Ok(()),
+                sealed => self.outbox.send(socket, &[&sealed]),
+            },
+        };
+        put.map_err(|_| End::Gone)
+    }
+
+    /// A round has written the beginning of a tick directly to the socket: the rest now goes first. Over TLS the rest is all of it.
     pub fn finish(&mut self, rest: &[u8], now: u64) -> Result<(), End> {
+        if self.tls.is_some() {
+            return self.send(&[rest], now);
+        }
         self.outbox.owe(rest);
         self.flush(now)
     }
 
     /// The socket for ticks, while nothing is owed.
     pub fn socket(&self) -> Option<RawFd> {
-        self.keeps_up().then(|| self.stream.as_raw_fd())
+        let socket = || match self.tls {
+            None => self.stream.as_raw_fd(),
+            Some(_) => SEALED,
+        };
+        self.keeps_up().then(socket)
     }
 
     /// The socket accepts bytes again.
@@ -341,8 +389,13 @@ impl Connection {
                 code: WsCloseCode::from(code.number()),
                 reason: code.word().into(),
             }));
-            let sent = self.outbox.send(&mut &self.stream, &[&bytes_of(frame)]);
-            if sent.is_err() {
+            if self.put(&[&bytes_of(frame)]).is_err() {
+                return false;
+            }
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.end();
+            if self.put(&[]).is_err() {
                 return false;
             }
         }

@@ -1,23 +1,20 @@
 //! Other threads' way into a shard: mail, and the bell that wakes it.
 
-use super::task;
+use super::{connection::Arrival, task};
 use crate::gateway::throttle::Place;
 use flashsale_engine::here::{LiveTick, SocketRef};
 use flashsale_protocol::{CloseCode, SaleId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::{
-    net::TcpStream,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 use tokio_tungstenite::tungstenite::Bytes;
 
 /// Messages of other threads to a shard.
 pub enum Mail {
-    /// A new socket, with the bytes that came together with its handshake.
-    Open(TcpStream, Vec<u8>, Place),
+    /// A new socket.
+    Open(Arrival, Place),
     Answer(SocketRef, Box<task::RequestAnswer>),
     /// A frame for one socket.
     Event(SocketRef, Bytes),

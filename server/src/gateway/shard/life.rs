@@ -2,7 +2,7 @@
 
 use super::{
     Shard,
-    connection::{self, Connection, End, Identity, Next},
+    connection::{self, Arrival, Connection, End, Identity, Next},
     inbound::ReadingTurn,
     inbox::Mail,
     task::{self, RequestAnswer},
@@ -14,10 +14,7 @@ use flashsale_protocol::{
     ServerMessage,
 };
 use nix::sys::epoll::{EpollEvent, EpollFlags};
-use std::{
-    net::TcpStream,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_tungstenite::tungstenite::Bytes;
 
 /// Events that a socket may have before its welcome is sent.
@@ -32,15 +29,18 @@ fn next_id() -> u64 {
 }
 
 impl Shard {
-    pub(super) fn open(&mut self, stream: TcpStream, read: Vec<u8>, place: Place) {
+    pub(super) fn open(&mut self, arrival: Arrival, place: Place) {
         let entry = self.connections.vacant_entry();
         let key = entry.key() as u32;
         // Both kinds of edges, registered once: no system call when a socket blocks or its command runs.
         let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        if let Err(error) = self.epoll.add(&stream, EpollEvent::new(edges, u64::from(key))) {
+        if let Err(error) = self
+            .epoll
+            .add(&arrival.stream, EpollEvent::new(edges, u64::from(key)))
+        {
             return tracing::warn!(%error, "cannot watch a socket");
         }
-        entry.insert(Connection::new(next_id(), stream, read, place, self.now));
+        entry.insert(Connection::new(next_id(), arrival, place, self.now));
         if self.leaves_at.is_some() {
             self.send_bye(key);
         }

@@ -19,7 +19,7 @@ mod shards;
 mod task;
 mod wheel;
 
-pub(crate) use connection::text_frame;
+pub(crate) use connection::{Arrival, text_frame};
 pub use shards::Shards;
 pub use task::Backend;
 
@@ -174,7 +174,7 @@ impl Shard {
 
     fn handle(&mut self, mail: Mail) {
         match mail {
-            Mail::Open(stream, read, place) => self.open(stream, read, place),
+            Mail::Open(arrival, place) => self.open(arrival, place),
             Mail::Answer(socket, answer) => {
                 if self.has(socket) {
                     self.answer(socket.key, *answer);

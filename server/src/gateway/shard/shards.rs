@@ -1,6 +1,7 @@
 //! The gateway's way to its shards: one of them gets a new socket, and all of them get announcements.
 
 use super::{
+    connection::Arrival,
     inbox::{Inbox, Mail},
     run,
     task::Backend,
@@ -9,7 +10,6 @@ use crate::gateway::throttle::Place;
 use flashsale_engine::here::{LiveTick, SocketRef};
 use flashsale_protocol::{CloseCode, SaleId};
 use std::{
-    net::TcpStream,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -54,9 +54,9 @@ impl Shards {
     }
 
     /// Gives a socket to the next shard in turn.
-    pub(crate) fn adopt(&self, stream: TcpStream, read: Vec<u8>, place: Place) {
+    pub(crate) fn adopt(&self, arrival: Arrival, place: Place) {
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
-        self.inboxes[shard].post(Mail::Open(stream, read, place));
+        self.inboxes[shard].post(Mail::Open(arrival, place));
     }
 
     pub fn event(&self, socket: SocketRef, frame: Bytes) {

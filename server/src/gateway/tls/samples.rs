@@ -1,0 +1,82 @@
+//! Certificates for tests.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, ServerName},
+};
+use std::{path::Path, sync::Arc};
+
+/// A certificate that has signed itself, for this machine.
+pub struct Sample {
+    pub cert: CertificateDer<'static>,
+    pub cert_pem: String,
+    pub key_pem: String,
+}
+
+pub fn sample() -> Sample {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let cert = made.cert.der().clone();
+    Sample {
+        cert_pem: pem("CERTIFICATE", &cert),
+        key_pem: pem("PRIVATE KEY", made.signing_key.serialized_der()),
+        cert,
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let base64 = STANDARD.encode(der);
+    let lines: Vec<&str> = (0..base64.len())
+        .step_by(64)
+        .map(|at| &base64[at..base64.len().min(at + 64)])
+        .collect();
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    )
+}
+
+impl Sample {
+    pub fn write(&self, folder: &Path) -> crate::config::Tls {
+        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        std::fs::write(&cert, &self.cert_pem).expect("written");
+        std::fs::write(&key, &self.key_pem).expect("written");
+        crate::config::Tls {
+            cert: Some(cert),
+            key: Some(key),
+        }
+    }
+
+    /// A client that trusts only this certificate.
+    pub fn client(&self) -> ClientConnection {
+        crate::tls::provide();
+        let mut roots = RootCertStore::empty();
+        roots.add(self.cert.clone()).expect("a certificate");
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        ClientConnection::new(Arc::new(config), name).expect("a client")
+    }
+}
+
+/// Whether a client that trusts only this certificate gets through the handshake.
+pub fn is_shown(sample: &Sample, config: Arc<ServerConfig>) -> bool {
+    let mut client = sample.client();
+    let mut server = rustls::ServerConnection::new(config).expect("a server");
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).expect("memory takes everything");
+        server.read_tls(&mut &bytes[..]).expect("all of it");
+        if server.process_new_packets().is_err() {
+            return false;
+        }
+        bytes.clear();
+        server.write_tls(&mut bytes).expect("memory takes everything");
+        client.read_tls(&mut &bytes[..]).expect("all of it");
+        if client.process_new_packets().is_err() {
+            return false;
+        }
+    }
+    true
+}
