@@ -106,6 +106,8 @@ pub struct Throttle {
     requests: Ladder,
     /// REST requests with a token.
     of_shopper: Budget<ShopperId>,
+    /// Requests with an API key, by its id.
+    of_key: Budget<ShopperId>,
 }
 
 /// One socket's share of its address's limit; given back when dropped.
@@ -159,6 +161,7 @@ impl Throttle {
                 None,
             ),
             of_shopper: Budget::new(Rate::per_second(limits.commands_per_s, limits.command_burst)),
+            of_key: Budget::new(Rate::per_second(limits.key_requests_per_s, limits.key_burst)),
         }
     }
 
@@ -203,6 +206,12 @@ impl Throttle {
         taken.map_err(|wait| wait_for(Code::TooManyCommands, wait))
     }
 
+    /// Whether another request may be made with this API key now.
+    pub(crate) fn allow_key(&self, key: &ShopperId) -> Result<(), Reject> {
+        let taken = self.of_key.take(key, 1);
+        taken.map_err(|wait| wait_for(Code::TooManyCommands, wait))
+    }
+
     /// Whether this address may make another request of this cost now; asked before anything is known of who asks.
     pub(crate) fn allow_request(&self, address: IpAddr, cost: u64) -> Result<(), Reject> {
         self.requests.take(address, cost)
@@ -243,6 +252,7 @@ impl Throttle {
                 _ = sweep.tick() => {}
             }
             self.of_shopper.forget_idle();
+            self.of_key.forget_idle();
             for ladder in [&self.handshakes, &self.guests, &self.joins, &self.requests] {
                 ladder.forget_idle();
             }
@@ -279,6 +289,25 @@ mod tests {
             assert!(reject.retry_after_ms.is_some_and(|ms| ms > 0), "{reject:?}");
             reject.code
         })
+    }
+
+    #[test]
+    fn a_shops_program_asks_more_often_than_a_shopper_and_not_without_end() {
+        let throttle = throttle(&[
+            "--command-burst",
+            "5",
+            "--key-burst",
+            "50",
+            "--key-requests-per-s",
+            "1",
+        ]);
+        let id: ShopperId = "k1".parse().expect("an id");
+        let taken = |allow: &dyn Fn() -> Result<(), Reject>| {
+            let taken = (0..100).filter(|_| code(allow()).is_none());
+            taken.count()
+        };
+        assert_eq!(taken(&|| throttle.allow_key(&id)), 50);
+        assert_eq!(taken(&|| throttle.allow(&id)), 5);
     }
 
     #[test]
