@@ -4,7 +4,10 @@
 mod connection;
 mod known;
 
-use super::history::{Acknowledged, History};
+use super::{
+    history::{Acknowledged, History},
+    shop::Shop,
+};
 use crate::shopper::command_id;
 use anyhow::{Result, bail};
 use flashsale::auth::Signer;
@@ -52,6 +55,8 @@ pub struct Street {
     pub signer: Signer,
     pub history: Arc<History>,
     pub stop: watch::Receiver<bool>,
+    /// Where orders are paid, if not by a test card.
+    pub shop: Option<Arc<Shop>>,
     /// Only buys until nothing is left: the last check.
     pub sell_out: bool,
 }
@@ -289,6 +294,16 @@ impl Person {
         };
         let id = command_id();
         match self.ask(id, pay.clone()).await? {
+            Ok(Done::Order(paid)) if self.street.shop.is_some() => {
+                self.acknowledge(id, &paid);
+                self.go_to_the_shop(&paid);
+                // Changes their mind while the shop is at it.
+                if !self.street.sell_out && self.rng.random_bool(0.1) {
+                    let pause = self.rng.random_range(0..400);
+                    self.sleep(pause).await;
+                    self.cancel(&order).await?;
+                }
+            }
             Ok(Done::Order(paid)) => {
                 // With this card a confirmed order ends later, because the money cannot be taken.
                 if token != "sandbox_capture_fails" {
@@ -308,6 +323,13 @@ impl Person {
             Err(_) => {}
         }
         Ok(())
+    }
+
+    fn go_to_the_shop(&mut self, order: &Order) {
+        let (Some(shop), Some(handoff)) = (&self.street.shop, &order.handoff) else {
+            return;
+        };
+        shop.visit(handoff.token.clone(), self.rng.random(), self.street.sell_out);
     }
 
     async fn cancel(&mut self, order: &Order) -> Result<()> {
