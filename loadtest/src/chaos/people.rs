@@ -28,6 +28,8 @@ use tokio::{net::TcpStream, sync::watch};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 const TURN_DEADLINE: Duration = Duration::from_secs(6);
+/// How long somebody stays at a shop's checkout.
+const CHECKOUT_DEADLINE: Duration = Duration::from_secs(6);
 /// Largest apparent difference between the clocks of one machine.
 const CLOCK_MARGIN_MS: u64 = 60;
 /// How long after a refusal the news of a lost hold may arrive.
@@ -302,6 +304,8 @@ impl Person {
                     let pause = self.rng.random_range(0..400);
                     self.sleep(pause).await;
                     self.cancel(&order).await?;
+                } else {
+                    self.wait_for_the_shop(&order).await?;
                 }
             }
             Ok(Done::Order(paid)) => {
@@ -330,6 +334,18 @@ impl Person {
             return;
         };
         shop.visit(handoff.token.clone(), self.rng.random(), self.street.sell_out);
+    }
+
+    async fn wait_for_the_shop(&mut self, order: &Order) -> Result<()> {
+        let since = Instant::now();
+        while since.elapsed() < CHECKOUT_DEADLINE && !*self.street.stop.borrow() {
+            match self.next_event(Duration::from_millis(500)).await {
+                Ok(Some(ServerMessage::Order(seen))) if seen.order == order.order && !is_open(&seen) => break,
+                Ok(_) => {}
+                Err(_) => return self.reconnect().await,
+            }
+        }
+        Ok(())
     }
 
     async fn cancel(&mut self, order: &Order) -> Result<()> {
@@ -425,6 +441,10 @@ impl Person {
         }
         Ok(false)
     }
+}
+
+fn is_open(order: &Order) -> bool {
+    order.status == OrderStatus::Pending
 }
 
 pub fn now_ms() -> u64 {
