@@ -141,6 +141,7 @@ pub fn order(status: OrderStatus, at: u64) -> Order {
         paying: false,
         refunded: 0,
         declined: None,
+        handoff: None,
         at,
     }
 }

@@ -195,6 +195,8 @@ pub struct OrderView {
     pub refunded: i64,
     /// The refusal of the last payment, in the provider's words; another one may be tried.
     pub declined: Option<String>,
+    /// The shop's own checkout, after a payment that goes on there.
+    pub handoff: Option<String>,
     pub created_at: u64,
     pub until: u64,
     pub left_ms: u64,
@@ -579,6 +581,7 @@ impl OrderView {
             paying: order.paying,
             refunded: order.refunded,
             declined: order.declined.as_ref().map(|declined| declined.reason.clone()),
+            handoff: order.handoff.as_ref().map(|handoff| handoff.url.clone()),
             created_at: order.created_at,
             until: order.expires_at,
             left_ms: order.expires_at.saturating_sub(now),

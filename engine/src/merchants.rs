@@ -294,6 +294,8 @@ mod tests {
                 retention_days: 1,
                 is_active: true,
                 role_claim: None,
+                checkout_url: None,
+                checkout_max_s: 1,
                 version: 1,
                 created_at: DateTime::default(),
             },

@@ -7,7 +7,7 @@ use crate::{
     known::KnownSales,
     live::Live,
     merchants::{Merchants, is_person},
-    payment::PaymentProvider,
+    payment::{PaymentProvider, Provider},
     sale::Sale,
     seal::Seal,
     showcase::{Showcase, View},
@@ -182,6 +182,26 @@ impl Shop {
             Some(_) => caller.check_page(&*self.merchants.get(&sale.merchant).await?),
             None => Ok(()),
         }
+    }
+
+    /// Whether units of a sale can be paid for.
+    pub async fn check_payable(&self, sale: &Sale) -> Result<(), Reject> {
+        self.payments.check(sale.sale_price)?;
+        match &self.payments.provider {
+            Provider::Merchant if sale.sale_price > 0 => self.checkout_of(sale).await.map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The address of the shop's own checkout.
+    pub(crate) async fn checkout_of(&self, sale: &Sale) -> Result<String, Reject> {
+        let merchant = self.merchants.get(&sale.merchant).await?;
+        merchant.row.checkout_url.clone().ok_or_else(|| {
+            Reject::because(
+                Code::PaymentsOff,
+                "The shop has not set the address of its checkout (checkout_url).",
+            )
+        })
     }
 
     /// Notes whose sale an order is.

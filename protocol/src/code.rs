@@ -168,6 +168,14 @@ codes! {
     OrderLost = 416, "order_lost", 409, false, "This order was lost in a failure of ours; what you paid goes back.";
     /// The server was started without a payment provider, and this costs money.
     PaymentsOff = 417, "payments_off", 409, false, "Nothing can be paid for here at the moment.";
+    /// A token that we have not signed.
+    HandoffInvalid = 418, "handoff_invalid", 422, false, "This is no hand-off of ours.";
+    HandoffExpired = 419, "handoff_expired", 409, false, "The hand-off is too old: the shopper starts again from the order.";
+    /// Somebody else may have it by now: it went through a browser.
+    HandoffUsed = 420, "handoff_used", 409, false, "The hand-off was redeemed before: the shopper starts again from the order.";
+    /// Failed, by the shop's own word.
+    HandoffOver = 421, "handoff_over", 409, false, "The payment is over: do not capture.";
+    ExtensionTooLong = 422, "extension_too_long", 422, false, "The order cannot wait for its payment as long as that.";
 
     TooManyCommands = 500, "too_many_commands", 429, true, "Too many commands: slow down.";
     TooManySockets = 501, "too_many_sockets", 429, true, "Too many connections for one shopper.";

@@ -14,7 +14,7 @@ pub use request::{
 };
 pub use sale::{Allocation, DrawWeight, OpeningOrder, PaymentsBy, Phase, SaleInfo};
 pub use server::{Done, Outcome, RefusedSale, Reject, Role, SaleState, ServerMessage, Welcome};
-pub use shopper::{Declined, Entry, EntryState, Hold, HoldState, Order, OrderStatus};
+pub use shopper::{Declined, Entry, EntryState, Handoff, Hold, HoldState, Order, OrderStatus};
 pub use tick::{Outlook, Tick};
 
 #[cfg(test)]

@@ -146,13 +146,16 @@ pub enum PaymentsFrom {
     None,
     /// Test cards of the built-in sandbox: no money is taken.
     Sandbox,
+    /// The shops' own checkouts: a shopper is handed over to one, and its backend confirms.
+    Merchant,
 }
 
 /// How payments are made.
 #[derive(Clone, Args)]
 pub struct Payments {
-    /// The payment provider, the same for all processes. Without one, a sale that costs something cannot be opened. The sandbox takes
-    /// test cards and no money; --dev and --demo take it if nothing else is said.
+    /// The payment provider, the same for all processes. Without one, a sale that costs something cannot be opened. With merchant the
+    /// shops take the money at their own checkouts. The sandbox takes test cards and no money; --dev and --demo take it if nothing
+    /// else is said.
     #[arg(long = "payments", env = "FLASHSALE_PAYMENTS", value_enum)]
     pub from: Option<PaymentsFrom>,
     /// Secret of the payment provider's webhooks, at least 32 characters. Without it one is made and kept in the data folder.
@@ -400,6 +403,12 @@ pub struct Limits {
     /// Commands that may come at once, above the average.
     #[arg(long, env = "FLASHSALE_COMMAND_BURST", default_value_t = 40)]
     pub command_burst: u32,
+    /// Requests a second of one API key, on average: a shop's backend asks for many shoppers.
+    #[arg(long, env = "FLASHSALE_KEY_REQUESTS_PER_S", default_value_t = 300)]
+    pub key_requests_per_s: u32,
+    /// Requests of one API key that may come at once, above the average.
+    #[arg(long, env = "FLASHSALE_KEY_BURST", default_value_t = 3_000)]
+    pub key_burst: u32,
     /// Refusals of malformed or too fast commands after which a socket is closed.
     #[arg(long, env = "FLASHSALE_MAX_OFFENCES", default_value_t = 100)]
     pub max_offences: u32,

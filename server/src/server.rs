@@ -107,6 +107,7 @@ impl Server {
                 );
                 Provider::None
             }
+            PaymentsFrom::Merchant => Provider::Merchant,
             PaymentsFrom::Sandbox => {
                 tracing::warn!(
                     "payments are in test mode: orders are paid with test cards, and no money is taken"

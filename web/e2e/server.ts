@@ -75,6 +75,26 @@ function redisOf(dataDir: string): { pid: number; socket: string } {
   return { pid, socket };
 }
 
+/** Another server, with these settings, and tokens of it. */
+export async function another(settings: string[]): Promise<{ api: string; token: (sub: string, role: string) => string; end: () => Promise<void> }> {
+  const dataDir = mkdtempSync(join(tmpdir(), "flashsale-e2e-"));
+  const storefront = `127.0.0.1:${await freePort()}`;
+  const server = spawn(
+    BINARY,
+    ["serve", "--listen", "127.0.0.1:0", "--data-dir", dataDir, "--web-dir", join(WEB, "dist"), "--dev", "--storefront-listen", storefront, ...settings],
+    { stdio: ["ignore", "pipe", "ignore"] },
+  );
+  const api = await ready(server);
+  return {
+    api,
+    token: (sub, role) => execFileSync(BINARY, ["token", "--sub", sub, "--role", role, "--data-dir", dataDir]).toString().trim(),
+    end: async () => {
+      await stop(server);
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
 function ready(server: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error("the server was not ready in time")), START_DEADLINE_MS);

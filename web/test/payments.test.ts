@@ -20,10 +20,10 @@ function drawn(part: unknown): string {
 }
 
 /** What the widget draws of an order to pay, on a server that takes money so. */
-function widget(payments: Payments): string {
+function widget(payments: Payments, journey: "pay" | "paying" = "pay"): string {
   const order = { order: "o", status: "pending", amount: 9_900, currency: "EUR", left_ms: 60_000, total_ms: 60_000, quantity: 1 } as Order;
   const info = { product_name: "Lamp", currency: "EUR", currency_exponent: 2, original_price: 9_900, sale_price: 9_900, payments };
-  const view = { journey: "pay", connection: { state: "online" }, info, order, phase: "live", stock: null, stale_ms: null, draw: null, under_way: [] };
+  const view = { journey, connection: { state: "online" }, info, order, phase: "live", stock: null, stale_ms: null, draw: null, under_way: [] };
   const element = new FlashSaleElement();
   const client = { view: () => view as unknown as View, connection: view.connection };
   Object.assign(element, { sale: "s", client });
@@ -55,6 +55,14 @@ test("the widget draws test cards and the notice in test mode, and neither elsew
   expect(widget("none")).toMatch(/cannot take payments/);
   expect(widget("none")).not.toMatch(/Pay €/);
   expect(widget("unknown"), "the page may have a form of its own").toMatch(/Pay €99.00/);
+});
+
+test("where the shop takes the money itself, the widget leads to its checkout, as often as one comes back", () => {
+  for (const journey of ["pay", "paying"] as const) {
+    expect(widget("merchant", journey)).toMatch(/Continue to the shop's checkout.*Cancel order/s);
+    expect(widget("merchant", journey)).not.toMatch(/Test mode|Test card|Pay €|being checked/);
+  }
+  expect(widget("sandbox", "paying")).not.toMatch(/Continue to/);
 });
 
 test("a list of sales knows how its server takes money, if that says it", async () => {

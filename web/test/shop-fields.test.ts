@@ -19,6 +19,8 @@ const SHOP: ShopSettings = {
   exports: 2,
   active: true,
   role_claim: null,
+  checkout_url: null,
+  checkout_max_s: 3_600,
   created_at: "2026-11-30T00:00:00Z",
 };
 
@@ -54,8 +56,14 @@ describe("a shop's settings", () => {
     ["retention_days", "0"],
     ["open_sales", "1.5"],
     ["exports", "1000001"],
+    ["checkout_max_s", "604801"],
   ])("refuses %s = %j at that field, and only there", (field, value) => {
     expect(change({ [field]: value })).toEqual({ errors: [field] });
+  });
+
+  test("a checkout is set and taken away", () => {
+    expect(change({ checkout_url: " https://lamps.example/pay " })).toEqual({ checkout_url: "https://lamps.example/pay" });
+    expect(change({ checkout_url: "" }, { ...SHOP, checkout_url: "https://lamps.example/pay" })).toEqual({ checkout_url: "" });
   });
 
   test("a new shop leaves to the server what is not filled in", () => {

@@ -156,6 +156,7 @@ describe("the journey", () => {
       paying: false,
       refunded: 0,
       declined: "insufficient funds",
+      handoff: null,
       created_at: 0,
       until: 60_000,
       left_ms: 60_000,
@@ -167,6 +168,11 @@ describe("the journey", () => {
     expect(said.title).toBe("Your payment was declined");
     expect(said.text).toContain("insufficient funds");
     expect(wordsFor({ ...BARE, journey: "pay", order: { ...order, declined: null } }).title).toBe("Pay to finish");
+    // Where the shop takes the money itself, it is the shop that says so, and the way leads to its checkout.
+    const info = { payments: "merchant" } as View["info"];
+    const shop = wordsFor({ ...BARE, info, journey: "pay", order });
+    expect(shop.text).toMatch(/^The shop says: insufficient funds\. .*the shop's checkout/);
+    expect(wordsFor({ ...BARE, info, journey: "paying", order }).title).toBe("Pay at the shop's checkout");
   });
 
   const LINE: Line = {

@@ -62,7 +62,7 @@ async fn place(
     order: OrderId,
     digest: Vec<u8>,
 ) -> Result<OrderRow, Reject> {
-    if let Err(reject) = shop.payments.check(sale.sale_price) {
+    if let Err(reject) = shop.check_payable(sale).await {
         // The cart stays as it is. An order of before is still this command's answer.
         let made = made_before(shop, caller, command, order, &digest).await?;
         return made.ok_or(reject);

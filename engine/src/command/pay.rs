@@ -1,10 +1,12 @@
 //! `pay`: writes the payment down, asks the provider, and settles its answer with the order. A repeated command gets the same
-//! answer, or the order with `paying` while the answer is not known.
+//! answer, or the order with `paying` while the answer is not known. If the shop takes the money itself, the answer says where.
 
 use super::{Answer, digest};
 use crate::{
     caller::Caller,
-    payment::{Charge, Fact, Provider, Standing, state::Outcome},
+    payment::{Charge, Fact, MERCHANT, Provider, Standing, state::Outcome},
+    sale::ms,
+    seal::HandedOver,
     shop::Shop,
     store::{
         OrderRow,
@@ -12,7 +14,8 @@ use crate::{
     },
 };
 use flashsale_protocol::{
-    Code, CommandId, Done, Order, OrderId, OrderStatus, Payment, PaymentId, Reason, Reject, ServerMessage,
+    Code, CommandId, Done, Handoff, Order, OrderId, OrderStatus, Payment, PaymentId, Reason, Reject,
+    ServerMessage,
 };
 
 /// Time after the provider's deadline at which the worker asks for a missing outcome.
@@ -55,10 +58,21 @@ pub async fn run(
     };
     let (row, begun) = match shop.store.begin_payment(new).await? {
         Ok(begun) => begun,
+        // The shopper has come back from the shop's checkout.
+        Err(code @ Code::PaymentPending) => match reopened(shop, order).await? {
+            Some(begun) => begun,
+            None => return Err(Reject::new(code).about(order)),
+        },
         Err(Code::OrderUnknown) => return Err(super::unknown_order(shop, order).await),
         Err(code) => return Err(Reject::new(code).about(order)),
     };
     if begun.state.answer.is_some() {
+        return answer(&row, &begun);
+    }
+    if begun.provider == MERCHANT {
+        return hand_off(shop, caller, command, &row, &begun).await;
+    }
+    if begun.provider != shop.payments.name() {
         return answer(&row, &begun);
     }
     let charge = Charge {
@@ -84,6 +98,7 @@ pub async fn run(
                 order,
                 fact: Fact::Payment(standing),
                 event: None,
+                by: None,
             };
             let reported = shop.store.report(row.sale, row.lane, report).await?;
             if reported.changed {
@@ -93,6 +108,55 @@ pub async fn run(
             answer(&reported.order, &reported.payment)
         }
     }
+}
+
+/// The order with its open payment at the shop's checkout.
+async fn reopened(shop: &Shop, order: OrderId) -> Result<Option<(OrderRow, PaymentRow)>, Reject> {
+    let Some(payment) = shop.store.open_handoff(order).await? else {
+        return Ok(None);
+    };
+    Ok(shop.store.order(order).await?.map(|row| (row, payment)))
+}
+
+/// Sends the shopper to the shop's own checkout. Each command gets a token of its own, and a repeated one the same.
+async fn hand_off(
+    shop: &Shop,
+    caller: &Caller,
+    command: CommandId,
+    row: &OrderRow,
+    payment: &PaymentRow,
+) -> Answer {
+    if row.status != OrderStatus::Pending {
+        return answer(row, payment);
+    }
+    let sale = shop.sale(row.sale).await?;
+    let checkout = shop
+        .checkout_of(&sale)
+        .await
+        .map_err(|reject| reject.about(row.order))?;
+    let expires_at = ms(row.expires_at);
+    let token = shop.seal.handoff(HandedOver {
+        command,
+        payment: payment.payment,
+        order: row.order,
+        sale: row.sale,
+        merchant: &sale.merchant,
+        amount: payment.state.amount,
+        currency: &payment.currency,
+        expires_at_ms: expires_at,
+    })?;
+    shop.live
+        .tell_others(row.sale, caller, ServerMessage::Order(row.view()));
+    let joint = if checkout.contains('?') { '&' } else { '?' };
+    let handoff = Handoff {
+        url: format!("{checkout}{joint}handoff={token}"),
+        token,
+        expires_at,
+    };
+    Ok(Done::Order(Order {
+        handoff: Some(Box::new(handoff)),
+        ..row.view()
+    }))
 }
 
 /// No payment is begun and nothing is noted, so the same command may pay later. One that was begun before keeps its answer.
@@ -138,7 +202,7 @@ fn answer(row: &OrderRow, payment: &PaymentRow) -> Answer {
             paying: false,
             refunded: 0,
             declined: None,
-            at: crate::sale::ms(payment.answered_at.unwrap_or(row.changed_at)),
+            at: ms(payment.answered_at.unwrap_or(row.changed_at)),
             ..row.view()
         })),
         Some(Outcome::Refused(code)) => {

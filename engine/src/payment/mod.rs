@@ -1,9 +1,10 @@
 //! The payment provider: the one seam between us and the party that moves the money. A provider is a variant of [`Provider`]; the
-//! [`sandbox`] is built in. Every call names the payment's id and may be repeated under it. A call without an answer says nothing
+//! [`sandbox`] is built in; with the [`handoff`] the shop takes the money itself, and nobody is called. Every call names the payment's id and may be repeated under it. A call without an answer says nothing
 //! about the money: the outcome is unknown, and is asked for until it is known.
 //!
 //! Knows nothing of orders and stock: [`state`] decides what an outcome means for them, and `store/` writes it.
 
+pub mod handoff;
 pub mod sandbox;
 pub mod signature;
 pub mod state;
@@ -107,6 +108,8 @@ pub enum Heard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     Payment(Standing),
+    /// The shop's own checkout has the payment.
+    Handoff(handoff::Told),
     /// Money has gone back: under our refund's id, or under the provider's if somebody refunded it there.
     Refund {
         refund: String,
@@ -214,7 +217,12 @@ pub enum Provider {
     /// Nobody: nothing can be paid for. Payments of before keep their next step until there is a provider.
     None,
     Sandbox(Sandbox),
+    /// The shop itself, at its own checkout. It is never called: its backend calls us.
+    Merchant,
 }
+
+/// The name of the hand-off, as in a payment's row.
+pub const MERCHANT: &str = PaymentsBy::Merchant.word();
 
 /// A provider, with the limits for talking to it.
 pub struct PaymentProvider {
@@ -242,6 +250,7 @@ impl PaymentProvider {
         match &self.provider {
             Provider::None => PaymentsBy::None,
             Provider::Sandbox(_) => PaymentsBy::Sandbox,
+            Provider::Merchant => PaymentsBy::Merchant,
         }
     }
 
@@ -256,7 +265,7 @@ impl PaymentProvider {
     /// Asks whether this may be paid. Takes no money yet: the order is confirmed first.
     pub async fn authorize(&self, charge: Charge) -> ProviderAnswer<Standing> {
         match &self.provider {
-            Provider::None => Err(nobody()),
+            Provider::None | Provider::Merchant => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.authorize(charge)).await,
         }
     }
@@ -264,7 +273,7 @@ impl PaymentProvider {
     /// Takes the money that was set apart: captured, or declined for good.
     pub async fn capture(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         match &self.provider {
-            Provider::None => Err(nobody()),
+            Provider::None | Provider::Merchant => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.capture(payment)).await,
         }
     }
@@ -273,7 +282,7 @@ impl PaymentProvider {
     /// have been captured meanwhile, or still be processing and not yet revocable.
     pub async fn void(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         match &self.provider {
-            Provider::None => Err(nobody()),
+            Provider::None | Provider::Merchant => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.void(payment)).await,
         }
     }
@@ -281,7 +290,7 @@ impl PaymentProvider {
     /// Sends money back. The refund's own id makes sure that it happens once.
     pub async fn refund(&self, payment: PaymentId, refund: &str, amount: i64) -> ProviderAnswer<Refunded> {
         match &self.provider {
-            Provider::None => Err(nobody()),
+            Provider::None | Provider::Merchant => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.refund(payment, refund, amount)).await,
         }
     }
@@ -289,7 +298,7 @@ impl PaymentProvider {
     /// The state of a payment, by its id alone.
     pub async fn standing(&self, payment: PaymentId) -> ProviderAnswer<Standing> {
         match &self.provider {
-            Provider::None => Err(nobody()),
+            Provider::None | Provider::Merchant => Err(nobody()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.standing(payment)).await,
         }
     }
@@ -298,13 +307,15 @@ impl PaymentProvider {
     pub async fn list(&self, since: DateTime<Utc>, after: Option<String>) -> ProviderAnswer<Page> {
         match &self.provider {
             Provider::None => Err(nobody()),
+            // Shops find what we have lost in their own books: we do not know it any more.
+            Provider::Merchant => Ok(Page::default()),
             Provider::Sandbox(sandbox) => self.in_time(sandbox.list(since, after)).await,
         }
     }
 
     /// Reads a webhook with a correct, fresh signature (the header's value); `now_s` is in seconds since 1970.
     pub fn parse_webhook(&self, signature: Option<&str>, body: &[u8], now_s: u64) -> Result<Heard, Reject> {
-        if matches!(self.provider, Provider::None) {
+        if matches!(self.provider, Provider::None | Provider::Merchant) {
             return Err(Code::NotFound.into());
         }
         signature::verify(&self.webhook_secret, signature, body, now_s)?;
@@ -315,7 +326,7 @@ impl PaymentProvider {
     pub async fn deliver_webhooks(&self, scheme: &str, gateway: SocketAddr, stopping: CancellationToken) {
         let secret = &self.webhook_secret;
         match &self.provider {
-            Provider::None => {}
+            Provider::None | Provider::Merchant => {}
             Provider::Sandbox(sandbox) => sandbox.deliver(secret, scheme, gateway, stopping).await,
         }
     }
@@ -328,7 +339,7 @@ impl PaymentProvider {
 }
 
 fn nobody() -> Silence {
-    Silence("none is set (--payments)".into())
+    Silence("there is nobody to ask (--payments)".into())
 }
 
 fn read_event(body: &[u8]) -> Result<Heard, Reject> {

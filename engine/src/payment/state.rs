@@ -244,7 +244,7 @@ impl State {
         Step::Confirm
     }
 
-    fn refuse(&mut self, code: Code, todo: Option<Todo>) -> Step {
+    pub(super) fn refuse(&mut self, code: Code, todo: Option<Todo>) -> Step {
         self.todo = todo;
         self.answer.get_or_insert(Outcome::Refused(code));
         Step::None
@@ -278,7 +278,7 @@ impl State {
     }
 
     /// An authorization failed; there is nothing to send back of it.
-    fn lost(&mut self, status: PaymentStatus, reason: &str, order: OrderNow) -> Step {
+    pub(super) fn lost(&mut self, status: PaymentStatus, reason: &str, order: OrderNow) -> Step {
         let paid = std::mem::take(&mut self.pays);
         (self.status, self.todo, self.refund_asked) = (status, None, 0);
         self.reason.get_or_insert_with(|| reason.to_owned());
@@ -291,7 +291,7 @@ impl State {
 }
 
 /// The reason why an order cannot take a payment now.
-fn refusal(order: OrderNow) -> Option<Code> {
+pub(super) fn refusal(order: OrderNow) -> Option<Code> {
     match order.status {
         OrderStatus::Cancelled => Some(Code::OrderCancelled),
         OrderStatus::Confirmed => Some(Code::OrderConfirmed),

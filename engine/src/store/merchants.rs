@@ -23,6 +23,10 @@ pub struct MerchantRow {
     pub retention_days: i32,
     pub is_active: bool,
     pub role_claim: Option<String>,
+    /// The shop's own checkout, for hand-offs.
+    pub checkout_url: Option<String>,
+    /// Longest time for which an order may wait for its payment there, since it was made.
+    pub checkout_max_s: i32,
     pub version: i64,
     pub created_at: DateTime<Utc>,
 }
@@ -83,7 +87,8 @@ impl Store {
             .await?;
         let merchants = sqlx::query!(
             "SELECT merchant_id, slug, name, time_zone, currency, widget_origins, null_origin, open_sales, days_ahead,
-                text_chars, exports, retention_days, status, role_claim, version, created_at, person_key
+                text_chars, exports, retention_days, status, role_claim, checkout_url, checkout_max_s, version, created_at,
+                person_key
              FROM merchants"
         )
         .fetch_all(&mut *tx)
@@ -105,6 +110,8 @@ impl Store {
                 retention_days: row.retention_days,
                 is_active: row.status == "active",
                 role_claim: row.role_claim,
+                checkout_url: row.checkout_url,
+                checkout_max_s: row.checkout_max_s,
                 version: row.version,
                 created_at: row.created_at,
             };
@@ -146,8 +153,8 @@ impl Store {
         let changed = sqlx::query_scalar!(
             "UPDATE merchants SET slug = $2, name = $3, time_zone = $4, currency = $5, widget_origins = $6, null_origin = $7,
                 open_sales = $8, days_ahead = $9, text_chars = $10, exports = $11, retention_days = $12, status = $13,
-                role_claim = $14, version = version + 1
-             WHERE merchant_id = $1 AND version = $15 RETURNING version",
+                role_claim = $14, checkout_url = $15, checkout_max_s = $16, version = version + 1
+             WHERE merchant_id = $1 AND version = $17 RETURNING version",
             new.id,
             new.slug,
             new.name,
@@ -162,6 +169,8 @@ impl Store {
             new.retention_days,
             if new.is_active { "active" } else { "suspended" },
             new.role_claim,
+            new.checkout_url,
+            new.checkout_max_s,
             new.version,
         )
         .fetch_optional(&self.pools.operations)
@@ -289,8 +298,8 @@ pub(crate) fn key_bytes(bytes: &[u8]) -> Result<[u8; 32]> {
 pub async fn create(connection: &mut PgConnection, new: &MerchantRow) -> Result<Written> {
     let made = sqlx::query!(
         "INSERT INTO merchants (merchant_id, slug, name, time_zone, currency, widget_origins, null_origin, open_sales,
-            days_ahead, text_chars, exports, retention_days, status, role_claim)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
+            days_ahead, text_chars, exports, retention_days, status, role_claim, checkout_url, checkout_max_s)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING",
         new.id,
         new.slug,
         new.name,
@@ -305,6 +314,8 @@ pub async fn create(connection: &mut PgConnection, new: &MerchantRow) -> Result<
         new.retention_days,
         if new.is_active { "active" } else { "suspended" },
         new.role_claim,
+        new.checkout_url,
+        new.checkout_max_s,
     )
     .execute(connection)
     .await?

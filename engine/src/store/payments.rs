@@ -5,6 +5,7 @@ mod ask_refund;
 mod begin;
 mod due;
 mod events;
+mod handoff;
 mod late;
 mod of_order;
 mod refunds;
@@ -14,6 +15,7 @@ mod rows;
 pub use ask_refund::{AskRefund, RefundAsked};
 pub use begin::{NewPayment, PaymentBegun};
 pub use due::{Due, DueRefund, Unsettled};
+pub use handoff::{AskedRefund, RefundOf};
 pub use late::Revived;
 pub use of_order::{DisputeRow, EventRow, OrderMoney};
 pub use refunds::RefundRow;
@@ -23,6 +25,7 @@ use super::Store;
 use crate::{
     error::{Error, Result},
     payment::{Event, Fact, state::State},
+    store::audit::Actor,
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{OrderId, PaymentId, SaleId};
@@ -32,6 +35,8 @@ use rows::load_payments;
 pub struct PaymentRow {
     pub payment: PaymentId,
     pub order: OrderId,
+    /// Who moves its money, whatever provider is set now.
+    pub provider: String,
     pub currency: String,
     pub answered_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
@@ -44,8 +49,10 @@ pub struct Report {
     pub payment: PaymentId,
     pub order: OrderId,
     pub fact: Fact,
-    /// None: it was an answer to our own call.
+    /// None: it was an answer to our own call, or told by the shop.
     pub event: Option<Event>,
+    /// Who tells it for the shop; None: the provider, or the server itself.
+    pub by: Option<Actor>,
 }
 
 impl Store {

@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Error, Result},
-    payment::{Fact, ProviderAnswer, Refunded, Standing, state::Todo},
+    payment::{Fact, MERCHANT, ProviderAnswer, Refunded, Standing, handoff::Told, state::Todo},
     settle::paid,
     shop::Shop,
     stock::Revive,
@@ -89,8 +89,13 @@ fn log(outcome: Result<()>, what: &'static str, tries: i32, id: &dyn std::fmt::D
 
 async fn settle(shop: &Shop, due: &Due) -> Result<()> {
     let payment = due.payment.payment;
+    if due.payment.provider == MERCHANT {
+        return report(shop, due, Fact::Handoff(Told::Over)).await;
+    }
     let standing = match due.payment.state.todo {
         None => return Ok(()),
+        Some(Todo::Revive) => return revive(shop, due).await,
+        _ if due.payment.provider != shop.payments.name() => return Err(elsewhere(&due.payment.provider)),
         Some(Todo::Ask) => answered(shop.payments.standing(payment).await)?,
         Some(Todo::Capture) => match answered(shop.payments.capture(payment).await)? {
             Standing::Unknown => Standing::Declined {
@@ -99,19 +104,33 @@ async fn settle(shop: &Shop, due: &Due) -> Result<()> {
             standing => standing,
         },
         Some(Todo::Void) => answered(shop.payments.void(payment).await)?,
-        Some(Todo::Revive) => return revive(shop, due).await,
     };
+    report(shop, due, Fact::Payment(standing)).await
+}
+
+async fn report(shop: &Shop, due: &Due, fact: Fact) -> Result<()> {
     let report = Report {
-        payment,
+        payment: due.payment.payment,
         order: due.payment.order,
-        fact: Fact::Payment(standing),
+        fact,
         event: None,
+        by: None,
     };
     paid::tell(shop, &shop.store.report(due.sale, due.lane, report).await?);
     Ok(())
 }
 
+/// The provider has been changed since the payment was begun: what is left of it waits for that one.
+fn elsewhere(provider: &str) -> Error {
+    Error::unexpected(format!(
+        "it belongs to the provider {provider:?}, which is not set (--payments)"
+    ))
+}
+
 async fn refund(shop: &Shop, due: &DueRefund) -> Result<()> {
+    if due.provider != shop.payments.name() {
+        return Err(elsewhere(&due.provider));
+    }
     match answered(shop.payments.refund(due.payment, &due.refund, due.amount).await)? {
         Refunded::Refused { reason } => {
             if shop.store.refund_refused(due, &reason).await? {
@@ -130,6 +149,7 @@ async fn refund(shop: &Shop, due: &DueRefund) -> Result<()> {
             refund: due.refund.clone(),
         },
         event: None,
+        by: None,
     };
     paid::tell(shop, &shop.store.report(due.sale, due.lane, report).await?);
     Ok(())

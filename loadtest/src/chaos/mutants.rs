@@ -54,6 +54,7 @@ pub async fn run(options: MutantOptions) -> Result<bool> {
             stock: 1_500,
             lanes: 1,
             cluster: false,
+            shop: false,
             calm: faults.is_empty(),
             only: faults.iter().map(|word| (*word).to_owned()).collect(),
             json: None,

@@ -4,7 +4,10 @@
 mod connection;
 mod known;
 
-use super::history::{Acknowledged, History};
+use super::{
+    history::{Acknowledged, History},
+    shop::Shop,
+};
 use crate::shopper::command_id;
 use anyhow::{Result, bail};
 use flashsale::auth::Signer;
@@ -25,6 +28,8 @@ use tokio::{net::TcpStream, sync::watch};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 const TURN_DEADLINE: Duration = Duration::from_secs(6);
+/// How long somebody stays at a shop's checkout.
+const CHECKOUT_DEADLINE: Duration = Duration::from_secs(6);
 /// Largest apparent difference between the clocks of one machine.
 const CLOCK_MARGIN_MS: u64 = 60;
 /// How long after a refusal the news of a lost hold may arrive.
@@ -52,6 +57,8 @@ pub struct Street {
     pub signer: Signer,
     pub history: Arc<History>,
     pub stop: watch::Receiver<bool>,
+    /// Where orders are paid, if not by a test card.
+    pub shop: Option<Arc<Shop>>,
     /// Only buys until nothing is left: the last check.
     pub sell_out: bool,
 }
@@ -289,6 +296,18 @@ impl Person {
         };
         let id = command_id();
         match self.ask(id, pay.clone()).await? {
+            Ok(Done::Order(paid)) if self.street.shop.is_some() => {
+                self.acknowledge(id, &paid);
+                self.go_to_the_shop(&paid);
+                // Changes their mind while the shop is at it.
+                if !self.street.sell_out && self.rng.random_bool(0.1) {
+                    let pause = self.rng.random_range(0..400);
+                    self.sleep(pause).await;
+                    self.cancel(&order).await?;
+                } else {
+                    self.wait_for_the_shop(&order).await?;
+                }
+            }
             Ok(Done::Order(paid)) => {
                 // With this card a confirmed order ends later, because the money cannot be taken.
                 if token != "sandbox_capture_fails" {
@@ -306,6 +325,25 @@ impl Person {
             }
             Ok(other) => bail!("pay answered {other:?}"),
             Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn go_to_the_shop(&mut self, order: &Order) {
+        let (Some(shop), Some(handoff)) = (&self.street.shop, &order.handoff) else {
+            return;
+        };
+        shop.visit(handoff.token.clone(), self.rng.random(), self.street.sell_out);
+    }
+
+    async fn wait_for_the_shop(&mut self, order: &Order) -> Result<()> {
+        let since = Instant::now();
+        while since.elapsed() < CHECKOUT_DEADLINE && !*self.street.stop.borrow() {
+            match self.next_event(Duration::from_millis(500)).await {
+                Ok(Some(ServerMessage::Order(seen))) if seen.order == order.order && !is_open(&seen) => break,
+                Ok(_) => {}
+                Err(_) => return self.reconnect().await,
+            }
         }
         Ok(())
     }
@@ -403,6 +441,10 @@ impl Person {
         }
         Ok(false)
     }
+}
+
+fn is_open(order: &Order) -> bool {
+    order.status == OrderStatus::Pending
 }
 
 pub fn now_ms() -> u64 {

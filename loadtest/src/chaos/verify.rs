@@ -1,6 +1,6 @@
 //! The invariants after the run: Redis and Postgres are compared with each other and with the shoppers' observations.
 
-use super::{history::History, world::World};
+use super::{history::History, shop::Shop, world::World};
 use anyhow::{Context, Result};
 use flashsale_engine::{
     merchants::Merchants,
@@ -83,7 +83,13 @@ pub async fn sold_out(database_url: &str, sale: SaleId, within: Duration) -> Res
 
 /// Notes every broken invariant in the history. Returns how many acknowledged orders Postgres had lost: each must exist as a lost
 /// order, so that its shopper is told.
-pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &History) -> Result<u64> {
+pub async fn check(
+    world: &World,
+    sale: SaleId,
+    lost_lanes: bool,
+    history: &History,
+    shop: Option<&Shop>,
+) -> Result<u64> {
     let database_url = world.database_url.as_str();
     let provider = world.provider_url.as_deref().unwrap_or(database_url);
     let store = Store::connect(database_url, 2).await?;
@@ -231,6 +237,9 @@ pub async fn check(world: &World, sale: SaleId, lost_lanes: bool, history: &Hist
         .filter(|order| order.status == OrderStatus::Confirmed)
         .map(|order| (order.order.to_string(), order.amount - order.refunded))
         .collect();
+    if let Some(shop) = shop {
+        shop.check(&paid);
+    }
     for (order, kept) in kept_at_provider(provider, sale).await? {
         if paid.get(&order) != Some(&kept) {
             broken("provider", format!("I6: it keeps {kept} for the order {order}"));

@@ -63,6 +63,8 @@ pub struct World {
     pub provider_url: Option<String>,
     /// A deliberate defect of the servers (debug builds only).
     mutation: Option<&'static str>,
+    /// `--payments`.
+    payments: &'static str,
 }
 
 fn free_port() -> Result<SocketAddr> {
@@ -76,6 +78,7 @@ impl World {
         mutation: Option<&'static str>,
         cluster: bool,
         forgetful: bool,
+        payments: &'static str,
     ) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let dir = scratch.path();
@@ -130,6 +133,7 @@ impl World {
             provider,
             provider_url,
             mutation,
+            payments,
         };
         if world.cluster.is_none() {
             world.redis[0].start(None).await?;
@@ -181,7 +185,7 @@ impl World {
                     server.to_postgres.address
                 ),
             )
-            .env(TEST_MONEY.0, TEST_MONEY.1)
+            .env(TEST_MONEY.0, self.payments)
             .env("REDIS_URL", redis_url)
             .envs(
                 self.provider_url

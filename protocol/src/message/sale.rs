@@ -88,6 +88,8 @@ pub enum PaymentsBy {
     None,
     /// By test cards: no money is taken.
     Sandbox,
+    /// At the shop's own checkout: `pay` is answered with a hand-off.
+    Merchant,
     /// It does not say, or by a way that is newer than this client.
     #[default]
     Unknown,
@@ -97,7 +99,7 @@ pub enum PaymentsBy {
 impl<'de> Deserialize<'de> for PaymentsBy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let word = String::deserialize(deserializer)?;
-        let known = [Self::None, Self::Sandbox];
+        let known = [Self::None, Self::Sandbox, Self::Merchant];
         Ok(known.into_iter().find(|by| by.word() == word).unwrap_or_default())
     }
 }
@@ -108,6 +110,7 @@ impl PaymentsBy {
         match self {
             Self::None => "none",
             Self::Sandbox => "sandbox",
+            Self::Merchant => "merchant",
             Self::Unknown => "unknown",
         }
     }

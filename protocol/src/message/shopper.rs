@@ -3,6 +3,7 @@
 use super::tick::Tick;
 use crate::{Nonce, OrderId, Reason, SaleId};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -166,6 +167,9 @@ pub struct Order {
     /// The refusal of a pending order's last payment; another one may be tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declined: Option<Declined>,
+    /// Where it is paid: only in the answer to `pay`, if the shop takes the money itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handoff: Option<Box<Handoff>>,
     /// The time of this state. Of two views of one order the later is true.
     pub at: u64,
 }
@@ -177,6 +181,25 @@ pub struct Declined {
     /// The payment provider's words, for a person.
     pub reason: String,
     pub at: u64,
+}
+
+/// The shop's own checkout, which goes on from here.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Handoff {
+    /// The checkout's address with the token: the browser goes there.
+    pub url: String,
+    /// The same token alone. The shop's backend redeems it once.
+    pub token: String,
+    /// Until then it can be redeemed. `pay` gives a new one.
+    pub expires_at: u64,
+}
+
+/// Its token must not reach a log.
+impl fmt::Debug for Handoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handoff(…)")
+    }
 }
 
 fn is_zero(amount: &i64) -> bool {

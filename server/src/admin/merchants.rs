@@ -19,14 +19,18 @@ use flashsale_engine::{
     store::merchants::{self, MerchantRow, Written},
 };
 use flashsale_protocol::Code;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
 const MAX_NAME_CHARS: usize = 200;
 const MAX_SLUG_CHARS: usize = 64;
 const MAX_ORIGINS: usize = 50;
+const MAX_CHECKOUT_CHARS: usize = 2_000;
+/// A week: the longest time for which a shop may let an order wait.
+const MOST_CHECKOUT_S: i64 = 604_800;
 /// The most that a quota can be set to.
 const MOST: i64 = 1_000_000;
 
@@ -73,6 +77,13 @@ pub struct MerchantBody {
     /// text: none, as for a new merchant.
     #[schema(max_length = 100)]
     role_claim: Option<String>,
+    /// The shop's own checkout, to which shoppers are sent with a token (`--payments merchant`): https only; with --dev also http on
+    /// this machine. An empty text: none.
+    #[schema(max_length = 2000, example = "https://shop.example/checkout")]
+    checkout_url: Option<String>,
+    /// How many seconds after it was made an order may wait for its payment at most, if the shop asks for more time.
+    #[schema(minimum = 0, maximum = 604_800)]
+    checkout_max_s: Option<i64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -91,6 +102,8 @@ pub struct MerchantView {
     exports: i32,
     active: bool,
     role_claim: Option<String>,
+    checkout_url: Option<String>,
+    checkout_max_s: i32,
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -112,6 +125,8 @@ impl From<&MerchantRow> for MerchantView {
             exports: row.exports,
             active: row.is_active,
             role_claim: row.role_claim.clone(),
+            checkout_url: row.checkout_url.clone(),
+            checkout_max_s: row.checkout_max_s,
             created_at: rfc3339(ms(row.created_at)),
         }
     }
@@ -159,6 +174,8 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
         retention_days: 1_095,
         is_active: true,
         role_claim: None,
+        checkout_url: None,
+        checkout_max_s: 3_600,
         version: 1,
         created_at: flashsale_engine::clock::now(),
     };
@@ -348,6 +365,16 @@ async fn apply(app: &App, before: MerchantRow, body: MerchantBody) -> Result<Mer
         Some(claim) => Some(claim),
         None => before.role_claim,
     };
+    let checkout_max_s = match body.checkout_max_s {
+        Some(seconds) if (0..=MOST_CHECKOUT_S).contains(&seconds) => seconds as i32,
+        Some(_) => {
+            return Err(field(
+                "checkout_max_s",
+                &format!("must be a whole number of seconds from 0 to {MOST_CHECKOUT_S}"),
+            ));
+        }
+        None => before.checkout_max_s,
+    };
     Ok(MerchantRow {
         name,
         slug,
@@ -365,9 +392,38 @@ async fn apply(app: &App, before: MerchantRow, body: MerchantBody) -> Result<Mer
         exports: quota("exports", body.exports, before.exports, 1)?,
         is_active: body.active.unwrap_or(before.is_active),
         role_claim,
+        checkout_url: match body.checkout_url {
+            Some(url) if url.is_empty() => None,
+            Some(url) => Some(checked_checkout(&url, app.dev)?),
+            None => before.checkout_url,
+        },
+        checkout_max_s,
         id: before.id,
         version: before.version,
         created_at: before.created_at,
+    })
+}
+
+/// The address of a checkout, to which a query can be added. Tokens go there, so nobody on the way may read them.
+fn checked_checkout(text: &str, is_dev: bool) -> Result<String, Problem> {
+    let is_this_machine = |url: &Url| {
+        let host = url.host_str().unwrap_or_default();
+        let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    };
+    let url = Url::parse(text).ok().filter(|url| {
+        let is_private = url.scheme() == "https" || is_dev && url.scheme() == "http" && is_this_machine(url);
+        is_private
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.as_str().len() <= MAX_CHECKOUT_CHARS
+    });
+    url.map(|url| url.to_string()).ok_or_else(|| {
+        field(
+            "checkout_url",
+            "must be an address that begins with https://, without a name, a password or a part after #",
+        )
     })
 }
 
@@ -397,6 +453,25 @@ mod tests {
             MAX_ORIGINS
         );
         assert!(of(MAX_ORIGINS + 1).is_err());
+    }
+
+    #[test]
+    fn a_checkout_is_reached_over_https_or_in_development_on_this_machine() {
+        for (text, dev, plain) in [
+            ("https://Shop.example/pay?lang=de", true, true),
+            ("http://127.0.0.1:9000/checkout", true, false),
+            ("http://localhost:9000", true, false),
+            ("http://shop.example/pay", false, false),
+            ("https://shop.example/pay#top", false, false),
+            ("https://me:secret@shop.example", false, false),
+            ("javascript:alert(1)", false, false),
+            ("/checkout", false, false),
+        ] {
+            assert_eq!(checked_checkout(text, true).is_ok(), dev, "{text}");
+            assert_eq!(checked_checkout(text, false).is_ok(), plain, "{text}");
+        }
+        let long = format!("https://shop.example/{}", "a".repeat(MAX_CHECKOUT_CHARS));
+        assert!(checked_checkout(&long, true).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod codes;
 pub mod command;
 pub mod entries;
 pub(crate) mod fairness;
+pub mod handoffs;
 pub mod keys;
 pub mod merchants;
 pub mod metrics;
@@ -30,6 +31,7 @@ use flashsale_engine::{
     merchants::Merchant,
     operator::{OperatorRole, Scope},
     sale::Sale,
+    store::audit::Actor,
 };
 use flashsale_protocol::{Code, Reject, Role, SaleId};
 use std::sync::Arc;
@@ -116,6 +118,15 @@ impl Operator {
         self.0.seat().is_some_and(|seat| seat.scopes.is_some())
     }
 
+    /// Who they are in the audit log.
+    pub fn actor(&self) -> Actor {
+        let id = self.0.account.to_string();
+        match self.is_program() {
+            true => Actor::ApiKey(id),
+            false => Actor::Operator(id),
+        }
+    }
+
     /// Refuses a key for what it was not made for.
     fn check_scope(&self, parts: &Parts) -> Result<(), Problem> {
         let route = parts
@@ -180,12 +191,15 @@ impl Operator {
 
 /// The scope that a key needs for a route; None: no key may. Routes that are new are for operators until they stand here.
 fn scope_of(is_reading: bool, route: &str) -> Option<Scope> {
+    let is_about_orders = ["/admin/orders/", "/admin/handoffs/", "/admin/refunds"]
+        .iter()
+        .any(|these| route.starts_with(these));
     match (route, is_reading) {
         ("/admin/sales/{sale_id}/entries.csv", _) => Some(Scope::Exports),
         (route, true) if route.starts_with("/admin/sales") => Some(Scope::SalesRead),
         (route, false) if route.starts_with("/admin/sales") => Some(Scope::SalesWrite),
-        (route, true) if route.starts_with("/admin/orders/") => Some(Scope::OrdersRead),
-        (route, false) if route.starts_with("/admin/orders/") => Some(Scope::OrdersWrite),
+        (_, true) if is_about_orders => Some(Scope::OrdersRead),
+        (_, false) if is_about_orders => Some(Scope::OrdersWrite),
         _ => None,
     }
 }

@@ -23,6 +23,7 @@ use body::{MAX_INFLOW, MAX_STOCK, range};
 use flashsale_engine::{
     clock,
     error::Error,
+    payment::Provider,
     sale::{Sale, phase_word},
     settle::{
         ending,
@@ -40,19 +41,29 @@ use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
 /// Refuses a sale that nobody could pay for, and says what to set.
-fn check_payments(app: &App, sale: &Sale) -> Result<(), Reject> {
-    app.shop.payments.check(sale.sale_price).map_err(|reject| {
-        Reject::because(
-            reject.code,
-            "No payment provider is set, so only a sale at the price 0 can be opened. Start every server with \
-             --payments sandbox (FLASHSALE_PAYMENTS=sandbox) for test money.",
-        )
+async fn check_payments(app: &App, sale: &Sale) -> Result<(), Reject> {
+    app.shop.check_payable(sale).await.map_err(|reject| match reject.code {
+        Code::PaymentsOff => Reject::because(
+            Code::PaymentsOff,
+            match app.shop.payments.provider {
+                Provider::Merchant => {
+                    "The shop has no checkout, so only a sale at the price 0 can be opened. Set its checkout_url \
+                     (PATCH /admin/merchants/{merchant}, or the shop's page)."
+                }
+                _ => {
+                    "No payment provider is set, so only a sale at the price 0 can be opened. Start every server with \
+                     --payments sandbox (FLASHSALE_PAYMENTS=sandbox) for test money."
+                }
+            },
+        ),
+        _ => reject,
     })
 }
 
 /// Creates a checked sale without an operator's command.
 pub async fn open(app: &App, sale: &Sale, beacon: Option<String>) -> Result<(), Error> {
-    check_payments(app, sale).map_err(|reject| Error::unexpected(reject.message))?;
+    let payable = check_payments(app, sale).await;
+    payable.map_err(|reject| Error::unexpected(reject.message))?;
     open_lanes(app, sale).await?;
     app.shop.store.create_sale(sale, Some(&new_draw(beacon))).await?;
     app.shop.sale_made.notify_one();
@@ -112,7 +123,7 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
             if sale.end_time <= clock::now() {
                 return Err(field("end_time", "must be in the future"));
             }
-            check_payments(&then, &sale)?;
+            check_payments(&then, &sale).await?;
             open_lanes(&then, &sale).await?;
             if !change.has_room_for(&sale, merchant.row.open_sales).await? {
                 return Err(Problem(Reject::because(
@@ -449,7 +460,7 @@ async fn move_to(
 ) -> Result<Done, Problem> {
     let sale = instruction.operator.sale(app, id).await?;
     let opening = match to {
-        Phase::Scheduled => check_payments(app, &sale),
+        Phase::Scheduled => check_payments(app, &sale).await,
         _ => Ok(()),
     };
     let numbers = Numbers::of(app, sale).await?;

@@ -99,6 +99,13 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::orders::show))
         .routes(routes!(admin::orders::refund))
         .routes(routes!(admin::orders::retry_refund))
+        .routes(routes!(admin::handoffs::redeem))
+        .routes(routes!(admin::handoffs::show))
+        .routes(routes!(admin::handoffs::confirm))
+        .routes(routes!(admin::handoffs::fail))
+        .routes(routes!(admin::handoffs::extend))
+        .routes(routes!(admin::handoffs::refunds))
+        .routes(routes!(admin::handoffs::refund_done))
         .routes(
             routes!(rest::payments::webhook).layer(DefaultBodyLimit::max(rest::payments::MAX_EVENT_BYTES)),
         )

@@ -126,6 +126,8 @@ pub struct Throttle {
     requests: Ladder,
     /// REST requests with a token.
     of_shopper: Budget<ShopperId>,
+    /// Requests with an API key, by its id.
+    of_key: Budget<ShopperId>,
 }
 
 /// One socket's share of its address's limit; given back when dropped.
@@ -180,6 +182,7 @@ impl Throttle {
                 None,
             ),
             of_shopper: Budget::new(Rate::per_second(limits.commands_per_s, limits.command_burst)),
+            of_key: Budget::new(Rate::per_second(limits.key_requests_per_s, limits.key_burst)),
         }
     }
 
@@ -223,10 +226,22 @@ impl Throttle {
         *self.sockets.borrow()
     }
 
-    /// Whether this shopper may make another REST request now.
-    pub(crate) fn allow(&self, shopper: &ShopperId) -> Result<Left, Reject> {
-        let taken = self.of_shopper.take(shopper, 1);
+    /// Whether this caller may make another REST request now: a program with an API key, or a person.
+    pub(crate) fn allow(&self, caller: &ShopperId, is_program: bool) -> Result<Left, Reject> {
+        let taken = self.of_caller(is_program).take(caller, 1);
         taken.map_err(|wait| wait_for(Code::TooManyCommands, wait))
+    }
+
+    /// The rate of [`Self::allow`].
+    pub(crate) fn caller_rate(&self, is_program: bool) -> Rate {
+        self.of_caller(is_program).rate()
+    }
+
+    fn of_caller(&self, is_program: bool) -> &Budget<ShopperId> {
+        match is_program {
+            true => &self.of_key,
+            false => &self.of_shopper,
+        }
     }
 
     /// Whether this address may make another request of this cost now; asked before anything is known of who asks.
@@ -234,9 +249,9 @@ impl Throttle {
         self.requests.take(address, cost)
     }
 
-    /// The rates of [`Self::allow_request`] for one address, and of [`Self::allow`].
-    pub(crate) fn request_rates(&self) -> [Rate; 2] {
-        [self.requests.address.rate(), self.of_shopper.rate()]
+    /// The rate of [`Self::allow_request`] for one address.
+    pub(crate) fn address_rate(&self) -> Rate {
+        self.requests.address.rate()
     }
 
     /// Whether another guest session may be made from this address now.
@@ -280,6 +295,7 @@ impl Throttle {
                 _ = sweep.tick() => {}
             }
             self.of_shopper.forget_idle();
+            self.of_key.forget_idle();
             for ladder in [
                 &self.connections,
                 &self.handshakes,
@@ -322,6 +338,25 @@ mod tests {
             assert!(reject.retry_after_ms.is_some_and(|ms| ms > 0), "{reject:?}");
             reject.code
         })
+    }
+
+    #[test]
+    fn a_shops_program_asks_more_often_than_a_shopper_and_not_without_end() {
+        let throttle = throttle(&[
+            "--command-burst",
+            "5",
+            "--key-burst",
+            "50",
+            "--key-requests-per-s",
+            "1",
+        ]);
+        let id: ShopperId = "k1".parse().expect("an id");
+        let taken = |allow: &dyn Fn() -> Result<(), Reject>| {
+            let taken = (0..100).filter(|_| code(allow()).is_none());
+            taken.count()
+        };
+        assert_eq!(taken(&|| throttle.allow(&id, true).map(drop)), 50);
+        assert_eq!(taken(&|| throttle.allow(&id, false).map(drop)), 5);
     }
 
     #[test]
@@ -457,7 +492,7 @@ mod tests {
     async fn those_who_have_not_asked_for_a_while_are_forgotten() {
         let throttle = Arc::new(throttle(&["--commands-per-s", "1000"]));
         let shopper: ShopperId = "once".parse().expect("an id");
-        throttle.allow(&shopper).expect("the first request");
+        throttle.allow(&shopper, false).expect("the first request");
         assert_eq!(throttle.of_shopper.len(), 1);
         let stopping = CancellationToken::new();
         let kept = tokio::spawn(

@@ -20,7 +20,7 @@ pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("rateli
 pub(crate) struct Meter {
     address: Left,
     /// Known once it is known who asks.
-    caller: Arc<OnceLock<Left>>,
+    caller: Arc<OnceLock<(Rate, Left)>>,
 }
 
 impl Meter {
@@ -37,16 +37,18 @@ impl Meter {
     }
 
     pub(crate) fn tell(&self, app: &App, headers: &mut HeaderMap) {
-        let [of_address, of_caller] = app.throttle.request_rates();
         let policy = |name, rate: Rate| format!("\"{name}\";q={};w={}", rate.burst, rate.whole_s());
         let state = |name, left: Left| {
             let whole_s = left.whole_in.as_millis().div_ceil(1_000);
             format!("\"{name}\";r={};t={whole_s}", left.costs)
         };
-        let (mut policies, mut states) = (policy("address", of_address), state("address", self.address));
-        if let Some(caller) = self.caller.get() {
-            policies += &format!(", {}", policy("caller", of_caller));
-            states += &format!(", {}", state("caller", *caller));
+        let (mut policies, mut states) = (
+            policy("address", app.throttle.address_rate()),
+            state("address", self.address),
+        );
+        if let Some((rate, left)) = self.caller.get() {
+            policies += &format!(", {}", policy("caller", *rate));
+            states += &format!(", {}", state("caller", *left));
         }
         for (name, text) in [(RATE_LIMIT_POLICY, policies), (RATE_LIMIT, states)] {
             // They consist of ASCII.
@@ -59,11 +61,12 @@ impl Meter {
 
 /// Refuses what is too much for one caller; a request's meter takes note.
 pub(crate) fn allow(app: &App, request: &Extensions, caller: &Caller) -> Result<(), Reject> {
-    let answer = app.throttle.allow(&caller.account);
+    let is_program = caller.seat().is_some_and(|seat| seat.scopes.is_some());
+    let answer = app.throttle.allow(&caller.account, is_program);
     if let Some(meter) = request.get::<Meter>() {
         let left = answer.as_ref().map_or_else(nothing, |left| *left);
         // Known already, if two parts of a request ask: the first answer is the stricter one.
-        let _ = meter.caller.set(left);
+        let _ = meter.caller.set((app.throttle.caller_rate(is_program), left));
     }
     answer.map(drop)
 }

@@ -69,6 +69,20 @@ pub struct OrderView {
     /// The refusal of a pending order's last payment; another one may be tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     declined: Option<DeclinedView>,
+    /// Where it is paid: only in the answer to a payment, if the shop takes the money itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handoff: Option<HandoffView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HandoffView {
+    /// The shop's checkout with the token: the browser goes there.
+    url: String,
+    /// The same token alone. The shop's backend redeems it once.
+    token: String,
+    /// Until then it can be redeemed. A new payment command gives a new one.
+    #[schema(format = DateTime)]
+    expires_at: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -104,6 +118,11 @@ impl From<Order> for OrderView {
             declined: order.declined.map(|declined| DeclinedView {
                 reason: declined.reason,
                 at: rfc3339(declined.at),
+            }),
+            handoff: order.handoff.map(|handoff| HandoffView {
+                url: handoff.url,
+                token: handoff.token,
+                expires_at: rfc3339(handoff.expires_at),
             }),
         }
     }
@@ -202,7 +221,7 @@ pub async fn show(
     operation_id = "payOrder",
     tag = "orders",
     params(("order_id" = OrderId, Path), IdempotencyKey),
-    responses((status = 200, description = "The order, confirmed.", body = OrderView)),
+    responses((status = 200, description = "The order, confirmed; or with `handoff`, where it is paid.", body = OrderView)),
     security(("token" = [])),
 )]
 pub async fn pay(

@@ -78,6 +78,8 @@ async fn take(app: &App, event: Event) -> Result<Taken, Problem> {
         .store
         .payment(event.payment)
         .await?
+        // Of another provider it knows nothing.
+        .filter(|payment| payment.provider == app.shop.payments.name())
         .ok_or(Code::PaymentUnknown)?;
     if payment.order != event.order {
         return Err(Code::OrderUnknown.into());
@@ -93,6 +95,7 @@ async fn take(app: &App, event: Event) -> Result<Taken, Problem> {
         order: event.order,
         fact: event.fact.clone(),
         event: Some(event),
+        by: None,
     };
     let reported = app.shop.store.report(order.sale, order.lane, report).await?;
     paid::tell(&app.shop, &reported);

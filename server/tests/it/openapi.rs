@@ -202,6 +202,7 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
             "order_id",
             "user_id",
             "refund_id",
+            "payment_id",
             "merchant",
             "key",
             "operator",
@@ -245,13 +246,19 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
             "prepareCodes",
             "beginCodes",
             "endCodes",
+            "confirmHandoff",
+            "failHandoff",
+            "extendHandoff",
+            "refundDone",
         ]
         .contains(&id);
         let repeatable = secured && method != Method::GET && !by_itself;
         assert_eq!(named("Idempotency-Key"), repeatable, "{method} {path}");
         // What operators change is conditional; what is not there yet has no version, and a key's never changes.
         let is_new = ["createSale", "createMerchant", "addMerchantKey", "makeApiKey"].contains(&id);
-        let conditional = (repeatable && path.starts_with("/admin") && !is_new) || id == "changeMerchant";
+        let is_no_setting = id == "redeemHandoff";
+        let conditional =
+            (repeatable && path.starts_with("/admin") && !is_new && !is_no_setting) || id == "changeMerchant";
         assert_eq!(named("If-Match"), conditional, "{method} {path}");
         let responses = &operation["responses"];
         assert_eq!(responses["412"].is_object(), conditional, "{method} {path}");
@@ -735,6 +742,7 @@ async fn real_answers_are_what_the_document_says() {
     )
     .await;
 
+    rest.done.extend(handed_over(rest.document.clone()).await);
     let all: BTreeSet<String> = operations(&rest.document)
         .into_iter()
         .map(|(method, path, _)| format!("{method} {path}"))
@@ -742,6 +750,126 @@ async fn real_answers_are_what_the_document_says() {
         .collect();
     assert_eq!(rest.done, all, "every operation was called with success");
     world.server.stop().await;
+}
+
+/// The operations of a shop's own checkout, where it takes the money itself.
+async fn handed_over(document: Value) -> BTreeSet<String> {
+    let world = World::with(&["--payments", "merchant"]).await;
+    let mut rest = Rest {
+        world: &world,
+        schemas: Schemas::strict(&document),
+        document,
+        done: BTreeSet::new(),
+        cookie: String::new(),
+    };
+    let (get, post) = (Method::GET, Method::POST);
+    let admin = world.token("boss", Role::Admin);
+    let admin = Some(admin.as_str());
+    let checkout = json!({ "checkout_url": "https://shop.example/checkout" });
+    rest.ok(
+        Method::PATCH,
+        "/admin/merchants/{merchant}",
+        &["boss"],
+        admin,
+        Some(checkout),
+    )
+    .await;
+    let sale = world
+        .sale(json!({ "total_stock": 2, "per_shopper_limit": 2 }))
+        .await;
+    let token = world.token("u1", Role::Shopper);
+    let mut socket = world.shopper("u1").await;
+    socket.watch(sale).await;
+    let mut payments = Vec::new();
+    for _ in 0..2 {
+        socket.insist(crate::purchase::reserve(sale)).await;
+        let order = crate::purchase::checkout(&mut socket, sale)
+            .await
+            .order
+            .to_string();
+        let pay = json!({ "payment": { "token": "handoff" } });
+        let paying = rest
+            .ok(
+                post.clone(),
+                "/orders/{order_id}/pay",
+                &[&order],
+                Some(&token),
+                Some(pay),
+            )
+            .await;
+        let handoff = json!({ "token": paying["handoff"]["token"] });
+        let redeemed = rest
+            .ok(
+                post.clone(),
+                "/admin/handoffs/redeem",
+                &[],
+                admin,
+                Some(handoff.clone()),
+            )
+            .await;
+        rest.refused(
+            "handoff_used",
+            post.clone(),
+            "/admin/handoffs/redeem",
+            &[],
+            admin,
+            Some(handoff),
+        )
+        .await;
+        payments.push((order, text(&redeemed, "payment_id").to_owned(), redeemed));
+    }
+    let [(order, first, shown), (_, second, _)] = payments.as_slice() else {
+        panic!("two")
+    };
+    let path = "/admin/handoffs/{payment_id}";
+    rest.ok(get.clone(), path, &[first], admin, None).await;
+    let until = json!({ "expires_at": shown["extendable_until"] });
+    let path = "/admin/handoffs/{payment_id}/extend";
+    rest.ok(post.clone(), path, &[first], admin, Some(until)).await;
+    let beyond = json!({ "expires_at": "2999-01-01T00:00:00Z" });
+    rest.refused(
+        "extension_too_long",
+        post.clone(),
+        path,
+        &[first],
+        admin,
+        Some(beyond),
+    )
+    .await;
+    let path = "/admin/handoffs/{payment_id}/confirm";
+    let other = json!({ "amount": 1, "currency": "EUR" });
+    rest.refused(
+        "payment_mismatch",
+        post.clone(),
+        path,
+        &[first],
+        admin,
+        Some(other),
+    )
+    .await;
+    let ready = json!({ "amount": 100, "currency": "EUR", "reference": "ch_1" });
+    rest.ok(post.clone(), path, &[first], admin, Some(ready.clone()))
+        .await;
+    let fail = "/admin/handoffs/{payment_id}/fail";
+    let why = json!({ "reason": "declined" });
+    rest.ok(post.clone(), fail, &[second], admin, Some(why)).await;
+    rest.refused("handoff_over", post.clone(), path, &[second], admin, Some(ready))
+        .await;
+    rest.ok(
+        post.clone(),
+        "/admin/orders/{order_id}/refund",
+        &[order],
+        admin,
+        Some(json!({})),
+    )
+    .await;
+    let asked = rest.ok(get, "/admin/refunds", &[], admin, None).await;
+    let refund = text(&asked["refunds"][0], "refund_id").to_owned();
+    rest.ok(post, "/admin/refunds/{refund_id}/done", &[&refund], admin, None)
+        .await;
+    let done = rest.done;
+    world.server.stop().await;
+    done
 }
 
 /// Merchants, their keys, and their people.

@@ -2,6 +2,7 @@
 //! a unit (I6).
 
 mod at_provider;
+mod handoff;
 mod off;
 
 use crate::harness::{Client, DEADLINE, World, command_id};
@@ -947,7 +948,7 @@ impl World {
     fn sandbox(&self) -> &Sandbox {
         match &self.server.app.shop.payments.provider {
             Provider::Sandbox(sandbox) => sandbox,
-            Provider::None => panic!("the harness says --payments sandbox"),
+            Provider::None | Provider::Merchant => panic!("the harness says --payments sandbox"),
         }
     }
 

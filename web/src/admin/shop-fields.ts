@@ -11,6 +11,8 @@ export const FIELDS = [
   "widget_origins",
   "null_origin",
   "retention_days",
+  "checkout_url",
+  "checkout_max_s",
   "active",
   "open_sales",
   "days_ahead",
@@ -25,6 +27,8 @@ export type Errors = Partial<Record<Field, string>>;
 
 const MOST = 1_000_000;
 const MOST_ORIGINS = 50;
+/** A week, in seconds. */
+const MOST_CHECKOUT = 604_800;
 
 /** A shop's settings as texts. Of a new shop, what is left empty gets what the server gives new shops. */
 export function valuesOf(shop: ShopSettings | null): Values {
@@ -36,6 +40,8 @@ export function valuesOf(shop: ShopSettings | null): Values {
     widget_origins: shop?.widget_origins.join("\n") ?? "",
     null_origin: shop?.null_origin ? "yes" : "no",
     retention_days: String(shop?.retention_days ?? ""),
+    checkout_url: shop?.checkout_url ?? "",
+    checkout_max_s: String(shop?.checkout_max_s ?? ""),
     active: shop?.active === false ? "no" : "yes",
     open_sales: String(shop?.open_sales ?? ""),
     days_ahead: String(shop?.days_ahead ?? ""),
@@ -48,12 +54,12 @@ export function valuesOf(shop: ShopSettings | null): Values {
 /** What differs from the shop as it was read: all that is sent, so that an operator sends nothing that is for admins. */
 export function check(values: Values, shop: ShopSettings | null): { change: ShopChange } | { errors: Errors } {
   const errors: Errors = {};
-  const whole = (field: Field, least: number): number | undefined => {
+  const whole = (field: Field, least: number, most = MOST): number | undefined => {
     const text = values[field].trim();
     if (text === "" && !shop) return undefined;
     const value = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
-    if (value >= least && value <= MOST) return value;
-    errors[field] = `A whole number from ${least} to ${MOST.toLocaleString("en")}.`;
+    if (value >= least && value <= most) return value;
+    errors[field] = `A whole number from ${least} to ${most.toLocaleString("en")}.`;
     return undefined;
   };
   const name = values.name.trim();
@@ -77,6 +83,8 @@ export function check(values: Values, shop: ShopSettings | null): { change: Shop
     widget_origins: typeof origins === "string" ? [] : origins,
     null_origin: values.null_origin === "yes",
     ...set("retention_days", whole("retention_days", 1)),
+    checkout_url: values.checkout_url.trim(),
+    ...set("checkout_max_s", whole("checkout_max_s", 0, MOST_CHECKOUT)),
     active: values.active === "yes",
     ...set("open_sales", whole("open_sales", 0)),
     ...set("days_ahead", whole("days_ahead", 1)),
@@ -85,10 +93,15 @@ export function check(values: Values, shop: ShopSettings | null): { change: Shop
     role_claim: values.role_claim.trim(),
   };
   if (Object.keys(errors).length > 0) return { errors };
-  const before: ShopChange = shop ? { ...shop, role_claim: shop.role_claim ?? "" } : { active: true, role_claim: "" };
+  const before: ShopChange = shop ? { ...shop, ...texts(shop) } : { active: true, ...texts(null) };
   const isSame = (field: keyof ShopChange) => JSON.stringify(wanted[field]) === JSON.stringify(before[field]);
   const changed = Object.entries(wanted).filter(([field]) => !isSame(field as keyof ShopChange));
   return { change: Object.fromEntries(changed) as ShopChange };
+}
+
+/** Texts that may be absent, as they are sent. */
+function texts(shop: ShopSettings | null): { role_claim: string; checkout_url: string } {
+  return { role_claim: shop?.role_claim ?? "", checkout_url: shop?.checkout_url ?? "" };
 }
 
 function set(field: Field, value: number | undefined): ShopChange {

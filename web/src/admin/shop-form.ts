@@ -142,6 +142,14 @@ export class ShopForm extends LitElement {
             ],
             { hint: "They do not say whose page they are, so they are on no list." },
           )}
+          ${this.text("checkout_url", "Your own checkout", {
+            wide: true,
+            hint: "If orders are paid there: its address, which begins with https://. Empty: none",
+          })}
+          ${this.text("checkout_max_s", "Longest time to pay there", {
+            mode: "numeric",
+            hint: usual("Seconds after the order was made, if your checkout asks for more time"),
+          })}
         </div>
         ${this.isAdmin ? this.limits(isNew) : nothing}
         <datalist id="zones">${ZONES.map((zone) => html`<option value=${zone}></option>`)}</datalist>

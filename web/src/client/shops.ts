@@ -20,13 +20,15 @@ export interface ShopSettings {
   exports: number;
   active: boolean;
   role_claim: string | null;
+  checkout_url: string | null;
+  checkout_max_s: number;
   created_at: string;
 }
 
 export type VersionedShop = ShopSettings & { version: number };
 
 /** What is set of a shop; what is not named stays. */
-export type ShopChange = Partial<Omit<ShopSettings, "merchant_id" | "created_at" | "role_claim"> & { role_claim: string }>;
+export type ShopChange = Partial<Omit<ShopSettings, "merchant_id" | "created_at" | "role_claim" | "checkout_url"> & { role_claim: string; checkout_url: string }>;
 
 export interface Key {
   key_id: string;

@@ -177,7 +177,11 @@ refunded: number,
 /**
  * The refusal of the last payment, in the provider's words; another one may be tried.
  */
-declined: string | null, created_at: number, until: number, left_ms: number, total_ms: number,
+declined: string | null,
+/**
+ * The shop's own checkout, after a payment that goes on there.
+ */
+handoff: string | null, created_at: number, until: number, left_ms: number, total_ms: number,
 /**
  * Set if this page knows the sale.
  */
@@ -249,7 +253,7 @@ export type OpeningOrder = "fifo" | "shuffle";
 /**
  * How a server takes money.
  */
-export type PaymentsBy = "none" | "sandbox" | "unknown";
+export type PaymentsBy = "none" | "sandbox" | "merchant" | "unknown";
 
 export type OrderStatus = "pending" | "confirmed" | "cancelled";
 

@@ -6,7 +6,8 @@
  * shopper's token from the merchant; without it a guest session). Style: the custom properties of tokens.css.
  * Events (bubbling, composed): `flash-sale-journey` {journey}, `flash-sale-confirmed` {order}, `flash-sale-refused`
  * {verb, code, message}, `flash-sale-token-needed`, and `flash-sale-pay` {order, pay(token)}, which a page cancels when
- * it brings a payment form of its own.
+ * it brings a payment form of its own, and `flash-sale-handoff` {order, url}, which it cancels to go to the shop's checkout in its
+ * own way.
  */
 
 import { LitElement, html, nothing, type PropertyValues, type TemplateResult } from "lit";
@@ -15,7 +16,7 @@ import type { Clocked, Journey, Line, Order, View } from "../client/view";
 import { clock, formatCount, plural, range, spoken, staleness } from "../text/duration";
 import { PHASES, noteWords, wordsFor } from "../text/journey";
 import { discount, formatMoney } from "../text/money";
-import { cannotPay, testCards, type Payments, type TestCard } from "../text/payments";
+import { AT_THE_SHOP, cannotPay, isPaidAtShop, testCards, type Payments, type TestCard } from "../text/payments";
 import { words } from "../text/rejects";
 import { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
@@ -162,6 +163,17 @@ export class FlashSaleElement extends LitElement {
     if (this.tell("flash-sale-pay", { order, pay }) && card) await pay(card);
   };
 
+  /** On to the shop's own checkout. Each time anew: its token is good once. */
+  private readonly goToCheckout = async (): Promise<void> => {
+    const id = this.view?.order?.order;
+    if (!id) return;
+    await this.give((client) => client.pay(id, AT_THE_SHOP));
+    const order = this.view?.order;
+    const url = order?.order === id ? order.handoff : null;
+    if (!url || !/^https?:/.test(url)) return;
+    if (this.tell("flash-sale-handoff", { order, url })) location.assign(url);
+  };
+
   private cancel(order: Order): Promise<void> {
     return this.give((client) => client.cancel(order.order));
   }
@@ -281,6 +293,7 @@ export class FlashSaleElement extends LitElement {
       case "checking_out":
         return html`<div class="running" role="progressbar" aria-label="Checking out"></div>`;
       case "paying":
+        if (isPaidAtShop(view.info?.payments)) return view.order ? claimClock(view.order, "left to pay") : nothing;
         return html`<div class="running" role="progressbar" aria-label="Checking the payment"></div>`;
       case "pay":
         return view.order ? html`${claimClock(view.order, "left to pay")} ${this.cards(view.order, view.info?.payments)}` : nothing;
@@ -311,6 +324,7 @@ export class FlashSaleElement extends LitElement {
   private cards(order: Order, payments: Payments): TemplateResult {
     const cannot = cannotPay(payments);
     if (cannot) return html`<p class="notice">${cannot}</p>`;
+    if (isPaidAtShop(payments)) return html``;
     const cards = testCards(payments);
     const chosen = this.card ?? cards[0]?.token;
     const card = ({ token, name, hint }: TestCard) => html`
@@ -369,21 +383,35 @@ export class FlashSaleElement extends LitElement {
       case "holding":
         return html`${primary("Check out", "Checking out…", "checkout", this.checkout)} ${quiet("Give back", this.release)}`;
       case "pay":
+      case "paying":
         return order
-          ? html`${cannotPay(view.info?.payments)
-                ? nothing
-                : html`<button class="primary numbers" type="submit" form="pay" ?disabled=${!nothingRuns || order.left_ms === 0}>
-                    ${isBusy("pay") ? "Paying…" : `Pay ${amount(order)}`}
-                  </button>`}
+          ? html`${this.payButton(order, journey, view.info?.payments, nothingRuns, isBusy("pay"))}
               ${quiet(isBusy("cancel") ? "Cancelling…" : "Cancel order", () => this.cancel(order))}`
           : nothing;
-      case "paying":
-        return order ? quiet(isBusy("cancel") ? "Cancelling…" : "Cancel order", () => this.cancel(order)) : nothing;
       case "confirmed":
         return view.may_take > 0 && view.phase === "live" && view.outlook === "free" ? buy("Buy another") : nothing;
       default:
         return nothing;
     }
+  }
+
+  private payButton(
+    order: Order,
+    journey: "pay" | "paying",
+    payments: Payments,
+    nothingRuns: boolean,
+    isPaying: boolean,
+  ): TemplateResult | typeof nothing {
+    const isOff = !nothingRuns || order.left_ms === 0;
+    if (isPaidAtShop(payments)) {
+      return html`<button class="primary" ?disabled=${isOff} @click=${this.goToCheckout}>
+        ${isPaying ? "One moment…" : "Continue to the shop's checkout"}
+      </button>`;
+    }
+    if (journey === "paying" || cannotPay(payments)) return nothing;
+    return html`<button class="primary numbers" type="submit" form="pay" ?disabled=${isOff}>
+      ${isPaying ? "Paying…" : `Pay ${amount(order)}`}
+    </button>`;
   }
 
   private units(view: View): TemplateResult | typeof nothing {

@@ -2,6 +2,7 @@
 
 import type { Line, Note, View } from "../client/view";
 import { about, formatCount, plural, range, when } from "./duration";
+import { isPaidAtShop } from "./payments";
 import { REJECTS } from "./rejects";
 
 export type Tone = "calm" | "turn" | "good" | "warn" | "bad";
@@ -87,10 +88,21 @@ export function wordsFor(view: View): Words {
     case "pay":
       return order?.left_ms === 0
         ? calm("Time is up", "The order is being cancelled.")
+        : isPaidAtShop(info?.payments)
+          ? {
+              title: order?.declined ? "You have not paid yet" : "Pay to finish",
+              text: `${order?.declined ? `The shop says: ${order.declined}. ` : ""}Your order is placed. It is yours when you have paid at the shop's checkout.`,
+              tone: "turn",
+            }
         : order?.declined
           ? { title: "Your payment was declined", text: `The bank says: ${order.declined}. Nothing was charged. Try another card.`, tone: "warn" }
           : { title: "Pay to finish", text: "Your order is placed. It is yours when it is paid.", tone: "turn" };
     case "paying":
+      if (isPaidAtShop(info?.payments)) {
+        return order?.left_ms === 0
+          ? calm("Time is up", "The order is being cancelled.")
+          : { title: "Pay at the shop's checkout", text: "Your order waits until you have paid there. This page follows by itself.", tone: "turn" };
+      }
       return calm("Your payment is being checked", "The result comes by itself; there is nothing to do.");
     case "confirmed":
       return { title: "It is yours", text: "Paid and confirmed. Thank you.", tone: "good" };

@@ -31,3 +31,11 @@ export function paymentsNotice(payments: Payments): string | null {
 export function cannotPay(payments: Payments): string | null {
   return payments === "none" ? "The shop cannot take payments at the moment. Your order stays yours until its time ends." : null;
 }
+
+/** Whether orders are paid at the shop's own checkout. */
+export function isPaidAtShop(payments: Payments): boolean {
+  return payments === "merchant";
+}
+
+/** What stands for a means of payment there: the checkout has its own. */
+export const AT_THE_SHOP = "handoff";

@@ -93,6 +93,11 @@ export const REJECTS: Readonly<Record<string, string>> = {
   refund_too_much: "The refund is larger than what is left of the payment.",
   payment_unknown: "There is no such payment.",
   payment_mismatch: "The amount does not match the payment.",
+  handoff_invalid: "This is no hand-off of ours.",
+  handoff_expired: "The hand-off to the checkout is too old. Go there again from your order.",
+  handoff_used: "The hand-off to the checkout was used before. Go there again from your order.",
+  handoff_over: "This payment is over. Nothing is captured.",
+  extension_too_long: "The order cannot wait for its payment as long as that.",
   cancel_limit_reached: "You have cancelled, or not paid, too many orders here. Your cart ends with its time.",
 
   too_many_commands: "That was too fast. Wait a moment and try again.",

@@ -136,6 +136,8 @@ impl Totals {
             | Kind::PaymentMismatch
             | Kind::DisputeOpened
             | Kind::DisputeClosed => {}
+            // Steps at the shop's checkout: what they do to the order has a row of its own.
+            Kind::HandoffRedeemed | Kind::HandoffRefused | Kind::HandoffFailed | Kind::OrderExtended => {}
         }
         self.check()
     }

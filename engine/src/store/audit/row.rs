@@ -96,6 +96,10 @@ pub enum Kind {
     PaymentMismatch,
     DisputeOpened,
     DisputeClosed,
+    HandoffRedeemed,
+    HandoffRefused,
+    HandoffFailed,
+    OrderExtended,
     DrawClosed,
     DrawBeacon,
     DrawHeld,
@@ -133,7 +137,11 @@ impl Kind {
             | Self::RefundDone
             | Self::PaymentMismatch
             | Self::DisputeOpened
-            | Self::DisputeClosed => Place::Lane,
+            | Self::DisputeClosed
+            | Self::HandoffRedeemed
+            | Self::HandoffRefused
+            | Self::HandoffFailed
+            | Self::OrderExtended => Place::Lane,
         }
     }
 }

@@ -62,6 +62,7 @@ impl OrderRow {
             paying: self.paying_since.is_some(),
             refunded: self.refunded,
             declined: self.declined.clone(),
+            handoff: None,
             at: ms(self
                 .paying_since
                 .map_or(self.changed_at, |since| since.max(self.changed_at))),

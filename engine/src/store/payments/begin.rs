@@ -20,7 +20,7 @@ pub struct NewPayment {
     /// SHA-256 of verb and payload.
     pub digest: Vec<u8>,
     pub provider: &'static str,
-    /// Time after which the worker asks for a missing answer.
+    /// Time after which the worker asks for a missing answer. Of a hand-off: after the order's time to pay.
     pub ask_after_ms: i64,
 }
 
@@ -67,7 +67,7 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
              SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[])
                 AS i (payment_id, order_id, user_id, command_id, digest, provider, ask_after_ms)
            ), looked AS (
-             SELECT i.*, o.amount, o.currency, c.digest AS known_digest, c.refusal AS known_refusal,
+             SELECT i.*, o.amount, o.currency, o.expires_at, c.digest AS known_digest, c.refusal AS known_refusal,
                 c.command_id IS NOT NULL AS known,
                 CASE WHEN o.order_id IS NULL OR o.user_id <> i.user_id OR o.quantity_allocated = 0 THEN 'order_unknown'
                      WHEN o.status = 'cancelled' AND o.reason = 'order_lost' THEN 'order_lost'
@@ -81,7 +81,7 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
            ), made AS (
              INSERT INTO payments (payment_id, order_id, user_id, command_id, provider, amount, currency, todo, todo_at)
              SELECT payment_id, order_id, user_id, command_id, provider, amount, currency, 'ask',
-                clock_timestamp() + ask_after_ms * interval '1 millisecond'
+                CASE provider WHEN 'merchant' THEN expires_at ELSE clock_timestamp() END + ask_after_ms * interval '1 millisecond'
              FROM looked WHERE NOT known AND refusal IS NULL ORDER BY order_id, payment_id
              ON CONFLICT DO NOTHING RETURNING payment_id
            ), noted AS (

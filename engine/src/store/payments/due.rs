@@ -35,6 +35,7 @@ pub struct Due {
 pub struct DueRefund {
     pub refund: String,
     pub payment: PaymentId,
+    pub provider: String,
     pub order: OrderId,
     pub sale: SaleId,
     pub lane: u16,
@@ -84,7 +85,7 @@ impl Store {
             .collect()
     }
 
-    /// Takes due refunds of captured payments.
+    /// Takes due refunds of captured payments. Shops take those of hand-offs themselves.
     pub(crate) async fn due_refunds(&self, most: i64) -> Result<Vec<DueRefund>> {
         sqlx::query!(
             "UPDATE refunds r
@@ -92,10 +93,11 @@ impl Store {
                  todo_at = clock_timestamp() + least($2 * 2 ^ least(r.tries, 20), $3) * interval '1 millisecond'
              FROM (SELECT w.refund_id, w.payment_id FROM refunds w JOIN payments m USING (payment_id)
                    WHERE w.status = 'wanted' AND w.todo_at <= clock_timestamp() AND m.status IN ('captured', 'refunding')
+                      AND m.provider <> 'merchant'
                    ORDER BY w.todo_at LIMIT $1 FOR UPDATE OF w SKIP LOCKED) d
                 JOIN payments p USING (payment_id) JOIN flash_sale_orders o ON o.order_id = p.order_id
              WHERE r.refund_id = d.refund_id
-             RETURNING r.refund_id, r.payment_id, r.amount, r.tries, p.order_id, o.sale_id, o.lane",
+             RETURNING r.refund_id, r.payment_id, r.amount, r.tries, p.provider, p.order_id, o.sale_id, o.lane",
             most,
             AGAIN_MS,
             AGAIN_AT_MOST_MS,
@@ -106,6 +108,7 @@ impl Store {
         .map(|row| {
             Ok(DueRefund {
                 payment: row.payment_id.parse().map_err(|_| bad("id"))?,
+                provider: row.provider,
                 order: row.order_id.parse().map_err(|_| bad("order"))?,
                 sale: row.sale_id.parse().map_err(|_| bad("sale"))?,
                 lane: row.lane as u16,

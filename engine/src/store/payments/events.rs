@@ -37,7 +37,7 @@ pub(super) async fn note_events(
     let mut refusals: Vec<Option<String>> = Vec::with_capacity(events.len());
     for (item, event) in &events {
         let expected = match &item.fact {
-            Fact::Payment(_) => payments
+            Fact::Payment(_) | Fact::Handoff(_) => payments
                 .get(&item.payment.to_string())
                 .map(|payment| payment.state.amount),
             // An unknown refund was made at the provider. Whether there is enough money is checked when its turn comes.

@@ -66,7 +66,7 @@ pub(super) async fn load_refunds(connection: &mut PgConnection, items: &[Report]
         .iter()
         .flat_map(|item| match &item.fact {
             Fact::Refund { refund } => vec![refund.clone(), made_there(item.payment, refund)],
-            Fact::Payment(_) | Fact::Dispute { .. } => Vec::new(),
+            Fact::Payment(_) | Fact::Handoff(_) | Fact::Dispute { .. } => Vec::new(),
         })
         .collect();
     if ids.is_empty() {

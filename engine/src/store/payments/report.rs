@@ -3,6 +3,7 @@
 use super::{
     PaymentRow, Report,
     events::{note_dispute, note_events, refuse_events},
+    handoff::hear,
     late::is_unpaid,
     refunds::{drop_refunds, finish_refunds, load_refunds, note_refund, refund_all},
     rows::{lock_payments, save},
@@ -21,7 +22,7 @@ use crate::{
         orders::{self, CancelledBy, load},
     },
 };
-use flashsale_protocol::{Code, OrderStatus, Reason, SaleId};
+use flashsale_protocol::{Code, OrderId, OrderStatus, Reason, SaleId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{HashMap, HashSet};
@@ -35,7 +36,7 @@ pub struct Reported {
     pub changed: bool,
     /// The event was known before and had no effect now.
     pub repeated: bool,
-    /// The event was refused, now or before.
+    /// The event was refused, now or before; or what a shop has told.
     pub refusal: Option<Code>,
 }
 
@@ -79,8 +80,11 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
     let events = note_events(&mut tx, items, &payments).await?;
     let mut refunds = load_refunds(&mut tx, items).await?;
 
-    let mut confirmed: Vec<String> = Vec::new();
+    // With who did it.
+    let mut confirmed: HashMap<String, Actor> = HashMap::new();
     let mut cancelled: Vec<OrderRow> = Vec::new();
+    let mut cancelled_by: HashMap<OrderId, Actor> = HashMap::new();
+    let mut extended: HashSet<String> = HashSet::new();
     let mut refunded: Vec<OrderRow> = Vec::new();
     let mut mismatched: Vec<&Event> = Vec::new();
     let mut money_back: HashMap<String, i64> = HashMap::new();
@@ -109,33 +113,47 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
         } else {
             verdicts.push((false, None));
         }
-        let mut learn = |row: &mut OrderRow, payment: &mut PaymentRow, standing: &Standing| {
-            let now = OrderNow {
-                status: row.status,
-                is_late: late.contains(&key),
-                is_unpaid: is_unpaid(row),
-            };
-            match payment.state.learn(now, standing) {
-                Step::Confirm => {
-                    row.status = OrderStatus::Confirmed;
-                    confirmed.push(key.clone());
-                }
-                Step::Cancel => {
-                    tracing::warn!(order = %row.order, payment = %payment.payment, ?standing, "the money of a confirmed order cannot be had: it is cancelled");
-                    cancelled.push(row.clone());
-                    row.status = OrderStatus::Cancelled;
-                }
-                Step::None => {}
+        let now = OrderNow {
+            status: row.status,
+            is_late: late.contains(&key),
+            is_unpaid: is_unpaid(row),
+        };
+        let by = |otherwise: Actor| item.by.clone().unwrap_or(otherwise);
+        let mut follow = |row: &mut OrderRow, step: Step| match step {
+            Step::Confirm => {
+                row.status = OrderStatus::Confirmed;
+                confirmed.insert(key.clone(), by(Actor::from(&row.shopper)));
             }
+            Step::Cancel => {
+                tracing::warn!(order = %row.order, payment = %item.payment, fact = ?item.fact, "the money of a confirmed order cannot be had: it is cancelled");
+                cancelled.push(row.clone());
+                cancelled_by.insert(row.order, by(Actor::Worker));
+                row.status = OrderStatus::Cancelled;
+            }
+            Step::None => {}
         };
         match (&item.fact, &item.event) {
-            (Fact::Payment(standing), _) => learn(row, payment, standing),
+            (Fact::Payment(standing), _) => {
+                let step = payment.state.learn(now, standing);
+                follow(row, step);
+            }
+            (Fact::Handoff(told), _) => {
+                let heard = hear(&mut tx, told, row, payment, now, &by(Actor::Worker)).await?;
+                if let (Some(code), Some(verdict)) = (heard.refusal, verdicts.last_mut()) {
+                    verdict.1 = Some(code);
+                }
+                if heard.is_extended {
+                    extended.insert(key.clone());
+                }
+                entries.extend(heard.entry);
+                follow(row, heard.step.unwrap_or(Step::None));
+            }
             (Fact::Refund { refund }, _) if refunds.is_ours(item.payment, refund) => {
                 if let Some(amount) = refunds.take(refund) {
                     payment.state.refund_done(amount);
                     give_back(&mut money_back, row, payment, amount);
                     done.push(refund.clone());
-                    entries.push(refund_done(Actor::Worker, row, refund, amount));
+                    entries.push(refund_done(by(Actor::Worker), row, refund, amount));
                 }
             }
             (Fact::Refund { refund }, Some(event)) if refunds.is_new(item.payment, refund) => {
@@ -147,7 +165,8 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
                 // Only captured money can go back, so it was captured, even if we did not hear of it.
                 if !payment.state.status.taken() {
                     let reference = payment.state.reference.clone().unwrap_or_default();
-                    learn(row, payment, &Standing::Captured { reference });
+                    let step = payment.state.learn(now, &Standing::Captured { reference });
+                    follow(row, step);
                 }
                 let id = note_refund(&mut tx, item.payment, refund, event.amount).await?;
                 refunds.note(id);
@@ -221,16 +240,17 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
         .collect();
     entries.extend(refund_all(&mut tx, &unwanted).await?);
     finish_refunds(&mut tx, &done, &changed).await?;
-    confirm(&mut tx, &confirmed).await?;
+    let paid: Vec<String> = confirmed.keys().cloned().collect();
+    confirm(&mut tx, &paid).await?;
     // These come before rows about later cancellations. All others come last: a chain is locked after its lane.
     let confirmations: Vec<AuditRow> = confirmed
-        .iter()
-        .filter_map(|id| rows.get(id))
-        .map(|row| AuditRow::of_order(Kind::OrderConfirmed, Actor::from(&row.shopper), row, json!({})))
+        .into_iter()
+        .filter_map(|(id, by)| Some((rows.get(&id)?, by)))
+        .map(|(row, by)| AuditRow::of_order(Kind::OrderConfirmed, by, row, json!({})))
         .collect();
     audit::write(&mut tx, &confirmations).await?;
-    let (worker, provider) = (CancelledBy::One(Actor::Worker), CancelledBy::One(Actor::Provider));
-    orders::cancel_rows(&mut tx, &cancelled, Reason::PaymentFailed, worker).await?;
+    let (each, provider) = (CancelledBy::Each(cancelled_by), CancelledBy::One(Actor::Provider));
+    orders::cancel_rows(&mut tx, &cancelled, Reason::PaymentFailed, each).await?;
     orders::cancel_rows(&mut tx, &refunded, Reason::Refunded, provider).await?;
     // A shopper sees their order again when its state changes, when a payment is answered, and when money is back.
     let mut news: HashSet<String> = changed
@@ -238,10 +258,11 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
         .filter(|payment| was(payment).is_none_or(|before| before.answer != payment.state.answer))
         .map(|payment| payment.order.to_string())
         .collect();
-    news.retain(|id| !confirmed.contains(id));
+    news.retain(|id| !paid.contains(id));
     touch(&mut tx, &news, &money_back).await?;
     news.extend(money_back.into_keys());
-    news.extend(confirmed.iter().cloned());
+    news.extend(paid);
+    news.extend(extended);
     news.extend(cancelled.iter().chain(&refunded).map(|row| row.order.to_string()));
     for (id, at) in answered {
         if let Some(payment) = payments.get_mut(&id) {

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 struct RawPayment {
     payment_id: String,
     order_id: String,
+    provider: String,
     currency: String,
     amount: i64,
     status: String,
@@ -44,6 +45,7 @@ impl RawPayment {
         Ok(PaymentRow {
             payment: self.payment_id.parse().map_err(|_| bad("id"))?,
             order: self.order_id.parse().map_err(|_| bad("order"))?,
+            provider: self.provider,
             currency: self.currency,
             answered_at: self.answered_at,
             created_at: self.created_at,
@@ -71,8 +73,8 @@ pub(super) async fn load_payments(
 ) -> Result<HashMap<String, PaymentRow>> {
     sqlx::query_as!(
         RawPayment,
-        "SELECT payment_id, order_id, currency, amount, status, pays, answer, reason, reference, answered_at, refund_asked,
-            refunded, todo, created_at
+        "SELECT payment_id, order_id, provider, currency, amount, status, pays, answer, reason, reference, answered_at,
+            refund_asked, refunded, todo, created_at
          FROM payments WHERE payment_id = ANY($1)",
         ids,
     )
@@ -90,8 +92,8 @@ pub(super) async fn lock_payments(
 ) -> Result<HashMap<String, PaymentRow>> {
     sqlx::query_as!(
         RawPayment,
-        "SELECT payment_id, order_id, currency, amount, status, pays, answer, reason, reference, answered_at, refund_asked,
-            refunded, todo, created_at
+        "SELECT payment_id, order_id, provider, currency, amount, status, pays, answer, reason, reference, answered_at,
+            refund_asked, refunded, todo, created_at
          FROM payments WHERE payment_id = ANY($1) ORDER BY payment_id FOR NO KEY UPDATE",
         ids,
     )

@@ -16,7 +16,7 @@ const OFF: &[&str] = &["--payments", "none"];
 
 impl World {
     /// Another server in place of this one, with this provider.
-    async fn restart_with(&mut self, payments: &str) {
+    pub(super) async fn restart_with(&mut self, payments: &str) {
         let next = self.try_another(&[("--payments", payments)]).await;
         let before = std::mem::replace(&mut self.server, next.expect("the server starts"));
         before.stop().await;
