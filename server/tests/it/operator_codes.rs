@@ -34,8 +34,10 @@ impl App {
         }
     }
 
-    fn code(&self) -> String {
-        self.totp.generate(clock::now_ms() / 1_000).to_string()
+    /// What it shows so many half minutes from now. The server takes the one before and the one after as well.
+    fn code(&self, steps: i64) -> String {
+        let at_s = (clock::now_ms() as i64 + steps * STEP_MS) / 1_000;
+        self.totp.generate(at_s as u64).to_string()
     }
 
     async fn begin(&self, browser: &Browser<'_>, password: &str, code: &str) -> Answer {
@@ -54,11 +56,6 @@ async fn end(browser: &Browser<'_>, code: &str) -> Answer {
     browser.ask(Method::POST, "/admin/codes/end", body).await
 }
 
-/// So that the app shows another code: time passes for this process.
-fn next_code() {
-    clock::step(STEP_MS);
-}
-
 async fn ann(world: &World) -> Browser<'_> {
     Browser::of(world, ANN, None, OperatorRole::Admin).await
 }
@@ -73,7 +70,7 @@ async fn a_code_is_asked_for_once_the_app_has_shown_one_and_each_is_good_once() 
     // Nothing has changed yet.
     assert_eq!(browser.sign_in(ANN, PASSWORD).await.status, 200);
     assert_eq!(
-        app.begin(&browser, "wrong horse battery", &app.code())
+        app.begin(&browser, "wrong horse battery", &app.code(-1))
             .await
             .refusal(),
         Code::PasswordRefused
@@ -82,7 +79,7 @@ async fn a_code_is_asked_for_once_the_app_has_shown_one_and_each_is_good_once() 
         app.begin(&browser, PASSWORD, "000000x").await.refusal(),
         Code::CodeRefused
     );
-    let code = app.code();
+    let code = app.code(-1);
     let at_once = join_all((0..4).map(|_| app.begin(&browser, PASSWORD, &code))).await;
     let begun = at_once.iter().filter(|answer| answer.status == 204).count();
     assert_eq!(begun, 1, "{at_once:?}");
@@ -101,8 +98,7 @@ async fn a_code_is_asked_for_once_the_app_has_shown_one_and_each_is_good_once() 
         Code::CodeRefused,
         "used"
     );
-    next_code();
-    let code = app.code();
+    let code = app.code(0);
     let at_once = join_all((0..4).map(|_| sign_in(&browser, &code))).await;
     let signed_in: Vec<&Answer> = at_once.iter().filter(|answer| answer.status == 200).collect();
     assert_eq!(signed_in.len(), 1, "{at_once:?}");
@@ -115,20 +111,19 @@ async fn no_code_is_asked_for_once_the_operator_says_so() {
     let world = world().await;
     let browser = ann(&world).await;
     let app = App::set_up(&browser).await;
-    let code = app.code();
+    let code = app.code(-1);
     assert_eq!(end(&browser, &code).await.refusal(), Code::CodesNotThere);
     assert_eq!(app.begin(&browser, PASSWORD, &code).await.status, 204);
     assert_eq!(
         App::set_up(&browser)
             .await
-            .begin(&browser, PASSWORD, &app.code())
+            .begin(&browser, PASSWORD, &app.code(0))
             .await
             .refusal(),
         Code::CodesThere
     );
     assert_eq!(end(&browser, &code).await.refusal(), Code::CodeRefused, "used");
-    next_code();
-    assert_eq!(end(&browser, &app.code()).await.status, 204);
+    assert_eq!(end(&browser, &app.code(0)).await.status, 204);
     assert_eq!(browser.sign_in(ANN, PASSWORD).await.status, 200);
     world.server.stop().await;
 }
@@ -138,8 +133,7 @@ async fn codes_cannot_be_guessed_and_a_new_link_is_the_way_back() {
     let world = world().await;
     let mut browser = ann(&world).await;
     let app = App::set_up(&browser).await;
-    assert_eq!(app.begin(&browser, PASSWORD, &app.code()).await.status, 204);
-    next_code();
+    assert_eq!(app.begin(&browser, PASSWORD, &app.code(-1)).await.status, 204);
     let mut heard = Vec::new();
     for guess in 0..8 {
         heard.push(sign_in(&browser, &format!("{guess:06}")).await.refusal());
@@ -148,7 +142,7 @@ async fn codes_cannot_be_guessed_and_a_new_link_is_the_way_back() {
     assert_eq!(heard[..5], [Code::CodeRefused; 5], "{heard:?}");
     assert_eq!(heard[5..], [Code::TooManySignIns; 3], "{heard:?}");
     assert_eq!(
-        sign_in(&browser, &app.code()).await.refusal(),
+        sign_in(&browser, &app.code(0)).await.refusal(),
         Code::TooManySignIns,
         "the right one waits too"
     );
