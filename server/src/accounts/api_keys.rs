@@ -18,6 +18,8 @@ const KEY_KNOWN: Duration = Duration::from_millis(800);
 const KEYS_KNOWN: u64 = 10_000;
 /// How a key begins, so that scanners of code find one that has got out.
 pub const PREFIX: &str = "fsk_";
+/// With 32 random bytes in base64 behind it.
+const SECRET_CHARS: usize = PREFIX.len() + 43;
 
 pub struct ApiKeys {
     store: Arc<Store>,
@@ -60,6 +62,11 @@ impl ApiKeys {
             });
         });
         Ok(caller)
+    }
+
+    /// Whether it is a key that has just been used here and is good: nobody is asked.
+    pub async fn is_in_use(&self, secret: &str) -> bool {
+        secret.len() == SECRET_CHARS && self.known.get(&hash_of(secret)).await.flatten().is_some()
     }
 
     /// Reads all keys anew: one was revoked here. Other processes do so a second later.

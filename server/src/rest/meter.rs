@@ -18,13 +18,14 @@ pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("rateli
 /// What is left of a request's budgets, for the headers of its answer. It travels with the request.
 #[derive(Clone)]
 pub(crate) struct Meter {
-    address: Left,
+    /// None: the caller's own budget takes its place.
+    address: Option<Left>,
     /// Known once it is known who asks.
     caller: Arc<OnceLock<(Rate, Left)>>,
 }
 
 impl Meter {
-    pub(crate) fn new(address: Left) -> Self {
+    pub(crate) fn new(address: Option<Left>) -> Self {
         Self {
             address,
             caller: Arc::default(),
@@ -33,7 +34,7 @@ impl Meter {
 
     /// Of somebody who was refused.
     pub(crate) fn refused(reject: &Reject) -> Self {
-        Self::new(nothing(reject))
+        Self::new(Some(nothing(reject)))
     }
 
     pub(crate) fn tell(&self, app: &App, headers: &mut HeaderMap) {
@@ -42,17 +43,21 @@ impl Meter {
             let whole_s = left.whole_in.as_millis().div_ceil(1_000);
             format!("\"{name}\";r={};t={whole_s}", left.costs)
         };
-        let (mut policies, mut states) = (
-            policy("address", app.throttle.address_rate()),
-            state("address", self.address),
-        );
-        if let Some((rate, left)) = self.caller.get() {
-            policies += &format!(", {}", policy("caller", *rate));
-            states += &format!(", {}", state("caller", *left));
+        let address = self
+            .address
+            .map(|left| ("address", app.throttle.address_rate(), left));
+        let caller = self.caller.get().map(|(rate, left)| ("caller", *rate, *left));
+        let (policies, states): (Vec<_>, Vec<_>) = [address, caller]
+            .into_iter()
+            .flatten()
+            .map(|(name, rate, left)| (policy(name, rate), state(name, left)))
+            .unzip();
+        if policies.is_empty() {
+            return;
         }
-        for (name, text) in [(RATE_LIMIT_POLICY, policies), (RATE_LIMIT, states)] {
+        for (name, parts) in [(RATE_LIMIT_POLICY, policies), (RATE_LIMIT, states)] {
             // They consist of ASCII.
-            if let Ok(value) = HeaderValue::try_from(text) {
+            if let Ok(value) = HeaderValue::try_from(parts.join(", ")) {
                 headers.insert(name, value);
             }
         }

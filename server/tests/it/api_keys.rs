@@ -195,3 +195,38 @@ async fn a_revoked_key_is_refused_everywhere_within_a_second_and_one_in_an_addre
     other.stop().await;
     world.server.stop().await;
 }
+
+/// A shop's backend asks from one address for all its customers; whoever has no good key goes by the address.
+#[tokio::test]
+async fn a_good_key_has_a_budget_of_its_own_and_a_wrong_one_its_address_s() {
+    let world = World::with(&[
+        "--requests-per-s",
+        "1",
+        "--request-burst",
+        "20",
+        "--key-burst",
+        "100",
+    ])
+    .await;
+    let lamps = shop(&world, "Lamps").await;
+    let (_, reader) = key(&world, &lamps, &["sales:read"]).await;
+    let list = async |token: &str| ask(&world, Method::GET, "/admin/sales", token, Value::Null).await;
+    for _ in 0..50 {
+        let answer = list(&reader).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let left = list(&reader).await.headers["ratelimit"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    assert!(left.starts_with("\"caller\";r="), "{left}");
+    let wrong = format!("{}x", &reader[..reader.len() - 1]);
+    let mut refusals = Vec::new();
+    for _ in 0..30 {
+        refusals.push(list(&wrong).await.refusal());
+    }
+    assert_eq!(refusals[0], Code::TokenInvalid);
+    assert_eq!(refusals[29], Code::TooManyFromAddress, "{refusals:?}");
+    assert_eq!(list(&reader).await.status, 200, "the good one goes on");
+    world.server.stop().await;
+}

@@ -18,7 +18,7 @@ const STATUS: Readonly<Record<Order["status"], { label: string; tone: Tone }>> =
 };
 
 function badge(order: Order): { label: string; tone: Tone } {
-  if (order.paying) return { label: "Checking payment", tone: "calm" };
+  if (order.paying) return { label: "Payment under way", tone: "calm" };
   if (order.refunded > 0) return { label: order.refunded === order.amount ? "Refunded" : "Partly refunded", tone: "calm" };
   return STATUS[order.status];
 }
