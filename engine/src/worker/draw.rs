@@ -26,6 +26,8 @@ const STEP: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(500);
 /// Counting the entries may take one part in this many of the time.
 const COUNT_SHARE: u32 = 20;
+/// Longest pause between two counts: one that has waited for a busy Postgres is no reason to show an old number for long.
+const COUNT_PAUSE_MOST: Duration = Duration::from_secs(10);
 /// Largest number of turns called in one step.
 const CALL_BATCH: i64 = 500;
 /// Smallest number of units for which next ones are looked up: each look is a pass over all entries.
@@ -55,7 +57,7 @@ async fn step(led: &Led, memory: &mut Memory) -> Result<Duration> {
         (Allocation::Draw, _) => {
             let began = Instant::now();
             led.set_entries(led.shop.store.count_entries(led.id).await?);
-            Ok(LOOK.max(began.elapsed() * COUNT_SHARE))
+            Ok((began.elapsed() * COUNT_SHARE).clamp(LOOK, COUNT_PAUSE_MOST))
         }
     }
 }
