@@ -161,7 +161,7 @@ codes! {
     RefundTooMuch = 412, "refund_too_much", 422, false, "The refund is larger than what is left of the payment.";
     PaymentUnknown = 413, "payment_unknown", 404, false, "There is no such payment.";
     /// A webhook whose amount or currency differs from the payment's.
-    PaymentMismatch = 414, "payment_mismatch", 422, false, "The amount or currency does not match the payment.";
+    PaymentMismatch = 414, "payment_mismatch", 422, false, "The amount, currency or reference does not match the payment.";
     /// Counted in this sale; the cart stays as it is, until its time ends.
     CancelLimitReached = 415, "cancel_limit_reached", 409, false, "You have cancelled, or not paid, too many orders of this sale.";
     /// The order was placed, and Postgres has lost it; the order itself says what has gone back.

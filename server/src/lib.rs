@@ -10,6 +10,7 @@ pub mod demo;
 pub mod draw_file;
 pub mod embedded;
 pub mod gateway;
+mod ladder;
 pub mod operator_cli;
 mod origin;
 pub mod rest;

@@ -78,14 +78,14 @@ test("an operator sets up an authenticator app from the picture, signs in with i
   const secret = (await page.locator("two-steps code").innerText()).replaceAll(/\s/g, "");
   await picture(page, "admin-codes-phone");
   await isAccessible(page);
-  await button(page, "Ask for codes").click();
+  await button(page, "Turn codes on").click();
   await page.getByText("Your password, please.").waitFor();
   await page.getByLabel("Password").fill("not the password");
   await page.getByRole("textbox", { name: "Code" }).fill(code(secret, -1));
-  await button(page, "Ask for codes").click();
+  await button(page, "Turn codes on").click();
   await page.getByText("The password is wrong.").waitFor();
   await page.getByLabel("Password").fill(PASSWORD);
-  await button(page, "Ask for codes").click();
+  await button(page, "Turn codes on").click();
   await page.getByText("From now on, sign in with a code as well.").waitFor();
 
   await button(page, "Sign out").last().click();
@@ -101,7 +101,7 @@ test("an operator sets up an authenticator app from the picture, signs in with i
   await page.getByRole("link", { name: EMAIL }).click();
   await page.getByLabel("Password").fill(PASSWORD);
   await page.getByRole("textbox", { name: "Code" }).fill(code(secret, 1));
-  await button(page, "Ask for no codes").click();
+  await button(page, "Turn codes off").click();
   await page.getByText("No code is asked for any more.").waitFor();
   await button(page, "Sign out").last().click();
   await signIn(page);

@@ -98,7 +98,7 @@ describe("a new key", () => {
 });
 
 test("what is shown follows from the role", () => {
-  const who = (role: OperatorRole) => ({ operator: "op_1", email: "a@b", role, merchant: role === "admin" ? null : "m_1", has_codes: false, expires_at: "" });
+  const who = (role: OperatorRole) => ({ operator: "op_1", email: "a@b", role, merchant: role === "admin" ? null : "m_1", has_codes: false, has_shop_pages: true, expires_at: "" });
   const shown = (["admin", "owner", "staff", "viewer"] as const).map(who).map((one) => [isAdmin(one), managesAccess(one), changes(one)]);
   expect(shown).toEqual([
     [true, true, true],

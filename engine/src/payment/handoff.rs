@@ -78,12 +78,20 @@ impl State {
         }
     }
 
-    /// Whether the shop may capture. An answer of yes stays, but for a capture that has failed: then there is no order.
+    /// Whether the shop may capture. An answer of yes stays, but for a capture that has failed, for then there is no order, and for
+    /// money that has gone back whole: who lost the answer and asks again must not take it once more.
     pub fn may_capture(&self, order: OrderNow) -> Result<(), Code> {
         match self.pays && self.status.taken() {
+            true if self.amount > 0 && self.refunded >= self.amount => Err(Code::AlreadyRefunded),
             true => Ok(()),
             false => Err(self.handoff_closed(order).unwrap_or(Code::HandoffOver)),
         }
+    }
+
+    /// Whether this is another charge than the one that was confirmed: two tabs may both have got to the end of a checkout.
+    pub fn is_other_charge(&self, reference: &str) -> bool {
+        let known = self.reference.as_deref().unwrap_or_default();
+        self.pays && ![known, reference].contains(&"") && known != reference
     }
 
     /// Why the shop's checkout cannot go on with it.
@@ -123,6 +131,12 @@ mod tests {
         let cancelled = order(OrderStatus::Cancelled);
         assert_eq!(state.handoff_ready(cancelled, "s"), Step::None);
         assert_eq!((state.may_capture(cancelled), &state), (Ok(()), &before));
+        assert!(state.is_other_charge("s") && !state.is_other_charge("r") && !state.is_other_charge(""));
+        state.refunded = 99;
+        assert_eq!(state.may_capture(cancelled), Ok(()), "a part is still the shop's");
+        state.refunded = 100;
+        assert_eq!(state.may_capture(cancelled), Err(Code::AlreadyRefunded));
+        state = before;
         assert_eq!(state.handoff_closed(cancelled), Some(Code::OrderConfirmed));
     }
 

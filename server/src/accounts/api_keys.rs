@@ -1,6 +1,6 @@
 //! The keys of merchants' own programs, as this process knows them.
 
-use super::{LOOKS_OF_ADDRESS, allow};
+use super::{LOOKS_OF_ADDRESS, allow, good};
 use crate::budget::Budget;
 use flashsale_engine::{
     caller::Caller,
@@ -24,6 +24,8 @@ const SECRET_CHARS: usize = PREFIX.len() + 43;
 pub struct ApiKeys {
     store: Arc<Store>,
     known: Cache<SecretHash, Option<Arc<ApiKeyRow>>>,
+    /// Keys that were good a moment ago: they do not share a budget with those who guess.
+    good: Cache<SecretHash, ()>,
     looks: Budget<IpAddr>,
 }
 
@@ -35,6 +37,7 @@ impl ApiKeys {
                 .max_capacity(KEYS_KNOWN)
                 .time_to_live(KEY_KNOWN)
                 .build(),
+            good: good(),
             looks: Budget::new(LOOKS_OF_ADDRESS),
         }
     }
@@ -42,7 +45,7 @@ impl ApiKeys {
     /// Who asks with this key.
     pub async fn caller(&self, secret: &str, from: IpAddr) -> Result<Caller, Reject> {
         let hash = hash_of(secret);
-        if !self.known.contains_key(&hash) {
+        if !self.known.contains_key(&hash) && !self.good.contains_key(&hash) {
             allow(&self.looks, &from, Code::TooManyFromAddress)?;
         }
         let read = async { Ok(self.store.api_key(&hash).await?.map(Arc::new)) };
@@ -50,6 +53,7 @@ impl ApiKeys {
         let found = found.map_err(|error: Arc<Error>| Reject::from((*error).clone()))?;
         let key =
             found.ok_or_else(|| Reject::because(Code::TokenInvalid, "The key is unknown or revoked."))?;
+        self.good.insert(hash, ()).await;
         let id = key.id.parse();
         let id = id.map_err(|_| Error::unexpected("a key's id that is none"))?;
         let mut caller = Caller::new(id, Role::Merchant, u64::MAX);

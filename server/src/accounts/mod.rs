@@ -7,6 +7,7 @@ pub mod password;
 
 use crate::{
     budget::{Budget, Rate},
+    ladder::{Ladder, narrow_network},
     sharing::share,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -39,10 +40,14 @@ pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 /// How long a process believes what it has read of a session: an operator who is removed is gone everywhere after that.
 const SESSION_KNOWN: Duration = Duration::from_millis(800);
 const SESSIONS_KNOWN: u64 = 10_000;
+/// How long a session or key that was good is asked for again without a budget.
+const GOOD_KNOWN: Duration = Duration::from_secs(600);
 /// Tries to sign in or to use a link, per address.
 const TRIES_OF_ADDRESS: Rate = Rate::per_minute(30, 30);
-/// Tries to sign in as one operator, from wherever.
+/// Tries to sign in as one operator from one network. Nobody elsewhere can use them up and so keep the operator out.
 const TRIES_OF_ACCOUNT: Rate = Rate::per_minute(10, 15);
+/// The same from wherever: guessing goes no faster by many networks.
+const TRIES_OF_ACCOUNT_IN_ALL: Rate = Rate::per_minute(60, 120);
 /// Codes tried for one operator, by somebody who knows the password: a code in a million is right.
 const TRIES_OF_CODES: Rate = Rate::per_minute(1, 5);
 /// Looks for sessions or keys that are not known here, per address.
@@ -108,8 +113,11 @@ pub struct Accounts {
     passwords: Passwords,
     codes: Codes,
     known: Cache<SecretHash, Option<Arc<SignedIn>>>,
-    addresses: Budget<IpAddr>,
-    accounts: Budget<SecretHash>,
+    /// Sessions that were good a moment ago: they do not share a budget with those who guess.
+    good: Cache<SecretHash, ()>,
+    addresses: Ladder,
+    accounts: Budget<(SecretHash, IpAddr)>,
+    accounts_in_all: Budget<SecretHash>,
     code_tries: Budget<String>,
     looks: Budget<IpAddr>,
 }
@@ -125,8 +133,10 @@ impl Accounts {
                 .time_to_live(SESSION_KNOWN)
                 .support_invalidation_closures()
                 .build(),
-            addresses: Budget::new(TRIES_OF_ADDRESS),
+            good: good(),
+            addresses: Ladder::new("sign_in", TRIES_OF_ADDRESS, None),
             accounts: Budget::new(TRIES_OF_ACCOUNT),
+            accounts_in_all: Budget::new(TRIES_OF_ACCOUNT_IN_ALL),
             code_tries: Budget::new(TRIES_OF_CODES),
             looks: Budget::new(LOOKS_OF_ADDRESS),
         })
@@ -140,15 +150,16 @@ impl Accounts {
         code: Option<&str>,
         from: IpAddr,
     ) -> Result<Begun, Reject> {
-        allow(&self.addresses, &from, Code::TooManySignIns)?;
         let email = email_of(email);
         // Whether somebody has the address makes no difference here.
-        allow(&self.accounts, &hash_of(&email), Code::TooManySignIns)?;
+        self.allow_try(Some(&email), from)?;
         let (account, proofs) = match self.store.operator_by_email(&email).await? {
             Some((account, proofs)) => (Some(account), proofs),
             None => (None, Proofs::default()),
         };
-        let fits = self.fits(password, proofs.password.as_deref()).await?;
+        let fits = self
+            .fits(&email, password, proofs.password.as_deref(), from)
+            .await?;
         let (Some(account), Some(password), true) = (&account, &proofs.password, fits) else {
             self.note_refused(account.as_ref(), from).await?;
             return Err(Code::SignInRefused.into());
@@ -162,8 +173,44 @@ impl Accounts {
             .await
     }
 
-    async fn fits(&self, password: String, known: Option<&str>) -> Result<bool, Reject> {
-        Ok(password.len() <= password::MAX_BYTES && self.passwords.fits(password, known).await?)
+    /// Whether the password fits. Who was told to come back, because too many are checked, has not tried.
+    async fn fits(
+        &self,
+        email: &str,
+        password: String,
+        known: Option<&str>,
+        from: IpAddr,
+    ) -> Result<bool, Reject> {
+        if password.len() > password::MAX_BYTES {
+            return Ok(false);
+        }
+        let checked = self.passwords.fits(password, known).await;
+        checked.inspect_err(|_| {
+            let hash = hash_of(email);
+            self.addresses.give_back(from, 1);
+            self.accounts.give_back(&(hash, narrow_network(from)), 1);
+            self.accounts_in_all.give_back(&hash, 1);
+        })
+    }
+
+    /// Whether somebody may try now: to use a link, or to sign in as the operator of an address.
+    fn allow_try(&self, email: Option<&str>, from: IpAddr) -> Result<(), Reject> {
+        let wait = |reject: Reject| Reject {
+            code: Code::TooManySignIns,
+            message: Reject::from(Code::TooManySignIns).message,
+            ..reject
+        };
+        self.addresses.take(from, 1).map_err(wait)?;
+        let Some(hash) = email.map(hash_of) else {
+            return Ok(());
+        };
+        let here = (hash, narrow_network(from));
+        allow(&self.accounts, &here, Code::TooManySignIns)
+            .inspect_err(|_| self.addresses.give_back(from, 1))?;
+        allow(&self.accounts_in_all, &hash, Code::TooManySignIns).inspect_err(|_| {
+            self.addresses.give_back(from, 1);
+            self.accounts.give_back(&here, 1);
+        })
     }
 
     /// The time step of a right code.
@@ -242,10 +289,11 @@ impl Accounts {
 
     /// Whoever has found an open page does not know the password.
     async fn prove_again(&self, account: &Account, password: String, from: IpAddr) -> Result<Proofs, Reject> {
-        allow(&self.accounts, &hash_of(&account.email), Code::TooManySignIns)?;
+        self.allow_try(Some(&account.email), from)?;
         let found = self.store.operator_by_email(&account.email).await?;
         let (_, proofs) = found.ok_or_else(ended)?;
-        if !self.fits(password, proofs.password.as_deref()).await? {
+        let known = proofs.password.as_deref();
+        if !self.fits(&account.email, password, known, from).await? {
             self.note_refused(Some(account), from).await?;
             return Err(Code::PasswordRefused.into());
         }
@@ -262,7 +310,7 @@ impl Accounts {
 
     /// Sets the password by a link, which works once, and signs its owner in.
     pub async fn set_password(&self, link: &str, password: String, from: IpAddr) -> Result<Begun, Reject> {
-        allow(&self.addresses, &from, Code::TooManySignIns)?;
+        self.allow_try(None, from)?;
         let link = hash_of(link);
         if !self.store.invite_is_open(&link).await? {
             return Err(Code::InviteUnknown.into());
@@ -305,10 +353,14 @@ impl Accounts {
     /// The operator of a cookie's value.
     pub async fn session(&self, secret: &str, from: IpAddr) -> Result<Arc<SignedIn>, Reject> {
         let session = hash_of(secret);
-        if !self.known.contains_key(&session) {
+        if !self.known.contains_key(&session) && !self.good.contains_key(&session) {
             allow(&self.looks, &from, Code::TooManyFromAddress)?;
         }
-        self.find(session).await
+        let found = self.find(session).await;
+        if found.is_ok() {
+            self.good.insert(session, ()).await;
+        }
+        found
     }
 
     /// Whether an operator's session goes on; anybody else has none that could end.
@@ -439,13 +491,18 @@ impl Accounts {
 
     /// Shares the limits of tries with other processes.
     pub(crate) async fn share(&self, stock: &Stock) {
-        share(stock, "sign_in", &self.addresses, |address: &IpAddr| {
-            address.to_string()
+        self.addresses.forget_idle();
+        self.addresses.share(stock).await;
+        share(stock, "account", &self.accounts, |(email, network)| {
+            format!("{}:{network}", hex::encode(email))
         })
         .await;
-        share(stock, "account", &self.accounts, |email: &SecretHash| {
-            hex::encode(email)
-        })
+        share(
+            stock,
+            "account.all",
+            &self.accounts_in_all,
+            |email: &SecretHash| hex::encode(email),
+        )
         .await;
         share(stock, "codes", &self.code_tries, |id: &String| id.clone()).await;
     }
@@ -484,6 +541,14 @@ pub fn wrong_password(text: &str) -> Option<String> {
             password::MAX_BYTES
         )
     })
+}
+
+/// What was good a moment ago, by its hash.
+fn good() -> Cache<SecretHash, ()> {
+    Cache::builder()
+        .max_capacity(SESSIONS_KNOWN)
+        .time_to_live(GOOD_KNOWN)
+        .build()
 }
 
 fn ended() -> Reject {

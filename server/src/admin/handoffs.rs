@@ -406,7 +406,8 @@ pub async fn extend(
 ) -> Result<axum::Json<HandedOver>, Problem> {
     let found = Found::by_path(&app, &operator, &id).await?;
     let latest = found.extendable_until(&app).await?;
-    if body.expires_at > latest {
+    // One that waits no more is told that, however long it is to wait.
+    if found.order.status == OrderStatus::Pending && body.expires_at > latest {
         let because = format!("The order can wait until {} at most.", rfc3339(ms(latest)));
         return Err(Reject::because(Code::ExtensionTooLong, because)
             .about(found.order.order)

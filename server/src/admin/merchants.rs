@@ -273,6 +273,10 @@ pub async fn change(
     if is_for_admins && !operator.0.is_admin() {
         return Err(Code::Forbidden.into());
     }
+    // Shoppers pay there.
+    if body.checkout_url.is_some() || body.checkout_max_s.is_some() {
+        operator.check_manages_access()?;
+    }
     let before = &merchant.row;
     if version_wanted(&headers)?.is_some_and(|wanted| !wanted.contains(&before.version.to_string())) {
         return Err(Code::VersionChanged.into());

@@ -52,13 +52,15 @@ pub struct OperatorSession {
     merchant: Option<String>,
     /// They sign in with the code of an authenticator app as well.
     has_codes: bool,
+    /// The shop's pages are at this origin too, so that links can lead to them.
+    has_shop_pages: bool,
     /// When the session ends at the latest. It ends earlier if it is not used.
     #[schema(format = DateTime)]
     expires_at: String,
 }
 
-impl From<&SignedIn> for OperatorSession {
-    fn from(signed_in: &SignedIn) -> Self {
+impl OperatorSession {
+    fn new(app: &App, signed_in: &SignedIn) -> Self {
         let account = &signed_in.account;
         Self {
             operator: account.id.clone(),
@@ -66,6 +68,7 @@ impl From<&SignedIn> for OperatorSession {
             role: account.role,
             merchant: account.merchant.clone(),
             has_codes: account.has_codes,
+            has_shop_pages: app.admin_origin.is_none(),
             expires_at: rfc3339(signed_in.expires_at),
         }
     }
@@ -82,13 +85,13 @@ pub struct Ticket {
 /// Answers with a session's cookie are kept nowhere.
 const KEPT_NOWHERE: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
-fn begun(browser: &Browser, begun: Begun) -> impl IntoResponse + use<> {
+fn begun(app: &App, browser: &Browser, begun: Begun) -> impl IntoResponse + use<> {
     let cookie = browser.cookie(Some(&begun.secret), SESSION_LIFE.as_secs());
     let headers = AppendHeaders([(header::SET_COOKIE, cookie)]);
     (
         headers,
         [KEPT_NOWHERE],
-        axum::Json(OperatorSession::from(&begun.signed_in)),
+        axum::Json(OperatorSession::new(app, &begun.signed_in)),
     )
 }
 
@@ -127,7 +130,7 @@ pub async fn sign_in(
         .accounts
         .sign_in(&email, password, code.as_deref(), browser.address)
         .await?;
-    Ok(begun(&browser, made))
+    Ok(begun(&app, &browser, made))
 }
 
 /// Set a password by a link, and sign in with it.
@@ -163,7 +166,7 @@ pub async fn set_password(
         .accounts
         .set_password(&invite, password, browser.address)
         .await?;
-    Ok(begun(&browser, made))
+    Ok(begun(&app, &browser, made))
 }
 
 /// The operator who has signed in here.
@@ -185,7 +188,7 @@ pub async fn show(State(app): State<Arc<App>>, browser: Browser) -> Result<impl 
     };
     match app.authority.accounts.session(secret, browser.address).await {
         Ok(signed_in) => {
-            let session = axum::Json(OperatorSession::from(&*signed_in));
+            let session = axum::Json(OperatorSession::new(&app, &signed_in));
             Ok(([KEPT_NOWHERE], session).into_response())
         }
         Err(reject) if reject.code == Code::TokenInvalid => Ok(StatusCode::NO_CONTENT.into_response()),

@@ -1,14 +1,17 @@
 //! The address of a client, and whether its connection is encrypted: what the connection itself says, or what the trusted proxies in
 //! front of us report.
 
-use crate::config::{ForwardedHeader, Limits};
+use crate::{
+    config::{ForwardedHeader, Limits},
+    ladder::network,
+};
 use axum::{
     extract::ConnectInfo,
     http::{HeaderMap, HeaderName, header},
 };
 use flashsale_engine::telemetry::name;
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Once,
         atomic::{AtomicU64, Ordering},
@@ -161,21 +164,6 @@ fn one_subscriber(address: IpAddr) -> IpAddr {
         IpAddr::V6(v6) => IpAddr::V6(network(v6, 64)),
         v4 => v4,
     }
-}
-
-/// The networks around an address, from the narrow to the wide: what one customer of a provider may have. On this machine there is
-/// nobody else.
-pub(super) fn networks(address: IpAddr) -> [Option<IpAddr>; 2] {
-    match address {
-        IpAddr::V4(v4) if v4.is_loopback() => [None, None],
-        IpAddr::V6(v6) if network(Ipv6Addr::LOCALHOST, 64) == v6 => [None, None],
-        IpAddr::V4(v4) => [Some(Ipv4Addr::from_bits(v4.to_bits() & !0xff).into()), None],
-        IpAddr::V6(v6) => [Some(network(v6, 56).into()), Some(network(v6, 48).into())],
-    }
-}
-
-fn network(address: Ipv6Addr, bits: u32) -> Ipv6Addr {
-    Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - bits)))
 }
 
 /// Without a trusted proxy everybody behind one counts as a single address. That is right if clients write such headers themselves,
@@ -348,7 +336,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_in_one_network_and_this_machine_is_in_none() {
-        let of = |text: &str| networks(one_subscriber(text.parse().expect("valid")));
+        let of = |text: &str| crate::ladder::networks(one_subscriber(text.parse().expect("valid")));
         assert_eq!(of("192.0.2.7"), of("192.0.2.200"));
         assert_ne!(of("192.0.2.7"), of("192.0.3.7"));
         assert_eq!(of("2001:db8:1:200::1"), of("2001:db8:1:2ff::1"));

@@ -244,6 +244,7 @@ fn own(operation: &str) -> &'static [Code] {
         "confirmHandoff" => &[
             PaymentUnknown,
             PaymentMismatch,
+            AlreadyRefunded,
             HandoffOver,
             OrderCancelled,
             OrderConfirmed,

@@ -1,11 +1,10 @@
 //! Limits at the door, from the narrow to the wide: of an address, of the networks around it, of this process. The narrow ones come
 //! first, so that one address cannot use up what is there for all; and what a wider one refuses is given back to the narrower ones.
 
-use super::address::networks;
 use crate::{
     budget::{Budget, Left, Rate},
     config::Limits,
-    sharing::share,
+    ladder::{Around, Ladder, NETWORK_SHARES, around, wait_for},
 };
 use dashmap::DashMap;
 use flashsale_engine::{stock::Stock, telemetry::name};
@@ -16,103 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How often limiters forget people who have not asked for a while.
 pub(crate) const SWEEP: Duration = Duration::from_secs(20);
-/// How many times as much as one address the networks around it may have: an IPv4 /24 or an IPv6 /56, and an IPv6 /48.
-const NETWORK_SHARES: [u64; 2] = [4, 16];
 /// Connections over TLS for each socket that an address may open: a browser has six for its page and one for the socket.
 const CONNECTIONS_A_SOCKET: u64 = 8;
 /// When to try again if nobody knows when there will be room.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-
-/// An address, or one of the networks around it, by how wide it is.
-type Around = (u8, IpAddr);
-
-/// An address and the networks around it, from the narrow to the wide.
-fn around(address: IpAddr) -> impl Iterator<Item = Around> {
-    let networks = networks(address).into_iter().flatten();
-    (0..).zip(std::iter::once(address).chain(networks))
-}
-
-/// One budget for each address and network, and one for the process, if there is one.
-struct Ladder {
-    what: &'static str,
-    address: Budget<IpAddr>,
-    networks: [Budget<IpAddr>; 2],
-    process: Option<Budget<()>>,
-}
-
-impl Ladder {
-    fn new(what: &'static str, rate: Rate, process: Option<Rate>) -> Self {
-        Self {
-            what,
-            address: Budget::new(rate),
-            networks: NETWORK_SHARES.map(|share| Budget::new(rate.times(share))),
-            process: process.map(Budget::new),
-        }
-    }
-
-    fn rung(&self, width: u8) -> &Budget<IpAddr> {
-        match width {
-            0 => &self.address,
-            width => &self.networks[usize::from(width) - 1],
-        }
-    }
-
-    /// Returns the least that is left on any rung of the ladder.
-    fn take(&self, address: IpAddr, cost: u64) -> Result<Left, Reject> {
-        let mut least = Left::EVERYTHING;
-        for (width, place) in around(address) {
-            match self.rung(width).take(&place, cost) {
-                Ok(left) => least = least.or_less(left),
-                Err(wait) => {
-                    self.give_back_below(address, width, cost);
-                    let level = if width == 0 { "address" } else { "network" };
-                    return Err(self.refused(level, Code::TooManyFromAddress, wait));
-                }
-            }
-        }
-        if let Some(process) = &self.process
-            && let Err(wait) = process.take(&(), cost)
-        {
-            self.give_back_below(address, u8::MAX, cost);
-            return Err(self.refused("process", Code::Busy, wait));
-        }
-        Ok(least)
-    }
-
-    fn give_back(&self, address: IpAddr, cost: u64) {
-        self.give_back_below(address, u8::MAX, cost);
-        if let Some(process) = &self.process {
-            process.give_back(&(), cost);
-        }
-    }
-
-    fn give_back_below(&self, address: IpAddr, width: u8, cost: u64) {
-        for (narrower, place) in around(address).take_while(|(narrower, _)| *narrower < width) {
-            self.rung(narrower).give_back(&place, cost);
-        }
-    }
-
-    /// Tells other processes what was let through here, and hears of them. The process' own limit is its own.
-    async fn share(&self, stock: &Stock) {
-        for width in 0..=self.networks.len() as u8 {
-            let name = format!("{}.{width}", self.what);
-            share(stock, &name, self.rung(width), |address: &IpAddr| {
-                address.to_string()
-            })
-            .await;
-        }
-    }
-
-    fn refused(&self, level: &'static str, code: Code, wait: Duration) -> Reject {
-        metrics::counter!(name::THROTTLED, "limit" => self.what, "level" => level).increment(1);
-        wait_for(code, wait)
-    }
-
-    fn forget_idle(&self) {
-        self.address.forget_idle();
-        self.networks.iter().for_each(Budget::forget_idle);
-    }
-}
 
 pub struct Throttle {
     open: Arc<DashMap<Around, usize>>,
@@ -251,7 +157,7 @@ impl Throttle {
 
     /// The rate of [`Self::allow_request`] for one address.
     pub(crate) fn address_rate(&self) -> Rate {
-        self.requests.address.rate()
+        self.requests.rate()
     }
 
     /// Whether another guest session may be made from this address now.
@@ -307,10 +213,6 @@ impl Throttle {
             }
         }
     }
-}
-
-fn wait_for(code: Code, wait: Duration) -> Reject {
-    Reject::new(code).after_ms(wait.as_nanos().div_ceil(1_000_000) as u64)
 }
 
 #[cfg(test)]

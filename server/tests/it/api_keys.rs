@@ -230,3 +230,25 @@ async fn a_good_key_has_a_budget_of_its_own_and_a_wrong_one_its_address_s() {
     assert_eq!(list(&reader).await.status, 200, "the good one goes on");
     world.server.stop().await;
 }
+
+/// Guesses from an address take nothing from a good key that is used there.
+#[tokio::test]
+async fn guesses_do_not_lock_a_good_key_out_of_its_address() {
+    let world = World::with(QUICK).await;
+    let lamps = shop(&world, "Lamps").await;
+    let (_, reader) = key(&world, &lamps, &["sales:read"]).await;
+    let list = async |token: &str| ask(&world, Method::GET, "/admin/sales", token, Value::Null).await;
+    assert_eq!(list(&reader).await.status, 200);
+    let guesses: Vec<String> = (0..250).map(|n| format!("fsk_{n:043}")).collect();
+    let answers = futures_util::future::join_all(guesses.iter().map(|guess| list(guess))).await;
+    assert!(
+        answers
+            .iter()
+            .any(|answer| answer.refusal() == Code::TooManyFromAddress)
+    );
+    // It is read anew by now.
+    tokio::time::sleep(FELT).await;
+    futures_util::future::join_all(guesses.iter().map(|guess| list(guess))).await;
+    assert_eq!(list(&reader).await.status, 200);
+    world.server.stop().await;
+}

@@ -292,6 +292,48 @@ async fn eight_sign_ins_at_once_all_succeed_and_tries_without_end_are_told_to_wa
     world.server.stop().await;
 }
 
+/// A password that nobody can have costs no hash, so that many tries take no time.
+fn endless() -> String {
+    "x".repeat(300)
+}
+
+#[tokio::test]
+async fn nobody_elsewhere_can_keep_an_operator_out() {
+    let world = world().await;
+    let ann = Browser::of(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    let other = ann.at("203.0.113.9");
+    let mut heard = Vec::new();
+    for _ in 0..25 {
+        heard.push(other.sign_in("ann@platform.example", &endless()).await.refusal());
+    }
+    assert_eq!(heard.last(), Some(&Code::TooManySignIns), "{heard:?}");
+    let answer = ann
+        .at("198.51.100.7")
+        .sign_in("ann@platform.example", PASSWORD)
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_network_has_so_many_tries_whatever_addresses_it_has() {
+    let world = world().await;
+    let ann = Browser::new(&world);
+    let try_from = async |address: String, n: usize| {
+        let email = format!("n{n}@platform.example");
+        ann.at(&address).sign_in(&email, &endless()).await.refusal()
+    };
+    let mut codes = Vec::new();
+    for n in 0..200 {
+        codes.push(try_from(format!("192.0.2.{n}"), n).await);
+    }
+    let tried = codes.iter().filter(|code| **code == Code::SignInRefused).count();
+    assert!((120..=160).contains(&tried), "{tried}");
+    assert_eq!(codes.last(), Some(&Code::TooManySignIns));
+    assert_eq!(try_from("198.51.100.1".into(), 0).await, Code::SignInRefused);
+    world.server.stop().await;
+}
+
 #[tokio::test]
 async fn a_session_changes_nothing_without_its_proof_or_from_another_origin() {
     let world = world().await;
@@ -548,6 +590,11 @@ async fn roles_reach_as_far_as_they_say_and_no_further_than_their_shop() {
         assert_eq!(answer.refusal(), Code::RoleRefused, "{method} {path}");
     }
     assert_eq!(world.facts(own).await, before);
+    // Shoppers pay there: that is not for everybody who works at the shop.
+    let checkout = json!({ "checkout_url": "https://evil.example/pay" });
+    let merchant = format!("/admin/merchants/{lamps}");
+    let answer = staff.ask(Method::PATCH, &merchant, checkout).await;
+    assert_eq!(answer.refusal(), Code::RoleRefused);
     for browser in [&viewer, &staff, &owner] {
         assert_eq!(
             browser

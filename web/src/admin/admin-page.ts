@@ -153,7 +153,7 @@ export class AdminPage extends LitElement {
   private room(who: Operator): TemplateResult {
     const named = (part: string) => new RegExp(`^#/${part}/([^/]+)$`).exec(location.hash)?.[1];
     const [sale, shop] = [named("sale"), named("shop")];
-    if (sale) return html`<live-sale .isFixed=${!changes(who)} .sale=${sale} @signed-out=${this.signedOut}></live-sale>`;
+    if (sale) return html`<live-sale .isFixed=${!changes(who)} .hasShopPage=${who.has_shop_pages} .sale=${sale} @signed-out=${this.signedOut}></live-sale>`;
     if (shop) return html`<one-shop .who=${who} .slug=${decoded(shop)} @signed-out=${this.signedOut}></one-shop>`;
     switch (location.hash) {
       case "#/new":

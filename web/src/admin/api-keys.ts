@@ -17,7 +17,7 @@ const MEANINGS: Readonly<Record<Scope, string>> = {
   "sales:read": "look at sales",
   "sales:write": "create and steer sales",
   "orders:read": "look at orders",
-  "orders:write": "refund orders",
+  "orders:write": "refund orders, and answer for the shop's own checkout",
   exports: "download entries",
 };
 

@@ -27,10 +27,12 @@ const SURE: Partial<Record<Verb, string>> = {
 };
 
 export class LiveSale extends LitElement {
-  static override properties = { sale: { type: String }, isFixed: { type: Boolean } };
+  static override properties = { sale: { type: String }, isFixed: { type: Boolean }, hasShopPage: { type: Boolean } };
   declare sale: string;
   /** This operator only looks. */
   declare isFixed: boolean;
+  /** The sale has a page at this origin. */
+  declare hasShopPage: boolean;
 
   private client: Client | null = null;
   private stop: (() => void)[] = [];
@@ -44,6 +46,7 @@ export class LiveSale extends LitElement {
   constructor() {
     super();
     this.isFixed = false;
+    this.hasShopPage = false;
     this.sale = "";
   }
 
@@ -191,7 +194,7 @@ export class LiveSale extends LitElement {
           </p>
         </div>
         <div class="row">
-          <a class="small" href="/sale/${this.sale}" target="_blank" rel="noopener">Open shop page</a>
+          ${this.hasShopPage ? html`<a class="small" href="/sale/${this.sale}" target="_blank" rel="noopener">Open shop page</a>` : nothing}
           ${phase === "scheduled" || phase === "waiting" || phase === "live" ? button("pause", "Pause", "") : nothing}
           ${phase === "paused" ? button("resume", "Resume", "primary") : nothing}
           ${phase && !isOver ? button("end", "End sale", "danger") : nothing}

@@ -57,7 +57,7 @@ export class OneShop extends LitElement {
       <a class="soft small" href="#/shops">← All shops</a>
       <div class="row apart">
         <h1 class="clamp" dir="auto" tabindex="-1">${shop?.name ?? (this.slug ? "Shop" : "New shop")}</h1>
-        ${shop ? html`<a class="small" href="/m/${encodeURIComponent(shop.slug)}" target="_blank" rel="noopener">Open shop page</a>` : nothing}
+        ${shop && this.who.has_shop_pages ? html`<a class="small" href="/m/${encodeURIComponent(shop.slug)}" target="_blank" rel="noopener">Open shop page</a>` : nothing}
       </div>
       ${this.error ? html`<p class="notice" data-tone="bad" role="alert">${this.error}</p>` : nothing}
       ${shop || !this.slug

@@ -11,5 +11,7 @@ const FOR_OPERATORS: Readonly<Record<string, string>> = {
 
 export function said(error: unknown): string {
   if (!(error instanceof Problem)) return String(error);
+  // The server says what to set, and where.
+  if (error.code === "payments_off") return error.detail;
   return FOR_OPERATORS[error.code] ?? words({ code: error.code, message: error.detail });
 }

@@ -62,7 +62,9 @@ export class SignInForm extends LitElement {
         <h1>${isNew ? "Choose a password" : "Sign in"}</h1>
         <form @submit=${this.send}>
           ${isNew
-            ? html`<p class="soft small">This link works once. Afterwards you sign in with your e-mail address and this password.</p>`
+            ? html`<p class="soft small">
+                This link works once. Afterwards you sign in with your e-mail address and this password. It needs ${MIN_PASSWORD_CHARS} characters or more.
+              </p>`
             : html`<label for="email">E-mail</label>
                 <input id="email" name="email" type="email" required autocomplete="username" aria-describedby="error" />`}
           <label for="password">Password</label>

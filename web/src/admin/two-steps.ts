@@ -100,13 +100,13 @@ export class TwoSteps extends LitElement {
   private form(hasCodes: boolean): TemplateResult {
     const part = (name: Field, label: string) => ({ name, label, value: this.values[name], error: this.errors[name] });
     return html`<form class="card" novalidate @submit=${this.send} @input=${this.typed}>
-      <h2>${hasCodes ? "Sign in without codes again" : "Set up the app"}</h2>
+      <h2>${hasCodes ? "Turn codes off" : "Set up the app"}</h2>
       ${this.fresh ? this.setUp(this.fresh) : nothing}
       <div class="fields">
         ${textField(part("code", "Code"), { mode: "numeric", hint: "What the app shows now" })}
         ${textField(part("password", "Password"), { type: "password" })}
       </div>
-      <div><button class=${hasCodes ? "danger" : "primary"} aria-disabled=${this.isBusy}>${hasCodes ? "Ask for no codes" : "Ask for codes"}</button></div>
+      <div><button class=${hasCodes ? "danger" : "primary"} aria-disabled=${this.isBusy}>${hasCodes ? "Turn codes off" : "Turn codes on"}</button></div>
       ${hasCodes ? html`<p class="soft small">If you have lost the app, ask whoever invited you for a new link.</p>` : nothing}
     </form>`;
   }

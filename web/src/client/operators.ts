@@ -13,6 +13,8 @@ export interface Operator {
   merchant: string | null;
   /** They sign in with the code of an authenticator app as well. */
   has_codes: boolean;
+  /** The shop's pages are at this origin too. */
+  has_shop_pages: boolean;
   expires_at: string;
 }
 

@@ -170,7 +170,7 @@ export const baseStyle = [
       font: inherit;
       letter-spacing: inherit;
     }
-    input[type="radio"] {
+    input:is([type="radio"], [type="checkbox"]) {
       inline-size: auto;
       min-block-size: auto;
       accent-color: var(--fs-accent);

@@ -92,7 +92,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   already_refunded: "The money of this order has gone back already.",
   refund_too_much: "The refund is larger than what is left of the payment.",
   payment_unknown: "There is no such payment.",
-  payment_mismatch: "The amount does not match the payment.",
+  payment_mismatch: "The amount, currency or reference does not match the payment.",
   handoff_invalid: "This is no hand-off of ours.",
   handoff_expired: "The hand-off to the checkout is too old. Go there again from your order.",
   handoff_used: "The hand-off to the checkout was used before. Go there again from your order.",

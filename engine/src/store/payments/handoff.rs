@@ -161,6 +161,12 @@ pub(super) async fn hear(
             let data = json!({ "expected": expected, "told": { "amount": amount, "currency": currency } });
             heard.entry = entry(Kind::PaymentMismatch, id, data);
         }
+        Told::Ready { reference, .. } if payment.state.is_other_charge(reference) => {
+            heard.refusal = Some(Code::PaymentMismatch);
+            let expected = json!({ "reference": payment.state.reference });
+            let data = json!({ "expected": expected, "told": { "reference": reference } });
+            heard.entry = entry(Kind::PaymentMismatch, id, data);
+        }
         Told::Ready { reference, .. } => {
             let was_open = payment.state.answer.is_none();
             heard.step = Some(payment.state.handoff_ready(now, reference));

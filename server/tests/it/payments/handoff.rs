@@ -350,6 +350,8 @@ async fn eight_confirmations_at_once_have_one_effect_and_one_answer_for_good() {
     );
     let refund = format!("/refunds/{}-1/done", handed.payment);
     assert_eq!(shop.ask(Method::POST, &refund, json!({})).await.status, 200);
+    // Once all of it has gone back, there is nothing to capture.
+    assert_eq!(shop.confirm(&handed).await.refusal(), Code::AlreadyRefunded);
     other.stop().await;
     shop.check(&[sale]).await;
 }
@@ -380,6 +382,13 @@ async fn another_amount_or_currency_is_not_confirmed() {
     }
     assert_eq!(shop.world.seen(&bought).await["order"]["order_status"], "pending");
     assert_eq!(count(&shop.world, sale, "payment_mismatch", "api_key").await, 2);
+    assert_eq!(shop.confirm(&handed).await.status, 200);
+    // Two tabs have got to the end of the checkout: the second charge is another one.
+    let second = json!({ "amount": 100, "currency": "EUR", "reference": "ch_2" });
+    assert_eq!(
+        shop.step(&handed, "confirm", second).await.refusal(),
+        Code::PaymentMismatch
+    );
     assert_eq!(shop.confirm(&handed).await.status, 200);
     for of_nobody in ["01ARZ3NDEKTSV4RRFFQ69G5FAV", "nonsense"] {
         let handed = Handed {
