@@ -9,8 +9,8 @@ use flashsale_protocol::{Code, Reject};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Hashes made at once.
-const AT_ONCE: usize = 2;
+/// Hashes made at once, at most: half of the cores stays for shoppers.
+const AT_ONCE_MOST: usize = 2;
 /// Sign-ins that wait for one, at most.
 const WAITING_MOST: usize = 32;
 const BUSY_MS: u64 = 1_000;
@@ -36,10 +36,12 @@ impl Passwords {
         let params = params.map_err(|error| Error::unexpected(error.to_string()))?;
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let [salt, hash] = [random(16), random(32)];
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let at_once = (cores / 2).clamp(1, AT_ONCE_MOST);
         Ok(Self {
             argon,
-            running: Arc::new(Semaphore::new(AT_ONCE)),
-            waiting: Semaphore::new(AT_ONCE + WAITING_MOST),
+            running: Arc::new(Semaphore::new(at_once)),
+            waiting: Semaphore::new(at_once + WAITING_MOST),
             nobody: format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${hash}").into(),
         })
     }
@@ -114,13 +116,14 @@ mod tests {
     #[tokio::test]
     async fn more_than_may_wait_are_told_to_come_back() {
         let passwords = Passwords::open().expect("costs that are allowed");
+        let at_once = passwords.running.available_permits();
         let _all = passwords
             .running
-            .acquire_many(AT_ONCE as u32)
+            .acquire_many(at_once as u32)
             .await
             .expect("permits");
         let mut waiting = Vec::new();
-        for _ in 0..AT_ONCE + WAITING_MOST {
+        for _ in 0..at_once + WAITING_MOST {
             let mut one = Box::pin(passwords.fits("x".into(), None));
             assert!(futures_util::poll!(&mut one).is_pending());
             waiting.push(one);
