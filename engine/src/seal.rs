@@ -168,7 +168,7 @@ fn current(secrets: &[Vec<u8>]) -> &[u8] {
 }
 
 /// A secret for one purpose, from one for several.
-fn derived(secret: &[u8], purpose: &str) -> Vec<u8> {
+pub fn derived(secret: &[u8], purpose: &str) -> Vec<u8> {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("any key length");
     mac.update(b"flashsale secret\0");

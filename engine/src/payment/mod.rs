@@ -1,6 +1,7 @@
 //! The payment provider: the one seam between us and the party that moves the money. A provider is a variant of [`Provider`]; the
-//! [`sandbox`] is built in; with the [`handoff`] the shop takes the money itself, and nobody is called. Every call names the payment's id and may be repeated under it. A call without an answer says nothing
-//! about the money: the outcome is unknown, and is asked for until it is known.
+//! [`sandbox`] is built in; with the [`handoff`] the shop takes the money itself, and nobody is called. Every call names the
+//! payment's id and may be repeated under it. A call without an answer says nothing about the money: the outcome is unknown,
+//! and is asked for until it is known.
 //!
 //! Knows nothing of orders and stock: [`state`] decides what an outcome means for them, and `store/` writes it.
 

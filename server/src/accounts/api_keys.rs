@@ -45,7 +45,8 @@ impl ApiKeys {
     /// Who asks with this key.
     pub async fn caller(&self, secret: &str, from: IpAddr) -> Result<Caller, Reject> {
         let hash = hash_of(secret);
-        if !self.known.contains_key(&hash) && !self.good.contains_key(&hash) {
+        let is_known = self.known.contains_key(&hash);
+        if !is_known && !self.good.contains_key(&hash) {
             allow(&self.looks, &from, Code::TooManyFromAddress)?;
         }
         let read = async { Ok(self.store.api_key(&hash).await?.map(Arc::new)) };
@@ -53,7 +54,9 @@ impl ApiKeys {
         let found = found.map_err(|error: Arc<Error>| Reject::from((*error).clone()))?;
         let key =
             found.ok_or_else(|| Reject::because(Code::TokenInvalid, "The key is unknown or revoked."))?;
-        self.good.insert(hash, ()).await;
+        if !is_known {
+            self.good.insert(hash, ()).await;
+        }
         let id = key.id.parse();
         let id = id.map_err(|_| Error::unexpected("a key's id that is none"))?;
         let mut caller = Caller::new(id, Role::Merchant, u64::MAX);

@@ -7,7 +7,7 @@ pub mod password;
 
 use crate::{
     budget::{Budget, Rate},
-    ladder::{Ladder, narrow_network},
+    ladder::{Ladder, narrow_network, wait_for},
     sharing::share,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -195,10 +195,8 @@ impl Accounts {
 
     /// Whether somebody may try now: to use a link, or to sign in as the operator of an address.
     fn allow_try(&self, email: Option<&str>, from: IpAddr) -> Result<(), Reject> {
-        let wait = |reject: Reject| Reject {
-            code: Code::TooManySignIns,
-            message: Reject::from(Code::TooManySignIns).message,
-            ..reject
+        let wait = |reject: Reject| {
+            Reject::new(Code::TooManySignIns).after_ms(reject.retry_after_ms.unwrap_or_default())
         };
         self.addresses.take(from, 1).map_err(wait)?;
         let Some(hash) = email.map(hash_of) else {
@@ -353,14 +351,15 @@ impl Accounts {
     /// The operator of a cookie's value.
     pub async fn session(&self, secret: &str, from: IpAddr) -> Result<Arc<SignedIn>, Reject> {
         let session = hash_of(secret);
-        if !self.known.contains_key(&session) && !self.good.contains_key(&session) {
+        if self.known.contains_key(&session) {
+            return self.find(session).await;
+        }
+        if !self.good.contains_key(&session) {
             allow(&self.looks, &from, Code::TooManyFromAddress)?;
         }
-        let found = self.find(session).await;
-        if found.is_ok() {
-            self.good.insert(session, ()).await;
-        }
-        found
+        let found = self.find(session).await?;
+        self.good.insert(session, ()).await;
+        Ok(found)
     }
 
     /// Whether an operator's session goes on; anybody else has none that could end.
@@ -568,7 +567,5 @@ fn allow<K: Hash + Eq + Clone>(budget: &Budget<K>, asker: &K, code: Code) -> Res
         budget.forget_idle();
     }
     let taken = budget.take(asker, 1);
-    taken
-        .map(drop)
-        .map_err(|wait| Reject::new(code).after_ms(wait.as_millis() as u64 + 1))
+    taken.map(drop).map_err(|wait| wait_for(code, wait))
 }

@@ -322,7 +322,8 @@ pub async fn show(
 /// 200: the order is confirmed, so capture now. Anything else: do not capture. Without an answer, ask again: the answer is the same
 /// however often you ask.
 ///
-/// Refusals: `order_cancelled`, `payment_too_late`, `handoff_over`, and `payment_mismatch` for another amount or currency.
+/// Refusals: `order_cancelled`, `payment_too_late`, `handoff_over`; `already_refunded` once all of it has gone back; and `payment_mismatch`
+/// for another amount or currency, or another reference than the one that was confirmed.
 #[utoipa::path(
     post,
     path = "/admin/handoffs/{payment_id}/confirm",

@@ -5,6 +5,7 @@
 
 use crate::config::Secrets as Given;
 use anyhow::bail;
+use flashsale_engine::seal::derived;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -62,7 +63,7 @@ impl Secrets {
     /// its purpose has a secret of its own; what is new has one that is derived from it.
     pub fn open(given: &Given, root: &str) -> anyhow::Result<Self> {
         let root = root.as_bytes().to_vec();
-        let derived = |purpose: &str| vec![derive(&root, purpose)];
+        let derived = |purpose: &str| vec![derived(&root, purpose)];
         Ok(Self {
             tokens: Ring::read(
                 "the secret of tokens",
@@ -97,14 +98,6 @@ impl Secrets {
             )?,
         })
     }
-}
-
-/// A secret for one purpose, from one for many.
-fn derive(root: &[u8], purpose: &str) -> Vec<u8> {
-    mac(root, "flashsale secret", purpose)
-        .finalize()
-        .into_bytes()
-        .to_vec()
 }
 
 /// A MAC over a text, under a purpose that keeps it apart from the MACs of others.

@@ -43,8 +43,15 @@ mod tests {
     #[test]
     fn every_route_of_operators_is_the_admin_page_s() {
         let router = crate::gateway::api();
-        for path in router.get_openapi().paths.paths.keys() {
+        for (path, item) in &router.get_openapi().paths.paths {
             assert!(!is_shop_page(path), "{path}");
+            let operations = [&item.get, &item.post, &item.patch, &item.delete];
+            let mut tags = operations
+                .into_iter()
+                .flatten()
+                .flat_map(|one| one.tags.iter().flatten());
+            let is_of_operators = tags.any(|tag| tag == "admin" || tag == "operators");
+            assert_eq!(is_of_admin(path), is_of_operators, "{path}");
         }
         assert!(is_of_admin("/admin") && is_of_admin("/admin/") && is_of_admin("/admin/session"));
         assert!(!is_of_admin("/administrator") && !is_of_admin("/flash-sales/admin"));

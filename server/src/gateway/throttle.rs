@@ -1,5 +1,4 @@
-//! Limits at the door, from the narrow to the wide: of an address, of the networks around it, of this process. The narrow ones come
-//! first, so that one address cannot use up what is there for all; and what a wider one refuses is given back to the narrower ones.
+//! The limits at the door: what is limited, and by how much. How a limit goes from an address to the process, `ladder.rs` says.
 
 use crate::{
     budget::{Budget, Left, Rate},
