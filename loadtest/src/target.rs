@@ -29,10 +29,14 @@ pub struct Target {
     http: reqwest::Client,
 }
 
+/// Settings of a server, as its environment has them.
+pub type Settings = &'static [(&'static str, &'static str)];
+
 /// A server of our own.
 struct Own {
     child: Child,
     binary: PathBuf,
+    settings: Settings,
     cluster: Option<Cluster>,
     scratch: TempDir,
 }
@@ -53,6 +57,11 @@ impl Target {
 
     /// Starts `flashsale serve` with its defaults on a scratch folder; `cluster`: with its own Redis Cluster.
     pub async fn start(cluster: bool) -> Result<Self> {
+        Self::start_with(cluster, &[]).await
+    }
+
+    /// The same with settings of its own.
+    pub async fn start_with(cluster: bool, settings: Settings) -> Result<Self> {
         let binary = server_binary().await?;
         let scratch = tempfile::tempdir()?;
         let cluster = match cluster {
@@ -60,12 +69,20 @@ impl Target {
             false => None,
         };
         let redis_url = cluster.as_ref().map(Cluster::url);
-        let (child, url) = spawn(&binary, scratch.path(), redis_url.as_deref(), "127.0.0.1:0").await?;
+        let (child, url) = spawn(
+            &binary,
+            scratch.path(),
+            redis_url.as_deref(),
+            settings,
+            "127.0.0.1:0",
+        )
+        .await?;
         let mut target = Self::running(url, scratch.path().to_owned());
         (target.database_url, target.redis_url) = (None, redis_url);
         target.server = Some(Own {
             child,
             binary,
+            settings,
             cluster,
             scratch,
         });
@@ -102,7 +119,7 @@ impl Target {
         let killed = Instant::now();
         let address = self.url.trim_start_matches("http://");
         let redis_url = self.redis_url.as_deref();
-        (own.child, _) = spawn(&own.binary, own.scratch.path(), redis_url, address).await?;
+        (own.child, _) = spawn(&own.binary, own.scratch.path(), redis_url, own.settings, address).await?;
         Ok(killed.elapsed())
     }
 
@@ -168,6 +185,7 @@ async fn spawn(
     binary: &Path,
     data_dir: &Path,
     redis_url: Option<&str>,
+    settings: Settings,
     listen: &str,
 ) -> Result<(Child, String)> {
     let mut command = Command::new(binary);
@@ -179,6 +197,7 @@ async fn spawn(
     }
     let mut child = command
         .env(TEST_MONEY.0, TEST_MONEY.1)
+        .envs(settings.iter().copied())
         .env_remove("DATABASE_URL")
         .env_remove("REDIS_URL")
         .stdout(Stdio::piped())

@@ -20,6 +20,10 @@ use tokio::{
 const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Pause between the bytes of a slow upload, and between the reads of a slow download.
 const SLOW: Duration = Duration::from_millis(200);
+/// Tries to sign in, of all connections together.
+const SIGN_INS_PER_S: u32 = 100;
+/// Time that a connection is given to be accepted and read before it is left; the kernel forgets those that are left at once.
+const LEAVES_AFTER: Duration = Duration::from_millis(5);
 /// What a slow download reads at once, and what the kernel keeps for it.
 const SLOW_BYTES: usize = 1_024;
 const SLOW_BUFFER: u32 = 4_096;
@@ -39,8 +43,12 @@ pub enum Flood {
     Joins,
     /// A large draw's file, read slowly.
     Draws,
+    /// Wrong passwords of operators, a hundred a second from as many networks, as a proxy would report them.
+    SignIns,
     /// Bodies that come a byte at a time.
     Uploads,
+    /// A new connection for each request, whose answer nobody waits for.
+    Connections,
 }
 
 /// The flooding process.
@@ -130,6 +138,28 @@ async fn ask_on(options: &FloodOptions, answers: &mut u64) -> Result<()> {
             while stream.read(&mut part).await? > 0 {
                 tokio::time::sleep(SLOW).await;
             }
+            Ok(())
+        }
+        Flood::SignIns => loop {
+            let began = Instant::now();
+            let [a, b, c, who]: [u8; 4] = rand::random();
+            let body =
+                json!({ "email": format!("{who}@shop.example"), "password": "a wrong password" }).to_string();
+            let request = format!(
+                "POST /admin/session {head}X-Forwarded-For: 11.{a}.{b}.{c}\r\nX-Forwarded-Proto: https\r\nFlash-Sale-Operator: 1\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            ask(&mut stream, &request).await?;
+            *answers += 1;
+            let pause = Duration::from_secs(options.connections) / SIGN_INS_PER_S;
+            tokio::time::sleep(pause.saturating_sub(began.elapsed())).await;
+        },
+        Flood::Connections => {
+            let request = format!("GET /flash-sales {head}\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            *answers += 1;
+            tokio::time::sleep(LEAVES_AFTER).await;
             Ok(())
         }
         Flood::Uploads => {
