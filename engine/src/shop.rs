@@ -196,12 +196,16 @@ impl Shop {
     /// The address of the shop's own checkout.
     pub(crate) async fn checkout_of(&self, sale: &Sale) -> Result<String, Reject> {
         let merchant = self.merchants.get(&sale.merchant).await?;
-        merchant.row.checkout_url.clone().ok_or_else(|| {
-            Reject::because(
-                Code::PaymentsOff,
-                "The shop has not set the address of its checkout (checkout_url).",
-            )
-        })
+        merchant.row.checkout_url.clone().ok_or_else(no_checkout)
+    }
+
+    /// Whether units at this price could be paid for at a shop that is not made yet.
+    pub fn check_payable_at_new(&self, price: i64) -> Result<(), Reject> {
+        self.payments.check(price)?;
+        match self.payments.provider {
+            Provider::Merchant if price > 0 => Err(no_checkout()),
+            _ => Ok(()),
+        }
     }
 
     /// Notes whose sale an order is.
@@ -238,4 +242,11 @@ impl Shop {
         self.forget_sale(id).await;
         self.live.changed(id).await
     }
+}
+
+fn no_checkout() -> Reject {
+    Reject::because(
+        Code::PaymentsOff,
+        "The shop has not set the address of its checkout (checkout_url).",
+    )
 }

@@ -9,6 +9,8 @@ pub mod name {
     pub const SOCKETS_REFUSED: &str = "flashsale_sockets_refused_total";
     /// Requests whose forwarding header names no address that can be read.
     pub const FORWARDED_UNREADABLE: &str = "flashsale_forwarded_unreadable_total";
+    /// When the TLS certificate ends, in Unix seconds.
+    pub const CERTIFICATE_ENDS: &str = "flashsale_tls_certificate_ends_seconds";
     /// Requests refused for the sake of others, by limit and how wide it is: address, network, process.
     pub const THROTTLED: &str = "flashsale_throttled_total";
     pub const COMMANDS: &str = "flashsale_commands_total";

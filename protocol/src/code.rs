@@ -58,6 +58,9 @@ codes! {
     /// One of the shopper's older commands came again; nothing was done. `state` tells the present state.
     CommandSuperseded = 109, "command_superseded", 409, false, "This command came before newer ones of yours: nothing was done.";
 
+    /// Programs on the way might each take another one.
+    BadHost = 110, "bad_host", 400, false, "A request names one host, not several.";
+
     HelloFirst = 200, "hello_first", 401, false, "Say hello before any other command.";
     HelloTwice = 201, "hello_twice", 409, false, "This connection has said hello already.";
     TokenMissing = 202, "token_missing", 401, false, "A token is needed.";

@@ -450,6 +450,9 @@ pub struct Limits {
     /// absent when it closes.
     #[arg(long, env = "FLASHSALE_POLL_LEASE_MS", default_value_t = 60_000)]
     pub poll_lease_ms: u64,
+    /// How much later a refusal for asking too often leaves, in ms: whoever asks again at once takes that much less of the server.
+    #[arg(long, env = "FLASHSALE_REFUSAL_PAUSE_MS", default_value_t = 250)]
+    pub refusal_pause_ms: u64,
     /// How long a connection may take for a request's head, or stay without a request, in ms.
     #[arg(long, env = "FLASHSALE_HEAD_TIMEOUT_MS", default_value_t = 15_000)]
     pub head_timeout_ms: u64,

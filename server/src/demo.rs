@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use chrono::{DateTime, TimeDelta, Utc};
-use flashsale_engine::store::{listing::Wanted, merchants::MerchantRow};
+use flashsale_engine::store::{events::By, listing::Wanted, merchants::MerchantRow};
 use flashsale_engine::{
     clock,
     error::Error,
@@ -15,6 +15,7 @@ use flashsale_engine::{
 };
 use flashsale_protocol::{Allocation, DrawWeight, OpeningOrder, Phase, ShopperId};
 use futures_util::{StreamExt, stream};
+use serde_json::json;
 
 const MERCHANT: &str = "demo";
 /// What people read instead.
@@ -34,7 +35,11 @@ pub async fn create(app: &App) -> anyhow::Result<()> {
             name: SHOP_NAME.into(),
             ..merchant.row.clone()
         };
-        app.shop.store.change_merchant(&named).await?;
+        let changed = json!({ "name": [merchant.row.name, SHOP_NAME] });
+        app.shop
+            .store
+            .change_merchant(&named, changed, By::SERVER)
+            .await?;
         app.shop.merchants.refresh().await?;
     }
     let wanted = Wanted {
@@ -151,7 +156,7 @@ fn body(
 
 async fn make(app: &App, body: SaleBody) -> anyhow::Result<Sale> {
     let mut sale = body
-        .check(&*app.shop.merchants.named(MERCHANT).await?)
+        .check(&app.shop.merchants.named(MERCHANT).await?.row)
         .map_err(|problem| anyhow!("the demo sale is wrong: {}", problem.0.message))?;
     sale.format = app.shop.new_format().await?;
     open(app, &sale, None).await?;

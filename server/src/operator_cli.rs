@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use flashsale_engine::{
     merchants::Merchants,
     operator::OperatorRole,
-    store::{Store, accounts::By},
+    store::{Store, events::By},
 };
 use std::sync::Arc;
 

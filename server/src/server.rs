@@ -63,6 +63,12 @@ impl Server {
         if config.dev && !config.listen.ip().is_loopback() {
             anyhow::bail!("--dev lets operators sign in without TLS: it listens on a loopback address only");
         }
+        if !config.web_dir.join("index.html").is_file() {
+            tracing::warn!(
+                web_dir = %config.web_dir.display(),
+                "there are no pages here: `scripts/build-web` builds them, and --web-dir says where they are"
+            );
+        }
         // These come before the slow parts, so that a bad certificate or a taken port is reported first.
         let certificate = Certificate::open(&config.tls).context("cannot use TLS")?;
         let listener = gateway::bind(config.listen, config.share_port).with_context(|| {

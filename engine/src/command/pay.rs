@@ -4,7 +4,7 @@
 use super::{Answer, digest};
 use crate::{
     caller::Caller,
-    payment::{Charge, Fact, MERCHANT, Provider, Standing, state::Outcome},
+    payment::{Charge, Fact, MERCHANT, Provider, Standing, handoff::HANDOFF, state::Outcome},
     sale::ms,
     seal::HandedOver,
     shop::Shop,
@@ -149,7 +149,7 @@ async fn hand_off(
         .tell_others(row.sale, caller, ServerMessage::Order(row.view()));
     let joint = if checkout.contains('?') { '&' } else { '?' };
     let handoff = Handoff {
-        url: format!("{checkout}{joint}handoff={token}"),
+        url: format!("{checkout}{joint}{HANDOFF}={token}"),
         token,
         expires_at,
     };

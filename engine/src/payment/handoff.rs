@@ -9,6 +9,9 @@ use super::{
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{Code, CommandId};
 
+/// The name in the query of a shop's checkout that has the token.
+pub const HANDOFF: &str = "handoff";
+
 /// What is told of a payment that was handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {

@@ -86,7 +86,7 @@ pub(crate) async fn rebuild_after(
     tracing::warn!(
         sale = %sale.id, lane = at.lane, epoch = at.epoch, allocated = snapshot.info.allocated, claimed = settled.claimed,
         held = settled.held, revoked = settled.revoked.len(), took_ms = began.elapsed().as_millis() as u64,
-        "a lost lane has begun a new life"
+        "Redis was started again, or has lost a lane: what is stored has opened the lane anew"
     );
     let now = shop.stock.clock().await?;
     for record in settled.revoked {

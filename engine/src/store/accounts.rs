@@ -1,7 +1,10 @@
 //! The accounts of operators: their links, passwords, sessions and tickets, and the log of who signed in from where. It knows
 //! hashes only, and decides by Postgres' clock.
 
-use super::Store;
+use super::{
+    Store,
+    events::{self, By, Kind},
+};
 use crate::{
     error::{Error, Result},
     operator::{OperatorRole, SecretHash},
@@ -11,8 +14,6 @@ use sqlx::PgConnection;
 
 /// Sessions that one operator may have; one more ends the oldest.
 const SESSIONS_MOST: i64 = 20;
-/// How long it is known who signed in from where.
-const EVENTS_KEPT_S: f64 = 180.0 * 24.0 * 3600.0;
 /// Operators in one list.
 const LIST_MOST: i64 = 500;
 /// A session's last use is written this often at most.
@@ -84,14 +85,6 @@ pub struct Proven<'a> {
     pub code: Option<(CodeSeed, i64)>,
 }
 
-/// Who does something to an account, and from where.
-#[derive(Debug, Clone, Copy)]
-pub struct By<'a> {
-    pub actor: &'a str,
-    /// None: the command line.
-    pub address: Option<&'a str>,
-}
-
 /// An invitation, or a new link for somebody who is there already.
 pub struct Invitation<'a> {
     /// The id, if they are new.
@@ -150,9 +143,9 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        note(
+        events::of_account(
             &mut tx,
-            "invited",
+            Kind::Invited,
             Some(&row.operator_id),
             Some(by.actor),
             by.address,
@@ -195,9 +188,9 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         end_all(&mut tx, &row.operator_id).await?;
-        note(
+        events::of_account(
             &mut tx,
-            "password_set",
+            Kind::PasswordSet,
             Some(&row.operator_id),
             None,
             Some(address),
@@ -275,21 +268,10 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        sqlx::query!(
-            "DELETE FROM operator_events WHERE at < now() - make_interval(secs => $1)",
-            EVENTS_KEPT_S,
-        )
-        .execute(&mut *tx)
-        .await?;
-        note(&mut tx, "signed_in", Some(operator), None, Some(address)).await?;
+        events::forget_old(&mut tx).await?;
+        events::of_account(&mut tx, Kind::SignedIn, Some(operator), None, Some(address)).await?;
         tx.commit().await?;
         Ok(Some(expires_at))
-    }
-
-    /// Notes a try to sign in that was refused; None: nobody has the address.
-    pub async fn note_refused_sign_in(&self, operator: Option<&str>, address: &str) -> Result<()> {
-        let mut connection = self.pools.operations.acquire().await?;
-        note(&mut connection, "refused", operator, None, Some(address)).await
     }
 
     /// A session that has not ended, whether by its own time or because nobody has used it for `idle_s`.
@@ -359,7 +341,7 @@ impl Store {
             return Ok(false);
         }
         end_others(&mut tx, operator, session).await?;
-        note(&mut tx, "codes_on", Some(operator), None, Some(address)).await?;
+        events::of_account(&mut tx, Kind::CodesOn, Some(operator), None, Some(address)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -390,7 +372,7 @@ impl Store {
             return Ok(false);
         }
         end_others(&mut tx, operator, session).await?;
-        note(&mut tx, "codes_off", Some(operator), None, Some(address)).await?;
+        events::of_account(&mut tx, Kind::CodesOff, Some(operator), None, Some(address)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -406,7 +388,7 @@ impl Store {
         sqlx::query!("DELETE FROM operator_sessions WHERE session = $1", &session[..])
             .execute(&mut *tx)
             .await?;
-        note(&mut tx, "signed_out", Some(operator), None, Some(address)).await?;
+        events::of_account(&mut tx, Kind::SignedOut, Some(operator), None, Some(address)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -415,9 +397,9 @@ impl Store {
     pub async fn end_operator_sessions(&self, operator: &str, address: &str) -> Result<()> {
         let mut tx = self.pools.operations.begin().await?;
         end_all(&mut tx, operator).await?;
-        note(
+        events::of_account(
             &mut tx,
-            "signed_out_everywhere",
+            Kind::SignedOutEverywhere,
             Some(operator),
             None,
             Some(address),
@@ -486,7 +468,7 @@ impl Store {
         .await?;
         let Some(id) = id else { return Ok(None) };
         end_all(&mut tx, &id).await?;
-        note(&mut tx, "removed", Some(&id), Some(by.actor), by.address).await?;
+        events::of_account(&mut tx, Kind::Removed, Some(&id), Some(by.actor), by.address).await?;
         tx.commit().await?;
         Ok(Some(id))
     }
@@ -548,24 +530,5 @@ async fn end_all(connection: &mut PgConnection, operator: &str) -> Result<()> {
     sqlx::query!("DELETE FROM operator_sessions WHERE operator_id = $1", operator)
         .execute(connection)
         .await?;
-    Ok(())
-}
-
-async fn note(
-    connection: &mut PgConnection,
-    kind: &str,
-    operator: Option<&str>,
-    actor: Option<&str>,
-    address: Option<&str>,
-) -> Result<()> {
-    sqlx::query!(
-        "INSERT INTO operator_events (kind, operator_id, actor, address) VALUES ($1, $2, $3, $4)",
-        kind,
-        operator,
-        actor,
-        address,
-    )
-    .execute(connection)
-    .await?;
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! The keys of merchants' own programs. It knows hashes only.
 
-use super::Store;
+use super::{
+    Store,
+    events::{self, By, Kind},
+};
 use crate::{
     error::{Error, Result},
     operator::{Scope, SecretHash},
@@ -92,15 +95,21 @@ impl Store {
     }
 
     /// Revokes a key of a merchant. False: there is no such key.
-    pub async fn revoke_api_key(&self, merchant: &str, key: &str) -> Result<bool> {
+    pub async fn revoke_api_key(&self, merchant: &str, key: &str, by: By<'_>) -> Result<bool> {
+        let mut tx = self.pools.operations.begin().await?;
         let revoked = sqlx::query!(
             "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE merchant_id = $1 AND key_id = $2",
             merchant,
             key,
         )
-        .execute(&self.pools.operations)
+        .execute(&mut *tx)
         .await?;
-        Ok(revoked.rows_affected() == 1)
+        let is_there = revoked.rows_affected() == 1;
+        if is_there {
+            events::of_shop(&mut tx, Kind::ApiKeyRevoked, merchant, Some(key), None, by).await?;
+            tx.commit().await?;
+        }
+        Ok(is_there)
     }
 }
 
@@ -110,6 +119,7 @@ pub async fn add(
     key: &ApiKeyRow,
     secret: &SecretHash,
     most: i64,
+    by: By<'_>,
 ) -> Result<bool> {
     // One at a time, so that eight at once do not pass the limit.
     sqlx::query!(
@@ -132,7 +142,19 @@ pub async fn add(
         key.created_by,
         most,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(added.rows_affected() == 1)
+    let is_added = added.rows_affected() == 1;
+    if is_added {
+        events::of_shop(
+            connection,
+            Kind::ApiKeyMade,
+            &key.merchant,
+            Some(&key.id),
+            None,
+            by,
+        )
+        .await?;
+    }
+    Ok(is_added)
 }

@@ -3,7 +3,7 @@
 
 mod entries;
 mod hold;
-mod pass;
+pub(super) mod pass;
 mod tree;
 mod turns;
 

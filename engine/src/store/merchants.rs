@@ -1,7 +1,13 @@
 //! Merchants and their keys, and the people who are erased: small tables that every process knows whole ([`crate::merchants`]).
 
-use super::Store;
-use crate::error::{Error, Result};
+use super::{
+    Store,
+    events::{self, By, Kind},
+};
+use crate::{
+    clock,
+    error::{Error, Result},
+};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::ShopperId;
 use sqlx::PgConnection;
@@ -29,6 +35,32 @@ pub struct MerchantRow {
     pub checkout_max_s: i32,
     pub version: i64,
     pub created_at: DateTime<Utc>,
+}
+
+impl MerchantRow {
+    /// A merchant of whom nothing has been set, as the database makes one too.
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            slug: id.to_owned(),
+            name: id.to_owned(),
+            time_zone: "UTC".into(),
+            currency: "EUR".into(),
+            widget_origins: Vec::new(),
+            null_origin: false,
+            open_sales: 200,
+            days_ahead: 36_500,
+            text_chars: 5_000,
+            exports: 2,
+            retention_days: 1_095,
+            is_active: true,
+            role_claim: None,
+            checkout_url: None,
+            checkout_max_s: 3_600,
+            version: 1,
+            created_at: clock::now(),
+        }
+    }
 }
 
 /// A key that signs in a merchant's customers.
@@ -149,8 +181,14 @@ impl Store {
     }
 
     /// Changes a merchant if it still has the version that the caller has read.
-    pub async fn change_merchant(&self, new: &MerchantRow) -> Result<Written> {
-        let changed = sqlx::query_scalar!(
+    pub async fn change_merchant(
+        &self,
+        new: &MerchantRow,
+        changed: serde_json::Value,
+        by: By<'_>,
+    ) -> Result<Written> {
+        let mut tx = self.pools.operations.begin().await?;
+        let written = sqlx::query_scalar!(
             "UPDATE merchants SET slug = $2, name = $3, time_zone = $4, currency = $5, widget_origins = $6, null_origin = $7,
                 open_sales = $8, days_ahead = $9, text_chars = $10, exports = $11, retention_days = $12, status = $13,
                 role_claim = $14, checkout_url = $15, checkout_max_s = $16, version = version + 1
@@ -173,19 +211,23 @@ impl Store {
             new.checkout_max_s,
             new.version,
         )
-        .fetch_optional(&self.pools.operations)
+        .fetch_optional(&mut *tx)
         .await;
-        match changed {
-            Ok(Some(version)) => Ok(Written::Ok(Box::new(MerchantRow {
-                version,
-                ..new.clone()
-            }))),
+        match written {
+            Ok(Some(version)) => {
+                events::of_shop(&mut tx, Kind::ShopChanged, &new.id, None, Some(changed), by).await?;
+                tx.commit().await?;
+                Ok(Written::Ok(Box::new(MerchantRow {
+                    version,
+                    ..new.clone()
+                })))
+            }
             Ok(None) => {
                 let known = sqlx::query_scalar!(
                     r#"SELECT EXISTS (SELECT 1 FROM merchants WHERE merchant_id = $1) AS "known!""#,
                     new.id
                 )
-                .fetch_one(&self.pools.operations)
+                .fetch_one(&mut *tx)
                 .await?;
                 Ok(if known { Written::Changed } else { Written::Unknown })
             }
@@ -210,15 +252,20 @@ impl Store {
     }
 
     /// Revokes a key. False: the merchant has none of this id. A key that is revoked stays so.
-    pub async fn revoke_merchant_key(&self, merchant: &str, key: &str) -> Result<bool> {
+    pub async fn revoke_merchant_key(&self, merchant: &str, key: &str, by: By<'_>) -> Result<bool> {
+        let mut tx = self.pools.operations.begin().await?;
         let found = sqlx::query!(
             "UPDATE merchant_keys SET revoked_at = coalesce(revoked_at, now()) WHERE merchant_id = $1 AND key_id = $2",
             merchant,
             key,
         )
-        .execute(&self.pools.operations)
+        .execute(&mut *tx)
         .await?
         .rows_affected();
+        if found > 0 {
+            events::of_shop(&mut tx, Kind::KeyRevoked, merchant, Some(key), None, by).await?;
+            tx.commit().await?;
+        }
         Ok(found > 0)
     }
 
@@ -295,7 +342,7 @@ pub(crate) fn key_bytes(bytes: &[u8]) -> Result<[u8; 32]> {
 }
 
 /// Creates a merchant in an operator's command.
-pub async fn create(connection: &mut PgConnection, new: &MerchantRow) -> Result<Written> {
+pub async fn create(connection: &mut PgConnection, new: &MerchantRow, by: By<'_>) -> Result<Written> {
     let made = sqlx::query!(
         "INSERT INTO merchants (merchant_id, slug, name, time_zone, currency, widget_origins, null_origin, open_sales,
             days_ahead, text_chars, exports, retention_days, status, role_claim, checkout_url, checkout_max_s)
@@ -317,13 +364,14 @@ pub async fn create(connection: &mut PgConnection, new: &MerchantRow) -> Result<
         new.checkout_url,
         new.checkout_max_s,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?
     .rows_affected();
-    Ok(match made {
-        0 => Written::Taken,
-        _ => Written::Ok(Box::new(new.clone())),
-    })
+    if made == 0 {
+        return Ok(Written::Taken);
+    }
+    events::of_shop(connection, Kind::ShopMade, &new.id, None, None, by).await?;
+    Ok(Written::Ok(Box::new(new.clone())))
 }
 
 /// What became of a key to add.
@@ -337,7 +385,7 @@ pub enum KeyAdded {
 }
 
 /// Adds a key unless the merchant has `most` that are not revoked.
-pub async fn add_key(connection: &mut PgConnection, key: &KeyRow, most: i64) -> Result<KeyAdded> {
+pub async fn add_key(connection: &mut PgConnection, key: &KeyRow, most: i64, by: By<'_>) -> Result<KeyAdded> {
     // One at a time, so that eight at once do not pass the limit, and two merchants not get the same issuer.
     sqlx::query!(
         "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
@@ -382,8 +430,9 @@ pub async fn add_key(connection: &mut PgConnection, key: &KeyRow, most: i64) -> 
     .execute(&mut *connection)
     .await?
     .rows_affected();
-    Ok(match added {
-        0 => KeyAdded::TooMany,
-        _ => KeyAdded::Ok,
-    })
+    if added == 0 {
+        return Ok(KeyAdded::TooMany);
+    }
+    events::of_shop(connection, Kind::KeyAdded, &key.merchant, Some(&key.id), None, by).await?;
+    Ok(KeyAdded::Ok)
 }

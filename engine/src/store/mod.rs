@@ -8,6 +8,7 @@ pub mod devices;
 pub mod disasters;
 pub mod draws;
 pub mod entries;
+pub mod events;
 pub mod listing;
 pub mod merchants;
 pub mod operators;
@@ -83,6 +84,7 @@ pub struct Store {
     devices: Batchers<(), DeviceHash, Option<DeviceRow>>,
     draw_tops: Cache<SaleId, Arc<Vec<draw::Hash>>>,
     recent_draws: Cache<SaleId, Option<Arc<DrawRow>>>,
+    draw_parts: draws::pass::Parts,
     device_shares: Cache<(SaleId, i64), Option<f64>>,
 }
 
@@ -116,6 +118,7 @@ impl Store {
                 .max_capacity(DRAWS_KEPT)
                 .time_to_live(DRAW_LIFE)
                 .build(),
+            draw_parts: draws::pass::parts(),
             device_shares: Cache::builder()
                 .max_capacity(SHARES_KEPT)
                 .time_to_live(SHARE_LIFE)

@@ -231,7 +231,8 @@ async fn applied(connection: &mut PgConnection) -> Result<HashMap<i64, Vec<u8>>>
     let rows: Vec<(i64, Vec<u8>)> =
         sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
             .fetch_all(connection)
-            .await?;
+            .await
+            .map_err(readable)?;
     let applied: HashMap<_, _> = rows.into_iter().collect();
     for ours in migrator().iter() {
         if applied
@@ -245,6 +246,20 @@ async fn applied(connection: &mut PgConnection) -> Result<HashMap<i64, Vec<u8>>>
         }
     }
     Ok(applied)
+}
+
+/// SQLSTATE of a missing right.
+const NO_RIGHT: &str = "42501";
+
+/// An error in reading which migrations there are, with what cures it.
+fn readable(error: sqlx::Error) -> anyhow::Error {
+    let code = error.as_database_error().and_then(|error| error.code());
+    match code.as_deref() {
+        Some(NO_RIGHT) => anyhow::anyhow!(
+            "this Postgres role may not read the table _sqlx_migrations: grant it (`flashsale migrate --grant-to ROLE` as the owner), or use another role"
+        ),
+        _ => error.into(),
+    }
 }
 
 async fn run(connection: &mut PgConnection) -> Result<()> {

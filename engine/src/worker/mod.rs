@@ -358,6 +358,11 @@ where
                 wait
             }
             Err(Error::NotLeader) => return,
+            // Redis was started again: the step that mends lanes opens them anew, and says so once for each.
+            Err(error @ (Error::LaneMissing | Error::LaneLost)) => {
+                tracing::debug!(%sale, worker = name, %error, "a step waits for its lane");
+                AFTER_FAILURE
+            }
             Err(error) => {
                 let text = error.to_string();
                 if failing.as_ref() != Some(&text) {

@@ -52,8 +52,13 @@ impl ApiKeys {
         let read = async { Ok(self.store.api_key(&hash).await?.map(Arc::new)) };
         let found = self.known.try_get_with(hash, read).await;
         let found = found.map_err(|error: Arc<Error>| Reject::from((*error).clone()))?;
-        let key =
-            found.ok_or_else(|| Reject::because(Code::TokenInvalid, "The key is unknown or revoked."))?;
+        let Some(key) = found else {
+            self.good.invalidate(&hash).await;
+            return Err(Reject::because(
+                Code::TokenInvalid,
+                "The key is unknown or revoked.",
+            ));
+        };
         if !is_known {
             self.good.insert(hash, ()).await;
         }
@@ -71,9 +76,9 @@ impl ApiKeys {
         Ok(caller)
     }
 
-    /// Whether it is a key that has just been used here and is good: nobody is asked.
-    pub async fn is_in_use(&self, secret: &str) -> bool {
-        secret.len() == SECRET_CHARS && self.known.get(&hash_of(secret)).await.flatten().is_some()
+    /// Whether it is a key that was good when it was last used here: nobody is asked.
+    pub fn was_good(&self, secret: &str) -> bool {
+        secret.len() == SECRET_CHARS && self.good.contains_key(&hash_of(secret))
     }
 
     /// Reads all keys anew: one was revoked here. Other processes do so a second later.

@@ -20,7 +20,8 @@ use flashsale_engine::{
     stock::Stock,
     store::{
         Store,
-        accounts::{Account, By, CodeSeed, Invitation, Proofs, Proven},
+        accounts::{Account, CodeSeed, Invitation, Proofs, Proven},
+        events::By,
     },
 };
 use flashsale_protocol::{Code, Reject, Role, TICKET};
@@ -430,10 +431,10 @@ impl Accounts {
         text.starts_with(TICKET)
     }
 
-    /// The operator whose ticket this is. It is good once, and on our own pages only.
-    pub async fn by_ticket(&self, ticket: &str, is_our_page: bool) -> Result<Caller, Reject> {
+    /// The operator whose ticket this is. It is good once, and on the admin page only.
+    pub async fn by_ticket(&self, ticket: &str, is_admin_page: bool) -> Result<Caller, Reject> {
         let taken = self.store.take_ticket(&hash_of(ticket)).await?;
-        if !is_our_page {
+        if !is_admin_page {
             return Err(Reject::because(
                 Code::OriginRefused,
                 "A ticket is good on the admin page only.",

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     accounts::api_keys,
     app::App,
-    rest::{IdempotencyKey, Path, Problem, field, rfc3339},
+    rest::{IdempotencyKey, Path, Problem, browser::Browser, field, rfc3339},
 };
 use axum::{extract::State, http::StatusCode};
 use flashsale_engine::{
@@ -135,9 +135,9 @@ pub async fn make(
         &instruction,
         &merchant.row.id,
         StatusCode::CREATED,
-        move |connection| {
+        move |connection, by| {
             Box::pin(async move {
-                if !stored::add(connection, &row, &hash, MAX_KEYS).await? {
+                if !stored::add(connection, &row, &hash, MAX_KEYS, by).await? {
                     return Err(Problem(Reject::because(
                         Code::QuotaReached,
                         format!("The shop has {MAX_KEYS} API keys: revoke one first."),
@@ -197,11 +197,14 @@ pub async fn list(
 pub async fn revoke(
     State(app): State<Arc<App>>,
     operator: Operator,
+    browser: Browser,
     Path((merchant, key)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     operator.check_manages_access()?;
     let merchant = operator.merchant(&app, &merchant).await?;
-    if !app.shop.store.revoke_api_key(&merchant.row.id, &key).await? {
+    let address = browser.address.to_string();
+    let by = operator.by(&address);
+    if !app.shop.store.revoke_api_key(&merchant.row.id, &key, by).await? {
         return Err(Code::KeyUnknown.into());
     }
     app.authority.api_keys.forget();

@@ -4,7 +4,7 @@
 use super::Operator;
 use crate::{
     app::App,
-    rest::{self, Body, Problem, ProblemBody, field, sales::SaleView},
+    rest::{self, Body, Problem, ProblemBody, browser::Browser, field, sales::SaleView},
 };
 use axum::{
     extract::{FromRequest, FromRequestParts, Request},
@@ -19,6 +19,7 @@ use flashsale_engine::{
     settle::lanes,
     store::{
         Connection, audit,
+        events::By,
         operators::{Asked, CommandBegun, Condition, OnceBegun, OperatorAnswer, OperatorChange},
     },
 };
@@ -73,6 +74,8 @@ impl<T: Serialize> IntoResponse for Versioned<T> {
 /// An operator's request to change something.
 pub struct Instruction {
     pub operator: Operator,
+    /// The client's address.
+    address: String,
     asked: Asked,
     body: Body,
 }
@@ -83,6 +86,7 @@ impl FromRequest<Arc<App>> for Instruction {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let operator = Operator::from_request_parts(&mut parts, app).await?;
+        let browser = Browser::from_request_parts(&mut parts, app).await?;
         let key = rest::idempotency_key(&parts.headers)?;
         let condition = condition(&parts.headers)?;
         let what = [parts.method.as_str(), parts.uri.path()].map(str::to_owned);
@@ -102,6 +106,7 @@ impl FromRequest<Arc<App>> for Instruction {
         };
         Ok(Self {
             operator,
+            address: browser.address.to_string(),
             asked,
             body,
         })
@@ -119,6 +124,11 @@ impl Instruction {
             true => Ok(T::default()),
             false => self.json(),
         }
+    }
+
+    /// Who asks, and from where.
+    pub fn by(&self) -> By<'_> {
+        self.operator.by(&self.address)
     }
 
     /// The key as a command's id, or a new one.
@@ -227,7 +237,7 @@ pub async fn once<F>(
     effect: F,
 ) -> Result<Done, Problem>
 where
-    F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<Value, Problem>>,
+    F: for<'c> FnOnce(&'c mut Connection, By<'c>) -> BoxFuture<'c, Result<Value, Problem>>,
 {
     let mut once = match app.shop.store.begin_once(&instruction.asked, about).await? {
         OnceBegun::New(once) => once,
@@ -239,7 +249,7 @@ where
         }
         OnceBegun::Reused => return Err(Code::CommandIdReused.into()),
     };
-    let body = effect(once.connection()).await?;
+    let body = effect(once.connection(), instruction.by()).await?;
     let answer = OperatorAnswer {
         status: status.as_u16(),
         version: body["version"].as_i64().unwrap_or(1),

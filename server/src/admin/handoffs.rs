@@ -262,7 +262,7 @@ impl Found {
 /// Take a shopper over.
 ///
 /// Exchanges the token with which a shopper came to the checkout for the payment. Each token is good once; the same request with
-/// the same `Idempotency-Key` may be repeated.
+/// the same `Idempotency-Key` may be repeated. A key counts for its token only.
 ///
 /// Refusals: `handoff_invalid`, `handoff_expired`, `handoff_used`; `payment_unknown` for another shop's; `order_cancelled`,
 /// `payment_too_late`, `order_confirmed` or `handoff_over` if it cannot be paid.

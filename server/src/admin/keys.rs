@@ -7,7 +7,7 @@ use super::{
 use crate::{
     app::App,
     auth::keys::{KeySet, MAX_DOCUMENT_BYTES},
-    rest::{IdempotencyKey, Path, Problem, field, rfc3339},
+    rest::{IdempotencyKey, Path, Problem, browser::Browser, field, rfc3339},
 };
 use axum::{extract::State, http::StatusCode};
 use flashsale_engine::{
@@ -202,9 +202,9 @@ pub async fn add(
         &instruction,
         &merchant.row.id,
         StatusCode::CREATED,
-        move |connection| {
+        move |connection, by| {
             Box::pin(async move {
-                match merchants::add_key(connection, &row, MAX_KEYS).await? {
+                match merchants::add_key(connection, &row, MAX_KEYS, by).await? {
                     KeyAdded::Ok => {}
                     KeyAdded::IssuerTaken => return Err(Code::IssuerTaken.into()),
                     KeyAdded::TooMany => {
@@ -273,11 +273,19 @@ pub async fn list(
 pub async fn revoke(
     State(app): State<Arc<App>>,
     operator: Operator,
+    browser: Browser,
     Path((merchant, key)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     operator.check_manages_access()?;
     let merchant = operator.merchant(&app, &merchant).await?;
-    if !app.shop.store.revoke_merchant_key(&merchant.row.id, &key).await? {
+    let address = browser.address.to_string();
+    let by = operator.by(&address);
+    if !app
+        .shop
+        .store
+        .revoke_merchant_key(&merchant.row.id, &key, by)
+        .await?
+    {
         return Err(Code::KeyUnknown.into());
     }
     app.shop.merchants.refresh().await?;

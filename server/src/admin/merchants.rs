@@ -7,7 +7,7 @@ use super::{
 use crate::{
     app::App,
     origin::Origin,
-    rest::{IdempotencyKey, Json, Path, Problem, field, rfc3339},
+    rest::{IdempotencyKey, Json, Path, Problem, browser::Browser, field, rfc3339},
 };
 use axum::{
     extract::State,
@@ -15,12 +15,14 @@ use axum::{
 };
 use flashsale_engine::{
     error::Error,
+    payment::handoff::HANDOFF,
     sale::{currency_exponent, ms},
     store::merchants::{self, MerchantRow, Written},
 };
 use flashsale_protocol::Code;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use std::{net::IpAddr, sync::Arc};
 use ulid::Ulid;
 use utoipa::ToSchema;
@@ -156,28 +158,11 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
     }
     let body: MerchantBody = instruction.json()?;
     let name = body.name.clone().ok_or_else(|| field("name", "is missing"))?;
+    let id = Ulid::from_parts(flashsale_engine::clock::now_ms(), rand::random());
     let new = MerchantRow {
-        id: format!(
-            "m_{}",
-            Ulid::from_parts(flashsale_engine::clock::now_ms(), rand::random())
-        ),
         slug: slug_of(&name),
         name: String::new(),
-        time_zone: "UTC".into(),
-        currency: "EUR".into(),
-        widget_origins: Vec::new(),
-        null_origin: false,
-        open_sales: 200,
-        days_ahead: 36_500,
-        text_chars: 5_000,
-        exports: 2,
-        retention_days: 1_095,
-        is_active: true,
-        role_claim: None,
-        checkout_url: None,
-        checkout_max_s: 3_600,
-        version: 1,
-        created_at: flashsale_engine::clock::now(),
+        ..MerchantRow::new(&format!("m_{id}"))
     };
     let new = apply(&app, new, body).await?;
     let about = new.id.clone();
@@ -187,9 +172,9 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
             &instruction,
             &about,
             StatusCode::CREATED,
-            move |connection| {
+            move |connection, by| {
                 Box::pin(async move {
-                    let made = written(merchants::create(connection, &new).await?)?;
+                    let made = written(merchants::create(connection, &new, by).await?)?;
                     Ok(serde_json::to_value(view(&made))
                         .map_err(|error| Error::unexpected(error.to_string()))?)
                 })
@@ -259,6 +244,7 @@ pub async fn show(
 pub async fn change(
     State(app): State<Arc<App>>,
     operator: Operator,
+    browser: Browser,
     Path(name): Path<String>,
     headers: HeaderMap,
     Json(body): Json<MerchantBody>,
@@ -282,9 +268,29 @@ pub async fn change(
         return Err(Code::VersionChanged.into());
     }
     let new = apply(&app, before.clone(), body).await?;
-    let made = written(app.shop.store.change_merchant(&new).await?)?;
+    let address = browser.address.to_string();
+    let changed = changed(before, &new)?;
+    let by = operator.by(&address);
+    let made = written(app.shop.store.change_merchant(&new, changed, by).await?)?;
     app.shop.merchants.refresh().await?;
     Ok(view(&made))
+}
+
+/// What differs: each field with its values before and now.
+fn changed(before: &MerchantRow, new: &MerchantRow) -> Result<Value, Problem> {
+    let fields = |row: &MerchantRow| {
+        serde_json::to_value(MerchantView::from(row)).map_err(|error| Error::unexpected(error.to_string()))
+    };
+    let (before, new) = (fields(before)?, fields(new)?);
+    let pairs = before.as_object().into_iter().flatten().map(|(name, was)| {
+        let now = new[name].clone();
+        (name.clone(), was.clone(), now)
+    });
+    let differing = pairs.filter(|(_, was, now)| was != now);
+    Ok(differing
+        .map(|(name, was, now)| (name, json!([was, now])))
+        .collect::<Map<_, _>>()
+        .into())
 }
 
 fn view(row: &MerchantRow) -> Versioned<MerchantView> {
@@ -421,12 +427,14 @@ fn checked_checkout(text: &str, is_dev: bool) -> Result<String, Problem> {
             && url.fragment().is_none()
             && url.username().is_empty()
             && url.password().is_none()
+            // Ours is added.
+            && !url.query_pairs().any(|(name, _)| name == HANDOFF)
             && url.as_str().len() <= MAX_CHECKOUT_CHARS
     });
     url.map(|url| url.to_string()).ok_or_else(|| {
         field(
             "checkout_url",
-            "must be an address that begins with https://, without a name, a password or a part after #",
+            "must be an address that begins with https://, without a name, a password, a part after # or a query `handoff`",
         )
     })
 }
@@ -470,6 +478,7 @@ mod tests {
             ("https://me:secret@shop.example", false, false),
             ("javascript:alert(1)", false, false),
             ("/checkout", false, false),
+            ("https://shop.example/pay?a=1&handoff=x", false, false),
         ] {
             assert_eq!(checked_checkout(text, true).is_ok(), dev, "{text}");
             assert_eq!(checked_checkout(text, false).is_ok(), plain, "{text}");

@@ -31,7 +31,7 @@ use flashsale_engine::{
     merchants::Merchant,
     operator::{OperatorRole, Scope},
     sale::Sale,
-    store::audit::Actor,
+    store::{audit::Actor, events::By},
 };
 use flashsale_protocol::{Code, Reject, Role, SaleId};
 use std::sync::Arc;
@@ -95,6 +95,13 @@ impl FromRequestParts<Arc<App>> for Operator {
 }
 
 impl Operator {
+    pub fn by<'a>(&'a self, address: &'a str) -> By<'a> {
+        By {
+            actor: self.0.account.as_str(),
+            address: Some(address),
+        }
+    }
+
     /// The id of the merchant whose sales they make: their own.
     pub fn own(&self) -> &str {
         let seat = self.0.seat().and_then(|seat| seat.merchant.as_ref());

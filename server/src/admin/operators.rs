@@ -11,12 +11,8 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use flashsale_engine::{
-    operator::OperatorRole,
-    sale::ms,
-    store::accounts::{Account, By},
-};
-use flashsale_protocol::Code;
+use flashsale_engine::{operator::OperatorRole, sale::ms, store::accounts::Account};
+use flashsale_protocol::{Code, Reject};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -107,7 +103,7 @@ pub async fn list(
 
 /// Invite an operator.
 ///
-/// For an address that is there already this makes a new link, and gives the role anew. Links of before work no more. Whoever follows
+/// For an address that is there already this makes a new link, and gives the role anew; nobody gives themselves another one. Links of before work no more. Whoever follows
 /// the link sets a password and is asked for no code of an authenticator app any more. Owners invite for their merchant only. Refusal: `operator_taken` if an operator of another merchant has the address.
 #[utoipa::path(
     post,
@@ -129,6 +125,7 @@ pub async fn invite(
     if let Some(wrong) = accounts::wrong_email(&email) {
         return Err(field("email", wrong));
     }
+    check_is_other(&app, &operator, &email, Some(body.role)).await?;
     let merchant = match (body.role, &body.merchant, operator.sees()) {
         (OperatorRole::Admin, _, Some(_)) => return Err(Code::RoleRefused.into()),
         (OperatorRole::Admin, Some(_), None) => {
@@ -141,10 +138,7 @@ pub async fn invite(
     };
     let merchant = merchant.as_ref().map(|merchant| merchant.row.id.as_str());
     let address = browser.address.to_string();
-    let by = By {
-        actor: operator.0.account.as_str(),
-        address: Some(&address),
-    };
+    let by = operator.by(&address);
     let within = operator.sees();
     let accounts = &app.authority.accounts;
     let link: Link = accounts
@@ -160,9 +154,30 @@ pub async fn invite(
     Ok((StatusCode::CREATED, kept_nowhere, axum::Json(made)))
 }
 
+/// Refuses operators who take their own role from themselves: the last one would lock everybody out. A new link of the same role is fine.
+async fn check_is_other(
+    app: &App,
+    operator: &Operator,
+    name: &str,
+    role: Option<OperatorRole>,
+) -> Result<(), Problem> {
+    let own = operator.0.account.as_str();
+    let all = app.authority.accounts.list(operator.sees()).await?;
+    let is_own = all.iter().any(|one| {
+        one.id == own && (one.id == name || one.email == accounts::email_of(name)) && role != Some(one.role)
+    });
+    match is_own {
+        true => Err(Problem(Reject::because(
+            Code::Forbidden,
+            "Nobody takes their own role away: ask another owner, or an admin.",
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// Remove an operator.
 ///
-/// Within a second their sessions end everywhere.
+/// Within a second their sessions end everywhere. Nobody removes themselves.
 #[utoipa::path(
     delete,
     path = "/admin/operators/{operator}",
@@ -179,11 +194,9 @@ pub async fn remove(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     operator.check_manages_access()?;
+    check_is_other(&app, &operator, &name, None).await?;
     let address = browser.address.to_string();
-    let by = By {
-        actor: operator.0.account.as_str(),
-        address: Some(&address),
-    };
+    let by = operator.by(&address);
     match app.authority.accounts.remove(&name, operator.sees(), by).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Code::OperatorUnknown.into()),

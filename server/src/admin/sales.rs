@@ -23,13 +23,14 @@ use body::{MAX_INFLOW, MAX_STOCK, range};
 use flashsale_engine::{
     clock,
     error::Error,
+    merchants::Merchant,
     payment::Provider,
     sale::{Sale, phase_word},
     settle::{
         ending,
         supply::{self, Changed},
     },
-    store::draws::NewDraw,
+    store::{draws::NewDraw, merchants::MerchantRow},
 };
 use flashsale_protocol::{
     Code, Phase, Reject, SaleId,
@@ -42,7 +43,13 @@ use utoipa::ToSchema;
 
 /// Refuses a sale that nobody could pay for, and says what to set.
 async fn check_payments(app: &App, sale: &Sale) -> Result<(), Reject> {
-    app.shop.check_payable(sale).await.map_err(|reject| match reject.code {
+    let payable = app.shop.check_payable(sale).await;
+    payable.map_err(|reject| with_cure(app, reject))
+}
+
+/// The refusal, with what an operator can do about it.
+fn with_cure(app: &App, reject: Reject) -> Reject {
+    match reject.code {
         Code::PaymentsOff => Reject::because(
             Code::PaymentsOff,
             match app.shop.payments.provider {
@@ -57,7 +64,7 @@ async fn check_payments(app: &App, sale: &Sale) -> Result<(), Reject> {
             },
         ),
         _ => reject,
-    })
+    }
 }
 
 /// Creates a checked sale without an operator's command.
@@ -108,21 +115,19 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
     let beacon = body.beacon.clone();
     let merchant = match &body.merchant {
         Some(name) => instruction.operator.merchant(&app, name).await?,
-        None => app.shop.merchants.of_operator(instruction.operator.own()).await?,
+        None => own_merchant(&app, &instruction).await?,
     };
     if !merchant.row.is_active {
         return Err(Code::MerchantSuspended.into());
     }
-    let mut sale = body.check(&merchant)?;
+    let mut sale = body.check(&merchant.row)?;
     sale.format = app.shop.new_format().await?;
     let (id, then) = (sale.id, app.clone());
     let done = command::run(&app, &instruction, id, StatusCode::CREATED, move |change| {
         Box::pin(async move {
             let numbers = Numbers::of_new(&then, &sale);
             // A known command may be repeated after its sale has ended.
-            if sale.end_time <= clock::now() {
-                return Err(field("end_time", "must be in the future"));
-            }
+            check_end(&sale)?;
             check_payments(&then, &sale).await?;
             open_lanes(&then, &sale).await?;
             if !change.has_room_for(&sale, merchant.row.open_sales).await? {
@@ -145,6 +150,27 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
         app.shop.sale_changed(made).await?;
     }
     Ok(done)
+}
+
+/// The caller's own shop. With its first sale it is made; a sale that is refused makes none.
+async fn own_merchant(app: &App, instruction: &Instruction) -> Result<Arc<Merchant>, Problem> {
+    let own = instruction.operator.own();
+    app.shop.merchants.refresh().await?;
+    if app.shop.merchants.by_id(own).is_none() {
+        let row = MerchantRow::new(own);
+        let sale = instruction.json::<SaleBody>()?.check(&row)?;
+        check_end(&sale)?;
+        let payable = app.shop.check_payable_at_new(sale.sale_price);
+        payable.map_err(|reject| with_cure(app, reject))?;
+    }
+    Ok(app.shop.merchants.of_operator(own).await?)
+}
+
+fn check_end(sale: &Sale) -> Result<(), Problem> {
+    match sale.end_time > clock::now() {
+        true => Ok(()),
+        false => Err(field("end_time", "must be in the future")),
+    }
 }
 
 /// The sales that the caller may manage.

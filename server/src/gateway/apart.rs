@@ -1,9 +1,9 @@
 //! The admin page on an origin of its own: a fault of the shop's pages then reaches no operator's session.
 
+use super::page::is_at_admin;
 use crate::{app::App, rest};
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, header},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
@@ -12,20 +12,16 @@ use std::sync::Arc;
 /// Lets a request go on where it belongs: what is the admin page's to its origin, the shop's pages to any other. Without an origin of
 /// its own (`--admin-origin`) everything is everywhere.
 pub(super) async fn keep_apart(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(origin) = &app.admin_origin else {
+    if app.admin_origin.is_none() {
         return next.run(request).await;
-    };
-    let is_there = host(request.headers()).is_some_and(|host| host.eq_ignore_ascii_case(origin.host()));
+    }
+    let is_there = is_at_admin(request.headers(), app.admin_origin.as_ref());
     let path = request.uri().path();
     match (is_there, is_of_admin(path), is_shop_page(path)) {
         (true, _, _) if path == "/" => Redirect::to("/admin").into_response(),
         (true, _, true) | (false, true, _) => rest::not_found().await.into_response(),
         _ => next.run(request).await,
     }
-}
-
-fn host(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::HOST)?.to_str().ok()
 }
 
 fn is_of_admin(path: &str) -> bool {

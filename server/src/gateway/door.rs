@@ -1,44 +1,18 @@
-//! Where a request comes from, and what it costs that address, before anything is known of who asks.
+//! What a request costs the address that it comes from, before anything is known of who asks.
 
-use super::address;
+use super::client::ClientAddress;
 use crate::{
     accounts::api_keys,
     app::App,
     rest::{Problem, bearer, meter::Meter},
 };
 use axum::{
-    extract::{FromRequestParts, MatchedPath, Request, State},
-    http::{Method, request::Parts},
+    extract::{MatchedPath, Request, State},
+    http::Method,
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
-
-/// The client's address, for limits per address.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientAddress(pub IpAddr);
-
-impl FromRequestParts<Arc<App>> for ClientAddress {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
-        let peer = address::peer(parts.extensions.get());
-        Ok(Self(address::client(&parts.headers, peer, &app.limits)))
-    }
-}
-
-/// Whether the client's own connection is encrypted.
-#[derive(Debug, Clone, Copy)]
-pub struct OverTls(pub bool);
-
-impl FromRequestParts<Arc<App>> for OverTls {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
-        let here = parts.extensions.get();
-        Ok(Self(address::is_over_tls(&parts.headers, here, &app.limits)))
-    }
-}
+use std::sync::Arc;
 
 /// Routes that read much, or hold something while they are read. All others cost 1, or [`CHANGE`].
 const DEAR: [(&str, u64); 7] = [
@@ -72,7 +46,7 @@ pub(super) async fn within_budget(
 ) -> Response {
     let key = bearer(request.headers()).filter(|token| token.starts_with(api_keys::PREFIX));
     if let Some(key) = key
-        && app.authority.api_keys.is_in_use(key).await
+        && app.authority.api_keys.was_good(key)
     {
         request.extensions_mut().insert(Meter::new(None));
         return next.run(request).await;

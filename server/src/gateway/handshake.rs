@@ -1,6 +1,12 @@
 //! From an HTTP request to a WebSocket: checks the handshake, takes the connection over from HTTP, and gives it to a shard.
 
-use super::{ClientAddress, page::page_of, shard::Arrival, tls::stream::TlsStream};
+use super::{
+    client::{ClientAddress, OverTls},
+    page::{is_at_admin, page_of},
+    shard::Arrival,
+    throttle::Page,
+    tls::stream::TlsStream,
+};
 use crate::{app::App, rest::Problem};
 use axum::{
     body::Body,
@@ -30,6 +36,7 @@ const RETRY_AFTER_MS: u64 = 2_000;
 pub async fn upgrade(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,
+    OverTls(over_tls): OverTls,
     mut request: Request,
 ) -> Result<Response<Body>, Problem> {
     let headers = request.headers();
@@ -38,7 +45,11 @@ pub async fn upgrade(
     if app.draining.is_cancelled() {
         return Err(refusal(Reject::new(Code::Unavailable).after_ms(RETRY_AFTER_MS)));
     }
-    let place = app.throttle.enter(address, page_of(headers)).map_err(refusal)?;
+    let page = Page {
+        is_at_admin: is_at_admin(headers, app.admin_origin.as_ref()),
+        other: page_of(headers, over_tls),
+    };
+    let place = app.throttle.enter(address, page).map_err(refusal)?;
 
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {

@@ -3,22 +3,24 @@
 
 use super::{
     address::{self, Encrypted},
+    page::settle_host,
     throttle::Throttle,
     tls::{certificate::Certificate, stream::TlsStream},
 };
-use crate::config::Limits;
+use crate::{config::Limits, rest::Problem};
 use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
+    http::StatusCode,
+    response::{IntoResponse, Response},
 };
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use flashsale_protocol::Code;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
+    convert::Infallible,
     io,
     net::{SocketAddr, TcpListener as StdListener},
     pin::pin,
@@ -28,9 +30,10 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::ServiceBuilder;
+use tower::ServiceExt;
 
 /// Most connections that wait to be accepted; the system may allow fewer (net.core.somaxconn).
 const BACKLOG: u32 = 4_096;
@@ -38,6 +41,8 @@ const BACKLOG: u32 = 4_096;
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// A connection whose client has not taken what was sent for this long is dropped.
 const SEND_TIMEOUT_MS: u32 = 30_000;
+/// Most refusals that wait until they leave; beyond it they leave at once.
+const REFUSALS_WAITING: usize = 10_000;
 /// Pause after a failed accept (no file is left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests in progress may take when the server stops, so that no client can hold it up.
@@ -55,18 +60,24 @@ pub fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// TLS at a listener.
-pub struct Tls {
-    pub certificate: Arc<Certificate>,
+/// What a public listener asks of a connection.
+pub struct Door {
+    /// None: plain http.
+    pub certificate: Option<Arc<Certificate>>,
     pub throttle: Arc<Throttle>,
-    pub limits: Limits,
+}
+
+/// TLS at a listener.
+struct Tls {
+    certificate: Arc<Certificate>,
+    timeout: Duration,
 }
 
 /// Serves until the server drains.
 pub async fn run(
     router: Router,
     listener: StdListener,
-    tls: Option<Tls>,
+    door: Option<Door>,
     limits: &Limits,
     draining: CancellationToken,
 ) {
@@ -79,7 +90,20 @@ pub async fn run(
     http.timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.head_timeout_ms))
         .max_buf_size(MAX_HEAD_BYTES);
-    let tls = tls.map(Arc::new);
+    let refusals = Refusals {
+        pause: Duration::from_millis(limits.refusal_pause_ms),
+        waiting: Arc::new(Semaphore::new(REFUSALS_WAITING)),
+    };
+    let (throttle, certificate) = match door {
+        Some(door) => (Some(door.throttle), door.certificate),
+        None => (None, None),
+    };
+    let tls = certificate.map(|certificate| {
+        Arc::new(Tls {
+            certificate,
+            timeout: Duration::from_millis(limits.tls_handshake_timeout_ms),
+        })
+    });
     let connections = TaskTracker::new();
     while let Some(accepted) = draining.run_until_cancelled(listener.accept()).await {
         let (stream, peer) = match accepted {
@@ -90,10 +114,18 @@ pub async fn run(
                 continue;
             }
         };
+        if let Some(throttle) = &throttle
+            && let Some(address) = address::at_accept(peer.ip(), limits)
+            && throttle.allow_connection(address).is_err()
+        {
+            cut_off(&stream);
+            continue;
+        }
         prepare(&stream);
         let served = Served {
             http: http.clone(),
             router: router.clone(),
+            refusals: refusals.clone(),
             peer,
             draining: draining.clone(),
         };
@@ -112,8 +144,28 @@ pub async fn run(
 struct Served {
     http: http1::Builder,
     router: Router,
+    refusals: Refusals,
     peer: SocketAddr,
     draining: CancellationToken,
+}
+
+/// Refusals for asking too often leave later. A flood of requests on open connections, each of which waits for its answer, so becomes
+/// a trickle; and nobody else waits.
+#[derive(Clone)]
+struct Refusals {
+    pause: Duration,
+    waiting: Arc<Semaphore>,
+}
+
+impl Refusals {
+    async fn pass(&self, response: Response) -> Response {
+        if response.status() == StatusCode::TOO_MANY_REQUESTS
+            && let Ok(_waiting) = self.waiting.try_acquire()
+        {
+            tokio::time::sleep(self.pause).await;
+        }
+        response
+    }
 }
 
 impl Served {
@@ -126,20 +178,26 @@ impl Served {
         let Self {
             http,
             router,
+            refusals,
             peer,
             draining,
         } = self;
-        let service = ServiceBuilder::new()
-            .map_request(move |mut request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let (router, refusals) = (router.clone(), refusals.clone());
+            async move {
+                if !settle_host(&mut request) {
+                    return Ok(Problem::from(Code::BadHost).into_response());
+                }
                 request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
                 if let Some(encrypted) = encrypted {
                     request.extensions_mut().insert(encrypted);
                 }
-                request.map(Body::new)
-            })
-            .service(router);
+                let Ok(response) = router.oneshot(request.map(Body::new)).await;
+                Ok::<_, Infallible>(refusals.pass(response).await)
+            }
+        });
         let connection = http
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         drop(http);
         let mut connection = pin!(connection);
@@ -151,7 +209,7 @@ impl Served {
     }
 
     async fn speak_over(self, tls: Arc<Tls>, stream: TcpStream) {
-        let handshake = tls.handshake(stream, self.peer);
+        let handshake = tls.handshake(stream);
         match self.draining.run_until_cancelled(handshake).await {
             Some(Ok(stream)) => self.speak(stream, Some(Encrypted)).await,
             // Clients that speak plain http here, scanners, and those that do not trust the certificate.
@@ -162,17 +220,19 @@ impl Served {
 }
 
 impl Tls {
-    async fn handshake(&self, stream: TcpStream, peer: SocketAddr) -> Result<TlsStream, String> {
-        // It counts from here on: a handshake costs more than most requests.
-        if let Some(address) = address::at_accept(peer.ip(), &self.limits) {
-            let allowed = self.throttle.allow_connection(address);
-            allowed.map_err(|reject| reject.code.word().to_owned())?;
-        }
-        let most = Duration::from_millis(self.limits.tls_handshake_timeout_ms);
+    async fn handshake(&self, stream: TcpStream) -> Result<TlsStream, String> {
+        let most = self.timeout;
         match tokio::time::timeout(most, TlsStream::accept(self.certificate.config(), stream)).await {
             Ok(done) => done.map_err(|error| error.to_string()),
             Err(_) => Err(format!("it took more than {} ms", most.as_millis())),
         }
+    }
+}
+
+/// Ends a connection without an answer, and leaves nothing of it in the kernel.
+fn cut_off(stream: &TcpStream) {
+    if let Err(error) = stream.set_zero_linger() {
+        tracing::debug!(%error, "cannot set a connection's options");
     }
 }
 

@@ -1,10 +1,10 @@
 //! Whether a request comes from this machine itself, without anything between.
 
 use super::address::{is_forwarded, peer};
-use crate::gateway::page::page_of;
+use super::page::{host, page_of};
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, request::Parts},
 };
 use std::{convert::Infallible, net::IpAddr};
 
@@ -21,10 +21,9 @@ impl<S: Sync> FromRequestParts<S> for Local {
 }
 
 fn is_local(headers: &HeaderMap, peer: IpAddr) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     peer.to_canonical().is_loopback()
-        && host.is_some_and(is_this_machine)
-        && page_of(headers).is_none()
+        && host(headers).is_some_and(is_this_machine)
+        && page_of(headers, false).is_none()
         && !is_forwarded(headers)
 }
 

@@ -2,7 +2,8 @@
 
 pub(crate) mod address;
 mod apart;
-pub(crate) mod door;
+pub(crate) mod client;
+mod door;
 mod handshake;
 pub mod hub;
 mod listen;
@@ -23,14 +24,13 @@ use crate::{accounts::api_keys, admin, app::App, rest, rest::meter};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
-pub use door::ClientAddress;
 use flashsale_protocol::{Code, MAX_FRAME_BYTES};
-use listen::Tls;
+use listen::Door;
 pub use listen::bind;
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 use tls::certificate::Certificate;
@@ -40,6 +40,7 @@ use tower::ServiceBuilder;
 use tower_http::{
     CompressionLevel,
     catch_panic::CatchPanicLayer,
+    classify::ServerErrorsFailureClass,
     compression::CompressionLayer,
     cors::{AllowHeaders, AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
@@ -182,6 +183,16 @@ fn span(request: &Request) -> tracing::Span {
     )
 }
 
+/// Logs what failed on our side. `busy` and `unavailable` are answers: in a surge, or while a store is away, each request has one.
+fn log_failure(failure: ServerErrorsFailureClass, latency: Duration, _: &tracing::Span) {
+    match failure {
+        ServerErrorsFailureClass::StatusCode(StatusCode::SERVICE_UNAVAILABLE) => {
+            tracing::debug!(?latency, "a request was refused for now");
+        }
+        failure => tracing::error!(%failure, ?latency, "a request has failed"),
+    }
+}
+
 /// Layers around every route except the socket's: a request id, a log line per failure, and the browser's rules.
 fn common() -> impl tower::Layer<
     axum::routing::Route,
@@ -219,7 +230,11 @@ fn common() -> impl tower::Layer<
         .max_age(Duration::from_secs(600));
     ServiceBuilder::new()
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_failure(log_failure),
+        )
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,
@@ -286,12 +301,11 @@ pub async fn serve(
         router = router.merge(finished(Router::from(socket())));
     }
     let router = router.with_state(app.clone());
-    let tls = certificate.map(|certificate| Tls {
+    let door = Door {
         certificate,
         throttle: app.throttle.clone(),
-        limits: app.limits.clone(),
-    });
-    listen::run(router, listener, tls, &app.limits, app.draining.clone()).await;
+    };
+    listen::run(router, listener, Some(door), &app.limits, app.draining.clone()).await;
 }
 
 /// For development: the page of a shop that embeds the widget, on its own origin. It asks where this platform is.

@@ -52,7 +52,7 @@ fn refusal(codes: &[Code], problem: &str) -> Response {
 
 fn of(operation: &Operation) -> Vec<Code> {
     use Code::*;
-    let mut codes = vec![Internal];
+    let mut codes = vec![Internal, BadHost];
     let tags = operation.tags.as_deref().unwrap_or_default();
     let is_of = |tag: &str| tags.iter().any(|its| its == tag);
     if is_of("operation") {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often limiters forget people who have not asked for a while.
 pub(crate) const SWEEP: Duration = Duration::from_secs(20);
-/// Connections over TLS for each socket that an address may open: a browser has six for its page and one for the socket.
+/// Connections for each socket that an address may open: a browser has six for its page and one for the socket.
 const CONNECTIONS_A_SOCKET: u64 = 8;
 /// When to try again if nobody knows when there will be room.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -24,7 +24,7 @@ pub struct Throttle {
     sockets: Arc<watch::Sender<usize>>,
     per_address: usize,
     handshakes: Ladder,
-    /// Handshakes of TLS, which cost the most before anything is known of who asks.
+    /// New connections, of which nothing has been read. Over TLS they cost more than most requests.
     connections: Ladder,
     guests: Ladder,
     joins: Ladder,
@@ -38,10 +38,18 @@ pub struct Throttle {
 /// One socket's share of its address's limit; given back when dropped.
 pub struct Place {
     pub address: IpAddr,
-    /// The origin of the page that opened the socket, if it is another one than ours.
-    pub page: Option<Arc<str>>,
+    pub page: Page,
     open: Arc<DashMap<Around, usize>>,
     sockets: Arc<watch::Sender<usize>>,
+}
+
+/// What is known of the page that opened a socket.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Its origin, if it is another one than ours.
+    pub other: Option<Arc<str>>,
+    /// Whether the socket goes to where the admin page is.
+    pub is_at_admin: bool,
 }
 
 impl Drop for Place {
@@ -69,7 +77,7 @@ impl Throttle {
             open: Arc::default(),
             sockets: Arc::new(watch::Sender::new(0)),
             per_address: limits.sockets_per_address,
-            connections: Ladder::new("tls_handshakes", handshakes.times(CONNECTIONS_A_SOCKET), None),
+            connections: Ladder::new("connections", handshakes.times(CONNECTIONS_A_SOCKET), None),
             handshakes: Ladder::new("handshakes", handshakes, Some(all_handshakes)),
             guests: Ladder::new(
                 "guests",
@@ -92,7 +100,7 @@ impl Throttle {
     }
 
     /// Takes a place for a new socket of an address.
-    pub fn enter(&self, address: IpAddr, page: Option<Arc<str>>) -> Result<Place, Reject> {
+    pub fn enter(&self, address: IpAddr, page: Page) -> Result<Place, Reject> {
         self.handshakes.take(address, 1)?;
         for (width, place) in around(address) {
             let share = match width {
@@ -121,7 +129,7 @@ impl Throttle {
         })
     }
 
-    /// Whether this address may begin another connection over TLS now.
+    /// Whether this address may begin another connection now.
     pub(super) fn allow_connection(&self, address: IpAddr) -> Result<(), Reject> {
         self.connections.take(address, 1).map(drop)
     }
@@ -272,12 +280,12 @@ mod tests {
         ];
         let throttle = throttle(&flags);
         let flood: Vec<_> = (0..10_000)
-            .filter_map(|_| throttle.enter(ip("192.0.2.1"), None).ok())
+            .filter_map(|_| throttle.enter(ip("192.0.2.1"), Page::default()).ok())
             .collect();
         assert!(flood.len() <= 11, "{}", flood.len());
         for i in 0..80 {
             assert_eq!(
-                code(throttle.enter(ip(&format!("198.51.{i}.1")), None)),
+                code(throttle.enter(ip(&format!("198.51.{i}.1")), Page::default())),
                 None,
                 "the {i}th neighbour"
             );
@@ -287,7 +295,7 @@ mod tests {
     #[test]
     fn a_network_has_a_few_times_what_one_address_has() {
         let throttle = throttle(&["--sockets-per-address", "2"]);
-        let enter = |address: &str| throttle.enter(ip(address), None);
+        let enter = |address: &str| throttle.enter(ip(address), Page::default());
         let open: Vec<Place> = (1..=100)
             .flat_map(|i| [enter(&format!("192.0.2.{i}")), enter(&format!("192.0.2.{i}"))])
             .filter_map(Result::ok)
@@ -320,9 +328,14 @@ mod tests {
             "50",
         ];
         let throttle = throttle(&flags);
-        let _first = throttle.enter(ip("192.0.2.1"), None).expect("the first");
+        let _first = throttle
+            .enter(ip("192.0.2.1"), Page::default())
+            .expect("the first");
         for _ in 0..1_000 {
-            assert_eq!(code(throttle.enter(ip("192.0.2.2"), None)), Some(Code::Busy));
+            assert_eq!(
+                code(throttle.enter(ip("192.0.2.2"), Page::default())),
+                Some(Code::Busy)
+            );
         }
         assert_eq!(throttle.open.len(), 2, "an address and its network");
     }
@@ -331,7 +344,7 @@ mod tests {
     fn a_campus_behind_one_address_gets_in() {
         let throttle = throttle(&[]);
         let campus: Vec<_> = (0..2_000)
-            .map(|_| throttle.enter(ip("192.0.2.1"), None))
+            .map(|_| throttle.enter(ip("192.0.2.1"), Page::default()))
             .collect();
         assert!(campus.iter().all(Result::is_ok));
         let guests = (0..2_000)

@@ -4,7 +4,7 @@ use super::Problem;
 use crate::{
     app::App,
     gateway::{
-        door::{ClientAddress, OverTls},
+        client::{ClientAddress, OverTls},
         local::Local,
         page::page_of,
     },
@@ -64,7 +64,7 @@ impl FromRequestParts<Arc<App>> for Browser {
             address,
             way,
             session: way.and_then(|way| cookie(headers, way.cookie())),
-            is_our_page: page_of(headers).is_none(),
+            is_our_page: page_of(headers, over_tls).is_none(),
             has_proof: headers.get(PROOF).is_some_and(|value| value == "1"),
         })
     }

@@ -61,14 +61,9 @@ pub async fn file(State(app): State<Arc<App>>, SalePath(sale): SalePath) -> Resu
     let lines = stream::try_unfold((app, String::new()), move |(app, after)| async move {
         // Held while a store is asked, and not while a client reads.
         let permit = FILES.acquire().await;
-        let entries = app.shop.store.draw_lines(sale, &after).await?;
+        let part = app.shop.store.draw_part(sale, &after).await?;
         drop(permit);
-        let Some(last) = entries.last() else {
-            return Ok(None);
-        };
-        let after = last.name.clone();
-        let lines: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
-        Ok::<_, Error>(Some((Bytes::from(lines), (app, after))))
+        Ok::<_, Error>(part.map(|part| (part.text.clone(), (app, part.last.clone()))))
     });
     let head = stream::once(async { Ok(Bytes::from(head + "\n")) });
     let name = format!("attachment; filename=\"draw-{sale}.txt\"");

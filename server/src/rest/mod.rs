@@ -15,7 +15,10 @@ pub mod queue;
 pub mod sales;
 pub mod session;
 
-use crate::{app::App, gateway::page::page_of};
+use crate::{
+    app::App,
+    gateway::{client::OverTls, page::page_of},
+};
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
@@ -177,7 +180,8 @@ impl FromRequestParts<Arc<App>> for Bearer {
             caller.device = Some(parse("device", shown.id())?);
             caller.device_is_proven = true;
         }
-        if let Some(page) = page_of(&parts.headers) {
+        let Ok(OverTls(over_tls)) = OverTls::from_request_parts(parts, app).await;
+        if let Some(page) = page_of(&parts.headers, over_tls) {
             caller.set(|rare| rare.page = Some(page));
         }
         meter::allow(app, &parts.extensions, &caller).map_err(Problem)?;

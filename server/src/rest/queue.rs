@@ -1,7 +1,7 @@
 //! The waiting line, over REST.
 
 use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, rfc3339};
-use crate::{app::App, gateway::ClientAddress};
+use crate::{app::App, gateway::client::ClientAddress};
 use axum::{extract::State, http::HeaderMap};
 use flashsale_engine::{
     caller::Caller,

@@ -7,7 +7,7 @@ use crate::{
         GUEST_LIFE,
         devices::{Device, Devices, Shown},
     },
-    gateway::door::{ClientAddress, OverTls},
+    gateway::client::{ClientAddress, OverTls},
 };
 use axum::{
     extract::State,

@@ -6,7 +6,14 @@ use flashsale_protocol::{Code, EntryState, Quantity, Reject, Role, SaleId, Serve
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 
 /// Until then a server knows what another one has let through.
 const TOLD: Duration = Duration::from_millis(1_200);
@@ -224,6 +231,41 @@ async fn the_admin_page_can_have_an_origin_of_its_own() {
     world.server.stop().await;
 }
 
+/// Two programs on the way must not each take another host: what is refused here, a proxy may have let through for the other.
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let world = World::with(&["--admin-origin", "https://admin.sale.example"]).await;
+    let token = world.token("boss", Role::Admin);
+    let status = async |head: &str| {
+        let mut stream = TcpStream::connect(world.server.address).await.expect("connects");
+        let request = format!("{head}Authorization: Bearer {token}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer[..12].rsplit(' ').next().expect("a status").to_owned()
+    };
+    let (path, admin, shop) = (
+        "/admin/sales",
+        "Host: admin.sale.example\r\n",
+        "Host: sale.example\r\n",
+    );
+    assert_eq!(status(&format!("GET {path} HTTP/1.1\r\n{admin}")).await, "200");
+    assert_eq!(status(&format!("GET {path} HTTP/1.1\r\n{shop}")).await, "404");
+    for both in [format!("{admin}{shop}"), format!("{shop}{admin}")] {
+        assert_eq!(status(&format!("GET {path} HTTP/1.1\r\n{both}")).await, "400");
+        assert_eq!(status(&format!("GET /ws HTTP/1.1\r\n{both}")).await, "400");
+    }
+    // An absolute address counts above the header.
+    for (host, header, answer) in [
+        ("sale.example", admin, "404"),
+        ("admin.sale.example", shop, "200"),
+    ] {
+        let head = format!("GET http://{host}{path} HTTP/1.1\r\n{header}");
+        assert_eq!(status(&head).await, answer, "{host}");
+    }
+    world.server.stop().await;
+}
+
 #[tokio::test]
 async fn a_flood_of_requests_is_refused_before_it_is_looked_at() {
     let world = World::with(&["--requests-per-s", "10", "--request-burst", "60"]).await;
@@ -234,6 +276,69 @@ async fn a_flood_of_requests_is_refused_before_it_is_looked_at() {
         assert_eq!(answer.refusal(), Code::TooManyFromAddress);
         assert!(answer.headers.contains_key("retry-after"));
     }
+    world.server.stop().await;
+}
+
+/// Asks once, over a connection of its own from this address. None: it was cut off.
+async fn ask_from(world: &World, from: Ipv4Addr) -> Option<String> {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an option");
+    socket.bind(SocketAddr::from((from, 0))).expect("an address");
+    let mut stream = socket.connect(world.server.address).await.ok()?;
+    let request = b"GET /flash-sales HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    (!answer.is_empty()).then(|| answer[9..12].to_owned())
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_later_and_nobody_else_waits() {
+    const PAUSE_MS: &str = "1500";
+    let pause = Duration::from_millis(PAUSE_MS.parse().expect("a number"));
+    let flags = [
+        "--requests-per-s",
+        "1",
+        "--request-burst",
+        "5",
+        "--refusal-pause-ms",
+        PAUSE_MS,
+    ];
+    let world = World::with(&flags).await;
+    let (eager, patient) = (Ipv4Addr::new(127, 0, 0, 7), Ipv4Addr::new(127, 0, 0, 8));
+    let began = Instant::now();
+    let (asked, honest) = tokio::join!(join_all((0..20).map(|_| ask_from(&world, eager))), async {
+        tokio::time::sleep(pause / 5).await;
+        (ask_from(&world, patient).await, began.elapsed())
+    },);
+    let took = began.elapsed();
+    let refused = asked.iter().filter(|status| status.as_deref() == Some("429"));
+    assert!(refused.count() >= 13, "{asked:?}");
+    assert!(took >= pause, "{took:?}");
+    assert_eq!(honest.0.as_deref(), Some("200"));
+    assert!(
+        honest.1 < pause,
+        "it was answered before the refusals: {:?}",
+        honest.1
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn one_address_opens_so_many_connections_and_others_go_on() {
+    let flags = [
+        "--address-handshakes-per-s",
+        "1",
+        "--address-handshake-burst",
+        "2",
+    ];
+    let world = World::with(&flags).await;
+    let (flood, honest) = (Ipv4Addr::new(127, 0, 0, 7), Ipv4Addr::new(127, 0, 0, 8));
+    let asked = join_all((0..200).map(|_| ask_from(&world, flood))).await;
+    let answered = asked.iter().flatten().count();
+    // 16 at once, and 8 more with each second.
+    assert!((16..100).contains(&answered), "{answered} answered");
+    assert_eq!(ask_from(&world, honest).await.as_deref(), Some("200"));
     world.server.stop().await;
 }
 

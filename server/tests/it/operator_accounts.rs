@@ -4,7 +4,7 @@ use crate::harness::{Answer, Client, QUICK, World};
 use flashsale::accounts::SESSION_LIFE;
 use flashsale_engine::{
     operator::OperatorRole,
-    store::{accounts::By, audit},
+    store::{audit, events::By},
 };
 use flashsale_protocol::{CloseCode, Code, ConnectionCommand, Done, Reject, Role, SaleId};
 use reqwest::Method;
@@ -127,12 +127,20 @@ impl<'a> Browser<'a> {
 
 /// A socket whose handshake names this origin, and its answer to a hello.
 async fn hello(world: &World, origin: Option<&str>, token: &str) -> (Client, Result<Done, Reject>) {
+    let headers: Vec<_> = origin.iter().map(|origin| ("origin", *origin)).collect();
+    hello_with(world, &headers, token).await
+}
+
+async fn hello_with(
+    world: &World,
+    headers: &[(&'static str, &str)],
+    token: &str,
+) -> (Client, Result<Done, Reject>) {
     let url = format!("ws://{}/ws", world.server.address);
     let mut request = url.into_client_request().expect("a request");
-    if let Some(origin) = origin {
-        request
-            .headers_mut()
-            .insert("origin", origin.parse().expect("a header"));
+    for (name, value) in headers {
+        let value = value.parse().expect("a header");
+        request.headers_mut().insert(*name, value);
     }
     let (stream, _) = connect_async(request).await.expect("connects");
     let mut client = Client {
@@ -459,6 +467,11 @@ async fn a_ticket_opens_one_socket_of_the_admin_page() {
         let (_, refused) = hello(&world, Some(origin), &ann.ticket().await).await;
         assert_eq!(refused.expect_err("another page").code, Code::OriginRefused);
     }
+    // A page that came over plain http may have been written by anybody on its way.
+    let plain = format!("http://{}", world.server.address);
+    let headers = [("origin", plain.as_str()), TLS, ("x-forwarded-for", "192.0.2.1")];
+    let (_, refused) = hello_with(&world, &headers, &ann.ticket().await).await;
+    assert_eq!(refused.expect_err("another page").code, Code::OriginRefused);
     // It is no token of the API.
     let bearer = ann.ticket().await;
     let answer = world
@@ -546,6 +559,129 @@ async fn who_is_removed_is_out_everywhere_within_a_second() {
     assert_eq!(again.sales().await.refusal(), Code::TokenInvalid);
     assert_eq!(boss.sales().await.refusal(), Code::TokenInvalid);
     other.stop().await;
+    world.server.stop().await;
+}
+
+/// A fault of the shop's pages brings nobody into the admin page's socket.
+#[tokio::test]
+async fn a_ticket_is_good_where_the_admin_page_is() {
+    let flags = [
+        QUICK,
+        &[
+            "--trusted-proxy-hops",
+            "1",
+            "--admin-origin",
+            "https://admin.sale.example",
+        ],
+    ];
+    let world = World::with(&flags.concat()).await;
+    let boss = link(&world, "boss@platform.example", None, OperatorRole::Admin).await;
+    let at_admin = [("host", "admin.sale.example")];
+    let mut browser = Browser::new(&world);
+    let body = json!({ "invite": boss, "password": PASSWORD });
+    let headers = [PROOF, at_admin[0]];
+    browser.keep(
+        &browser
+            .send(Method::POST, "/admin/password", &headers, body)
+            .await,
+    );
+    let ticket = async || {
+        let answer = browser
+            .send(Method::POST, "/admin/ticket", &headers, Value::Null)
+            .await;
+        answer.body["ticket"].as_str().expect("a ticket").to_owned()
+    };
+    let shop = [("host", "sale.example"), ("origin", "https://sale.example")];
+    let (_, refused) = hello_with(&world, &shop, &ticket().await).await;
+    assert_eq!(refused.expect_err("a shop page").code, Code::OriginRefused);
+    let admin = [
+        ("host", "admin.sale.example"),
+        ("origin", "https://admin.sale.example"),
+    ];
+    let (_, welcome) = hello_with(&world, &admin, &ticket().await).await;
+    assert!(welcome.is_ok(), "{welcome:?}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_takes_their_own_role_away() {
+    let world = world().await;
+    let lamps = shop(&world, "Lamps").await;
+    let owner = Browser::of(&world, "Owner@lamps.example", Some(&lamps), OperatorRole::Owner).await;
+    let own = owner.who().await.body["operator"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let invite = async |role: &str| {
+        let body = json!({ "email": " owner@Lamps.example ", "role": role });
+        owner.ask(Method::POST, "/admin/operators", body).await
+    };
+    assert_eq!(invite("viewer").await.refusal(), Code::Forbidden);
+    for name in [own.as_str(), "owner@lamps.example"] {
+        let path = format!("/admin/operators/{name}");
+        let answer = owner.ask(Method::DELETE, &path, Value::Null).await;
+        assert_eq!(answer.refusal(), Code::Forbidden, "{name}");
+    }
+    assert_eq!(owner.who().await.body["role"], "owner");
+    // A new link of the same role is another way to set a password.
+    assert_eq!(invite("owner").await.status, 201);
+    world.server.stop().await;
+}
+
+/// What operators do to a shop and its keys can be read afterwards: what, who, from where.
+#[tokio::test]
+async fn what_operators_do_to_a_shop_is_noted() {
+    let world = world().await;
+    let lamps = shop(&world, "Lamps").await;
+    let owner = Browser::of(&world, "owner@lamps.example", Some(&lamps), OperatorRole::Owner).await;
+    let who = owner.who().await.body["operator"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let shop = format!("/admin/merchants/{lamps}");
+    let change = json!({ "name": "Lamps", "checkout_url": "https://lamps.example/pay" });
+    assert_eq!(owner.ask(Method::PATCH, &shop, change).await.status, 200);
+    let key = json!({ "issuer": "https://login.lamps.example", "audience": "shop" });
+    for (what, body) in [
+        ("keys", key),
+        ("api-keys", json!({ "name": "till", "scopes": ["sales:read"] })),
+    ] {
+        let path = format!("{shop}/{what}");
+        let made = owner.ask(Method::POST, &path, body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let id = made.body["key_id"].as_str().expect("an id");
+        let path = format!("{path}/{id}");
+        assert_eq!(owner.ask(Method::DELETE, &path, Value::Null).await.status, 204);
+        let again = owner.ask(Method::DELETE, &format!("{path}x"), Value::Null).await;
+        assert_eq!(again.refusal(), Code::KeyUnknown);
+    }
+    let pool = sqlx::PgPool::connect(&world.database_url)
+        .await
+        .expect("Postgres answers");
+    let noted: Vec<(String, Option<String>, Option<String>, Option<Value>)> = sqlx::query_as(
+        "SELECT kind, actor, address, changed FROM operator_events WHERE merchant_id = $1 ORDER BY event_id",
+    )
+    .bind(&lamps)
+    .fetch_all(&pool)
+    .await
+    .expect("Postgres");
+    let kinds: Vec<&str> = noted.iter().map(|(kind, ..)| kind.as_str()).collect();
+    let expected = [
+        "shop_made",
+        "shop_changed",
+        "key_added",
+        "key_revoked",
+        "api_key_made",
+        "api_key_revoked",
+    ];
+    assert_eq!(kinds, expected);
+    let changed = json!({ "checkout_url": [null, "https://lamps.example/pay"] });
+    assert_eq!(noted[1].3, Some(changed));
+    for (kind, actor, address, _) in &noted[1..] {
+        assert_eq!(actor.as_deref(), Some(who.as_str()), "{kind}");
+        assert_eq!(address.as_deref(), Some("192.0.2.1"), "{kind}");
+    }
+    pool.close().await;
     world.server.stop().await;
 }
 

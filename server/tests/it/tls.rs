@@ -528,6 +528,7 @@ async fn links_are_https_and_what_strangers_send_is_no_warning_in_the_log() {
     let folder = tempfile::tempdir().expect("a folder");
     let sample = Sample::new();
     sample.write(folder.path());
+    std::fs::write(folder.path().join("index.html"), "x").expect("written");
     let redis = std::env::var("TEST_REDIS_URL");
     let redis = redis.unwrap_or_else(|_| flashsale::embedded::urls(folder.path()).expect("a folder").1);
     let mut child = Command::new(env!("CARGO_BIN_EXE_flashsale"))
@@ -540,6 +541,8 @@ async fn links_are_https_and_what_strangers_send_is_no_warning_in_the_log() {
             "links:",
         ])
         .arg("--data-dir")
+        .arg(folder.path())
+        .arg("--web-dir")
         .arg(folder.path())
         .env("DATABASE_URL", &world.database_url)
         .env("REDIS_URL", redis)
@@ -592,6 +595,27 @@ async fn links_are_https_and_what_strangers_send_is_no_warning_in_the_log() {
     assert!(
         warnings.iter().all(|line| line.contains("test mode")),
         "{warnings:?}"
+    );
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_metrics_tell_when_the_certificate_ends() {
+    let Secure {
+        world,
+        folder: _folder,
+        ..
+    } = secure(&[]).await;
+    let metrics = world
+        .http
+        .get(world.url("/metrics"))
+        .send()
+        .await
+        .expect("an answer");
+    let metrics = metrics.text().await.expect("a body");
+    assert!(
+        metrics.contains("\nflashsale_tls_certificate_ends_seconds "),
+        "{metrics}"
     );
     world.server.stop().await;
 }

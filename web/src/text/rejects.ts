@@ -12,6 +12,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   not_found: "There is nothing here.",
   method_not_allowed: "The shop does not do this.",
   bad_handshake: "This page is older than the shop. Reload it, please.",
+  bad_host: "This page asked the shop in a way that is not clear. Reload it, please.",
   command_superseded: "You have done something newer since, so this was not done. What you see is what is so now.",
 
   hello_first: "The connection was not ready yet. Try again, please.",

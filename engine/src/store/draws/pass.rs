@@ -1,16 +1,60 @@
 //! Reads a draw's entries in their order: one page, or all of them.
 
-use crate::{error::Result, store::Store};
+use crate::{
+    error::{Error, Result},
+    store::Store,
+};
+use bytes::Bytes;
 use flashsale_protocol::{SaleId, draw};
+use moka::future::Cache;
 use sqlx::PgPool;
+use std::{sync::Arc, time::Duration};
 
 /// Entries below one stored node of the tree; a power of two.
 pub(super) const CHUNK: usize = 1024;
 /// Entries that one query reads, in whole chunks.
 const PAGE: usize = 8 * CHUNK;
 
+/// A part of a draw's file.
+pub struct Part {
+    pub text: Bytes,
+    /// The name of its last entry.
+    pub last: String,
+}
+
+/// The parts that were read a moment ago.
+pub(in crate::store) type Parts = Cache<(SaleId, String), Option<Arc<Part>>>;
+
+/// Most bytes of parts that are kept, and for how long.
+const PARTS_KEPT_BYTES: u64 = 64 * 1024 * 1024;
+const PART_LIFE: Duration = Duration::from_secs(60);
+
+pub(in crate::store) fn parts() -> Parts {
+    Cache::builder()
+        .max_capacity(PARTS_KEPT_BYTES)
+        .weigher(|_, part: &Option<Arc<Part>>| part.as_ref().map_or(1, |part| part.text.len() as u32))
+        .time_to_live(PART_LIFE)
+        .build()
+}
+
 impl Store {
-    /// A page of the draw's file behind one entry, in order. Empty: there are no more lines.
+    /// The part of a held draw's file behind one entry. None: there are no more lines. Held draws do not change, so many who read a
+    /// file read it in Postgres once.
+    pub async fn draw_part(&self, sale: SaleId, after: &str) -> Result<Option<Arc<Part>>> {
+        let part = self.draw_parts.try_get_with((sale, after.to_owned()), async {
+            let entries = self.draw_lines(sale, after).await?;
+            Ok::<_, Error>(entries.last().map(|last| {
+                let text: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
+                Arc::new(Part {
+                    text: text.into(),
+                    last: last.name.clone(),
+                })
+            }))
+        });
+        part.await.map_err(|error: Arc<Error>| (*error).clone())
+    }
+
+    /// A page of entries behind one entry, in order. Empty: there are no more.
     pub async fn draw_lines(&self, sale: SaleId, after: &str) -> Result<Vec<draw::Entry>> {
         entries_after(&self.pools.public, sale, after, PAGE).await
     }

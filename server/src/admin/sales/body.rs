@@ -4,8 +4,8 @@ use crate::rest::{Problem, field};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_engine::{
     clock,
-    merchants::Merchant,
     sale::{FORMATS, LaneInfo, Sale, currency_exponent},
+    store::merchants::MerchantRow,
 };
 use flashsale_protocol::{Allocation, DrawWeight, MAX_QUANTITY, OpeningOrder, Phase, SaleId, draw::Seed};
 use serde::Deserialize;
@@ -144,8 +144,8 @@ fn thousand() -> i64 {
 
 impl SaleBody {
     /// Checks every setting and makes the sale from them.
-    pub fn check(self, merchant: &Merchant) -> Result<Sale, Problem> {
-        let most = merchant.row.text_chars.max(1) as usize;
+    pub fn check(self, merchant: &MerchantRow) -> Result<Sale, Problem> {
+        let most = merchant.text_chars.max(1) as usize;
         let text = |name: &str, text: &str, least: usize| {
             if !(least..=most).contains(&text.chars().count()) {
                 let length = format!("must have {least} to {most} characters");
@@ -159,7 +159,7 @@ impl SaleBody {
             .product_id
             .unwrap_or_else(|| self.product_name.trim().to_lowercase().replace(' ', "-"));
         text("product_id", &product_id, 1)?;
-        let currency = self.currency.unwrap_or_else(|| merchant.row.currency.clone());
+        let currency = self.currency.unwrap_or_else(|| merchant.currency.clone());
         if currency_exponent(&currency).is_none() {
             return Err(field(
                 "currency",
@@ -185,8 +185,8 @@ impl SaleBody {
         if self.end_time <= self.start_time {
             return Err(field("end_time", "must be after start_time"));
         }
-        if self.start_time > clock::now() + TimeDelta::days(i64::from(merchant.row.days_ahead)) {
-            let days = merchant.row.days_ahead;
+        if self.start_time > clock::now() + TimeDelta::days(i64::from(merchant.days_ahead)) {
+            let days = merchant.days_ahead;
             return Err(field(
                 "start_time",
                 &format!("must be within {days} days from now"),
@@ -228,7 +228,7 @@ impl SaleBody {
         let now = clock::now();
         Ok(Sale {
             id: SaleId::from_parts(now.timestamp_millis().max(0) as u64, rand::random()),
-            merchant: merchant.row.id.clone(),
+            merchant: merchant.id.clone(),
             product_id,
             product_name: self.product_name.trim().to_owned(),
             description: self.description,

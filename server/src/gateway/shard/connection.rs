@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     config::Limits,
-    gateway::{throttle::Place, tls::session::Session},
+    gateway::{
+        throttle::{Page, Place},
+        tls::session::Session,
+    },
 };
 use flashsale_engine::presence::Registration;
 use flashsale_engine::{caller::Caller, telemetry::name};
@@ -158,8 +161,8 @@ impl Connection {
         }
     }
 
-    /// The page that opened the socket, if it is another one than ours.
-    pub fn page(&self) -> Option<Arc<str>> {
+    /// The page that opened the socket.
+    pub fn page(&self) -> Page {
         self.place.page.clone()
     }
 

@@ -5,7 +5,10 @@ use crate::{
     accounts::Accounts,
     auth::Authority,
     config::Limits,
-    gateway::{subscriptions::Subscriptions, throttle::Throttle},
+    gateway::{
+        subscriptions::Subscriptions,
+        throttle::{Page, Throttle},
+    },
 };
 use flashsale_engine::{
     caller::Caller,
@@ -89,8 +92,7 @@ pub async fn watch(backend: &Backend, caller: &Caller, id: CommandId, sale: Sale
 /// Who says hello, besides the token.
 pub struct Client {
     pub socket: SocketRef,
-    /// The page, if it is another one than ours.
-    pub page: Option<Arc<str>>,
+    pub page: Page,
     pub device: Option<DeviceId>,
 }
 
@@ -103,8 +105,9 @@ pub async fn hello(
     resume: Vec<SaleId>,
 ) -> RequestAnswer {
     let Client { socket, page, device } = client;
+    let may_be_admin = page.other.is_none() && page.is_at_admin;
     let verified = match Accounts::is_ticket(token) {
-        true => Box::pin(backend.authority.accounts.by_ticket(token, page.is_none())).await,
+        true => Box::pin(backend.authority.accounts.by_ticket(token, may_be_admin)).await,
         false => backend.authority.verify(token, device.as_ref()).await,
     };
     let mut caller = match verified {
@@ -115,7 +118,7 @@ pub async fn hello(
         return RequestAnswer::offence(id, Code::TooManySales.into());
     }
     caller.socket = Some(socket.id);
-    caller.set(|rare| rare.page = page);
+    caller.set(|rare| rare.page = page.other);
     let caller = Arc::new(caller);
     // This comes before the state is read, so that no event falls in between.
     let too_many = backend

@@ -1,6 +1,8 @@
 //! The certificate and its key: read from their files, and read again when these change.
 
 use crate::{config, stamp::Stamp};
+use chrono::{DateTime, TimeDelta, Utc};
+use flashsale_engine::{clock, telemetry::name};
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -11,16 +13,21 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use x509_cert::{Certificate as X509, der::Decode};
 
 /// How often the files are looked at. What has changed is read when it has stayed the same for one more look: the two files are
 /// written one after the other.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Largest size of each file.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
+/// How long before its end, and how often then, the log warns of a certificate. Authorities renew it some 30 days before.
+const WARN_BEFORE: TimeDelta = TimeDelta::days(14);
+const WARN_EVERY: Duration = Duration::from_secs(24 * 3_600);
 /// HTTP/2 is a proxy's business.
 const ALPN: &[u8] = b"http/1.1";
 
@@ -48,7 +55,20 @@ pub struct Certificate {
     key: PathBuf,
     /// The files' state before they were read at the start.
     first: Stamps,
-    config: RwLock<Arc<ServerConfig>>,
+    used: RwLock<Used>,
+}
+
+#[derive(Debug, Clone)]
+struct Used {
+    config: Arc<ServerConfig>,
+    valid: Valid,
+}
+
+/// When the certificate and those up to its authority are all good. None: that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Valid {
+    from: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
 }
 
 type Stamps = [Option<Stamp>; 2];
@@ -61,23 +81,30 @@ impl Certificate {
         };
         // The state before the contents: what is written in between is seen as a change.
         let first = stamps(cert, key);
-        let config = read(cert, key)?;
-        Ok(Some(Arc::new(Self {
+        let used = read(cert, key)?;
+        let certificate = Self {
             cert: cert.clone(),
             key: key.clone(),
             first,
-            config: RwLock::new(Arc::new(config)),
-        })))
+            used: RwLock::new(used),
+        };
+        certificate.warn();
+        Ok(Some(Arc::new(certificate)))
+    }
+
+    fn used(&self) -> RwLockReadGuard<'_, Used> {
+        self.used.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.used().config.clone()
     }
 
     /// Looks at the files, again and again.
     pub async fn follow(self: Arc<Self>, stopping: CancellationToken) {
         let mut clock = tokio::time::interval(LOOK_EVERY);
         let (mut seen, mut is_new) = (self.first, false);
+        let mut warned = Instant::now();
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -88,15 +115,20 @@ impl Certificate {
                 (seen, is_new) = (now, true);
             } else if std::mem::take(&mut is_new) {
                 self.renew();
+                warned = Instant::now();
+            } else if warned.elapsed() > WARN_EVERY {
+                self.warn();
+                warned = Instant::now();
             }
         }
     }
 
     fn renew(&self) {
         match read(&self.cert, &self.key) {
-            Ok(config) => {
+            Ok(used) => {
                 tracing::info!(certificate = %self.cert.display(), "the TLS certificate was read again");
-                *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                *self.used.write().unwrap_or_else(PoisonError::into_inner) = used;
+                self.warn();
             }
             Err(error) => {
                 tracing::warn!(%error, "the new TLS certificate cannot be used; the old one stays in use");
@@ -105,11 +137,48 @@ impl Certificate {
     }
 }
 
+impl Certificate {
+    /// Says in the log what clients would say, and in the metrics when the certificate ends.
+    fn warn(&self) {
+        let Valid { from, until } = self.used().valid;
+        if let Some(until) = until {
+            metrics::gauge!(name::CERTIFICATE_ENDS).set(until.timestamp() as f64);
+        }
+        let (certificate, now) = (self.cert.display(), clock::now());
+        match (from, until) {
+            (_, Some(until)) if until <= now => {
+                tracing::warn!(%certificate, %until, "the TLS certificate has expired: clients refuse it");
+            }
+            (_, Some(until)) if until <= now + WARN_BEFORE => {
+                tracing::warn!(%certificate, %until, "the TLS certificate expires soon: renew it");
+            }
+            (Some(from), _) if from > now => {
+                tracing::warn!(%certificate, %from, "the TLS certificate is not valid yet: clients refuse it");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Valid {
+    fn of(chain: &[CertificateDer<'_>]) -> Self {
+        let at = |time: x509_cert::time::Time| {
+            DateTime::from_timestamp(i64::try_from(time.to_unix_duration().as_secs()).ok()?, 0)
+        };
+        let all = chain.iter().filter_map(|one| X509::from_der(one).ok());
+        let all: Vec<_> = all.map(|one| one.tbs_certificate.validity).collect();
+        Self {
+            from: all.iter().filter_map(|one| at(one.not_before)).max(),
+            until: all.iter().filter_map(|one| at(one.not_after)).min(),
+        }
+    }
+}
+
 fn stamps(cert: &Path, key: &Path) -> Stamps {
     [Stamp::of(cert), Stamp::of(key)]
 }
 
-fn read(cert_path: &Path, key_path: &Path) -> Result<ServerConfig, CertificateError> {
+fn read(cert_path: &Path, key_path: &Path) -> Result<Used, CertificateError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents(cert_path)?).collect();
     let chain = chain.unwrap_or_default();
     if chain.is_empty() {
@@ -117,12 +186,17 @@ fn read(cert_path: &Path, key_path: &Path) -> Result<ServerConfig, CertificateEr
     }
     let key = PrivateKeyDer::from_pem_slice(&contents(key_path)?)
         .map_err(|_| CertificateError::NoKey(key_path.into()))?;
-    config_of(chain, key).map_err(|error| {
+    let valid = Valid::of(&chain);
+    let config = config_of(chain, key).map_err(|error| {
         let (cert, key) = (cert_path.into(), key_path.into());
         match error {
             rustls::Error::InconsistentKeys(_) => CertificateError::NotFitting(cert, key),
             error => CertificateError::Unusable(cert, key, error),
         }
+    })?;
+    Ok(Used {
+        config: Arc::new(config),
+        valid,
     })
 }
 
@@ -156,7 +230,7 @@ fn config_of(
 #[cfg(test)]
 mod tests {
     use super::{
-        super::samples::{Sample, is_shown, sample},
+        super::samples::{Sample, is_shown, sample, sample_until},
         *,
     };
     use std::{fs, io::Write, sync::Mutex};
@@ -226,6 +300,39 @@ mod tests {
         assert!(fails(&tls).contains("larger than 256 KiB"));
     }
 
+    fn listen(log: &Log) -> tracing::subscriber::DefaultGuard {
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_warns_of_a_certificate_that_ends_once_a_day() {
+        let log = Log::default();
+        let _log = listen(&log);
+        let folder = tempfile::tempdir().expect("a folder");
+        let in_days = |days| clock::now() + TimeDelta::days(days);
+        for (days, word) in [(-1, "has expired"), (13, "expires soon")] {
+            let tls = sample_until(in_days(days)).write(folder.path());
+            let certificate = Certificate::open(&tls).expect("good").expect("there");
+            let said = log.take();
+            assert_eq!(said.matches("WARN").count(), 1, "{said}");
+            assert!(said.contains(word), "{said}");
+            let stopping = CancellationToken::new();
+            let following = tokio::spawn(certificate.follow(stopping.clone()));
+            tokio::time::sleep(Duration::from_secs(60 * 3_600)).await;
+            let said = log.take();
+            assert_eq!(said.matches(word).count(), 2, "{said}");
+            stopping.cancel();
+            following.await.expect("ends");
+        }
+        Certificate::open(&sample_until(in_days(16)).write(folder.path())).expect("good");
+        assert_eq!(log.take(), "");
+    }
+
     /// Lets so many looks pass.
     async fn looks(count: u32) {
         tokio::time::sleep(LOOK_EVERY * count).await;
@@ -234,12 +341,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_new_certificate_is_used_and_a_bad_one_is_not_with_one_warning() {
         let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .finish();
-        let _log = tracing::subscriber::set_default(subscriber);
+        let _log = listen(&log);
         let folder = tempfile::tempdir().expect("a folder");
         let (first, second, third) = (sample(), sample(), sample());
         let tls = first.write(folder.path());

@@ -1,6 +1,9 @@
 //! Certificates for tests.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use flashsale_engine::clock;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, ServerName},
@@ -15,11 +18,18 @@ pub struct Sample {
 }
 
 pub fn sample() -> Sample {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let cert = made.cert.der().clone();
+    sample_until(clock::now() + TimeDelta::days(90))
+}
+
+/// One that ends at the beginning of that day.
+pub fn sample_until(end: DateTime<Utc>) -> Sample {
+    let mut wanted = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    wanted.not_after = date_time_ymd(end.year(), end.month() as u8, end.day() as u8);
+    let key = KeyPair::generate().expect("a key");
+    let cert = wanted.self_signed(&key).expect("a certificate").der().clone();
     Sample {
         cert_pem: pem("CERTIFICATE", &cert),
-        key_pem: pem("PRIVATE KEY", made.signing_key.serialized_der()),
+        key_pem: pem("PRIVATE KEY", key.serialized_der()),
         cert,
     }
 }

@@ -52,6 +52,18 @@ async fn without_a_provider_a_sale_with_a_price_cannot_be_made_and_a_free_one_se
     let refused = world.create_sale(json!({})).await;
     assert_eq!(refused.refusal(), Code::PaymentsOff);
     assert!(refused.detail().contains("--payments sandbox"), "{refused:?}");
+    // A refused sale leaves no empty shop behind.
+    for wrong in [
+        json!({ "sale_price": 0, "product_name": "" }),
+        json!({ "sale_price": 0, "start_time": "2020-01-01T00:00:00Z", "end_time": "2020-01-02T00:00:00Z" }),
+    ] {
+        assert_eq!(world.create_sale(wrong).await.refusal(), Code::InvalidField);
+    }
+    let token = world.token("boss", Role::Admin);
+    let shops = world
+        .rest(Method::GET, "/admin/merchants", Some(&token), &[], "")
+        .await;
+    assert_eq!(shops.body["merchants"], json!([]));
 
     let free = world.sale(json!({ "sale_price": 0, "total_stock": 2 })).await;
     let mut shopper = world.shopper("u1").await;
