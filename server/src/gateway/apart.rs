@@ -12,16 +12,23 @@ use std::sync::Arc;
 /// Lets a request go on where it belongs: what is the admin page's to its origin, the shop's pages to any other. Without an origin of
 /// its own (`--admin-origin`) everything is everywhere.
 pub(super) async fn keep_apart(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(origin) = &app.admin_origin else {
+    if app.admin_origin.is_none() {
         return next.run(request).await;
-    };
-    let is_there = host(request.headers()).is_some_and(|host| host.eq_ignore_ascii_case(origin.host()));
+    }
+    let is_there = is_at_admins_origin(&app, request.headers());
     let path = request.uri().path();
     match (is_there, is_of_admin(path), is_shop_page(path)) {
         (true, _, _) if path == "/" => Redirect::to("/admin").into_response(),
         (true, _, true) | (false, true, _) => rest::not_found().await.into_response(),
         _ => next.run(request).await,
     }
+}
+
+/// Whether a request came to the admin page's own origin, where none of the shop's pages may be. Never, if it has none.
+pub(super) fn is_at_admins_origin(app: &App, headers: &HeaderMap) -> bool {
+    app.admin_origin
+        .as_ref()
+        .is_some_and(|origin| host(headers).is_some_and(|host| host.eq_ignore_ascii_case(origin.host())))
 }
 
 fn host(headers: &HeaderMap) -> Option<&str> {
