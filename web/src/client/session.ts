@@ -93,9 +93,18 @@ export function deviceId(): string {
 }
 
 async function alone<T>(name: string, run: () => Promise<T>): Promise<T> {
-  // Only secure contexts have locks; without them the second tab may become a second guest.
-  if (!("locks" in navigator)) return run();
-  return navigator.locks.request(name, run) as Promise<T>;
+  // Only secure contexts have locks, and none that is shared where the page's origin is nobody's, as in a sandboxed frame.
+  // Without them the second tab may become a second guest.
+  const isAlone = "locks" in navigator && location.origin !== "null";
+  if (!isAlone) return run();
+  let begun: Promise<T> | null = null;
+  try {
+    return await (navigator.locks.request(name, () => (begun = run())) as Promise<T>);
+  } catch (error) {
+    // What `run` has met is its own; a lock that cannot be had is not worth a session.
+    if (begun) throw error;
+    return run();
+  }
 }
 
 function read(api: string): Stored | null {

@@ -39,7 +39,7 @@ export class DrawCheck {
     if (!draw || !client) return nothing;
     // What will be left of a first-come sale is no matter before its end; the promise is noted all the same.
     if (draw.stage === "open" && view.info?.allocation !== "draw") return nothing;
-    if (draw.stage !== "drawn") return fingerprint("Fingerprint of the secret number", draw.commitment);
+    if (draw.stage !== "drawn") return promise(draw.commitment);
     const file = `${api}/flash-sales/${sale}/draw/file`;
     return html`
       <div class="check">
@@ -59,7 +59,13 @@ export class DrawCheck {
   }
 }
 
-/** To be noted down by who wants to: what is said later can be held against it. */
-function fingerprint(name: string, hash: string): TemplateResult {
-  return html`<p class="check small soft">${name}: <code>${hash}</code></p>`;
+/** To be noted down by who wants to: what is said later can be held against it. One line for everybody else. */
+function promise(hash: string): TemplateResult {
+  return html`
+    <details class="check soft">
+      <summary>Anyone can check this draw</summary>
+      <p>The secret number that decides is fixed already. This is its fingerprint: after the draw, anybody can see that it was not changed.</p>
+      <p><code>${hash}</code></p>
+    </details>
+  `;
 }

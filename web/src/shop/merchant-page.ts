@@ -72,7 +72,7 @@ export class MerchantPage extends LitElement {
         gap: var(--fs-space-5);
       }
       h1 {
-        font-size: var(--fs-text-xl);
+        font: var(--fs-weight-display) var(--fs-text-xl) / var(--fs-leading-tight) var(--fs-font-display);
       }
     `,
   ];

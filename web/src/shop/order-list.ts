@@ -7,9 +7,9 @@ import type { Sale } from "../client/listed";
 import type { Order } from "../client/view";
 import { baseStyle } from "../element/base-style";
 import { clock, plural, when } from "../text/duration";
-import type { Tone } from "../text/journey";
 import { currencyExponent } from "../text/currencies";
 import { formatMoney } from "../text/money";
+import type { Tone } from "../text/words";
 
 const STATUS: Readonly<Record<Order["status"], { label: string; tone: Tone }>> = {
   pending: { label: "To pay", tone: "turn" },
@@ -17,9 +17,10 @@ const STATUS: Readonly<Record<Order["status"], { label: string; tone: Tone }>> =
   cancelled: { label: "Cancelled", tone: "calm" },
 };
 
-function badge(order: Order): { label: string; tone: Tone } {
-  if (order.paying) return { label: "Payment under way", tone: "calm" };
-  if (order.refunded > 0) return { label: order.refunded === order.amount ? "Refunded" : "Partly refunded", tone: "calm" };
+/** What is the matter with an order. `back`: what has gone back of its money, as an amount. */
+export function orderBadge(order: Order, back: string): { label: string; tone: Tone } {
+  if (order.paying && order.status === "pending") return { label: "Payment under way", tone: "calm" };
+  if (order.refunded > 0) return { label: `Refunded ${back}`, tone: "calm" };
   return STATUS[order.status];
 }
 
@@ -34,6 +35,7 @@ export class OrderList extends LitElement {
   override connectedCallback(): void {
     super.connectedCallback();
     this.stop = [
+      this.client.use(),
       this.client.on("orders", () => this.changed()),
       this.client.on("connection", () => this.ask()),
     ];
@@ -86,9 +88,9 @@ export class OrderList extends LitElement {
   }
 
   private line(order: Order): TemplateResult {
-    const { label, tone } = badge(order);
     const card = this.sales.get(order.sale);
     const exponent = order.currency_exponent ?? card?.currency_exponent ?? currencyExponent(order.currency);
+    const { label, tone } = orderBadge(order, formatMoney(order.refunded, order.currency, exponent));
     const time = order.status === "pending" ? `${clock(order.left_ms)} left` : when(order.created_at, this.client.now);
     const name = order.product_name ?? card?.product_name;
     return html`

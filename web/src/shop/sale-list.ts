@@ -20,6 +20,11 @@ const SECTIONS: readonly (readonly [group: Group, title: string])[] = [
   ["over", "Over"],
 ];
 
+/** What can be had of a sale, as far as the list knows. */
+export function available({ status, stock, total_stock }: Sale): string {
+  return status === "live" ? `${String(stock)} of ${plural(total_stock, "unit")} available` : plural(total_stock, "unit");
+}
+
 export class SaleList extends LitElement {
   static override properties = { merchant: { type: String } };
   /** A shop's name in addresses; empty: all shops. */
@@ -151,14 +156,13 @@ export class SaleList extends LitElement {
     const badge = PHASES[sale.status];
     const price = (minor: number) => formatMoney(minor, sale.currency, sale.currency_exponent);
     const off = discount(sale.original_price, sale.sale_price);
-    const isSoldOut = sale.stock === 0 && (sale.status === "live" || sale.status === "ended");
+    // Nothing is available: whether it may come back, only the sale's own page knows.
+    const isTaken = sale.stock === 0 && sale.status === "live";
     return html`
       <li>
         <a class="card" href="/sale/${sale.sale_id}" data-sale=${sale.sale_id}>
           <span class="row apart small">
-            <span class="badge" data-tone=${isSoldOut ? "calm" : (badge?.tone ?? "calm")}
-              >${isSoldOut && sale.status === "live" ? "All taken" : badge?.label}</span
-            >
+            <span class="badge" data-tone=${isTaken ? "calm" : (badge?.tone ?? "calm")}>${isTaken ? "None available" : badge?.label}</span>
             <span class="soft numbers">${this.time(sale)}</span>
           </span>
           <span class="name">
@@ -169,7 +173,7 @@ export class SaleList extends LitElement {
             <strong>${price(sale.sale_price)}</strong>
             ${off === null ? nothing : html`<s class="soft">${price(sale.original_price)}</s>`}
           </span>
-          <span class="soft small numbers">${plural(sale.total_stock, "unit")}</span>
+          <span class="soft small numbers">${available(sale)}</span>
         </a>
       </li>
     `;
@@ -181,7 +185,7 @@ export class SaleList extends LitElement {
     switch (sale.status) {
       case "scheduled":
       case "waiting":
-        return isNear ? `Starts in ${clock(left)}` : when(Date.parse(sale.start_time), Date.now());
+        return isNear ? `Sale starts in ${clock(left)}` :  when(Date.parse(sale.start_time), Date.now());
       case "live":
       case "paused":
         return isNear ? `Ends in ${clock(left)}` : `Until ${when(Date.parse(sale.end_time), Date.now())}`;
@@ -207,6 +211,7 @@ export class SaleList extends LitElement {
       }
       h2 {
         font-size: var(--fs-text-m);
+        color: var(--fs-ink-soft);
       }
       ul {
         display: grid;
@@ -218,13 +223,13 @@ export class SaleList extends LitElement {
         gap: var(--fs-space-2);
         align-content: start;
         block-size: 100%;
-        padding: var(--fs-space-4) var(--fs-space-5);
+        padding: var(--fs-space-4);
         color: inherit;
         text-decoration: none;
         transition: border-color var(--fs-quick);
       }
       a:hover {
-        border-color: var(--fs-line-strong);
+        border-color: var(--fs-ink);
       }
       [data-group="over"] a:not(:hover) strong {
         color: var(--fs-ink-soft);
@@ -234,7 +239,7 @@ export class SaleList extends LitElement {
         min-inline-size: 0;
       }
       h3 {
-        font-size: var(--fs-text-l);
+        font: var(--fs-weight-display) var(--fs-text-l) / var(--fs-leading-tight) var(--fs-font-display);
       }
       .shop {
         overflow: hidden;

@@ -16,9 +16,9 @@ export function clock(ms: number): string {
   return `${Math.floor(left / DAY)} d ${two((left % DAY) / HOUR)}:${minutes}:${seconds}`;
 }
 
-/** "Last known numbers, 12 s old". */
+/** "No news for 12 s": the numbers are the last known ones. */
 export function staleness(ms: number): string {
-  return `Last known numbers, ${ms < MINUTE ? `${Math.round(ms / SECOND)} s` : clock(ms)} old`;
+  return `No news for ${ms < MINUTE ? `${Math.round(ms / SECOND)} s` : clock(ms)}`;
 }
 
 /** The same for a screen reader: "4 minutes 59 seconds". */
@@ -60,8 +60,11 @@ export function range(soonest: number, latest: number): string {
   return `${from.replace("about ", "")} to ${to.replace("about ", "")}`;
 }
 
+/** Words whose plural is no "s" at the end. */
+const PLURALS: Readonly<Record<string, string>> = { person: "people", entry: "entries" };
+
 export function plural(count: number, unit: string): string {
-  return `${formatCount(count)} ${unit}${count === 1 ? "" : "s"}`;
+  return `${formatCount(count)} ${count === 1 ? unit : (PLURALS[unit] ?? `${unit}s`)}`;
 }
 
 export function formatCount(count: number): string {

@@ -30,8 +30,9 @@ export function parseMoney(text: string, exponent: number): number | null {
   return Number(`${match[1] ?? ""}${fraction.padEnd(exponent, "0")}`);
 }
 
-/** How much cheaper, in whole percent; null where it is not. */
+/** How much cheaper, in whole percent that are certain: 100 only for what costs nothing. Null where it is less than one. */
 export function discount(original: number, sale: number): number | null {
   if (original <= 0 || sale >= original) return null;
-  return Math.round((1 - sale / original) * 100);
+  const percent = Math.floor(((original - sale) * 100) / original);
+  return percent < 1 ? null : percent;
 }

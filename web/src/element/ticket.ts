@@ -1,0 +1,169 @@
+/** What stands on the ticket in each phase of the journey: the clock, the place, the receipt. Draws and decides nothing. */
+
+import { html, nothing, type TemplateResult } from "lit";
+import type { Shown } from "../client/by-rest";
+import type { Clocked, Line, View } from "../client/view";
+import { clock, formatCount, plural, range, spoken, when } from "../text/duration";
+import { total } from "../text/journey";
+import { CHANCES } from "../text/line";
+import { cannotPay, isPaidAtShop, testCards, type TestCard } from "../text/payments";
+import { laterOn, momentHere } from "../text/times";
+import { slip } from "./slip";
+import type { Tape } from "./tape";
+
+/** What the ticket needs of its element. */
+export interface Held {
+  tape: Tape;
+  /** The test card that is chosen; null: the first one. */
+  card: string | null;
+  choose(card: string): void;
+  pay(event: Event): void;
+  /** The order has been confirmed while somebody looked. */
+  isFresh: boolean;
+}
+
+export function middle(view: Shown, held: Held): TemplateResult | typeof nothing {
+  switch (view.journey) {
+    case "countdown":
+    case "lobby":
+      return html`${countdown(view)} ${place(view, held)}`;
+    case "waiting":
+    case "paused":
+      return place(view, held);
+    case "admitted":
+      return view.turn ? claimClock(view.turn, view.turn.left_ms < LAST_MS ? "Last 20 seconds" : "to add it to your cart") : nothing;
+    case "holding":
+      return view.hold
+        ? html`<p class="sum numbers">${total(view, view.hold.quantity)}</p>
+            ${claimClock(view.hold, view.hold.left_ms < LAST_MS ? "Last 20 seconds" : "left to check out")}`
+        : nothing;
+    case "checking_out":
+      return html`${view.hold ? html`<p class="sum numbers">${total(view, view.hold.quantity)}</p>` : nothing}
+        <div class="running" role="progressbar" aria-label="Checking out"></div>`;
+    case "paying":
+      if (isPaidAtShop(view.info?.payments)) return view.order ? claimClock(view.order, "left to pay") : nothing;
+      return view.order && view.order.left_ms > 0
+        ? html`${claimClock(view.order, "left for your bank to answer")}
+            <div class="running" role="progressbar" aria-label="Checking the payment"></div>`
+        : nothing;
+    case "pay":
+      return view.order ? html`${claimClock(view.order, "left to pay")} ${cards(view, held)}` : nothing;
+    case "confirmed":
+      return view.order ? slip(view.order, view.now, view.info?.payments, held.isFresh) : nothing;
+    default:
+      return nothing;
+  }
+}
+
+/** In the last seconds the label says so. */
+const LAST_MS = 20_000;
+
+/** What the clock counts down to, and when that is. */
+function countdown(view: View): TemplateResult | typeof nothing {
+  const { countdown, info } = view;
+  if (!countdown) return nothing;
+  const isRoom = countdown.to === "room";
+  const after = isRoom && info ? ` Sale at ${laterOn(info.starts_at, countdown.at, view.now)}.` : "";
+  const text = clock(countdown.left_ms);
+  return html`
+    <div class="clocked">
+      <p class="label">${isRoom ? "Room opens in" : "Sale starts in"}</p>
+      <p class="clock" role="timer" aria-label=${spoken(countdown.left_ms)} ?data-long=${text.length > LONG}>${text}</p>
+      <p class="soft small numbers">${isRoom ? "Room opens" : "Starts"} ${momentHere(countdown.at, view.now)}.${after}</p>
+    </div>
+  `;
+}
+
+/** A clock with more letters than "59:59" needs smaller ones. */
+const LONG = 5;
+
+function claimClock(clocked: Omit<Clocked, "quantity">, label: string): TemplateResult {
+  const share = clocked.total_ms > 0 ? Math.min(1, clocked.left_ms / clocked.total_ms) : 0;
+  const text = clock(clocked.left_ms);
+  return html`
+    <div class="clocked" ?data-late=${clocked.left_ms < Math.min(LAST_MS, clocked.total_ms / 4)}>
+      <p class="clock" role="timer" ?data-long=${text.length > LONG}>${text}</p>
+      <p class="label">${label}</p>
+      <div class="left" aria-hidden="true"><span .style=${`inline-size:${String(share * 100)}%`}></span></div>
+    </div>
+  `;
+}
+
+function place(view: View, held: Held): TemplateResult | typeof nothing {
+  const { line, journey } = view;
+  // Before places are drawn the words above say how many are here.
+  if (!line || line.position === 0) return nothing;
+  return html`
+    <p class="place numbers" data-small=${journey === "lobby" ? "true" : nothing}>
+      <span class="label">Place${line.priority ? " in the priority line" : ""}</span>
+      <span class="big">${formatCount(line.position)}</span>
+    </p>
+    ${journey === "waiting" ? held.tape.render(line) : nothing}
+  `;
+}
+
+/** When the turn comes, how likely a unit is left then, and what may come back until then. */
+export function outlook(view: View): TemplateResult | typeof nothing {
+  const { line } = view;
+  if (!line || line.position === 0 || view.journey !== "waiting") return nothing;
+  const row = (name: string, value: string) => html`<div><dt>${name}</dt><dd class="numbers">${value}</dd></div>`;
+  const wait = line.soonest_ms === null ? null : line.latest_ms === null ? "not known" : range(line.soonest_ms, line.latest_ms);
+  return html`
+    <dl class="facts" data-part="outlook">
+      ${line.quantity > 1 ? row("For", plural(line.quantity, "unit")) : nothing}
+      ${wait === null ? nothing : row("Your turn in", wait)}
+      ${line.chance === null ? nothing : row("Chance of a unit", CHANCES[line.chance] ?? line.chance)}
+      ${row("Behind you", plural(line.behind, "person"))}
+      ${line.in_carts === 0 ? nothing : row("Reserved by others", plural(line.in_carts, "unit"))}
+      ${line.in_carts === 0 || line.next_lapse_ms === null ? nothing : row("Next may come back in", nextBack(line))}
+    </dl>
+  `;
+}
+
+function nextBack(line: Line): string {
+  return clock(line.next_lapse_ms ?? 0);
+}
+
+function cards(view: View, held: Held): TemplateResult | typeof nothing {
+  const { order, info } = view;
+  const payments = info?.payments;
+  const cannot = cannotPay(payments);
+  if (cannot) return html`<p class="notice">${cannot}</p>`;
+  // What costs nothing is confirmed without a card.
+  if (isPaidAtShop(payments) || order?.amount === 0) return nothing;
+  const known = testCards(payments);
+  const chosen = held.card ?? known[0]?.token;
+  const card = ({ token, name, hint }: TestCard) => html`
+    <label class="choice">
+      <input type="radio" name="card" value=${token} .checked=${chosen === token} @change=${() => held.choose(token)} />
+      <span>${name}<br /><span class="soft small">${hint}</span></span>
+    </label>
+  `;
+  // Without test cards the page brings its own form, by the event.
+  return html`
+    <form id="pay" @submit=${(event: Event) => held.pay(event)}>
+      <fieldset ?disabled=${order?.left_ms === 0}>
+        <legend class="unseen">Card</legend>
+        ${known.map(card)}
+      </fieldset>
+    </form>
+  `;
+}
+
+/** What one should know before joining: the rules of this sale, from its own numbers. */
+export function rules(view: View): TemplateResult | typeof nothing {
+  const { info, journey } = view;
+  const isBefore = journey === "countdown" || journey === "lobby" || journey === "open";
+  if (!info || !isBefore) return nothing;
+  const row = (name: string, value: string) => html`<div><dt>${name}</dt><dd class="numbers">${value}</dd></div>`;
+  const isDraw = info.allocation === "draw";
+  return html`
+    <dl class="facts rules">
+      ${row("Units", formatCount(view.stock?.supply ?? info.total_stock))}
+      ${row("Per person", `up to ${plural(info.per_shopper_limit, "unit")}`)}
+      ${isDraw ? row("Draw", when(info.ends_at, view.now)) : row("Sale ends", when(info.ends_at, view.now))}
+      ${row(isDraw ? "If you are drawn" : "At your turn", `${spoken(info.claim_ms)} to add to your cart`)}
+      ${row("In your cart", `${spoken(info.hold_ms)} to check out`)}
+    </dl>
+  `;
+}
