@@ -261,6 +261,7 @@ impl Known {
     }
 
     /// The place to show, never worse than the one shown before. `None` when not in line.
+    #[cfg(test)]
     pub fn position(&self) -> Option<u64> {
         self.best_position
     }

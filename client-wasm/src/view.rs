@@ -11,8 +11,8 @@ use crate::{
     steady::Chance,
 };
 use flashsale_protocol::{
-    Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId,
-    SaleInfo, Tick,
+    Entry, EntryState, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId, SaleInfo,
+    Tick,
     draw::{Draw, Hash},
     wait,
 };

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { about, clock, plural, spoken, when } from "../src/text/duration";
 import { currencyExponent } from "../src/text/currencies";
+import { texts } from "../src/text/language";
 import { laterOn, momentHere, momentOf, timeOf } from "../src/text/times";
 import { decimal, discount, formatMoney, parseMoney } from "../src/text/money";
 
@@ -88,7 +89,7 @@ describe("durations", () => {
 
   test("one is one", () => {
     expect([plural(1, "unit"), plural(0, "unit"), plural(1_200, "unit")]).toEqual(["1 unit", "0 units", "1,200 units"]);
-    expect([plural(1, "person"), plural(2, "person")]).toEqual(["1 person", "2 people"]);
+    expect([texts().people(1), texts().people(2)]).toEqual(["1 person", "2 people"]);
   });
 
   test("a moment is told with its day, and in whose time", () => {

@@ -4,8 +4,10 @@ import { describe, expect, test } from "vitest";
 import type { Checked, Journey, Note, View } from "../src/client/view";
 import { checkWords } from "../src/text/draw";
 import { wordsFor } from "../src/text/journey";
-import { noteWords, REASONS } from "../src/text/notes";
-import { REJECTS, words } from "../src/text/rejects";
+import { REASONS_EN as REASONS } from "../src/text/languages/en-reasons";
+import { noteWords } from "../src/text/notes";
+import { words } from "../src/text/refusal";
+import { REJECTS } from "../src/text/rejects";
 import { BARE, LINE, ORDER } from "./views";
 
 const PROTOCOL = readFileSync(resolve(import.meta.dirname, "../../protocol/src/code.rs"), "utf8");

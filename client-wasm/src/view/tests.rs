@@ -3,7 +3,9 @@ use crate::{
     fixture::{entry, hold, info, order, order_id, sale, sold_out, state, tick},
     state::{Event, Moment},
 };
-use flashsale_protocol::{Code, Declined, Done, Outcome, Payment, SaleState, ServerMessage, ShopCommand};
+use flashsale_protocol::{
+    Code, Declined, Done, Hold, Outcome, Payment, SaleState, ServerMessage, ShopCommand,
+};
 
 const NOW: u64 = 1_000_000;
 

@@ -1,7 +1,8 @@
 /** What a screen reader hears: every change of what the page says, and the last moments of a time. Not numbers that run. */
 
 import type { View } from "../client/view";
-import { plural, spoken } from "../text/duration";
+import { spoken } from "../text/duration";
+import { texts } from "../text/language";
 import { noteWords } from "../text/notes";
 import type { Words } from "../text/words";
 
@@ -21,7 +22,7 @@ export class Announcer {
     const key = [view.journey, words.title, view.note?.kind ?? "", offline === "" ? "" : "offline"].join("\n");
     if (key !== this.key) {
       const clocked = clockOf(view);
-      const time = clocked && clocked.left_ms > 0 ? ` You have ${spoken(clocked.left_ms)}.` : "";
+      const time = clocked && clocked.left_ms > 0 ? ` ${texts().announce.youHave(spoken(clocked.left_ms))}` : "";
       this.said = [offline, note ? `${note.title}. ${note.text}` : "", `${words.title}. ${words.text}${time}`].filter((part) => part !== "").join(" ");
       this.key = key;
     }
@@ -41,16 +42,11 @@ export class Announcer {
     const key = `${view.journey} ${String(clocked.until)} ${String(due)}`;
     if (key === this.warned) return null;
     this.warned = key;
-    const left = due === 60 ? "1 minute" : plural(due, "second");
-    return `${left} left ${FOR[view.journey] ?? ""}.`.replace(" .", ".");
+    const { toAdd, toCheckOut, toPay } = texts().announce;
+    const warn = view.journey === "admitted" ? toAdd : view.journey === "holding" ? toCheckOut : toPay;
+    return warn(spoken(due * 1_000));
   }
 }
-
-const FOR: Readonly<Partial<Record<View["journey"], string>>> = {
-  admitted: "to add it to your cart",
-  holding: "to check out",
-  pay: "to pay",
-};
 
 /** The time that runs out for this shopper now. */
 export function clockOf(view: View): { left_ms: number; total_ms: number; until: number } | null {

@@ -17,13 +17,14 @@ import { clientFor, isSaleId, type Client } from "../client/client";
 import { complain } from "../client/complain";
 import { noteStake, shows } from "../client/mine";
 import type { Journey, Order, View } from "../client/view";
-import { clock, staleness } from "../text/duration";
+import { age, clock } from "../text/duration";
 import { badgeOf, isOffline, offlineWords, wordsFor } from "../text/journey";
+import { onLanguage, speak, texts } from "../text/language";
 import { discount, formatMoney } from "../text/money";
 import { noteWords } from "../text/notes";
 import { AT_THE_SHOP, testCards } from "../text/payments";
-import { words } from "../text/rejects";
-import { REST_WORDS, restWords } from "../text/rest";
+import { words } from "../text/refusal";
+import { restWords } from "../text/rest";
 import { setupProblem, type Setup } from "../text/setup";
 import type { Words } from "../text/words";
 import { Announcer } from "./announce";
@@ -35,6 +36,7 @@ import { TurnNotice } from "./notice";
 import { stockBar, type How } from "./stock-bar";
 import { Tape } from "./tape";
 import { testMode } from "./test-mode";
+import { languagesFor } from "./languages";
 import { middle, outlook, rules, type Held } from "./ticket";
 
 const HOME = new URL(import.meta.url).origin;
@@ -63,6 +65,7 @@ export class FlashSaleElement extends LitElement {
   private client: Client | null = null;
   private setup: Setup | null = null;
   private stop: (() => void)[] = [];
+  private stopListening: (() => void) | null = null;
   private timer = 0;
   private readonly check = new DrawCheck(() => this.requestUpdate());
   private readonly tape = new Tape();
@@ -129,6 +132,7 @@ export class FlashSaleElement extends LitElement {
   }
 
   private start(): void {
+    this.languages();
     this.setup = setupProblem(this.sale, this.api, isSaleId);
     if (this.setup) {
       complain(this.setup.cure);
@@ -155,7 +159,15 @@ export class FlashSaleElement extends LitElement {
     this.tickOn();
   }
 
+  /** The language of the attribute, or of the page around, or of the reader. */
+  private languages(): void {
+    void speak(languagesFor(this));
+    this.stopListening?.();
+    this.stopListening = onLanguage(() => this.requestUpdate());
+  }
+
   private end(): void {
+    this.stopListening?.();
     clearTimeout(this.timer);
     for (const stop of this.stop) stop();
     this.stop = [];
@@ -241,8 +253,8 @@ export class FlashSaleElement extends LitElement {
   }
 
   private async sure(verb: "leave" | "release" | "cancel", run: () => Promise<void>): Promise<void> {
-    const question: Question | null = questionBefore(verb, this.shown);
-    if (!question || (await this.ask?.ask(question))) await run();
+    const question: Question = questionBefore(verb, this.shown);
+    if (await this.ask?.ask(question)) await run();
   }
 
   private async reserve(): Promise<void> {
@@ -309,7 +321,7 @@ export class FlashSaleElement extends LitElement {
   // ------------------------------------------------------------------------------------------------ drawing
 
   protected override render(): TemplateResult {
-    if (this.setup) return html`<article class="card"><p class="notice" data-tone="bad">${this.setup.message}</p></article>`;
+    if (this.setup) return html`<article class="card"><p class="notice" data-tone="bad">${texts().ticket.cannotShow}</p></article>`;
     const view = this.shown;
     const offline = this.isOffline(view);
     const said = this.words(view, offline);
@@ -329,7 +341,7 @@ export class FlashSaleElement extends LitElement {
     if (view.journey !== "loading") return wordsFor(view, offline);
     const problem = this.client?.problem(this.sale);
     if (problem?.status === 404) return wordsFor({ ...view, journey: "unknown" });
-    if (view.connection.state === "stopped") return { ...REST_WORDS.stopped, text: words({ code: view.connection.code ?? "closed", message: "" }) };
+    if (view.connection.state === "stopped") return { title: texts().rest.stopped, text: words({ code: view.connection.code ?? "closed", message: "" }), tone: "warn" };
     return wordsFor(view, offline);
   }
 
@@ -338,18 +350,18 @@ export class FlashSaleElement extends LitElement {
     const badge = badgeOf(view);
     const off = info ? discount(info.original_price, info.sale_price) : null;
     const price = (minor: number) => (info ? formatMoney(minor, info.currency, info.currency_exponent) : "");
-    const isOn = view.journey !== "sold_out" && countdown?.to === "end" && badge?.label !== "Sold out";
+    const isOn = view.journey !== "sold_out" && countdown?.to === "end" && badge?.label !== texts().phases.soldOut;
     return html`
       <header class="head">
         <div class="row apart small">
           <span class="badge" data-tone=${badge?.tone ?? "calm"}>${badge?.label ?? "…"}</span>
-          ${isOn ? html`<span class="soft numbers" role="timer">Ends in ${clock(countdown.left_ms)}</span>` : nothing}
+          ${isOn ? html`<span class="soft numbers" role="timer">${texts().ticket.endsIn(clock(countdown.left_ms))}</span>` : nothing}
         </div>
-        <h2 class="clamp" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? "Flash sale"}</h2>
+        <h2 class="clamp" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? texts().ticket.flashSale}</h2>
         <p class="price numbers">
           <strong>${info ? price(info.sale_price) : " "}</strong>
           ${info && off !== null
-            ? html`<s class="soft" aria-label="instead of ${price(info.original_price)}">${price(info.original_price)}</s>
+            ? html`<s class="soft" aria-label=${texts().ticket.insteadOf(price(info.original_price))}>${price(info.original_price)}</s>
                 <span class="badge">−${off}%</span>`
             : nothing}
         </p>
@@ -408,21 +420,21 @@ export class FlashSaleElement extends LitElement {
       return connection.code === "unsupported"
         ? nothing
         : html`<div class="notice" data-tone="bad" data-part="connection">
-            <span>${words({ code: connection.code ?? "closed", message: "The connection was closed." })}</span>
-            <button @click=${() => this.client?.reconnect()}>Reconnect</button>
+            <span>${words({ code: connection.code ?? "closed", message: texts().offline.closed })}</span>
+            <button @click=${() => this.client?.reconnect()}>${texts().offline.reconnect}</button>
           </div>`;
     }
     if (view.by_rest) {
-      const text = connection.code === "unsupported" ? REST_WORDS.forbidden : REST_WORDS.blocked;
-      return html`<div class="notice" data-part="connection"><span>${text}${again(view)}</span></div>`;
+      const text = connection.code === "unsupported" ? texts().rest.forbidden : texts().rest.blocked;
+      return html`<div class="notice" data-part="connection"><span>${text} ${again(view)}</span></div>`;
     }
     if (offline) {
       const text = offlineWords(view);
-      return text === "" ? nothing : html`<div class="notice" data-part="connection"><span class="numbers">${text}${again(view) || " Reconnecting…"}</span></div>`;
+      return text === "" ? nothing : html`<div class="notice" data-part="connection"><span class="numbers">${text} ${again(view) || texts().offline.reconnecting}</span></div>`;
     }
     if (stale_ms === null) return nothing;
     return html`<div class="notice" data-part="connection">
-      <span class="numbers">${staleness(stale_ms)}: these numbers are the last known ones.</span>
+      <span class="numbers">${texts().offline.lastKnown(age(stale_ms))}</span>
     </div>`;
   }
 
@@ -431,7 +443,7 @@ export class FlashSaleElement extends LitElement {
     if (refusal) {
       return html`<div class="notice" data-tone="bad" role="alert">
         <span>${words(refusal)}</span>
-        <button @click=${() => this.client?.dismiss(this.sale)}>OK<span class="unseen">, close this message</span></button>
+        <button @click=${() => this.client?.dismiss(this.sale)}>${texts().ticket.close}<span class="unseen">${texts().ticket.closeWhat}</span></button>
       </div>`;
     }
     const note = view.note && !trouble ? noteWords(view.note, view) : null;
@@ -441,16 +453,16 @@ export class FlashSaleElement extends LitElement {
   /** Where there is nothing to do here: on to what there is. */
   private wayOut(view: View): TemplateResult | typeof nothing {
     const isOver = ["unknown", "sold_out", "ended", "cancelled", "not_drawn"].includes(view.journey) || this.client?.problem(this.sale)?.status === 404;
-    return isOver && this.isAtHome ? html`<a class="plain" href="/">See all sales</a>` : nothing;
+    return isOver && this.isAtHome ? html`<a class="plain" href="/">${texts().ticket.allSales}</a>` : nothing;
   }
 
   static override styles = flashSaleStyle;
 }
 
-/** " Trying again in 0:12." */
+/** "Trying again in 0:12." */
 function again({ connection }: View): string {
   const wait = connection.retry_in_ms;
-  return wait !== undefined && wait > 1_000 ? ` Trying again in ${clock(wait)}.` : "";
+  return wait !== undefined && wait > 1_000 ? texts().offline.again(clock(wait)) : "";
 }
 
 function how(view: Shown): How {

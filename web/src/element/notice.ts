@@ -2,6 +2,7 @@
 
 import type { View } from "../client/view";
 import { spoken } from "../text/duration";
+import { texts } from "../text/language";
 
 /** Two short tones, by their beginnings in seconds. */
 const TONES_S = [0, 0.25];
@@ -43,8 +44,9 @@ export class TurnNotice {
     this.told = key;
     if (!this.isWanted || !document.hidden) return;
     try {
-      const name = view.info?.product_name ?? "A sale";
-      const notice = new Notification(`Your turn: ${name}`, { body: `You have ${spoken(view.turn?.left_ms ?? 0)} to add it to your cart.`, tag: key, requireInteraction: true });
+      const { notice: t, tab } = texts();
+      const body = t.text(spoken(view.turn?.left_ms ?? 0));
+      const notice = new Notification(t.title(view.info?.product_name ?? tab.aSale), { body, tag: key, requireInteraction: true });
       notice.onclick = () => {
         focus();
         notice.close();

@@ -2,7 +2,8 @@
 
 import { css, html, nothing, type TemplateResult } from "lit";
 import type { Order } from "../client/view";
-import { plural, when } from "../text/duration";
+import { formatCount, when } from "../text/duration";
+import { texts } from "../text/language";
 import { formatMoney } from "../text/money";
 import type { Payments } from "../text/payments";
 
@@ -15,44 +16,41 @@ export function shortCode(order: string): string {
 export function slip(order: Order, now: number, payments: Payments, isFresh: boolean): TemplateResult {
   const price = (minor: number) => formatMoney(minor, order.currency, order.currency_exponent ?? 2);
   const isFree = order.amount === 0;
+  const t = texts().slip;
   return html`
     <div class="slip" ?data-fresh=${isFresh}>
-      <p class="product" dir="auto">${order.product_name ?? plural(order.quantity, "unit")}</p>
+      <p class="product" dir="auto">${order.product_name ?? texts().units(order.quantity)}</p>
       <dl class="facts">
         <div>
-          <dt>${order.quantity} × ${price(order.unit_price)}</dt>
+          <dt>${formatCount(order.quantity)} × ${price(order.unit_price)}</dt>
           <dd class="numbers">${price(order.amount)}</dd>
         </div>
         ${order.refunded > 0
           ? html`<div>
-              <dt>Refunded</dt>
+              <dt>${t.refunded}</dt>
               <dd class="numbers">−${price(order.refunded)}</dd>
             </div>`
           : nothing}
         <div class="total">
-          <dt>${isFree ? "To pay" : "Paid"}</dt>
+          <dt>${isFree ? t.toPay : t.paid}</dt>
           <dd class="numbers">${price(order.amount - order.refunded)}</dd>
         </div>
         <div>
-          <dt>Ordered</dt>
+          <dt>${t.ordered}</dt>
           <dd class="numbers">${when(order.created_at, now)}</dd>
         </div>
         <div>
-          <dt>Code</dt>
+          <dt>${t.code}</dt>
           <dd><strong>${shortCode(order.order)}</strong></dd>
         </div>
         <div>
-          <dt>Order</dt>
+          <dt>${t.order}</dt>
           <dd><code>${order.order}</code></dd>
         </div>
       </dl>
       <div class="next">
-        <p><strong>What happens next</strong></p>
-        <p class="soft">
-          ${payments === "sandbox"
-            ? "This is a test: no money was taken, and nothing is sent. "
-            : "The shop has your order and gets in touch with you. "}Keep this receipt: by its code the shop finds your order.
-        </p>
+        <p><strong>${t.next}</strong></p>
+        <p class="soft">${payments === "sandbox" ? t.test : t.real}</p>
       </div>
     </div>
   `;

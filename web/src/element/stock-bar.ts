@@ -3,6 +3,7 @@
 import { css, html, nothing, type TemplateResult } from "lit";
 import type { Stock } from "../client/view";
 import { formatCount } from "../text/duration";
+import { texts } from "../text/language";
 
 /** `over`: nothing can be had any more. `asked`: by REST, which does not tell what is reserved and what is sold. */
 export type How = "live" | "over" | "asked";
@@ -40,15 +41,16 @@ export function stockBar(stock: Stock | null, how: How = "live"): TemplateResult
 }
 
 function partsOf(stock: Stock | null, how: How): Part[] {
-  const free = { name: "free", label: "Available", units: stock?.free ?? 0 } as const;
-  const carts = { name: "carts", label: "Reserved", units: stock?.in_carts ?? 0, detail: shares(stock) } as const;
-  const sold = { name: "sold", label: "Sold", units: stock?.sold ?? 0 } as const;
+  const t = texts().stock;
+  const free = { name: "free", label: t.available, units: stock?.free ?? 0 } as const;
+  const carts = { name: "carts", label: t.reserved, units: stock?.in_carts ?? 0, detail: shares(stock) } as const;
+  const sold = { name: "sold", label: t.sold, units: stock?.sold ?? 0 } as const;
   switch (how) {
     case "asked":
       return [free];
     case "over":
       // Nothing of it can be had: "available" would be a promise.
-      return [sold, { ...free, label: "Not sold", units: free.units + carts.units }];
+      return [sold, { ...free, label: t.notSold, units: free.units + carts.units }];
     case "live":
       return [free, carts, sold];
   }
@@ -58,7 +60,7 @@ function partsOf(stock: Stock | null, how: How): Part[] {
 function shares(stock: Stock | null): string {
   if (!stock || stock.mine === 0) return "";
   const others = Math.max(0, stock.in_carts - stock.mine);
-  return others === 0 ? "by you" : `(${formatCount(others)} by others, ${formatCount(stock.mine)} by you)`;
+  return others === 0 ? texts().stock.byYou : texts().stock.shares(others, stock.mine);
 }
 
 export const stockBarStyle = css`

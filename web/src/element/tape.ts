@@ -6,7 +6,7 @@
 import { css, html, nothing, type TemplateResult } from "lit";
 import { keyed } from "lit/directives/keyed.js";
 import type { Line } from "../client/view";
-import { formatCount } from "../text/duration";
+import { texts } from "../text/language";
 import { tapeWords } from "../text/line";
 
 /** With more people ahead than this, a mark stands for ten of them, a hundred, … */
@@ -40,7 +40,7 @@ export class Tape {
         ${keyed(people, html`<div class="strip"><i class="ahead"></i><i class="you"></i><i class="after"></i></div>`)}
         <i class="door"></i>
       </div>
-      ${people > 1 ? html`<p class="soft small" aria-hidden="true">Each mark is ${formatCount(people)} people.</p>` : nothing}
+      ${people > 1 ? html`<p class="soft small" aria-hidden="true">${texts().line.mark(people)}</p>` : nothing}
       <p class="unseen">${tapeWords(line)}</p>
     `;
   }

@@ -3,9 +3,9 @@
 import { html, nothing, type TemplateResult } from "lit";
 import type { Shown } from "../client/by-rest";
 import type { Clocked, Line, View } from "../client/view";
-import { clock, formatCount, plural, range, spoken, when } from "../text/duration";
+import { clock, formatCount, range, spoken, when } from "../text/duration";
 import { total } from "../text/journey";
-import { CHANCES } from "../text/line";
+import { texts } from "../text/language";
 import { cannotPay, isPaidAtShop, testCards, type TestCard } from "../text/payments";
 import { laterOn, momentHere } from "../text/times";
 import { slip } from "./slip";
@@ -23,6 +23,7 @@ export interface Held {
 }
 
 export function middle(view: Shown, held: Held): TemplateResult | typeof nothing {
+  const t = texts().ticket;
   switch (view.journey) {
     case "countdown":
     case "lobby":
@@ -31,23 +32,23 @@ export function middle(view: Shown, held: Held): TemplateResult | typeof nothing
     case "paused":
       return place(view, held);
     case "admitted":
-      return view.turn ? claimClock(view.turn, view.turn.left_ms < LAST_MS ? "Last 20 seconds" : "to add it to your cart") : nothing;
+      return view.turn ? claimClock(view.turn, view.turn.left_ms < LAST_MS ? t.lastSeconds : t.toAdd) : nothing;
     case "holding":
       return view.hold
         ? html`<p class="sum numbers">${total(view, view.hold.quantity)}</p>
-            ${claimClock(view.hold, view.hold.left_ms < LAST_MS ? "Last 20 seconds" : "left to check out")}`
+            ${claimClock(view.hold, view.hold.left_ms < LAST_MS ? t.lastSeconds : t.toCheckOut)}`
         : nothing;
     case "checking_out":
       return html`${view.hold ? html`<p class="sum numbers">${total(view, view.hold.quantity)}</p>` : nothing}
-        <div class="running" role="progressbar" aria-label="Checking out"></div>`;
+        <div class="running" role="progressbar" aria-label=${t.checkingOut}></div>`;
     case "paying":
-      if (isPaidAtShop(view.info?.payments)) return view.order ? claimClock(view.order, "left to pay") : nothing;
+      if (isPaidAtShop(view.info?.payments)) return view.order ? claimClock(view.order, t.toPay) : nothing;
       return view.order && view.order.left_ms > 0
-        ? html`${claimClock(view.order, "left for your bank to answer")}
-            <div class="running" role="progressbar" aria-label="Checking the payment"></div>`
+        ? html`${claimClock(view.order, t.forBank)}
+            <div class="running" role="progressbar" aria-label=${t.checkingPayment}></div>`
         : nothing;
     case "pay":
-      return view.order ? html`${claimClock(view.order, "left to pay")} ${cards(view, held)}` : nothing;
+      return view.order ? html`${claimClock(view.order, t.toPay)} ${cards(view, held)}` : nothing;
     case "confirmed":
       return view.order ? slip(view.order, view.now, view.info?.payments, held.isFresh) : nothing;
     default:
@@ -63,13 +64,15 @@ function countdown(view: View): TemplateResult | typeof nothing {
   const { countdown, info } = view;
   if (!countdown) return nothing;
   const isRoom = countdown.to === "room";
-  const after = isRoom && info ? ` Sale at ${laterOn(info.starts_at, countdown.at, view.now)}.` : "";
+  const t = texts().ticket;
+  const at = momentHere(countdown.at, view.now);
+  const when = !isRoom ? t.saleAt(at) : info ? t.roomThenSale(at, laterOn(info.starts_at, countdown.at, view.now)) : t.roomAt(at);
   const text = clock(countdown.left_ms);
   return html`
     <div class="clocked">
-      <p class="label">${isRoom ? "Room opens in" : "Sale starts in"}</p>
+      <p class="label">${isRoom ? t.roomIn : t.saleIn}</p>
       <p class="clock" role="timer" aria-label=${spoken(countdown.left_ms)} ?data-long=${text.length > LONG}>${text}</p>
-      <p class="soft small numbers">${isRoom ? "Room opens" : "Starts"} ${momentHere(countdown.at, view.now)}.${after}</p>
+      <p class="soft small numbers">${when}</p>
     </div>
   `;
 }
@@ -95,7 +98,7 @@ function place(view: View, held: Held): TemplateResult | typeof nothing {
   if (!line || line.position === 0) return nothing;
   return html`
     <p class="place numbers" data-small=${journey === "lobby" ? "true" : nothing}>
-      <span class="label">Place${line.priority ? " in the priority line" : ""}</span>
+      <span class="label">${line.priority ? texts().ticket.priorityPlace : texts().ticket.place}</span>
       <span class="big">${formatCount(line.position)}</span>
     </p>
     ${journey === "waiting" ? held.tape.render(line) : nothing}
@@ -107,15 +110,16 @@ export function outlook(view: View): TemplateResult | typeof nothing {
   const { line } = view;
   if (!line || line.position === 0 || view.journey !== "waiting") return nothing;
   const row = (name: string, value: string) => html`<div><dt>${name}</dt><dd class="numbers">${value}</dd></div>`;
-  const wait = line.soonest_ms === null ? null : line.latest_ms === null ? "not known" : range(line.soonest_ms, line.latest_ms);
+  const { ticket: t, line: words, units, people } = texts();
+  const wait = line.soonest_ms === null ? null : line.latest_ms === null ? t.notKnown : range(line.soonest_ms, line.latest_ms);
   return html`
     <dl class="facts" data-part="outlook">
-      ${line.quantity > 1 ? row("For", plural(line.quantity, "unit")) : nothing}
-      ${wait === null ? nothing : row("Your turn in", wait)}
-      ${line.chance === null ? nothing : row("Chance of a unit", CHANCES[line.chance] ?? line.chance)}
-      ${row("Behind you", plural(line.behind, "person"))}
-      ${line.in_carts === 0 ? nothing : row("Reserved by others", plural(line.in_carts, "unit"))}
-      ${line.in_carts === 0 || line.next_lapse_ms === null ? nothing : row("Next may come back in", nextBack(line))}
+      ${line.quantity > 1 ? row(t.for, units(line.quantity)) : nothing}
+      ${wait === null ? nothing : row(t.turnIn, wait)}
+      ${line.chance === null ? nothing : row(t.chance, words.chances[line.chance])}
+      ${row(t.behind, people(line.behind))}
+      ${line.in_carts === 0 ? nothing : row(t.reservedByOthers, units(line.in_carts))}
+      ${line.in_carts === 0 || line.next_lapse_ms === null ? nothing : row(t.nextBack, nextBack(line))}
     </dl>
   `;
 }
@@ -143,7 +147,7 @@ function cards(view: View, held: Held): TemplateResult | typeof nothing {
   return html`
     <form id="pay" @submit=${(event: Event) => held.pay(event)}>
       <fieldset ?disabled=${order?.left_ms === 0}>
-        <legend class="unseen">Card</legend>
+        <legend class="unseen">${texts().ticket.card}</legend>
         ${known.map(card)}
       </fieldset>
     </form>
@@ -157,13 +161,14 @@ export function rules(view: View): TemplateResult | typeof nothing {
   if (!info || !isBefore) return nothing;
   const row = (name: string, value: string) => html`<div><dt>${name}</dt><dd class="numbers">${value}</dd></div>`;
   const isDraw = info.allocation === "draw";
+  const t = texts().ticket.rules;
   return html`
     <dl class="facts rules">
-      ${row("Units", formatCount(view.stock?.supply ?? info.total_stock))}
-      ${row("Per person", `up to ${plural(info.per_shopper_limit, "unit")}`)}
-      ${isDraw ? row("Draw", when(info.ends_at, view.now)) : row("Sale ends", when(info.ends_at, view.now))}
-      ${row(isDraw ? "If you are drawn" : "At your turn", `${spoken(info.claim_ms)} to add to your cart`)}
-      ${row("In your cart", `${spoken(info.hold_ms)} to check out`)}
+      ${row(t.units, formatCount(view.stock?.supply ?? info.total_stock))}
+      ${row(t.perPerson, t.upTo(info.per_shopper_limit))}
+      ${row(isDraw ? t.draw : t.ends, when(info.ends_at, view.now))}
+      ${row(isDraw ? t.drawn : t.turn, t.toAdd(spoken(info.claim_ms)))}
+      ${row(t.cart, t.toCheckOut(spoken(info.hold_ms)))}
     </dl>
   `;
 }

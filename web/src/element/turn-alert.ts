@@ -10,8 +10,10 @@ import { repeat } from "lit/directives/repeat.js";
 import { clientFor, isSaleId, type Client } from "../client/client";
 import { isShown, noteStake, salesAtStake } from "../client/mine";
 import type { View } from "../client/view";
+import { onLanguage, speak, texts } from "../text/language";
 import { alertWords } from "../text/tab";
 import { baseStyle } from "./base-style";
+import { languagesFor } from "./languages";
 
 const HOME = new URL(import.meta.url).origin;
 
@@ -58,7 +60,8 @@ export class TurnAlert extends LitElement {
   private start(): void {
     const client = clientFor(this.origin, this.token || null);
     this.client = client;
-    this.stop = [client.on("sale", (sale) => this.changed(sale))];
+    this.stop = [client.on("sale", (sale) => this.changed(sale)), onLanguage(() => this.requestUpdate())];
+    void speak(languagesFor(this));
     this.timer = window.setInterval(() => this.look(), 1_000);
     this.look();
   }
@@ -110,7 +113,7 @@ export class TurnAlert extends LitElement {
     return html`
       ${alerts.length === 0
         ? nothing
-        : html`<nav aria-label="What waits for you">
+        : html`<nav aria-label=${texts().alert.name}>
             ${repeat(
               alerts,
               (view) => view.sale,

@@ -6,22 +6,20 @@ import { saleCard } from "../client/sale-cards";
 import type { Sale } from "../client/listed";
 import type { Order } from "../client/view";
 import { baseStyle } from "../element/base-style";
-import { clock, plural, when } from "../text/duration";
+import { clock, when } from "../text/duration";
 import { currencyExponent } from "../text/currencies";
+import { texts } from "../text/language";
 import { formatMoney } from "../text/money";
 import type { Tone } from "../text/words";
 
-const STATUS: Readonly<Record<Order["status"], { label: string; tone: Tone }>> = {
-  pending: { label: "To pay", tone: "turn" },
-  confirmed: { label: "Confirmed", tone: "good" },
-  cancelled: { label: "Cancelled", tone: "calm" },
-};
+const TONES: Readonly<Record<Order["status"], Tone>> = { pending: "turn", confirmed: "good", cancelled: "calm" };
 
 /** What is the matter with an order. `back`: what has gone back of its money, as an amount. */
 export function orderBadge(order: Order, back: string): { label: string; tone: Tone } {
-  if (order.paying && order.status === "pending") return { label: "Payment under way", tone: "calm" };
-  if (order.refunded > 0) return { label: `Refunded ${back}`, tone: "calm" };
-  return STATUS[order.status];
+  const t = texts().shop.orders;
+  if (order.paying && order.status === "pending") return { label: t.paying, tone: "calm" };
+  if (order.refunded > 0) return { label: t.refunded(back), tone: "calm" };
+  return { label: t[order.status], tone: TONES[order.status] };
 }
 
 export class OrderList extends LitElement {
@@ -79,7 +77,7 @@ export class OrderList extends LitElement {
     if (orders.length === 0) return nothing;
     return html`
       <section aria-labelledby="title">
-        <h2 id="title">My orders</h2>
+        <h2 id="title">${texts().shop.orders.title}</h2>
         <ol class="card">
           ${orders.map((order) => this.line(order))}
         </ol>
@@ -91,14 +89,14 @@ export class OrderList extends LitElement {
     const card = this.sales.get(order.sale);
     const exponent = order.currency_exponent ?? card?.currency_exponent ?? currencyExponent(order.currency);
     const { label, tone } = orderBadge(order, formatMoney(order.refunded, order.currency, exponent));
-    const time = order.status === "pending" ? `${clock(order.left_ms)} left` : when(order.created_at, this.client.now);
+    const time = order.status === "pending" ? texts().shop.orders.left(clock(order.left_ms)) : when(order.created_at, this.client.now);
     const name = order.product_name ?? card?.product_name;
     return html`
       <li data-order=${order.order}>
         <a href="/sale/${order.sale}">
-          <span class="name" dir="auto">${name ?? plural(order.quantity, "unit")}</span>
+          <span class="name" dir="auto">${name ?? texts().units(order.quantity)}</span>
           <span class="numbers">${formatMoney(order.amount, order.currency, exponent)}</span>
-          <span class="soft small numbers">${name ? `${plural(order.quantity, "unit")} · ` : ""}${time}</span>
+          <span class="soft small numbers">${name ? `${texts().units(order.quantity)} · ` : ""}${time}</span>
           <span class="badge" data-tone=${tone}>${label}</span>
         </a>
       </li>

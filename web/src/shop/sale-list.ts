@@ -7,22 +7,19 @@ import type { Group } from "../client/listed";
 import { SalePages, groupOf } from "../client/sale-pages";
 import { baseStyle } from "../element/base-style";
 import { testMode } from "../element/test-mode";
-import { clock, plural, when } from "../text/duration";
-import { PHASES } from "../text/journey";
+import { clock, when } from "../text/duration";
+import { phaseBadge } from "../text/journey";
+import { texts } from "../text/language";
 import { discount, formatMoney } from "../text/money";
 
 /** Between two refreshes, for each page that is loaded. */
 const REFRESH_MS = 5_000;
 
-const SECTIONS: readonly (readonly [group: Group, title: string])[] = [
-  ["live", "Now"],
-  ["coming", "Coming"],
-  ["over", "Over"],
-];
+const SECTIONS: readonly Group[] = ["live", "coming", "over"];
 
 /** What can be had of a sale, as far as the list knows. */
 export function available({ status, stock, total_stock }: Sale): string {
-  return status === "live" ? `${String(stock)} of ${plural(total_stock, "unit")} available` : plural(total_stock, "unit");
+  return status === "live" ? texts().stock.availableOf(stock, total_stock) : texts().units(total_stock);
 }
 
 export class SaleList extends LitElement {
@@ -90,7 +87,7 @@ export class SaleList extends LitElement {
     await this.read(() => this.pages.more());
     this.isBusy = false;
     const added = this.pages.sales.filter(({ sale_id }) => !before.some((known) => known.sale_id === sale_id));
-    this.said = this.isOffline ? "" : `${plural(added.length, "more sale")} loaded.`;
+    this.said = this.isOffline ? "" : texts().shop.moreLoaded(added.length);
     this.requestUpdate();
     await this.updateComplete;
     // After the last page the button is gone: the keyboard goes on at what it has brought.
@@ -121,15 +118,15 @@ export class SaleList extends LitElement {
     return html`
       ${testMode(this.pages.payments)}
       ${this.isOffline
-        ? html`<p class="notice" role="status">The shop cannot be reached just now. Trying again.</p>`
+        ? html`<p class="notice" role="status">${texts().shop.unreached}</p>`
         : nothing}
-      ${this.isLoaded && sales.length === 0 ? html`<p class="soft">There are no sales yet.</p>` : nothing}
+      ${this.isLoaded && sales.length === 0 ? html`<p class="soft">${texts().shop.noSales}</p>` : nothing}
       <div class="sections" aria-busy=${this.isLoaded ? "false" : "true"}>
-        ${SECTIONS.map(([group, title]) => this.section(group, title, sales.filter((sale) => groupOf(sale, now) === group)))}
+        ${SECTIONS.map((group) => this.section(group, texts().shop.groups[group], sales.filter((sale) => groupOf(sale, now) === group)))}
       </div>
       ${this.pages.hasMore
         ? html`<button class="more" aria-disabled=${this.isBusy} @click=${this.isBusy ? nothing : this.more}>
-            ${this.isBusy ? "Loading…" : "More"}
+            ${this.isBusy ? texts().shop.loading : texts().shop.more}
           </button>`
         : nothing}
       <p class="unseen" role="status">${this.said}</p>
@@ -153,7 +150,7 @@ export class SaleList extends LitElement {
   }
 
   private card(sale: Sale): TemplateResult {
-    const badge = PHASES[sale.status];
+    const badge = phaseBadge(sale.status);
     const price = (minor: number) => formatMoney(minor, sale.currency, sale.currency_exponent);
     const off = discount(sale.original_price, sale.sale_price);
     // Nothing is available: whether it may come back, only the sale's own page knows.
@@ -162,7 +159,7 @@ export class SaleList extends LitElement {
       <li>
         <a class="card" href="/sale/${sale.sale_id}" data-sale=${sale.sale_id}>
           <span class="row apart small">
-            <span class="badge" data-tone=${isTaken ? "calm" : (badge?.tone ?? "calm")}>${isTaken ? "None available" : badge?.label}</span>
+            <span class="badge" data-tone=${isTaken ? "calm" : badge.tone}>${isTaken ? texts().phases.none : badge.label}</span>
             <span class="soft numbers">${this.time(sale)}</span>
           </span>
           <span class="name">
@@ -185,10 +182,10 @@ export class SaleList extends LitElement {
     switch (sale.status) {
       case "scheduled":
       case "waiting":
-        return isNear ? `Sale starts in ${clock(left)}` :  when(Date.parse(sale.start_time), Date.now());
+        return isNear ? texts().ticket.startsIn(clock(left)) : when(Date.parse(sale.start_time), Date.now());
       case "live":
       case "paused":
-        return isNear ? `Ends in ${clock(left)}` : `Until ${when(Date.parse(sale.end_time), Date.now())}`;
+        return isNear ? texts().ticket.endsIn(clock(left)) : texts().ticket.until(when(Date.parse(sale.end_time), Date.now()));
       default:
         // A sale that an operator has ended early: its time to end is still to come.
         return Date.parse(sale.end_time) > Date.now() ? "" : when(Date.parse(sale.end_time), Date.now());

@@ -6,7 +6,8 @@ import { baseStyle } from "../element/base-style";
 import type { FlashSaleElement } from "../element/flash-sale";
 import type { TurnAlert } from "../element/turn-alert";
 import { decoded } from "../text/address";
-import { staleness } from "../text/duration";
+import { age } from "../text/duration";
+import { choose, onLanguage, speak, texts } from "../text/language";
 import { tabTitle } from "../text/tab";
 import { MerchantPage } from "./merchant-page";
 import { MyData } from "./my-data";
@@ -31,7 +32,10 @@ export class ShopPage extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.stop = [this.client.use(), this.client.on("connection", () => this.requestUpdate())];
+    this.stop = [this.client.use(), this.client.on("connection", () => this.requestUpdate()), onLanguage(() => this.spoken())];
+    // The elements inside go by the page's language, so it is set before they are there.
+    document.documentElement.lang = choose(navigator.languages);
+    void speak(navigator.languages);
     this.timer = window.setInterval(() => this.follow(), 1_000);
   }
 
@@ -39,6 +43,12 @@ export class ShopPage extends LitElement {
     super.disconnectedCallback();
     clearInterval(this.timer);
     for (const stop of this.stop) stop();
+  }
+
+  /** The page speaks another language now: everything is drawn anew. */
+  private spoken(): void {
+    document.documentElement.lang = texts().code;
+    for (const element of [this, ...this.renderRoot.querySelectorAll("*")]) if (element instanceof LitElement) element.requestUpdate();
   }
 
   /** The tab says what is going on: a turn comes while its shopper looks at something else. */
@@ -63,7 +73,7 @@ export class ShopPage extends LitElement {
   protected override render(): TemplateResult {
     return html`
       <header>
-        <a class="home" href="/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Flash sales</a>
+        <a class="home" href="/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>${texts().shop.site}</a>
         ${this.presence()}
       </header>
       <main>${this.page()}</main>
@@ -74,10 +84,10 @@ export class ShopPage extends LitElement {
   private page(): TemplateResult {
     const named = (folder: string) => new RegExp(`^/${folder}/([^/]+)/?$`).exec(location.pathname)?.[1];
     const [sale, merchant] = [named("sale"), named("m")];
-    if (sale && !isSaleId(sale)) return this.unknown("We cannot find this sale", "It may have been taken down, or a letter of its address is wrong.");
+    if (sale && !isSaleId(sale)) return this.unknown(texts().journey.unknown);
     if (sale) {
       return html`
-        <h1 class="unseen">Flash sale</h1>
+        <h1 class="unseen">${texts().ticket.flashSale}</h1>
         <div class="column">
           <shop-link .sale=${this.found}></shop-link>
           <flash-sale wide sale=${sale} @flash-sale-journey=${this.follow}></flash-sale>
@@ -86,23 +96,23 @@ export class ShopPage extends LitElement {
         </div>
       `;
     }
-    if (!merchant && location.pathname !== "/") return this.unknown("We cannot find this page", "A letter of its address may be wrong.");
+    if (!merchant && location.pathname !== "/") return this.unknown(texts().shop.noPage);
     return html`
       ${merchant
         ? html`<merchant-page .merchant=${decoded(merchant)}></merchant-page>`
-        : html`<h1>Sales</h1>
+        : html`<h1>${texts().shop.sales}</h1>
             <sale-list></sale-list>`}
       <order-list></order-list>
       <my-data></my-data>
     `;
   }
 
-  private unknown(title: string, text: string): TemplateResult {
-    document.title = `${title} · Flash sales`;
+  private unknown({ title, text }: { title: string; text: string }): TemplateResult {
+    document.title = `${title} · ${texts().shop.site}`;
     return html`
       <h1>${title}</h1>
       <p class="soft">${text}</p>
-      <p><a href="/">See all sales</a></p>
+      <p><a href="/">${texts().ticket.allSales}</a></p>
     `;
   }
 
@@ -110,16 +120,10 @@ export class ShopPage extends LitElement {
   private presence(): TemplateResult {
     const { state, shopper } = this.client.connection;
     const { staleMs } = this.client;
-    const words = {
-      idle: "Not connected",
-      connecting: "Connecting",
-      online: staleMs === null ? "Live" : staleness(staleMs),
-      waiting: "No connection",
-      stopped: "Disconnected",
-    };
+    const said = state === "online" && staleMs !== null ? texts().offline.noNews(age(staleMs)) : texts().shop.presence[state];
     const tone = state === "stopped" ? "bad" : state === "online" && staleMs === null ? "good" : "warn";
-    return html`<span class="presence small soft" data-tone=${tone} title=${shopper ? `You are ${shopper}` : ""}
-      ><i></i>${words[state]}</span
+    return html`<span class="presence small soft" data-tone=${tone} title=${shopper ? texts().shop.youAre(shopper) : ""}
+      ><i></i>${said}</span
     >`;
   }
 

@@ -1,11 +1,14 @@
 /** The one sentence under a place in line: when the turn comes, or why nobody can say. Pure. */
 
 import type { Line, Moves, View } from "../client/view";
-import { about, formatCount, plural, range, spoken } from "./duration";
-import { REASONS } from "./notes";
+import { about, range, spoken } from "./duration";
+import { texts } from "./language";
 
 /** A line in which nobody was called for this long stands; before that it may only pause between two bursts. */
 const STANDS_MS = 10_000;
+/** From this time on that a line was watched, it is called a minute. */
+const MINUTE_MS = 55_000;
+const SECOND_MS = 1_000;
 
 export function lineWords(view: View): string {
   const { line } = view;
@@ -14,68 +17,51 @@ export function lineWords(view: View): string {
 }
 
 function wait(line: Line): string {
-  if (line.position === 0) return "Places are being drawn; yours comes in a moment.";
-  if (line.reason === "ends_first") return REASONS.ends_first ?? "";
-  if (line.reason === "sale_paused") return REASONS.sale_paused ?? "";
-  const slower = line.reason === "inflow_cut" ? ` ${REASONS.inflow_cut ?? ""}` : "";
-  if (line.soonest_ms !== null && line.latest_ms !== null) return `Your turn in ${range(line.soonest_ms, line.latest_ms)}.${slower}`;
-  if (line.soonest_ms !== null) return `Your turn in ${about(line.soonest_ms)} at the soonest.${slower}`;
-  return `${moving(line)}${slower}`;
+  const { line: t, reasons } = texts();
+  if (line.position === 0) return t.placesSoon;
+  if (line.reason === "ends_first" || line.reason === "sale_paused") return reasons[line.reason] ?? "";
+  const estimate =
+    line.soonest_ms === null ? moving(line) : line.latest_ms === null ? t.turnAtSoonest(about(line.soonest_ms)) : t.turnIn(range(line.soonest_ms, line.latest_ms));
+  return line.reason === "inflow_cut" ? `${estimate} ${reasons.inflow_cut ?? ""}`.trim() : estimate;
 }
 
 /** Without an estimate: what this page has seen of the line. */
 function moving(line: Line): string {
-  const { moves } = line;
-  const isCalled = moves && moves.last_ms !== null && moves.last_ms < STANDS_MS;
-  if (isCalled) {
-    return line.reason === "stock_low"
-      ? `${pace(moves)}, in bursts: whenever units come back.`
-      : `${pace(moves)}.`;
-  }
-  // "You are next" says the rest in its own sentence.
+  const { moves, reason } = line;
+  const t = texts().line;
+  if (moves && moves.last_ms !== null && moves.last_ms < STANDS_MS) return pace(moves, reason === "stock_low");
+  // What the next one waits for has a sentence of its own.
   if (line.position === 1) return "";
-  const since = moves?.last_ms ? `Nobody was called for ${spoken(moves.last_ms)}.` : "Nobody is called at the moment.";
-  return line.reason === "stock_low" ? `${since} The line goes on when a unit comes back.` : since;
+  const since = moves?.last_ms ? t.standsSince(spoken(moves.last_ms)) : t.stands;
+  return reason === "stock_low" ? `${since} ${t.goesOn}` : since;
 }
 
-/** "About 8 turns a second", "12 turns in the last minute". */
-export function pace(moves: Moves): string {
-  if (moves.per_second >= 1) return `About ${plural(Math.round(moves.per_second), "turn")} a second`;
-  return `${plural(moves.called, "turn")} in the last ${moves.watched_ms >= 55_000 ? "minute" : spoken(Math.max(1_000, moves.watched_ms))}`;
+/** "About 8 turns a second.", "12 turns in the last minute." */
+function pace(moves: Moves, inBursts: boolean): string {
+  const t = texts().line;
+  if (moves.per_second >= 1) return (inBursts ? t.aSecondInBursts : t.aSecond)(Math.round(moves.per_second));
+  if (moves.watched_ms >= MINUTE_MS) return (inBursts ? t.inMinuteInBursts : t.inMinute)(moves.called);
+  return (inBursts ? t.inTimeInBursts : t.inTime)(moves.called, spoken(Math.max(SECOND_MS, moves.watched_ms)));
 }
 
 function chance({ line, stock }: View): string {
   if (!line || line.position === 0) return "";
-  const isLeftForNone = stock !== null && stock.free === 0;
-  if (line.position === 1 && isLeftForNone) {
-    return line.in_carts === 0
-      ? "No unit is left that could come back."
-      : `${line.in_carts === 1 ? "One unit is" : `${plural(line.in_carts, "unit")} are`} in ${line.in_carts === 1 ? "somebody’s cart" : "other people’s carts"}; if ${line.in_carts === 1 ? "it comes" : "one comes"} back, you are called first.`;
+  const t = texts().line;
+  if (line.position === 1 && stock !== null && stock.free === 0) {
+    return line.in_carts === 0 ? t.nextOfNone : line.in_carts === 1 ? t.nextOfOne : t.nextOfSome(line.in_carts);
   }
-  switch (line.chance) {
-    case "possible":
-      return line.reason === "ends_first" ? "" : "It depends on units that others have in their carts.";
-    case "slim":
-      return `You will probably not get one${line.reason === "ends_first" ? "." : `: ${slim(line, stock)}`}`;
-    default:
-      return "";
-  }
-}
-
-function slim(line: Line, stock: View["stock"]): string {
+  const isEnd = line.reason === "ends_first";
+  if (line.chance === "possible") return isEnd ? "" : t.possible;
+  if (line.chance !== "slim") return "";
+  if (isEnd) return t.slim;
   const left = (stock?.free ?? 0) + line.in_carts;
-  return line.position > left
-    ? `more people are ahead of you than there are units left (${formatCount(left)}).`
-    : "the units left are in other people’s carts, and few come back.";
+  return line.position > left ? t.slimAhead(left) : t.slimCarts;
 }
 
 /** What a screen reader hears of the ruler: "Place 37. 12 called in the last minute." */
 export function tapeWords(line: Line): string {
-  const { moves } = line;
-  const place = `Place ${formatCount(line.position)}.`;
-  if (!moves || moves.watched_ms < 1_000) return place;
-  return `${place} ${formatCount(moves.called)} called in the last ${moves.watched_ms >= 55_000 ? "minute" : spoken(moves.watched_ms)}.`;
+  const { moves, position } = line;
+  const t = texts().line;
+  if (!moves || moves.watched_ms < SECOND_MS) return t.place(position);
+  return moves.watched_ms >= MINUTE_MS ? t.placeMinute(position, moves.called) : t.placeTime(position, moves.called, spoken(moves.watched_ms));
 }
-
-/** The chance as a word for the row of facts. */
-export const CHANCES: Readonly<Record<string, string>> = { good: "good", possible: "it may work out", slim: "small" };

@@ -1,6 +1,4 @@
-/** What a refusal means for a person. One entry for every code of protocol/src/code.rs (a test reads that file). */
-
-import type { Refusal } from "../client/view";
+/** What a refusal means for a person, in English. One entry for every code of protocol/src/code.rs (a test reads that file). */
 
 export const REJECTS: Readonly<Record<string, string>> = {
   bad_json: "This page sent something the shop could not read. Reload it, please.",
@@ -122,9 +120,3 @@ export const REJECTS: Readonly<Record<string, string>> = {
   abuse: "This connection was closed after too many refused commands. Wait a moment and reconnect.",
   closed: "The shop closed the connection.",
 };
-
-/** The words for a refusal; the server's own text where it says more than the code. */
-export function words(refusal: Pick<Refusal, "code" | "message">): string {
-  if (refusal.code === "invalid_field" || refusal.code === "quota_reached") return refusal.message;
-  return REJECTS[refusal.code] ?? refusal.message;
-}
