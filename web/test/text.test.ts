@@ -97,8 +97,8 @@ describe("durations", () => {
     const now = Date.parse("2026-12-02T10:00:00Z");
     const room = Date.parse("2026-12-03T05:38:00Z");
     const starts = Date.parse("2026-12-03T05:53:00Z");
-    expect(momentHere(room, now)).toBe("Tomorrow 06:38 (your time, CET)");
-    expect(momentHere(room, now - 86_400_000)).toBe("Thu 3 Dec, 06:38 (your time, CET)");
+    expect(momentHere(room, now)).toBe("06:38 tomorrow (your time, CET)");
+    expect(momentHere(room, now - 86_400_000)).toBe("06:38 on Thu 3 Dec (your time, CET)");
     expect([momentOf(room, now), momentOf(room, room), momentOf(room, now - 86_400_000)]).toEqual(["06:38 tomorrow", "06:38 today", "06:38 on Thu 3 Dec"]);
     expect([laterOn(starts, room, now), laterOn(starts + 86_400_000, room, now)]).toEqual(["06:53", "Fri 4 Dec, 06:53"]);
     expect(timeOf(starts + 10_000)).toBe("06:53:10");

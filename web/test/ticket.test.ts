@@ -82,7 +82,7 @@ test("a countdown says what it counts to, when that is and in whose time, and wh
   process.env.TZ = "UTC";
   const at = NOW + 165 * MINUTE;
   const view: View = { ...SALE, journey: "countdown", phase: "scheduled", info: { ...INFO, room_opens_at: at, starts_at: at + 15 * MINUTE }, countdown: { to: "room", at, left_ms: 165 * MINUTE } };
-  expect(drawn(middle(view, held()))).toBe("Room opens in 2:45:00 Room opens Today 14:50 (your time, UTC). Sale at 15:05.");
+  expect(drawn(middle(view, held()))).toBe("Room opens in 2:45:00 Room opens 14:50 today (your time, UTC). Sale at 15:05.");
   expect(drawn(middle({ ...view, countdown: { to: "start", at, left_ms: 1_000 } }, held()))).toContain("Sale starts in 0:01");
 });
 

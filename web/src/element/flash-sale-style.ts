@@ -68,6 +68,9 @@ export const flashSaleStyle = [
       border-block-start: var(--fs-hair) solid var(--fs-line);
       background: var(--fs-surface);
     }
+    .panel:first-child {
+      border-block-start: 0;
+    }
     .panel > * {
       min-inline-size: 0;
     }
@@ -99,20 +102,22 @@ export const flashSaleStyle = [
       font-weight: var(--fs-weight-medium);
     }
 
-    /* What can be done is in reach, however much stands above it. */
     .actions {
       display: flex;
       flex-wrap: wrap;
       gap: var(--fs-space-3);
-      position: sticky;
-      inset-block-end: 0;
-      z-index: 1;
       margin: auto calc(-1 * var(--fs-space-4)) 0;
       padding: var(--fs-space-3) var(--fs-space-4);
       background: inherit;
     }
     .actions:not(:has(*)) {
       display: none;
+    }
+    /* What is to be done now is in reach, however much stands above it. */
+    .actions:has(.primary) {
+      position: sticky;
+      inset-block-end: 0;
+      z-index: 1;
     }
     .actions .primary {
       flex: 1 1 auto;
@@ -205,6 +210,10 @@ export const flashSaleStyle = [
     }
     .panel[data-tone="good"] h3 {
       color: var(--fs-good);
+    }
+    /* The receipt is paper, and lies on something. */
+    .panel:has(.slip) {
+      background: var(--fs-sunken);
     }
 
     .running {

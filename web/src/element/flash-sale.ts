@@ -386,14 +386,21 @@ export class FlashSaleElement extends LitElement {
 
   private panel(view: Shown, said: Words, offline: boolean): TemplateResult {
     const isTurn = view.journey === "admitted" && said.tone === "turn";
+    // In line the place comes first, and the sentence explains it.
+    const isPlaced = view.journey === "waiting" && view.line !== null && view.line.position > 0;
+    const text = said.text === "" ? nothing : html`<p class=${isTurn ? "" : "soft"}>${said.text}</p>`;
     return html`
       <section class="panel" data-tone=${said.tone} ?data-turn=${isTurn}>
         ${this.line(view, offline)} ${this.notices(view)}
-        <div class="said">
-          <h3 tabindex="-1">${said.title}</h3>
-          ${said.text === "" ? nothing : html`<p class=${isTurn ? "" : "soft"}>${said.text}</p>`}
-        </div>
-        ${middle(view, this.held(view))}
+        ${isPlaced
+          ? html`<h3 tabindex="-1">${said.title}</h3>
+              ${middle(view, this.held(view))}
+              <div class="said">${text}</div>`
+          : html`<div class="said">
+                <h3 tabindex="-1">${said.title}</h3>
+                ${text}
+              </div>
+              ${middle(view, this.held(view))}`}
         <div class="actions">${buttons(view, this.commands(view))}${this.wayOut(view)}</div>
         ${outlook(view)} ${this.check.render(view, this.client, this.origin)}
       </section>

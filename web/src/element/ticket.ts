@@ -3,7 +3,7 @@
 import { html, nothing, type TemplateResult } from "lit";
 import type { Shown } from "../client/by-rest";
 import type { Clocked, Line, View } from "../client/view";
-import { clock, formatCount, range, spoken, when } from "../text/duration";
+import { clock, formatCount, spoken, when } from "../text/duration";
 import { total } from "../text/journey";
 import { texts } from "../text/language";
 import { cannotPay, isPaidAtShop, testCards, type TestCard } from "../text/payments";
@@ -105,17 +105,15 @@ function place(view: View, held: Held): TemplateResult | typeof nothing {
   `;
 }
 
-/** When the turn comes, how likely a unit is left then, and what may come back until then. */
+/** How likely a unit is left at the turn, and what may come back until then. When that is, the sentence above says. */
 export function outlook(view: View): TemplateResult | typeof nothing {
   const { line } = view;
   if (!line || line.position === 0 || view.journey !== "waiting") return nothing;
   const row = (name: string, value: string) => html`<div><dt>${name}</dt><dd class="numbers">${value}</dd></div>`;
   const { ticket: t, line: words, units, people } = texts();
-  const wait = line.soonest_ms === null ? null : line.latest_ms === null ? t.notKnown : range(line.soonest_ms, line.latest_ms);
   return html`
     <dl class="facts" data-part="outlook">
       ${line.quantity > 1 ? row(t.for, units(line.quantity)) : nothing}
-      ${wait === null ? nothing : row(t.turnIn, wait)}
       ${line.chance === null ? nothing : row(t.chance, words.chances[line.chance])}
       ${row(t.behind, people(line.behind))}
       ${line.in_carts === 0 ? nothing : row(t.reservedByOthers, units(line.in_carts))}

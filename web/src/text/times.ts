@@ -15,9 +15,9 @@ export function momentOf(at: number, now: number): string {
   return day === 0 ? atToday(time) : day === 1 ? atTomorrow(time) : atOn(date, time);
 }
 
-/** "Today 14:30 (your time, CET)", for the head of a countdown. */
+/** "14:30 today (your time, CET)", under a countdown. */
 export function momentHere(at: number, now: number): string {
-  return texts().times.here(when(at, now), zoneName(at));
+  return texts().times.here(momentOf(at, now), zoneName(at));
 }
 
 /** The time alone if both are on one day; otherwise with its day. */

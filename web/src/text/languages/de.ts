@@ -220,8 +220,6 @@ export const german: Texts = {
     place: "Platz",
     priorityPlace: "Platz in der Vorzugsschlange",
     for: "Für",
-    turnIn: "Sie sind dran in",
-    notKnown: "unbekannter Zeit",
     chance: "Chance auf ein Stück",
     behind: "Hinter Ihnen",
     reservedByOthers: "Von anderen reserviert",

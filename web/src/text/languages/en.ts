@@ -224,8 +224,6 @@ export const english = {
     place: "Place",
     priorityPlace: "Place in the priority line",
     for: "For",
-    turnIn: "Your turn in",
-    notKnown: "not known",
     chance: "Chance of a unit",
     behind: "Behind you",
     reservedByOthers: "Reserved by others",
