@@ -121,6 +121,8 @@ test("an address with too many sockets is told so with the sale, and when it is 
     await said(second, /many people share its address at the moment/);
     await said(second, "3 units available.");
     await picture(second, "embed-too-many");
+    // Before the server goes: a page without it would complain.
+    await Promise.all([first.close(), second.close()]);
     forgive(/WebSocket|429/);
   } finally {
     await platform.end();

@@ -213,6 +213,7 @@ test("in forced colours what is primary, what is available and where the door is
   await journey(page, "admitted");
   const colour = (selector: string) => page.locator(selector).first().evaluate((one) => getComputedStyle(one).backgroundColor);
   expect(await colour(".actions .primary")).not.toBe(await colour(".actions .quiet"));
+  expect(await colour(".actions .primary"), "it does not look like the text around it").not.toBe(await colour(".panel"));
   expect(await colour(".bar .free")).not.toBe(await colour("flash-sale article"));
   await picture(page, "forced-colours");
 });

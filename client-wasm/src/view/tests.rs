@@ -539,7 +539,8 @@ fn a_line_is_said_to_move_by_its_calls_and_not_by_its_pace() {
             Event::TextReceived(ServerMessage::Tick(standing(seq, admitted)).to_json()),
         );
     }
-    let line = machine.view(sale(), NOW + 3_000).line.expect("in line");
+    // The ticks have set the clock.
+    let line = machine.view(sale(), NOW).line.expect("in line");
     assert_eq!((line.position, line.soonest_ms), (5, None));
     let moves = line.moves.expect("seen");
     assert_eq!((moves.called, moves.last_ms), (53, Some(0)));

@@ -77,7 +77,7 @@ export class AskSure extends LitElement {
         background: var(--fs-veil);
       }
       h2 {
-        font-size: var(--fs-text-l);
+        font: var(--fs-weight-display) var(--fs-text-l) / var(--fs-leading-tight) var(--fs-font-display);
         overflow-wrap: anywhere;
       }
       .row {

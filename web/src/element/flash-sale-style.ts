@@ -336,11 +336,14 @@ export const flashSaleStyle = [
       }
       :host([wide]) .panel {
         grid-column: 2;
-        grid-row: 2 / span 2;
+        grid-row: 1 / span 2;
         align-self: start;
         padding: var(--fs-space-5);
         border: var(--fs-hair) solid var(--fs-line);
         border-block-start: var(--fs-ring) solid var(--fs-ink);
+      }
+      :host([wide]) [data-part="test-mode"] ~ .panel {
+        grid-row: 2 / span 2;
       }
       :host([wide]) .panel[data-turn] {
         border-color: var(--fs-accent);
@@ -378,6 +381,11 @@ export const flashSaleStyle = [
       }
       .panel[data-turn] {
         border: var(--fs-ring) solid Highlight;
+      }
+      .panel[data-turn] .now {
+        border-color: ButtonText;
+        background: ButtonText;
+        color: ButtonFace;
       }
     }
     @media print {
