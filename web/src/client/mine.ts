@@ -38,6 +38,16 @@ export function noteStake(api: string, view: View): void {
   write(key(api), JSON.stringify((is ? [view.sale, ...others] : others).slice(0, MOST)));
 }
 
+/** Forgets what this browser's guest took part in. */
+export function forgetStakes(api: string): void {
+  memory.delete(key(api));
+  try {
+    localStorage.removeItem(key(api));
+  } catch {
+    // Removed from memory above.
+  }
+}
+
 /** An element of this page shows the sale until the returned function is called. */
 export function shows(sale: string): () => void {
   const id = sale.toUpperCase();

@@ -5,6 +5,8 @@
  * only the device's public id is stored here. Pages of other origins have no such cookie: there the shop's own storage keeps it.
  */
 
+import { forgetStakes } from "./mine";
+
 export interface Session {
   token: string;
   /** What is shown beside the token: the device's id, or what proves it. */
@@ -44,6 +46,7 @@ export async function guestSession(api: string, stale: string | null): Promise<S
 /** Forgets the guest here, after the server has. */
 export function forgetGuest(api: string): void {
   forget(sessionKey(api));
+  forgetStakes(api);
   const socket = `flash-sale:${api.replace(/^http/, "ws")}/ws`;
   try {
     // Commands and random numbers of the guest that was, which the connection keeps for this tab.
