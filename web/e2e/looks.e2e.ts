@@ -47,6 +47,21 @@ test.each([
   expect(await page.locator("flash-sale .slip").isVisible()).toBe(true);
 });
 
+test("on a phone on its side, and at 200 %, the turn, its clock and its button are in sight", async () => {
+  const sale = await createSale({ startsInMs: 5_000 });
+  const page = await (await shopper({ viewport: { width: 600, height: 400 } })).open(`${api}/sale/${sale}`);
+  await journey(page, "lobby");
+  await on(page).click();
+  await journey(page, "admitted");
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.locator("flash-sale article").scrollIntoViewIfNeeded();
+  for (const part of [page.getByRole("heading", { name: "It is your turn" }), page.locator(".clocked .clock"), on(page)]) {
+    const box = await part.boundingBox();
+    expect((box?.y ?? -1) >= 0 && (box?.y ?? 0) + (box?.height ?? 0) <= 400, JSON.stringify(box)).toBe(true);
+  }
+  await picture(page, "look-landscape");
+});
+
 test("the strip and the lists are readable in the dark and in German too", async () => {
   await createSale({ startsInMs: 600_000, product_name: "Laterne" });
   const page = await (await shopper({ viewport: { width: 360, height: 740 }, colorScheme: "dark", locale: "de-DE" })).open(`${api}/`);

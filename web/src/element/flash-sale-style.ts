@@ -312,6 +312,13 @@ export const flashSaleStyle = [
       color: inherit;
     }
 
+    /* Where there is hardly any height, as on a phone on its side or at 200 %, what must be done now stands first. */
+    @media (max-height: 32em) and (orientation: landscape) {
+      article:is([data-journey="admitted"], [data-journey="holding"], [data-journey="pay"]) .panel {
+        order: -1;
+      }
+    }
+
     /* In two columns: what it is on the left, what goes on on the right. */
     @media (min-width: 56em) {
       :host([wide]) article {
