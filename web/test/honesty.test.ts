@@ -30,8 +30,8 @@ describe("the line", () => {
 
   test("that falls in bursts is not said to stand, though no unit is available and nobody can say how long it takes", () => {
     const said = low({ called: 53, watched_ms: 5_400, per_second: 8.2, last_ms: 300 });
-    expect(said).toBe("About 8 turns a second, in bursts: whenever units come back.");
-    expect(low({ called: 12, per_second: 0.4, last_ms: 4_000 })).toBe("12 turns in the last minute, in bursts: whenever units come back.");
+    expect(said).toBe("About 8 turns a second, in bursts.");
+    expect(low({ called: 12, per_second: 0.4, last_ms: 4_000 })).toBe("12 turns in the last minute. The line goes on when a unit comes back.");
   });
 
   test("stands only when nobody was called for some time, and says since when; one thought once", () => {

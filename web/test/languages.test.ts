@@ -49,7 +49,7 @@ describe.each([["de", german]] as const)("the language %s", (code, language: Tex
       return typeof inner === "function" ? String((inner as (...args: unknown[]) => string)(7_001, 7_002, 7_003)).match(/7\D?00[123]/g)?.map((mark) => mark.replace(/\D/g, "")).sort() : null;
     };
     const functions = [...new Set([...first.keys()].filter((place) => place.endsWith("(1)")).map((place) => place.slice(0, -3)))];
-    expect(functions.length).toBeGreaterThan(60);
+    expect(functions.length).toBeGreaterThan(58);
     for (const place of functions) expect(marks(language, place), place).toEqual(marks(english, place));
   });
 });

@@ -36,12 +36,12 @@ function moving(line: Line): string {
   return reason === "stock_low" ? `${since} ${t.goesOn}` : since;
 }
 
-/** "About 8 turns a second.", "12 turns in the last minute." */
-function pace(moves: Moves, inBursts: boolean): string {
+/** "About 8 turns a second.", "12 turns in the last minute." `isLow`: without a unit, so they come as units come back. */
+function pace(moves: Moves, isLow: boolean): string {
   const t = texts().line;
-  if (moves.per_second >= 1) return (inBursts ? t.aSecondInBursts : t.aSecond)(Math.round(moves.per_second));
-  if (moves.watched_ms >= MINUTE_MS) return (inBursts ? t.inMinuteInBursts : t.inMinute)(moves.called);
-  return (inBursts ? t.inTimeInBursts : t.inTime)(moves.called, spoken(Math.max(SECOND_MS, moves.watched_ms)));
+  if (moves.per_second >= 1) return (isLow ? t.aSecondInBursts : t.aSecond)(Math.round(moves.per_second));
+  const seen = moves.watched_ms >= MINUTE_MS ? t.inMinute(moves.called) : t.inTime(moves.called, spoken(Math.max(SECOND_MS, moves.watched_ms)));
+  return isLow ? `${seen} ${t.goesOn}` : seen;
 }
 
 function chance({ line, stock }: View): string {
