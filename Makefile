@@ -16,7 +16,7 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test check lint chaos mutants bench fuzz fuzz-api conformance million rolling-restart rolling-versions restore-drill queries docs up down clean
+.PHONY: help setup run build web wasm test check lint chaos mutants bench shots fuzz fuzz-api conformance million rolling-restart rolling-versions restore-drill queries docs up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ run: setup web ## Set up, build, and serve demo sales with a private Redis and P
 test: ## Set up, and run every test: Rust, web, browser
 	@scripts/setup --test
 	@PARTS="$(PARTS)" FILTER="$(FILTER)" scripts/test
+
+shots: setup wasm ## Pictures of every state of the widget, in both themes, two sizes and languages; web/test-results/shots/index.html
+	@CHROMIUM=$$(scripts/browser) npm --prefix web run --silent shots
 
 check: setup ## Quick checks: formatting, lints, types, house rules, unit tests
 	@scripts/check

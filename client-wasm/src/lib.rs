@@ -6,10 +6,12 @@ mod clock;
 #[cfg(test)]
 mod fixture;
 mod frame;
+mod moves;
 mod refusal;
 mod sale;
 mod socket;
 mod state;
+mod steady;
 #[cfg(test)]
 mod types;
 mod view;

@@ -3,7 +3,7 @@
 use flashsale_protocol::{OrderId, Reject, SaleId};
 use serde::Serialize;
 
-/// The server's word, or one of the client's own (`no_answer`, `too_many_pending`).
+/// The server's word, or one of the client's own (`no_answer`, `not_sent`, `too_many_pending`).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Refusal {
@@ -38,6 +38,10 @@ impl Refusal {
             "no_answer",
             "No answer came in time. What is shown here is what the server knows.",
         )
+    }
+
+    pub fn not_sent(verb: &'static str) -> Self {
+        Self::own(verb, "not_sent", "It was not sent: there was no connection.")
     }
 
     pub fn too_many_pending(verb: &'static str) -> Self {

@@ -144,6 +144,8 @@ pub struct State {
     nonces: Vec<Made>,
     asked: Vec<(CommandId, Asked)>,
     wake_at: Option<u64>,
+    /// When the last message came.
+    heard_at: Option<u64>,
 }
 
 /// The connection's life. Every waiting state has a deadline.
@@ -200,10 +202,17 @@ struct Pending {
     shopper: Option<ShopperId>,
     #[serde(skip)]
     is_sent: bool,
+    /// It was given to a socket once. Whether it arrived, only its answer tells. One that was stored may have been sent since.
+    #[serde(skip, default = "yes")]
+    may_have_left: bool,
     #[serde(skip)]
     repeat_at: Option<u64>,
     #[serde(skip)]
     repeats: u32,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The word of a command.
@@ -257,6 +266,7 @@ impl State {
             Event::NoncesLoaded(text) => self.load_nonces(&text),
             Event::SocketOpened => self.greet(&mut turn),
             Event::TextReceived(text) => {
+                self.heard_at = Some(turn.now);
                 if let Some(message) = frame::read(&text) {
                     self.receive(&mut turn, message);
                 }

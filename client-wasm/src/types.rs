@@ -2,10 +2,12 @@
 
 use crate::{
     check::Checked,
+    moves::Moves,
     refusal::{Outcome, Refusal},
     sale::Stage,
     state::ConnectionView,
-    view::{Chance, Clocked, Countdown, DrawView, Journey, Line, Note, OrderView, Stock, View},
+    steady::Chance,
+    view::{Clocked, Countdown, DrawView, Journey, Line, Note, OrderView, Stock, View},
 };
 use flashsale_protocol::{
     Allocation, DrawWeight, OpeningOrder, OrderId, OrderStatus, Outlook, PaymentsBy, Phase, Reason, Role,
@@ -36,6 +38,7 @@ fn types() -> String {
         Countdown,
         Stock,
         Line,
+        Moves,
         Chance,
         DrawView,
         Stage,

@@ -1,17 +1,22 @@
 //! The view of one sale: one phase of the shopper's journey and all its numbers, derived from the state and the time. Pages
 //! decide nothing; they show this.
 
+mod mine;
+
 use crate::{
+    moves::Moves,
     refusal::Refusal,
     sale::{Known, Stage, stage},
     state::{ConnectionView, State},
+    steady::Chance,
 };
 use flashsale_protocol::{
-    Entry, EntryState, Hold, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId,
-    SaleInfo, Tick,
+    Entry, EntryState, HoldState, Order, OrderId, OrderStatus, Outlook, Phase, Reason, SaleId, SaleInfo,
+    Tick,
     draw::{Draw, Hash},
     wait,
 };
+use mine::Mine;
 use serde::Serialize;
 
 /// How long news of an end may be on its way. After this time an expired hold is shown as ended.
@@ -86,6 +91,9 @@ pub struct View {
     /// The verbs under way.
     #[cfg_attr(test, ts(type = "Verb[]"))]
     pub under_way: Vec<&'static str>,
+    /// Those of them that have certainly not left this device. Of the others nobody knows until they are answered.
+    #[cfg_attr(test, ts(type = "Verb[]"))]
+    pub unsent: Vec<&'static str>,
 }
 
 /// The next important time, and how long until then.
@@ -105,12 +113,16 @@ pub struct Stock {
     pub free: u64,
     /// Claimed, held, in a checkout or unpaid: not free, but not gone either.
     pub in_carts: u64,
+    /// The part of `in_carts` that is this shopper's own.
+    pub mine: u64,
     /// Paid.
     pub sold: u64,
     pub waiting: u64,
     pub admitted: u64,
     /// Entries called in a second; null until it is measured.
     pub pace: Option<f64>,
+    /// The chance of somebody who joins the line now; null where there is none to join.
+    pub newcomers_chance: Option<Chance>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -123,32 +135,24 @@ pub struct Line {
     pub priority: bool,
     /// Everybody in line.
     pub waiting: u64,
+    /// People behind this place, in the same line.
+    pub behind: u64,
+    /// What this page has seen of the line's calls; null before the first tick.
+    pub moves: Option<Moves>,
     /// The time when places are drawn, before the start of a sale that opens in shuffled order.
     pub drawn_at: Option<u64>,
     /// The shortest and the longest wait, by the measured pace; null when the line does not move.
     pub soonest_ms: Option<u64>,
     pub latest_ms: Option<u64>,
-    /// Null while there is no place yet.
+    /// Null while there is no place yet. A word that does not flicker: it follows the numbers within seconds.
     pub chance: Option<Chance>,
-    /// In percent.
+    /// In percent, by the average of the last seconds.
     pub chance_percent: Option<u32>,
     /// The reason why it takes longer than before, or may lead to nothing.
     pub reason: Option<Reason>,
     /// Units that others have set aside or in carts, and the latest time at which the next one comes back.
     pub in_carts: u64,
     pub next_lapse_ms: Option<u64>,
-}
-
-/// The chance of a shopper at this place, by the numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(ts_rs::TS))]
-#[serde(rename_all = "snake_case")]
-pub enum Chance {
-    /// The shopper need not worry.
-    Good,
-    Possible,
-    /// They will probably not get one.
-    Slim,
 }
 
 /// A sale's draw.
@@ -185,6 +189,7 @@ pub struct OrderView {
     pub order: OrderId,
     pub sale: SaleId,
     pub quantity: u32,
+    pub unit_price: i64,
     pub amount: i64,
     pub currency: String,
     pub status: OrderStatus,
@@ -245,12 +250,16 @@ impl State {
                 .tick
                 .as_ref()
                 .and_then(|tick| countdown(tick, known.info.as_ref(), now)),
-            stock: known.tick.as_ref().map(Stock::of),
+            stock: known.tick.as_ref().map(|tick| Stock {
+                mine: mine.reserved(),
+                newcomers_chance: known.newcomers_chance().map(|chance| chance.word()),
+                ..Stock::of(tick)
+            }),
             stale_ms: known.stale_ms(now),
             line: mine
                 .entry
                 .filter(|entry| entry.state == EntryState::Waiting)
-                .and_then(|entry| line(known, entry, now)),
+                .and_then(|entry| line(known, entry, mine.reserved(), now)),
             draw: known.draw.as_ref().map(|draw| DrawView::of(draw, mine.entry)),
             turn: mine.entry.and_then(|entry| turn(known, entry, now)),
             hold: mine.hold.map(|hold| Clocked {
@@ -268,6 +277,7 @@ impl State {
                 .filter(|refusal| still_matters(refusal, journey, outlook)),
             trouble: known.trouble.clone(),
             under_way,
+            unsent: self.verbs_unsent(sale).collect(),
         }
     }
 
@@ -278,64 +288,6 @@ impl State {
         self.orders()
             .map(|order| OrderView::of(order, info(order), now))
             .collect()
-    }
-}
-
-/// What this shopper has, without ended things.
-struct Mine<'a> {
-    entry: Option<&'a Entry>,
-    hold: Option<&'a Hold>,
-    order: Option<&'a Order>,
-    may_take: u32,
-    /// Ended by the clock, though no news of it has arrived.
-    is_hold_overdue: bool,
-    is_turn_overdue: bool,
-}
-
-impl<'a> Mine<'a> {
-    fn of(state: &'a State, known: &'a Known, sale: SaleId, now: u64, under_way: &[&str]) -> Self {
-        let is_over = |until: u64| now > until + OVERDUE_GRACE_MS;
-        let entry = known.entry.as_ref();
-        let is_turn_overdue = entry.is_some_and(|entry| {
-            entry.state == EntryState::Admitted
-                && entry.claim_until.is_some_and(is_over)
-                && under_way.is_empty()
-        });
-        let entry = entry.filter(|entry| match entry.state {
-            EntryState::Waiting | EntryState::Entered | EntryState::NotDrawn => true,
-            EntryState::Admitted => !is_turn_overdue,
-            EntryState::Served | EntryState::Lapsed | EntryState::Left | EntryState::Removed => false,
-        });
-        let hold = known.hold.as_ref();
-        let is_hold_overdue = hold.is_some_and(|hold| {
-            hold.state == HoldState::Held && is_over(hold.expires_at) && !under_way.contains(&"checkout")
-        });
-        let hold = hold.filter(|hold| match hold.state {
-            HoldState::Held => !is_hold_overdue,
-            HoldState::Ordering => true,
-            HoldState::Ordered | HoldState::Released | HoldState::Expired | HoldState::Revoked => false,
-        });
-        let orders: Vec<&Order> = state.orders().filter(|order| order.sale == sale).collect();
-        let pending = orders
-            .iter()
-            .find(|order| order.status == OrderStatus::Pending)
-            .copied();
-        let order = pending.or(orders.first().copied());
-        let ordered: u32 = orders
-            .iter()
-            .filter(|order| order.status != OrderStatus::Cancelled)
-            .map(|order| order.quantity)
-            .sum();
-        let held = hold.map_or(0, |hold| hold.quantity);
-        let limit = known.info.as_ref().map_or(1, |info| info.per_shopper_limit);
-        Self {
-            entry,
-            hold,
-            order,
-            may_take: limit.saturating_sub(ordered + held),
-            is_hold_overdue,
-            is_turn_overdue,
-        }
     }
 }
 
@@ -411,44 +363,33 @@ fn countdown(tick: &Tick, info: Option<&SaleInfo>, now: u64) -> Option<Countdown
     })
 }
 
-fn line(known: &Known, entry: &Entry, now: u64) -> Option<Line> {
+/// `mine`: units that this shopper has reserved beside their place.
+fn line(known: &Known, entry: &Entry, mine: u64, now: u64) -> Option<Line> {
     let tick = known.tick.as_ref()?;
-    let position = known.position()?;
     // The wait is computed for the place that is shown.
-    let shown = Entry {
-        position,
-        admitted: if entry.priority {
-            tick.priority_admitted
-        } else {
-            tick.admitted
-        },
-        ..entry.clone()
-    };
+    let shown = known.shown_entry()?;
+    let position = shown.position;
     let wait = wait::of(&shown, tick);
-    let chance = wait.map(|wait| wait.chance);
+    let in_this_line = if entry.priority {
+        tick.priority_waiting
+    } else {
+        tick.waiting.saturating_sub(tick.priority_waiting)
+    };
     Some(Line {
         quantity: entry.quantity,
         position,
         priority: entry.priority,
         // The shopper is one of those who wait, even if the last tick did not count them.
         waiting: tick.waiting.max(position).max(1),
+        behind: in_this_line.saturating_sub(position),
+        moves: known.moves(entry.priority, now),
         drawn_at: (position == 0).then_some(tick.starts_at),
         soonest_ms: wait.and_then(|wait| wait.soonest_ms),
         latest_ms: wait.and_then(|wait| wait.latest_ms),
-        chance: chance.map(|chance| match chance {
-            _ if chance >= wait::LIKELY => Chance::Good,
-            _ if chance >= wait::UNLIKELY => Chance::Possible,
-            _ => Chance::Slim,
-        }),
-        // Between 0 and 100: the cast is exact.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 0 and 100"
-        )]
-        chance_percent: chance.map(|chance| (chance * 100.0).round() as u32),
+        chance: known.chance().map(|chance| chance.word()),
+        chance_percent: known.chance().map(|chance| chance.percent()),
         reason: wait.and_then(|wait| wait.reason),
-        in_carts: tick.claimed + tick.held + tick.ordering + tick.unpaid,
+        in_carts: in_carts(tick).saturating_sub(mine),
         next_lapse_ms: tick.next_lapse_at.map(|at| at.saturating_sub(now)),
     })
 }
@@ -559,13 +500,20 @@ impl Stock {
         Self {
             supply: tick.supply,
             free: tick.available,
-            in_carts: tick.claimed + tick.held + tick.ordering + tick.unpaid,
+            in_carts: in_carts(tick),
+            mine: 0,
             sold: tick.sold.saturating_sub(tick.unpaid),
             waiting: tick.waiting,
             admitted: tick.admitted,
             pace: tick.pace,
+            newcomers_chance: None,
         }
     }
+}
+
+/// Units that are neither free nor paid for.
+fn in_carts(tick: &Tick) -> u64 {
+    tick.claimed + tick.held + tick.ordering + tick.unpaid
 }
 
 impl OrderView {
@@ -574,6 +522,7 @@ impl OrderView {
             order: order.order,
             sale: order.sale,
             quantity: order.quantity,
+            unit_price: order.unit_price,
             amount: order.amount,
             currency: order.currency.clone(),
             status: order.status,

@@ -1,7 +1,7 @@
 /** A sale whose units are drawn: two enter, one is drawn, and both check it in their browser. */
 
 import { expect, test } from "vitest";
-import { api, button, createSale, crowd, endSale, isAccessible, journey, pauseSale, picture, said, shopper } from "./harness";
+import { ADD, api, button, createSale, crowd, endSale, isAccessible, journey, pauseSale, picture, said, shopper, sure } from "./harness";
 
 test("two enter a draw, one is drawn, both are told, and both can check it", async () => {
   const sale = await createSale({ allocation: "draw", units: 1 });
@@ -10,14 +10,16 @@ test("two enter a draw, one is drawn, both are told, and both can check it", asy
     await journey(page, "open");
     await button(page, "Enter the draw").click();
     await journey(page, "entered");
-    await said(page, "Fingerprint of the secret number");
+    await said(page, "Anyone can check this draw");
+    expect(await page.getByText("This is its fingerprint").isVisible(), "behind its line").toBe(false);
   }
   const [first, second] = pages;
   if (!first || !second) throw new Error("two pages");
-  await said(first, "2 entries for 1 unit; yours is one of them.");
+  await said(first, /You are one of 2 people for 1 unit\. Be here at .*: if you are drawn, you have 2 minutes to take it/);
   await picture(first, "draw-entered");
   // Out and in again, and what was entered survives a reload.
   await button(first, "Leave the draw").click();
+  await sure(first, "Leave the draw");
   await button(first, "Enter the draw").click();
   await journey(first, "entered");
   await first.reload();
@@ -47,7 +49,8 @@ test("two enter a draw, one is drawn, both are told, and both can check it", asy
   await picture(other, "draw-not-drawn");
 
   // What the winner leaves comes to the other.
-  await button(winner, "Let others go first").click();
+  await button(winner, "Skip my turn").click();
+  await sure(winner, "Skip my turn");
   await journey(other, "admitted");
   await said(other, "A unit has come to you");
   // That it had to be this one, anybody can check as well.
@@ -55,7 +58,7 @@ test("two enter a draw, one is drawn, both are told, and both can check it", asy
   await button(other, "Check the draw").click();
   await said(other, "So far, units that others did not take have gone on to the first 2, and your number is among those: your turn came.");
   await picture(other, "draw-passed-on");
-  await button(other, "Put in my cart").click();
+  await button(other, ADD).click();
   await journey(other, "holding");
 });
 
@@ -84,7 +87,7 @@ test("what is left at the end of a first-come sale is drawn among those in line,
   const [first, second] = pages;
   if (!first || !second) throw new Error("two pages");
   await journey(first, "open");
-  expect(await first.getByText("Fingerprint").count(), "no talk of a draw before there is one").toBe(0);
+  expect(await first.getByText("check this draw").count(), "no talk of a draw before there is one").toBe(0);
   await pauseSale(sale);
   for (const page of pages) {
     await journey(page, "paused");
@@ -127,7 +130,7 @@ test("somebody in line at the end sees the draw of what is left, the outcome and
   await said(other, /one of the 2 that were counted at the close/);
   await picture(other, "left-5-checked");
   await isAccessible(other);
-  await button(winner, "Put in my cart").click();
+  await button(winner, ADD).click();
   await journey(winner, "holding");
 });
 

@@ -12,11 +12,12 @@ test("while the store does not answer, the last known numbers are shown as such"
   await journey(page, "open");
   // The page asks whose sale it is: with the store gone, that would be a refusal on the console.
   await page.getByText("Sold by").waitFor();
-  const stale = page.getByText(/^Last known numbers, \d+ s old$/);
+  const stale = page.locator("flash-sale").getByText(/^No news for \d+ s: these numbers are the last known ones/);
   expect(await stale.count()).toBe(0);
   process.kill(redis.pid, "SIGSTOP");
   try {
     await stale.waitFor();
+    await page.locator("header .presence").getByText(/^No news for/).waitFor();
     expect(await stock(page, "free")).toBe(7);
     await picture(page, "stale");
   } finally {

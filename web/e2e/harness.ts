@@ -55,12 +55,19 @@ export async function shopper(options: BrowserContextOptions = {}): Promise<Shop
       await page.goto(url);
       return page;
     },
+    blank: async () => {
+      const page = await context.newPage();
+      listen(page);
+      return page;
+    },
     offline: (isOffline) => context.setOffline(isOffline),
   };
 }
 
 export interface Shopper {
   open(url: string): Promise<Page>;
+  /** A page that has not gone anywhere yet. */
+  blank(): Promise<Page>;
   offline(isOffline: boolean): Promise<void>;
 }
 
@@ -106,6 +113,11 @@ function listen(page: Page): void {
   });
 }
 
+/** What stands on the consoles until now. */
+export function complaintsSoFar(): string[] {
+  return [...complaints];
+}
+
 /** Some failures are meant, as when a test cuts the network: those are taken off the list. */
 export function forgive(pattern: RegExp): void {
   complaints = complaints.filter((complaint) => !pattern.test(complaint));
@@ -115,6 +127,7 @@ export interface SaleWish {
   /** The shop, by its name in addresses; otherwise the operator's own. */
   merchant?: string;
   product_name?: string;
+  description?: string;
   units?: number;
   startsInMs?: number;
   /** After its start. */
@@ -136,7 +149,7 @@ export async function createSale(wish: SaleWish = {}): Promise<string> {
   const sale = {
     ...(wish.merchant ? { merchant: wish.merchant } : {}),
     product_name: wish.product_name ?? "Meridian desk lamp",
-    description: "Solid brass, one batch.",
+    description: wish.description ?? "Solid brass, one batch.",
     currency: "EUR",
     original_price: 24_900,
     sale_price: 9_900,
@@ -238,12 +251,21 @@ export async function picture(page: Page, name: string): Promise<void> {
   await page.screenshot({ path: resolve(PICTURES, `${name}.png`), fullPage: true });
 }
 
+/** What puts a unit into the cart, with its price. */
+export const ADD = /^Add .*to cart/;
+export const JOIN_OR_ADD = /^(Join the line|Add .*to cart)/;
+
+/** Says yes to the question that is asked before something that cannot be taken back. */
+export async function sure(page: Page, yes: string): Promise<void> {
+  await page.locator("dialog").getByRole("button", { name: yes, exact: true }).click();
+}
+
 /** Joins the line or takes a free unit, whatever the page offers, until units are in the cart. */
 export async function takeUnit(page: Page): Promise<void> {
-  await button(page, /^(Join the line|Put in my cart)$/).click();
+  await button(page, JOIN_OR_ADD).click();
   await page.locator('flash-sale article:is([data-journey="admitted"],[data-journey="holding"])').waitFor();
   if (await page.locator('flash-sale article[data-journey="admitted"]').isVisible()) {
-    await button(page, "Put in my cart").click();
+    await button(page, ADD).click();
   }
   await journey(page, "holding");
 }

@@ -1,5 +1,5 @@
 import { expect, inject, test } from "vitest";
-import { api, button, createSale, forgive, isAccessible, journey, metrics, picture, said, shopper, stock, storefront, takeUnit } from "./harness";
+import { ADD, api, button, createSale, forgive, isAccessible, journey, JOIN_OR_ADD, metrics, picture, said, shopper, stock, storefront, sure, takeUnit } from "./harness";
 
 test("a shopper goes from the countdown to a paid order", async () => {
   const sale = await createSale({ units: 5, startsInMs: 7_000, roomBeforeMs: 3_500 });
@@ -7,7 +7,7 @@ test("a shopper goes from the countdown to a paid order", async () => {
 
   await journey(page, "countdown");
   await page.getByText("Test mode: no money is taken").waitFor();
-  await said(page, "The waiting room opens soon");
+  await said(page, "The waiting room is not open yet");
   await picture(page, "1-countdown");
 
   await journey(page, "lobby");
@@ -17,9 +17,9 @@ test("a shopper goes from the countdown to a paid order", async () => {
   await isAccessible(page);
 
   await journey(page, "admitted");
-  await said(page, "left to take it");
+  await said(page, "to add it to your cart");
   await picture(page, "3-admitted");
-  await button(page, "Put in my cart").click();
+  await button(page, ADD).click();
 
   await journey(page, "holding");
   expect(await page.locator(".clocked .clock").innerText()).toMatch(/^(5:00|4:5\d)$/);
@@ -34,7 +34,7 @@ test("a shopper goes from the countdown to a paid order", async () => {
 
   await journey(page, "confirmed");
   await expect.poll(() => stock(page, "sold")).toBe(1);
-  const order = await page.locator(".receipt code").innerText();
+  const order = await page.locator(".slip code").innerText();
   await page.locator(`order-list li[data-order="${order}"]`).getByText("Confirmed").waitFor();
   await picture(page, "6-confirmed");
   expect((await metrics(sale)).orders_confirmed).toBe(1);
@@ -64,7 +64,7 @@ test("two browsers and the last unit: one order, one honest sold out, both right
     (await shopper()).open(`${api}/sale/${sale}`),
   ]);
   await Promise.all([journey(a, "open"), journey(b, "open")]);
-  await Promise.all([a, b].map((page) => button(page, /^(Join the line|Put in my cart)$/).click()));
+  await Promise.all([a, b].map((page) => button(page, JOIN_OR_ADD).click()));
   const settled = (page: typeof a) =>
     page.locator('flash-sale article:is([data-journey="admitted"],[data-journey="holding"],[data-journey="waiting"],[data-journey="open"]):not(:has(button:disabled))');
   await expect.poll(async () => {
@@ -75,10 +75,10 @@ test("two browsers and the last unit: one order, one honest sold out, both right
   const aHas = /admitted|holding/.test((await a.locator("flash-sale article").getAttribute("data-journey")) ?? "");
   const [winner, other] = aHas ? [a, b] : [b, a];
 
-  if (await button(winner, "Put in my cart").isVisible()) await button(winner, "Put in my cart").click();
+  if (await button(winner, ADD).isVisible()) await button(winner, ADD).click();
   await journey(winner, "holding");
   // Not sold yet: the other one is told that it may come back.
-  await said(other, /may come back|depends on units in carts/);
+  await said(other, /comes back|depends on units/);
   await expect.poll(() => stock(other, "free")).toBe(0);
   await picture(other, "all-in-carts");
   await button(winner, "Check out").click();
@@ -158,8 +158,9 @@ test("a reload in mid-hold finds the hold and its clock again", async () => {
   const passed = (performance.now() - left) / 1_000;
   expect(after).toBeLessThanOrEqual(before);
   expect(before - after).toBeLessThanOrEqual(passed + 1);
-  await button(page, "Give back").click();
-  await said(page, "Given back");
+  await button(page, "Remove").click();
+  await sure(page, "Remove");
+  await said(page, "Removed from your cart");
   await expect.poll(() => stock(page, "free")).toBe(10);
 });
 
@@ -182,7 +183,7 @@ test("two tabs of one guest show the same place and the same hold", async () => 
 
   await journey(first, "admitted");
   await journey(second, "admitted");
-  await button(second, "Put in my cart").click();
+  await button(second, ADD).click();
   await journey(second, "holding");
   await journey(first, "holding", 2_000);
 });
@@ -227,9 +228,12 @@ test("a command given while offline is carried out once, after the connection is
 test("a sale that is not there is said to be so", async () => {
   const page = await (await shopper()).open(`${api}/sale/01ARZ3NDEKTSV4RRFFQ69G5FAV`);
   await journey(page, "unknown");
-  await said(page, "There is no such sale.");
+  await said(page, "We cannot find this sale");
+  await page.getByRole("link", { name: "See all sales" }).waitFor();
   const other = await (await shopper()).open(`${api}/sale/nonsense`);
-  await said(other, "This is not a sale’s id.");
+  await other.getByText("We cannot find this sale").waitFor();
+  await other.getByRole("link", { name: "See all sales" }).click();
+  await other.getByRole("heading", { name: "Sales" }).waitFor();
 });
 
 test("the shop lists the sales, and fits a small phone in the dark", async () => {

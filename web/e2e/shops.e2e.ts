@@ -43,7 +43,7 @@ test("a shop's page has its name and its sales and nobody else's, and its sales 
   const lost = await (await shopper()).open(`${api}/m/no-such-shop`);
   await lost.getByRole("heading", { name: "We cannot find this shop" }).waitFor();
   forgive(/404/);
-  await lost.getByRole("link", { name: "See the sales of all shops" }).click();
+  await lost.getByRole("link", { name: "See all sales" }).click();
   await lost.getByRole("heading", { name: "Sales", exact: true }).waitFor();
 });
 

@@ -23,10 +23,10 @@ function drawn(part: unknown): string {
 function widget(payments: Payments, journey: "pay" | "paying" = "pay"): string {
   const order = { order: "o", status: "pending", amount: 9_900, currency: "EUR", left_ms: 60_000, total_ms: 60_000, quantity: 1 } as Order;
   const info = { product_name: "Lamp", currency: "EUR", currency_exponent: 2, original_price: 9_900, sale_price: 9_900, payments };
-  const view = { journey, connection: { state: "online" }, info, order, phase: "live", stock: null, stale_ms: null, draw: null, under_way: [] };
+  const view = { journey, connection: { state: "online" }, info, order, phase: "live", stock: null, stale_ms: null, draw: null, under_way: [], unsent: [], trouble: null, refusal: null, note: null };
   const element = new FlashSaleElement();
-  const client = { view: () => view as unknown as View, connection: view.connection };
-  Object.assign(element, { sale: "s", client });
+  const client = { view: () => view as unknown as View, connection: view.connection, problem: () => null };
+  Object.assign(element, { sale: "s", client, shown: view });
   const render = Reflect.get(element, "render") as () => unknown;
   return drawn(render.call(element));
 }

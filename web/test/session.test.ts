@@ -107,6 +107,7 @@ test("after forgetting, nothing of the guest is left here", async () => {
   answers(begun("t1", SECRET), begun("t2", "d_b.0.1.tag"));
   await guestSession(OWN, null);
   stored.set("flash-sale:wss://sales.example/ws:nonces", "{}");
+  stored.set(`flash-sale:${OWN}:mine`, "[]");
   forgetGuest(OWN);
   expect(stored.size).toBe(0);
   expect((await guestSession(OWN, null)).token).toBe("t2");

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { about, clock, plural, spoken, when } from "../src/text/duration";
 import { currencyExponent } from "../src/text/currencies";
+import { texts } from "../src/text/language";
+import { laterOn, momentHere, momentOf, timeOf } from "../src/text/times";
 import { decimal, discount, formatMoney, parseMoney } from "../src/text/money";
 
 describe("money", () => {
@@ -46,6 +48,10 @@ describe("money", () => {
   test("a discount is said only where there is one", () => {
     expect([discount(24_900, 9_900), discount(100, 100), discount(0, 0), discount(50, 60)]).toEqual([60, null, null, null]);
   });
+
+  test("a discount is never said to be none, nor everything where something is left to pay", () => {
+    expect([discount(1_000, 999), discount(100_000, 400), discount(500, 0), discount(10_000, 9_900)]).toEqual([null, 99, 100, 1]);
+  });
 });
 
 describe("durations", () => {
@@ -83,6 +89,20 @@ describe("durations", () => {
 
   test("one is one", () => {
     expect([plural(1, "unit"), plural(0, "unit"), plural(1_200, "unit")]).toEqual(["1 unit", "0 units", "1,200 units"]);
+    expect([texts().people(1), texts().people(2)]).toEqual(["1 person", "2 people"]);
+  });
+
+  test("a moment is told with its day, and in whose time", () => {
+    process.env.TZ = "Europe/Berlin";
+    const now = Date.parse("2026-12-02T10:00:00Z");
+    const room = Date.parse("2026-12-03T05:38:00Z");
+    const starts = Date.parse("2026-12-03T05:53:00Z");
+    expect(momentHere(room, now)).toBe("06:38 tomorrow (your time, CET)");
+    expect(momentHere(room, now - 86_400_000)).toBe("06:38 on Thu 3 Dec (your time, CET)");
+    expect([momentOf(room, now), momentOf(room, room), momentOf(room, now - 86_400_000)]).toEqual(["06:38 tomorrow", "06:38 today", "06:38 on Thu 3 Dec"]);
+    expect([laterOn(starts, room, now), laterOn(starts + 86_400_000, room, now)]).toEqual(["06:53", "Fri 4 Dec, 06:53"]);
+    expect(timeOf(starts + 10_000)).toBe("06:53:10");
+    process.env.TZ = "UTC";
   });
 
   test("days near us have names", () => {

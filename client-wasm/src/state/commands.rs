@@ -20,6 +20,14 @@ impl State {
             .map(|pending| pending.verb.0)
     }
 
+    /// Those of them that have not left this device.
+    pub fn verbs_unsent(&self, sale: SaleId) -> impl Iterator<Item = &'static str> {
+        self.pending
+            .iter()
+            .filter(move |pending| pending.sale == Some(sale) && !pending.may_have_left)
+            .map(|pending| pending.verb.0)
+    }
+
     pub(super) fn take(&mut self, turn: &mut Turn, command: ShopCommand) -> CommandId {
         let wish = serde_json::to_value(&command).unwrap_or_default().to_string();
         if let Some(same) = self.pending.iter().find(|pending| pending.wish == wish) {
@@ -43,6 +51,7 @@ impl State {
             until: turn.now + COMMAND_DEADLINE_MS,
             shopper: self.shopper.clone(),
             is_sent: false,
+            may_have_left: false,
             repeat_at: None,
             repeats: 0,
         };
@@ -62,6 +71,7 @@ impl State {
     pub(super) fn send_pending(&mut self, turn: &mut Turn, index: usize) {
         if let Some(pending) = self.pending.get_mut(index) {
             pending.is_sent = true;
+            pending.may_have_left = true;
             pending.repeat_at = None;
             turn.push(Effect::Send(pending.frame.clone()));
         }

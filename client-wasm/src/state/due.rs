@@ -94,7 +94,11 @@ impl State {
             if let Some(sale) = pending.sale {
                 self.ask(turn, Asked::State(sale));
             }
-            let refusal = Refusal::no_answer(pending.verb.0);
+            let refusal = if pending.may_have_left {
+                Refusal::no_answer(pending.verb.0)
+            } else {
+                Refusal::not_sent(pending.verb.0)
+            };
             self.settle(turn, pending, Err(refusal));
         }
     }

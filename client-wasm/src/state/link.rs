@@ -23,6 +23,9 @@ pub struct ConnectionView {
     /// Time until the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
+    /// Time since the server's last message. Absent: there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_ms: Option<u64>,
     /// The reason why the server does not want this client back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -47,6 +50,7 @@ impl State {
         ConnectionView {
             state,
             retry_in_ms,
+            silent_ms: self.heard_at.map(|at| at_ms.saturating_sub(at)),
             code,
             shopper,
             role: self.role,

@@ -323,6 +323,42 @@ fn a_command_given_while_offline_is_sent_after_the_welcome() {
 }
 
 #[test]
+fn what_has_not_left_this_device_is_told_apart_from_what_may_have_arrived() {
+    let mut page = Page::ready();
+    page.step(Event::SocketClosed { code: 1006 });
+    page.command(checkout());
+    let unsent = |page: &Page| page.state.view(sale(), page.at_ms).unsent;
+    assert_eq!(unsent(&page), vec!["checkout"]);
+    page.run_until(page.at_ms + COMMAND_DEADLINE_MS);
+    let refused = |page: &Page| page.settled().and_then(|settled| settled.outcome.clone().err());
+    assert_eq!(
+        refused(&page).map(|refusal| refusal.code).as_deref(),
+        Some("not_sent")
+    );
+
+    let mut page = Page::ready();
+    page.command(checkout());
+    page.step(Event::SocketClosed { code: 1006 });
+    let view = page.state.view(sale(), page.at_ms);
+    assert_eq!((view.under_way, view.unsent), (vec!["checkout"], vec![]));
+    page.run_until(page.at_ms + COMMAND_DEADLINE_MS);
+    assert_eq!(
+        refused(&page).map(|refusal| refusal.code).as_deref(),
+        Some("no_answer")
+    );
+}
+
+#[test]
+fn the_connection_tells_how_long_the_server_has_been_silent() {
+    let mut page = Page::ready();
+    let silent = |page: &Page| page.state.connection(page.at_ms).silent_ms;
+    assert_eq!(silent(&page), Some(0));
+    page.at_ms += 1_234;
+    assert_eq!(silent(&page), Some(1_234));
+    assert_eq!(State::default().connection(5).silent_ms, None);
+}
+
+#[test]
 fn the_same_wish_twice_is_one_command() {
     let mut page = Page::ready();
     let first = page.command(join());

@@ -3,7 +3,9 @@ use crate::{
     fixture::{entry, hold, info, order, order_id, sale, sold_out, state, tick},
     state::{Event, Moment},
 };
-use flashsale_protocol::{Code, Declined, Done, Outcome, Payment, SaleState, ServerMessage, ShopCommand};
+use flashsale_protocol::{
+    Code, Declined, Done, Hold, Outcome, Payment, SaleState, ServerMessage, ShopCommand,
+};
 
 const NOW: u64 = 1_000_000;
 
@@ -470,4 +472,117 @@ fn units_that_were_lost_and_had_again_are_said_to_be_while_they_are_held() {
         ("hold_restored", Some(Reason::Restored))
     );
     assert_eq!(view(holding(hold(HoldState::Held, NOW))).note, None);
+}
+
+#[test]
+fn what_a_shopper_has_reserved_is_told_apart_from_what_others_have() {
+    let mine = |sale_state: SaleState| view(sale_state).stock.map(|stock| (stock.in_carts, stock.mine));
+    assert_eq!(mine(state(tick(1, NOW))), Some((4, 0)));
+    let turn = with_entry(entry(EntryState::Admitted, 0, NOW), state(tick(1, NOW)));
+    let quantity = u64::from(entry(EntryState::Admitted, 0, NOW).quantity);
+    assert_eq!(mine(turn), Some((4, quantity)));
+    let held = SaleState {
+        hold: Some(hold(HoldState::Held, NOW)),
+        ..state(tick(1, NOW))
+    };
+    let quantity = u64::from(hold(HoldState::Held, NOW).quantity);
+    assert_eq!(mine(held), Some((4, quantity)));
+    let unpaid = SaleState {
+        orders: vec![order(OrderStatus::Pending, NOW)],
+        ..state(tick(1, NOW))
+    };
+    let quantity = u64::from(order(OrderStatus::Pending, NOW).quantity);
+    assert_eq!(mine(unpaid), Some((4, quantity)));
+    let paid = SaleState {
+        orders: vec![order(OrderStatus::Confirmed, NOW)],
+        ..state(tick(1, NOW))
+    };
+    assert_eq!(mine(paid), Some((4, 0)), "what is paid for is not in a cart");
+}
+
+#[test]
+fn people_behind_are_those_of_the_same_line() {
+    let ticked = || Tick {
+        waiting: 30,
+        priority_waiting: 10,
+        ..tick(1, NOW)
+    };
+    let behind = |priority| {
+        let entry = Entry {
+            priority,
+            ..entry(EntryState::Waiting, 4, NOW)
+        };
+        view(with_entry(entry, state(ticked())))
+            .line
+            .map(|line| line.behind)
+    };
+    assert_eq!((behind(false), behind(true)), (Some(16), Some(6)));
+}
+
+#[test]
+fn a_line_is_said_to_move_by_its_calls_and_not_by_its_pace() {
+    let mut machine = shopper(with_entry(
+        entry(EntryState::Waiting, 58, NOW),
+        state(tick(1, NOW)),
+    ));
+    let standing = |seq: u64, admitted: u64| Tick {
+        admitted,
+        available: 0,
+        pace_low: 0.0,
+        pace_high: 0.0,
+        slowed: Some(Reason::StockLow),
+        ..tick(seq, NOW + 1_000 * seq)
+    };
+    for (seq, admitted) in [(2, 20), (3, 53)] {
+        step(
+            &mut machine,
+            Event::TextReceived(ServerMessage::Tick(standing(seq, admitted)).to_json()),
+        );
+    }
+    // The ticks have set the clock.
+    let line = machine.view(sale(), NOW).line.expect("in line");
+    assert_eq!((line.position, line.soonest_ms), (5, None));
+    let moves = line.moves.expect("seen");
+    assert_eq!((moves.called, moves.last_ms), (53, Some(0)));
+    assert!(moves.per_second > 8.0, "{moves:?}");
+}
+
+#[test]
+fn a_chance_that_jumps_from_tick_to_tick_keeps_its_word() {
+    let mut machine = shopper(with_entry(
+        entry(EntryState::Waiting, 20, NOW),
+        state(tick(1, NOW)),
+    ));
+    let with = |seq: u64, available: u64| Tick {
+        available,
+        ..tick(seq, NOW + 700 * seq)
+    };
+    let mut said = Vec::new();
+    for (seq, available) in [(2, 0), (3, 100), (4, 0), (5, 100), (6, 0)] {
+        step(
+            &mut machine,
+            Event::TextReceived(ServerMessage::Tick(with(seq, available)).to_json()),
+        );
+        said.push(
+            machine
+                .view(sale(), NOW + 700 * seq)
+                .line
+                .and_then(|line| line.chance),
+        );
+    }
+    assert_eq!(said, vec![Some(Chance::Slim); 5]);
+}
+
+#[test]
+fn who_is_not_in_line_is_told_the_chance_of_joining_now() {
+    let chance = |available, waiting| {
+        let tick = Tick {
+            available,
+            waiting,
+            ..tick(1, NOW)
+        };
+        view(state(tick)).stock.and_then(|stock| stock.newcomers_chance)
+    };
+    assert_eq!(chance(60, 2), Some(Chance::Good));
+    assert_eq!(chance(0, 2_820), Some(Chance::Slim));
 }

@@ -1,17 +1,20 @@
 //! The built pages, and what they may do in a browser.
 
-use super::address::is_over_tls;
+use super::{address::is_over_tls, page::is_at_admin};
 use crate::{app::App, rest};
 use axum::{
     Router,
     extract::{Request, State},
     handler::HandlerWithoutStateExt,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get_service,
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tower::ServiceBuilder;
 use tower_http::{
     compression::CompressionLayer,
@@ -23,9 +26,9 @@ use tower_http::{
 const FILE_NAME_MAX: usize = 255;
 
 /// What our own pages may load and run: nothing that we have not built. `'wasm-unsafe-eval'` lets the client's WebAssembly run, and
-/// nothing else; `data:` is the icon; `lit-html` is the policy of the library that draws the pages.
+/// nothing else; `data:` is the icon; the fonts are ours; `lit-html` is the policy of the library that draws the pages.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
-    img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+    img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types lit-html";
 const PERMISSIONS_POLICY: &str =
     "camera=(), display-capture=(), geolocation=(), microphone=(), midi=(), usb=()";
@@ -76,6 +79,10 @@ pub(super) fn routes(web_dir: PathBuf, app: Arc<App>) -> Router<Arc<App>> {
         .route_service("/widget.js", page("widget.js"))
         .fallback_service(
             ServiceBuilder::new()
+                .layer(middleware::from_fn_with_state(
+                    (app.clone(), Arc::from(web_dir.join("index.html"))),
+                    with_page_for_people,
+                ))
                 .layer(middleware::from_fn(without_pages))
                 .service(files(web_dir)),
         )
@@ -104,10 +111,40 @@ async fn without_pages(request: Request, next: Next) -> Response {
     }
 }
 
+/// A person whose address leads nowhere gets a page that says so and leads on; a program gets the refusal.
+async fn with_page_for_people(
+    State((app, page)): State<(Arc<App>, Arc<Path>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_person = request.method() == Method::GET
+        && !(app.admin_origin.is_some() && is_at_admin(request.headers(), app.admin_origin.as_ref()))
+        && request
+            .headers()
+            .get(header::ACCEPT)
+            .and_then(|accept| accept.to_str().ok())
+            .is_some_and(|accept| accept.contains("text/html"));
+    let response = next.run(request).await;
+    if !is_person || response.status() != StatusCode::NOT_FOUND {
+        return response;
+    }
+    let Ok(html) = tokio::fs::read(page).await else {
+        return response;
+    };
+    let html_type = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    let mut response = (StatusCode::NOT_FOUND, html_type, html).into_response();
+    set_page_headers(response.headers_mut());
+    response
+}
+
 /// The rules for our own pages.
 async fn page_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+    set_page_headers(response.headers_mut());
+    response
+}
+
+fn set_page_headers(headers: &mut HeaderMap) {
     set(headers, header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     set(headers, header::REFERRER_POLICY, "same-origin");
     set(
@@ -125,7 +162,6 @@ async fn page_headers(request: Request, next: Next) -> Response {
         HeaderName::from_static("cross-origin-resource-policy"),
         "same-origin",
     );
-    response
 }
 
 /// The rules for every file: widgets in other sites' pages load the script and its parts, whatever those pages ask of what they load.

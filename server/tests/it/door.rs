@@ -220,6 +220,13 @@ async fn the_admin_page_can_have_an_origin_of_its_own() {
         assert_eq!(status(path, &admin).await, 200, "{path}");
         assert_eq!(status(path, &shop).await, 404, "{path}");
     }
+    // The page for people who have lost their way is one of the shop's.
+    for (host, is_page) in [("admin.sale.example", false), ("sale.example", true)] {
+        let browser = [("host", host), ("accept", "text/html,*/*;q=0.8")];
+        let lost = world.rest(Method::GET, "/salon", None, &browser, "").await;
+        let has_rules = lost.headers.contains_key("content-security-policy");
+        assert_eq!((lost.status, has_rules), (404, is_page), "{host}");
+    }
     for path in ["/sale/1", "/m/shop"] {
         assert_eq!(status(path, &admin).await, 404, "{path}");
         assert_eq!(status(path, &shop).await, 200, "{path}");
@@ -421,6 +428,7 @@ async fn browsers_are_told_what_our_pages_may_do() {
             "script-src 'self'",
             "frame-ancestors 'none'",
             "base-uri 'none'",
+            "font-src 'self'",
         ] {
             assert!(policy.contains(rule), "{path}: {policy}");
         }
@@ -437,6 +445,12 @@ async fn browsers_are_told_what_our_pages_may_do() {
     assert_eq!(text(&widget, "content-security-policy"), "");
     let session = world.rest(Method::POST, "/session", None, &[], "").await;
     assert_eq!(text(&session, "cache-control"), "no-store");
+    // A person who has lost their way gets a page with its rules; a program gets the refusal.
+    let lost = get(&world, "/salon", &[("accept", "text/html,application/xhtml+xml")]).await;
+    assert_eq!(lost.status, 404);
+    assert!(text(&lost, "content-security-policy").contains("default-src 'none'"));
+    assert!(text(&lost, "content-type").starts_with("text/html"));
+    assert_eq!(get(&world, "/salon", &[]).await.refusal(), Code::NotFound);
     // A page comes with its rules, so it has no other address.
     for path in [
         "/storefront.html",

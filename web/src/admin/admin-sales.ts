@@ -7,7 +7,7 @@ import { Problem, admin, type Sale } from "../client/rest";
 import { SalePages } from "../client/sale-pages";
 import { baseStyle } from "../element/base-style";
 import { formatCount, plural, when } from "../text/duration";
-import { PHASES } from "../text/journey";
+import { phaseBadge } from "../text/journey";
 import { formatMoney } from "../text/money";
 import { usableZone } from "../text/zone";
 import { said } from "./said";
@@ -106,7 +106,7 @@ export class AdminSales extends LitElement {
   }
 
   private line(sale: Sale): TemplateResult {
-    const badge = PHASES[sale.status];
+    const badge = phaseBadge(sale.status);
     const zone = this.zones.get(sale.merchant);
     const start = when(Date.parse(sale.start_time), Date.now(), zone);
     return html`

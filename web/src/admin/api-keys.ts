@@ -189,7 +189,7 @@ export class ApiKeys extends LitElement {
       }
       code {
         font-family: var(--fs-font-mono);
-        font-size: var(--fs-text-xs);
+        font-size: var(--fs-text-s);
         overflow-wrap: anywhere;
       }
       code.card {

@@ -4,7 +4,7 @@ import { LitElement, css, html, type TemplateResult } from "lit";
 import { Problem, admin, type Steered } from "../client/rest";
 import { baseStyle } from "../element/base-style";
 import { formatCount } from "../text/duration";
-import { words } from "../text/rejects";
+import { words } from "../text/refusal";
 
 const MOST = 100_000;
 

@@ -7,10 +7,10 @@ import { Problem, admin, type Metrics } from "../client/rest";
 import type { View } from "../client/view";
 import { baseStyle } from "../element/base-style";
 import { stockBar, stockBarStyle } from "../element/stock-bar";
-import { clock, formatCount, staleness } from "../text/duration";
-import { PHASES } from "../text/journey";
+import { age, clock, formatCount } from "../text/duration";
+import { phaseBadge } from "../text/journey";
 import { formatMoney } from "../text/money";
-import { words } from "../text/rejects";
+import { words } from "../text/refusal";
 import { chart, type Point } from "./chart";
 import { fairnessCard, fairnessStyle } from "./fairness-card";
 
@@ -172,7 +172,7 @@ export class LiveSale extends LitElement {
 
   private head(view: View | null): TemplateResult {
     const phase = view?.phase ?? null;
-    const badge = phase ? PHASES[phase] : null;
+    const badge = phase ? phaseBadge(phase) : null;
     const { countdown, connection } = view ?? {};
     const until = countdown ? `${{ room: "Room opens", start: "Starts", end: "Ends" }[countdown.to]} in ${clock(countdown.left_ms)}` : "";
     const button = (verb: Verb, label: string, look: string) => html`
@@ -189,7 +189,7 @@ export class LiveSale extends LitElement {
             ${connection && connection.state !== "online"
               ? html`<span class="badge" data-tone="warn">Reconnecting</span>`
               : view?.stale_ms
-                ? html`<span class="badge numbers" data-tone="warn" role="status">${staleness(view.stale_ms)}</span>`
+                ? html`<span class="badge numbers" data-tone="warn" role="status">No news for ${age(view.stale_ms)}</span>`
                 : nothing}
           </p>
         </div>

@@ -177,7 +177,7 @@ export class OperatorList extends LitElement {
       code {
         padding: var(--fs-space-4);
         font-family: var(--fs-font-mono);
-        font-size: var(--fs-text-xs);
+        font-size: var(--fs-text-s);
         overflow-wrap: anywhere;
       }
     `,

@@ -1,7 +1,7 @@
 /** What a failure means for an operator: mostly what it means for anybody. */
 
 import { Problem } from "../client/rest";
-import { words } from "../text/rejects";
+import { words } from "../text/refusal";
 
 const FOR_OPERATORS: Readonly<Record<string, string>> = {
   person_busy: "They take part in a sale that is not over, or an order of theirs waits for its payment. They can be forgotten after that.",

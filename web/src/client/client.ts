@@ -1,7 +1,9 @@
 /** The WASM client for pages: loaded once, one connection per platform and token, shared by everything on a page. */
 
 import load, { FlashSaleClient } from "../wasm/flashsale_client.js";
-import { forgetMe, getMyData, getProof, Problem } from "./rest";
+import { viewOf, type Read, type Shown } from "./by-rest";
+import { complain } from "./complain";
+import { forgetMe, getMyData, getProof, getSale, Problem } from "./rest";
 import { deviceId, forgetGuest, guestSession, type Session } from "./session";
 import type { Checked, Connection, Order, Outcome, View } from "./view";
 
@@ -18,6 +20,28 @@ export interface ClientEvents {
 /** Makes what opens one socket; null: nobody is signed in any more. */
 export type Tickets = () => Promise<string | null>;
 
+/** An element that is moved within its page is gone for a moment only. */
+const LINGER_MS = 2_000;
+/** After this time without a first word over the socket, the sale is asked for by REST, and so often again. */
+const READ_AFTER_MS = 4_000;
+const READ_EVERY_MS = 10_000;
+/** Tries to load the WebAssembly, where the network may be why it failed. */
+const LOAD_TRIES = 3;
+const LOAD_PAUSE_MS = 2_000;
+
+async function loadWasm(): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await load();
+      return;
+    } catch (error) {
+      const isForbidden = error instanceof WebAssembly.CompileError || typeof WebAssembly !== "object";
+      if (isForbidden || tries === LOAD_TRIES) throw error;
+      await new Promise((resume) => setTimeout(resume, LOAD_PAUSE_MS * tries));
+    }
+  }
+}
+
 /** The key of the operator's client. */
 const OPERATOR = "operator";
 
@@ -30,22 +54,99 @@ export class Client {
   private failed: Connection | null = null;
   private readonly watched = new Map<string, number>();
   private readonly listeners = new Map<keyof ClientEvents, Set<Listener<never>>>();
-  private readonly started: Promise<FlashSaleClient>;
+  private started: Promise<FlashSaleClient> | null = null;
+  private users = 0;
+  private isAwake = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the browser said that there is no network, until a message shows that there is. */
+  private offlineAt: number | null = null;
+  private readonly reads = new Map<string, Read>();
+  private readonly problems = new Map<string, Problem>();
+  private reader: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly api: string,
     private readonly token: string | Tickets | null,
-  ) {
-    this.started = this.start();
-    this.started.catch((error: unknown) => {
-      this.failed = { state: "stopped", code: "unsupported" };
-      this.emit("connection", null);
-      reportError(error);
-    });
+  ) {}
+
+  /**
+   * Keeps the connection until the returned function is called. When nobody uses it any more it is closed, as if the tab had been:
+   * a single-page shop has taken its last element away, and a turn must not come unseen.
+   */
+  use(): () => void {
+    this.users += 1;
+    clearTimeout(this.timer);
+    this.wake();
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      this.users = Math.max(0, this.users - 1);
+      if (this.users === 0) this.timer = setTimeout(() => this.sleep(), LINGER_MS);
+    };
   }
 
+  /** Whether a connection is there or wanted. */
+  get isUsed(): boolean {
+    return this.isAwake;
+  }
+
+  private wake(): void {
+    if (this.isAwake) return;
+    this.isAwake = true;
+    addEventListener("online", this.isBack);
+    addEventListener("offline", this.isGone);
+    document.addEventListener("visibilitychange", this.isSeen);
+    this.reader = setTimeout(() => void this.readWhatIsMissing(), READ_AFTER_MS);
+    if (this.wasm) {
+      this.wasm.connect();
+      return;
+    }
+    this.started ??= this.start();
+    this.started.catch(() => undefined);
+  }
+
+  private sleep(): void {
+    if (!this.isAwake || this.users > 0) return;
+    this.isAwake = false;
+    clearTimeout(this.reader);
+    removeEventListener("online", this.isBack);
+    removeEventListener("offline", this.isGone);
+    document.removeEventListener("visibilitychange", this.isSeen);
+    this.wasm?.close();
+  }
+
+  private readonly isBack = () => {
+    this.offlineAt = null;
+    this.wasm?.nudge();
+    this.emit("connection", null);
+  };
+
+  private readonly isGone = () => {
+    this.offlineAt = performance.now();
+    this.wasm?.nudge();
+    this.emit("connection", null);
+  };
+
+  private readonly isSeen = () => {
+    if (!document.hidden) this.wasm?.nudge();
+  };
+
   private async start(): Promise<FlashSaleClient> {
-    await load();
+    try {
+      await loadWasm();
+    } catch (error) {
+      this.failed = { state: "stopped", code: "unsupported" };
+      // Whoever comes next tries again.
+      this.started = null;
+      complain(
+        `the live part could not be loaded (${error instanceof Error ? error.message : String(error)}). A Content-Security-Policy needs 'wasm-unsafe-eval' and ${this.api} in script-src, and ${this.api} in connect-src.`,
+      );
+      void this.readWhatIsMissing();
+      this.emit("connection", null);
+      throw error;
+    }
+    this.failed = null;
     const url = `${this.api.replace(/^http/, "ws")}/ws`;
     const wasm = new FlashSaleClient(
       url,
@@ -59,12 +160,31 @@ export class Client {
     );
     this.wasm = wasm;
     for (const sale of this.watched.keys()) wasm.watch(sale);
-    wasm.connect();
-    addEventListener("online", () => wasm.nudge());
-    document.addEventListener("visibilitychange", () => {
-      if (!document.hidden) wasm.nudge();
-    });
+    if (this.isAwake) wasm.connect();
     return wasm;
+  }
+
+  /** Asks by REST for sales of which nothing has come live for some time. */
+  private async readWhatIsMissing(): Promise<void> {
+    clearTimeout(this.reader);
+    const missing = [...this.watched.keys()].filter((sale) => this.wasm === null || this.isMissing(sale));
+    await Promise.all(missing.map((sale) => this.readSale(sale)));
+    clearTimeout(this.reader);
+    if (this.isAwake) this.reader = setTimeout(() => void this.readWhatIsMissing(), READ_EVERY_MS);
+  }
+
+  private isMissing(sale: string): boolean {
+    return (this.wasm?.view(sale) as View | undefined)?.journey === "loading";
+  }
+
+  private async readSale(sale: string): Promise<void> {
+    try {
+      this.reads.set(sale, { sale: await getSale(this.api, sale), at_ms: performance.now() });
+      this.problems.delete(sale);
+    } catch (error) {
+      if (error instanceof Problem) this.problems.set(sale, error);
+    }
+    this.emit("sale", sale);
   }
 
   private async freshToken(stale: string | null): Promise<Session | null> {
@@ -93,10 +213,13 @@ export class Client {
   }
 
   /** Watches a sale until the returned function is called. Throws on an id that is none. */
-  watch(sale: string): () => void {
+  watch(id: string): () => void {
+    if (!isSaleId(id)) throw new Error(`${id} is no sale's id`);
+    const sale = id.toUpperCase();
     const count = this.watched.get(sale) ?? 0;
     if (count === 0) this.wasm?.watch(sale);
     this.watched.set(sale, count + 1);
+    const stop = this.use();
     let isOver = false;
     return () => {
       if (isOver) return;
@@ -106,18 +229,45 @@ export class Client {
         this.watched.set(sale, left);
       } else {
         this.watched.delete(sale);
+        this.reads.delete(sale);
+        this.problems.delete(sale);
         this.wasm?.unwatch(sale);
       }
+      stop();
     };
   }
 
-  /** What to draw of a sale; null until the client is loaded. */
-  view(sale: string): View | null {
-    return this.wasm ? (this.wasm.view(sale) as View) : null;
+  /** What to draw of a sale; null until something is known. */
+  view(id: string): Shown | null {
+    const sale = id.toUpperCase();
+    const view = this.wasm ? (this.wasm.view(sale) as View) : null;
+    const read = this.reads.get(sale);
+    if (read && (!view || view.journey === "loading")) return viewOf(read, performance.now(), this.connection);
+    return view && { ...view, connection: this.connection };
+  }
+
+  /** Why a sale cannot be had by REST either; null: it can, or nobody has asked. */
+  problem(sale: string): Problem | null {
+    return this.problems.get(sale.toUpperCase()) ?? null;
   }
 
   get connection(): Connection {
-    return this.wasm ? (this.wasm.connection() as Connection) : (this.failed ?? OFFLINE);
+    const connection = this.wasm ? (this.wasm.connection() as Connection) : (this.failed ?? OFFLINE);
+    if (this.offlineAt === null || connection.state !== "online") return connection;
+    // The socket does not know yet. A message from after the network went shows that it did not.
+    const heardAt = performance.now() - (connection.silent_ms ?? Infinity);
+    if (heardAt > this.offlineAt) {
+      this.offlineAt = null;
+      return connection;
+    }
+    return { ...connection, state: "waiting" };
+  }
+
+  /** How long there was no news of a sale that this page watches, if it is too long. */
+  get staleMs(): number | null {
+    const ages = [...this.watched.keys()].map((sale) => (this.wasm?.view(sale) as View | undefined)?.stale_ms ?? 0);
+    const oldest = Math.max(0, ...ages);
+    return oldest > 0 ? oldest : null;
   }
 
   get knownOrders(): Order[] {
@@ -131,6 +281,8 @@ export class Client {
 
   /** Ends the connection for good. */
   close(): void {
+    this.users = 0;
+    this.sleep();
     this.wasm?.close();
   }
 
@@ -183,6 +335,7 @@ export class Client {
   orders = () => this.give((wasm) => wasm.orders());
 
   private async give(command: (wasm: FlashSaleClient) => Promise<unknown>): Promise<Outcome> {
+    this.started ??= this.start();
     return (await command(await this.started)) as Outcome;
   }
 }
@@ -205,7 +358,11 @@ export function forgetOperatorClient(): void {
 /** The client of a platform; `token` is a merchant's own, without it the shopper is a guest. */
 export function clientFor(api: string, token: string | null = null): Client {
   const key = `${api}\n${token ?? ""}`;
-  const client = clients.get(key) ?? new Client(api, token);
+  const known = clients.get(key);
+  if (known) return known;
+  // Those of earlier tokens, which nobody uses any more.
+  for (const [other, client] of clients) if (other !== OPERATOR && !client.isUsed) clients.delete(other);
+  const client = new Client(api, token);
   clients.set(key, client);
   return client;
 }

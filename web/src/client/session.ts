@@ -5,6 +5,8 @@
  * only the device's public id is stored here. Pages of other origins have no such cookie: there the shop's own storage keeps it.
  */
 
+import { forgetStakes } from "./mine";
+
 export interface Session {
   token: string;
   /** What is shown beside the token: the device's id, or what proves it. */
@@ -44,6 +46,7 @@ export async function guestSession(api: string, stale: string | null): Promise<S
 /** Forgets the guest here, after the server has. */
 export function forgetGuest(api: string): void {
   forget(sessionKey(api));
+  forgetStakes(api);
   const socket = `flash-sale:${api.replace(/^http/, "ws")}/ws`;
   try {
     // Commands and random numbers of the guest that was, which the connection keeps for this tab.
@@ -93,9 +96,18 @@ export function deviceId(): string {
 }
 
 async function alone<T>(name: string, run: () => Promise<T>): Promise<T> {
-  // Only secure contexts have locks; without them the second tab may become a second guest.
-  if (!("locks" in navigator)) return run();
-  return navigator.locks.request(name, run) as Promise<T>;
+  // Only secure contexts have locks, and none that is shared where the page's origin is nobody's, as in a sandboxed frame.
+  // Without them the second tab may become a second guest.
+  const isAlone = "locks" in navigator && location.origin !== "null";
+  if (!isAlone) return run();
+  let begun: Promise<T> | null = null;
+  try {
+    return await (navigator.locks.request(name, () => (begun = run())) as Promise<T>);
+  } catch (error) {
+    // What `run` has met is its own; a lock that cannot be had is not worth a session.
+    if (begun) throw error;
+    return run();
+  }
 }
 
 function read(api: string): Stored | null {

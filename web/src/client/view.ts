@@ -27,7 +27,11 @@ refusal: Refusal | null, trouble: Refusal | null,
 /**
  * The verbs under way.
  */
-under_way: Verb[], };
+under_way: Verb[],
+/**
+ * Those of them that have certainly not left this device. Of the others nobody knows until they are answered.
+ */
+unsent: Verb[], };
 
 /**
  * The shopper's position in their journey.
@@ -42,6 +46,10 @@ export type Connection = { state: "idle" | "connecting" | "online" | "waiting" |
  * Time until the next attempt.
  */
 retry_in_ms?: number,
+/**
+ * Time since the server's last message. Absent: there was none.
+ */
+silent_ms?: number,
 /**
  * The reason why the server does not want this client back.
  */
@@ -87,13 +95,21 @@ export type Stock = { supply: number, free: number,
  */
 in_carts: number,
 /**
+ * The part of `in_carts` that is this shopper's own.
+ */
+mine: number,
+/**
  * Paid.
  */
 sold: number, waiting: number, admitted: number,
 /**
  * Entries called in a second; null until it is measured.
  */
-pace: number | null, };
+pace: number | null,
+/**
+ * The chance of somebody who joins the line now; null where there is none to join.
+ */
+newcomers_chance: Chance | null, };
 
 export type Line = { quantity: number,
 /**
@@ -109,6 +125,14 @@ priority: boolean,
  */
 waiting: number,
 /**
+ * People behind this place, in the same line.
+ */
+behind: number,
+/**
+ * What this page has seen of the line's calls; null before the first tick.
+ */
+moves: Moves | null,
+/**
  * The time when places are drawn, before the start of a sale that opens in shuffled order.
  */
 drawn_at: number | null,
@@ -117,11 +141,11 @@ drawn_at: number | null,
  */
 soonest_ms: number | null, latest_ms: number | null,
 /**
- * Null while there is no place yet.
+ * Null while there is no place yet. A word that does not flicker: it follows the numbers within seconds.
  */
 chance: Chance | null,
 /**
- * In percent.
+ * In percent, by the average of the last seconds.
  */
 chance_percent: number | null,
 /**
@@ -132,6 +156,27 @@ reason: Reason | null,
  * Units that others have set aside or in carts, and the latest time at which the next one comes back.
  */
 in_carts: number, next_lapse_ms: number | null, };
+
+/**
+ * What was seen of a line's calls.
+ */
+export type Moves = {
+/**
+ * Entries called in the last minute, or since this page watches, if that is shorter.
+ */
+called: number,
+/**
+ * The time in which they were called: a minute at most.
+ */
+watched_ms: number,
+/**
+ * Entries called a second, over the last ten seconds.
+ */
+per_second: number,
+/**
+ * Time since the last call that this page has seen; null: it has seen none.
+ */
+last_ms: number | null, };
 
 /**
  * The chance of a shopper at this place, by the numbers.
@@ -165,7 +210,7 @@ export type Stage = "open" | "closed" | "drawn";
  */
 export type Clocked = { quantity: number, until: number, left_ms: number, total_ms: number, };
 
-export type Order = { order: OrderId, sale: SaleId, quantity: number, amount: number, currency: string, status: OrderStatus, reason: Reason | null,
+export type Order = { order: OrderId, sale: SaleId, quantity: number, unit_price: number, amount: number, currency: string, status: OrderStatus, reason: Reason | null,
 /**
  * A payment is under way: no other payment is accepted until its outcome is known.
  */
@@ -190,7 +235,7 @@ product_name: string | null, currency_exponent: number | null, };
 export type Note = { kind: "hold_expired" | "hold_released" | "hold_revoked" | "hold_restored" | "turn_lapsed" | "left" | "removed" | "order_cancelled", reason: Reason | null, at: number, };
 
 /**
- * The server's word, or one of the client's own (`no_answer`, `too_many_pending`).
+ * The server's word, or one of the client's own (`no_answer`, `not_sent`, `too_many_pending`).
  */
 export type Refusal = { verb: Verb, code: string, message: string, retry: boolean, retry_after_ms?: number, order?: OrderId, };
 

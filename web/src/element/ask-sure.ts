@@ -27,6 +27,11 @@ export class AskSure extends LitElement {
     });
   }
 
+  /** What was asked about is over: the answer is no, whatever is pressed now. */
+  withdraw(): void {
+    this.reply(false);
+  }
+
   private get dialog(): HTMLDialogElement | null {
     return this.renderRoot.querySelector("dialog");
   }
@@ -63,18 +68,16 @@ export class AskSure extends LitElement {
         border-radius: var(--fs-radius-l);
         background: var(--fs-surface);
         color: var(--fs-ink);
-        box-shadow: var(--fs-shadow);
       }
       dialog[open] {
         display: grid;
         gap: var(--fs-space-4);
       }
       ::backdrop {
-        background: color-mix(in srgb, var(--fs-ground) 20%, transparent);
-        backdrop-filter: blur(var(--fs-bar-thin));
+        background: var(--fs-veil);
       }
       h2 {
-        font-size: var(--fs-text-l);
+        font: var(--fs-weight-display) var(--fs-text-l) / var(--fs-leading-tight) var(--fs-font-display);
         overflow-wrap: anywhere;
       }
       .row {

@@ -2,9 +2,11 @@
 
 import { css, unsafeCSS } from "lit";
 import tokens from "../style/tokens.css?inline";
+import { textSize } from "./text-size";
 
 export const baseStyle = [
   unsafeCSS(tokens),
+  ...textSize(),
   css`
     :host {
       display: block;
@@ -49,7 +51,8 @@ export const baseStyle = [
       min-inline-size: 0;
     }
     a {
-      color: var(--fs-accent);
+      color: inherit;
+      text-underline-offset: 0.15em;
     }
     .soft {
       color: var(--fs-ink-soft);
@@ -89,7 +92,7 @@ export const baseStyle = [
       color: var(--fs-bad);
     }
     :focus-visible {
-      outline: var(--fs-ring) solid var(--fs-accent);
+      outline: var(--fs-ring) solid var(--fs-ink);
       outline-offset: var(--fs-ring);
     }
 
@@ -116,10 +119,19 @@ export const baseStyle = [
     }
     button.primary {
       border-color: transparent;
+      background: var(--fs-ink);
+      color: var(--fs-surface);
+    }
+    button.primary:hover:not(:disabled) {
+      background: color-mix(in srgb, var(--fs-ink) 86%, var(--fs-ground));
+    }
+    /* What must be done before a time is over. */
+    button.now {
+      min-block-size: var(--fs-control-now);
       background: var(--fs-accent);
       color: var(--fs-on-accent);
     }
-    button.primary:hover:not(:disabled) {
+    button.now:hover:not(:disabled) {
       background: var(--fs-accent-strong);
     }
     button.quiet {
@@ -140,8 +152,11 @@ export const baseStyle = [
     }
 
     button[aria-disabled="true"] {
-      opacity: 0.55;
       cursor: default;
+    }
+    /* A guard of half a second is not worth a flicker. */
+    button[aria-disabled="true"]:not([data-guard]) {
+      opacity: 0.6;
     }
     /* A link to the form for something new looks like the button that it is for the eye. */
     a.new {
@@ -150,10 +165,15 @@ export const baseStyle = [
       min-block-size: var(--fs-control);
       padding: 0 var(--fs-space-4);
       border-radius: var(--fs-radius-m);
-      background: var(--fs-accent);
-      color: var(--fs-on-accent);
+      background: var(--fs-ink);
+      color: var(--fs-surface);
       font-weight: var(--fs-weight-medium);
       text-decoration: none;
+    }
+    a.plain {
+      display: inline-flex;
+      align-items: center;
+      min-block-size: var(--fs-control);
     }
 
     input,
@@ -173,7 +193,7 @@ export const baseStyle = [
     input:is([type="radio"], [type="checkbox"]) {
       inline-size: auto;
       min-block-size: auto;
-      accent-color: var(--fs-accent);
+      accent-color: var(--fs-ink);
       margin: 0;
     }
     [aria-invalid="true"] {
@@ -185,10 +205,10 @@ export const baseStyle = [
       align-items: center;
       gap: var(--fs-space-2);
       padding: var(--fs-ring) var(--fs-space-2);
-      border-radius: var(--fs-round);
+      border-radius: var(--fs-radius-m);
       background: var(--fs-sunken);
       color: var(--fs-ink-soft);
-      font-size: var(--fs-text-xs);
+      font-size: var(--fs-text-s);
       font-weight: var(--fs-weight-medium);
       white-space: nowrap;
     }
@@ -212,7 +232,6 @@ export const baseStyle = [
       border: var(--fs-hair) solid var(--fs-line);
       border-radius: var(--fs-radius-l);
       background: var(--fs-surface);
-      box-shadow: var(--fs-shadow);
     }
     .notice {
       display: flex;
@@ -220,6 +239,7 @@ export const baseStyle = [
       justify-content: space-between;
       gap: var(--fs-space-3);
       padding: var(--fs-space-3) var(--fs-space-4);
+      overflow-wrap: anywhere;
       border-radius: var(--fs-radius-m);
       background: var(--fs-warn-soft);
       color: var(--fs-warn);
@@ -237,13 +257,31 @@ export const baseStyle = [
       font-weight: var(--fs-weight-bold);
     }
     .notice button {
-      min-block-size: auto;
-      margin: calc(-1 * var(--fs-space-1)) calc(-1 * var(--fs-space-2)) 0 0;
-      padding: var(--fs-space-1) var(--fs-space-2);
+      flex: none;
+      min-inline-size: var(--fs-control);
+      margin: calc(-1 * var(--fs-space-3)) calc(-1 * var(--fs-space-4)) calc(-1 * var(--fs-space-3)) 0;
       border: 0;
       background: none;
       color: inherit;
       font-size: inherit;
+      text-decoration: underline;
+    }
+    @media (forced-colors: active) {
+      .card,
+      .notice,
+      .badge {
+        border: var(--fs-hair) solid CanvasText;
+      }
+      button.primary {
+        forced-color-adjust: none;
+        border-color: ButtonText;
+        background: ButtonText;
+        color: ButtonFace;
+      }
+      button:disabled,
+      button[aria-disabled="true"] {
+        opacity: 1;
+      }
     }
   `,
 ];

@@ -5,7 +5,8 @@ import type { Client } from "../client/client";
 import { Problem } from "../client/rest";
 import type { View } from "../client/view";
 import { checkWords, type Said } from "../text/draw";
-import { words } from "../text/rejects";
+import { texts } from "../text/language";
+import { words } from "../text/refusal";
 
 export class DrawCheck {
   private said: Said[] | null = null;
@@ -39,7 +40,8 @@ export class DrawCheck {
     if (!draw || !client) return nothing;
     // What will be left of a first-come sale is no matter before its end; the promise is noted all the same.
     if (draw.stage === "open" && view.info?.allocation !== "draw") return nothing;
-    if (draw.stage !== "drawn") return fingerprint("Fingerprint of the secret number", draw.commitment);
+    if (draw.stage !== "drawn") return promise(draw.commitment);
+    const t = texts().draw;
     const file = `${api}/flash-sales/${sale}/draw/file`;
     return html`
       <div class="check">
@@ -51,15 +53,21 @@ export class DrawCheck {
             : this.problem}
         </div>
         <p class="row">
-          <button ?disabled=${this.isBusy} @click=${() => this.run(client, sale)}>${this.isBusy ? "Checking…" : this.said ? "Check again" : "Check the draw"}</button>
-          <a class="small" href=${file} download>All entries, to check yourself</a>
+          <button ?disabled=${this.isBusy} @click=${() => this.run(client, sale)}>${this.isBusy ? t.checking : this.said ? t.again : t.check}</button>
+          <a class="small" href=${file} download>${t.file}</a>
         </p>
       </div>
     `;
   }
 }
 
-/** To be noted down by who wants to: what is said later can be held against it. */
-function fingerprint(name: string, hash: string): TemplateResult {
-  return html`<p class="check small soft">${name}: <code>${hash}</code></p>`;
+/** To be noted down by who wants to: what is said later can be held against it. One line for everybody else. */
+function promise(hash: string): TemplateResult {
+  return html`
+    <details class="check soft">
+      <summary>${texts().draw.anyone}</summary>
+      <p>${texts().draw.promise}</p>
+      <p><code>${hash}</code></p>
+    </details>
+  `;
 }

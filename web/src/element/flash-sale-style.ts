@@ -1,149 +1,224 @@
-/** How `<flash-sale>` looks. */
+/** How `<flash-sale>` looks: a ticket on paper. The state stands first; what one may read later stands below it. */
 
 import { css } from "lit";
 import { baseStyle } from "./base-style";
+import { slipStyle } from "./slip";
 import { stockBarStyle } from "./stock-bar";
+import { tapeStyle } from "./tape";
 
 export const flashSaleStyle = [
   ...baseStyle,
   stockBarStyle,
+  tapeStyle,
+  slipStyle,
   css`
     article {
-      overflow: hidden;
+      display: grid;
+      grid-template-columns: minmax(0, 1fr);
       max-inline-size: var(--fs-narrow);
     }
     [data-part="test-mode"] {
       justify-content: center;
       border-radius: 0;
     }
-    .head {
+    .head,
+    .details {
       display: grid;
+      grid-template-columns: minmax(0, 1fr);
       gap: var(--fs-space-2);
-      padding: var(--fs-space-5) var(--fs-space-5) 0;
+      padding: var(--fs-space-4);
+    }
+    .details {
+      gap: var(--fs-space-4);
+      border-block-start: var(--fs-hair) solid var(--fs-line);
     }
     .head .row {
       min-block-size: var(--fs-space-5);
     }
-    .head button {
-      min-block-size: auto;
-      padding: var(--fs-space-1) var(--fs-space-2);
-    }
     h2 {
-      font-size: var(--fs-text-xl);
+      font: var(--fs-weight-display) var(--fs-text-l) / var(--fs-leading-tight) var(--fs-font-display);
       overflow-wrap: anywhere;
+    }
+    .description {
+      overflow-wrap: anywhere;
+      white-space: pre-line;
+      font-size: var(--fs-text-s);
     }
     .price {
       display: flex;
       flex-wrap: wrap;
       align-items: baseline;
-      gap: var(--fs-space-2) var(--fs-space-3);
+      gap: var(--fs-space-1) var(--fs-space-3);
     }
     .price strong {
-      font-size: var(--fs-text-xl);
+      font-size: var(--fs-text-l);
       font-weight: var(--fs-weight-medium);
-      letter-spacing: var(--fs-tracking-tight);
     }
     .price .badge {
       align-self: center;
     }
-    .middle {
-      padding: var(--fs-space-5);
-    }
+
     .panel {
+      position: relative;
       display: flex;
       flex-direction: column;
       gap: var(--fs-space-4);
       min-block-size: var(--fs-panel);
-      padding: var(--fs-space-5);
+      padding: var(--fs-space-4);
       border-block-start: var(--fs-hair) solid var(--fs-line);
-      transition: background var(--fs-slow);
+      background: var(--fs-surface);
     }
-    .panel[data-tone="turn"] {
-      background: var(--fs-accent-soft);
+    .panel:first-child {
+      border-block-start: 0;
     }
-    .panel[data-tone="good"] {
-      background: var(--fs-good-soft);
+    .panel > * {
+      min-inline-size: 0;
     }
     .said {
       display: grid;
       gap: var(--fs-space-1);
     }
     h3 {
+      font: var(--fs-weight-display) var(--fs-text-xl) / var(--fs-leading-tight) var(--fs-font-display);
+      letter-spacing: var(--fs-tracking-tight);
+      overflow-wrap: anywhere;
+    }
+    h3:focus {
+      outline: none;
+    }
+    h3:focus-visible {
+      outline: var(--fs-ring) solid currentcolor;
+    }
+    /* Two lines are kept for the sentence, so that what stands below does not jump. */
+    .said p {
+      min-block-size: calc(2 * var(--fs-leading) * var(--fs-text-m));
+    }
+    .label {
+      font-size: var(--fs-text-s);
+      color: var(--fs-ink-soft);
+    }
+    .sum {
       font-size: var(--fs-text-l);
+      font-weight: var(--fs-weight-medium);
     }
-    [data-tone="good"] h3 {
-      color: var(--fs-good);
-    }
+
     .actions {
       display: flex;
       flex-wrap: wrap;
       gap: var(--fs-space-3);
-      margin-block-start: auto;
+      margin: auto calc(-1 * var(--fs-space-4)) 0;
+      padding: var(--fs-space-3) var(--fs-space-4);
+      background: inherit;
+    }
+    .actions:not(:has(*)) {
+      display: none;
+    }
+    /* What is to be done now is in reach, however much stands above it. */
+    .actions:has(.primary) {
+      position: sticky;
+      inset-block-end: 0;
+      z-index: 1;
     }
     .actions .primary {
+      flex: 1 1 auto;
+    }
+    .notified {
+      align-self: center;
       flex: 1 1 auto;
     }
     .units {
       flex: 0 1 var(--fs-column-s);
     }
-    .clock {
-      font-size: var(--fs-text-clock);
+
+    .clock,
+    .place .big {
+      font-size: min(var(--fs-text-clock), var(--fs-clock-share));
       font-weight: var(--fs-weight-medium);
       line-height: 1;
       letter-spacing: var(--fs-tracking-tight);
       font-variant-numeric: tabular-nums;
     }
-    .clocked {
+    .clock[data-long] {
+      font-size: min(calc(var(--fs-text-clock) * 0.6), calc(var(--fs-clock-share) * 0.6));
+    }
+    .clocked,
+    .place {
       display: grid;
-      gap: var(--fs-space-2);
+      gap: var(--fs-space-1);
     }
-    .clocked .clock {
+    .place[data-small] .big {
       font-size: var(--fs-text-xl);
-    }
-    .clocked .row {
-      align-items: baseline;
-      gap: var(--fs-space-2);
     }
     .left {
       block-size: var(--fs-bar-thin);
-      border-radius: var(--fs-round);
-      background: color-mix(in srgb, var(--fs-accent) 18%, transparent);
-      overflow: hidden;
+      margin-block-start: var(--fs-space-2);
+      background: var(--fs-line);
     }
     .left span {
       display: block;
       block-size: 100%;
-      border-radius: inherit;
-      background: var(--fs-accent);
+      background: currentcolor;
       transition: inline-size var(--fs-slow) linear;
     }
-    .clocked[data-late] .clock {
-      color: var(--fs-bad);
+    .clocked[data-late] :is(.clock, .left) {
+      color: var(--fs-accent);
     }
-    .clocked[data-late] .left span {
-      background: var(--fs-bad);
+
+    /* The turn: the one moment that has the colour to itself. It wipes across once. */
+    .panel[data-turn] {
+      background: var(--fs-accent);
+      color: var(--fs-on-accent);
+      animation: wipe var(--fs-wipe) ease-out;
+      --fs-ink-soft: var(--fs-on-accent);
     }
-    .place {
-      display: flex;
-      flex-wrap: wrap;
-      align-items: baseline;
-      gap: var(--fs-space-1) var(--fs-space-3);
+    .panel[data-turn] .clocked[data-late] :is(.clock, .left) {
+      color: inherit;
     }
-    .place .big {
-      font-size: var(--fs-text-clock);
-      font-weight: var(--fs-weight-medium);
-      line-height: 1;
-      letter-spacing: var(--fs-tracking-tight);
+    .panel[data-turn] .left {
+      background: color-mix(in srgb, var(--fs-on-accent) 30%, transparent);
     }
-    .place .big .soft {
-      font-size: var(--fs-text-m);
-      font-weight: var(--fs-weight);
-      letter-spacing: var(--fs-tracking);
+    .panel[data-turn] .now {
+      border-color: transparent;
+      background: var(--fs-surface);
+      color: var(--fs-ink);
     }
+    .panel[data-turn] .now:hover {
+      background: var(--fs-sunken);
+    }
+    .panel[data-turn] .quiet {
+      color: inherit;
+      text-decoration: underline;
+    }
+    .panel[data-turn] .quiet:hover {
+      background: color-mix(in srgb, var(--fs-on-accent) 16%, transparent);
+      color: inherit;
+    }
+    .panel[data-turn] :focus-visible {
+      outline-color: var(--fs-on-accent);
+    }
+    .panel[data-turn] .check :is(a, button) {
+      color: inherit;
+      background: none;
+    }
+    @keyframes wipe {
+      from {
+        clip-path: inset(0 100% 0 0);
+      }
+      to {
+        clip-path: inset(0 0 0 0);
+      }
+    }
+    .panel[data-tone="good"] h3 {
+      color: var(--fs-good);
+    }
+    /* The receipt is paper, and lies on something. */
+    .panel:has(.slip) {
+      background: var(--fs-sunken);
+    }
+
     .running {
       block-size: var(--fs-bar-thin);
-      border-radius: var(--fs-round);
-      background: linear-gradient(90deg, transparent, var(--fs-accent), transparent) 0 0 / 40% 100% no-repeat var(--fs-sunken);
+      background: linear-gradient(90deg, transparent, var(--fs-ink), transparent) 0 0 / 40% 100% no-repeat var(--fs-line);
       animation: run 1.2s ease-in-out infinite alternate;
     }
     @keyframes run {
@@ -152,10 +227,13 @@ export const flashSaleStyle = [
       }
     }
     @media (prefers-reduced-motion: reduce) {
-      .running {
+      .running,
+      .panel[data-turn],
+      .slip[data-fresh] {
         animation: none;
       }
     }
+
     fieldset {
       display: grid;
       gap: var(--fs-space-2);
@@ -165,15 +243,48 @@ export const flashSaleStyle = [
       align-items: center;
       gap: var(--fs-space-3);
       padding: var(--fs-space-3);
-      border: var(--fs-hair) solid var(--fs-line);
+      border: var(--fs-hair) solid var(--fs-line-strong);
       border-radius: var(--fs-radius-m);
       background: var(--fs-surface);
       line-height: var(--fs-leading-tight);
       cursor: pointer;
     }
     .choice:has(:checked) {
-      border-color: var(--fs-accent);
+      border-color: var(--fs-ink);
+      box-shadow: inset 0 0 0 var(--fs-hair) var(--fs-ink);
     }
+
+    /* Names and values: side by side where both have room, one above the other where they do not. */
+    .facts {
+      display: grid;
+      gap: var(--fs-space-2);
+      font-size: var(--fs-text-s);
+    }
+    .facts > div {
+      display: flex;
+      flex-wrap: wrap;
+      justify-content: space-between;
+      gap: 0 var(--fs-space-4);
+    }
+    .facts dt {
+      color: var(--fs-ink-soft);
+    }
+    .facts dd {
+      font-weight: var(--fs-weight-medium);
+      overflow-wrap: anywhere;
+    }
+    .facts code,
+    .check code {
+      font-family: var(--fs-font-mono);
+      font-size: var(--fs-text-s);
+      font-weight: var(--fs-weight);
+      overflow-wrap: anywhere;
+    }
+    .rules {
+      padding-block-start: var(--fs-space-3);
+      border-block-start: var(--fs-hair) solid var(--fs-line);
+    }
+
     .check,
     .check ul {
       display: grid;
@@ -181,6 +292,11 @@ export const flashSaleStyle = [
       padding: 0;
       list-style: none;
       font-size: var(--fs-text-s);
+    }
+    .check summary {
+      inline-size: fit-content;
+      padding-block: var(--fs-space-2);
+      cursor: pointer;
     }
     .check li {
       display: flex;
@@ -192,24 +308,102 @@ export const flashSaleStyle = [
     .check [data-ok="false"] {
       color: var(--fs-bad);
     }
-    .check code {
-      font-family: var(--fs-font-mono);
-      font-size: var(--fs-text-xs);
-      overflow-wrap: anywhere;
+    .panel[data-turn] .check [data-ok] > :first-child {
+      color: inherit;
     }
-    .receipt {
-      display: grid;
-      grid-template-columns: auto 1fr;
-      gap: var(--fs-space-1) var(--fs-space-4);
-      font-size: var(--fs-text-s);
+
+    /* Where there is hardly any height, as on a phone on its side or at 200 %, what must be done now stands first. */
+    @media (max-height: 32em) and (orientation: landscape) {
+      article:is([data-journey="admitted"], [data-journey="holding"], [data-journey="pay"]) .panel {
+        order: -1;
+      }
     }
-    .receipt dd {
-      text-align: end;
-      overflow-wrap: anywhere;
+
+    /* In two columns: what it is on the left, what goes on on the right. */
+    @media (min-width: 56em) {
+      :host([wide]) article {
+        grid-template-columns: minmax(0, 1fr) minmax(0, var(--fs-ticket));
+        grid-template-rows: auto auto 1fr;
+        max-inline-size: none;
+        border: 0;
+        background: none;
+      }
+      :host([wide]) [data-part="test-mode"] {
+        grid-column: 1 / -1;
+        margin-block-end: var(--fs-space-4);
+      }
+      :host([wide]) :is(.head, .details) {
+        grid-column: 1;
+        padding: var(--fs-space-2) var(--fs-space-7) var(--fs-space-4) 0;
+      }
+      :host([wide]) .details {
+        align-content: start;
+        margin-inline-end: var(--fs-space-7);
+        padding: var(--fs-space-4) 0;
+      }
+      :host([wide]) .panel {
+        grid-column: 2;
+        grid-row: 1 / span 2;
+        align-self: start;
+        padding: var(--fs-space-5);
+        border: var(--fs-hair) solid var(--fs-line);
+        border-block-start: var(--fs-ring) solid var(--fs-ink);
+      }
+      :host([wide]) [data-part="test-mode"] ~ .panel {
+        grid-row: 2 / span 2;
+      }
+      :host([wide]) .panel[data-turn] {
+        border-color: var(--fs-accent);
+      }
+      :host([wide]) .actions {
+        margin-inline: calc(-1 * var(--fs-space-5));
+        padding-inline: var(--fs-space-5);
+      }
+      :host([wide]) article:not(:has(.head)) .panel {
+        grid-column: 1 / -1;
+        inline-size: var(--fs-ticket);
+      }
+      :host([wide]) h2 {
+        font-size: var(--fs-text-xl);
+      }
+      :host([wide]) .description {
+        font-size: var(--fs-text-m);
+      }
     }
-    .receipt code {
-      font-family: var(--fs-font-mono);
-      font-size: var(--fs-text-xs);
+
+    @media (forced-colors: active) {
+      .panel,
+      .choice {
+        border: var(--fs-hair) solid CanvasText;
+      }
+      .choice:has(:checked) {
+        border: var(--fs-ring) solid Highlight;
+      }
+      .left {
+        border: var(--fs-hair) solid CanvasText;
+      }
+      .left span {
+        forced-color-adjust: none;
+        background: CanvasText;
+      }
+      .panel[data-turn] {
+        border: var(--fs-ring) solid Highlight;
+      }
+      .panel[data-turn] .now {
+        border-color: ButtonText;
+        background: ButtonText;
+        color: ButtonFace;
+      }
+    }
+    @media print {
+      article > :not(.panel),
+      .panel > :not(.slip),
+      [data-part="test-mode"] {
+        display: none;
+      }
+      article {
+        border: 0;
+      }
     }
   `,
 ];

@@ -1,28 +1,37 @@
-/** The stock split of a sale as a bar with its numbers: free, in carts, sold. */
+/** A sale's stock in one line, with a bar: what is available, what is reserved and by whom, what is sold. */
 
-import { css, html } from "lit";
+import { css, html, nothing, type TemplateResult } from "lit";
 import type { Stock } from "../client/view";
 import { formatCount } from "../text/duration";
+import { texts } from "../text/language";
 
-export function stockBar(stock: Stock | null) {
+/** `over`: nothing can be had any more. `asked`: by REST, which does not tell what is reserved and what is sold. */
+export type How = "live" | "over" | "asked";
+
+interface Part {
+  name: "free" | "carts" | "sold";
+  label: string;
+  units: number;
+  detail?: string;
+}
+
+export function stockBar(stock: Stock | null, how: How = "live"): TemplateResult {
   const supply = stock?.supply ?? 0;
-  const share = (units: number) => (supply > 0 ? `${(units / supply) * 100}%` : "0%");
-  const parts = [
-    { name: "free", label: "Free", units: stock?.free ?? 0 },
-    { name: "carts", label: "In carts", units: stock?.in_carts ?? 0 },
-    { name: "sold", label: "Sold", units: stock?.sold ?? 0 },
-  ];
+  const share = (units: number) => (supply > 0 ? `${String((units / supply) * 100)}%` : "0%");
+  const parts = partsOf(stock, how);
   return html`
     <div class="stock" ?data-empty=${!stock}>
-      <div class="bar" aria-hidden="true">
-        ${parts.filter(({ units }) => units > 0).map(({ name, units }) => html`<span class=${name} .style=${`inline-size:${share(units)}`}></span>`)}
-      </div>
+      ${how === "asked"
+        ? nothing
+        : html`<div class="bar" aria-hidden="true">
+            ${parts.filter(({ units }) => units > 0).map(({ name, units }) => html`<span class=${name} .style=${`inline-size:${share(units)}`}></span>`)}
+          </div>`}
       <dl>
         ${parts.map(
-          ({ name, label, units }) => html`
+          ({ name, label, units, detail }) => html`
             <div data-stock=${name}>
-              <dt><i class=${name}></i>${label}</dt>
-              <dd>${stock ? formatCount(units) : "–"}</dd>
+              <dt>${how === "asked" ? nothing : html`<i class=${name}></i>`}${label}</dt>
+              <dd>${stock ? formatCount(units) : "–"}${detail ? html`<span class="soft"> ${detail}</span>` : nothing}</dd>
             </div>
           `,
         )}
@@ -31,49 +40,98 @@ export function stockBar(stock: Stock | null) {
   `;
 }
 
+function partsOf(stock: Stock | null, how: How): Part[] {
+  const t = texts().stock;
+  const free = { name: "free", label: t.available, units: stock?.free ?? 0 } as const;
+  const carts = { name: "carts", label: t.reserved, units: stock?.in_carts ?? 0, detail: shares(stock) } as const;
+  const sold = { name: "sold", label: t.sold, units: stock?.sold ?? 0 } as const;
+  switch (how) {
+    case "asked":
+      return [free];
+    case "over":
+      // Nothing of it can be had: "available" would be a promise.
+      return [sold, { ...free, label: t.notSold, units: free.units + carts.units }];
+    case "live":
+      return [free, carts, sold];
+  }
+}
+
+/** "3 by others, 1 by you": only where something is this shopper's own. */
+function shares(stock: Stock | null): string {
+  if (!stock || stock.mine === 0) return "";
+  const others = Math.max(0, stock.in_carts - stock.mine);
+  return others === 0 ? texts().stock.byYou : texts().stock.shares(others, stock.mine);
+}
+
 export const stockBarStyle = css`
   .bar {
     display: flex;
-    gap: var(--fs-ring);
     block-size: var(--fs-bar);
-    border-radius: var(--fs-round);
     overflow: hidden;
-    background: var(--fs-sunken);
+    border: var(--fs-hair) solid var(--fs-line-strong);
   }
   .bar span {
     transition: inline-size var(--fs-slow) ease-out;
   }
+  /* Ink is there, hatched is reserved, empty is gone: told apart without a colour. */
   .free {
-    background: var(--fs-stock-free);
+    background: var(--fs-ink);
   }
   .carts {
-    background: var(--fs-stock-carts);
+    background: repeating-linear-gradient(
+      135deg,
+      var(--fs-ink-soft) 0 var(--fs-hair),
+      transparent var(--fs-hair) var(--fs-bar-thin)
+    );
   }
   .sold {
-    background: var(--fs-stock-sold);
+    background: transparent;
   }
   .stock dl {
-    display: grid;
-    grid-template-columns: repeat(3, 1fr);
+    display: flex;
+    flex-wrap: wrap;
+    gap: var(--fs-space-1) var(--fs-space-4);
+    margin: var(--fs-space-2) 0 0;
+    font-size: var(--fs-text-s);
+  }
+  .stock dl > div {
+    display: flex;
     gap: var(--fs-space-2);
-    margin: var(--fs-space-3) 0 0;
+    align-items: baseline;
   }
   .stock dt {
     display: flex;
     align-items: center;
     gap: var(--fs-space-2);
     color: var(--fs-ink-soft);
-    font-size: var(--fs-text-s);
   }
   .stock dt i {
     inline-size: var(--fs-dot);
     block-size: var(--fs-dot);
-    border-radius: var(--fs-round);
+    border: var(--fs-hair) solid var(--fs-line-strong);
   }
   .stock dd {
     margin: 0;
-    font-size: var(--fs-text-l);
     font-weight: var(--fs-weight-medium);
     font-variant-numeric: tabular-nums;
+  }
+  .stock dd .soft {
+    font-weight: var(--fs-weight);
+  }
+  @media (forced-colors: active) {
+    .bar span,
+    .stock dt i {
+      forced-color-adjust: none;
+    }
+    .free {
+      background: CanvasText;
+    }
+    .carts {
+      background: repeating-linear-gradient(135deg, CanvasText 0 var(--fs-hair), Canvas var(--fs-hair) var(--fs-bar-thin));
+    }
+    .bar,
+    .stock dt i {
+      border-color: CanvasText;
+    }
   }
 `;

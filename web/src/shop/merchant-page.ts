@@ -4,6 +4,7 @@ import { LitElement, css, html, type PropertyValues, type TemplateResult } from 
 import type { Shop } from "../client/listed";
 import { Problem, getShop } from "../client/rest";
 import { baseStyle } from "../element/base-style";
+import { texts } from "../text/language";
 
 const TRY_AGAIN_MS = 3_000;
 
@@ -35,10 +36,10 @@ export class MerchantPage extends LitElement {
     try {
       this.shop = await getShop("", merchant);
       this.state = "here";
-      document.title = `${this.shop.name} · Flash sales`;
+      document.title = `${this.shop.name} · ${texts().shop.site}`;
     } catch (error) {
       this.state = error instanceof Problem && error.status === 404 ? "unknown" : "offline";
-      if (this.state === "unknown") document.title = "No such shop · Flash sales";
+      if (this.state === "unknown") document.title = `${texts().shop.noShop.tab} · ${texts().shop.site}`;
       if (this.state === "offline" && this.isConnected) this.timer = window.setTimeout(() => void this.load(), TRY_AGAIN_MS);
     }
     this.requestUpdate();
@@ -47,19 +48,19 @@ export class MerchantPage extends LitElement {
   protected override render(): TemplateResult {
     if (this.state === "unknown") {
       return html`
-        <h1>We cannot find this shop</h1>
-        <p class="soft">It may have another address now, or a letter of this one is wrong.</p>
-        <p><a href="/">See the sales of all shops</a></p>
+        <h1>${texts().shop.noShop.title}</h1>
+        <p class="soft">${texts().shop.noShop.text}</p>
+        <p><a href="/">${texts().ticket.allSales}</a></p>
       `;
     }
     return html`
-      <h1 class="clamp" dir="auto" title=${this.shop?.name ?? ""}>${this.shop?.name ?? (this.state === "loading" ? "\u00a0" : "Shop")}</h1>
+      <h1 class="clamp" dir="auto" title=${this.shop?.name ?? ""}>${this.shop?.name ?? (this.state === "loading" ? "\u00a0" : texts().shop.shop)}</h1>
       ${this.state === "offline"
-        ? html`<p class="notice" role="status">The shop cannot be reached just now. Trying again.</p>`
+        ? html`<p class="notice" role="status">${texts().shop.unreached}</p>`
         : ""}
       ${this.shop
         ? html`<sale-list .merchant=${this.shop.merchant}></sale-list>
-            <p class="small"><a href="/">Sales of all shops</a></p>`
+            <p class="small"><a href="/">${texts().shop.allShops}</a></p>`
         : ""}
     `;
   }
@@ -72,7 +73,7 @@ export class MerchantPage extends LitElement {
         gap: var(--fs-space-5);
       }
       h1 {
-        font-size: var(--fs-text-xl);
+        font: var(--fs-weight-display) var(--fs-text-xl) / var(--fs-leading-tight) var(--fs-font-display);
       }
     `,
   ];

@@ -6,9 +6,12 @@ import { Problem } from "../client/rest";
 import { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
 import { saveJson } from "../element/save-file";
-import { words } from "../text/rejects";
+import { texts } from "../text/language";
+import { words } from "../text/refusal";
 
 if (!customElements.get("ask-sure")) customElements.define("ask-sure", AskSure);
+
+const FILE = "my-data.json";
 
 /** Tells the page that begins anew what has happened. */
 const FORGOTTEN = "flash-sale:forgotten";
@@ -25,7 +28,7 @@ export class MyData extends LitElement {
     try {
       if (sessionStorage.getItem(FORGOTTEN)) {
         this.isOpen = true;
-        this.said = "You are forgotten. To us you are somebody new now.";
+        this.said = texts().shop.data.forgotten;
       }
       sessionStorage.removeItem(FORGOTTEN);
     } catch {
@@ -35,17 +38,12 @@ export class MyData extends LitElement {
 
   private readonly download = () =>
     this.run(async () => {
-      saveJson("my-data.json", await this.client.myData());
-      this.said = "Saved as my-data.json.";
+      saveJson(FILE, await this.client.myData());
+      this.said = texts().shop.data.saved(FILE);
     });
 
   private readonly forget = async (): Promise<void> => {
-    const isSure = await this.renderRoot.querySelector<AskSure>("ask-sure")?.ask({
-      title: "Forget you for good?",
-      text: "You will not see your orders here any more, at no shop. This cannot be undone. If you need your order numbers, download your data first.",
-      yes: "Forget me",
-      no: "Keep my data",
-    });
+    const isSure = await this.renderRoot.querySelector<AskSure>("ask-sure")?.ask(texts().shop.data.sure);
     if (!isSure) return;
     await this.run(async () => {
       await this.client.forgetMe();
@@ -77,15 +75,12 @@ export class MyData extends LitElement {
   protected override render(): TemplateResult {
     return html`
       <details class="small" ?open=${this.isOpen}>
-        <summary>What is stored of me</summary>
+        <summary>${texts().shop.data.title}</summary>
         <div class="inside">
-          <p class="soft">
-            You have no account here: this browser has a number instead, and another one at each shop. Under it we store your orders,
-            your places in line and your entries in draws. Names, addresses and card numbers are not stored here.
-          </p>
+          <p class="soft">${texts().shop.data.text}</p>
           <div class="row">
-            <button aria-disabled=${this.isBusy} @click=${this.download}>Download</button>
-            <button class="danger" aria-disabled=${this.isBusy} @click=${this.forget}>Forget me</button>
+            <button aria-disabled=${this.isBusy} @click=${this.download}>${texts().shop.data.download}</button>
+            <button class="danger" aria-disabled=${this.isBusy} @click=${this.forget}>${texts().shop.data.forget}</button>
           </div>
           <p class=${this.isWrong ? "error" : "soft"} role=${this.isWrong ? "alert" : "status"}>${this.said}</p>
         </div>

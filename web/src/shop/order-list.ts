@@ -6,21 +6,20 @@ import { saleCard } from "../client/sale-cards";
 import type { Sale } from "../client/listed";
 import type { Order } from "../client/view";
 import { baseStyle } from "../element/base-style";
-import { clock, plural, when } from "../text/duration";
-import type { Tone } from "../text/journey";
+import { clock, when } from "../text/duration";
 import { currencyExponent } from "../text/currencies";
+import { texts } from "../text/language";
 import { formatMoney } from "../text/money";
+import type { Tone } from "../text/words";
 
-const STATUS: Readonly<Record<Order["status"], { label: string; tone: Tone }>> = {
-  pending: { label: "To pay", tone: "turn" },
-  confirmed: { label: "Confirmed", tone: "good" },
-  cancelled: { label: "Cancelled", tone: "calm" },
-};
+const TONES: Readonly<Record<Order["status"], Tone>> = { pending: "turn", confirmed: "good", cancelled: "calm" };
 
-function badge(order: Order): { label: string; tone: Tone } {
-  if (order.paying) return { label: "Payment under way", tone: "calm" };
-  if (order.refunded > 0) return { label: order.refunded === order.amount ? "Refunded" : "Partly refunded", tone: "calm" };
-  return STATUS[order.status];
+/** What is the matter with an order. `back`: what has gone back of its money, as an amount. */
+export function orderBadge(order: Order, back: string): { label: string; tone: Tone } {
+  const t = texts().shop.orders;
+  if (order.paying && order.status === "pending") return { label: t.paying, tone: "calm" };
+  if (order.refunded > 0) return { label: t.refunded(back), tone: "calm" };
+  return { label: t[order.status], tone: TONES[order.status] };
 }
 
 export class OrderList extends LitElement {
@@ -34,6 +33,7 @@ export class OrderList extends LitElement {
   override connectedCallback(): void {
     super.connectedCallback();
     this.stop = [
+      this.client.use(),
       this.client.on("orders", () => this.changed()),
       this.client.on("connection", () => this.ask()),
     ];
@@ -77,7 +77,7 @@ export class OrderList extends LitElement {
     if (orders.length === 0) return nothing;
     return html`
       <section aria-labelledby="title">
-        <h2 id="title">My orders</h2>
+        <h2 id="title">${texts().shop.orders.title}</h2>
         <ol class="card">
           ${orders.map((order) => this.line(order))}
         </ol>
@@ -86,17 +86,17 @@ export class OrderList extends LitElement {
   }
 
   private line(order: Order): TemplateResult {
-    const { label, tone } = badge(order);
     const card = this.sales.get(order.sale);
     const exponent = order.currency_exponent ?? card?.currency_exponent ?? currencyExponent(order.currency);
-    const time = order.status === "pending" ? `${clock(order.left_ms)} left` : when(order.created_at, this.client.now);
+    const { label, tone } = orderBadge(order, formatMoney(order.refunded, order.currency, exponent));
+    const time = order.status === "pending" ? texts().shop.orders.left(clock(order.left_ms)) : when(order.created_at, this.client.now);
     const name = order.product_name ?? card?.product_name;
     return html`
       <li data-order=${order.order}>
         <a href="/sale/${order.sale}">
-          <span class="name" dir="auto">${name ?? plural(order.quantity, "unit")}</span>
+          <span class="name" dir="auto">${name ?? texts().units(order.quantity)}</span>
           <span class="numbers">${formatMoney(order.amount, order.currency, exponent)}</span>
-          <span class="soft small numbers">${name ? `${plural(order.quantity, "unit")} · ` : ""}${time}</span>
+          <span class="soft small numbers">${name ? `${texts().units(order.quantity)} · ` : ""}${time}</span>
           <span class="badge" data-tone=${tone}>${label}</span>
         </a>
       </li>

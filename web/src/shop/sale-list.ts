@@ -7,18 +7,20 @@ import type { Group } from "../client/listed";
 import { SalePages, groupOf } from "../client/sale-pages";
 import { baseStyle } from "../element/base-style";
 import { testMode } from "../element/test-mode";
-import { clock, plural, when } from "../text/duration";
-import { PHASES } from "../text/journey";
+import { clock, when } from "../text/duration";
+import { phaseBadge } from "../text/journey";
+import { texts } from "../text/language";
 import { discount, formatMoney } from "../text/money";
 
 /** Between two refreshes, for each page that is loaded. */
 const REFRESH_MS = 5_000;
 
-const SECTIONS: readonly (readonly [group: Group, title: string])[] = [
-  ["live", "Now"],
-  ["coming", "Coming"],
-  ["over", "Over"],
-];
+const SECTIONS: readonly Group[] = ["live", "coming", "over"];
+
+/** What can be had of a sale, as far as the list knows. */
+export function available({ status, stock, total_stock }: Sale): string {
+  return status === "live" ? texts().stock.availableOf(stock, total_stock) : texts().units(total_stock);
+}
 
 export class SaleList extends LitElement {
   static override properties = { merchant: { type: String } };
@@ -85,7 +87,7 @@ export class SaleList extends LitElement {
     await this.read(() => this.pages.more());
     this.isBusy = false;
     const added = this.pages.sales.filter(({ sale_id }) => !before.some((known) => known.sale_id === sale_id));
-    this.said = this.isOffline ? "" : `${plural(added.length, "more sale")} loaded.`;
+    this.said = this.isOffline ? "" : texts().shop.moreLoaded(added.length);
     this.requestUpdate();
     await this.updateComplete;
     // After the last page the button is gone: the keyboard goes on at what it has brought.
@@ -116,15 +118,15 @@ export class SaleList extends LitElement {
     return html`
       ${testMode(this.pages.payments)}
       ${this.isOffline
-        ? html`<p class="notice" role="status">The shop cannot be reached just now. Trying again.</p>`
+        ? html`<p class="notice" role="status">${texts().shop.unreached}</p>`
         : nothing}
-      ${this.isLoaded && sales.length === 0 ? html`<p class="soft">There are no sales yet.</p>` : nothing}
+      ${this.isLoaded && sales.length === 0 ? html`<p class="soft">${texts().shop.noSales}</p>` : nothing}
       <div class="sections" aria-busy=${this.isLoaded ? "false" : "true"}>
-        ${SECTIONS.map(([group, title]) => this.section(group, title, sales.filter((sale) => groupOf(sale, now) === group)))}
+        ${SECTIONS.map((group) => this.section(group, texts().shop.groups[group], sales.filter((sale) => groupOf(sale, now) === group)))}
       </div>
       ${this.pages.hasMore
         ? html`<button class="more" aria-disabled=${this.isBusy} @click=${this.isBusy ? nothing : this.more}>
-            ${this.isBusy ? "Loading…" : "More"}
+            ${this.isBusy ? texts().shop.loading : texts().shop.more}
           </button>`
         : nothing}
       <p class="unseen" role="status">${this.said}</p>
@@ -148,17 +150,16 @@ export class SaleList extends LitElement {
   }
 
   private card(sale: Sale): TemplateResult {
-    const badge = PHASES[sale.status];
+    const badge = phaseBadge(sale.status);
     const price = (minor: number) => formatMoney(minor, sale.currency, sale.currency_exponent);
     const off = discount(sale.original_price, sale.sale_price);
-    const isSoldOut = sale.stock === 0 && (sale.status === "live" || sale.status === "ended");
+    // Nothing is available: whether it may come back, only the sale's own page knows.
+    const isTaken = sale.stock === 0 && sale.status === "live";
     return html`
       <li>
         <a class="card" href="/sale/${sale.sale_id}" data-sale=${sale.sale_id}>
           <span class="row apart small">
-            <span class="badge" data-tone=${isSoldOut ? "calm" : (badge?.tone ?? "calm")}
-              >${isSoldOut && sale.status === "live" ? "All taken" : badge?.label}</span
-            >
+            <span class="badge" data-tone=${isTaken ? "calm" : badge.tone}>${isTaken ? texts().phases.none : badge.label}</span>
             <span class="soft numbers">${this.time(sale)}</span>
           </span>
           <span class="name">
@@ -169,7 +170,7 @@ export class SaleList extends LitElement {
             <strong>${price(sale.sale_price)}</strong>
             ${off === null ? nothing : html`<s class="soft">${price(sale.original_price)}</s>`}
           </span>
-          <span class="soft small numbers">${plural(sale.total_stock, "unit")}</span>
+          <span class="soft small numbers">${available(sale)}</span>
         </a>
       </li>
     `;
@@ -181,10 +182,10 @@ export class SaleList extends LitElement {
     switch (sale.status) {
       case "scheduled":
       case "waiting":
-        return isNear ? `Starts in ${clock(left)}` : when(Date.parse(sale.start_time), Date.now());
+        return isNear ? texts().ticket.startsIn(clock(left)) : when(Date.parse(sale.start_time), Date.now());
       case "live":
       case "paused":
-        return isNear ? `Ends in ${clock(left)}` : `Until ${when(Date.parse(sale.end_time), Date.now())}`;
+        return isNear ? texts().ticket.endsIn(clock(left)) : texts().ticket.until(when(Date.parse(sale.end_time), Date.now()));
       default:
         // A sale that an operator has ended early: its time to end is still to come.
         return Date.parse(sale.end_time) > Date.now() ? "" : when(Date.parse(sale.end_time), Date.now());
@@ -207,6 +208,7 @@ export class SaleList extends LitElement {
       }
       h2 {
         font-size: var(--fs-text-m);
+        color: var(--fs-ink-soft);
       }
       ul {
         display: grid;
@@ -218,13 +220,13 @@ export class SaleList extends LitElement {
         gap: var(--fs-space-2);
         align-content: start;
         block-size: 100%;
-        padding: var(--fs-space-4) var(--fs-space-5);
+        padding: var(--fs-space-4);
         color: inherit;
         text-decoration: none;
         transition: border-color var(--fs-quick);
       }
       a:hover {
-        border-color: var(--fs-line-strong);
+        border-color: var(--fs-ink);
       }
       [data-group="over"] a:not(:hover) strong {
         color: var(--fs-ink-soft);
@@ -234,7 +236,7 @@ export class SaleList extends LitElement {
         min-inline-size: 0;
       }
       h3 {
-        font-size: var(--fs-text-l);
+        font: var(--fs-weight-display) var(--fs-text-l) / var(--fs-leading-tight) var(--fs-font-display);
       }
       .shop {
         overflow: hidden;

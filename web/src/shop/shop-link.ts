@@ -5,6 +5,7 @@ import { isSaleId } from "../client/client";
 import { saleCard } from "../client/sale-cards";
 import type { Sale } from "../client/listed";
 import { baseStyle } from "../element/base-style";
+import { texts } from "../text/language";
 
 /** While the server does not know just now: so often, with this pause before the next time. */
 const TRIES = 5;
@@ -43,7 +44,7 @@ export class ShopLink extends LitElement {
   protected override render(): TemplateResult | typeof nothing {
     if (!this.card) return nothing;
     const { merchant, merchant_name } = this.card;
-    return html`<span class="soft">Sold by</span> <a href="/m/${encodeURIComponent(merchant)}" dir="auto">${merchant_name}</a>`;
+    return html`<span class="soft">${texts().shop.soldBy}</span> <a href="/m/${encodeURIComponent(merchant)}" dir="auto">${merchant_name}</a>`;
   }
 
   static override styles = [

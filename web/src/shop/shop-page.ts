@@ -1,11 +1,14 @@
 /** The shop's frame: where we are, whose session it is, and the page for the address. */
 
 import { LitElement, css, html, type TemplateResult } from "lit";
-import { clientFor } from "../client/client";
+import { clientFor, isSaleId } from "../client/client";
 import { baseStyle } from "../element/base-style";
 import type { FlashSaleElement } from "../element/flash-sale";
+import type { TurnAlert } from "../element/turn-alert";
 import { decoded } from "../text/address";
-import { wordsFor } from "../text/journey";
+import { age } from "../text/duration";
+import { choose, onLanguage, speak, texts } from "../text/language";
+import { tabTitle } from "../text/tab";
 import { MerchantPage } from "./merchant-page";
 import { MyData } from "./my-data";
 import { OrderList } from "./order-list";
@@ -23,73 +26,104 @@ export class ShopPage extends LitElement {
   private stop: (() => void)[] = [];
   /** The sale of this page, once it is known that there is one. */
   private found = "";
+  private timer = 0;
+  /** What the tab was called before something urgent came. */
+  private calmTitle: string | null = null;
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.stop = [this.client.on("connection", () => this.requestUpdate())];
+    this.stop = [this.client.use(), this.client.on("connection", () => this.requestUpdate()), onLanguage(() => this.spoken())];
+    // The elements inside go by the page's language, so it is set before they are there.
+    document.documentElement.lang = choose(navigator.languages);
+    void speak(navigator.languages);
+    this.timer = window.setInterval(() => this.follow(), 1_000);
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
+    clearInterval(this.timer);
     for (const stop of this.stop) stop();
   }
 
+  /** The page speaks another language now: everything is drawn anew. */
+  private spoken(): void {
+    document.documentElement.lang = texts().code;
+    for (const element of [this, ...this.renderRoot.querySelectorAll("*")]) if (element instanceof LitElement) element.requestUpdate();
+  }
+
   /** The tab says what is going on: a turn comes while its shopper looks at something else. */
-  private readonly moved = (event: Event) => {
-    const view = (event.target as FlashSaleElement).view;
-    if (!view) return;
-    document.title = `${wordsFor(view).title} · ${view.info?.product_name ?? "Flash sales"}`;
+  private readonly follow = () => {
+    const view = this.renderRoot.querySelector<FlashSaleElement>("flash-sale")?.view;
+    const urgent = this.renderRoot.querySelector<TurnAlert>("flash-sale-alert")?.alerts[0];
+    if (urgent) {
+      this.calmTitle ??= document.title;
+      document.title = tabTitle(urgent);
+    } else if (view) {
+      this.calmTitle = null;
+      document.title = tabTitle(view);
+    } else if (this.calmTitle !== null) {
+      document.title = this.calmTitle;
+      this.calmTitle = null;
+    }
     // Whose sale it is can be asked now: there is one.
-    if (view.info) this.found = view.sale;
+    if (view?.info && !view.by_rest) this.found = view.sale;
     this.requestUpdate();
   };
 
   protected override render(): TemplateResult {
     return html`
       <header>
-        <a class="home" href="/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>Flash sales</a>
+        <a class="home" href="/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>${texts().shop.site}</a>
         ${this.presence()}
       </header>
       <main>${this.page()}</main>
+      <flash-sale-alert></flash-sale-alert>
     `;
   }
 
   private page(): TemplateResult {
     const named = (folder: string) => new RegExp(`^/${folder}/([^/]+)/?$`).exec(location.pathname)?.[1];
     const [sale, merchant] = [named("sale"), named("m")];
+    if (sale && !isSaleId(sale)) return this.unknown(texts().journey.unknown);
     if (sale) {
       return html`
-        <h1 class="unseen">Flash sale</h1>
+        <h1 class="unseen">${texts().ticket.flashSale}</h1>
         <div class="column">
           <shop-link .sale=${this.found}></shop-link>
-          <flash-sale sale=${sale} @flash-sale-journey=${this.moved}></flash-sale>
+          <flash-sale wide sale=${sale} @flash-sale-journey=${this.follow}></flash-sale>
           <order-list></order-list>
           <my-data></my-data>
         </div>
       `;
     }
+    if (!merchant && location.pathname !== "/") return this.unknown(texts().shop.noPage);
     return html`
       ${merchant
         ? html`<merchant-page .merchant=${decoded(merchant)}></merchant-page>`
-        : html`<h1>Sales</h1>
+        : html`<h1>${texts().shop.sales}</h1>
             <sale-list></sale-list>`}
       <order-list></order-list>
       <my-data></my-data>
     `;
   }
 
+  private unknown({ title, text }: { title: string; text: string }): TemplateResult {
+    document.title = `${title} · ${texts().shop.site}`;
+    return html`
+      <h1>${title}</h1>
+      <p class="soft">${text}</p>
+      <p><a href="/">${texts().ticket.allSales}</a></p>
+    `;
+  }
+
+  /** The same as the sale's card says: no green light over numbers that have stopped coming. */
   private presence(): TemplateResult {
     const { state, shopper } = this.client.connection;
-    const words = {
-      idle: "Not connected",
-      connecting: "Connecting",
-      online: "Live",
-      waiting: "Reconnecting",
-      stopped: "Disconnected",
-    };
-    const tone = state === "online" ? "good" : state === "stopped" ? "bad" : "warn";
-    return html`<span class="presence small soft" data-tone=${tone} title=${shopper ? `You are ${shopper}` : ""}
-      ><i></i>${words[state]}</span
+    const { staleMs } = this.client;
+    const said = state === "online" && staleMs !== null ? texts().offline.noNews(age(staleMs)) : texts().shop.presence[state];
+    const tone = state === "stopped" ? "bad" : state === "online" && staleMs === null ? "good" : "warn";
+    return html`<span class="presence small soft" data-tone=${tone} title=${shopper ? texts().shop.youAre(shopper) : ""}
+      ><i></i>${said}</span
     >`;
   }
 
@@ -114,7 +148,7 @@ export class ShopPage extends LitElement {
       }
       svg {
         block-size: var(--fs-space-4);
-        fill: var(--fs-accent);
+        fill: var(--fs-ink);
       }
       main {
         display: grid;
@@ -124,13 +158,26 @@ export class ShopPage extends LitElement {
         padding: var(--fs-space-4) var(--fs-space-4) var(--fs-space-7);
       }
       h1 {
-        font-size: var(--fs-text-xl);
+        font: var(--fs-weight-display) var(--fs-text-xl) / var(--fs-leading-tight) var(--fs-font-display);
       }
       .column {
         display: grid;
         grid-template-columns: minmax(0, var(--fs-narrow));
         gap: var(--fs-space-6);
         justify-content: center;
+      }
+      @media (min-width: 56em) {
+        .column {
+          grid-template-columns: minmax(0, 1fr);
+        }
+      }
+      @media print {
+        header,
+        shop-link,
+        order-list,
+        my-data {
+          display: none;
+        }
       }
       shop-link {
         margin-block-end: calc(var(--fs-space-3) - var(--fs-space-6));
@@ -147,7 +194,7 @@ export class ShopPage extends LitElement {
         background: var(--fs-warn);
       }
       .presence[data-tone="good"] i {
-        background: var(--fs-good);
+        background: var(--fs-ink);
       }
       .presence[data-tone="bad"] i {
         background: var(--fs-bad);

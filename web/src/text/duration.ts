@@ -1,5 +1,7 @@
 /** Durations for people. A clock shows the second that is running out, so that 0:00 means over. */
 
+import { texts } from "./language";
+
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
@@ -13,25 +15,26 @@ export function clock(ms: number): string {
   if (left < HOUR) return `${Math.floor(left / MINUTE)}:${seconds}`;
   const minutes = two((left % HOUR) / MINUTE);
   if (left < DAY) return `${Math.floor(left / HOUR)}:${minutes}:${seconds}`;
-  return `${Math.floor(left / DAY)} d ${two((left % DAY) / HOUR)}:${minutes}:${seconds}`;
+  return texts().durations.days(Math.floor(left / DAY), `${two((left % DAY) / HOUR)}:${minutes}:${seconds}`);
 }
 
-/** "Last known numbers, 12 s old". */
-export function staleness(ms: number): string {
-  return `Last known numbers, ${ms < MINUTE ? `${Math.round(ms / SECOND)} s` : clock(ms)} old`;
+/** "12 s", "1:05": how old the last news are. */
+export function age(ms: number): string {
+  return ms < MINUTE ? texts().offline.seconds(Math.round(ms / SECOND)) : clock(ms);
 }
 
 /** The same for a screen reader: "4 minutes 59 seconds". */
 export function spoken(ms: number): string {
+  const { day, hour, minute, second } = texts().durations;
   const left = Math.ceil(Math.max(0, ms) / SECOND) * SECOND;
-  const parts: [number, string][] = [
-    [Math.floor(left / DAY), "day"],
-    [Math.floor((left % DAY) / HOUR), "hour"],
-    [Math.floor((left % HOUR) / MINUTE), "minute"],
-    [Math.floor((left % MINUTE) / SECOND), "second"],
+  const parts: [number, (count: number) => string][] = [
+    [Math.floor(left / DAY), day],
+    [Math.floor((left % DAY) / HOUR), hour],
+    [Math.floor((left % HOUR) / MINUTE), minute],
+    [Math.floor((left % MINUTE) / SECOND), second],
   ];
-  const words = parts.filter(([count]) => count > 0).map(([count, unit]) => plural(count, unit));
-  return words.slice(0, 2).join(" ") || "0 seconds";
+  const words = parts.filter(([count]) => count > 0).map(([count, unit]) => unit(count));
+  return words.slice(0, 2).join(" ") || second(0);
 }
 
 /** What was measured: "0.4 s", "45 s", "3:20". */
@@ -40,49 +43,58 @@ export function measured(seconds: number): string {
   return seconds < 60 ? `${Math.round(seconds)} s` : clock(seconds * SECOND);
 }
 
-/** An estimate is never exact: "under a minute", "about 4 minutes", "over 2 hours". */
+/** An estimate is never exact: "under a minute", "about 4 minutes", "many hours". */
 export function about(ms: number): string {
-  if (ms < MINUTE) return "under a minute";
-  if (ms < 90 * MINUTE) return `about ${plural(Math.round(ms / MINUTE), "minute")}`;
-  if (ms < 12 * HOUR) return `about ${plural(Math.round(ms / HOUR), "hour")}`;
-  return "many hours";
+  const { underMinute, aboutMinutes, aboutHours, manyHours } = texts().durations;
+  if (ms < MINUTE) return underMinute;
+  if (ms < 90 * MINUTE) return aboutMinutes(Math.round(ms / MINUTE));
+  if (ms < 12 * HOUR) return aboutHours(Math.round(ms / HOUR));
+  return manyHours;
 }
 
 /** Two estimates: "2 to 5 minutes". */
 export function range(soonest: number, latest: number): string {
+  const { orMuchLater, upToMinutes, toMinutes, upToHours, minutesToHours, toHours } = texts().durations;
   const [from, to] = [about(soonest), about(latest)];
   if (from === to) return from;
-  if (latest >= 12 * HOUR) return `${from} or much later`;
-  if (latest < 90 * MINUTE) {
-    const least = soonest < MINUTE ? "under 1" : formatCount(Math.round(soonest / MINUTE));
-    return `${least} to ${plural(Math.round(latest / MINUTE), "minute")}`;
-  }
-  return `${from.replace("about ", "")} to ${to.replace("about ", "")}`;
+  if (latest >= 12 * HOUR) return orMuchLater(from);
+  const [least, most] = [Math.round(soonest / MINUTE), Math.round(latest / MINUTE)];
+  if (latest < 90 * MINUTE) return soonest < MINUTE ? upToMinutes(most) : toMinutes(least, most);
+  const hours = Math.round(latest / HOUR);
+  if (soonest < MINUTE) return upToHours(hours);
+  return soonest < 90 * MINUTE ? minutesToHours(least, hours) : toHours(Math.round(soonest / HOUR), hours);
 }
 
+/** For operators' pages, which are English. */
 export function plural(count: number, unit: string): string {
   return `${formatCount(count)} ${unit}${count === 1 ? "" : "s"}`;
 }
 
 export function formatCount(count: number): string {
-  return new Intl.NumberFormat("en").format(count);
+  return new Intl.NumberFormat(texts().locale.numbers).format(count);
 }
 
 /** "Today 14:30", "Tomorrow 09:00", "Mon 3 Nov, 14:30"; by the clocks of the zone, or of whoever reads. */
 export function when(at: number, now: number, zone?: string): string {
+  const { today, tomorrow, on } = texts().times;
+  const { day, date, time } = moment(at, now, zone);
+  return day === 0 ? today(time) : day === 1 ? tomorrow(time) : on(date, time);
+}
+
+/** A moment in parts: how many days from now, its date, its time. */
+export function moment(at: number, now: number, zone?: string): { day: number; date: string; time: string } {
+  const locale = texts().locale.dates;
   const there = zone === undefined ? {} : { timeZone: zone };
-  const time = new Date(at).toLocaleTimeString("en-GB", { ...there, hour: "2-digit", minute: "2-digit" });
+  const time = new Date(at).toLocaleTimeString(locale, { ...there, hour: "2-digit", minute: "2-digit" });
   const day = (ms: number) => Date.parse(new Date(ms).toLocaleDateString("sv-SE", there));
   const days = Math.round((day(at) - day(now)) / DAY);
-  if (days === 0) return `Today ${time}`;
-  if (days === 1) return `Tomorrow ${time}`;
   const isThisYear = Math.abs(days) < 300;
-  const date = new Date(at).toLocaleDateString("en-GB", {
+  const date = new Date(at).toLocaleDateString(locale, {
     ...there,
     weekday: "short",
     day: "numeric",
     month: "short",
     ...(isThisYear ? {} : { year: "numeric" }),
   });
-  return `${isThisYear ? date : date.replace(",", "")}, ${time}`;
+  return { day: days, date: isThisYear ? date : date.replace(",", ""), time };
 }

@@ -1,12 +1,12 @@
 /** Money is a whole number of minor units; how many of them make one is the currency's exponent (EUR 2, JPY 0). */
 
-const LOCALE = "en";
+import { texts } from "./language";
 
 export function formatMoney(minor: number, currency: string, exponent: number): string {
   const value = decimal(minor, exponent);
   try {
     const digits = { minimumFractionDigits: exponent, maximumFractionDigits: exponent };
-    return new Intl.NumberFormat(LOCALE, { style: "currency", currency, ...digits }).format(value);
+    return new Intl.NumberFormat(texts().locale.numbers, { style: "currency", currency, ...digits }).format(value);
   } catch {
     // A currency that the browser does not know.
     return `${value} ${currency}`;
@@ -30,8 +30,9 @@ export function parseMoney(text: string, exponent: number): number | null {
   return Number(`${match[1] ?? ""}${fraction.padEnd(exponent, "0")}`);
 }
 
-/** How much cheaper, in whole percent; null where it is not. */
+/** How much cheaper, in whole percent that are certain: 100 only for what costs nothing. Null where it is less than one. */
 export function discount(original: number, sale: number): number | null {
   if (original <= 0 || sale >= original) return null;
-  return Math.round((1 - sale / original) * 100);
+  const percent = Math.floor(((original - sale) * 100) / original);
+  return percent < 1 ? null : percent;
 }

@@ -1,6 +1,4 @@
-/** What a refusal means for a person. One entry for every code of protocol/src/code.rs (a test reads that file). */
-
-import type { Refusal } from "../client/view";
+/** What a refusal means for a person, in English. One entry for every code of protocol/src/code.rs (a test reads that file). */
 
 export const REJECTS: Readonly<Record<string, string>> = {
   bad_json: "This page sent something the shop could not read. Reload it, please.",
@@ -41,13 +39,13 @@ export const REJECTS: Readonly<Record<string, string>> = {
   signature_invalid: "The message's signature is not valid.",
   signature_expired: "The message's signature is too old.",
 
-  sale_unknown: "There is no such sale.",
+  sale_unknown: "We cannot find this sale.",
   sale_not_open: "The sale has not started yet. This page will tell you when it does.",
   sale_ended: "The sale is over.",
   sale_paused: "The sale is paused. Your place is kept, and this page will tell you when it goes on.",
   sold_out: "Sold out. Every unit is sold and paid for.",
-  not_enough: "Fewer units are free than you asked for. Try a smaller number.",
-  none_free: "All units are in carts at the moment. Some may come back: join the line to be the next.",
+  not_enough: "Fewer units are available than you asked for. Try a smaller number.",
+  none_free: "All units are reserved at the moment. What comes back goes to the line: join it to be called.",
   limit_reached: "You have reached the limit per person.",
   device_limit_reached: "This device has reached its limit.",
   join_first: "Others are waiting. Join the line and it will be your turn.",
@@ -78,8 +76,8 @@ export const REJECTS: Readonly<Record<string, string>> = {
   person_busy: "You take part in a sale that is not over, or an order of yours waits for its payment. You can be forgotten after that.",
 
   no_hold: "Your cart is empty.",
-  hold_expired: "Your time to check out ran out, and the units went to the next in line.",
-  hold_released: "You have given your units back.",
+  hold_expired: "Your time to check out ran out, and your cart has ended.",
+  hold_released: "You have removed these units from your cart.",
   checkout_running: "Your checkout is running already. One moment, please.",
   order_unknown: "There is no such order.",
   order_cancelled: "This order is cancelled.",
@@ -87,8 +85,8 @@ export const REJECTS: Readonly<Record<string, string>> = {
   order_lost: "This order was lost in a failure of ours. What you paid goes back to you.",
   payments_off: "The shop cannot take payments at the moment. Nothing was charged; what you have stays yours until its time ends.",
   payment_declined: "The card was declined. Nothing was charged. Try again or use another card.",
-  payment_too_late: "The time to pay ran out, and the order was cancelled. Nothing was charged.",
-  payment_pending: "Your payment is being checked. The result comes by itself; there is nothing to do.",
+  payment_too_late: "The time to pay ran out, and the order was cancelled. This payment was not made.",
+  payment_pending: "A payment is being checked already. Its result comes by itself.",
   not_paid: "This order is not paid.",
   already_refunded: "The money of this order has gone back already.",
   refund_too_much: "The refund is larger than what is left of the payment.",
@@ -113,7 +111,8 @@ export const REJECTS: Readonly<Record<string, string>> = {
   internal: "Something failed on our side. Try again, please.",
 
   // The client's own words.
-  no_answer: "No answer came in time. What you see here is what the shop knows.",
+  no_answer: "No answer came in time. Whether it was done, you see here as soon as the shop answers.",
+  not_sent: "It was not sent: there was no connection. Try again when it is back.",
   unsupported: "This page could not load its live part. Your browser may be too old, or something blocks it.",
   too_many_pending: "Too many things are under way already. One moment, please.",
 
@@ -122,9 +121,3 @@ export const REJECTS: Readonly<Record<string, string>> = {
   abuse: "This connection was closed after too many refused commands. Wait a moment and reconnect.",
   closed: "The shop closed the connection.",
 };
-
-/** The words for a refusal; the server's own text where it says more than the code. */
-export function words(refusal: Pick<Refusal, "code" | "message">): string {
-  if (refusal.code === "invalid_field" || refusal.code === "quota_reached") return refusal.message;
-  return REJECTS[refusal.code] ?? refusal.message;
-}
