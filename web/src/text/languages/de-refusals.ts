@@ -31,6 +31,7 @@ export const REJECTS_DE: Readonly<Record<string, string>> = {
   not_found: "Hier ist nichts.",
   method_not_allowed: "Das macht der Shop nicht.",
   bad_handshake: "Diese Seite ist älter als der Shop. Bitte laden Sie sie neu.",
+  bad_host: "Diese Seite hat den Shop nicht eindeutig angesprochen. Bitte laden Sie sie neu.",
   command_superseded: "Sie haben inzwischen etwas Neueres getan, deshalb wurde dies nicht getan. Sie sehen, was jetzt gilt.",
   hello_first: "Die Verbindung war noch nicht bereit. Bitte versuchen Sie es noch einmal.",
   hello_twice: "Die Verbindung ist durcheinandergeraten. Bitte laden Sie die Seite neu.",
