@@ -229,8 +229,8 @@ pub struct Serve {
     /// Prefix of every Redis key, so that several platforms can share one Redis.
     #[arg(long, env = "FLASHSALE_REDIS_PREFIX", default_value = "")]
     pub redis_prefix: String,
-    /// Most Postgres connections of this process. A half is for orders, payments and stock; a quarter for what shoppers look at; an eighth
-    /// each for what anybody may ask and for operators. With fewer than 4, all share them.
+    /// Most Postgres connections of this process. Three eighths are for orders, payments and stock; a quarter for what shoppers look at; an
+    /// eighth each for the line's history and draws, for what anybody may ask and for operators. With fewer than 4, all share them.
     #[arg(long, env = "FLASHSALE_DATABASE_CONNECTIONS", default_value_t = 16,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub database_connections: u32,
@@ -482,6 +482,11 @@ pub struct Limits {
     #[arg(long, env = "FLASHSALE_TICK_PERCENT", default_value_t = 80,
         value_parser = clap::value_parser!(u32).range(1..=100))]
     pub tick_percent: u32,
+    /// The same while shoppers' commands are being carried out: their answers come first. What changes what shoppers may do (a start,
+    /// the last unit sold) waits for nothing.
+    #[arg(long, env = "FLASHSALE_TICK_PERCENT_BUSY", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub tick_percent_busy: u32,
     /// Proxies in front of the server that may be trusted to append the address they saw; 0: believe the socket only.
     #[arg(long, env = "FLASHSALE_TRUSTED_PROXY_HOPS", default_value_t = 0)]
     pub trusted_proxy_hops: usize,
