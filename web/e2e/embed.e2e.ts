@@ -191,7 +191,7 @@ test("several widgets on one page share one socket", async () => {
   const seen = sockets(page);
   const three = `${embed(api, first)}<flash-sale sale="${second}"></flash-sale><flash-sale sale="${first.toLowerCase()}" api="${api}/"></flash-sale>`;
   await page.goto(shop.page("/three", { html: around(three) }));
-  await expect.poll(() => page.locator('flash-sale article[data-journey="open"]').count()).toBe(3);
+  await expect.poll(() => page.locator('flash-sale article[data-journey="open"]').count(), { timeout: 15_000 }).toBe(3);
   expect([seen.open(), seen.ever()]).toEqual([1, 1]);
 });
 

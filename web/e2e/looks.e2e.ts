@@ -49,7 +49,7 @@ test.each([
 
 test("on a phone on its side, and at 200 %, the turn, its clock and its button are in sight", async () => {
   const sale = await createSale({ startsInMs: 5_000 });
-  const page = await (await shopper({ viewport: { width: 600, height: 400 } })).open(`${api}/sale/${sale}`);
+  const page = await (await shopper({ viewport: { width: 600, height: 400 }, reducedMotion: "reduce" })).open(`${api}/sale/${sale}`);
   await journey(page, "lobby");
   await on(page).click();
   await journey(page, "admitted");

@@ -6,6 +6,8 @@ export default defineConfig({
     globalSetup: ["e2e/server.ts"],
     // One browser and one server share two cores: files run one after the other.
     fileParallelism: false,
+    // A busy machine is no failure; what must be quick says so itself.
+    expect: { poll: { timeout: 5_000 } },
     testTimeout: 60_000,
     hookTimeout: 90_000,
   },
