@@ -22,7 +22,7 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run LISTEN=127.0.0.1:9000 STOREFRONT_LISTEN=127.0.0.1:9001 DATA_DIR=/tmp/sale"
-	@echo "  make test PARTS=\"rust web browser draw queue rush chaos\" FILTER=reserve"
+	@echo "  make test PARTS=\"rust web browser draw queue rush purchases chaos\" FILTER=reserve"
 	@echo "  make bench SHOPPERS=5000 STOCK=500"
 
 run: setup web ## Set up, build, and serve demo sales with a private Redis and Postgres; Ctrl-C stops it all
@@ -48,11 +48,13 @@ chaos: setup ## Break everything for MINUTES from SEED, and check every invarian
 mutants: setup ## Run servers with one deliberate defect each; the checks must notice every one
 	@scripts/mutants $(ARGS)
 
-bench: setup ## Measure a rush (SHOPPERS for STOCK units), a moving line, watching (SOCKETS), floods, a draw, ENTRIES in line, orders, scripts; target/bench/index.html and *.json
+bench: setup ## Measure a rush (SHOPPERS for STOCK units), what a purchase costs, a moving line, watching (SOCKETS), floods, a draw, ENTRIES in line, orders, scripts; target/bench/index.html and *.json
 	@mkdir -p target/bench
 	cargo run --release --locked --package loadtest -- rush \
 		--shoppers $(or $(SHOPPERS),5000) --stock $(or $(STOCK),500) --json target/bench/rush.json $(ARGS)
 	cargo run --release --locked --package loadtest -- rush --shoppers 4000 --stock 1000 --line-s 30 --json target/bench/line.json
+	cargo run --release --locked --package loadtest -- purchases --direct --lanes 1,4,16 --json target/bench/purchases.json
+	cargo run --release --locked --package loadtest -- purchases --rate 200,400,800 --json target/bench/purchases-by-rate.json
 	cargo run --release --locked --package loadtest -- watch --sockets $(or $(SOCKETS),10000) --json target/bench/watch.json
 	cargo run --release --locked --package loadtest -- draw --json target/bench/draw.json
 	cargo run --release --locked --package loadtest -- attack --json target/bench/attack.json

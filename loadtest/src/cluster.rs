@@ -1,4 +1,4 @@
-//! Our own Redis Cluster: three masters with a replica each, from the same redis-server, on loopback ports.
+//! Our own Redis Cluster: three masters (or as many as are asked for) with a replica each, from the same redis-server, on loopback ports.
 //!
 //! Every node has its own address to connect *from* (127.0.1.n). It may be behind two proxies, whose addresses it announces: one
 //! for commands and replication, one for the cluster's bus. So a node can be cut off from the others but not from us, or a
@@ -61,6 +61,7 @@ struct Fronts {
 }
 
 pub struct Cluster {
+    /// The masters at the start, and then their replicas.
     nodes: Vec<Node>,
 }
 
@@ -74,8 +75,13 @@ pub struct Holders {
 impl Cluster {
     /// Starts six nodes under `dir` and waits until they are one cluster. `fronted`: behind proxies, so that they can be cut off.
     pub async fn start(dir: &Path, fronted: bool) -> Result<Self> {
+        Self::of_masters(MASTERS, dir, fronted).await
+    }
+
+    /// As [`Self::start`], with this many masters.
+    pub async fn of_masters(masters: usize, dir: &Path, fronted: bool) -> Result<Self> {
         let mut nodes = Vec::new();
-        for i in 0..NODES {
+        for i in 0..2 * masters {
             nodes.push(Node::start(&dir.join(format!("node-{i}")), i, fronted).await?);
         }
         let cluster = Self { nodes };
@@ -83,12 +89,17 @@ impl Cluster {
         Ok(cluster)
     }
 
+    fn masters_at_start(&self) -> usize {
+        self.nodes.len() / 2
+    }
+
     async fn join(&self) -> Result<()> {
-        let share = SLOTS.div_ceil(MASTERS);
+        let (masters, all) = (self.masters_at_start(), self.nodes.len());
+        let share = SLOTS.div_ceil(masters);
         for (i, node) in self.nodes.iter().enumerate() {
             node.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(i + 1).to_string()])
                 .await?;
-            if i < MASTERS {
+            if i < masters {
                 let (first, last) = (i * share, ((i + 1) * share).min(SLOTS) - 1);
                 let range = [first.to_string(), last.to_string()];
                 node.ask(&["CLUSTER", "ADDSLOTSRANGE", &range[0], &range[1]])
@@ -100,14 +111,14 @@ impl Cluster {
                 node.ask(&["CLUSTER", "MEET", &ip, &port, &bus]).await?;
             }
         }
-        for i in 0..NODES {
+        for node in &self.nodes {
             within(START_DEADLINE, "the nodes do not meet", || async move {
-                Ok(self.nodes[i].table().await?.len() == NODES)
+                Ok(node.table().await?.len() == all)
             })
             .await?;
         }
-        for i in MASTERS..NODES {
-            let master = &self.nodes[i - MASTERS].id;
+        for i in masters..all {
+            let master = &self.nodes[i - masters].id;
             self.nodes[i].ask(&["CLUSTER", "REPLICATE", master]).await?;
         }
         self.whole().await
@@ -123,6 +134,11 @@ impl Cluster {
 
     pub fn node(&self, i: usize) -> &Node {
         &self.nodes[i]
+    }
+
+    /// Every node's address and process.
+    pub fn processes(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
+        self.nodes.iter().filter_map(|node| Some((node.own, node.pid()?)))
     }
 
     /// The holders of a key's slot, by the nodes that answer.
@@ -222,7 +238,7 @@ impl Cluster {
                 let mut masters = 0;
                 for node in &self.nodes {
                     let table = node.table().await?;
-                    if !node.state_is_ok().await? || table.len() != NODES {
+                    if !node.state_is_ok().await? || table.len() != self.nodes.len() {
                         return Ok(false);
                     }
                     if table.iter().any(|row| row.is_failed() || !row.linked) {
@@ -238,7 +254,7 @@ impl Cluster {
                         return Ok(false);
                     }
                 }
-                Ok(masters == MASTERS)
+                Ok(masters == self.masters_at_start())
             },
         )
         .await
@@ -329,7 +345,7 @@ impl Cluster {
             tokio::time::sleep(pause).await;
         }
         // The new master comes first: if it were told last, no node would take commands for a moment.
-        for i in std::iter::once(to).chain((0..NODES).filter(|i| *i != to)) {
+        for i in std::iter::once(to).chain((0..self.nodes.len()).filter(|i| *i != to)) {
             if self.nodes[i].is_master().await? {
                 self.nodes[i]
                     .ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &target.id])
@@ -341,7 +357,7 @@ impl Cluster {
 
     /// A master that does not hold this slot.
     pub async fn other_master(&self, not: usize) -> Result<usize> {
-        for i in (0..NODES).filter(|i| *i != not) {
+        for i in (0..self.nodes.len()).filter(|i| *i != not) {
             if self.nodes[i].is_master().await? {
                 return Ok(i);
             }
@@ -360,7 +376,7 @@ impl Cluster {
     }
 
     pub async fn stop(&mut self) -> Result<()> {
-        for i in 0..NODES {
+        for i in 0..self.nodes.len() {
             self.kill(i).await?;
         }
         Ok(())

@@ -9,6 +9,7 @@ mod draw;
 mod figure;
 mod patience;
 mod proxy;
+mod purchases;
 mod queue;
 mod rebuild;
 mod report;
@@ -36,6 +37,8 @@ struct Cli {
 enum Scenario {
     /// Everybody wants one unit at once: watch, join, reserve, check out, pay.
     Rush(rush::Options),
+    /// What a purchase costs each process, and how long it takes: as fast as it goes, or at a given rate.
+    Purchases(purchases::Options),
     /// All kinds of faults: processes die, stores forget, links break; then every invariant is checked.
     Chaos(chaos::Options),
     /// Everybody watches: the cost of a delivered tick and of an idle socket, compared with a bare loop and axum's broadcast.
@@ -71,6 +74,7 @@ async fn main() -> ExitCode {
     flashsale::tls::provide();
     let passed = match Cli::parse().scenario {
         Scenario::Rush(options) => unless_stopped(rush::run(options)).await,
+        Scenario::Purchases(options) => unless_stopped(purchases::run(options)).await,
         Scenario::Chaos(options) => unless_stopped(chaos::run(options)).await,
         Scenario::Watch(options) => unless_stopped(watch::run(options)).await,
         Scenario::Attack(options) => unless_stopped(attack::run(options)).await,

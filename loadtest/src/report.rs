@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 /// Highest recorded latency, in µs.
@@ -53,5 +54,15 @@ impl Timings {
             );
         }
         Ok(())
+    }
+}
+
+pub fn progress(length: u64, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:<11} {bar:40} {pos}/{len} {elapsed}");
+    let bar = ProgressBar::new(length).with_message(what);
+    if let Ok(style) = style {
+        bar.with_style(style)
+    } else {
+        bar
     }
 }

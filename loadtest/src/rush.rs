@@ -2,9 +2,9 @@
 
 use crate::{
     check::check,
-    report::Timings,
+    report::{Timings, progress},
     rolling::{Fleet, Rolled},
-    shopper::{CALLED_AT_ONCE, Ending, Identity, Shopper},
+    shopper::{CALLED_AT_ONCE, Ending, Identity, MOST_IN_A_PROCESS, Shopper, enter_all},
     target::Target,
     wire::{self, Wire},
 };
@@ -13,8 +13,6 @@ use chrono::{SecondsFormat, TimeDelta, Utc};
 use clap::Args;
 use flashsale::auth::Signer;
 use flashsale_protocol::{Order, Role, SaleId};
-use futures_util::{StreamExt, stream};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -25,12 +23,6 @@ use std::{
 };
 use tokio::{sync::oneshot, task::JoinSet};
 
-/// Connections opened at the same time.
-const CONNECTS_AT_ONCE: usize = 200;
-/// Source addresses from 127.0.0.2 on, so that no limit per address applies that real shoppers would not meet.
-const ADDRESSES: usize = 198;
-/// A process may open 20,000 files here and there.
-const MAX_SHOPPERS: usize = 19_000;
 const RUSH_DEADLINE: Duration = Duration::from_secs(300);
 /// Steps of the line in a second.
 const STEPS_PER_S: u32 = 10;
@@ -95,8 +87,8 @@ impl Options {
 
 /// True: every invariant held, and all units that could be sold were sold.
 pub async fn run(options: Options) -> Result<bool> {
-    if options.shoppers == 0 || options.shoppers > MAX_SHOPPERS {
-        bail!("--shoppers must be 1 to {MAX_SHOPPERS}");
+    if options.shoppers == 0 || options.shoppers > MOST_IN_A_PROCESS {
+        bail!("--shoppers must be 1 to {MOST_IN_A_PROCESS}");
     }
     let mut target = match (&options.url, &options.before) {
         (Some(url), _) => Target::running(url.clone(), options.data_dir.clone()),
@@ -152,29 +144,7 @@ async fn rush(options: &Options, target: &mut Target, fleet: Option<&mut Fleet>)
         .await?
         .parse()?;
 
-    let bar = progress(options.shoppers as u64, "connecting");
-    let mut ready: Vec<Shopper> = Vec::with_capacity(options.shoppers);
-    let mut connecting = stream::iter(0..options.shoppers)
-        .map(|i| {
-            let name = format!("rush-{i:05}");
-            let token = token(&name, Role::Shopper);
-            async move {
-                let identity = Identity {
-                    name,
-                    device: format!("device-{i:05}"),
-                    token: token?,
-                    from: Ipv4Addr::new(127, 0, 0, 2 + (i % ADDRESSES) as u8),
-                };
-                Shopper::enter(address, sale, identity).await
-            }
-        })
-        .buffer_unordered(CONNECTS_AT_ONCE);
-    while let Some(shopper) = connecting.next().await {
-        ready.push(shopper.context("a shopper could not enter")?);
-        bar.inc(1);
-    }
-    drop(connecting);
-    bar.finish_and_clear();
+    let ready = enter_all(address, sale, &signer, "rush", options.shoppers).await?;
     let listener = Identity {
         name: "listener".into(),
         device: "device-listener".into(),
@@ -397,15 +367,5 @@ impl Tally {
             .map(|(_, order)| order.order)
             .collect::<HashSet<_>>()
             .len()
-    }
-}
-
-fn progress(length: u64, what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:<11} {bar:40} {pos}/{len} {elapsed}");
-    let bar = ProgressBar::new(length).with_message(what);
-    if let Ok(style) = style {
-        bar.with_style(style)
-    } else {
-        bar
     }
 }

@@ -2,14 +2,16 @@
 
 use crate::{
     patience::{self, connect_once},
-    report::Timings,
+    report::{Timings, progress},
 };
 use anyhow::{Context, Result, bail};
+use flashsale::auth::Signer;
 use flashsale_protocol::{
-    Code, Command, CommandId, ConnectionCommand, Done, EntryState, Nonce, Order, OrderStatus, Outcome,
-    Outlook, Payment, Phase, Quantity, Reject, Request, SaleId, SaleState, ServerMessage, ShopCommand,
+    Code, Command, CommandId, ConnectionCommand, Done, EntryState, Nonce, Order, OrderId, OrderStatus,
+    Outcome, Outlook, Payment, Phase, Quantity, Reject, Request, Role, SaleId, SaleState, ServerMessage,
+    ShopCommand,
 };
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, stream};
 use std::{
     collections::VecDeque,
     net::{Ipv4Addr, SocketAddr},
@@ -30,6 +32,15 @@ pub const CALLED_AT_ONCE: u64 = 50;
 /// How long a shopper tries to reach a lost server again, and the longest pause between two attempts.
 const RECONNECT_DEADLINE: Duration = Duration::from_secs(90);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// A process may open 20,000 files here and there.
+pub const MOST_IN_A_PROCESS: usize = 19_000;
+/// Connections opened at the same time.
+const CONNECTS_AT_ONCE: usize = 200;
+/// Source addresses (127.0.n.2 and on) in this many networks, so that no limit per address or network applies that real shoppers
+/// would not meet.
+const NETWORKS: usize = 8;
+const ADDRESSES: usize = 198;
+const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 /// A shopper's identity and source address.
 pub struct Identity {
@@ -56,8 +67,19 @@ pub struct Shopper {
     promised: Option<Promise>,
     /// The server is stopping: a new connection is due.
     must_move: bool,
+    /// Bytes of messages on the wire, with their frames' headers.
+    pub traffic: Traffic,
     /// Broken promises, and answers that nobody waits for.
     pub broken: Vec<String>,
+}
+
+/// Bytes of the messages of one shopper.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Traffic {
+    pub sent: usize,
+    /// Answers and events of their own.
+    pub received: usize,
+    pub ticks: usize,
 }
 
 /// Something that must still exist after a reconnect.
@@ -76,7 +98,7 @@ pub enum Ending {
     GaveUp(String),
 }
 
-enum Turn {
+pub enum Turn {
     Mine,
     /// The sale has ended for those who wait.
     Over,
@@ -100,6 +122,7 @@ impl Shopper {
             nonce: None,
             promised: None,
             must_move: false,
+            traffic: Traffic::default(),
             broken: Vec::new(),
         };
         let state = shopper.greet().await?;
@@ -166,6 +189,46 @@ impl Shopper {
         Ok(())
     }
 
+    /// For a place in line, if the sale takes a nonce for one.
+    pub fn join(&self) -> ShopCommand {
+        ShopCommand::Join {
+            sale: self.sale,
+            quantity: Quantity::ONE,
+            nonce: self.nonce,
+        }
+    }
+
+    pub fn reserve(&self) -> ShopCommand {
+        ShopCommand::Reserve {
+            sale: self.sale,
+            quantity: Quantity::ONE,
+            partial: false,
+        }
+    }
+
+    pub fn checkout(&self) -> ShopCommand {
+        ShopCommand::Checkout {
+            sale: self.sale,
+            payment: None,
+        }
+    }
+
+    /// Watches the sale, as everybody does, until something else has happened.
+    pub async fn watch_until<T>(&mut self, happens: impl Future<Output = T>) -> Result<T> {
+        tokio::pin!(happens);
+        loop {
+            tokio::select! {
+                biased;
+                happened = &mut happens => return Ok(happened),
+                message = self.next() => match message? {
+                    None => {}
+                    Some(ServerMessage::Bye { .. }) => bail!("the server is stopping"),
+                    Some(event) => self.events.push_back(event),
+                },
+            }
+        }
+    }
+
     /// A command with its answer. After a lost connection, and while the server asks for another try, it is repeated under the
     /// same id, so it has only one effect.
     async fn ask(&mut self, id: CommandId, command: ShopCommand) -> Result<Result<Done, Reject>> {
@@ -186,10 +249,14 @@ impl Shopper {
     }
 
     /// Sends a command and waits for its own answer; other messages are kept.
-    async fn ask_once(&mut self, id: CommandId, command: impl Into<Command>) -> Result<Result<Done, Reject>> {
-        self.stream
-            .send(Message::text(Request::new(id, command).to_json()))
-            .await?;
+    pub async fn ask_once(
+        &mut self,
+        id: CommandId,
+        command: impl Into<Command>,
+    ) -> Result<Result<Done, Reject>> {
+        let text = Request::new(id, command).to_json();
+        self.traffic.sent += framed(text.len()) + MASK_BYTES;
+        self.stream.send(Message::text(text)).await?;
         loop {
             match self.next().await? {
                 Some(ServerMessage::Reply { id: replied, outcome }) if replied == Some(id) => {
@@ -219,10 +286,14 @@ impl Shopper {
             match frame.context("the server has closed")?? {
                 // Ticks are parsed only when needed, because thousands of shoppers share this process.
                 Message::Text(text) if text.starts_with(r#"{"type":"tick""#) => {
+                    self.traffic.ticks += framed(text.len());
                     self.tick = Some(text);
                     return Ok(None);
                 }
-                Message::Text(text) => return Ok(Some(serde_json::from_str(&text)?)),
+                Message::Text(text) => {
+                    self.traffic.received += framed(text.len());
+                    return Ok(Some(serde_json::from_str(&text)?));
+                }
                 Message::Close(frame) => bail!("closed: {frame:?}"),
                 _ => {}
             }
@@ -231,13 +302,8 @@ impl Shopper {
 
     /// join → (the turn) → reserve → checkout → pay.
     pub async fn buy(&mut self, timings: &Timings) -> Result<Ending> {
-        let sale = self.sale;
         for _ in 0..MAX_TRIES {
-            let join = ShopCommand::Join {
-                sale,
-                quantity: Quantity::ONE,
-                nonce: self.nonce,
-            };
+            let join = self.join();
             let admitted = match timed(timings, "join", self.ask(command_id(), join)).await? {
                 Ok(Done::Joined { entry, .. }) => {
                     self.promised = Some(Promise::Place(entry.position + entry.admitted));
@@ -258,11 +324,7 @@ impl Shopper {
                     Turn::Unknown => continue,
                 }
             }
-            let reserve = ShopCommand::Reserve {
-                sale,
-                quantity: Quantity::ONE,
-                partial: false,
-            };
+            let reserve = self.reserve();
             match timed(timings, "reserve", self.ask(command_id(), reserve)).await? {
                 Ok(_) => {
                     self.promised = Some(Promise::Hold);
@@ -278,11 +340,7 @@ impl Shopper {
 
     /// Puts a unit into the cart, in a sale without a line.
     pub async fn hold(&mut self) -> Result<()> {
-        let reserve = ShopCommand::Reserve {
-            sale: self.sale,
-            quantity: Quantity::ONE,
-            partial: false,
-        };
+        let reserve = self.reserve();
         for _ in 0..MAX_TRIES {
             match self.ask(command_id(), reserve.clone()).await? {
                 Ok(_) => return Ok(()),
@@ -296,10 +354,7 @@ impl Shopper {
     /// Buys the units in the cart.
     pub async fn check_out(&mut self, timings: &Timings) -> Result<Ending> {
         let checkout = command_id();
-        let command = ShopCommand::Checkout {
-            sale: self.sale,
-            payment: None,
-        };
+        let command = self.checkout();
         let order = match timed(timings, "checkout", self.ask(checkout, command.clone())).await? {
             Ok(Done::Order(order)) => order,
             other => return Ok(Ending::GaveUp(format!("checkout: {other:?}"))),
@@ -316,12 +371,7 @@ impl Shopper {
         }
         // A payment under way when the server died may not have reached the provider; then it is declined, and made anew.
         for _ in 0..MAX_TRIES {
-            let pay = ShopCommand::Pay {
-                order: order.order,
-                payment: Payment {
-                    token: "sandbox_approve".into(),
-                },
-            };
+            let pay = pay(order.order);
             match timed(timings, "pay", self.ask(command_id(), pay)).await? {
                 Ok(Done::Order(order)) if order.status == OrderStatus::Confirmed => {
                     self.acknowledged.push(order);
@@ -337,7 +387,7 @@ impl Shopper {
     }
 
     /// Waits for the turn.
-    async fn my_turn(&mut self) -> Result<Turn> {
+    pub async fn my_turn(&mut self) -> Result<Turn> {
         loop {
             let message = match self.events.pop_front() {
                 Some(event) => Some(event),
@@ -379,6 +429,63 @@ impl Shopper {
     }
 }
 
+/// With a test card that the sandbox approves.
+pub fn pay(order: OrderId) -> ShopCommand {
+    ShopCommand::Pay {
+        order,
+        payment: Payment {
+            token: "sandbox_approve".into(),
+        },
+    }
+}
+
+/// Lets a crowd in before the start, each shopper from one of many addresses.
+pub async fn enter_all(
+    server: SocketAddr,
+    sale: SaleId,
+    signer: &Signer,
+    crowd: &str,
+    count: usize,
+) -> Result<Vec<Shopper>> {
+    let bar = progress(count as u64, "connecting");
+    let mut ready = Vec::with_capacity(count);
+    let mut connecting = stream::iter(0..count)
+        .map(|i| {
+            let name = format!("{crowd}-{i:05}");
+            async move {
+                let who = name.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+                let identity = Identity {
+                    token: signer.issue(who, Role::Shopper, None, TOKEN_LIFE)?,
+                    name,
+                    device: format!("device-{i:05}"),
+                    from: address_of(i),
+                };
+                Shopper::enter(server, sale, identity).await
+            }
+        })
+        .buffer_unordered(CONNECTS_AT_ONCE);
+    while let Some(shopper) = connecting.next().await {
+        ready.push(shopper.context("a shopper could not enter")?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    drop(connecting);
+    Ok(ready)
+}
+
+fn address_of(shopper: usize) -> Ipv4Addr {
+    let (network, host) = (shopper % NETWORKS, shopper / NETWORKS % ADDRESSES);
+    Ipv4Addr::new(127, 0, network as u8, 2 + host as u8)
+}
+
+/// The size of a text frame without a mask: the header has 2 bytes, or 4 from 126 bytes on.
+pub fn framed(bytes: usize) -> usize {
+    bytes + if bytes < 126 { 2 } else { 4 }
+}
+
+/// A client's frames have a mask as well.
+const MASK_BYTES: usize = 4;
+
 pub fn command_id() -> CommandId {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -386,7 +493,7 @@ pub fn command_id() -> CommandId {
     CommandId::from_parts(now.as_millis() as u64, rand::random())
 }
 
-async fn pause(reject: &Reject) {
+pub async fn pause(reject: &Reject) {
     tokio::time::sleep(Duration::from_millis(
         reject.retry_after_ms.unwrap_or(100).clamp(20, 2_000),
     ))

@@ -84,11 +84,16 @@ impl Target {
             true => Some(Cluster::start(&scratch.path().join("cluster"), false).await?),
             false => None,
         };
+        Ok(Self::of_stores(services, cluster, scratch))
+    }
+
+    /// These stores, for processes that are started separately; with a cluster, its Redis instead of the services'.
+    pub fn of_stores(services: Services, cluster: Option<Cluster>, scratch: TempDir) -> Self {
         let mut target = Self::running(String::new(), scratch.path().to_owned());
         target.database_url = None;
         target.redis_url = cluster.as_ref().map(Cluster::url);
         target.services = Some((services, cluster, scratch));
-        Ok(target)
+        target
     }
 
     /// Kills our own server without warning, and starts it again on the same folder and address. Returns the time until it was

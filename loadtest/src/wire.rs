@@ -1,6 +1,9 @@
 //! The bytes that a waiting shopper gets over the wire: one socket that takes changes, next to all the others.
 
-use crate::{patience, shopper::Identity};
+use crate::{
+    patience,
+    shopper::{Identity, framed},
+};
 use anyhow::{Result, bail};
 use flashsale_protocol::{
     Change, ConnectionCommand, Done, Outcome, Phase, Request, SaleId, ServerMessage, Tick,
@@ -88,20 +91,14 @@ pub async fn listen(
                 {
                     let change = Change::between(before, &tick);
                     seconds.push((
-                        framed(&ServerMessage::Change(change)),
-                        framed(&ServerMessage::Tick(tick.clone())),
+                        framed(ServerMessage::Change(change).to_json().len()),
+                        framed(ServerMessage::Tick(tick.clone()).to_json().len()),
                     ));
                 }
                 last = Some(tick);
             }
         }
     }
-}
-
-/// The size of a server's text frame: the header has 2 bytes, or 4 from 126 bytes on.
-fn framed(message: &ServerMessage) -> usize {
-    let bytes = message.to_json().len();
-    bytes + if bytes < 126 { 2 } else { 4 }
 }
 
 fn sum_up(seconds: &[(usize, usize)]) -> Wire {

@@ -1,7 +1,7 @@
 //! The CPU time that processes have used, from /proc.
 
 use anyhow::{Context, Result};
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 /// The unit of /proc/*/stat is fixed at 1/100 s for programs, whatever the kernel's own tick is.
 const TICK: Duration = Duration::from_millis(10);
@@ -30,8 +30,30 @@ pub fn of_tree(root: u32) -> Result<Duration> {
 }
 
 pub fn of_this_process() -> Result<Duration> {
-    let stat = stat(std::process::id()).context("/proc/self/stat cannot be read")?;
+    of_process(std::process::id())
+}
+
+/// Without its children.
+pub fn of_process(pid: u32) -> Result<Duration> {
+    let stat = stat(pid).with_context(|| format!("process {pid} has ended"))?;
     Ok(TICK * stat.own)
+}
+
+/// A process and its children by what they call themselves: its own command line, and each child's. What ended children have used
+/// counts as the process' own.
+pub fn by_name(root: u32) -> Result<BTreeMap<String, Duration>> {
+    let mut used: BTreeMap<String, Duration> = BTreeMap::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(pid) = pid
+            && let Some(stat) = stat(pid)
+            && (pid == root || stat.parent == root)
+            && let Ok(name) = fs::read_to_string(format!("/proc/{pid}/cmdline"))
+        {
+            *used.entry(name).or_default() += TICK * (stat.own + stat.ended);
+        }
+    }
+    Ok(used)
 }
 
 pub fn parent_of(pid: u32) -> Result<u32> {

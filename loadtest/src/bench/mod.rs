@@ -25,7 +25,7 @@ const LONG_MS: u64 = 86_400_000;
 #[derive(Args)]
 pub struct Options {
     /// Folder for the figures (orders.json, scripts.json, figures.json, index.html), and for those of other scenarios (rush.json,
-    /// line.json, watch.json, million.json, chaos-*.json).
+    /// purchases.json, line.json, watch.json, million.json, chaos-*.json).
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
     /// Rounds of each measurement; the median counts.
@@ -52,6 +52,8 @@ pub async fn run(options: Options) -> Result<bool> {
         orders: read(&out.join("orders.json")).and_then(|v| serde_json::from_value(v).ok()),
         scripts: read(&out.join("scripts.json")).and_then(|v| serde_json::from_value(v).ok()),
         rush: read(&out.join("rush.json")),
+        purchases: read(&out.join("purchases.json")),
+        purchases_by_rate: read(&out.join("purchases-by-rate.json")),
         line: read(&out.join("line.json")),
         watch: read(&out.join("watch.json")),
         million: read(&out.join("million.json")),
@@ -104,6 +106,9 @@ pub struct Parts {
     orders: Option<orders::Orders>,
     scripts: Option<scripts::Scripts>,
     rush: Option<Value>,
+    /// What a purchase costs with more and more lanes, and at one arrival rate after the other.
+    purchases: Option<Value>,
+    purchases_by_rate: Option<Value>,
     /// A rush whose line moves for some time.
     line: Option<Value>,
     watch: Option<Value>,
@@ -132,6 +137,7 @@ fn figures(parts: &Parts) -> Vec<Figure> {
             }
         }
     }
+    figures.extend(parts.purchases.iter().flat_map(crate::purchases::figures));
     if let Some(mean) = parts
         .line
         .as_ref()

@@ -21,6 +21,8 @@ pub fn page(parts: &Parts, figures: &[Figure]) -> String {
     body += &parts.orders.as_ref().map(orders).unwrap_or_default();
     body += &parts.scripts.as_ref().map(scripts).unwrap_or_default();
     body += &parts.rush.as_ref().map(rush).unwrap_or_default();
+    body += &parts.purchases.as_ref().map(purchases).unwrap_or_default();
+    body += &parts.purchases_by_rate.as_ref().map(by_rate).unwrap_or_default();
     body += &parts.watch.as_ref().map(watch).unwrap_or_default();
     body += &chaos(&parts.chaos);
     format!(
@@ -236,6 +238,120 @@ fn rush(rush: &Value) -> String {
         number(of("lost_orders")),
         number(of("purchases_per_s"))
     ) + &plot("How long a command took", "ms", &bars, None)
+}
+
+/// A run's rows with their names.
+fn cases(report: &Value) -> Vec<(String, &Value)> {
+    let rows = report["rows"].as_array().into_iter().flatten();
+    rows.map(|row| (row["case"].as_str().unwrap_or("?").to_owned(), row))
+        .collect()
+}
+
+fn bars_of(cases: &[(String, &Value)], key: &str) -> Vec<Bar> {
+    let bar = |(name, row): &(String, &Value)| Bar {
+        name: name.clone(),
+        value: row[key].as_f64().unwrap_or(0.0),
+        pale: row["line"] == false,
+    };
+    cases.iter().map(bar).collect()
+}
+
+fn purchases(report: &Value) -> String {
+    let of = |row: &Value, key: &str| number(row[key].as_f64().unwrap_or(0.0));
+    let cases = cases(report);
+    let rows: Vec<Vec<String>> = cases
+        .iter()
+        .map(|(name, row)| {
+            let keys = [
+                "purchases_per_s",
+                "cpu_us_per_purchase",
+                "gateway_us",
+                "worker_us",
+                "redis_us",
+                "postgres_us",
+                "provider_us",
+                "generator_us",
+                "wal_bytes_per_purchase",
+                "postgres_round_trips_per_purchase",
+                "redis_scripts_per_purchase",
+                "refused",
+            ];
+            let numbers = keys.iter().map(|key| of(row, key));
+            std::iter::once(escape(name)).chain(numbers).collect()
+        })
+        .collect();
+    let goal = &report["at_the_goal"];
+    let needs: Vec<Vec<String>> = [
+        ("servers, cores", "server_cores"),
+        ("Redis, cores", "redis_cores"),
+        ("Postgres, cores", "postgres_cores"),
+        ("Postgres' log, MB/s", "wal_mb_per_s"),
+        ("network to shoppers, MB/s", "network_out_mb_per_s"),
+        ("round trips to Redis, /s", "redis_round_trips_per_s"),
+        ("round trips to Postgres, /s", "postgres_round_trips_per_s"),
+    ]
+    .into_iter()
+    .map(|(name, key)| vec![name.to_owned(), of(goal, key)])
+    .collect();
+    format!(
+        "<h2>Purchases</h2>\n<p>{} shoppers who watch the sale join its line, reserve, check out and pay, as fast as it goes: \
+         CPU of each process by purchase. The payment provider's Postgres and the shoppers are apart; all share this machine. \
+         Pale: without a line.</p>\n",
+        of(report, "shoppers")
+    ) + &plot(
+        "CPU per purchase against lanes",
+        "µs",
+        &bars_of(&cases, "cpu_us_per_purchase"),
+        Some(crate::purchases::CPU_US_MOST),
+    ) + &table(
+        &[
+            "",
+            "purchases/s",
+            "CPU µs",
+            "gateway",
+            "worker",
+            "Redis",
+            "Postgres",
+            "provider",
+            "shoppers",
+            "log B",
+            "round trips to Postgres",
+            "scripts",
+            "refused",
+        ],
+        &rows,
+    ) + &format!(
+        "<p>What {} purchases a second take at this price (extrapolated: no machine has done it):</p>\n",
+        of(goal, "purchases_per_s")
+    ) + &table(&["", "extrapolated"], &needs)
+}
+
+fn by_rate(report: &Value) -> String {
+    let cases = cases(report);
+    String::from(
+        "<p>Arrivals by chance at a rate, whatever the server does; times count from the arrival, and whoever is refused goes \
+         away.</p>\n",
+    ) + &plot(
+        "CPU per purchase against load",
+        "µs",
+        &bars_of(&cases, "cpu_us_per_purchase"),
+        None,
+    ) + &plot(
+        "reserve, 99 of 100",
+        "ms",
+        &bars_of(&cases, "reserve_p99_ms"),
+        Some(100.0),
+    ) + &plot(
+        "checkout, 99 of 100",
+        "ms",
+        &bars_of(&cases, "checkout_p99_ms"),
+        Some(500.0),
+    ) + &plot(
+        "shoppers who were not served",
+        "",
+        &bars_of(&cases, "unserved"),
+        None,
+    )
 }
 
 fn watch(watch: &Value) -> String {

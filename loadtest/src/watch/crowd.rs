@@ -33,6 +33,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(900);
 pub struct RemoteEnd {
     child: Child,
     pub address: SocketAddrV4,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl RemoteEnd {
@@ -51,7 +52,19 @@ impl RemoteEnd {
                 break address.parse()?;
             }
         };
-        Ok(Self { child, address })
+        Ok(Self {
+            child,
+            address,
+            lines,
+        })
+    }
+
+    /// Where operators ask this server; it says so once, after it is ready.
+    pub async fn operations(&mut self) -> Result<String> {
+        let line = tokio::time::timeout(ANSWER_DEADLINE, self.lines.next_line()).await??;
+        let line = line.context("a server has ended")?;
+        let url = line.strip_prefix("operations ");
+        Ok(url.with_context(|| format!("no address: {line}"))?.to_owned())
     }
 
     pub fn pid(&self) -> Result<u32> {
