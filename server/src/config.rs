@@ -479,6 +479,11 @@ pub struct Limits {
     #[arg(long, env = "FLASHSALE_TICK_PERCENT", default_value_t = 80,
         value_parser = clap::value_parser!(u32).range(1..=100))]
     pub tick_percent: u32,
+    /// The same while shoppers' commands are being carried out: their answers come first. What changes what shoppers may do (a start,
+    /// the last unit sold) waits for nothing.
+    #[arg(long, env = "FLASHSALE_TICK_PERCENT_BUSY", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub tick_percent_busy: u32,
     /// Proxies in front of the server that may be trusted to append the address they saw; 0: believe the socket only.
     #[arg(long, env = "FLASHSALE_TRUSTED_PROXY_HOPS", default_value_t = 0)]
     pub trusted_proxy_hops: usize,

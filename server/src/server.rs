@@ -153,6 +153,7 @@ impl Server {
             authority,
             throttle: throttle.clone(),
             limits: config.limits.clone(),
+            commands: Arc::default(),
         };
         shards
             .start(backend)

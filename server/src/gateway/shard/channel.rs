@@ -55,6 +55,8 @@ pub struct Channel {
     /// The position of the round, and how many watchers it still has to pass.
     cursor: usize,
     left: usize,
+    /// The round under way changes what watchers may do.
+    urgent: bool,
     /// Arrival of the oldest tick that the round under way does not bring to everybody.
     due: Option<Instant>,
     /// The same for the round under way: arrival of the tick that caused it.
@@ -80,6 +82,7 @@ impl Channel {
             watchers: Vec::new(),
             cursor: 0,
             left: 0,
+            urgent: false,
             due: None,
             due_before: None,
             _interest: interest,
@@ -158,6 +161,7 @@ impl Channel {
         self.due.get_or_insert(now);
         if urgent {
             self.begin();
+            self.urgent = true;
         }
     }
 
@@ -169,8 +173,17 @@ impl Channel {
         self.left > 0
     }
 
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Watchers whom the round under way has not reached.
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
+
     pub fn begin(&mut self) {
-        self.left = self.watchers.len();
+        (self.left, self.urgent) = (self.watchers.len(), false);
         self.due_before = self.due_before.or(self.due);
         self.due = None;
     }
@@ -199,7 +212,7 @@ impl Channel {
         self.make_change();
         let mut passed = Passed::default();
         let Some(live) = &self.newest else {
-            self.left = 0;
+            (self.left, self.urgent) = (0, false);
             return passed;
         };
         let seq = live.tick.seq;
@@ -242,6 +255,7 @@ impl Channel {
         }
         if self.left == 0 {
             self.base = Some(live.tick.clone());
+            self.urgent = false;
         }
         passed
     }
@@ -427,13 +441,16 @@ mod tests {
         }
         channel.take(tick(1, "waiting", 1), Instant::now());
         assert!(channel.is_in_round(), "nothing was known before");
+        assert!(channel.is_urgent(), "and it waits for nothing");
         assert_eq!(channel.pass(100).sent, 4);
+        assert!(!channel.is_urgent());
         channel.take(tick(2, "waiting", 1), Instant::now());
         assert!(
             !channel.is_in_round() && channel.is_due(),
             "an ordinary one waits for the pace"
         );
         channel.begin();
+        assert!(!channel.is_urgent());
         assert_eq!(channel.pass(3).sent, 3);
         channel.take(tick(3, "waiting", 1), Instant::now());
         assert_eq!(

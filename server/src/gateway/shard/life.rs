@@ -5,7 +5,7 @@ use super::{
     connection::{self, Arrival, Connection, End, Identity, Next},
     inbound::ReadingTurn,
     inbox::Mail,
-    task::{self, RequestAnswer},
+    task::{self, RequestAnswer, UnderWay},
 };
 use crate::gateway::throttle::Place;
 use flashsale_engine::{command, here::SocketRef, telemetry::name};
@@ -57,8 +57,12 @@ impl Shard {
         {
             return self.end(key, end);
         }
-        self.send_ticks(key, &[]);
         self.pump(key);
+        // A command's answer brings the newest tick in the same write.
+        let is_answered = |connection: &Connection| connection.running;
+        if !self.connections.get(key as usize).is_some_and(is_answered) {
+            self.send_ticks(key, &[]);
+        }
     }
 
     /// Reads the client's bytes, up to a request that takes time.
@@ -132,7 +136,9 @@ impl Shard {
                 if let Some(Err(reject)) = address.map(|address| backend.throttle.allow_join(address)) {
                     return self.reply(key, id, Err(reject));
                 }
+                let under_way = UnderWay::new(&backend.commands);
                 self.carry_out(key, id, async move {
+                    let _under_way = under_way;
                     let answer = command::run(&backend.shop, &caller, id, command).await;
                     if let (Some(address), Err(_)) = (address, &answer) {
                         backend.throttle.give_join_back(address);

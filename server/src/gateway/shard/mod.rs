@@ -33,13 +33,16 @@ use nix::{
     errno::Errno,
     sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
 };
-use pace::Pace;
+use pace::{Pace, Shares};
 use slab::Slab;
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use tokio::runtime::Handle;
 use wheel::Wheel;
@@ -47,8 +50,9 @@ use wheel::Wheel;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1_024;
 /// Events taken before each turn of a round of ticks: a crowd of newcomers, or a flood, may delay a round by about a tenth; the
-/// rest waits for its end.
+/// rest waits for its end. While commands are carried out, the round waits for more.
 const EVENTS_IN_A_ROUND: usize = 8;
+const EVENTS_WHILE_BUSY: usize = 64;
 /// The inbox among the epoll events.
 const INBOX: u64 = u64::MAX;
 
@@ -76,6 +80,8 @@ struct Shard {
     connections: Slab<Connection>,
     channels: HashMap<SaleId, Channel>,
     pace: Pace,
+    /// Shoppers' commands that this process is carrying out, in all shards.
+    commands: Arc<AtomicUsize>,
     wheel: Wheel,
     /// Connections whose turn of reading ended before their bytes.
     again: Vec<u32>,
@@ -95,7 +101,12 @@ impl Shard {
     fn new(backend: Arc<Backend>, inboxes: Arc<[Inbox]>, index: usize, runtime: Handle) -> nix::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&inboxes[index].bell, EpollEvent::new(EpollFlags::EPOLLIN, INBOX))?;
-        let pace = Pace::new(backend.limits.tick_percent, Instant::now());
+        let shares = Shares {
+            quiet: backend.limits.tick_percent,
+            busy: backend.limits.tick_percent_busy,
+        };
+        let pace = Pace::new(shares, Instant::now());
+        let commands = backend.commands.clone();
         Ok(Self {
             backend,
             inboxes,
@@ -105,6 +116,7 @@ impl Shard {
             connections: Slab::new(),
             channels: HashMap::new(),
             pace,
+            commands,
             wheel: Wheel::new(0),
             again: Vec::new(),
             started: Instant::now(),
@@ -121,10 +133,10 @@ impl Shard {
     fn run(&mut self) -> nix::Result<()> {
         let mut events = vec![EpollEvent::empty(); EVENTS];
         while !self.stopping {
-            let most = if self.pace.is_in_round() {
-                EVENTS_IN_A_ROUND
-            } else {
-                EVENTS
+            let most = match (self.pace.is_in_round(), self.is_busy()) {
+                (false, _) => EVENTS,
+                (true, true) => EVENTS_WHILE_BUSY,
+                (true, false) => EVENTS_IN_A_ROUND,
             };
             let ready = match self.epoll.wait(&mut events[..most], self.sleep()) {
                 Ok(ready) => ready,
@@ -158,14 +170,16 @@ impl Shard {
     }
 
     fn sleep(&self) -> EpollTimeout {
-        if !self.again.is_empty() || self.pace.is_in_round() {
+        if !self.again.is_empty() {
             return EpollTimeout::ZERO;
         }
         let now = Instant::now();
+        let ticks = match self.ticks_in(now) {
+            Some(Duration::ZERO) => return EpollTimeout::ZERO,
+            ticks => ticks.map(|rest| rest.as_millis() as u64),
+        };
         let wheel = self.wheel.sleep_ms(self.ms_at(now));
-        let due = self.channels.values().any(Channel::is_due);
-        let round = due.then(|| self.pace.rest(now).as_millis() as u64);
-        match wheel.into_iter().chain(round).min() {
+        match wheel.into_iter().chain(ticks).min() {
             // Rounded up, because a wake-up before the slot has passed would need a second one.
             Some(ms) => EpollTimeout::try_from(ms + 1).unwrap_or(EpollTimeout::MAX),
             None => EpollTimeout::NONE,
@@ -206,6 +220,11 @@ impl Shard {
             Mail::Drain(window_ms) => self.drain(window_ms),
             Mail::Stop => self.stopping = true,
         }
+    }
+
+    /// Whether shoppers wait for commands of this process: their answers come before ticks.
+    fn is_busy(&self) -> bool {
+        self.commands.load(Ordering::Relaxed) > 0
     }
 
     /// Whether this socket is still the one that was meant.

@@ -8,7 +8,10 @@ use super::{
 use flashsale_engine::{here::Interest, presence::mark_active};
 use flashsale_protocol::SaleId;
 use nix::errno::Errno;
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 use tokio_tungstenite::tungstenite::Bytes;
 
 /// Sockets that get a tick before commands have their turn.
@@ -49,19 +52,27 @@ impl Shard {
         }
     }
 
-    /// Sends each sale's newest tick to its next few watchers, or begins a round if one is due.
+    /// Sends each sale's newest tick to its next few watchers, or begins a round if one is due. While commands wait, it does so
+    /// less often; what changes what shoppers may do goes out at once.
     pub(super) fn go_round(&mut self) {
         let now = Instant::now();
-        if !self.pace.is_in_round() && self.pace.rest(now).is_zero() {
+        let rests = !self.pace.rest(now, self.is_busy()).is_zero();
+        if !self.pace.is_in_round() && !rests {
             let due = self.channels.values_mut().filter(|channel| channel.is_due());
             due.for_each(Channel::begin);
         }
-        let in_round = self.channels.iter().filter(|(_, channel)| channel.is_in_round());
-        for sale in in_round.map(|(sale, _)| *sale).collect::<Vec<_>>() {
+        let goes_on = |channel: &Channel| channel.is_in_round() && (!rests || channel.is_urgent());
+        let in_round = self.channels.iter().filter(|(_, channel)| goes_on(channel));
+        let in_round = in_round.map(|(sale, _)| *sale).collect::<Vec<_>>();
+        if in_round.is_empty() {
+            return;
+        }
+        let left = self.channels.values().map(Channel::left).sum::<usize>();
+        self.pace.begin(now, left.div_ceil(TICKS_IN_A_TURN));
+        for sale in in_round {
             let Some(channel) = self.channels.get_mut(&sale) else {
                 continue;
             };
-            self.pace.begin(now);
             let passed = channel.pass(TICKS_IN_A_TURN);
             self.frames.increment(passed.sent);
             self.skipped.increment(passed.skipped);
@@ -70,9 +81,24 @@ impl Shard {
                 self.finish(key, rest);
             }
         }
+        self.pace.turned(now, Instant::now());
         if !self.channels.values().any(Channel::is_in_round) {
             self.end_round();
         }
+    }
+
+    /// Time until ticks go on; None: nothing is to be sent.
+    pub(super) fn ticks_in(&self, now: Instant) -> Option<Duration> {
+        let has_more = |channel: &Channel| channel.is_in_round() || channel.is_due();
+        if self
+            .channels
+            .values()
+            .any(|channel| channel.is_in_round() && channel.is_urgent())
+        {
+            return Some(Duration::ZERO);
+        }
+        let has_more = self.channels.values().any(has_more);
+        has_more.then(|| self.pace.rest(now, self.is_busy()))
     }
 
     fn end_round(&mut self) {

@@ -18,7 +18,10 @@ use flashsale_protocol::{
     CloseCode, Code, CommandId, DeviceId, Done, RefusedSale, Reject, SaleId, SaleState, Welcome,
 };
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 /// The tools for sockets' requests.
 pub struct Backend {
@@ -27,6 +30,24 @@ pub struct Backend {
     pub authority: Arc<Authority>,
     pub throttle: Arc<Throttle>,
     pub limits: Limits,
+    /// Shoppers' commands that are being carried out.
+    pub commands: Arc<AtomicUsize>,
+}
+
+/// Counts a command until it is answered, or dropped.
+pub struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    pub fn new(commands: &Arc<AtomicUsize>) -> Self {
+        commands.fetch_add(1, Ordering::Relaxed);
+        Self(commands.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A request's outcome, and its effects on the connection.
