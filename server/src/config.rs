@@ -229,8 +229,8 @@ pub struct Serve {
     /// Prefix of every Redis key, so that several platforms can share one Redis.
     #[arg(long, env = "FLASHSALE_REDIS_PREFIX", default_value = "")]
     pub redis_prefix: String,
-    /// Most Postgres connections of this process. A half is for orders, payments and stock; a quarter for what shoppers look at; an eighth
-    /// each for what anybody may ask and for operators. With fewer than 4, all share them.
+    /// Most Postgres connections of this process. Three eighths are for orders, payments and stock; a quarter for what shoppers look at; an
+    /// eighth each for the line's history and draws, for what anybody may ask and for operators. With fewer than 4, all share them.
     #[arg(long, env = "FLASHSALE_DATABASE_CONNECTIONS", default_value_t = 16,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub database_connections: u32,

@@ -125,13 +125,14 @@ impl Store {
             .map(|(lane, _)| lane.map_or(-1, |lane| lane as i16))
             .collect();
         let numbers: Vec<i64> = ends.iter().map(|(_, end)| end.number).collect();
+        // Row by row: a join would read all rows of the sale, because Postgres takes them for few.
         let rows: HashMap<(Option<u16>, i64), Vec<u8>> = sqlx::query!(
             r#"SELECT NULL::smallint AS lane, number AS "number!", hash AS "hash!" FROM audit_log
                WHERE sale_id = $1 AND number = ANY($3)
                UNION ALL
-               SELECT nullif(r.lane, -1), r.number, r.hash
-               FROM unnest($2::smallint[], $3::bigint[]) AS e (lane, number) JOIN audit_rows r USING (lane, number)
-               WHERE r.sale_id = $1"#,
+               SELECT nullif(e.lane, -1), e.number, r.hash
+               FROM unnest($2::smallint[], $3::bigint[]) AS e (lane, number), LATERAL (SELECT hash FROM audit_rows
+                   WHERE sale_id = $1 AND lane = e.lane AND number = e.number LIMIT 1) AS r"#,
             id,
             &lanes,
             &numbers,

@@ -106,7 +106,7 @@ impl Store {
                 }
             }
         }
-        let mut tx = self.pools.purchases.begin().await?;
+        let mut tx = self.pools.workers.begin().await?;
         // Counted in the same statement: a repeated note changes no row and counts nothing.
         sqlx::query!(
             "WITH joined AS (
@@ -171,7 +171,7 @@ impl Store {
             &places,
             &nonces,
         )
-        .execute(&self.pools.purchases)
+        .execute(&self.pools.workers)
         .await?;
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Store {
             CLOSE_AT_ONCE,
             sale.start_time,
         )
-        .fetch_one(&self.pools.purchases)
+        .fetch_one(&self.pools.workers)
         .await?;
         Ok(closed == CLOSE_AT_ONCE)
     }

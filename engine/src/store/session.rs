@@ -12,6 +12,13 @@ use std::{
 /// Sets a session up. The time-outs are longer than any of our statements takes normally. A process that stands still within a
 /// transaction holds its lanes' and its sale's locks, so Postgres ends it for the others.
 pub(crate) const SET_UP: &str = "SET statement_timeout = 5000; SET idle_in_transaction_session_timeout = 2000; SELECT current_setting('transaction_read_only'), false";
+/// As [`SET_UP`], for statements that name their rows by key. Their plans do not depend on what Postgres knows of a table: of a new one
+/// it knows nothing, and a plan that was made then is kept. So no table is read from end to end, and each row is looked up by its key,
+/// as for any number of rows; and no statement is planned, or compiled, anew for each batch.
+pub(crate) const SET_UP_BY_KEY: &str = "SET statement_timeout = 5000; SET idle_in_transaction_session_timeout = 2000;
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off;
+    SET plan_cache_mode = force_generic_plan; SET jit = off;
+    SELECT current_setting('transaction_read_only'), false";
 /// Whether changes are refused, and whether a transaction is open: its `now()` is the time of its first statement.
 pub(crate) const QUESTION: &str =
     "SELECT current_setting('transaction_read_only'), now() <> statement_timestamp()";

@@ -306,7 +306,7 @@ impl Books {
             "UPDATE sandbox_events e
              SET tries = e.tries + 1,
                  due_at = clock_timestamp() + least($2 * 2 ^ least(e.tries, 20), $3) * interval '1 millisecond'
-             FROM (SELECT event_id FROM sandbox_events WHERE times_left > 0 AND due_at <= clock_timestamp()
+             FROM (SELECT event_id FROM sandbox_events WHERE times_left > 0 AND due_at <= statement_timestamp()
                    ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED) d
              WHERE e.event_id = d.event_id
              RETURNING e.event_id, e.body",

@@ -58,7 +58,7 @@ impl Store {
     pub async fn enter_draw(&self, sale: SaleId, item: NewEntry) -> Result<Entered> {
         self.enter
             .submit(&sale, item, || {
-                let pool = self.pools.purchases.clone();
+                let pool = self.pools.workers.clone();
                 Batcher::new(
                     "enter",
                     ENTER,
@@ -78,7 +78,7 @@ impl Store {
 
     /// Takes an entry out. False: there is none, or the entries have closed.
     pub async fn leave_draw(&self, sale: SaleId, shopper: &ShopperId) -> Result<bool> {
-        let mut tx = self.pools.purchases.begin().await?;
+        let mut tx = self.pools.workers.begin().await?;
         if !takes_entries(&mut tx, sale).await? {
             return Ok(false);
         }
@@ -112,7 +112,7 @@ impl Store {
             r#"SELECT count(*) AS "count!" FROM draw_entries WHERE sale_id = $1"#,
             sale.to_string(),
         )
-        .fetch_one(&self.pools.purchases)
+        .fetch_one(&self.pools.workers)
         .await?;
         Ok(count as u64)
     }
@@ -123,7 +123,7 @@ impl Store {
             "UPDATE draws SET closed_at = now() WHERE sale_id = $1 AND closed_at IS NULL",
             sale.to_string(),
         )
-        .execute(&self.pools.purchases)
+        .execute(&self.pools.workers)
         .await?;
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Store {
             after,
             LINE_PAGE,
         )
-        .fetch_all(&self.pools.purchases)
+        .fetch_all(&self.pools.workers)
         .await?;
         let last = rows.last().map(|row| row.queue_id.clone());
         let mut entries = Vec::new();
@@ -180,7 +180,7 @@ impl Store {
             &joined,
             nonces.as_slice() as &[Option<Vec<u8>>],
         )
-        .execute(&self.pools.purchases)
+        .execute(&self.pools.workers)
         .await?;
         Ok(last)
     }
@@ -199,7 +199,7 @@ impl Store {
             after,
             LINE_PAGE,
         )
-        .fetch_one(&self.pools.purchases)
+        .fetch_one(&self.pools.workers)
         .await?)
     }
 }

@@ -45,7 +45,7 @@ impl Store {
         let winners = self.winners_by_weight(sale, drawn).await?;
 
         let id = sale.to_string();
-        let mut tx = self.pools.purchases.begin().await?;
+        let mut tx = self.pools.workers.begin().await?;
         let is_first = sqlx::query!(
             "UPDATE draws SET drawn_at = now(), winners = $2, cut_off_key = $3, cut_off_entry = $4
              WHERE sale_id = $1 AND drawn_at IS NULL",
@@ -93,7 +93,7 @@ impl Store {
                 before,
                 before + TURNS_READ as i64,
             )
-            .fetch_all(&self.pools.purchases)
+            .fetch_all(&self.pools.workers)
             .await?;
             for row in rows {
                 *winners.entry(row.weight).or_default() += row.winners;
@@ -108,7 +108,7 @@ impl Store {
             "SELECT rank, key, entry FROM draw_turns WHERE sale_id = $1 ORDER BY rank DESC LIMIT 1",
             sale.to_string(),
         )
-        .fetch_optional(&self.pools.purchases)
+        .fetch_optional(&self.pools.workers)
         .await?;
         let rank_before = last.as_ref().map_or(0, |row| row.rank);
         if rank_before as u64 >= row.public.count.unwrap_or(0) {
@@ -131,7 +131,7 @@ impl Store {
              WHERE c.sale_id = $1 AND d.drawn_at IS NOT NULL ORDER BY c.weight",
             sale.to_string(),
         )
-        .fetch_all(&self.pools.purchases)
+        .fetch_all(&self.pools.workers)
         .await?;
         Ok(rows
             .into_iter()
@@ -180,7 +180,7 @@ impl Store {
                 &units,
                 drawn,
             )
-            .execute(&self.pools.purchases)
+            .execute(&self.pools.workers)
             .await?;
         }
         Ok(())

@@ -19,7 +19,7 @@ impl Store {
     pub(super) async fn each_entry(&self, sale: SaleId, mut take: impl FnMut(draw::Entry)) -> Result<()> {
         let mut after = String::new();
         loop {
-            let page = entries_after(&self.pools.purchases, sale, &after, PAGE).await?;
+            let page = entries_after(&self.pools.workers, sale, &after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after.clone_from(&last.name);
             page.into_iter().for_each(&mut take);

@@ -52,7 +52,7 @@ impl Store {
         }
 
         let id = sale.to_string();
-        let mut tx = self.pools.purchases.begin().await?;
+        let mut tx = self.pools.workers.begin().await?;
         let is_first = sqlx::query!(
             "UPDATE draws SET entries = $2, root = $3,
                 units = coalesce($4, (SELECT sum(supply - allocated) FROM sale_lanes WHERE sale_id = $1))

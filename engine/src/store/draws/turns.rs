@@ -32,7 +32,7 @@ impl Store {
             sale.to_string(),
             most,
         )
-        .fetch_all(&self.pools.purchases)
+        .fetch_all(&self.pools.workers)
         .await?;
         rows.into_iter()
             .map(|row| turn(row.rank, &row.shopper_id, row.units, row.drawn))
@@ -47,7 +47,7 @@ impl Store {
             sale.to_string(),
             ms as i64,
         )
-        .fetch_all(&self.pools.purchases)
+        .fetch_all(&self.pools.workers)
         .await?;
         rows.into_iter()
             .map(|row| turn(row.rank, &row.shopper_id, row.units, row.drawn))
@@ -59,7 +59,7 @@ impl Store {
         if ranks.is_empty() {
             return Ok(());
         }
-        let mut tx = self.pools.purchases.begin().await?;
+        let mut tx = self.pools.workers.begin().await?;
         // One leader after the other: each must see the marks of the one before.
         let draw = sqlx::query_scalar!(
             "SELECT over_at FROM draws WHERE sale_id = $1 FOR UPDATE",
@@ -86,7 +86,7 @@ impl Store {
     /// Ends the draw with the sale: nobody is called any more, and the published turns are final. False: it had ended before.
     pub async fn end_draw(&self, sale: SaleId) -> Result<bool> {
         let id = sale.to_string();
-        let mut tx = self.pools.purchases.begin().await?;
+        let mut tx = self.pools.workers.begin().await?;
         let over = sqlx::query!(
             "UPDATE draws SET over_at = coalesce(over_at, now()) WHERE sale_id = $1 AND drawn_at IS NOT NULL",
             id,
@@ -124,7 +124,7 @@ impl Store {
             "UPDATE draws SET told_at = now() WHERE sale_id = $1 AND drawn_at IS NOT NULL AND told_at IS NULL",
             sale.to_string(),
         )
-        .execute(&self.pools.purchases)
+        .execute(&self.pools.workers)
         .await?;
         Ok(told.rows_affected() > 0)
     }

@@ -54,11 +54,12 @@ pub struct Unsettled {
 impl Store {
     /// Takes payments whose next step is due. Without a report they are due again a little later.
     pub(crate) async fn due_payments(&self, most: i64) -> Result<Vec<Due>> {
+        // The time of the statement, because an index cannot be asked for a clock that moves: all that is not due would be read.
         let rows = sqlx::query!(
             "UPDATE payments p
              SET tries = p.tries + 1,
                  todo_at = clock_timestamp() + least($2 * 2 ^ least(p.tries, 20), $3) * interval '1 millisecond'
-             FROM (SELECT payment_id FROM payments WHERE todo IS NOT NULL AND todo_at <= clock_timestamp()
+             FROM (SELECT payment_id FROM payments WHERE todo IS NOT NULL AND todo_at <= statement_timestamp()
                    ORDER BY todo_at LIMIT $1 FOR UPDATE SKIP LOCKED) d
                 JOIN payments q USING (payment_id) JOIN flash_sale_orders o ON o.order_id = q.order_id
              WHERE p.payment_id = d.payment_id
@@ -92,7 +93,7 @@ impl Store {
              SET tries = r.tries + 1,
                  todo_at = clock_timestamp() + least($2 * 2 ^ least(r.tries, 20), $3) * interval '1 millisecond'
              FROM (SELECT w.refund_id, w.payment_id FROM refunds w JOIN payments m USING (payment_id)
-                   WHERE w.status = 'wanted' AND w.todo_at <= clock_timestamp() AND m.status IN ('captured', 'refunding')
+                   WHERE w.status = 'wanted' AND w.todo_at <= statement_timestamp() AND m.status IN ('captured', 'refunding')
                       AND m.provider <> 'merchant'
                    ORDER BY w.todo_at LIMIT $1 FOR UPDATE OF w SKIP LOCKED) d
                 JOIN payments p USING (payment_id) JOIN flash_sale_orders o ON o.order_id = p.order_id
