@@ -9,4 +9,4 @@ pub use cancel::{Cancel, Cancelled, Cancelling};
 pub(super) use cancel::{CancelledBy, cancel_rows};
 pub use place::{NewOrder, Placed};
 pub use rows::OrderRow;
-pub(super) use rows::{late, load, lock};
+pub(super) use rows::{LockedOrder, RawOrder, load, lock, lock_rows};

@@ -8,7 +8,7 @@ use crate::{
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{Declined, DeviceId, Order, OrderId, OrderStatus, Reason, SaleId, ShopperId};
 use sqlx::PgConnection;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderRow {
@@ -70,7 +70,7 @@ impl OrderRow {
     }
 }
 
-pub(super) struct RawOrder {
+pub(crate) struct RawOrder {
     pub order_id: String,
     pub sale_id: String,
     pub lane: i16,
@@ -146,22 +146,64 @@ pub(crate) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
     .collect()
 }
 
-/// Locks orders by id; returns those past their payment deadline. Postgres decides that, because it also cancels unpaid orders.
-/// The lock is not full: a payment of the order may be written down meanwhile.
-pub(crate) async fn late(connection: &mut PgConnection, ids: &[String]) -> Result<HashSet<String>> {
-    Ok(sqlx::query!(
-        r#"SELECT order_id, expires_at <= clock_timestamp() AS "late!" FROM flash_sale_orders
-           WHERE order_id = ANY($1) ORDER BY order_id FOR NO KEY UPDATE"#,
+/// An order that is locked. What its payments say about it, [`load`] tells afterwards: whether it is being paid, or was declined.
+pub(crate) struct LockedOrder {
+    pub row: OrderRow,
+    /// Past its payment deadline. Postgres decides that, because it also cancels unpaid orders.
+    pub is_late: bool,
+}
+
+/// Locks orders by id, and reads them once. The lock is not full: a payment of the order may be written down meanwhile.
+pub(crate) async fn lock_rows(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> Result<HashMap<String, LockedOrder>> {
+    sqlx::query!(
+        r#"SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
+            status, reason, created_at, expires_at, changed_at, refunded, hold_command,
+            expires_at <= clock_timestamp() AS "is_late!"
+           FROM flash_sale_orders WHERE order_id = ANY($1) ORDER BY order_id FOR NO KEY UPDATE"#,
         ids,
     )
     .fetch_all(connection)
     .await?
     .into_iter()
-    .filter_map(|row| row.late.then_some(row.order_id))
-    .collect())
+    .map(|row| {
+        let raw = RawOrder {
+            order_id: row.order_id.clone(),
+            sale_id: row.sale_id,
+            lane: row.lane,
+            user_id: row.user_id,
+            device_id: row.device_id,
+            quantity_allocated: row.quantity_allocated,
+            unit_price: row.unit_price,
+            amount: row.amount,
+            currency: row.currency,
+            status: row.status,
+            reason: row.reason,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            changed_at: row.changed_at,
+            paying_since: None,
+            refunded: row.refunded,
+            declined: None,
+            hold_command: row.hold_command,
+        };
+        let locked = LockedOrder {
+            row: raw.read()?,
+            is_late: row.is_late,
+        };
+        Ok((row.order_id, locked))
+    })
+    .collect()
 }
 
 pub(crate) async fn lock(connection: &mut PgConnection, ids: &[String]) -> Result<HashMap<String, OrderRow>> {
-    late(connection, ids).await?;
+    sqlx::query!(
+        "SELECT FROM flash_sale_orders WHERE order_id = ANY($1) ORDER BY order_id FOR NO KEY UPDATE",
+        ids,
+    )
+    .execute(&mut *connection)
+    .await?;
     load(connection, ids).await
 }

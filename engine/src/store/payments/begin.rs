@@ -4,7 +4,13 @@ use super::{PaymentRow, rows::load_payments};
 use crate::{
     batcher::{Batch, Batcher, Verdict, subject},
     error::{Error, Result},
-    store::{COMMIT, OrderRow, Store, commands::Known, orders::load, words::code_of},
+    payment::state::{PaymentStatus, State, Todo},
+    store::{
+        COMMIT, OrderRow, Store,
+        commands::Known,
+        orders::{RawOrder, load},
+        words::code_of,
+    },
 };
 use flashsale_protocol::{Code, CommandId, OrderId, PaymentId, ShopperId};
 use sqlx::PgPool;
@@ -52,6 +58,31 @@ impl Store {
     }
 }
 
+impl PaymentRow {
+    /// A payment that was just begun.
+    fn begun(new: &NewPayment, order: &OrderRow) -> Self {
+        Self {
+            payment: new.payment,
+            order: new.order,
+            provider: new.provider.to_owned(),
+            currency: order.currency.clone(),
+            answered_at: None,
+            created_at: order.paying_since.unwrap_or(order.changed_at),
+            state: State {
+                status: PaymentStatus::Created,
+                pays: false,
+                answer: None,
+                reason: None,
+                reference: None,
+                todo: Some(Todo::Ask),
+                amount: order.amount,
+                refund_asked: 0,
+                refunded: 0,
+            },
+        }
+    }
+}
+
 /// One transaction for all; no two items share a shopper or an order.
 async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<PaymentBegun>>> {
     let column = |text: fn(&NewPayment) -> String| items.iter().map(text).collect::<Vec<String>>();
@@ -61,41 +92,49 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
     let ask_after: Vec<i64> = items.iter().map(|item| item.ask_after_ms).collect();
     let mut tx = pool.begin().await?;
     // One statement, because a payment waits for each round trip: it looks at the orders and the known commands, writes the
-    // payments that may be tried, then the commands of these and of those refused for good.
+    // payments that may be tried, then the commands of these and of those refused for good. It asks "is it among them" where a join
+    // would do, because Postgres does not know how many items there are, and would compare each with each.
     let looked = sqlx::query!(
         r#"WITH i AS (
              SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[])
                 AS i (payment_id, order_id, user_id, command_id, digest, provider, ask_after_ms)
            ), looked AS (
-             SELECT i.*, o.amount, o.currency, o.expires_at, c.digest AS known_digest, c.refusal AS known_refusal,
-                c.command_id IS NOT NULL AS known,
+             SELECT i.*, o.sale_id, o.lane, o.user_id AS buyer_id, o.device_id, o.quantity_allocated, o.unit_price, o.amount,
+                o.currency, o.status, o.reason, o.created_at, o.expires_at, o.changed_at, o.refunded, o.hold_command,
+                c.digest AS known_digest, c.refusal AS known_refusal, c.command_id IS NOT NULL AS known,
+                clock_timestamp() AS begun_at,
                 CASE WHEN o.order_id IS NULL OR o.user_id <> i.user_id OR o.quantity_allocated = 0 THEN 'order_unknown'
                      WHEN o.status = 'cancelled' AND o.reason = 'order_lost' THEN 'order_lost'
                      WHEN o.status = 'cancelled' THEN 'order_cancelled'
                      WHEN o.status = 'confirmed' THEN 'order_confirmed'
                      WHEN o.expires_at <= clock_timestamp() THEN 'payment_too_late'
-                     WHEN EXISTS (SELECT 1 FROM payments p WHERE p.order_id = o.order_id AND p.answer IS NULL)
+                     WHEN (SELECT TRUE FROM payments p WHERE p.order_id = o.order_id AND p.answer IS NULL LIMIT 1)
                         THEN 'payment_pending' END AS refusal
              FROM i LEFT JOIN flash_sale_orders o USING (order_id) LEFT JOIN commands c
                 ON c.user_id = i.user_id AND c.command_id = i.command_id
            ), made AS (
-             INSERT INTO payments (payment_id, order_id, user_id, command_id, provider, amount, currency, todo, todo_at)
+             INSERT INTO payments (payment_id, order_id, user_id, command_id, provider, amount, currency, todo, todo_at, created_at)
              SELECT payment_id, order_id, user_id, command_id, provider, amount, currency, 'ask',
-                CASE provider WHEN 'merchant' THEN expires_at ELSE clock_timestamp() END + ask_after_ms * interval '1 millisecond'
+                CASE provider WHEN 'merchant' THEN expires_at ELSE begun_at END + ask_after_ms * interval '1 millisecond', begun_at
              FROM looked WHERE NOT known AND refusal IS NULL ORDER BY order_id, payment_id
              ON CONFLICT DO NOTHING RETURNING payment_id
            ), noted AS (
              INSERT INTO commands (user_id, command_id, digest, order_id, refusal)
-             SELECT user_id, command_id, digest, order_id, refusal FROM looked LEFT JOIN made USING (payment_id)
-             WHERE NOT known AND (made.payment_id IS NOT NULL
+             SELECT user_id, command_id, digest, order_id, refusal FROM looked
+             WHERE NOT known AND (payment_id IN (SELECT payment_id FROM made)
                 OR refusal IN ('order_cancelled', 'order_lost', 'order_confirmed', 'payment_too_late'))
              ORDER BY user_id, command_id
-             ON CONFLICT DO NOTHING RETURNING user_id, command_id, digest
+             ON CONFLICT DO NOTHING RETURNING user_id, command_id
            )
-           SELECT l.payment_id AS "payment_id!", l.known AS "known!", l.known_digest AS "known_digest?",
-              l.known_refusal AS "known_refusal?", l.refusal AS "refusal?", made.payment_id IS NOT NULL AS "made!",
-              noted.digest AS "noted_digest?"
-           FROM looked l LEFT JOIN made USING (payment_id) LEFT JOIN noted USING (user_id, command_id)"#,
+           SELECT payment_id AS "payment_id!", order_id AS "order_id!", known AS "known!", known_digest AS "known_digest?",
+              known_refusal AS "known_refusal?", refusal AS "refusal?", begun_at AS "begun_at!",
+              payment_id IN (SELECT payment_id FROM made) AS "made!",
+              (user_id, command_id) IN (SELECT user_id, command_id FROM noted) AS "noted!",
+              sale_id AS "sale_id?", lane AS "lane?", buyer_id AS "buyer_id?", device_id AS "device_id?",
+              quantity_allocated AS "quantity_allocated?", unit_price AS "unit_price?", amount AS "amount?", currency AS "currency?",
+              status AS "status?", reason AS "reason?", created_at AS "created_at?", expires_at AS "expires_at?",
+              changed_at AS "changed_at?", refunded AS "refunded?", hold_command AS "hold_command?"
+           FROM looked"#,
         &payments,
         &orders,
         &column(|item| item.shopper.to_string()),
@@ -106,7 +145,7 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
     )
     .fetch_all(&mut *tx)
     .await?;
-    let looked: HashMap<String, _> = looked
+    let mut looked: HashMap<String, _> = looked
         .into_iter()
         .map(|row| (row.payment_id.clone(), row))
         .collect();
@@ -117,15 +156,15 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
         let Some(row) = looked.get(&item.payment.to_string()) else {
             return Err(Error::unexpected("a payment got no answer"));
         };
-        refusals.push(match (row.known, &row.noted_digest, row.refusal.as_deref()) {
+        refusals.push(match (row.known, row.noted, row.refusal.as_deref()) {
             (true, ..) => {
                 let digest = row.known_digest.clone().unwrap_or_default();
                 let known = Known::new(digest, row.known_refusal.as_deref());
                 Some(known.answer(&item.digest).err())
             }
-            (false, Some(_), refusal) => Some(refusal.map(code_of)),
-            (false, None, Some(word @ ("order_unknown" | "payment_pending"))) => Some(Some(code_of(word))),
-            (false, None, _) => None,
+            (false, true, refusal) => Some(refusal.map(code_of)),
+            (false, false, Some(word @ ("order_unknown" | "payment_pending"))) => Some(Some(code_of(word))),
+            (false, false, _) => None,
         });
     }
     let in_vain: Vec<String> = items
@@ -142,8 +181,50 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
             .execute(&mut *tx)
             .await?;
     }
-    let rows = load(&mut tx, &orders).await?;
-    let begun = load_payments(&mut tx, &payments).await?;
+    // What was begun just now is known; of repeated commands, the stores tell.
+    let (mut rows, mut begun) = (HashMap::new(), HashMap::new());
+    let (mut known_orders, mut known_payments) = (Vec::new(), Vec::new());
+    for (item, refusal) in items.iter().zip(&refusals) {
+        let (id, order) = (item.payment.to_string(), item.order.to_string());
+        match looked.remove(&id).filter(|row| row.made) {
+            _ if *refusal != Some(None) => {}
+            None => {
+                known_orders.push(order);
+                known_payments.push(id);
+            }
+            Some(row) => {
+                let missing = || Error::unexpected("a payment without its order");
+                let raw = RawOrder {
+                    order_id: row.order_id,
+                    sale_id: row.sale_id.ok_or_else(missing)?,
+                    lane: row.lane.ok_or_else(missing)?,
+                    user_id: row.buyer_id.ok_or_else(missing)?,
+                    device_id: row.device_id.ok_or_else(missing)?,
+                    quantity_allocated: row.quantity_allocated.ok_or_else(missing)?,
+                    unit_price: row.unit_price.ok_or_else(missing)?,
+                    amount: row.amount.ok_or_else(missing)?,
+                    currency: row.currency.ok_or_else(missing)?,
+                    status: row.status.ok_or_else(missing)?,
+                    reason: row.reason,
+                    created_at: row.created_at.ok_or_else(missing)?,
+                    expires_at: row.expires_at.ok_or_else(missing)?,
+                    changed_at: row.changed_at.ok_or_else(missing)?,
+                    // Since this payment: it is the only one without an answer.
+                    paying_since: Some(row.begun_at),
+                    refunded: row.refunded.ok_or_else(missing)?,
+                    declined: None,
+                    hold_command: row.hold_command.ok_or_else(missing)?,
+                };
+                let row = raw.read()?;
+                begun.insert(id, PaymentRow::begun(item, &row));
+                rows.insert(order, row);
+            }
+        }
+    }
+    if !known_payments.is_empty() {
+        rows.extend(load(&mut tx, &known_orders).await?);
+        begun.extend(load_payments(&mut tx, &known_payments).await?);
+    }
     tx.commit().await?;
     Ok(items
         .iter()

@@ -19,13 +19,14 @@ use crate::{
     store::{
         COMMIT, OrderRow, Store,
         audit::{self, Actor, AuditRow, Kind},
-        orders::{self, CancelledBy, load},
+        orders::{self, CancelledBy, LockedOrder, load},
     },
 };
+use chrono::{DateTime, Utc};
 use flashsale_protocol::{Code, OrderId, OrderStatus, Reason, SaleId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The outcome of a report.
 #[derive(Debug, Clone)]
@@ -73,8 +74,14 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
     let order_ids = sorted(items.iter().map(|item| item.order.to_string()).collect());
     let payment_ids = sorted(items.iter().map(|item| item.payment.to_string()).collect());
     let mut tx = pool.begin().await?;
-    let late = orders::late(&mut tx, &order_ids).await?;
-    let mut rows = load(&mut tx, &order_ids).await?;
+    let mut late: HashSet<String> = HashSet::new();
+    let mut rows: HashMap<String, OrderRow> = HashMap::new();
+    for (id, LockedOrder { row, is_late }) in orders::lock_rows(&mut tx, &order_ids).await? {
+        if is_late {
+            late.insert(id.clone());
+        }
+        rows.insert(id, row);
+    }
     let mut payments = lock_payments(&mut tx, &payment_ids).await?;
     let before = payments.clone();
     let events = note_events(&mut tx, items, &payments).await?;
@@ -240,8 +247,12 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
         .collect();
     entries.extend(refund_all(&mut tx, &unwanted).await?);
     finish_refunds(&mut tx, &done, &changed).await?;
-    let paid: Vec<String> = confirmed.keys().cloned().collect();
-    confirm(&mut tx, &paid).await?;
+    let paid: HashSet<String> = confirmed.keys().cloned().collect();
+    for (id, at) in confirm(&mut tx, paid.iter().filter_map(|id| rows.get(id))).await? {
+        if let Some(row) = rows.get_mut(&id) {
+            row.changed_at = at;
+        }
+    }
     // These come before rows about later cancellations. All others come last: a chain is locked after its lane.
     let confirmations: Vec<AuditRow> = confirmed
         .into_iter()
@@ -260,8 +271,8 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
         .collect();
     news.retain(|id| !paid.contains(id));
     touch(&mut tx, &news, &money_back).await?;
-    news.extend(money_back.into_keys());
-    news.extend(paid);
+    news.extend(money_back.keys().cloned());
+    news.extend(paid.iter().cloned());
     news.extend(extended);
     news.extend(cancelled.iter().chain(&refunded).map(|row| row.order.to_string()));
     for (id, at) in answered {
@@ -269,11 +280,18 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
             payment.answered_at = at;
         }
     }
-    let rows = if news.is_empty() {
-        rows
-    } else {
-        load(&mut tx, &order_ids).await?
+    // Most are known without a second look: those that were confirmed just now, and those of before that did not change. Of one
+    // that waits, its payments say more.
+    let is_known = |id: &String, row: &OrderRow| match row.status {
+        OrderStatus::Pending => false,
+        OrderStatus::Confirmed if paid.contains(id) => !money_back.contains_key(id),
+        OrderStatus::Confirmed | OrderStatus::Cancelled => !news.contains(id),
     };
+    let unclear = rows.iter().filter(|(id, row)| !is_known(id, row));
+    let unclear: Vec<String> = unclear.map(|(id, _)| id.clone()).collect();
+    if !unclear.is_empty() {
+        rows.extend(load(&mut tx, &unclear).await?);
+    }
     audit::write(&mut tx, &entries).await?;
     tx.commit().await?;
 
@@ -326,27 +344,42 @@ fn mismatch(row: &OrderRow, payment: &PaymentRow, event: &Event) -> AuditRow {
     }
 }
 
-/// Confirms locked, pending orders that are now paid.
-async fn confirm(connection: &mut PgConnection, orders: &[String]) -> Result<()> {
-    if orders.is_empty() {
-        return Ok(());
+/// Confirms locked, pending orders that are now paid. Returns when each was.
+async fn confirm(
+    connection: &mut PgConnection,
+    orders: impl Iterator<Item = &OrderRow>,
+) -> Result<Vec<(String, DateTime<Utc>)>> {
+    let (mut ids, mut units) = (Vec::new(), BTreeMap::<(String, i16), i32>::new());
+    for row in orders {
+        ids.push(row.order.to_string());
+        *units.entry((row.sale.to_string(), row.lane as i16)).or_default() += row.quantity as i32;
     }
-    sqlx::query!(
-        "UPDATE flash_sale_orders SET status = 'confirmed', changed_at = clock_timestamp() WHERE order_id = ANY($1)",
-        orders,
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let confirmed = sqlx::query!(
+        "UPDATE flash_sale_orders SET status = 'confirmed', changed_at = clock_timestamp() WHERE order_id = ANY($1)
+         RETURNING order_id, changed_at",
+        &ids,
     )
-    .execute(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
+    let (lanes, units): (Vec<(String, i16)>, Vec<i32>) = units.into_iter().unzip();
+    let (sales, lanes): (Vec<String>, Vec<i16>) = lanes.into_iter().unzip();
     sqlx::query!(
         "UPDATE sale_lanes l SET confirmed = l.confirmed + c.units
-         FROM (SELECT sale_id, lane, sum(quantity_allocated)::int AS units FROM flash_sale_orders
-               WHERE order_id = ANY($1) GROUP BY 1, 2) c
+         FROM unnest($1::text[], $2::smallint[], $3::int[]) AS c (sale_id, lane, units)
          WHERE l.sale_id = c.sale_id AND l.lane = c.lane",
-        orders,
+        &sales,
+        &lanes,
+        &units,
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(confirmed
+        .into_iter()
+        .map(|row| (row.order_id, row.changed_at))
+        .collect())
 }
 
 /// Marks the shopper's view of these orders as newer.
