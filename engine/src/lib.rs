@@ -2,6 +2,7 @@
 
 pub mod batcher;
 pub mod caller;
+pub mod captures;
 pub mod chain;
 pub mod clock;
 pub mod command;

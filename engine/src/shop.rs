@@ -2,6 +2,7 @@
 
 use crate::{
     caller::Caller,
+    captures::Captures,
     error::Result,
     here::Here,
     known::KnownSales,
@@ -39,6 +40,7 @@ pub struct Shop {
     pub payments: PaymentProvider,
     pub merchants: Arc<Merchants>,
     pub seal: Seal,
+    pub captures: Captures,
     /// A sale was made in this process: its worker may lead it at once.
     pub sale_made: Notify,
     sales: Cache<SaleId, Option<Arc<Sale>>>,
@@ -70,6 +72,7 @@ impl Shop {
             here,
             payments,
             seal,
+            captures: Captures::default(),
             sale_made: Notify::new(),
             sales: Cache::builder()
                 .max_capacity(SALES_KEPT)

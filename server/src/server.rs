@@ -25,6 +25,7 @@ use flashsale_engine::{
         PaymentProvider, Provider,
         sandbox::{self, books::Books},
     },
+    settle::capture,
     shop::Shop,
     stock::Stock,
     store::Store,
@@ -222,6 +223,7 @@ impl Server {
             stopping.clone(),
         )));
         if gateway {
+            tasks.push(tokio::spawn(capture::run(shop.clone(), stopping.clone())));
             let (shop, stopping) = (shop.clone(), stopping.clone());
             tasks.push(tokio::spawn(async move {
                 shop.payments.deliver_webhooks(scheme, address, stopping).await;

@@ -4,7 +4,11 @@
 use super::{Answer, digest};
 use crate::{
     caller::Caller,
-    payment::{Charge, Fact, MERCHANT, Provider, Standing, state::Outcome},
+    captures::ToCapture,
+    payment::{
+        Charge, Fact, MERCHANT, Provider, Standing,
+        state::{Outcome, Todo},
+    },
     sale::ms,
     seal::HandedOver,
     shop::Shop,
@@ -99,8 +103,17 @@ pub async fn run(
                 fact: Fact::Payment(standing),
                 event: None,
                 by: None,
+                captures_within_ms: shop.captures.within_ms(shop.payments.timeout),
             };
             let reported = shop.store.report(row.sale, row.lane, report).await?;
+            if reported.payment.state.todo == Some(Todo::Capture) {
+                shop.captures.add(ToCapture {
+                    payment: begun.payment,
+                    order,
+                    sale: row.sale,
+                    lane: row.lane,
+                });
+            }
             if reported.changed {
                 shop.live
                     .tell_others(row.sale, caller, ServerMessage::Order(reported.order.view()));

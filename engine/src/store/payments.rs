@@ -53,6 +53,8 @@ pub struct Report {
     pub event: Option<Event>,
     /// Who tells it for the shop; None: the provider, or the server itself.
     pub by: Option<Actor>,
+    /// The reporter captures the money itself, if it is to be captured, and needs this long at most; only then a worker does.
+    pub captures_within_ms: Option<u64>,
 }
 
 impl Store {

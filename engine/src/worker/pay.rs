@@ -3,8 +3,11 @@
 
 use crate::{
     error::{Error, Result},
-    payment::{Fact, MERCHANT, ProviderAnswer, Refunded, Standing, handoff::Told, state::Todo},
-    settle::paid,
+    payment::{Fact, MERCHANT, Refunded, handoff::Told, state::Todo},
+    settle::{
+        capture::{self, answered},
+        paid,
+    },
     shop::Shop,
     stock::Revive,
     store::payments::{Due, DueRefund, Report, Revived},
@@ -97,12 +100,7 @@ async fn settle(shop: &Shop, due: &Due) -> Result<()> {
         Some(Todo::Revive) => return revive(shop, due).await,
         _ if due.payment.provider != shop.payments.name() => return Err(elsewhere(&due.payment.provider)),
         Some(Todo::Ask) => answered(shop.payments.standing(payment).await)?,
-        Some(Todo::Capture) => match answered(shop.payments.capture(payment).await)? {
-            Standing::Unknown => Standing::Declined {
-                reason: "the provider does not know it any more".into(),
-            },
-            standing => standing,
-        },
+        Some(Todo::Capture) => capture::ask(shop, payment).await?,
         Some(Todo::Void) => answered(shop.payments.void(payment).await)?,
     };
     report(shop, due, Fact::Payment(standing)).await
@@ -115,6 +113,7 @@ async fn report(shop: &Shop, due: &Due, fact: Fact) -> Result<()> {
         fact,
         event: None,
         by: None,
+        captures_within_ms: None,
     };
     paid::tell(shop, &shop.store.report(due.sale, due.lane, report).await?);
     Ok(())
@@ -150,6 +149,7 @@ async fn refund(shop: &Shop, due: &DueRefund) -> Result<()> {
         },
         event: None,
         by: None,
+        captures_within_ms: None,
     };
     paid::tell(shop, &shop.store.report(due.sale, due.lane, report).await?);
     Ok(())
@@ -198,10 +198,6 @@ async fn revive(shop: &Shop, due: &Due) -> Result<()> {
         tracing::info!(%order, "late money has found no unit and goes back");
     }
     Ok(())
-}
-
-fn answered<T>(answer: ProviderAnswer<T>) -> Result<T> {
-    answer.map_err(|silence| Error::unexpected(silence.to_string()))
 }
 
 async fn count(shop: &Shop) -> Result<()> {

@@ -203,6 +203,7 @@ impl Found {
             fact,
             event: None,
             by: Some(operator.actor()),
+            captures_within_ms: None,
         };
         let reported: Reported = app
             .shop

@@ -96,6 +96,7 @@ async fn take(app: &App, event: Event) -> Result<Taken, Problem> {
         fact: event.fact.clone(),
         event: Some(event),
         by: None,
+        captures_within_ms: None,
     };
     let reported = app.shop.store.report(order.sale, order.lane, report).await?;
     paid::tell(&app.shop, &reported);

@@ -512,6 +512,7 @@ async fn a_report_about_a_payment_that_is_not_there_fails_alone() {
             }),
             event: None,
             by: None,
+            captures_within_ms: None,
         });
         assert!(matches!(store.place(new).await, Ok(Placed::Ok(_))));
         assert!(store.begin_payment(payment).await.expect("Postgres").is_ok());

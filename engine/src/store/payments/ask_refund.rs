@@ -16,6 +16,7 @@ use crate::{
 };
 use flashsale_protocol::{Code, CommandId, OrderId, OrderStatus, Reason};
 use serde_json::json;
+use std::collections::HashMap;
 
 /// An operator's request for a refund.
 #[derive(Debug, Clone)]
@@ -154,7 +155,7 @@ impl OperatorChange {
             )
             .fetch_one(self.connection())
             .await?;
-            save(self.connection(), &[payment]).await?;
+            save(self.connection(), &[payment], &HashMap::new()).await?;
             refund = Some(row);
         }
         let all_back = payment

@@ -16,6 +16,7 @@ use crate::{
 };
 use flashsale_protocol::{OrderId, OrderStatus, PaymentId, Reason};
 use serde_json::json;
+use std::collections::HashMap;
 
 #[derive(Debug, Clone)]
 pub enum Revived {
@@ -68,7 +69,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         payment.state.revived();
-        save(&mut tx, &[&payment]).await?;
+        save(&mut tx, &[&payment], &HashMap::new()).await?;
         let payment = json!({ "payment": payment.payment });
         let entry = AuditRow::of_order(Kind::OrderRevived, Actor::Worker, &row, payment);
         audit::write(&mut tx, &[entry]).await?;
@@ -94,7 +95,7 @@ impl Store {
             return Ok(None);
         }
         payment.state.not_revived();
-        save(&mut tx, &[&payment]).await?;
+        save(&mut tx, &[&payment], &HashMap::new()).await?;
         let entries = refund_all(&mut tx, &[(&payment, &row)]).await?;
         audit::write(&mut tx, &entries).await?;
         tx.commit().await?;

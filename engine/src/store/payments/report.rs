@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     payment::{
         Event, Fact, Standing,
-        state::{OrderNow, Step},
+        state::{OrderNow, Step, Todo},
     },
     sale::LaneRef,
     store::{
@@ -230,7 +230,13 @@ async fn report_all(pool: &PgPool, items: &[Report]) -> Result<Vec<Verdict<Repor
         .filter(|(id, payment)| before.get(*id).is_none_or(|before| before.state != payment.state))
         .map(|(_, payment)| payment)
         .collect();
-    let answered = save(&mut tx, &changed).await?;
+    // Only captures: whoever reports does nothing else themselves.
+    let captured_within_ms = items.iter().filter_map(|item| {
+        let payment = payments.get(&item.payment.to_string())?;
+        let is_to_capture = payment.state.todo == Some(Todo::Capture);
+        Some((item.payment, item.captures_within_ms.filter(|_| is_to_capture)?))
+    });
+    let answered = save(&mut tx, &changed, &captured_within_ms.collect()).await?;
     let was = |payment: &PaymentRow| {
         before
             .get(&payment.payment.to_string())

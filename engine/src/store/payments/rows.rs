@@ -7,6 +7,7 @@ use crate::{
     payment::state::{Outcome, PaymentStatus, State, Todo},
 };
 use chrono::{DateTime, Utc};
+use flashsale_protocol::PaymentId;
 use sqlx::PgConnection;
 use std::collections::HashMap;
 
@@ -106,10 +107,12 @@ pub(super) async fn lock_payments(
 
 const OK: &str = "ok";
 
-/// Writes the states of payments. Returns when each was answered first. New work is due at once.
+/// Writes the states of payments. Returns when each was answered first. New work is due at once, or so many ms later if whoever
+/// reported does it themselves.
 pub(super) async fn save(
     connection: &mut PgConnection,
     payments: &[&PaymentRow],
+    done_within_ms: &HashMap<PaymentId, u64>,
 ) -> Result<HashMap<String, Option<DateTime<Utc>>>> {
     if payments.is_empty() {
         return Ok(HashMap::new());
@@ -141,16 +144,21 @@ pub(super) async fn save(
     let reasons = maybe(|state| state.reason.clone());
     let references = maybe(|state| state.reference.clone());
     let todos = maybe(|state| state.todo.map(|todo| todo.word().to_owned()));
+    let due_in_ms: Vec<i64> = payments
+        .iter()
+        .map(|payment| done_within_ms.get(&payment.payment).map_or(0, |ms| *ms as i64))
+        .collect();
     Ok(sqlx::query!(
         "UPDATE payments p
          SET status = i.status, pays = i.pays, answer = i.answer, reason = i.reason, reference = i.reference,
              refund_asked = i.refund_asked, refunded = i.refunded, todo = i.todo,
              answered_at = CASE WHEN i.answer IS NOT NULL THEN coalesce(p.answered_at, clock_timestamp()) END,
-             todo_at = CASE WHEN i.todo IS DISTINCT FROM p.todo THEN clock_timestamp() ELSE p.todo_at END,
+             todo_at = CASE WHEN i.todo IS DISTINCT FROM p.todo THEN clock_timestamp() + i.due_in_ms * interval '1 millisecond'
+                ELSE p.todo_at END,
              tries = CASE WHEN i.todo IS DISTINCT FROM p.todo THEN 0 ELSE p.tries END
          FROM unnest($1::text[], $2::text[], $3::bool[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-                $9::bigint[])
-            AS i (payment_id, status, pays, answer, reason, reference, todo, refund_asked, refunded)
+                $9::bigint[], $10::bigint[])
+            AS i (payment_id, status, pays, answer, reason, reference, todo, refund_asked, refunded, due_in_ms)
          WHERE p.payment_id = i.payment_id
          RETURNING p.payment_id, p.answered_at",
         &ids,
@@ -162,6 +170,7 @@ pub(super) async fn save(
         todos.as_slice() as &[Option<String>],
         &asked,
         &refunded,
+        &due_in_ms,
     )
     .fetch_all(connection)
     .await?
