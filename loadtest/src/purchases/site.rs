@@ -59,7 +59,7 @@ pub struct Redis {
 }
 
 enum At {
-    Alone(Stock),
+    Alone(Box<Stock>),
     Nodes(Vec<SocketAddr>),
 }
 
@@ -71,7 +71,7 @@ impl Redis {
         Ok(Self {
             pids: vec![pid.context("Redis tells no process id")?.trim().parse()?],
             masters: 1,
-            at: At::Alone(stock),
+            at: At::Alone(Box::new(stock)),
         })
     }
 

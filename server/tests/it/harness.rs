@@ -37,6 +37,9 @@ pub const QUICK: &[&str] = &[
     "1000",
     "--request-burst",
     "100000",
+    // Tests of limits count what is refused, one after the other.
+    "--refusal-pause-ms",
+    "0",
 ];
 
 #[derive(Parser)]
