@@ -658,7 +658,8 @@ async fn what_operators_do_to_a_shop_is_noted() {
     let pool = sqlx::PgPool::connect(&world.database_url)
         .await
         .expect("Postgres answers");
-    let noted: Vec<(String, Option<String>, Option<String>, Option<Value>)> = sqlx::query_as(
+    type Noted = (String, Option<String>, Option<String>, Option<Value>);
+    let noted: Vec<Noted> = sqlx::query_as(
         "SELECT kind, actor, address, changed FROM operator_events WHERE merchant_id = $1 ORDER BY event_id",
     )
     .bind(&lamps)
