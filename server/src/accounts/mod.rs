@@ -475,6 +475,12 @@ impl Accounts {
         }))
     }
 
+    /// Whether this is an operator's id or address.
+    pub async fn is_called(&self, operator: &str, name: &str) -> Result<bool, Error> {
+        let found = self.store.operator_by_email(&email_of(name)).await?;
+        Ok(name == operator || found.is_some_and(|(account, _)| account.id == operator))
+    }
+
     /// Removes an operator by id or address. False: nobody is called so (at this merchant).
     pub async fn remove(&self, name: &str, within: Option<&str>, by: By<'_>) -> Result<bool, Error> {
         let removed = self.store.remove_operator(name, within, by).await?;

@@ -162,10 +162,7 @@ async fn check_is_other(
     role: Option<OperatorRole>,
 ) -> Result<(), Problem> {
     let own = operator.0.account.as_str();
-    let all = app.authority.accounts.list(operator.sees()).await?;
-    let is_own = all.iter().any(|one| {
-        one.id == own && (one.id == name || one.email == accounts::email_of(name)) && role != Some(one.role)
-    });
+    let is_own = role != Some(operator.role()) && app.authority.accounts.is_called(own, name).await?;
     match is_own {
         true => Err(Problem(Reject::because(
             Code::Forbidden,

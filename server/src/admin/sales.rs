@@ -154,16 +154,18 @@ pub async fn create(State(app): State<Arc<App>>, instruction: Instruction) -> Re
 
 /// The caller's own shop. With its first sale it is made; a sale that is refused makes none.
 async fn own_merchant(app: &App, instruction: &Instruction) -> Result<Arc<Merchant>, Problem> {
-    let own = instruction.operator.own();
-    app.shop.merchants.refresh().await?;
-    if app.shop.merchants.by_id(own).is_none() {
+    let (own, merchants) = (instruction.operator.own(), &app.shop.merchants);
+    if merchants.by_id(own).is_none() {
+        merchants.refresh().await?;
+    }
+    if merchants.by_id(own).is_none() {
         let row = MerchantRow::new(own);
         let sale = instruction.json::<SaleBody>()?.check(&row)?;
         check_end(&sale)?;
         let payable = app.shop.check_payable_at_new(sale.sale_price);
         payable.map_err(|reject| with_cure(app, reject))?;
     }
-    Ok(app.shop.merchants.of_operator(own).await?)
+    Ok(merchants.of_operator(own).await?)
 }
 
 fn check_end(sale: &Sale) -> Result<(), Problem> {

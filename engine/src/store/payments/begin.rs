@@ -4,7 +4,7 @@ use super::{PaymentRow, rows::load_payments};
 use crate::{
     batcher::{Batch, Batcher, Verdict, subject},
     error::{Error, Result},
-    payment::state::{PaymentStatus, State, Todo},
+    payment::state::State,
     store::{
         COMMIT, OrderRow, Store,
         commands::Known,
@@ -68,17 +68,7 @@ impl PaymentRow {
             currency: order.currency.clone(),
             answered_at: None,
             created_at: order.paying_since.unwrap_or(order.changed_at),
-            state: State {
-                status: PaymentStatus::Created,
-                pays: false,
-                answer: None,
-                reason: None,
-                reference: None,
-                todo: Some(Todo::Ask),
-                amount: order.amount,
-                refund_asked: 0,
-                refunded: 0,
-            },
+            state: State::created(order.amount),
         }
     }
 }
