@@ -13,7 +13,10 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     future::Future,
     hash::{BuildHasher, Hash, RandomState},
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -115,19 +118,57 @@ impl<O> Asker<O> {
 /// is halved until that item stands alone; its asker is then kept apart for a while.
 pub struct Batcher<I, O> {
     name: &'static str,
-    deadline: Duration,
+    limits: BatchLimits,
     subjects: fn(&I) -> Subjects,
     queue: mpsc::Sender<Waiting<I, O>>,
+    pace: Arc<Pace>,
 }
 
 impl<I, O> Clone for Batcher<I, O> {
     fn clone(&self) -> Self {
         Self {
             name: self.name,
-            deadline: self.deadline,
+            limits: self.limits,
             subjects: self.subjects,
             queue: self.queue.clone(),
+            pace: self.pace.clone(),
         }
+    }
+}
+
+/// How long calls take, so that an item that cannot be answered in time is refused at once and does not wait in vain.
+#[derive(Default)]
+struct Pace {
+    /// The mean of the last calls, in µs.
+    call_us: AtomicU64,
+    /// Items that were taken out of the queue and wait for a later batch.
+    put_off: AtomicUsize,
+}
+
+/// Part of a call's time in the mean of the calls.
+const NEW_CALL: f64 = 0.3;
+
+impl Pace {
+    fn note(&self, took: Duration, put_off: usize) {
+        let (before, took) = (
+            self.call_us.load(Ordering::Relaxed) as f64,
+            took.as_micros() as f64,
+        );
+        let mean = if before == 0.0 {
+            took
+        } else {
+            before + (took - before) * NEW_CALL
+        };
+        self.call_us.store(mean as u64, Ordering::Relaxed);
+        self.put_off.store(put_off, Ordering::Relaxed);
+    }
+
+    /// The time until an item behind so many others is answered.
+    fn expected(&self, queued: usize, items: usize) -> Duration {
+        let ahead = queued + self.put_off.load(Ordering::Relaxed);
+        // The call that is in flight, full ones for those ahead, and its own.
+        let calls = 2 + (ahead / items.max(1)) as u64;
+        Duration::from_micros(self.call_us.load(Ordering::Relaxed)) * calls.min(u64::from(u32::MAX)) as u32
     }
 }
 
@@ -165,26 +206,34 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
             parts: VecDeque::new(),
             suspects: HashMap::new(),
         };
-        tokio::spawn(run(line, call));
+        let pace = Arc::new(Pace::default());
+        tokio::spawn(run(line, pace.clone(), call));
         Self {
             name,
-            deadline: limits.deadline,
+            limits,
             subjects,
             queue,
+            pace,
         }
     }
 
     /// Waits for the item's own answer. After an error the item may or may not have had its effect.
     pub(crate) async fn submit(&self, item: I) -> Result<O> {
         let (answer, answered) = oneshot::channel();
+        let BatchLimits { items, deadline, .. } = self.limits;
+        let queued = self.queue.max_capacity() - self.queue.capacity();
+        // Only behind a whole batch of others: an item that would be next shows whether the store is fast again.
+        if queued > items && self.pace.expected(queued, items) >= deadline {
+            return Err(Error::QueueFull(self.name));
+        }
         self.put(item, Some(answer))?;
-        match tokio::time::timeout(self.deadline, answered).await {
+        match tokio::time::timeout(deadline, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::unexpected(format!(
                 "the batch of {} was dropped",
                 self.name
             ))),
-            Err(_) => Err(Error::Deadline(self.deadline.as_millis() as u64)),
+            Err(_) => Err(Error::Deadline(deadline.as_millis() as u64)),
         }
     }
 }
@@ -336,7 +385,7 @@ impl<I, O> Line<I, O> {
     }
 }
 
-async fn run<I, O, F, Fut>(mut line: Line<I, O>, call: F)
+async fn run<I, O, F, Fut>(mut line: Line<I, O>, pace: Arc<Pace>, call: F)
 where
     I: Clone,
     F: Fn(Batch<I>) -> Fut,
@@ -361,8 +410,10 @@ where
         for batch in [batch, part, alone] {
             if !batch.is_empty() {
                 sizes.record(batch.len() as f64);
+                let began = tokio::time::Instant::now();
                 let (batch, results) = carry_out(line.name, batch, &call).await;
                 line.settle(batch, results);
+                pace.note(began.elapsed(), line.later.len());
             }
         }
     }

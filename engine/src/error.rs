@@ -99,10 +99,12 @@ impl From<Error> for Reject {
     /// Logs the failure once, here, under an id, and tells the client only the id.
     fn from(error: Error) -> Self {
         let code = error.code();
-        if code == Code::Busy {
-            return Reject::new(code).after_ms(RETRY_AFTER_MS);
-        }
         let request: u32 = rand::random();
+        // Spread out, so that clients do not all come back at once.
+        let after_ms = RETRY_AFTER_MS / 2 + u64::from(request) % RETRY_AFTER_MS;
+        if code == Code::Busy {
+            return Reject::new(code).after_ms(after_ms);
+        }
         // While a store is away every command fails; the log needs only some of them.
         if LOGGED.check().is_ok() {
             tracing::error!(request = format_args!("{request:08x}"), %error, "a command failed");
@@ -111,8 +113,7 @@ impl From<Error> for Reject {
         }
         let reject = Reject::because(code, format!("{} (request {request:08x})", code.text()));
         if code.retry() {
-            // Spread out, so that clients do not all come back at once.
-            reject.after_ms(RETRY_AFTER_MS / 2 + u64::from(request) % RETRY_AFTER_MS)
+            reject.after_ms(after_ms)
         } else {
             reject
         }

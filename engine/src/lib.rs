@@ -13,6 +13,7 @@ pub mod here;
 mod known;
 pub mod limits;
 pub mod live;
+pub mod load;
 pub mod merchants;
 pub mod mutation;
 pub mod operator;

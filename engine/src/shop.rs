@@ -7,6 +7,7 @@ use crate::{
     here::Here,
     known::KnownSales,
     live::Live,
+    load::Load,
     merchants::{Merchants, is_person},
     payment::{PaymentProvider, Provider},
     sale::Sale,
@@ -41,6 +42,8 @@ pub struct Shop {
     pub merchants: Arc<Merchants>,
     pub seal: Seal,
     pub captures: Captures,
+    /// How the stores do for purchases.
+    pub load: Load,
     /// A sale was made in this process: its worker may lead it at once.
     pub sale_made: Notify,
     sales: Cache<SaleId, Option<Arc<Sale>>>,
@@ -73,6 +76,7 @@ impl Shop {
             payments,
             seal,
             captures: Captures::default(),
+            load: Load::default(),
             sale_made: Notify::new(),
             sales: Cache::builder()
                 .max_capacity(SALES_KEPT)

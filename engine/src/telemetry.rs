@@ -32,6 +32,9 @@ pub mod name {
     pub(crate) const BATCHES_HALVED: &str = "flashsale_batches_halved_total";
     pub const STOCK: &str = "flashsale_stock_units";
     pub(crate) const QUEUE_LENGTH: &str = "flashsale_queue_length";
+    /// People a second that the shop can carry, and the mean time of the slowest step of a purchase, in seconds.
+    pub(crate) const CARRIED: &str = "flashsale_carried_per_second";
+    pub(crate) const PURCHASE_DELAY: &str = "flashsale_purchase_delay_seconds";
     pub(crate) const ADMITTED: &str = "flashsale_admitted_total";
     pub(crate) const EXPIRED: &str = "flashsale_expired_total";
     pub(crate) const DIVERGENCE: &str = "flashsale_stock_divergence_units";
@@ -74,6 +77,8 @@ pub mod name {
 pub fn forget_sale(sale: SaleId) {
     let gauges = [
         name::QUEUE_LENGTH,
+        name::CARRIED,
+        name::PURCHASE_DELAY,
         name::DIVERGENCE,
         name::OVERSOLD,
         name::UNBALANCED,

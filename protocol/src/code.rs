@@ -285,6 +285,7 @@ reasons! {
     Absent = "absent", "entry removed", "The shopper was away for too long.";
     SalePaused = "sale_paused", "tick slowed", "The sale is paused.";
     InflowCut = "inflow_cut", "tick slowed", "The shop lets fewer people in at a time.";
+    Capacity = "capacity", "tick slowed", "So many people are buying that the shop lets in only as many as it can serve well.";
     StockLow = "stock_low", "tick slowed", "No unit is free: the line moves on when one comes back from a cart.";
     EndsFirst = "ends_first", "queue position", "The sale ends before this turn would come; the units left then are drawn among all in line.";
     ByShopper = "by_shopper", "order cancelled", "The shopper has cancelled it.";

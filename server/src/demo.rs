@@ -144,6 +144,7 @@ fn body(
         claim_ms: 120_000,
         payment_ms: 300_000,
         inflow: 1_000,
+        target_delay_ms: 125,
         allocation: Allocation::Queue,
         beacon: None,
         opening: OpeningOrder::Fifo,

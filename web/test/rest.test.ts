@@ -52,7 +52,7 @@ test("a refusal is not repeated, and three tries without an answer are enough", 
 
 test("an inflow is set under the version that was shown", async () => {
   const sent = answers(Response.json({ version: 8 }));
-  await admin.setInflow("S", 5, 7);
+  await admin.setInflow("S", 5, null, 7);
   expect(sent[0]?.headers["If-Match"]).toBe('"7"');
 });
 

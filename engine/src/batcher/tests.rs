@@ -108,6 +108,46 @@ async fn a_full_queue_refuses_instead_of_growing() {
     assert!(matches!(first, Err(Error::QueueFull("test"))), "{first:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_answered_in_time_is_refused_at_once_and_the_others_are_answered_in_time() {
+    const CALL: Duration = Duration::from_secs(1);
+    let batcher = Batcher::new(
+        "test",
+        limits(2, 4_096),
+        nobody_s,
+        |items: Batch<u32>| async move {
+            tokio::time::sleep(CALL).await;
+            Ok(items.to_vec())
+        },
+    );
+    batcher
+        .submit(0)
+        .await
+        .expect("the first call shows how long one takes");
+    let began = tokio::time::Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for i in 0..100 {
+        let batcher = batcher.clone();
+        tasks.spawn(async move { (batcher.submit(i).await, began.elapsed()) });
+    }
+    let (mut answered, mut refused) = (0, 0);
+    while let Some(joined) = tasks.join_next().await {
+        match joined.expect("joins") {
+            (Ok(_), after) => {
+                assert!(after <= limits(2, 1).deadline, "{after:?}");
+                answered += 1;
+            }
+            (Err(Error::QueueFull(_)), after) => {
+                assert!(after < CALL, "refused after {after:?}");
+                refused += 1;
+            }
+            (Err(error), after) => panic!("{error} after {after:?}"),
+        }
+    }
+    assert_eq!(answered + refused, 100);
+    assert!(answered >= 6, "{answered}");
+}
+
 #[tokio::test]
 async fn a_store_that_is_away_is_told_to_every_item_without_trying_each() {
     let calls = Arc::new(Mutex::new(0));

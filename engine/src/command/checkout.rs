@@ -5,6 +5,7 @@ use super::{Answer, digest, pay};
 use crate::{
     caller::Caller,
     error::Error,
+    load::Step,
     mutation,
     sale::{Sale, Stake},
     shop::Shop,
@@ -126,7 +127,7 @@ async fn place(
         person: caller.person(sale),
     };
     // If this fails, the outcome is unknown. Nothing is guessed: the reconciler asks Postgres by the order's id.
-    let placed = shop.store.place(new).await?;
+    let placed = shop.load.of(Step::Place, shop.store.place(new)).await?;
     match placed {
         // A late repetition: the order came from an earlier hold, and the hold of now stays.
         Placed::Ok(row) if row.hold_command != hold => {

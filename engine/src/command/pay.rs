@@ -5,6 +5,7 @@ use super::{Answer, digest};
 use crate::{
     caller::Caller,
     captures::ToCapture,
+    load::Step,
     payment::{
         Charge, Fact, MERCHANT, Provider, Standing,
         handoff::HANDOFF,
@@ -61,7 +62,8 @@ pub async fn run(
         provider: shop.payments.name(),
         ask_after_ms: shop.payments.timeout.as_millis() as i64 + ASK_AFTER_MS,
     };
-    let (row, begun) = match shop.store.begin_payment(new).await? {
+    let asked = shop.store.begin_payment(new);
+    let (row, begun) = match shop.load.of(Step::BeginPayment, asked).await? {
         Ok(begun) => begun,
         // The shopper has come back from the shop's checkout.
         Err(code @ Code::PaymentPending) => match reopened(shop, order).await? {
@@ -106,7 +108,8 @@ pub async fn run(
                 by: None,
                 captures_within_ms: shop.captures.within_ms(shop.payments.timeout),
             };
-            let reported = shop.store.report(row.sale, row.lane, report).await?;
+            let asked = shop.store.report(row.sale, row.lane, report);
+            let reported = shop.load.of(Step::SettlePayment, asked).await?;
             if reported.payment.state.todo == Some(Todo::Capture) {
                 shop.captures.add(ToCapture {
                     payment: begun.payment,

@@ -4,6 +4,7 @@ use super::Answer;
 use crate::{
     caller::Caller,
     error::Error,
+    load::Step,
     sale::{HeldStake, Stake},
     shop::Shop,
     stock::{How, RecordState, Reserve, Reserved, shown::Showing},
@@ -28,7 +29,8 @@ pub async fn run(
         command,
         device: caller.device()?.clone(),
     };
-    let answer = shop.stock.reserve(sale.lane_of(&caller.shopper), item).await?;
+    let asked = shop.stock.reserve(sale.lane_of(&caller.shopper), item);
+    let answer = shop.load.of(Step::Reserve, asked).await?;
     let now = answer.now;
     let reject = match answer.value {
         Reserved::Ok {

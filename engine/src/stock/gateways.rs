@@ -1,10 +1,20 @@
-//! Gateways: which are alive, where a shopper has been, and how many people look at a sale through them.
+//! Gateways: which are alive, how they get on, where a shopper has been, and how many people look at a sale through them.
 
 use super::{Stock, scripts::GatewayId};
-use crate::error::Result;
+use crate::{error::Result, load::Seen};
 use flashsale_protocol::{SaleId, ShopperId};
 use fred::prelude::*;
 use std::{collections::HashMap, time::Duration};
+
+/// What all gateways have seen of purchases together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Measured {
+    pub gateways: u32,
+    /// People served in a second.
+    pub served: f64,
+    /// Mean time of the slowest step of a purchase.
+    pub delay: Duration,
+}
 
 /// A gateway is dead after this much silence.
 pub(crate) const GATEWAY_SILENCE: Duration = Duration::from_secs(5);
@@ -22,10 +32,52 @@ impl Stock {
         Ok(())
     }
 
+    /// Reports how the stores did for the purchases of a gateway since its last report.
+    pub async fn report_load(&self, gateway: GatewayId, seen: Seen, within: Duration) -> Result<()> {
+        let (now, key) = (self.clock().await?, self.runner.keys.all_sales("load"));
+        let (within, delay) = (within.as_millis(), seen.delay.as_micros());
+        let report = format!("{now} {} {within} {delay}", seen.reserves);
+        let _: u64 = self
+            .runner
+            .client()
+            .hset(key, (gateway.0.to_string(), report))
+            .await?;
+        Ok(())
+    }
+
+    /// How the stores do for the purchases of all gateways, by their last reports.
+    pub(crate) async fn load(&self) -> Result<Measured> {
+        let (now, key) = (self.clock().await?, self.runner.keys.all_sales("load"));
+        let reports: HashMap<String, String> = self.runner.client().hgetall(&key).await?;
+        let (mut all, mut dead) = (Measured::default(), Vec::new());
+        let mut weighed = Duration::ZERO;
+        let mut weights = 0;
+        for (gateway, report) in reports {
+            match read_load(&report) {
+                Some((at, reserves, within, delay))
+                    if now.saturating_sub(at) < GATEWAY_SILENCE.as_millis() as u64 =>
+                {
+                    all.gateways += 1;
+                    all.served += f64::from(reserves) / within.as_secs_f64().max(1e-3);
+                    // One slow gateway does not stand for all; one whose stores are silent has served nobody, and counts as well.
+                    weights += reserves.max(1);
+                    weighed += delay * reserves.max(1);
+                }
+                _ => dead.push(gateway),
+            }
+        }
+        all.delay = weighed.checked_div(weights).unwrap_or_default();
+        if !dead.is_empty() {
+            let _: u64 = self.runner.client().hdel(&key, dead).await?;
+        }
+        Ok(all)
+    }
+
     /// Reports that a gateway ends in an orderly way.
     pub async fn sign_off(&self, gateway: GatewayId) -> Result<()> {
-        let key = self.runner.keys.all_sales("gateways");
-        let _: u64 = self.runner.client().zrem(key, gateway.0).await?;
+        let (client, keys) = (self.runner.client(), &self.runner.keys);
+        let _: u64 = client.zrem(keys.all_sales("gateways"), gateway.0).await?;
+        let _: u64 = client.hdel(keys.all_sales("load"), gateway.0.to_string()).await?;
         Ok(())
     }
 
@@ -102,4 +154,15 @@ impl Stock {
     fn active_key(&self, sale: SaleId, minute: u64) -> String {
         self.runner.keys.sale("active_users", sale) + &format!(":{minute}")
     }
+}
+
+/// When a report was made (ms), how many people were served, within which time, and how long the slowest step took.
+fn read_load(report: &str) -> Option<(u64, u32, Duration, Duration)> {
+    let mut words = report.split(' ');
+    Some((
+        words.next()?.parse().ok()?,
+        words.next()?.parse().ok()?,
+        Duration::from_millis(words.next()?.parse().ok()?),
+        Duration::from_micros(words.next()?.parse().ok()?),
+    ))
 }

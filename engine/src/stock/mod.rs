@@ -6,6 +6,7 @@
 
 mod answer;
 mod away;
+mod carried;
 mod cart;
 mod checkout;
 mod clock;
@@ -51,12 +52,13 @@ use std::{
 };
 
 pub use answer::{At, Repeat};
+pub use carried::Carried;
 pub use cart::{How, Released, Reserve, Reserved, What};
 pub use checkout::{CheckoutBegun, Finish, Revive};
 pub use counters::Counters;
 pub(crate) use deadlines::EXPIRE_BATCH;
 pub use deadlines::Overdue;
-pub(crate) use gateways::GATEWAY_SILENCE;
+pub(crate) use gateways::{GATEWAY_SILENCE, Measured};
 pub(crate) use journal::JOURNAL_BATCH;
 pub use journal::Journal;
 pub use line::{InLine, Join, JoinHow, Joined, Kept, Left, Served, Stands, device_mark};

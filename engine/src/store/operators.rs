@@ -323,6 +323,22 @@ impl OperatorChange {
             .await
     }
 
+    /// Sets how long a purchase's slowest step may take before fewer people are let in.
+    pub async fn set_target_delay(&mut self, before_ms: u64, ms: u64) -> Result<()> {
+        sqlx::query!(
+            "UPDATE flash_sales SET target_delay_ms = $2 WHERE sale_id = $1",
+            self.sale.to_string(),
+            ms as i32,
+        )
+        .execute(&mut *self.once.tx)
+        .await?;
+        self.set(
+            Kind::TargetDelayChanged,
+            json!({ "from_ms": before_ms, "to_ms": ms }),
+        )
+        .await
+    }
+
     /// Mixes in a value that nobody knew when the entries closed. False: not now, or another value is set already.
     pub async fn set_beacon(&mut self, value: &str) -> Result<bool> {
         let changed = sqlx::query!(

@@ -47,6 +47,7 @@ pub(super) struct SaleRow {
     pub payment_ms: i64,
     pub inflow: i32,
     pub inflow_cut_at: Option<DateTime<Utc>>,
+    pub target_delay_ms: i32,
     pub allocation: String,
     pub draw_weight: String,
     pub opening_seed: Option<String>,
@@ -108,7 +109,7 @@ impl Store {
             SaleRow,
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-                claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
+                claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
                 cancel_limit, status, created_at, settings_version, format
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
@@ -348,9 +349,9 @@ pub(super) async fn insert(
         "INSERT INTO flash_sales (sale_id, merchant_id, product_id, product_name, description, currency,
             original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
             per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at,
-            allocation, opening_seed, priority_share, absence_ms, draw_weight, cancel_limit, format)
+            allocation, opening_seed, priority_share, absence_ms, draw_weight, cancel_limit, format, target_delay_ms)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-            $22, $23, $24, $25, $26, $27, $28)",
+            $22, $23, $24, $25, $26, $27, $28, $29)",
         sale.id.to_string(),
         sale.merchant,
         sale.product_id,
@@ -379,6 +380,7 @@ pub(super) async fn insert(
         draw_weight_word(sale.draw_weight),
         sale.cancel_limit as i32,
         sale.format as i16,
+        sale.target_delay_ms as i32,
     )
     .execute(&mut *connection)
     .await?;
@@ -416,7 +418,7 @@ pub(super) async fn load(connection: &mut PgConnection, id: SaleId) -> Result<Op
         SaleRow,
         "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
             total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
-            claim_ms, payment_ms, inflow, inflow_cut_at, allocation, draw_weight, opening_seed, priority_share, absence_ms,
+            claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
             cancel_limit, status, created_at, settings_version, format
          FROM flash_sales WHERE sale_id = $1",
         id.to_string(),
@@ -520,6 +522,7 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         allocation,
         draw_weight,
         inflow_cut_at: row.inflow_cut_at,
+        target_delay_ms: row.target_delay_ms as u64,
         opening_seed: row
             .opening_seed
             .map(|seed| seed.parse())

@@ -9,7 +9,8 @@ use crate::{
     error::Result,
     sale::{LaneRef, Sale},
     settle::supply,
-    stock::{ADMIT_BATCH, Called, CalledBy, Claimed, TurnVerdict, Turns},
+    stock::{ADMIT_BATCH, Called, CalledBy, Carried, Claimed, TurnVerdict, Turns},
+    telemetry::name,
 };
 use flashsale_protocol::{Allocation, Entry, EntryState, Phase, Reason, ServerMessage, ShopperId};
 use std::{
@@ -19,6 +20,9 @@ use std::{
 use tokio::sync::Mutex;
 
 const STEP: Duration = Duration::from_millis(100);
+pub(super) const STEPS_A_SECOND: f64 = 10.0;
+/// How often the governor looks at what the shop can carry.
+const LOOK: Duration = Duration::from_millis(500);
 const NOT_LIVE: Duration = Duration::from_millis(500);
 /// Upper limit for calling more than the inflow because called people do not come, as a factor.
 const MOST_COMPENSATION: f64 = 2.0;
@@ -29,6 +33,8 @@ struct Steps {
     gate: Gate,
     budget: Budget,
     roll: Roll,
+    /// When the governor has looked.
+    looked: Option<Instant>,
 }
 
 /// How this leader left the gate of the sale's lanes.
@@ -103,9 +109,17 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     {
         return Ok(STEP);
     }
-    // The inflow is what the shop can serve: if some called people do not come, more are called.
+    if steps.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+        steps.looked = Some(Instant::now());
+        govern(led, &sale).await?;
+    }
+    let carried = led.verdict();
+    // The inflow is what the operator wants served: if some called people do not come, more are called. What the shop can carry
+    // counts those who came.
     let compensation = (1.0 / (1.0 - led.no_show()).max(1e-9)).min(MOST_COMPENSATION);
-    let inflow = f64::from(sale.inflow) * compensation;
+    let set = f64::from(sale.inflow) * compensation;
+    let inflow = carried.map_or(set, |carried| set.min(carried.limit / STEPS_A_SECOND));
+    let is_over = carried.is_some_and(|carried| carried.is_over);
     let free = shop.stock.sale_counters(&sale).await?.available;
     let most = (free as usize).min(steps.budget.fill(inflow)).min(ADMIT_BATCH);
     let Called {
@@ -115,8 +129,8 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         parked,
     } = shop.stock.admit(led.id, most, sale.priority_share).await?;
     // The gate may be open: a shopper back from being away does not shut it (joining does), and another leader may have opened
-    // it.
-    if waiting > 0 && steps.gate != Gate::Shut {
+    // it. Beyond what the shop can carry, everybody goes through the line.
+    if (waiting > 0 || is_over) && steps.gate != Gate::Shut {
         for at in sale.lane_refs() {
             shop.stock.close_gate(at, last_stamp).await?;
         }
@@ -138,7 +152,7 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     }
     // With several lanes everybody goes through the line, because only the line counts a device across lanes.
     let open = Gate::Open(sale.lane_refs().map(|at| at.epoch).collect(), last_stamp);
-    if waiting == 0 && sale.lanes.len() == 1 && steps.gate != open {
+    if waiting == 0 && !is_over && sale.lanes.len() == 1 && steps.gate != open {
         steps.gate = Gate::Unknown;
         for at in sale.lane_refs() {
             shop.stock.open_gate(at, last_stamp).await?;
@@ -146,6 +160,27 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
         steps.gate = open;
     }
     Ok(STEP)
+}
+
+/// Looks at what the shop can carry, and tells operators.
+async fn govern(led: &Led, sale: &Sale) -> Result<()> {
+    let shop = &led.shop;
+    led.govern(
+        shop.stock.load().await?,
+        Duration::from_millis(sale.target_delay_ms),
+    );
+    let Some(verdict) = led.verdict() else {
+        return Ok(());
+    };
+    let of_sale = sale.id.to_string();
+    metrics::gauge!(name::CARRIED, "sale" => of_sale.clone()).set(verdict.limit);
+    metrics::gauge!(name::PURCHASE_DELAY, "sale" => of_sale).set(verdict.delay.as_secs_f64());
+    let carried = Carried {
+        limit: verdict.limit,
+        delay: verdict.delay,
+        is_limiting: led.carried(sale).is_some(),
+    };
+    shop.stock.note_carried(sale.id, carried).await
 }
 
 /// Gives the called entries their claims, tells them, and takes them out of the line. False: some went back to their places.

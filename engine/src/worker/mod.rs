@@ -7,6 +7,7 @@ pub mod disaster;
 pub mod draw;
 pub mod expire;
 pub mod forget;
+mod governor;
 pub mod history;
 pub mod life;
 pub mod mend;
@@ -22,10 +23,11 @@ use crate::{
     error::{Error, Result},
     sale::{LaneRef, Sale},
     shop::Shop,
-    stock::TickNumber,
+    stock::{Measured, TickNumber},
     telemetry::{self, name},
 };
 use flashsale_protocol::SaleId;
+use governor::{Governor, Verdict};
 use std::{
     collections::HashMap,
     future::Future,
@@ -65,6 +67,8 @@ pub struct Led {
     pub freed: Notify,
     /// The recent share of unused turns, in millionths.
     no_show: AtomicU64,
+    /// How many people the shop can carry.
+    governor: Mutex<Governor>,
     /// Held while the line's history is written and taken out of Redis.
     journal: tokio::sync::Mutex<()>,
     /// Knowledge of the line, in case Redis loses a part of it.
@@ -232,6 +236,24 @@ impl Led {
         self.no_show.store((share * 1e6) as u64, Ordering::Relaxed);
     }
 
+    /// Takes in how the stores do for purchases.
+    fn govern(&self, measured: Measured, target: Duration) {
+        if let Ok(mut governor) = self.governor.lock() {
+            governor.look(measured, target, Instant::now());
+        }
+    }
+
+    /// What the shop can carry; None: nothing is measured yet.
+    fn verdict(&self) -> Option<Verdict> {
+        self.governor.lock().ok().and_then(|governor| governor.verdict())
+    }
+
+    /// People a second that the shop can carry, if the sale's inflow is more.
+    fn carried(&self, sale: &Sale) -> Option<f64> {
+        let limit = self.verdict()?.limit;
+        (limit < f64::from(sale.inflow) * admit::STEPS_A_SECOND).then_some(limit)
+    }
+
     pub(crate) fn set_unpaid(&self, units: u64) {
         self.unpaid.store(units, Ordering::Relaxed);
     }
@@ -290,6 +312,7 @@ async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
                         held_off: Mutex::default(),
                         freed: Notify::new(),
                         no_show: AtomicU64::new(0),
+                        governor: Mutex::default(),
                         journal: tokio::sync::Mutex::default(),
                         line: LineGuard::default(),
                         stopped: AtomicBool::new(true),

@@ -32,8 +32,10 @@ struct PaceLook {
 /// How many people may be called.
 #[derive(Debug, Clone, Copy)]
 pub struct Inflow {
-    /// In 100 ms.
+    /// In 100 ms, as set by an operator.
     pub most: u32,
+    /// In a second, if the shop cannot carry as many.
+    pub carried: Option<f64>,
     /// When it was cut, if that was its last change; ms since 1970.
     pub cut_at: Option<u64>,
     /// Percent of these calls that go to the priority line while somebody stands there.
@@ -43,7 +45,8 @@ pub struct Inflow {
 impl Inflow {
     /// The pace if only the inflow limits it.
     fn expected(self, has_priority: bool) -> Pace {
-        let all = (f64::from(self.most) * STEPS_A_SECOND).min(MOST_EXPECTED);
+        let set = (f64::from(self.most) * STEPS_A_SECOND).min(MOST_EXPECTED);
+        let all = self.carried.map_or(set, |carried| carried.min(set));
         let priority = all * f64::from(self.priority_share) / 100.0;
         Pace {
             queue: if has_priority { all - priority } else { all },
@@ -111,7 +114,12 @@ impl MeasuredPace {
 
     /// Writes the measurements into a tick.
     pub fn write(&mut self, tick: &mut Tick, number: &TickNumber, inflow: Inflow, now: Instant) {
-        let Inflow { most, cut_at, .. } = inflow;
+        let Inflow {
+            most,
+            cut_at,
+            carried,
+            ..
+        } = inflow;
         let live = tick.phase == Phase::Live;
         match self.inflow.replace(most) {
             Some(before) if before != most => {
@@ -141,6 +149,7 @@ impl MeasuredPace {
             Phase::Live if tick.waiting > 0 && tick.outlook() == Outlook::MayComeBack => {
                 Some(Reason::StockLow)
             }
+            Phase::Live if tick.waiting > 0 && carried.is_some() => Some(Reason::Capacity),
             Phase::Live if is_cut => Some(Reason::InflowCut),
             _ => None,
         };
@@ -267,6 +276,7 @@ pub(super) mod tests {
     fn inflow(most: u32) -> Inflow {
         Inflow {
             most,
+            carried: None,
             cut_at: None,
             priority_share: 20,
         }
@@ -461,6 +471,22 @@ pub(super) mod tests {
         later.now -= 1;
         MeasuredPace::default().write(&mut later, &line, cut, at);
         assert_eq!(later.slowed, Some(Reason::InflowCut));
+    }
+
+    #[test]
+    fn what_the_shop_cannot_carry_is_not_expected_and_has_its_reason() {
+        let busy = Inflow {
+            carried: Some(30.0),
+            ..inflow(10)
+        };
+        let mut tick = tick(Phase::Live, 50);
+        let number = number(0, Turns::default());
+        MeasuredPace::default().write(&mut tick, &number, busy, Instant::now());
+        assert_eq!(tick.slowed, Some(Reason::Capacity));
+        assert!(tick.pace_high <= 45.0, "{}", tick.pace_high);
+        tick.waiting = 0;
+        MeasuredPace::default().write(&mut tick, &number, busy, Instant::now());
+        assert_eq!(tick.slowed, None, "nobody waits");
     }
 
     #[test]

@@ -62,6 +62,7 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     }
     let inflow = Inflow {
         most: sale.inflow,
+        carried: led.carried(&sale),
         cut_at: sale.inflow_cut_at.map(ms),
         priority_share: sale.priority_share,
     };

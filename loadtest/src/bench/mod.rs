@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use chrono::{TimeDelta, Utc};
 use clap::Args;
 use flashsale::embedded::Services;
-use flashsale_engine::sale::{FORMATS, LaneInfo, Sale};
+use flashsale_engine::sale::{FORMATS, LaneInfo, Sale, TARGET_DELAY_MS};
 use flashsale_protocol::{CommandId, DeviceId, OrderId, Phase, SaleId, ShopperId};
 use machine::Machine;
 use serde::Serialize;
@@ -371,6 +371,7 @@ fn sale(stock: u32) -> Sale {
         allocation: flashsale_protocol::Allocation::Queue,
         draw_weight: flashsale_protocol::DrawWeight::Equal,
         inflow_cut_at: None,
+        target_delay_ms: TARGET_DELAY_MS,
         opening_seed: None,
         priority_share: 50,
         absence_ms: 3_600_000,

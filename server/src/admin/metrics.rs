@@ -10,7 +10,7 @@ use crate::{
     rest::{Problem, SalePath},
 };
 use axum::extract::State;
-use flashsale_engine::command;
+use flashsale_engine::{command, stock::Carried};
 use flashsale_protocol::{Phase, SaleId};
 use serde::Serialize;
 use std::sync::Arc;
@@ -56,6 +56,10 @@ pub struct Metrics {
     priority_pace: Option<f64>,
     /// Entries per 100 ms, as set.
     inflow: u32,
+    /// How slow the slowest step of a purchase may be on average before fewer people are let in, in ms, as set.
+    target_delay_ms: u64,
+    /// What the shop can carry; null while nobody measures it, before the start for example.
+    carried: Option<CarriedView>,
     /// The version of the settings that operators have made, including the inflow: for `If-Match`.
     version: i64,
     /// Units in orders, from Postgres; differs from `sold + ordering` only while a checkout runs.
@@ -63,6 +67,28 @@ pub struct Metrics {
     fairness: Fairness,
     /// The latest time that Postgres had lost something of this sale. Selling is stopped while it has no `opened_at`.
     disaster: Option<DisasterView>,
+}
+
+/// What the shop can carry now.
+#[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct CarriedView {
+    /// People a second at most.
+    per_second: f64,
+    /// Mean time of the slowest step of a purchase, in ms; a reservation's counts five times.
+    delay_ms: f64,
+    /// It is less than the inflow.
+    is_limiting: bool,
+}
+
+impl From<Carried> for CarriedView {
+    fn from(carried: Carried) -> Self {
+        Self {
+            per_second: carried.limit.round(),
+            delay_ms: (carried.delay.as_secs_f64() * 10_000.0).round() / 10.0,
+            is_limiting: carried.is_limiting,
+        }
+    }
 }
 
 /// A sale's numbers now.
@@ -82,13 +108,14 @@ pub async fn show(
 ) -> Result<axum::Json<Metrics>, Problem> {
     let sale = operator.sale(&app, id).await?;
     let now = app.shop.stock.clock().await?;
-    let (counters, orders, tick, active_users, line, disaster) = tokio::try_join!(
+    let (counters, orders, tick, active_users, line, disaster, carried) = tokio::try_join!(
         app.shop.stock.sale_counters(&sale),
         app.shop.store.order_counts(id),
         command::tick_now(&app.shop, &sale),
         app.shop.stock.active_users(id, now / 60_000),
         app.shop.stock.line_counts(id),
         app.shop.store.last_disaster(id),
+        app.shop.stock.carried(id),
     )?;
     let fairness = fairness::of_sale(&app, &sale, &line, &tick).await?;
     let conversion_rate = if counters.reservations == 0 {
@@ -125,6 +152,8 @@ pub async fn show(
         pace: tick.pace,
         priority_pace: tick.pace.and(Some(tick.priority_pace)),
         inflow: sale.inflow,
+        target_delay_ms: sale.target_delay_ms,
+        carried: carried.map(CarriedView::from),
         version: sale.settings_version,
         allocated: sale.lanes.iter().map(|lane| u64::from(lane.allocated)).sum(),
         fairness,

@@ -19,7 +19,7 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
 };
-use body::{MAX_INFLOW, MAX_STOCK, range};
+use body::{MAX_INFLOW, MAX_STOCK, range, target_delay};
 use flashsale_engine::{
     clock,
     error::Error,
@@ -432,9 +432,16 @@ pub struct InflowBody {
     /// Most entries per 100 ms.
     #[schema(minimum = 1, maximum = 100_000)]
     pub inflow: i64,
+    /// Fewer people are let in while the slowest step of a purchase takes longer than this on average, in ms. Absent: as it is.
+    #[serde(default)]
+    #[schema(minimum = 10, maximum = 10_000)]
+    pub target_delay_ms: Option<i64>,
 }
 
 /// Change how fast the line is let in.
+///
+/// At most `inflow` entries are called in 100 ms, and fewer while the shop cannot carry as many: while the slowest step of a
+/// purchase takes longer than `target_delay_ms` on average (`carried` in the sale's metrics).
 ///
 /// Possible at any time before the sale's end and its draw; to stop the line altogether, pause the sale.
 ///
@@ -456,6 +463,7 @@ pub(crate) async fn change_inflow(
 ) -> Result<Done, Problem> {
     let body: InflowBody = instruction.json()?;
     let inflow = range("inflow", body.inflow, 1, i64::from(MAX_INFLOW))? as u32;
+    let target_delay_ms = body.target_delay_ms.map(target_delay).transpose()?;
     let numbers = Numbers::of(&app, instruction.operator.sale(&app, id).await?).await?;
     let done = command::run(&app, &instruction, id, StatusCode::OK, move |change| {
         Box::pin(async move {
@@ -468,6 +476,9 @@ pub(crate) async fn change_inflow(
             }
             if sale.inflow != inflow {
                 change.set_inflow(sale.inflow, inflow).await?;
+            }
+            if let Some(ms) = target_delay_ms.filter(|ms| *ms != sale.target_delay_ms) {
+                change.set_target_delay(sale.target_delay_ms, ms).await?;
             }
             numbers.view(change).await
         })

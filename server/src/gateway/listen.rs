@@ -18,7 +18,7 @@ use axum::{
 use flashsale_protocol::Code;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
 use std::{
     convert::Infallible,
     io,
@@ -40,7 +40,10 @@ const BACKLOG: u32 = 4_096;
 /// Largest size of a request's head.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// A connection whose client has not taken what was sent for this long is dropped.
-const SEND_TIMEOUT_MS: u32 = 30_000;
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer that the kernel keeps beyond what is on its way. Without a limit it takes megabytes for each of those who
+/// download slowly, and many who begin together take the time of the cores for it.
+const UNSENT_MOST: u32 = 64 * 1024;
 /// Most refusals that wait until they leave; beyond it they leave at once.
 const REFUSALS_WAITING: usize = 10_000;
 /// Pause after a failed accept (no file is left, for example).
@@ -237,11 +240,12 @@ fn cut_off(stream: &TcpStream) {
 }
 
 fn prepare(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
     // Small frames must leave at once.
-    let prepared = stream.set_nodelay(true).map_err(|error| error.to_string());
-    let prepared = prepared.and_then(|()| {
-        setsockopt(stream, sockopt::TcpUserTimeout, &SEND_TIMEOUT_MS).map_err(|error| error.to_string())
-    });
+    let prepared = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(SEND_TIMEOUT)))
+        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_MOST));
     if let Err(error) = prepared {
         tracing::debug!(%error, "cannot set a connection's options");
     }

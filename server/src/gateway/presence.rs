@@ -1,8 +1,11 @@
-//! Tells Redis once a second that this process is alive, and which formats it knows. If a gateway dies without signing off, this
+//! Tells Redis once a second that this process is alive, which formats it knows, and how long the stores take for its purchases. If a gateway dies without signing off, this
 //! stops, and workers ask which of its shoppers are still here (`worker/roll.rs`).
 
 use flashsale_engine::shop::Shop;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 const BEAT: Duration = Duration::from_secs(1);
@@ -11,6 +14,7 @@ const BEAT: Duration = Duration::from_secs(1);
 pub async fn run(shop: Arc<Shop>, gateway: bool, stopping: CancellationToken) {
     let (stock, id) = (&shop.stock, shop.here.id);
     let mut beat = tokio::time::interval(BEAT);
+    let mut looked = Instant::now();
     loop {
         tokio::select! {
             () = stopping.cancelled() => break,
@@ -21,6 +25,9 @@ pub async fn run(shop: Arc<Shop>, gateway: bool, stopping: CancellationToken) {
             stock.report(id).await?;
             if gateway {
                 stock.beat(id).await?;
+                let (seen, within) = (shop.load.take(), looked.elapsed());
+                looked = Instant::now();
+                stock.report_load(id, seen, within).await?;
             }
             Ok::<_, flashsale_engine::error::Error>(())
         };

@@ -14,6 +14,7 @@ mod door;
 mod draw;
 mod draw_file;
 mod gateways;
+mod governor;
 mod harness;
 mod identity;
 mod leftover;

@@ -1,4 +1,4 @@
-/** How many people are called, while the sale runs. */
+/** How many people are called while the sale runs, and how slow purchases may become before they are fewer. */
 
 import { LitElement, css, html, type TemplateResult } from "lit";
 import { Problem, admin, type Steered } from "../client/rest";
@@ -7,11 +7,19 @@ import { formatCount } from "../text/duration";
 import { words } from "../text/refusal";
 
 const MOST = 100_000;
+const LEAST_MS = 10;
+const MOST_MS = 10_000;
 
 /** The inflow that was typed, or what is wrong with it. */
 export function readInflow(text: string): number | string {
   const value = /^\d{1,6}$/.test(text.trim()) ? Number(text.trim()) : NaN;
   return value >= 1 && value <= MOST ? value : `A whole number from 1 to ${formatCount(MOST)}. To stop the line, pause the sale.`;
+}
+
+/** The target that was typed, or what is wrong with it. */
+export function readTarget(text: string): number | string {
+  const value = /^\d{1,5}$/.test(text.trim()) ? Number(text.trim()) : NaN;
+  return value >= LEAST_MS && value <= MOST_MS ? value : `A whole number of ms from ${formatCount(LEAST_MS)} to ${formatCount(MOST_MS)}.`;
 }
 
 /** Somebody else was faster: their number, and what to do about it. */
@@ -20,14 +28,17 @@ export function newer(inflow: number): string {
 }
 
 export class InflowForm extends LitElement {
-  static override properties = { sale: { type: String }, inflow: { type: Number }, version: { type: Number } };
+  static override properties = { sale: { type: String }, inflow: { type: Number }, target: { type: Number }, version: { type: Number } };
   declare sale: string;
   /** As it is set now. */
   declare inflow: number;
+  /** The mean time in ms of a purchase's slowest step, beyond which fewer people are called. */
+  declare target: number;
   /** Of what operators have set, when the inflow was read. */
   declare version: number;
 
   private typed: string | null = null;
+  private typedTarget: string | null = null;
   private seen = { inflow: 0, version: 0 };
   private said = "";
   private isWrong = false;
@@ -37,8 +48,14 @@ export class InflowForm extends LitElement {
     super();
     this.sale = "";
     this.inflow = 0;
+    this.target = 0;
     this.version = 0;
   }
+
+  private readonly typeTarget = (event: Event) => {
+    this.typedTarget = (event.target as HTMLInputElement).value;
+    this.say("", false);
+  };
 
   private readonly type = (event: Event) => {
     // The number that is being replaced is the one that was shown when typing began.
@@ -51,14 +68,18 @@ export class InflowForm extends LitElement {
     event.preventDefault();
     const inflow = readInflow(this.typed ?? String(this.inflow));
     if (typeof inflow === "string") return this.say(inflow, true);
+    const target = this.typedTarget === null ? null : readTarget(this.typedTarget);
+    if (typeof target === "string") return this.say(target, true);
     this.isBusy = true;
     this.say("", false);
     try {
       const from = this.typed === null ? { inflow: this.inflow, version: this.version } : this.seen;
-      const set = await this.set(inflow, from);
+      const set = await this.set(inflow, target, from);
       this.inflow = inflow;
+      this.target = target ?? this.target;
       this.version = set.version;
       this.typed = null;
+      this.typedTarget = null;
       this.say(`Set: ${formatCount(inflow * 10)} a second at most.`, false);
     } catch (error) {
       this.say(said(error), true);
@@ -68,9 +89,9 @@ export class InflowForm extends LitElement {
   };
 
   /** Sets the inflow unless somebody else has set another one than `from` since. */
-  private async set(inflow: number, from: { inflow: number; version: number }): Promise<Steered> {
+  private async set(inflow: number, target: number | null, from: { inflow: number; version: number }): Promise<Steered> {
     try {
-      return await admin.setInflow(this.sale, inflow, from.version);
+      return await admin.setInflow(this.sale, inflow, target, from.version);
     } catch (error) {
       if (!(error instanceof Problem && error.code === "version_changed")) throw error;
       const now = await admin.sale(this.sale);
@@ -78,7 +99,7 @@ export class InflowForm extends LitElement {
       this.version = now.version;
       this.seen = now;
       // A pause, say: what is replaced here is still what was shown.
-      if (now.inflow === from.inflow) return await admin.setInflow(this.sale, inflow, now.version);
+      if (now.inflow === from.inflow) return await admin.setInflow(this.sale, inflow, target, now.version);
       throw new Problem(error.code, newer(now.inflow), error.status);
     }
   }
@@ -92,8 +113,8 @@ export class InflowForm extends LitElement {
   protected override render(): TemplateResult {
     return html`
       <form novalidate @submit=${this.send}>
-        <label for="inflow">Inflow</label>
         <div class="row">
+          <label for="inflow">Inflow</label>
           <input
             id="inflow"
             class="numbers"
@@ -104,10 +125,21 @@ export class InflowForm extends LitElement {
             aria-describedby="said"
             @input=${this.type}
           />
+          <label for="target">Slowest step, ms</label>
+          <input
+            id="target"
+            class="numbers"
+            inputmode="numeric"
+            autocomplete="off"
+            .value=${this.typedTarget ?? String(this.target)}
+            aria-describedby="said"
+            @input=${this.typeTarget}
+          />
           <button ?disabled=${this.isBusy}>Set inflow</button>
         </div>
         <p id="said" class="small ${this.isWrong ? "error" : "soft"}" role=${this.isWrong ? "alert" : "status"}>
-          ${this.said || "People called in 100 ms, at most; as far as units are free."}
+          ${this.said ||
+          "People called in 100 ms, at most; as far as units are free. Fewer while the slowest step of a purchase takes longer than this on average."}
         </p>
       </form>
     `;

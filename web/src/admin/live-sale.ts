@@ -40,6 +40,7 @@ export class LiveSale extends LitElement {
   private metrics: Metrics | null = null;
   private sold: Point[] = [];
   private waiting: Point[] = [];
+  private delay: Point[] = [];
   private busy: Verb | null = null;
   private error = "";
 
@@ -68,6 +69,7 @@ export class LiveSale extends LitElement {
     this.metrics = null;
     this.sold = [];
     this.waiting = [];
+    this.delay = [];
     try {
       this.stop = [client.watch(this.sale)];
     } catch {
@@ -114,6 +116,8 @@ export class LiveSale extends LitElement {
     if (document.hidden) return;
     try {
       this.metrics = await admin.metrics(this.sale);
+      const { carried } = this.metrics;
+      if (carried) this.delay = grown(this.delay, this.view?.now ?? Date.now(), carried.delay_ms);
       this.error = "";
     } catch (error) {
       if (error instanceof Problem && error.status === 401) this.dispatchEvent(new Event("signed-out"));
@@ -152,6 +156,7 @@ export class LiveSale extends LitElement {
          
           .sale=${this.sale}
           .inflow=${this.metrics.inflow}
+          .target=${this.metrics.target_delay_ms}
           .version=${this.metrics.version}
         ></inflow-form>
       </section>`}
@@ -165,6 +170,10 @@ export class LiveSale extends LitElement {
           <figcaption class="soft small">In line, last 2 minutes</figcaption>
           ${chart(this.waiting, CHART_SPAN_MS, "People in line over the last two minutes")}
         </figure>
+        ${this.delay.length === 0 ? nothing : html`<figure class="card block">
+          <figcaption class="soft small">Slowest step of a purchase, ms, last 2 minutes</figcaption>
+          ${chart(this.delay, CHART_SPAN_MS, "Mean time of the slowest step of a purchase over the last two minutes")}
+        </figure>`}
       </section>
       ${this.metrics ? fairnessCard(this.metrics.fairness) : nothing}
     `;
@@ -244,6 +253,8 @@ export class LiveSale extends LitElement {
       ${number("revenue", "Revenue", revenue)} ${number("conversion", "Conversion", conversion)}
       ${number("waiting", "In line", count(stock?.waiting))} ${number("admitted", "Called", count(stock?.admitted))}
       ${number("pace", "Called a second", stock?.pace?.toFixed(1) ?? "–")}
+      ${number("carried", metrics?.carried?.is_limiting ? "Carried a second: limits the line" : "Carried a second", count(metrics?.carried?.per_second))}
+      ${number("delay", "Slowest step", metrics?.carried ? `${metrics.carried.delay_ms.toFixed(0)} of ${metrics.target_delay_ms} ms` : "–")}
       ${number("active", "People looking", count(metrics?.active_users))}
       ${number("reservations", "Reservations", count(metrics?.reservations))}
       ${number("expired", "Holds expired", count(metrics?.expired_reservations))}

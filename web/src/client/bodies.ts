@@ -93,6 +93,14 @@ pace: number | null, priority_pace: number | null,
  */
 inflow: number,
 /**
+ * How slow the slowest step of a purchase may be on average before fewer people are let in, in ms, as set.
+ */
+target_delay_ms: number,
+/**
+ * What the shop can carry; null while nobody measures it, before the start for example.
+ */
+carried: CarriedView | null,
+/**
  * The version of the settings that operators have made, including the inflow: for `If-Match`.
  */
 version: number,

@@ -45,7 +45,9 @@ export const admin = {
   create: (sale: unknown) => steer<Steered>("/admin/sales", { body: sale }),
   act: (sale: string, verb: "pause" | "resume" | "end" | "recover") => steer<Steered>(`/admin/sales/${sale}/${verb}`, { body: {} }),
   /** Only if operators have set nothing else since `version`. */
-  setInflow: (sale: string, inflow: number, version: number) => steer<Steered>(`/admin/sales/${sale}/inflow`, { body: { inflow }, version }),
+  /** Without a target, that stays as it is. */
+  setInflow: (sale: string, inflow: number, target_delay_ms: number | null, version: number) =>
+    steer<Steered>(`/admin/sales/${sale}/inflow`, { body: target_delay_ms === null ? { inflow } : { inflow, target_delay_ms }, version }),
   metrics: (sale: string) => operate<Metrics>(`/admin/sales/${sale}/metrics`),
 };
 

@@ -22,7 +22,8 @@ function wait(line: Line): string {
   if (line.reason === "ends_first" || line.reason === "sale_paused") return reasons[line.reason] ?? "";
   const estimate =
     line.soonest_ms === null ? moving(line) : line.latest_ms === null ? t.turnAtSoonest(about(line.soonest_ms)) : t.turnIn(range(line.soonest_ms, line.latest_ms));
-  return line.reason === "inflow_cut" ? `${estimate} ${reasons.inflow_cut ?? ""}`.trim() : estimate;
+  const isNamed = line.reason === "inflow_cut" || line.reason === "capacity";
+  return isNamed ? `${estimate} ${reasons[line.reason] ?? ""}`.trim() : estimate;
 }
 
 /** Without an estimate: what this page has seen of the line. */

@@ -80,6 +80,7 @@ pub enum Kind {
     LogBegun,
     SaleStatus,
     InflowChanged,
+    TargetDelayChanged,
     SupplyChanged,
     SupplyMoved,
     LaneReopened,
@@ -116,6 +117,7 @@ impl Kind {
             | Self::LogBegun
             | Self::SaleStatus
             | Self::InflowChanged
+            | Self::TargetDelayChanged
             | Self::DrawClosed
             | Self::DrawBeacon
             | Self::DrawHeld

@@ -4,7 +4,7 @@ use crate::rest::{Problem, field};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_engine::{
     clock,
-    sale::{FORMATS, LaneInfo, Sale, currency_exponent},
+    sale::{FORMATS, LaneInfo, Sale, TARGET_DELAY_MS, currency_exponent},
     store::merchants::MerchantRow,
 };
 use flashsale_protocol::{Allocation, DrawWeight, MAX_QUANTITY, OpeningOrder, Phase, SaleId, draw::Seed};
@@ -85,6 +85,10 @@ pub struct SaleBody {
     #[serde(default = "thousand")]
     #[schema(minimum = 1, maximum = 100_000, default = 1_000)]
     pub inflow: i64,
+    /// Fewer people are let in while the slowest step of a purchase takes longer than this on average, in ms.
+    #[serde(default = "usual_delay_ms")]
+    #[schema(minimum = 10, maximum = 10_000)]
+    pub target_delay_ms: i64,
     /// `queue`: first come, first served; the remaining units are drawn at the end among those who still wait. `draw`: everybody
     /// who enters before the end has a chance.
     #[serde(default)]
@@ -140,6 +144,10 @@ fn two_minutes() -> i64 {
 
 fn thousand() -> i64 {
     1_000
+}
+
+fn usual_delay_ms() -> i64 {
+    TARGET_DELAY_MS as i64
 }
 
 impl SaleBody {
@@ -248,6 +256,7 @@ impl SaleBody {
             allocation: self.allocation,
             draw_weight: self.draw_weight,
             inflow_cut_at: None,
+            target_delay_ms: target_delay(self.target_delay_ms)?,
             opening_seed: match self.opening {
                 OpeningOrder::Fifo => None,
                 OpeningOrder::Shuffle => Some(Seed(rand::random())),
@@ -262,6 +271,11 @@ impl SaleBody {
             lanes: split(total_stock, lanes),
         })
     }
+}
+
+/// The target of the governor, in ms.
+pub(super) fn target_delay(ms: i64) -> Result<u64, Problem> {
+    Ok(range("target_delay_ms", ms, 10, 10_000)? as u64)
 }
 
 pub(super) fn range(name: &str, value: i64, least: i64, most: i64) -> Result<i64, Problem> {

@@ -203,3 +203,41 @@ async fn a_server_that_stops_says_so_and_answers_what_is_in_flight() {
     }
     stop.await.expect("stops");
 }
+
+/// Bytes that the kernel keeps for a client of ours: sent or to be sent, and not taken.
+fn kept_for(client: &TcpStream) -> u64 {
+    let [server, client] =
+        [client.peer_addr(), client.local_addr()].map(|address| address.expect("an address").port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+    let kept = table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_ours = port(fields.get(1)?) == Some(server) && port(fields.get(2)?) == Some(client);
+        let (waiting, _) = fields.get(4)?.split_once(':')?;
+        is_ours.then(|| u64::from_str_radix(waiting, 16).ok())?
+    });
+    kept.expect("a connection of ours")
+}
+
+#[tokio::test]
+async fn whoever_does_not_take_a_large_answer_costs_the_kernel_little() {
+    const REQUESTS: usize = 40;
+    let world = World::start().await;
+    let mut stream = TcpStream::connect(world.server.address).await.expect("connects");
+    let request = "GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n".repeat(REQUESTS);
+    stream.write_all(request.as_bytes()).await.expect("sends");
+    // Until the server can send no more.
+    let mut kept = 0;
+    let mut same = 0;
+    let until = Instant::now() + DEADLINE;
+    while same < 5 {
+        assert!(Instant::now() < until, "it goes on sending");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = kept_for(&stream);
+        same = if now == kept && now > 0 { same + 1 } else { 0 };
+        kept = now;
+    }
+    assert!(kept < 300_000, "{kept} bytes");
+    drop(stream);
+    world.server.stop().await;
+}

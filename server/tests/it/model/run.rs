@@ -12,7 +12,7 @@ use super::{
 use chrono::{TimeDelta, Utc};
 use flashsale_engine::{
     error::{Error, Result as Answered},
-    sale::{FORMATS, LaneInfo, LaneOrder, LaneRef, LaneSnapshot, LineName, MoveId, Sale},
+    sale::{FORMATS, LaneInfo, LaneOrder, LaneRef, LaneSnapshot, LineName, MoveId, Sale, TARGET_DELAY_MS},
     stock::{
         Called, CalledBy, CheckoutBegun, Claimed, Finish, Join, JoinHow, Joined, KEPT, RecordState, Reserve,
         Reserved, Revive, Stock, TurnVerdict, What,
@@ -248,6 +248,7 @@ impl<'a> Run<'a> {
             opening_seed: None,
             draw_weight: DrawWeight::Equal,
             inflow_cut_at: None,
+            target_delay_ms: TARGET_DELAY_MS,
             priority_share: 50,
             absence_ms: 3_600_000,
             cancel_limit: 1_000_000,

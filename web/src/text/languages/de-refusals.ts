@@ -8,6 +8,7 @@ export const REASONS_DE: Readonly<Record<string, string>> = {
   line_lost: "Durch einen Fehler bei uns ist Ihr Platz in der Schlange verloren gegangen. Bitte stellen Sie sich neu an.",
   absent: "Sie waren zu lange weg, deshalb wurde Ihr Platz aufgegeben. Sie können sich neu anstellen.",
   sale_paused: "Der Shop hat den Verkauf angehalten.",
+  capacity: "Gerade kaufen so viele, dass der Shop nur so viele hereinlässt, wie er gut bedienen kann.",
   inflow_cut: "Der Shop lässt jetzt weniger Personen auf einmal herein.",
   ends_first: "Der Verkauf endet, bevor Sie dran wären; was dann übrig ist, wird unter allen in der Schlange verlost.",
   stock_low: "Im Moment ist nichts verfügbar; es geht weiter, wenn ein Stück zurückkommt.",

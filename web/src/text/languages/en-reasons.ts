@@ -9,6 +9,7 @@ export const REASONS_EN: Readonly<Record<string, string>> = {
   line_lost: "A failure on our side lost your place in line. Please join again.",
   absent: "You were away for too long, so your place was given up. You may join again.",
   sale_paused: "The shop has paused the sale.",
+  capacity: "So many people are buying that the shop lets in only as many as it can serve well.",
   inflow_cut: "The shop lets fewer people in at a time now.",
   ends_first: "The sale ends before your turn would come; the units left then are drawn among all in line.",
   stock_low: "No unit is available at the moment; the line goes on when one comes back.",
