@@ -300,6 +300,12 @@ impl Sale {
         }
     }
 
+    /// Whether units may be reserved without a turn while nobody waits. With several lanes everybody goes through the line, which counts
+    /// devices across lanes; in a draw everybody waits for it.
+    pub fn may_open_gate(&self) -> bool {
+        self.lanes.len() == 1 && self.allocation == Allocation::Queue
+    }
+
     /// The phase, with the leader's knowledge: the clock alone cannot tell whether the remaining units will be drawn.
     pub fn phase_by(&self, now: u64, leader: Option<Phase>) -> Phase {
         match (self.phase_at(now), leader) {

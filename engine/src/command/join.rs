@@ -124,8 +124,10 @@ pub async fn run(
         Joined::TooManyChanges => return Err(Code::TooManyChanges.into()),
     };
     // From now on nobody reserves past this place. This comes before the answer, so that a place is a promise.
-    for at in sale.lane_refs() {
-        shop.stock.close_gate(at, place.max(stamp)).await?;
+    if sale.may_open_gate() {
+        shop.stock
+            .close_gate(sale.lane_of(&caller.shopper), place.max(stamp))
+            .await?;
     }
     // A place keeps its first nonce.
     let named = if is_new && sale.names() == Format::Two {

@@ -290,8 +290,7 @@ impl Stock {
         Ok(())
     }
 
-    /// Opens the lane of a new sale. Nobody can stand in its line yet, so everybody may reserve until somebody does. With several
-    /// lanes everybody goes through the line, which counts devices across lanes; in a draw everybody waits for it.
+    /// Opens the lane of a new sale. Nobody can stand in its line yet.
     pub async fn new_lane(&self, sale: &Sale, info: LaneInfo) -> Result<()> {
         let at = LaneRef {
             sale: sale.id,
@@ -299,8 +298,7 @@ impl Stock {
             epoch: info.epoch,
         };
         self.lock_lane(at).await?;
-        let is_open = sale.lanes.len() == 1 && sale.allocation == Allocation::Queue;
-        let gate = if is_open { "open" } else { "line" };
+        let gate = if sale.may_open_gate() { "open" } else { "line" };
         self.write_lane(sale, info, 0, 0, gate).await
     }
 

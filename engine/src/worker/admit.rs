@@ -130,7 +130,7 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     } = shop.stock.admit(led.id, most, sale.priority_share).await?;
     // The gate may be open: a shopper back from being away does not shut it (joining does), and another leader may have opened
     // it. Beyond what the shop can carry, everybody goes through the line.
-    if (waiting > 0 || is_over) && steps.gate != Gate::Shut {
+    if (waiting > 0 || is_over) && sale.may_open_gate() && steps.gate != Gate::Shut {
         for at in sale.lane_refs() {
             shop.stock.close_gate(at, last_stamp).await?;
         }
@@ -150,9 +150,8 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
             STEP
         });
     }
-    // With several lanes everybody goes through the line, because only the line counts a device across lanes.
     let open = Gate::Open(sale.lane_refs().map(|at| at.epoch).collect(), last_stamp);
-    if waiting == 0 && !is_over && sale.lanes.len() == 1 && steps.gate != open {
+    if waiting == 0 && !is_over && sale.may_open_gate() && steps.gate != open {
         steps.gate = Gate::Unknown;
         for at in sale.lane_refs() {
             shop.stock.open_gate(at, last_stamp).await?;

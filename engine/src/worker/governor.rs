@@ -16,7 +16,14 @@ use std::{
 /// What one gateway is trusted with before anything is measured, in people a second. The limit grows from there.
 const START: f64 = 500.0;
 /// However slow the stores are, so many people a second are let in: without them nobody would see that they are fast again.
-const LEAST: f64 = 5.0;
+const LEAST: f64 = 20.0;
+/// The least delay of so long is what the stores take whatever the crowd does, because the machine is slow or the stores are far:
+/// letting fewer in would not make them faster.
+const LEAST_WINDOW: Duration = Duration::from_secs(15);
+/// The delay may be this many times as long as the least one, whatever the target.
+const BEYOND_LEAST: f64 = 2.0;
+/// But not so many times the target: then it is a queue that does not get shorter.
+const BEYOND_TARGET: f64 = 6.0;
 /// Growth in a second before anything was too slow, while the stores take no time at all.
 const COLD: f64 = 0.5;
 /// Growth in a second up to what was carried at the last cut.
@@ -44,6 +51,7 @@ pub(crate) struct Governor {
     /// People a second; None: nothing is measured yet.
     limit: Option<f64>,
     served: VecDeque<(Instant, f64)>,
+    delays: VecDeque<(Instant, Duration)>,
     stepped: Option<Instant>,
     /// When the limit was cut last, and what was carried then.
     cut: Option<(Instant, f64)>,
@@ -87,7 +95,7 @@ impl Governor {
             self.served.pop_front();
         }
         let limit = self.limit.unwrap_or(start);
-        let ratio = measured.delay.as_secs_f64() / target.as_secs_f64().max(1e-3);
+        let ratio = measured.delay.as_secs_f64() / self.most_delay(target.as_secs_f64().max(1e-3), now);
         self.is_over = ratio > if self.is_over { CALM } else { 1.0 };
         self.limit = Some(if ratio > 1.0 {
             let carried = self.most_served(now, NOW);
@@ -118,6 +126,23 @@ impl Governor {
         });
     }
 
+    /// The delay beyond which fewer are let in, in seconds.
+    fn most_delay(&mut self, target: f64, now: Instant) -> f64 {
+        self.delays.push_back((now, self.delay));
+        let mut is_whole = false;
+        while self
+            .delays
+            .front()
+            .is_some_and(|(at, _)| now - *at >= LEAST_WINDOW)
+        {
+            self.delays.pop_front();
+            is_whole = true;
+        }
+        let least = self.delays.iter().map(|(_, delay)| *delay).min();
+        let usual = least.filter(|_| is_whole).unwrap_or_default().as_secs_f64();
+        target.max((usual * BEYOND_LEAST).min(target * BEYOND_TARGET))
+    }
+
     fn most_served(&self, now: Instant, within: Duration) -> f64 {
         let lately = self.served.iter().filter(|(at, _)| now - *at <= within);
         lately.map(|(_, served)| *served).fold(0.0, f64::max)
@@ -145,6 +170,8 @@ mod tests {
     /// A shop that carries so many people a second; the others wait. People come some time after they were let in.
     struct Shop {
         capacity: f64,
+        /// Time that a step takes if nobody waits.
+        quick: Duration,
         /// Looks between a turn and its click.
         click_after: usize,
         backlog: f64,
@@ -157,6 +184,7 @@ mod tests {
         fn new(capacity: f64, click_after: usize) -> Self {
             Self {
                 capacity,
+                quick: QUICK,
                 click_after,
                 backlog: 0.0,
                 let_in: VecDeque::new(),
@@ -174,7 +202,7 @@ mod tests {
             }
             let done = self.backlog.min(self.capacity * LOOK.as_secs_f64());
             self.backlog -= done;
-            let delay = QUICK + Duration::from_secs_f64((self.backlog / self.capacity).min(DEADLINE_S));
+            let delay = self.quick + Duration::from_secs_f64((self.backlog / self.capacity).min(DEADLINE_S));
             self.now += LOOK;
             let served = done / LOOK.as_secs_f64();
             let measured = Measured {
@@ -259,6 +287,16 @@ mod tests {
             let limit = shop.step(1e6).0;
             assert!((least..=most).contains(&limit), "{capacity}: {limit}");
         }
+    }
+
+    #[test]
+    fn stores_that_are_slow_whoever_asks_do_not_shut_the_shop() {
+        let mut shop = Shop::new(2_000.0, 0);
+        run(&mut shop, 60);
+        shop.quick = TARGET * 5 / 2;
+        let limits: Vec<f64> = (0..140).map(|_| shop.step(1e6).0).collect();
+        assert!(limits.iter().all(|limit| *limit > 100.0), "{limits:?}");
+        assert!(limits[139] > 1_500.0, "{limits:?}");
     }
 
     #[test]

@@ -37,10 +37,15 @@ const STRICT_TRANSPORT_SECURITY: &str = "max-age=63072000";
 
 /// The pages, and the files that they and widgets elsewhere load.
 pub(super) fn routes(web_dir: PathBuf, app: Arc<App>) -> Router<Arc<App>> {
-    let page =
-        |name: &str| get_service(ServeFile::new(web_dir.join(name))).fallback(rest::method_not_allowed);
+    // What was compressed when it was built is sent as it is; the rest is compressed for each that asks.
+    let page = |name: &str| {
+        let file = ServeFile::new(web_dir.join(name));
+        get_service(file.precompressed_br().precompressed_gzip()).fallback(rest::method_not_allowed)
+    };
     let files = |dir: PathBuf| {
         ServeDir::new(dir)
+            .precompressed_br()
+            .precompressed_gzip()
             .call_fallback_on_method_not_allowed(true)
             .fallback(rest::not_found.into_service())
     };

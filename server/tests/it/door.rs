@@ -465,6 +465,60 @@ async fn browsers_are_told_what_our_pages_may_do() {
 }
 
 #[tokio::test]
+async fn what_was_compressed_when_it_was_built_is_sent_so_to_those_who_can_read_it() {
+    let pages = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(pages.path().join("assets")).expect("a folder");
+    let files = [
+        ("index.html", "page"),
+        ("widget.js", "plain"),
+        ("widget.js.br", "as brotli"),
+        ("assets/a.js", "plain"),
+        ("assets/a.js.br", "as brotli"),
+        ("assets/a.js.gz", "as gzip"),
+    ];
+    for (name, text) in files {
+        std::fs::write(pages.path().join(name), text).expect("written");
+    }
+    let dir = pages.path().display().to_string();
+    let world = World::with(&["--web-dir", &dir]).await;
+    for (path, accepts, encoding, text) in [
+        ("/assets/a.js", "gzip, deflate, br, zstd", Some("br"), "as brotli"),
+        ("/assets/a.js", "gzip", Some("gzip"), "as gzip"),
+        ("/assets/a.js", "identity", None, "plain"),
+        ("/widget.js", "gzip, br", Some("br"), "as brotli"),
+        ("/widget.js", "identity", None, "plain"),
+    ] {
+        let answer = world
+            .http
+            .get(world.url(path))
+            .header("accept-encoding", accepts)
+            .send()
+            .await
+            .expect("an answer");
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(header("content-encoding"), encoding, "{path} for {accepts}");
+        assert!(
+            header("content-type").is_some_and(|kind| kind.starts_with("text/javascript")),
+            "{path}"
+        );
+        if encoding.is_some() {
+            assert!(
+                header("vary").is_some_and(|vary| vary.contains("accept-encoding")),
+                "{path} for {accepts}"
+            );
+        }
+        if path.starts_with("/assets") {
+            assert!(
+                header("cache-control").is_some_and(|kept| kept.contains("immutable")),
+                "{path}"
+            );
+        }
+        assert_eq!(answer.text().await.expect("a body"), text, "{path} for {accepts}");
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_list_is_small_and_is_not_sent_to_whoever_has_it() {
     let world = World::start().await;
     let description = "a ".repeat(2_000);
