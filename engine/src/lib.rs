@@ -30,3 +30,7 @@ pub mod stock;
 pub mod store;
 pub mod telemetry;
 pub mod worker;
+
+/// Makes an async function return a boxed future. The body of an async function is compiled anew by each crate that calls it, with all
+/// that it calls in turn; a boxed one is compiled here. So functions that the doors call are boxed: it halves the time of their build.
+pub(crate) use async_recursion::async_recursion as boxed;

@@ -1,6 +1,7 @@
 //! Messages to all gateways over Redis pub/sub, one channel per sale: the shared tick, and news for single shoppers in batches. A
 //! message may be lost; the next tick, or the next look at the state, says the same.
 
+use crate::boxed;
 use crate::{
     batcher::{Batch, BatchLimits, Batcher, Batchers, nobody_s},
     caller::Caller,
@@ -150,6 +151,7 @@ async fn publish(client: &Client, channel: String, payload: String) -> Result<u6
 }
 
 /// Listens to a channel of [`Live`]. May be repeated.
+#[boxed]
 pub async fn subscribe(subscriber: &SubscriberClient, channel: String) -> Result<()> {
     if subscriber.is_clustered() {
         redirected(|| subscriber.ssubscribe(channel.clone())).await?;

@@ -3,6 +3,7 @@
 //! The same person is somebody else at each merchant. An id is made from what identifies them and a key of the merchant, so it needs
 //! no table and no credential, says nothing to others, and stays when secrets are rotated.
 
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     sale::Sale,
@@ -133,6 +134,7 @@ pub struct Merchants {
 }
 
 impl Merchants {
+    #[boxed]
     pub async fn open(store: Arc<Store>) -> Result<Self> {
         let known = Known::of(store.register().await?)?;
         Ok(Self {
@@ -147,6 +149,7 @@ impl Merchants {
     }
 
     /// Reads merchants anew if they have changed. While Postgres is away, what is known stays.
+    #[boxed]
     pub async fn refresh(&self) -> Result<()> {
         if self.store.register_changes().await? != self.now().changes {
             let known = Known::of(self.store.register().await?)?;
@@ -171,6 +174,7 @@ impl Merchants {
     }
 
     /// The merchant of a sale, which may have been made a moment ago.
+    #[boxed]
     pub async fn get(&self, id: &str) -> Result<Arc<Merchant>> {
         match self.by_id(id) {
             Some(merchant) => Ok(merchant),
@@ -191,6 +195,7 @@ impl Merchants {
     }
 
     /// The merchant with this id, made if it is not there. An address is no id: it may be another merchant's.
+    #[boxed]
     pub async fn of_operator(&self, id: &str) -> Result<Arc<Merchant>> {
         if !self.now().by_id.contains_key(id) {
             self.store.make_merchant(id).await?;
@@ -199,6 +204,7 @@ impl Merchants {
     }
 
     /// The merchant with this id or name in addresses, made if there is none.
+    #[boxed]
     pub async fn named(&self, name: &str) -> Result<Arc<Merchant>> {
         self.refresh().await?;
         match self.find(name) {

@@ -1,5 +1,6 @@
 //! Shoppers come and go with their first and their last socket at this gateway.
 
+use crate::boxed;
 use crate::{caller::Caller, elsewhere::Gateways, error::Result, here::SocketRef, shop::Shop};
 use flashsale_protocol::{SaleId, ShopperId};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ impl Drop for Registration {
 }
 
 /// Notes that an account is here, and tells its other gateways.
+#[boxed]
 pub async fn arrive(shop: &Shop, shopper: &ShopperId) {
     let elsewhere = &shop.here.elsewhere;
     let doubts = elsewhere.doubts();

@@ -1,5 +1,6 @@
 //! A person's own data: told to them, and forgotten when they ask for it.
 
+use crate::boxed;
 use crate::{
     caller::Caller,
     error::Result,
@@ -26,6 +27,7 @@ const MERCHANTS_MOST: usize = 10_000;
 const PLACES_AT_A_TIME: usize = 64;
 
 /// Who a caller is, at the merchants that know them.
+#[boxed]
 pub async fn of_caller(shop: &Shop, caller: &Caller) -> Result<Vec<Known>> {
     let mut found = Vec::new();
     for merchant in shop.merchants.all().into_iter().take(MERCHANTS_MOST) {
@@ -47,6 +49,7 @@ pub async fn of_caller(shop: &Shop, caller: &Caller) -> Result<Vec<Known>> {
 }
 
 /// Forgets a person, unless they take part in a sale that is not over: what is promised to them there would be nobody's.
+#[boxed]
 pub async fn erase(shop: &Shop, merchant: &Merchant, person: &ShopperId) -> Result<(), Reject> {
     let sales = shop.sales_on().await?;
     let of_merchant = sales.into_iter().filter(|sale| sale.merchant == merchant.row.id);
@@ -60,6 +63,7 @@ pub async fn erase(shop: &Shop, merchant: &Merchant, person: &ShopperId) -> Resu
 }
 
 /// Forgets a caller at every merchant, or at none.
+#[boxed]
 pub async fn forget(shop: &Shop, caller: &Caller) -> Result<(), Reject> {
     let known = of_caller(shop, caller).await?;
     for known in &known {

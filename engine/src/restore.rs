@@ -1,6 +1,7 @@
 //! After a lane has begun a new life: shoppers connected here who lost their hold or place with the old one get it back if
 //! possible, and are told openly if not.
 
+use crate::boxed;
 use crate::{
     command::{self, command_id_now},
     error::{Error, Result},
@@ -60,6 +61,7 @@ async fn run(shop: Arc<Shop>, sale: SaleId) {
 }
 
 /// Looks after one shopper. True: nothing is lost, their hold has just ended.
+#[boxed]
 pub async fn of_shopper(shop: &Shop, sale: SaleId, shopper: &ShopperId) -> bool {
     match shop.find_sale(sale).await {
         Ok(Some(sale)) => try_restore(shop, &sale, shopper).await,

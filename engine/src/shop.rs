@@ -1,5 +1,6 @@
 //! The tools of commands and workers: the stores, messages, the payment provider, and the sales as this process knows them.
 
+use crate::boxed;
 use crate::{
     caller::Caller,
     captures::Captures,
@@ -57,6 +58,7 @@ pub struct Shop {
 }
 
 impl Shop {
+    #[boxed]
     pub async fn open(
         store: Store,
         stock: Stock,
@@ -109,11 +111,13 @@ impl Shop {
     }
 
     /// The sale, or the refusal that it does not exist.
+    #[boxed]
     pub async fn sale(&self, id: SaleId) -> Result<Arc<Sale>, Reject> {
         self.find_sale(id).await?.ok_or_else(|| Code::SaleUnknown.into())
     }
 
     /// A sale as it is shown to everybody.
+    #[boxed]
     pub async fn shown(&self, id: SaleId) -> std::result::Result<View, Reject> {
         if !self.known.contains(&self.store, id).await? {
             return Err(Code::SaleUnknown.into());
@@ -123,6 +127,7 @@ impl Shop {
 
     /// The sales in which shoppers may have something: the list (at most a second old), and sales this process has heard of
     /// since. Many askers at once cause one query.
+    #[boxed]
     pub async fn sales_on(&self) -> Result<Vec<Arc<Sale>>> {
         let led = self.led.try_get_with((), async {
             let sales = self.store.sales_to_lead().await?;
@@ -138,6 +143,7 @@ impl Shop {
     }
 
     /// The caller as who they are in a sale.
+    #[boxed]
     pub async fn meet(&self, caller: &Caller, sale: &Sale) -> Result<Caller, Reject> {
         if caller.at.as_deref() == Some(&sale.id) {
             return Ok(caller.clone());
@@ -167,6 +173,7 @@ impl Shop {
     }
 
     /// The caller as who they are in the sale of an order; somebody else's order and an unknown one are not told apart.
+    #[boxed]
     pub async fn meet_buyer(&self, caller: &Caller, order: OrderId) -> Result<Option<Caller>, Reject> {
         let sale = match self.orders.get(&order).await {
             Some(sale) => sale,
@@ -192,6 +199,7 @@ impl Shop {
     }
 
     /// Whether units of a sale can be paid for.
+    #[boxed]
     pub async fn check_payable(&self, sale: &Sale) -> Result<(), Reject> {
         self.payments.check(sale.sale_price)?;
         match &self.payments.provider {
@@ -221,6 +229,7 @@ impl Shop {
     }
 
     /// The format of a sale that is created now: the newest that every process knows.
+    #[boxed]
     pub async fn new_format(&self) -> Result<u16> {
         let known = self.formats.try_get_with((), self.stock.common_formats());
         let known = known
@@ -237,6 +246,7 @@ impl Shop {
     }
 
     /// Forgets copies: the sale has changed in Postgres.
+    #[boxed]
     pub async fn forget_sale(&self, id: SaleId) {
         self.sales.invalidate(&id).await;
         self.led.invalidate(&()).await;
@@ -244,6 +254,7 @@ impl Shop {
     }
 
     /// This process has changed the sale in Postgres: all processes read it anew.
+    #[boxed]
     pub async fn sale_changed(&self, id: SaleId) -> Result<()> {
         self.stock.forget_looks(id).await?;
         self.forget_sale(id).await;

@@ -6,6 +6,7 @@
 //! One task per process renews it, and among processes the one with a lease in Redis; meanwhile the old look is shown. While
 //! Redis or Postgres is away, the last known look is shown, marked as stale.
 
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     limits::COMMAND_DEADLINE,
@@ -140,6 +141,7 @@ impl Showcase {
     }
 
     /// The sale has changed: the kept look is shown only if there is no newer one.
+    #[boxed]
     pub async fn forget(&self, sale: SaleId) {
         for what in [Showing::Sale(sale), Showing::All] {
             if let Some(slot) = self.slots.get(&what).await {
@@ -149,6 +151,7 @@ impl Showcase {
     }
 
     /// A page of a list, at most a second old: one look answers a crowd that asks for the same.
+    #[boxed]
     pub async fn page(&self, wanted: &Wanted) -> Result<Arc<Listed>> {
         let listed = self.pages.try_get_with(wanted.clone(), async {
             self.page_now(wanted).await.map(Arc::new)
@@ -157,6 +160,7 @@ impl Showcase {
     }
 
     /// A page of a list as it is in the stores now.
+    #[boxed]
     pub async fn page_now(&self, wanted: &Wanted) -> Result<Listed> {
         let page = self.store.list_sales(wanted).await?;
         let (now, sales) = self.with_numbers(page.sales, true).await?;
@@ -308,6 +312,7 @@ impl Showcase {
 
     /// Sales with their numbers, in one call, and Redis' clock. A sale that Redis does not know yet is left out of a list, so
     /// that it does not hide the others.
+    #[boxed]
     pub async fn with_numbers(&self, sales: Vec<Sale>, leave_out: bool) -> Result<(u64, Vec<Shown>)> {
         let (at, numbers) = self.stock.numbers(&sales).await?;
         let mut shown = Vec::with_capacity(sales.len());

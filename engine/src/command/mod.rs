@@ -17,6 +17,7 @@ mod state;
 
 pub use state::{sale_state, tick_now};
 
+use crate::boxed;
 use crate::{
     caller::Caller,
     error::Error,
@@ -37,6 +38,7 @@ const STOPPED_RETRY_MS: u64 = 5_000;
 pub type Answer = Result<Done, Reject>;
 
 /// Carries out a command of a caller whose token was verified.
+#[boxed]
 pub async fn run(shop: &Shop, caller: &Caller, id: CommandId, command: ShopCommand) -> Answer {
     let (verb, started) = (command.verb(), Instant::now());
     let answer = match meet(shop, caller, id, &command).await {
@@ -137,6 +139,7 @@ pub fn stopped() -> Reject {
 }
 
 /// The refusal of an unknown order. It differs if a stop is not settled yet, or if Postgres may have lost this order.
+#[boxed]
 pub async fn unknown_order(shop: &Shop, order: OrderId) -> Reject {
     let found = async {
         Ok::<_, Error>((

@@ -1,6 +1,7 @@
 //! `state`: everything that a page needs to show one sale to one shopper.
 
 use super::{Answer, draw, hold_state, nonce};
+use crate::boxed;
 use crate::{
     caller::Caller,
     error::Result,
@@ -18,6 +19,7 @@ pub async fn run(shop: &Shop, caller: &Caller, sale: SaleId) -> Answer {
     Ok(Done::State(Box::new(sale_state(shop, caller, &sale).await?)))
 }
 
+#[boxed]
 pub async fn sale_state(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<SaleState, Reject> {
     shop.check_page(caller, sale).await?;
     let caller = shop.meet(caller, sale).await?;
@@ -150,6 +152,7 @@ fn hold_known(mine: Option<Box<HeldStake>>, record: Option<&Record>, now: u64) -
 }
 
 /// The sale's shared state: the last tick if there is one, else read from the stores.
+#[boxed]
 pub async fn tick_now(shop: &Shop, sale: &Sale) -> Result<Tick> {
     match shop.here.last_tick(sale.id) {
         Some(tick) => Ok((*tick).clone()),

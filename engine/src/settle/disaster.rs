@@ -1,5 +1,6 @@
 //! Detects that Postgres knows less of a sale than Redis does, and finds the orders that it has lost.
 
+use crate::boxed;
 use crate::{
     clock,
     error::Result,
@@ -21,6 +22,7 @@ pub(crate) async fn is_stopped(shop: &Shop, sale: &Sale) -> Result<bool> {
 }
 
 /// Compares Redis with Postgres, and stops selling if Postgres is behind. Returns the open disaster.
+#[boxed]
 pub async fn look(shop: &Shop, sale: &Sale) -> Result<Option<Disaster>> {
     // Redis first: everything it knows of was committed before Postgres is asked.
     let witness = shop.stock.witness(sale).await?;

@@ -3,6 +3,7 @@
 //! A first-come sale has something left to draw when somebody stands in line (here or away) and not all units are paid for: some
 //! are free, or may come back from a turn, a cart, a checkout or an unpaid order.
 
+use crate::boxed;
 use crate::{
     error::Result,
     sale::{LaneInfo, Sale, ms},
@@ -12,6 +13,7 @@ use crate::{
 use flashsale_protocol::{Allocation, Phase};
 
 /// The next phase of a sale whose time is up, or which its operator ends.
+#[boxed]
 pub async fn phase(shop: &Shop, sale: &Sale) -> Result<Phase> {
     if sale.allocation == Allocation::Draw {
         return Ok(Phase::Drawing);

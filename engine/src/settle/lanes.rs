@@ -1,6 +1,7 @@
 //! Opens lanes in Redis, and rebuilds them from Postgres.
 
 use super::disaster;
+use crate::boxed;
 use crate::{
     error::Result,
     sale::{LaneRef, Sale},
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 /// Writes a sale's settings to Redis. Lanes that Redis has lost, even in part, begin a new life from Postgres' orders and the
 /// remaining records. True: at least one did.
+#[boxed]
 pub async fn open(shop: &Shop, sale: &Sale) -> Result<bool> {
     // A lane must not be rebuilt from a Postgres that has forgotten something.
     if disaster::is_stopped(shop, sale).await? {

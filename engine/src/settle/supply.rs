@@ -5,6 +5,7 @@
 //! was read in an earlier one. If a worker stops between two steps, units stay set aside or a lane is behind; the reconciler ends
 //! both ([`catch_up`], [`end_left_moves`]).
 
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     sale::{LaneRef, LaneSupply, MoveId, Sale, SupplyNews},
@@ -150,6 +151,7 @@ pub async fn change(shop: &Shop, sale: &Sale, total: u32, actor: Actor) -> Resul
 /// Like [`change`], within a transaction that has locked the sale ([`crate::store::Store::lock_sale`]). Unless the outcome is
 /// [`Changed::Ok`], the transaction must be rolled back. Then comes [`Prepared::follow`] or [`Prepared::undo`]; after a crash the
 /// reconciler does that.
+#[boxed]
 pub async fn prepare(
     shop: &Shop,
     connection: &mut Connection,
@@ -213,11 +215,13 @@ pub async fn prepare(
 
 impl Prepared {
     /// Call this after the transaction was committed.
+    #[boxed]
     pub async fn follow(&self, shop: &Shop) {
         follow(shop, self.id, &self.lanes, &self.now).await;
     }
 
     /// Call this after the transaction was rolled back.
+    #[boxed]
     pub async fn undo(self, shop: &Shop) -> Result<Changed> {
         for at in &self.lanes {
             shop.stock.untake_supply(*at, self.id).await?;

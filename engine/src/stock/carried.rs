@@ -1,6 +1,7 @@
 //! What the shop can carry, as a sale's leader has found: kept for operators to see.
 
 use super::Stock;
+use crate::boxed;
 use crate::error::Result;
 use flashsale_protocol::SaleId;
 use fred::prelude::*;
@@ -32,6 +33,7 @@ impl Stock {
     }
 
     /// None: nobody measures it now.
+    #[boxed]
     pub async fn carried(&self, sale: SaleId) -> Result<Option<Carried>> {
         let note: Option<String> = self.client().get(self.keys().sale("carried", sale)).await?;
         Ok(note.as_deref().and_then(read))

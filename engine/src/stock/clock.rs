@@ -1,6 +1,7 @@
 //! Redis' clock, which says what is open and what is over.
 
 use super::Stock;
+use crate::boxed;
 use crate::error::Result;
 use fred::{
     prelude::*,
@@ -13,6 +14,7 @@ const CLOCK_LIFE: Duration = Duration::from_secs(5);
 
 impl Stock {
     /// Redis' clock, ms since 1970.
+    #[boxed]
     pub async fn now(&self) -> Result<u64> {
         let time = CustomCommand::new_static("TIME", ClusterHash::Random, false);
         let (seconds, micros): (u64, u64) = self.runner.client().custom(time, Vec::<String>::new()).await?;
@@ -20,6 +22,7 @@ impl Stock {
     }
 
     /// Redis' clock, computed from a recent measurement: many may ask without a call each.
+    #[boxed]
     pub async fn clock(&self) -> Result<u64> {
         if let Some(now) = self.known_clock() {
             return Ok(now);

@@ -1,6 +1,7 @@
 //! Counts a lane's units in each place where they can be.
 
 use super::Stock;
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     sale::{LaneRef, Sale},
@@ -104,6 +105,7 @@ impl Stock {
     }
 
     /// The sum of all lanes.
+    #[boxed]
     pub async fn sale_counters(&self, sale: &Sale) -> Result<Counters> {
         let mut sum = Counters::default();
         for at in sale.lane_refs() {

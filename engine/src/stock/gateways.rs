@@ -1,6 +1,7 @@
 //! Gateways: which are alive, how they get on, where a shopper has been, and how many people look at a sale through them.
 
 use super::{Stock, scripts::GatewayId};
+use crate::boxed;
 use crate::{error::Result, load::Seen};
 use flashsale_protocol::{SaleId, ShopperId};
 use fred::prelude::*;
@@ -21,6 +22,7 @@ pub(crate) const GATEWAY_SILENCE: Duration = Duration::from_secs(5);
 
 impl Stock {
     /// Reports that a gateway is alive.
+    #[boxed]
     pub async fn beat(&self, gateway: GatewayId) -> Result<()> {
         let now = self.clock().await? as f64;
         let key = self.runner.keys.all_sales("gateways");
@@ -33,6 +35,7 @@ impl Stock {
     }
 
     /// Reports how the stores did for the purchases of a gateway since its last report.
+    #[boxed]
     pub async fn report_load(&self, gateway: GatewayId, seen: Seen, within: Duration) -> Result<()> {
         let (now, key) = (self.clock().await?, self.runner.keys.all_sales("load"));
         let (within, delay) = (within.as_millis(), seen.delay.as_micros());
@@ -74,6 +77,7 @@ impl Stock {
     }
 
     /// Reports that a gateway ends in an orderly way.
+    #[boxed]
     pub async fn sign_off(&self, gateway: GatewayId) -> Result<()> {
         let (client, keys) = (self.runner.client(), &self.runner.keys);
         let _: u64 = client.zrem(keys.all_sales("gateways"), gateway.0).await?;
@@ -106,6 +110,7 @@ impl Stock {
     }
 
     /// Notes that a shopper is at a gateway. Returns the other gateways where they were within a day.
+    #[boxed]
     pub async fn arrive(&self, shopper: &ShopperId, gateway: GatewayId) -> Result<Vec<GatewayId>> {
         const LIFE_S: i64 = 24 * 3600;
         let key = self.runner.keys.arrivals(shopper);
@@ -136,6 +141,7 @@ impl Stock {
     }
 
     /// Number of people who looked at a sale in this minute or the one before.
+    #[boxed]
     pub async fn active_users(&self, sale: SaleId, minute: u64) -> Result<u64> {
         let client = self.runner.client();
         let (before, now) = (minute.saturating_sub(1), minute);

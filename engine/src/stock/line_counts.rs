@@ -1,6 +1,7 @@
 //! Counts of a line: its length, who stands where in it, and its totals.
 
 use super::{Stock, line::Served, turns::Turns};
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     sale::LineName,
@@ -93,6 +94,7 @@ impl Stock {
     }
 
     /// The line's totals.
+    #[boxed]
     pub async fn line_counts(&self, sale: SaleId) -> Result<LineCounts> {
         const FIELDS: [&str; 7] = [
             "admitted",

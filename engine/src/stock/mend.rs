@@ -6,6 +6,7 @@ use super::{
     line::device_mark,
     scripts::*,
 };
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     sale::LineName,
@@ -85,6 +86,7 @@ impl Stock {
     }
 
     /// Notes that a new sale's line has no history from which it must be filled. Nobody guards it yet.
+    #[boxed]
     pub async fn begin_line(&self, sale: SaleId) -> Result<()> {
         let key = self.runner.keys.sale("sale", sale);
         let _: () = self.runner.client().hset(key, ("filled", "1")).await?;

@@ -33,6 +33,7 @@ mod tick;
 mod turns;
 mod versions;
 
+use crate::boxed;
 use crate::{
     batcher::{BatchLimits, Batcher, Batchers, Subjects},
     chain::Chains,
@@ -107,6 +108,7 @@ pub struct Stock {
 
 impl Stock {
     /// Connects. Later losses of the connection heal by themselves; until then calls fail within their time-out.
+    #[boxed]
     pub async fn connect(url: &str, prefix: &str) -> Result<Self> {
         let client = builder(url)?.build()?;
         client.init().await?;
@@ -156,10 +158,12 @@ impl Stock {
         &self.runner.keys
     }
 
+    #[boxed]
     pub async fn quit(&self) {
         let _ = self.runner.client().quit().await;
     }
 
+    #[boxed]
     pub async fn ping(&self) -> Result<()> {
         let _: String = self.runner.client().ping(None).await?;
         Ok(())

@@ -1,12 +1,14 @@
 //! What all processes together have let somebody ask for.
 
 use super::{Stock, scripts::OWE};
+use crate::boxed;
 use crate::error::{Error, Result};
 use std::time::Duration;
 
 impl Stock {
     /// Adds what this process has let through (µs of its askers' time; below 0: given back). Returns for each how far its time is
     /// ahead of now. It is not for repeating: a call whose answer was lost may have counted.
+    #[boxed]
     pub async fn owe(&self, costs: &[(String, i64)]) -> Result<Vec<Duration>> {
         let args = costs
             .iter()

@@ -2,6 +2,7 @@
 //! are pure ([`settle`]); the leader's worker carries them out.
 
 use super::{Stock, answer::ScriptAnswer, record::RecordState, scripts::*};
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, Unsettled, ms, phase_word},
@@ -291,6 +292,7 @@ impl Stock {
     }
 
     /// Opens the lane of a new sale. Nobody can stand in its line yet.
+    #[boxed]
     pub async fn new_lane(&self, sale: &Sale, info: LaneInfo) -> Result<()> {
         let at = LaneRef {
             sale: sale.id,

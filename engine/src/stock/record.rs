@@ -1,6 +1,7 @@
 //! A lane's record of a shopper: their latest claim or hold, the units they bought, and the units of their device.
 
 use super::{BATCH, Stock, answer::At, scripts::PERSON};
+use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, nobody_s, of_shopper},
     error::{Error, Result},
@@ -87,6 +88,7 @@ pub struct Person {
 }
 
 impl Stock {
+    #[boxed]
     pub async fn person(&self, at: LaneRef, shopper: ShopperId) -> Result<At<Person>> {
         self.person
             .submit(&at, shopper, || {
@@ -148,6 +150,7 @@ impl Stock {
 
     /// Whether these shoppers have units in a cart or checkout, each on their lane, in one call. Use it only to know where to ask;
     /// the answer that counts is [`Stock::person`]'s.
+    #[boxed]
     pub async fn have_carts(&self, asked: &[(LaneRef, ShopperId)]) -> Result<Vec<bool>> {
         if asked.is_empty() {
             return Ok(Vec::new());

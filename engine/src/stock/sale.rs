@@ -4,6 +4,7 @@ use super::{
     Stock,
     scripts::{LEAD, OPEN_SALE},
 };
+use crate::boxed;
 use crate::{
     error::Result,
     sale::{Sale, ms, phase_word},
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 impl Stock {
     /// Writes a sale's settings into Redis; its lanes are opened one by one.
+    #[boxed]
     pub async fn open_sale(&self, sale: &Sale) -> Result<()> {
         let phase = match sale.status {
             Phase::Scheduled | Phase::Waiting => "open",

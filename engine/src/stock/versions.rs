@@ -1,6 +1,7 @@
 //! Lists the running processes, and the formats that each of them knows.
 
 use super::{Stock, gateways::GATEWAY_SILENCE, scripts::GatewayId};
+use crate::boxed;
 use crate::{error::Result, sale::FORMATS};
 use fred::prelude::*;
 
@@ -16,6 +17,7 @@ pub struct Process {
 
 impl Stock {
     /// Reports that a process is alive and which formats it knows.
+    #[boxed]
     pub async fn report(&self, id: GatewayId) -> Result<()> {
         let now = self.clock().await? as f64;
         let key = self.keys().all_sales("versions");
@@ -27,6 +29,7 @@ impl Stock {
     }
 
     /// Reports that a process ends in an orderly way.
+    #[boxed]
     pub async fn end_report(&self, id: GatewayId) -> Result<()> {
         let key = self.keys().all_sales("versions");
         let _: u64 = self.client().zrem(key, member(id)).await?;

@@ -5,6 +5,7 @@ use super::{
     Store,
     events::{self, By, Kind},
 };
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     operator::{OperatorRole, SecretHash},
@@ -156,6 +157,7 @@ impl Store {
     }
 
     /// Whether a link still sets a password. Hashing one is dear, so this is asked first.
+    #[boxed]
     pub async fn invite_is_open(&self, link: &SecretHash) -> Result<bool> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM operators
@@ -168,6 +170,7 @@ impl Store {
 
     /// Sets the password of a link's owner, once, asks for no code any more, and ends the sessions of before. None: the link is good
     /// no more.
+    #[boxed]
     pub async fn set_password(
         &self,
         link: &SecretHash,
@@ -201,6 +204,7 @@ impl Store {
     }
 
     /// The operator of an address, and what proves them.
+    #[boxed]
     pub async fn operator_by_email(&self, email: &str) -> Result<Option<(Account, Proofs)>> {
         let row = sqlx::query!(
             r#"SELECT operator_id, email, merchant_id, role, password, code_seed, invite_expires_at, created_at
@@ -229,6 +233,7 @@ impl Store {
 
     /// Begins a session, if the operator is still there with the proofs that were checked. Returns its end. None: they are not, or
     /// the code was used before.
+    #[boxed]
     pub async fn begin_operator_session(
         &self,
         operator: &str,
@@ -275,6 +280,7 @@ impl Store {
     }
 
     /// A session that has not ended, whether by its own time or because nobody has used it for `idle_s`.
+    #[boxed]
     pub async fn operator_session(&self, session: &SecretHash, idle_s: f64) -> Result<Option<SessionRow>> {
         let row = sqlx::query!(
             r#"SELECT o.operator_id, o.email, o.merchant_id, o.role, o.password IS NOT NULL AS "has_password!",
@@ -316,6 +322,7 @@ impl Store {
 
     /// Asks an operator for codes of `seed` from now on, and ends their other sessions. The code that was checked is one of those.
     /// False: it was used before, or the password is another one now, or codes are asked for already.
+    #[boxed]
     pub async fn begin_codes(
         &self,
         operator: &str,
@@ -348,6 +355,7 @@ impl Store {
 
     /// Asks an operator for no code any more, and ends their other sessions. False: the code that was checked was used before, or
     /// the password is another one now.
+    #[boxed]
     pub async fn end_codes(
         &self,
         operator: &str,
@@ -378,6 +386,7 @@ impl Store {
     }
 
     /// Ends one session.
+    #[boxed]
     pub async fn end_operator_session(
         &self,
         session: &SecretHash,
@@ -394,6 +403,7 @@ impl Store {
     }
 
     /// Ends all sessions of an operator.
+    #[boxed]
     pub async fn end_operator_sessions(&self, operator: &str, address: &str) -> Result<()> {
         let mut tx = self.pools.operations.begin().await?;
         end_all(&mut tx, operator).await?;
@@ -410,6 +420,7 @@ impl Store {
     }
 
     /// Keeps a ticket for a session. False: the session has ended.
+    #[boxed]
     pub async fn keep_ticket(&self, ticket: &SecretHash, session: &SecretHash, life_s: f64) -> Result<bool> {
         let mut tx = self.pools.operations.begin().await?;
         sqlx::query!(
@@ -433,6 +444,7 @@ impl Store {
     }
 
     /// Takes a ticket, whose second use finds nothing, and returns its session.
+    #[boxed]
     pub async fn take_ticket(&self, ticket: &SecretHash) -> Result<Option<SecretHash>> {
         let taken = sqlx::query!(
             r#"DELETE FROM operator_tickets WHERE ticket = $1 RETURNING session, expires_at > now() AS "is_good!""#,
@@ -474,6 +486,7 @@ impl Store {
     }
 
     /// The operators who are there, by address; with `within` only those of this merchant.
+    #[boxed]
     pub async fn operator_accounts(&self, within: Option<&str>) -> Result<Vec<Account>> {
         let rows = sqlx::query_as!(
             Row,

@@ -4,6 +4,7 @@ use super::{
     Store,
     events::{self, By, Kind},
 };
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     operator::{Scope, SecretHash},
@@ -59,6 +60,7 @@ impl TryFrom<Row> for ApiKeyRow {
 
 impl Store {
     /// The key with this secret, unless it is revoked. Its use is noted.
+    #[boxed]
     pub async fn api_key(&self, secret: &SecretHash) -> Result<Option<ApiKeyRow>> {
         let row = sqlx::query_as!(
             Row,
@@ -81,6 +83,7 @@ impl Store {
     }
 
     /// A merchant's keys, newest first, with those that are revoked.
+    #[boxed]
     pub async fn api_keys(&self, merchant: &str, limit: i64) -> Result<Vec<ApiKeyRow>> {
         let rows = sqlx::query_as!(
             Row,

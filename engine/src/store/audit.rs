@@ -9,6 +9,7 @@ mod verify;
 mod write;
 
 use super::Store;
+use crate::boxed;
 use crate::{chain::ChainEnd, error::Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::SaleId;
@@ -165,6 +166,7 @@ fn push(text: &mut String, more: fmt::Arguments) {
 impl Store {
     /// Rows of a sale after a number, in order: of its own chain, which is the only one in format 1. A sale has rows in one of the
     /// two tables.
+    #[boxed]
     pub async fn audit_rows(&self, sale: SaleId, after: i64, limit: i64) -> Result<Vec<Row>> {
         Ok(sqlx::query_as!(
             Row,
@@ -184,6 +186,7 @@ impl Store {
     }
 
     /// Rows of one lane's chain after a number, in order.
+    #[boxed]
     pub async fn audit_rows_of_lane(
         &self,
         sale: SaleId,

@@ -1,6 +1,7 @@
 //! Devices whose credential has been changed since they were made.
 
 use super::{LOOK, Store};
+use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, nobody_s},
     error::Result,
@@ -22,6 +23,7 @@ pub struct DeviceRow {
 
 impl Store {
     /// The present credential, if it was ever changed. One query answers all who ask at once.
+    #[boxed]
     pub async fn device(&self, device: DeviceHash) -> Result<Option<DeviceRow>> {
         self.devices
             .submit(&(), device, || {
@@ -66,6 +68,7 @@ impl Store {
     }
 
     /// Changes a device's credential from one generation to the next. Of several who try at once one does it; all get the result.
+    #[boxed]
     pub async fn rotate_device(
         &self,
         device: DeviceHash,

@@ -7,6 +7,7 @@ use super::{
     operators::OperatorChange,
     orders,
 };
+use crate::boxed;
 use crate::{
     chain::ChainEnd,
     error::{Error, Result},
@@ -209,6 +210,7 @@ impl Store {
     }
 
     /// The sale's latest disaster.
+    #[boxed]
     pub async fn last_disaster(&self, sale: SaleId) -> Result<Option<Disaster>> {
         Ok(sqlx::query_as!(
             Disaster,
@@ -411,6 +413,7 @@ impl Store {
 
 impl OperatorChange {
     /// An operator confirms the loss. Returns the disaster after that; None: selling is not stopped.
+    #[boxed]
     pub async fn confirm_disaster(&mut self) -> Result<Option<Disaster>> {
         let (sale, actor) = (self.sale_id().to_string(), self.subject().to_owned());
         let row = sqlx::query_as!(

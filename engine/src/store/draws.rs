@@ -12,6 +12,7 @@ pub use tree::ProofOf;
 pub use turns::DrawTurn;
 
 use super::Store;
+use crate::boxed;
 use crate::error::{Error, Result};
 use flashsale_protocol::{
     SaleId,
@@ -53,6 +54,7 @@ pub(super) async fn create(connection: &mut PgConnection, sale: SaleId, new: &Ne
 
 impl Store {
     /// At most one second old: everybody who looks at the sale asks for it.
+    #[boxed]
     pub async fn recent_draw(&self, sale: SaleId) -> Result<Option<Arc<DrawRow>>> {
         self.recent_draws
             .try_get_with(sale, async {
@@ -63,11 +65,13 @@ impl Store {
     }
 
     /// The draw has moved on: the next look reads it anew.
+    #[boxed]
     pub async fn forget_draw(&self, sale: SaleId) {
         self.recent_draws.invalidate(&sale).await;
     }
 
     /// None: the sale has no draw.
+    #[boxed]
     pub async fn draw(&self, sale: SaleId) -> Result<Option<DrawRow>> {
         draw_row(&self.pools.public, sale).await
     }

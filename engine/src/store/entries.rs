@@ -1,6 +1,7 @@
 //! The line's history: who stood in it, and how that ended. A worker writes it in bulk; the line itself is in Redis.
 
 use super::{LOOK, Store};
+use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, of_shopper},
     error::{Error, Result},
@@ -214,6 +215,7 @@ impl Store {
 
     /// The outcome of a shopper's last entry in the line, with its units, about a second late. None: it still waits, or there was
     /// none.
+    #[boxed]
     pub async fn outcome_of(&self, sale: SaleId, shopper: &ShopperId) -> Result<Option<(EntryState, u32)>> {
         let last = sqlx::query!(
             "SELECT status, quantity FROM queue_entries WHERE sale_id = $1 AND user_id = $2
@@ -235,6 +237,7 @@ impl Store {
     }
 
     /// A page of a sale's entries in the order of joining, behind the entry `after` ("": the first page).
+    #[boxed]
     pub async fn entries_page(&self, sale: SaleId, after: &str) -> Result<Vec<EntryRow>> {
         Ok(sqlx::query_as!(
             EntryRow,
@@ -249,6 +252,7 @@ impl Store {
     }
 
     /// A page of the entries of a drawn sale, in the order of their published names.
+    #[boxed]
     pub async fn draw_entries_page(&self, sale: SaleId, after: &str) -> Result<Vec<EntryRow>> {
         Ok(sqlx::query_as!(
             EntryRow,
@@ -270,6 +274,7 @@ impl Store {
     }
 
     /// Computed from counts by outcome and wait: some hundred rows, however long the line was.
+    #[boxed]
     pub async fn outcomes(&self, sale: SaleId) -> Result<Outcomes> {
         let rows = sqlx::query!(
             "SELECT outcome, bucket, entries FROM queue_outcomes WHERE sale_id = $1 ORDER BY bucket",
@@ -306,6 +311,7 @@ impl Store {
     }
 
     /// The share of a sale's units that went to the devices with the most units, 0 to 1. None: no unit is in an order.
+    #[boxed]
     pub async fn top_devices_share(&self, sale: SaleId, devices: i64) -> Result<Option<f64>> {
         let share = self.device_shares.try_get_with((sale, devices), async {
             device_share(&self.pools.operations, sale, devices).await

@@ -5,6 +5,7 @@ use super::{
     Store,
     sales::{SaleRow, with_lanes},
 };
+use crate::boxed;
 use crate::{error::Result, sale::Sale};
 use flashsale_protocol::SaleId;
 use std::{fmt, str::FromStr};
@@ -109,6 +110,7 @@ pub struct Page {
 
 impl Store {
     /// A page of sales.
+    #[boxed]
     pub async fn list_sales(&self, wanted: &Wanted) -> Result<Page> {
         let limit = wanted.limit.clamp(1, PAGE_MOST);
         let after = wanted.after.as_ref();

@@ -4,6 +4,7 @@ use super::{
     Store,
     events::{self, By, Kind},
 };
+use crate::boxed;
 use crate::{
     clock,
     error::{Error, Result},
@@ -237,6 +238,7 @@ impl Store {
     }
 
     /// A merchant's keys, newest first, with those that are revoked.
+    #[boxed]
     pub async fn merchant_keys(&self, merchant: &str, limit: i64) -> Result<Vec<KeyRow>> {
         Ok(sqlx::query_as!(
             KeyRow,
@@ -270,6 +272,7 @@ impl Store {
     }
 
     /// Whether a time zone has this name.
+    #[boxed]
     pub async fn knows_time_zone(&self, name: &str) -> Result<bool> {
         if name.contains('\0') {
             return Ok(false);
@@ -322,6 +325,7 @@ pub(super) async fn note_people(connection: &mut PgConnection, people: &[&Person
 
 impl Store {
     /// What a merchant's tokens call a person who has ordered.
+    #[boxed]
     pub async fn subject_of(&self, merchant: &str, person: &ShopperId) -> Result<Option<String>> {
         let row = sqlx::query_scalar!(
             "SELECT subject FROM people WHERE person_id = $1 AND merchant_id = $2",

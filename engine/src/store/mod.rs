@@ -23,6 +23,7 @@ mod session;
 pub mod supply;
 mod words;
 
+use crate::boxed;
 use crate::{
     batcher::{BatchLimits, Batchers},
     chain::Chains,
@@ -90,10 +91,12 @@ pub struct Store {
 
 impl Store {
     /// Connects, and brings an older schema up to date.
+    #[boxed]
     pub async fn connect(url: &str, connections: u32) -> anyhow::Result<Self> {
         Self::open(url, connections, MigrateAtStart::Auto).await
     }
 
+    #[boxed]
     pub async fn open(url: &str, connections: u32, migrate: MigrateAtStart) -> anyhow::Result<Self> {
         let options = schema::prepare(url, migrate).await?;
         let sessions = Arc::<Sessions>::default();
@@ -126,6 +129,7 @@ impl Store {
         })
     }
 
+    #[boxed]
     pub async fn ping(&self) -> Result<()> {
         sqlx::query_scalar!("SELECT 1")
             .fetch_one(&self.pools.operations)
@@ -144,6 +148,7 @@ impl Store {
         Books::new(self.pools.purchases.clone())
     }
 
+    #[boxed]
     pub async fn close(&self) {
         self.pools.close().await;
     }

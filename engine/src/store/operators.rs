@@ -11,6 +11,7 @@ use super::{
     draws::{self, DrawRow, NewDraw},
     sales,
 };
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     sale::{Sale, phase_word},
@@ -98,6 +99,7 @@ pub enum OnceBegun {
 
 impl Store {
     /// Begins a command about anything: waits for earlier ones of the same key to end.
+    #[boxed]
     pub async fn begin_once(&self, asked: &Asked, about: &str) -> Result<OnceBegun> {
         let mut tx = self.pools.purchases.begin().await?;
         if let Some(key) = asked.key {
@@ -142,6 +144,7 @@ impl Store {
     }
 
     /// Begins a command: waits for earlier ones of the same key or sale to end. The sale need not exist yet.
+    #[boxed]
     pub async fn begin_change(&self, asked: &Asked, sale: SaleId) -> Result<CommandBegun> {
         let mut once = match self.begin_once(asked, &sale.to_string()).await? {
             OnceBegun::New(once) => once,
@@ -192,6 +195,7 @@ impl Once {
     }
 
     /// Keeps the answer, and commits it with the effect. Without this call neither takes place.
+    #[boxed]
     pub async fn finish(mut self, answer: &OperatorAnswer) -> Result<()> {
         self.keep(answer).await?;
         self.tx.commit().await?;
@@ -233,6 +237,7 @@ impl OperatorChange {
     }
 
     /// The sale as this transaction sees it.
+    #[boxed]
     pub async fn sale(&mut self) -> Result<Sale> {
         sales::load(&mut self.once.tx, self.sale)
             .await?
@@ -247,6 +252,7 @@ impl OperatorChange {
     }
 
     /// Raises the version for an effect that has its own row in the audit log.
+    #[boxed]
     pub async fn raise_version(&mut self) -> Result<()> {
         if !self.has_changed {
             self.version = sqlx::query_scalar!(
@@ -273,6 +279,7 @@ impl OperatorChange {
 
     /// Whether the sale's merchant has fewer than `most` sales that are not over. Others of the merchant wait until this transaction
     /// ends, so that eight at once do not pass the limit.
+    #[boxed]
     pub async fn has_room_for(&mut self, sale: &Sale, most: i32) -> Result<bool> {
         sqlx::query!(
             "SELECT merchant_id FROM merchants WHERE merchant_id = $1 FOR NO KEY UPDATE",
@@ -291,6 +298,7 @@ impl OperatorChange {
     }
 
     /// Creates the sale.
+    #[boxed]
     pub async fn create(&mut self, sale: &Sale, draw: &NewDraw) -> Result<()> {
         let entry = sales::insert(&mut self.once.tx, sale, Some(draw)).await?;
         self.audit.push(entry);
@@ -299,6 +307,7 @@ impl OperatorChange {
     }
 
     /// Sets the sale's status, which was read in this transaction.
+    #[boxed]
     pub async fn set_status(&mut self, to: Phase) -> Result<()> {
         sqlx::query!(
             "UPDATE flash_sales SET status = $2 WHERE sale_id = $1",
@@ -311,6 +320,7 @@ impl OperatorChange {
     }
 
     /// Sets how many entries are called per 100 ms.
+    #[boxed]
     pub async fn set_inflow(&mut self, before: u32, inflow: u32) -> Result<()> {
         sqlx::query!(
             "UPDATE flash_sales SET inflow = $2, inflow_cut_at = CASE WHEN $2 < inflow THEN now() END WHERE sale_id = $1",
@@ -324,6 +334,7 @@ impl OperatorChange {
     }
 
     /// Sets how long a purchase's slowest step may take before fewer people are let in.
+    #[boxed]
     pub async fn set_target_delay(&mut self, before_ms: u64, ms: u64) -> Result<()> {
         sqlx::query!(
             "UPDATE flash_sales SET target_delay_ms = $2 WHERE sale_id = $1",
@@ -340,6 +351,7 @@ impl OperatorChange {
     }
 
     /// Mixes in a value that nobody knew when the entries closed. False: not now, or another value is set already.
+    #[boxed]
     pub async fn set_beacon(&mut self, value: &str) -> Result<bool> {
         let changed = sqlx::query!(
             "UPDATE draws SET beacon = $2
@@ -359,11 +371,13 @@ impl OperatorChange {
     }
 
     /// The sale's draw as this transaction sees it.
+    #[boxed]
     pub async fn draw(&mut self) -> Result<Option<DrawRow>> {
         draws::draw_row(&mut *self.once.tx, self.sale).await
     }
 
     /// Keeps the answer for the key, and commits it with the effect. Without this call neither takes place.
+    #[boxed]
     pub async fn finish(mut self, answer: &OperatorAnswer) -> Result<()> {
         self.once.keep(answer).await?;
         audit::write(&mut self.once.tx, &self.audit).await?;

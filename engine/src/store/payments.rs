@@ -22,6 +22,7 @@ pub use refunds::RefundRow;
 pub use report::Reported;
 
 use super::Store;
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     payment::{Event, Fact, state::State},
@@ -58,6 +59,7 @@ pub struct Report {
 }
 
 impl Store {
+    #[boxed]
     pub async fn payment(&self, payment: PaymentId) -> Result<Option<PaymentRow>> {
         let mut rows = load_payments(
             &mut *self.pools.operations.acquire().await?,

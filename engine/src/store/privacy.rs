@@ -1,6 +1,7 @@
 //! What is kept of a person, as one answer; and how it is forgotten. `docs/privacy.md` lists it for people.
 
 use super::Store;
+use crate::boxed;
 use crate::error::Result;
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{SaleId, ShopperId};
@@ -70,6 +71,7 @@ impl Kept {
 
 impl Store {
     /// What is stored of a person; of each kind at most the newest 1,000.
+    #[boxed]
     pub async fn kept_of(&self, person: &ShopperId) -> Result<Kept> {
         let who = person.as_str();
         let known = sqlx::query!("SELECT subject, since FROM people WHERE person_id = $1", who)
@@ -129,6 +131,7 @@ impl Store {
     }
 
     /// Whether what is stored of a person is this merchant's.
+    #[boxed]
     pub async fn is_of(&self, person: &ShopperId, merchant: &str) -> Result<bool> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM people WHERE person_id = $1 AND merchant_id = $2)
@@ -144,6 +147,7 @@ impl Store {
     }
 
     /// Whether a person has something in a sale that is not over.
+    #[boxed]
     pub async fn is_busy(&self, person: &ShopperId) -> Result<bool> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM flash_sales s WHERE s.status NOT IN ('ended', 'cancelled') AND (
@@ -170,6 +174,7 @@ impl Store {
 
     /// Forgets a person: what stays (orders and places, as numbers) is nobody's, and whoever comes back is somebody new. May be
     /// repeated.
+    #[boxed]
     pub async fn erase(&self, person: &ShopperId) -> Result<()> {
         let (who, nobody) = (person.as_str(), format!("x_{:032x}", rand::random::<u128>()));
         let sales = self.sales_of(person).await?;

@@ -7,6 +7,7 @@ use super::{
     phase::move_status,
     words::order_status,
 };
+use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, nobody_s},
     error::{Error, Result},
@@ -71,6 +72,7 @@ pub struct OrderCounts {
 
 impl Store {
     /// Creates a sale without an operator's command.
+    #[boxed]
     pub async fn create_sale(&self, sale: &Sale, draw: Option<&NewDraw>) -> Result<()> {
         let mut tx = self.pools.purchases.begin().await?;
         let entry = insert(&mut tx, sale, draw).await?;
@@ -79,6 +81,7 @@ impl Store {
         Ok(())
     }
 
+    #[boxed]
     pub async fn sale(&self, id: SaleId) -> Result<Option<Sale>> {
         load(&mut *self.pools.purchases.acquire().await?, id).await
     }
@@ -274,6 +277,7 @@ impl Store {
     }
 
     /// Moves a sale from one of `from` to `to`, with its audit row. False: it was in none of them.
+    #[boxed]
     pub async fn set_status(&self, sale: SaleId, from: &[Phase], to: Phase, actor: Actor) -> Result<bool> {
         let mut tx = self.pools.purchases.begin().await?;
         let moved = move_status(&mut tx, sale, from, to, actor).await?;
@@ -297,6 +301,7 @@ impl Store {
     }
 
     /// Counted while orders are written: this reads a few rows, however many orders there are.
+    #[boxed]
     pub async fn order_counts(&self, sale: SaleId) -> Result<OrderCounts> {
         let row = sqlx::query!(
             r#"SELECT coalesce(sum(pending), 0)::bigint AS "pending!", coalesce(sum(confirmed), 0)::bigint AS "confirmed!",

@@ -1,6 +1,7 @@
 //! Brings the schema up to date, and says in one sentence why a Postgres cannot be used. Uses its own connections, without the
 //! pool's timeouts.
 
+use crate::boxed;
 use anyhow::{Context, Result, bail};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row,
@@ -57,6 +58,7 @@ pub struct Migrated {
 }
 
 /// Brings the schema up to date. Several processes may do so at once: one works, the others wait for it.
+#[boxed]
 pub async fn migrate(url: &str) -> Result<Migrated> {
     let (mut connection, _) = connect(url).await?;
     let before = applied(&mut connection).await?.len();
@@ -70,6 +72,7 @@ pub async fn migrate(url: &str) -> Result<Migrated> {
 }
 
 /// Lets another role do what servers do, and no more: it cannot change the schema or the audit log.
+#[boxed]
 pub async fn grant(url: &str, role: &str) -> Result<()> {
     let (mut connection, _) = connect(url).await?;
     let role = quoted(role);

@@ -1,6 +1,7 @@
 //! Holds a draw: finds who was drawn, in order, first for the sale's units and then for units that others left.
 
 use super::{DrawRow, rank_of};
+use crate::boxed;
 use crate::{
     error::Result,
     fairness::WeightClass,
@@ -125,6 +126,7 @@ impl Store {
     }
 
     /// Entries and winners by weight. Empty: the draw was not held yet.
+    #[boxed]
     pub async fn draw_classes(&self, sale: SaleId) -> Result<Vec<WeightClass>> {
         let rows = sqlx::query!(
             "SELECT c.weight, c.entries, c.winners FROM draw_classes c JOIN draws d USING (sale_id)

@@ -1,5 +1,6 @@
 //! Reads a draw's entries in their order: one page, or all of them.
 
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     store::Store,
@@ -40,6 +41,7 @@ pub(in crate::store) fn parts() -> Parts {
 impl Store {
     /// The part of a held draw's file behind one entry. None: there are no more lines. Held draws do not change, so many who read a
     /// file read it in Postgres once.
+    #[boxed]
     pub async fn draw_part(&self, sale: SaleId, after: &str) -> Result<Option<Arc<Part>>> {
         let part = self.draw_parts.try_get_with((sale, after.to_owned()), async {
             let entries = self.draw_lines(sale, after).await?;

@@ -4,6 +4,7 @@ use super::{
     bytes,
     pass::{CHUNK, entries_from},
 };
+use crate::boxed;
 use crate::{
     error::{Error, Result},
     store::{
@@ -97,6 +98,7 @@ impl Store {
     }
 
     /// A shopper's proof.
+    #[boxed]
     pub async fn draw_proof(&self, sale: SaleId, shopper: &ShopperId) -> Result<ProofOf> {
         let mut row = self.recent_draw(sale).await?;
         // Until the draw is over it moves on: a shopper who was just called must not read an older state.

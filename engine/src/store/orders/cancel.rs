@@ -2,6 +2,7 @@
 //! lane.
 
 use super::rows::{OrderRow, load, lock};
+use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, Verdict, nobody_s, subject},
     chain::ChainEnd,
@@ -55,6 +56,7 @@ pub enum Cancelling {
 
 impl Store {
     /// Cancels a shopper's pending order, in a group commit. The same command always gets the same answer.
+    #[boxed]
     pub async fn cancel(&self, cancel: Cancel) -> Result<Cancelling> {
         self.cancel
             .submit(&(), cancel, || {

@@ -1,6 +1,7 @@
 //! Looks orders up: one, a shopper's, a sale's. Also finds faults that must never exist.
 
 use super::rows::{OrderRow, RawOrder, load};
+use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, of_shopper},
     error::Result,
@@ -17,6 +18,7 @@ use std::collections::HashMap;
 const LIST_LIMIT: i64 = 50;
 
 impl Store {
+    #[boxed]
     pub async fn order(&self, order: OrderId) -> Result<Option<OrderRow>> {
         Ok(
             load(&mut *self.pools.purchases.acquire().await?, &[order.to_string()])
@@ -83,6 +85,7 @@ impl Store {
     }
 
     /// A command that was noted before, if it was.
+    #[boxed]
     pub async fn command(&self, shopper: &ShopperId, command: CommandId) -> Result<Option<Known>> {
         let name = (shopper.to_string(), command.to_string());
         let mut known = commands::known(&mut *self.pools.purchases.acquire().await?, [name.clone()]).await?;

@@ -4,6 +4,7 @@ use super::{
     refunds::RefundRow,
     rows::{load_payments, save},
 };
+use crate::boxed;
 use crate::{
     error::Result,
     store::{
@@ -41,6 +42,7 @@ pub struct RefundAsked {
 impl OperatorChange {
     /// An operator lets a refused refund be tried again. A running or finished refund stays as it is. None: the order has no such
     /// refund.
+    #[boxed]
     pub async fn retry_refund(&mut self, order: OrderId, refund: &str) -> Result<Option<RefundRow>> {
         let retried = sqlx::query!(
             "UPDATE refunds r SET status = 'wanted', refusals = 0, tries = 0, todo_at = clock_timestamp()
@@ -75,6 +77,7 @@ impl OperatorChange {
     }
 
     /// An operator gives money back. If that is all of it, the order ends and its units are for sale again.
+    #[boxed]
     pub async fn ask_refund(&mut self, ask: AskRefund) -> Result<std::result::Result<RefundAsked, Code>> {
         let (actor, subject) = (self.actor(), self.subject().to_owned());
         let ids = [ask.order.to_string()];

@@ -1,6 +1,7 @@
 //! Everything about an order's money as of one moment, because each of these tables may change while the others are read.
 
 use super::{PaymentRow, RefundRow, rows::load_payments};
+use crate::boxed;
 use crate::{
     error::Result,
     store::{OrderRow, Store, orders},
@@ -42,6 +43,7 @@ pub struct DisputeRow {
 }
 
 impl Store {
+    #[boxed]
     pub async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>> {
         let mut tx = self
             .pools

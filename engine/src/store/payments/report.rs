@@ -8,6 +8,7 @@ use super::{
     refunds::{drop_refunds, finish_refunds, load_refunds, note_refund, refund_all},
     rows::{lock_payments, save},
 };
+use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, Verdict, subject},
     error::{Error, Result},
@@ -43,6 +44,7 @@ pub struct Reported {
 
 impl Store {
     /// Takes a report in, through the group commit of the order's lane. After an error the worker asks the provider again.
+    #[boxed]
     pub async fn report(&self, sale: SaleId, lane: u16, report: Report) -> Result<Reported> {
         // Reports of one lane share a transaction; the lane's epoch does not matter to them.
         let at = LaneRef { sale, lane, epoch: 0 };
