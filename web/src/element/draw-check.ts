@@ -67,7 +67,7 @@ function promise(hash: string): TemplateResult {
     <details class="check soft">
       <summary>${texts().draw.anyone}</summary>
       <p>${texts().draw.promise}</p>
-      <p><code>${hash}</code></p>
+      <p><code dir="ltr">${hash}</code></p>
     </details>
   `;
 }

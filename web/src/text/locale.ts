@@ -32,9 +32,9 @@ export function twoDigits(count: number): string {
   return padded.format(count);
 }
 
-/** "-60%": how much less. */
+/** "−60%": how much less. */
 export function formatLess(percent: number): string {
-  return new Intl.NumberFormat(locale.numbers, { style: "percent" }).format(-percent / 100);
+  return new Intl.NumberFormat(locale.numbers, { style: "percent" }).format(-percent / 100).replace("-", "−");
 }
 
 function padding(): Intl.NumberFormat {

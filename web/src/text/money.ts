@@ -6,7 +6,7 @@ export function formatMoney(minor: number, currency: string, exponent: number): 
   const value = decimal(minor, exponent);
   try {
     const digits = { minimumFractionDigits: exponent, maximumFractionDigits: exponent };
-    return new Intl.NumberFormat(current().numbers, { style: "currency", currency, ...digits }).format(value);
+    return new Intl.NumberFormat(current().numbers, { style: "currency", currency, ...digits }).format(value).replace("-", "−");
   } catch {
     // A currency that the browser does not know.
     return `${value} ${currency}`;
