@@ -22,6 +22,13 @@ export const baseStyle = [
     ::after {
       box-sizing: border-box;
     }
+    /* What has a direction and cannot be said by a logical property is multiplied by this. */
+    :dir(ltr) {
+      --flip: 1;
+    }
+    :dir(rtl) {
+      --flip: -1;
+    }
     h1,
     h2,
     h3,
@@ -41,6 +48,17 @@ export const baseStyle = [
       line-height: var(--fs-leading-tight);
       letter-spacing: var(--fs-tracking-tight);
       text-wrap: balance;
+    }
+    /* Letters that join, or stand in squares, are not pulled together, and have more above and below them. */
+    :is(h1, h2, h3, .product, .clock, .big):is(:lang(ar), :lang(ja), :lang(zh)) {
+      letter-spacing: normal;
+    }
+    :is(h1, h2, h3, .product):is(:lang(ar), :lang(ja), :lang(zh)) {
+      line-height: var(--fs-leading-tall);
+    }
+    :lang(ja) {
+      line-break: strict;
+      word-break: auto-phrase;
     }
     ul,
     ol {
@@ -259,7 +277,8 @@ export const baseStyle = [
     .notice button {
       flex: none;
       min-inline-size: var(--fs-control);
-      margin: calc(-1 * var(--fs-space-3)) calc(-1 * var(--fs-space-4)) calc(-1 * var(--fs-space-3)) 0;
+      margin-block: calc(-1 * var(--fs-space-3));
+      margin-inline: 0 calc(-1 * var(--fs-space-4));
       border: 0;
       background: none;
       color: inherit;

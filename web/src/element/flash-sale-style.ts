@@ -202,10 +202,10 @@ export const flashSaleStyle = [
     }
     @keyframes wipe {
       from {
-        clip-path: inset(0 100% 0 0);
+        clip-path: inset(0 calc(50% + var(--flip) * 50%) 0 calc(50% - var(--flip) * 50%));
       }
       to {
-        clip-path: inset(0 0 0 0);
+        clip-path: inset(0);
       }
     }
     .panel[data-tone="good"] h3 {
@@ -218,7 +218,7 @@ export const flashSaleStyle = [
 
     .running {
       block-size: var(--fs-bar-thin);
-      background: linear-gradient(90deg, transparent, var(--fs-ink), transparent) 0 0 / 40% 100% no-repeat var(--fs-line);
+      background: linear-gradient(calc(var(--flip) * 90deg), transparent, var(--fs-ink), transparent) 0 0 / 40% 100% no-repeat var(--fs-line);
       animation: run 1.2s ease-in-out infinite alternate;
     }
     @keyframes run {
@@ -319,7 +319,7 @@ export const flashSaleStyle = [
       }
     }
 
-    /* In two columns: what it is on the left, what goes on on the right. */
+    /* In two columns: what it is at the start, what goes on beside it. */
     @media (min-width: 56em) {
       :host([wide]) article {
         grid-template-columns: minmax(0, 1fr) minmax(0, var(--fs-ticket));
@@ -334,7 +334,8 @@ export const flashSaleStyle = [
       }
       :host([wide]) :is(.head, .details) {
         grid-column: 1;
-        padding: var(--fs-space-2) var(--fs-space-7) var(--fs-space-4) 0;
+        padding-block: var(--fs-space-2) var(--fs-space-4);
+        padding-inline: 0 var(--fs-space-7);
       }
       :host([wide]) .details {
         align-content: start;

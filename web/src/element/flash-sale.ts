@@ -379,7 +379,7 @@ export class FlashSaleElement extends LitElement {
           <span class="badge" data-tone=${badge?.tone ?? "calm"}>${badge?.label ?? "…"}</span>
           ${isOn ? html`<span class="soft numbers" role="timer">${texts().ticket.endsIn(clock(countdown.left_ms))}</span>` : nothing}
         </div>
-        <h2 class="clamp" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? texts().ticket.flashSale}</h2>
+        <h2 class="clamp" title=${info?.product_name ?? ""}><bdi>${info?.product_name ?? texts().ticket.flashSale}</bdi></h2>
         <p class="price numbers">
           <strong>${info ? price(info.sale_price) : " "}</strong>
           ${info && off !== null
@@ -479,12 +479,12 @@ export class FlashSaleElement extends LitElement {
     return note ? html`<div class="notice" data-tone=${note.tone}><span><strong>${texts().whole(note.title)}</strong> ${note.text}</span></div>` : nothing;
   }
 
-  /** Where there is nothing to do here: on to what there is. */
+  /** On from here: to what else there is, or to the page on which an order is kept. */
   private wayOut(view: View): TemplateResult | typeof nothing {
     const isOver = ["unknown", "sold_out", "ended", "cancelled", "not_drawn"].includes(view.journey) || this.client?.problem(this.sale)?.status === 404;
-    if (!this.isAtHome) return nothing;
-    if (view.journey === "confirmed" && view.order) return html`<a class="plain" href=${orderPage(view.order)}>${texts().buttons.order}</a>`;
-    return isOver ? html`<a class="plain" href="/">${texts().ticket.allSales}</a>` : nothing;
+    const receipt = view.journey === "confirmed" ? view.order : null;
+    if (!(isOver || receipt) || !this.isAtHome) return nothing;
+    return receipt ? html`<a class="plain" href=${orderPage(receipt)}>${texts().buttons.order}</a>` : html`<a class="plain" href="/">${texts().ticket.allSales}</a>`;
   }
 
   static override styles = flashSaleStyle;

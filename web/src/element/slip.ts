@@ -20,7 +20,7 @@ export function slip(order: Order, now: number, payments: Payments, isFresh: boo
   const t = texts().slip;
   return html`
     <div class="slip" ?data-fresh=${isFresh}>
-      <p class="product" dir="auto">${order.product_name ?? texts().units(order.quantity)}</p>
+      <p class="product"><bdi>${order.product_name ?? texts().units(order.quantity)}</bdi></p>
       <dl class="facts">
         <div>
           <dt>${formatCount(order.quantity)} × <bdi>${price(order.unit_price)}</bdi></dt>

@@ -95,9 +95,9 @@ export class OrderList extends LitElement {
     return html`
       <li data-order=${order.order}>
         <a href=${order.status === "pending" ? `/sale/${order.sale}` : orderPage(order)}>
-          <span class="name" dir="auto">${name ?? texts().units(order.quantity)}</span>
+          <span class="name"><bdi>${name ?? texts().units(order.quantity)}</bdi></span>
           <span class="numbers">${formatMoney(order.amount, order.currency, exponent)}</span>
-          <span class="soft small numbers">${name ? `${texts().units(order.quantity)} · ` : ""}${time}</span>
+          <span class="soft small numbers">${name ? html`<bdi>${texts().units(order.quantity)}</bdi> · ` : ""}<bdi>${time}</bdi></span>
           <span class="badge" data-tone=${tone}>${label}</span>
         </a>
       </li>
