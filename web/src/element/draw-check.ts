@@ -54,7 +54,7 @@ export class DrawCheck {
         </div>
         <p class="row">
           <button ?disabled=${this.isBusy} @click=${() => this.run(client, sale)}>${this.isBusy ? t.checking : this.said ? t.again : t.check}</button>
-          <a class="small" href=${file} download>${t.file}</a>
+          <a class="plain small" href=${file} download>${t.file}</a>
         </p>
       </div>
     `;

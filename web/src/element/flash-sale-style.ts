@@ -122,6 +122,12 @@ export const flashSaleStyle = [
     .actions .primary {
       flex: 1 1 auto;
     }
+    /* At 400 % they would cover what they are about. */
+    @media (max-height: 20em) and (max-width: 24em) {
+      .actions:has(.primary) {
+        position: static;
+      }
+    }
     .notified {
       align-self: center;
       flex: 1 1 auto;

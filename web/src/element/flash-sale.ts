@@ -419,7 +419,7 @@ export class FlashSaleElement extends LitElement {
               ${middle(view, this.held(view))}
               <div class="said">${text}</div>`
           : html`<div class="said">
-                <h3 tabindex="-1">${said.title}</h3>
+                <h3 tabindex="-1" aria-level=${view.journey === "unknown" ? "2" : nothing}>${said.title}</h3>
                 ${text}
               </div>
               ${middle(view, this.held(view))}`}
