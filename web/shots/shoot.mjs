@@ -19,7 +19,7 @@ const made = [];
 let states = process.argv.slice(2);
 for (const [size, viewport] of Object.entries(SIZES)) {
   for (const colorScheme of ["light", "dark"]) {
-    const page = await (await browser.newContext({ viewport, colorScheme, timezoneId: "Europe/Berlin", reducedMotion: "reduce" })).newPage();
+    const page = await (await browser.newContext({ viewport, colorScheme, locale: "en-GB", timezoneId: "Europe/Berlin", reducedMotion: "reduce" })).newPage();
     page.on("pageerror", (error) => console.error(String(error)));
     if (states.length === 0) {
       await page.goto(address);

@@ -1,7 +1,7 @@
 /** Durations for people. A clock shows the second that is running out, so that 0:00 means over. */
 
 import { texts } from "./language";
-import { current, formatNumber, twoDigits } from "./locale";
+import { current, formatNumber, hourStyle, twoDigits } from "./locale";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -88,7 +88,7 @@ export function when(at: number, now: number, zone?: string): string {
 export function moment(at: number, now: number, zone?: string): { day: number; date: string; time: string } {
   const locale = current().dates;
   const there = zone === undefined ? {} : { timeZone: zone };
-  const time = new Date(at).toLocaleTimeString(locale, { ...there, hour: "2-digit", minute: "2-digit" });
+  const time = new Date(at).toLocaleTimeString(locale, { ...there, hour: hourStyle(), minute: "2-digit" });
   const day = (ms: number) => Date.parse(new Date(ms).toLocaleDateString("sv-SE", there));
   const days = Math.round((day(at) - day(now)) / DAY);
   const isThisYear = Math.abs(days) < 300;

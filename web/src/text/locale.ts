@@ -8,6 +8,7 @@ export interface Locale {
 let locale: Locale = { numbers: "en", dates: "en-GB" };
 let plain = new Intl.NumberFormat(locale.numbers);
 let padded = padding();
+let hour = hours();
 
 /** From now on numbers and times are written so. Returns whether that is another way. */
 export function settle(next: Locale): boolean {
@@ -15,6 +16,7 @@ export function settle(next: Locale): boolean {
   locale = next;
   plain = new Intl.NumberFormat(locale.numbers);
   padded = padding();
+  hour = hours();
   return true;
 }
 
@@ -35,6 +37,15 @@ export function twoDigits(count: number): string {
 /** "−60%": how much less. */
 export function formatLess(percent: number): string {
   return new Intl.NumberFormat(locale.numbers, { style: "percent" }).format(-percent / 100).replace("-", "−");
+}
+
+/** How hours are written: "09:05", but "9:05 AM". */
+export function hourStyle(): "numeric" | "2-digit" {
+  return hour;
+}
+
+function hours(): "numeric" | "2-digit" {
+  return new Intl.DateTimeFormat(locale.dates, { hour: "numeric" }).resolvedOptions().hour12 ? "numeric" : "2-digit";
 }
 
 function padding(): Intl.NumberFormat {

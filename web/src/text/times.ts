@@ -2,11 +2,11 @@
 
 import { moment, when } from "./duration";
 import { texts } from "./language";
-import { current } from "./locale";
+import { current, hourStyle } from "./locale";
 
 /** "14:32:10", by the clock of whoever reads: for deadlines of minutes. */
 export function timeOf(at: number): string {
-  return new Date(at).toLocaleTimeString(current().dates, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return new Date(at).toLocaleTimeString(current().dates, { hour: hourStyle(), minute: "2-digit", second: "2-digit" });
 }
 
 /** "18:00 today", "09:00 tomorrow", "06:38 on Thu 3 Dec": within a sentence. */

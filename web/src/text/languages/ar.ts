@@ -382,9 +382,9 @@ export const arabic: Texts = {
     test: "وضع الاختبار: لا يُؤخذ أي مبلغ",
     none: "لا يمكن للمتجر قبول الدفع في هذه اللحظة. يبقى طلبك لك حتى ينتهي وقته.",
     cards: {
-      sandbox_approve: { name: "بطاقة اختبار ‎•••• 4242", hint: "تُقبل" },
-      sandbox_decline: { name: "بطاقة اختبار ‎•••• 0002", hint: "تُرفض" },
-      sandbox_slow: { name: "بطاقة اختبار ‎•••• 0077", hint: "تستغرق بضع ثوانٍ" },
+      sandbox_approve: { name: "بطاقة اختبار \u2066•••• 4242\u2069", hint: "تُقبل" },
+      sandbox_decline: { name: "بطاقة اختبار \u2066•••• 0002\u2069", hint: "تُرفض" },
+      sandbox_slow: { name: "بطاقة اختبار \u2066•••• 0077\u2069", hint: "تستغرق بضع ثوانٍ" },
     },
   },
   shop: {
