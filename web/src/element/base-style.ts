@@ -251,6 +251,32 @@ export const baseStyle = [
       border-radius: var(--fs-radius-l);
       background: var(--fs-surface);
     }
+    /* Names and values: side by side where both have room, one above the other where they do not. */
+    .facts {
+      display: grid;
+      gap: var(--fs-space-2);
+      font-size: var(--fs-text-s);
+    }
+    .facts > div {
+      display: flex;
+      flex-wrap: wrap;
+      justify-content: space-between;
+      gap: 0 var(--fs-space-4);
+    }
+    .facts dt {
+      color: var(--fs-ink-soft);
+    }
+    .facts dd {
+      font-weight: var(--fs-weight-medium);
+      overflow-wrap: anywhere;
+    }
+    .facts code,
+    .check code {
+      font-family: var(--fs-font-mono);
+      font-size: var(--fs-text-s);
+      font-weight: var(--fs-weight);
+      overflow-wrap: anywhere;
+    }
     .notice {
       display: flex;
       align-items: flex-start;

@@ -95,7 +95,7 @@ export class OrderList extends LitElement {
     return html`
       <li data-order=${order.order}>
         <a href=${order.status === "pending" ? `/sale/${order.sale}` : orderPage(order)}>
-          <span class="name"><bdi>${name ?? texts().units(order.quantity)}</bdi></span>
+          <span class="name" dir="auto">${name ?? texts().units(order.quantity)}</span>
           <span class="numbers">${formatMoney(order.amount, order.currency, exponent)}</span>
           <span class="soft small numbers">${name ? html`<bdi>${texts().units(order.quantity)}</bdi> · ` : ""}<bdi>${time}</bdi></span>
           <span class="badge" data-tone=${tone}>${label}</span>
@@ -129,7 +129,10 @@ export class OrderList extends LitElement {
       a > :nth-child(even) {
         justify-self: end;
       }
+      /* Its beginning is to be seen, whichever way it runs. */
       .name {
+        justify-self: start;
+        max-inline-size: 100%;
         overflow: hidden;
         text-overflow: ellipsis;
         white-space: nowrap;
