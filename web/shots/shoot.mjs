@@ -20,6 +20,8 @@ let states = process.argv.slice(2);
 for (const [size, viewport] of Object.entries(SIZES)) {
   for (const colorScheme of ["light", "dark"]) {
     const page = await (await browser.newContext({ viewport, colorScheme, locale: "en-GB", timezoneId: "Europe/Berlin", reducedMotion: "reduce" })).newPage();
+    // There is no server of ours here, and nobody answers.
+    await page.route(({ pathname }) => /^\/(session|flash-sales)(\/|$)/.test(pathname), () => undefined);
     page.on("pageerror", (error) => console.error(String(error)));
     if (states.length === 0) {
       await page.goto(address);

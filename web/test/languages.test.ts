@@ -1,5 +1,7 @@
 /** Other languages: whole, and spoken where they are wanted. What is missing in a file, the compiler names; this names what was only copied. */
 
+import { readdirSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { clock, formatCount, range, spoken, when } from "../src/text/duration";
 import { wordsFor } from "../src/text/journey";
@@ -142,4 +144,13 @@ test("of two wishes the later one counts, whichever is loaded first", async () =
   const second = speak(["en"]);
   await Promise.all([first, second]);
   expect(texts().code).toBe("en");
+});
+
+test("no language but English is in the first file: each is loaded when it is wanted", () => {
+  const src = resolve(import.meta.dirname, "../src");
+  const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts") && !file.startsWith("wasm"));
+  const others = LANGUAGES.filter((code) => code !== "en").join("|");
+  const found = files.filter((file) => new RegExp(`^import (?!type).*languages/(?:${others})(?:-refusals)?"|^import (?!type).*"\\./(?:${others})"`, "m").test(readFileSync(resolve(src, file), "utf8")));
+  expect(files.length).toBeGreaterThan(100);
+  expect(found).toEqual([]);
 });

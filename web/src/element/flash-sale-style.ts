@@ -133,7 +133,14 @@ export const flashSaleStyle = [
       flex: 1 1 auto;
     }
     .units {
-      flex: 0 1 var(--fs-column-s);
+      flex: 0 1 auto;
+      min-inline-size: min(100%, var(--fs-column-s));
+    }
+    /* As wide as its longest line, in whatever language. */
+    .units select {
+      inline-size: auto;
+      min-inline-size: 100%;
+      max-inline-size: 100%;
     }
 
     .clock,

@@ -1,6 +1,6 @@
 /** Moments for people: a clock time, with its day when it is not today, and whose clock it is. */
 
-import { moment, when } from "./duration";
+import { moment } from "./duration";
 import { texts } from "./language";
 import { current, hourStyle } from "./locale";
 
@@ -21,10 +21,10 @@ export function momentHere(at: number, now: number): string {
   return texts().times.here(momentOf(at, now), zoneName(at));
 }
 
-/** The time alone if both are on one day; otherwise with its day. */
+/** Within a sentence: the time alone if both are on one day; otherwise with its day. */
 export function laterOn(at: number, before: number, now: number): string {
   const { day, time } = moment(at, now);
-  return day === moment(before, now).day ? time : when(at, now);
+  return day === moment(before, now).day ? time : momentOf(at, now);
 }
 
 /** What the reader's zone is called at that time: "CET", "GMT+5:30". */

@@ -11,6 +11,8 @@ const people = counted({ one: "persona", many: "de personas", other: "personas" 
 /** "las 14:30", but "la 1:30". */
 const las = (time: string) => `${/^0?1:/.test(time) ? "la" : "las"} ${time}`;
 
+const raffled = form({ one: "se sortea # unidad", many: "se sortean # de unidades", other: "se sortean # unidades" });
+
 const durations: Texts["durations"] = {
   day: counted({ one: "día", many: "de días", other: "días" }),
   hour: counted({ one: "hora", many: "de horas", other: "horas" }),
@@ -82,8 +84,8 @@ export const spanish: Texts = {
     restOutside: "Lo que queda, o vuelve de los carritos, se sortea entre quienes estaban en la cola. Al final no estabas en ella.",
     restDrawnOutside: "Les tocó a personas que estaban en la cola. Al final no estabas en ella.",
     entered: { title: "Participas en el sorteo" },
-    oddsAlone: (supply) => `De momento nadie más participa; se sortea lo siguiente: ${units(supply)}.`,
-    odds: (count, supply) => `Participan ${people(count)}, contigo; se sortea lo siguiente: ${units(supply)}.`,
+    oddsAlone: (supply) => `De momento nadie más participa; ${raffled(supply)}.`,
+    odds: (count, supply) => `Participan ${people(count)}, contigo; ${raffled(supply)}.`,
     enteredFor: (count) => `Participas por ${units(count)}.`,
     beHere: (moment, time) => `Vuelve aquí ${moment}: si te toca, tienes ${time} para llevártelo.`,
     drawing: { title: "Se está haciendo el sorteo", closed: (time) => `Ya no se puede entrar. Quédate aquí: si te toca, tienes ${time} para llevártelo.` },

@@ -96,7 +96,7 @@ export const french: Texts = {
       line: "C’est votre tour",
       drawn: "Le sort vous a désigné",
       passedOn: "Un exemplaire vous revient",
-      text: (count, until) => `${units(count)} pour vous, de côté jusqu’à ${until}.`,
+      text: (count, until) => `${units(count)} mis de côté pour vous jusqu’à ${until}.`,
     },
     turnOver: { title: "Votre tour est passé", text: "Il n’a pas été utilisé à temps. Vous verrez ici la suite dans un instant." },
     holding: { title: "Dans votre panier", text: (until) => `Réservé pour vous jusqu’à ${until}. Passez commande avant.` },
