@@ -159,7 +159,7 @@ export const arabic: Texts = {
     aSecond: (count) => `في كل ثانية تقريبًا: ${turns(count)}.`,
     aSecondInBursts: (count) => `في كل ثانية تقريبًا، على دفعات: ${turns(count)}.`,
     inMinute: (count) => `في الدقيقة الأخيرة: ${turns(count)}.`,
-    inTime: (count, time) => `خلال آخر ${time}: ${turns(count)}.`,
+    inTime: (count, time) => `أدوار جديدة (المدة: ${time}): ${turns(count)}.`,
     stands: "لا يُنادى أحد في هذه اللحظة.",
     standsSince: (time) => `مضى على آخر نداء: ${time}.`,
     goesOn: "يتقدم الطابور عندما تعود قطعة.",
@@ -173,7 +173,7 @@ export const arabic: Texts = {
     chances: { good: "جيدة", possible: "ممكنة", slim: "ضعيفة" },
     place: (position) => `المكان ${number(position)}.`,
     placeMinute: (position, called) => `المكان ${number(position)}. عدد النداءات في الدقيقة الأخيرة: ${number(called)}.`,
-    placeTime: (position, called, time) => `المكان ${number(position)}. عدد النداءات خلال آخر ${time}: ${number(called)}.`,
+    placeTime: (position, called, time) => `المكان ${number(position)}. عدد النداءات (المدة: ${time}): ${number(called)}.`,
     mark: (count) => `كل علامة تمثّل ${ofPeople(count)}.`,
   },
   notes: {

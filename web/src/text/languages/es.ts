@@ -151,7 +151,7 @@ export const spanish: Texts = {
     aSecond: form({ one: "Cerca de # turno por segundo.", many: "Cerca de # de turnos por segundo.", other: "Cerca de # turnos por segundo." }),
     aSecondInBursts: form({ one: "Cerca de # turno por segundo, a ráfagas.", many: "Cerca de # de turnos por segundo, a ráfagas.", other: "Cerca de # turnos por segundo, a ráfagas." }),
     inMinute: form({ one: "# turno en el último minuto.", many: "# de turnos en el último minuto.", other: "# turnos en el último minuto." }),
-    inTime: (count, time) => `Turnos en los últimos ${time}: ${number(count)}.`,
+    inTime: (count, time) => `Turnos en ${time}: ${number(count)}.`,
     stands: "Ahora mismo no se llama a nadie.",
     standsSince: (time) => `Desde hace ${time} no se llama a nadie.`,
     goesOn: "La cola avanza cuando vuelva una unidad.",
@@ -165,7 +165,7 @@ export const spanish: Texts = {
     chances: { good: "buena", possible: "puede salir bien", slim: "pequeña" },
     place: (position) => `Puesto ${number(position)}.`,
     placeMinute: (position, called) => `Puesto ${number(position)}. Llamadas en el último minuto: ${number(called)}.`,
-    placeTime: (position, called, time) => `Puesto ${number(position)}. Llamadas en los últimos ${time}: ${number(called)}.`,
+    placeTime: (position, called, time) => `Puesto ${number(position)}. Llamadas en ${time}: ${number(called)}.`,
     mark: (count) => `Cada raya son ${people(count)}.`,
   },
   notes: {

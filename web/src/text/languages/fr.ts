@@ -146,7 +146,7 @@ export const french: Texts = {
     aSecond: form({ one: "Environ # tour par seconde.", many: "Environ # de tours par seconde.", other: "Environ # tours par seconde." }),
     aSecondInBursts: form({ one: "Environ # tour par seconde, par vagues.", many: "Environ # de tours par seconde, par vagues.", other: "Environ # tours par seconde, par vagues." }),
     inMinute: form({ one: "# tour dans la dernière minute.", many: "# de tours dans la dernière minute.", other: "# tours dans la dernière minute." }),
-    inTime: (count, time) => `Tours ces dernières ${time} : ${number(count)}.`,
+    inTime: (count, time) => `Tours en ${time} : ${number(count)}.`,
     stands: "Personne n’est appelé en ce moment.",
     standsSince: (time) => `Personne n’a été appelé depuis ${time}.`,
     goesOn: "La file avance quand un exemplaire revient.",
@@ -160,7 +160,7 @@ export const french: Texts = {
     chances: { good: "bonnes", possible: "c’est possible", slim: "faibles" },
     place: (position) => `Place ${number(position)}.`,
     placeMinute: (position, called) => `Place ${number(position)}. Appels dans la dernière minute : ${number(called)}.`,
-    placeTime: (position, called, time) => `Place ${number(position)}. Appels ces dernières ${time} : ${number(called)}.`,
+    placeTime: (position, called, time) => `Place ${number(position)}. Appels en ${time} : ${number(called)}.`,
     mark: (count) => `Chaque trait vaut ${people(count)}.`,
   },
   notes: {
