@@ -34,7 +34,7 @@ test: ## Set up, and run every test: Rust, web, browser
 	@scripts/setup --test
 	@PARTS="$(PARTS)" FILTER="$(FILTER)" scripts/test
 
-shots: setup wasm ## Pictures of every state of the widget, in both themes, two sizes and languages; web/test-results/shots/index.html
+shots: setup wasm ## Pictures of every state of the widget, in both themes, three sizes, English and Arabic; web/test-results/shots/index.html
 	@CHROMIUM=$$(scripts/browser) npm --prefix web run --silent shots
 
 check: setup ## Quick checks: formatting, lints, types, house rules, unit tests

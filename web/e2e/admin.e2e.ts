@@ -78,7 +78,7 @@ test("an operator lets fewer people in, stops the line and lets it go on; a bad 
   expect((await metrics(sale)).inflow, "nothing was changed").toBe(5);
   await inflow.fill("1");
   await button(page, "Set inflow").click();
-  await page.getByText("Set: 10 a second at most.").waitFor();
+  await page.getByText("Set: 600 people a minute at most.").waitFor();
   expect((await metrics(sale)).inflow).toBe(1);
   await button(page, "Pause").click();
   await page.getByText("Paused", { exact: true }).waitFor();

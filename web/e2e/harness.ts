@@ -46,7 +46,7 @@ afterAll(async () => {
 
 /** A shopper: a browser with its own storage, whose complaints fail the test. */
 export async function shopper(options: BrowserContextOptions = {}): Promise<Shopper> {
-  const context = await browser.newContext({ viewport: { width: 1000, height: 900 }, ...options });
+  const context = await browser.newContext({ viewport: { width: 1000, height: 900 }, locale: "en-GB", ...options });
   context.setDefaultTimeout(15_000);
   return {
     open: async (url) => {

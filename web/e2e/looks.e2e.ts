@@ -16,13 +16,14 @@ const on = (page: Page) => page.locator("flash-sale .actions .primary");
 test.each([
   ["light", "en-GB", "en", "The waiting room is open"],
   ["dark", "de-AT", "de", "Der Warteraum ist offen"],
+  ["light", "ar-EG", "ar", "غرفة الانتظار مفتوحة"],
 ] as const)("in the %s, in %s", async (colorScheme, locale, lang, title) => {
   const sale = await createSale({ startsInMs: 6_000, limit: 3, product_name: "Donaudampfschifffahrtsgesellschaftskapitänsmütze" });
   const phone = await shopper({ viewport: { width: 360, height: 740 }, colorScheme, locale, hasTouch: true, reducedMotion: "reduce" });
   const page = await phone.open(`${api}/sale/${sale}`);
   await journey(page, "lobby");
   await page.getByRole("heading", { name: title }).waitFor();
-  expect(await page.evaluate(() => document.documentElement.lang)).toBe(lang);
+  expect(await page.evaluate(() => [document.documentElement.lang, document.documentElement.dir || "ltr"])).toEqual([lang, lang === "ar" ? "rtl" : "ltr"]);
   await fits(page);
   const look = async (state: string) => {
     await fits(page);

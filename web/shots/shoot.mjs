@@ -7,8 +7,8 @@ import { createServer } from "vite";
 
 const HERE = import.meta.dirname;
 const OUT = resolve(HERE, "../test-results/shots");
-const SIZES = { phone: { width: 360, height: 740 }, laptop: { width: 1200, height: 800 } };
-const LANGUAGES = process.env.SHOTS_LANGUAGES?.split(",") ?? ["en", "de"];
+const SIZES = { phone: { width: 360, height: 740 }, laptop: { width: 1200, height: 800 }, wide: { width: 1680, height: 1000 } };
+const LANGUAGES = process.env.SHOTS_LANGUAGES?.split(",") ?? ["en", "ar"];
 
 mkdirSync(OUT, { recursive: true });
 const server = await createServer({ root: resolve(HERE, ".."), configFile: false, server: { port: 0, host: "127.0.0.1" }, logLevel: "error" });
@@ -19,7 +19,9 @@ const made = [];
 let states = process.argv.slice(2);
 for (const [size, viewport] of Object.entries(SIZES)) {
   for (const colorScheme of ["light", "dark"]) {
-    const page = await (await browser.newContext({ viewport, colorScheme, timezoneId: "Europe/Berlin", reducedMotion: "reduce" })).newPage();
+    const page = await (await browser.newContext({ viewport, colorScheme, locale: "en-GB", timezoneId: "Europe/Berlin", reducedMotion: "reduce" })).newPage();
+    // There is no server of ours here, and nobody answers.
+    await page.route(({ pathname }) => /^\/(session|flash-sales)(\/|$)/.test(pathname), () => undefined);
     page.on("pageerror", (error) => console.error(String(error)));
     if (states.length === 0) {
       await page.goto(address);
@@ -27,10 +29,11 @@ for (const [size, viewport] of Object.entries(SIZES)) {
       states = await page.evaluate(() => window.states);
     }
     for (const lang of LANGUAGES) {
+      await page.goto(`${address}?lang=${lang}`);
+      await page.waitForFunction(() => "show" in window);
       for (const state of states) {
-        await page.goto(`${address}?state=${state}&lang=${lang}`);
-        await page.locator("flash-sale article").waitFor();
-        await page.waitForTimeout(150);
+        await page.evaluate((name) => window.show(name), state);
+        await page.waitForTimeout(100);
         const name = `${state}-${size}-${colorScheme}-${lang}.png`;
         await page.screenshot({ path: resolve(OUT, name), fullPage: size === "phone" });
         made.push(name);

@@ -1,8 +1,8 @@
-/** Every state of the widget without a server: `?state=waiting&lang=de` shows one, and `window.states` names them all. */
+/** Every state of the widget without a server: `?state=waiting&lang=ar` shows one, `show(state)` another; `window.states` names them all. */
 
 import type { Shown } from "../src/client/by-rest";
 import { FlashSaleElement } from "../src/element/flash-sale";
-import { speak } from "../src/text/language";
+import { speak, texts } from "../src/text/language";
 import { BARE, clocked, INFO, LINE, MINUTE, NOW, ORDER, SALE, STOCK } from "../test/views";
 
 const info = { ...INFO, description: "Solid brass, turned by hand. One batch of ten.\nShips in a week.", payments: "sandbox" as const };
@@ -20,18 +20,22 @@ const STATES: Readonly<Record<string, Shown>> = {
   lobby: { ...sale, journey: "lobby", phase: "waiting", countdown: { to: "start", at: NOW + 4 * MINUTE, left_ms: 4 * MINUTE }, may_take: 3 },
   lobby_joined: { ...sale, journey: "lobby", phase: "waiting", countdown: { to: "start", at: NOW + 4 * MINUTE, left_ms: 4 * MINUTE }, line },
   open: { ...sale, countdown: { to: "end", at: INFO.ends_at, left_ms: 60 * MINUTE } },
+  limit: { ...sale, may_take: 0 },
+  draw_open: { ...sale, info: { ...info, allocation: "draw", draw_weight: "waiting_time" }, draw: { ...draw, entered: 0 }, may_take: 3 },
   open_line: { ...sale, stock: { ...STOCK, waiting: 2_820, free: 0, newcomers_chance: "slim" }, outlook: "may_come_back" },
   waiting: { ...sale, journey: "waiting", line, countdown: { to: "end", at: INFO.ends_at, left_ms: 60 * MINUTE } },
   waiting_slim: { ...sale, journey: "waiting", stock: { ...STOCK, free: 0 }, line: { ...line, position: 1_204, waiting: 2_820, behind: 1_616, soonest_ms: null, latest_ms: null, chance: "slim", reason: "stock_low", moves: { called: 53, watched_ms: MINUTE, per_second: 8.2, last_ms: 300 } } },
   waiting_next: { ...sale, journey: "waiting", stock: { ...STOCK, free: 0 }, line: { ...line, position: 1, soonest_ms: null, latest_ms: null, chance: "slim", in_carts: 1, reason: "stock_low" } },
   waiting_offline: { ...sale, journey: "waiting", line, connection: { state: "waiting", retry_in_ms: 12_000 } },
   entered: { ...sale, journey: "entered", info: { ...info, allocation: "draw" }, stock: { ...STOCK, supply: 2, waiting: 6 }, draw },
+  drawing: { ...sale, journey: "entered", phase: "drawing", info: { ...info, allocation: "draw" }, draw: { ...draw, stage: "closed" } },
   not_drawn: { ...sale, journey: "not_drawn", phase: "ended", info: { ...info, allocation: "draw" }, draw: { ...draw, stage: "drawn" } },
   admitted: { ...sale, journey: "admitted", turn },
   admitted_late: { ...sale, journey: "admitted", turn: { ...turn, left_ms: 14_000 } },
   holding: { ...sale, journey: "holding", hold: clocked(4 * MINUTE, 3), stock: { ...STOCK, in_carts: 4, mine: 3 } },
   unsent: { ...sale, journey: "checking_out", hold: clocked(12_000, 3), under_way: ["checkout"], unsent: ["checkout"], connection: { state: "waiting", retry_in_ms: 4_000 } },
   pay: { ...sale, journey: "pay", order },
+  pay_at_shop: { ...sale, journey: "pay", order, info: { ...info, payments: "merchant" } },
   declined: { ...sale, journey: "pay", order: { ...order, declined: "insufficient funds" } },
   paying: { ...sale, journey: "paying", order: { ...order, paying: true } },
   paying_over: { ...sale, journey: "paying", order: { ...order, paying: true, left_ms: 0 } },
@@ -42,6 +46,9 @@ const STATES: Readonly<Record<string, Shown>> = {
   sold_out: { ...sale, journey: "sold_out", outlook: "sold_out", stock: { ...STOCK, free: 0, in_carts: 0, sold: 10 } },
   paused: { ...sale, journey: "paused", phase: "paused", line },
   ended: { ...sale, journey: "ended", phase: "ended", now: INFO.ends_at + MINUTE },
+  cancelled: { ...sale, journey: "cancelled", phase: "cancelled" },
+  stale: { ...sale, stale_ms: 42_000 },
+  stopped: { ...sale, connection: { state: "stopped", code: "too_many_sockets" } },
   called_off: { ...sale, journey: "ended", phase: "ended", now: INFO.starts_at - MINUTE },
   by_rest: { ...sale, by_rest: true, connection: { state: "waiting", retry_in_ms: 12_000 } },
 };
@@ -54,15 +61,23 @@ class Still extends FlashSaleElement {
 customElements.define("flash-sale", Still);
 
 const query = new URLSearchParams(location.search);
-const wanted = query.get("state") ?? "open";
-Object.assign(window, { states: Object.keys(STATES) });
+let wanted = query.get("state") ?? "open";
 document.documentElement.lang = query.get("lang") ?? "en";
 await speak([document.documentElement.lang]);
-const element = document.createElement("flash-sale");
-element.setAttribute("sale", INFO.sale);
-element.setAttribute("wide", "");
-document.querySelector("#place")?.replaceChildren(element);
-// Nothing runs: a second later what was unreachable is said to be.
-Object.assign(element, { offlineSince: -60_000 });
+document.documentElement.dir = texts().dir;
+
+async function show(state: string): Promise<void> {
+  wanted = state;
+  const element = document.createElement("flash-sale") as FlashSaleElement;
+  element.setAttribute("sale", INFO.sale);
+  element.setAttribute("wide", "");
+  document.querySelector("#place")?.replaceChildren(element);
+  // Nothing runs: a second later what was unreachable is said to be.
+  Object.assign(element, { offlineSince: -60_000 });
+  await element.updateComplete;
+}
+
+await show(wanted);
+Object.assign(window, { states: Object.keys(STATES), show });
 
 export {};

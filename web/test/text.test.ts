@@ -100,7 +100,7 @@ describe("durations", () => {
     expect(momentHere(room, now)).toBe("06:38 tomorrow (your time, CET)");
     expect(momentHere(room, now - 86_400_000)).toBe("06:38 on Thu 3 Dec (your time, CET)");
     expect([momentOf(room, now), momentOf(room, room), momentOf(room, now - 86_400_000)]).toEqual(["06:38 tomorrow", "06:38 today", "06:38 on Thu 3 Dec"]);
-    expect([laterOn(starts, room, now), laterOn(starts + 86_400_000, room, now)]).toEqual(["06:53", "Fri 4 Dec, 06:53"]);
+    expect([laterOn(starts, room, now), laterOn(starts + 86_400_000, room, now)]).toEqual(["06:53", "06:53 on Fri 4 Dec"]);
     expect(timeOf(starts + 10_000)).toBe("06:53:10");
     process.env.TZ = "UTC";
   });

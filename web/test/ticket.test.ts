@@ -37,7 +37,7 @@ const held = (of: Partial<Held> = {}): Held => ({ tape: new Tape(), card: null, 
 
 const commands = (of: Partial<Commands> = {}): Commands => {
   const none = () => undefined;
-  return { isGuarded: false, quantity: 1, wish: none, join: none, leave: none, reserve: none, release: none, checkout: none, cancel: none, goToCheckout: none, print: none, notice: null, notify: none, ...of };
+  return { isGuarded: false, quantity: 1, wish: none, join: none, leave: none, reserve: none, release: none, checkout: none, cancel: none, goToCheckout: none, print: none, notice: null, notify: none, remind: null, isReminded: false, ...of };
 };
 
 test("a receipt has the product, what it cost, when, a code to say, what went back, and what happens next", () => {

@@ -139,7 +139,7 @@ export class CreateSale extends LitElement {
             ${this.field("claim_seconds", "A turn lasts", { mode: "decimal", hint: "Seconds" })}
             ${this.field("hold_seconds", "A hold lasts", { mode: "decimal", hint: "Seconds" })}
             ${this.field("payment_seconds", "Time to pay", { mode: "decimal", hint: "Seconds" })}
-            ${this.field("inflow", "Inflow", { mode: "numeric", hint: "People called in 100 ms, at most" })}
+            ${this.field("inflow", "Inflow", { mode: "numeric", hint: "People called at a time, ten times a second, at most" })}
             ${this.choice("opening", "Places before the start", [
               ["fifo", "in the order of coming"],
               ["shuffle", "by lot, so that coming early is no advantage"],

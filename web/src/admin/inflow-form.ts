@@ -5,20 +5,23 @@ import { Problem, admin, type Steered } from "../client/rest";
 import { baseStyle } from "../element/base-style";
 import { formatCount } from "../text/duration";
 import { words } from "../text/refusal";
+import { parseWhole } from "../text/whole";
 
 const MOST = 100_000;
 const LEAST_MS = 10;
 const MOST_MS = 10_000;
+/** The server calls people ten times a second. */
+const CALLS_A_MINUTE = 600;
 
 /** The inflow that was typed, or what is wrong with it. */
 export function readInflow(text: string): number | string {
-  const value = /^\d{1,6}$/.test(text.trim()) ? Number(text.trim()) : NaN;
+  const value = parseWhole(text, 6) ?? NaN;
   return value >= 1 && value <= MOST ? value : `A whole number from 1 to ${formatCount(MOST)}. To stop the line, pause the sale.`;
 }
 
 /** The target that was typed, or what is wrong with it. */
 export function readTarget(text: string): number | string {
-  const value = /^\d{1,5}$/.test(text.trim()) ? Number(text.trim()) : NaN;
+  const value = parseWhole(text, 5) ?? NaN;
   return value >= LEAST_MS && value <= MOST_MS ? value : `A whole number of ms from ${formatCount(LEAST_MS)} to ${formatCount(MOST_MS)}.`;
 }
 
@@ -80,7 +83,7 @@ export class InflowForm extends LitElement {
       this.version = set.version;
       this.typed = null;
       this.typedTarget = null;
-      this.say(`Set: ${formatCount(inflow * 10)} a second at most.`, false);
+      this.say(`Set: ${aMinute(inflow)}.`, false);
     } catch (error) {
       this.say(said(error), true);
     }
@@ -138,8 +141,7 @@ export class InflowForm extends LitElement {
           <button ?disabled=${this.isBusy}>Set inflow</button>
         </div>
         <p id="said" class="small ${this.isWrong ? "error" : "soft"}" role=${this.isWrong ? "alert" : "status"}>
-          ${this.said ||
-          "People called in 100 ms, at most; as far as units are free. Fewer while the slowest step of a purchase takes longer than this on average."}
+          ${this.said || hint(readInflow(this.typed ?? String(this.inflow)))}
         </p>
       </form>
     `;
@@ -164,6 +166,17 @@ export class InflowForm extends LitElement {
       }
     `,
   ];
+}
+
+/** "6,000 people a minute at most". */
+function aMinute(inflow: number): string {
+  return `${formatCount(inflow * CALLS_A_MINUTE)} people a minute at most`;
+}
+
+function hint(inflow: number | string): string {
+  const what = "People called at a time, ten times a second, as far as units are available";
+  const fewer = "Fewer while the slowest step of a purchase takes longer than its limit on average.";
+  return typeof inflow === "number" ? `${what}: ${aMinute(inflow)}. ${fewer}` : `${what}. ${fewer}`;
 }
 
 function said(error: unknown): string {

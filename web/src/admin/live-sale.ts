@@ -12,6 +12,7 @@ import { phaseBadge } from "../text/journey";
 import { formatMoney } from "../text/money";
 import { words } from "../text/refusal";
 import { chart, type Point } from "./chart";
+import { endQuestion } from "./end-question";
 import { fairnessCard, fairnessStyle } from "./fairness-card";
 
 const METRICS_EVERY_MS = 2_000;
@@ -22,7 +23,6 @@ const CHART_STEP_MS = 500;
 type Verb = "pause" | "resume" | "end" | "recover";
 
 const SURE: Partial<Record<Verb, string>> = {
-  end: "End this sale now? Nobody new can take a unit. What is in carts and orders can still be bought, and what is left is drawn among the line.",
   recover: "Go on without what Postgres has lost? Orders that are missing are cancelled then, and their money goes back.",
 };
 
@@ -127,7 +127,7 @@ export class LiveSale extends LitElement {
   }
 
   private async act(verb: Verb): Promise<void> {
-    const sure = SURE[verb];
+    const sure = verb === "end" ? endQuestion(this.view) : SURE[verb];
     if (sure && !confirm(sure)) return;
     this.busy = verb;
     this.error = "";
@@ -163,11 +163,11 @@ export class LiveSale extends LitElement {
       <section class="grid" aria-label="Numbers">${this.numbers(view)}</section>
       <section class="charts">
         <figure class="card block">
-          <figcaption class="soft small">Sold, last 2 minutes</figcaption>
+          <figcaption class="soft small numbers">Sold, last 2 minutes${scale(this.sold)}</figcaption>
           ${chart(this.sold, CHART_SPAN_MS, "Units sold over the last two minutes")}
         </figure>
         <figure class="card block">
-          <figcaption class="soft small">In line, last 2 minutes</figcaption>
+          <figcaption class="soft small numbers">In line, last 2 minutes${scale(this.waiting)}</figcaption>
           ${chart(this.waiting, CHART_SPAN_MS, "People in line over the last two minutes")}
         </figure>
         ${this.delay.length === 0 ? nothing : html`<figure class="card block">
@@ -317,6 +317,11 @@ export class LiveSale extends LitElement {
       }
     `,
   ];
+}
+
+/** What the top of a chart stands for. */
+function scale(points: readonly Point[]): string {
+  return points.length === 0 ? "" : `; most: ${formatCount(Math.max(...points.map(({ value }) => value)))}`;
 }
 
 function grown(points: Point[], at: number, value: number): Point[] {

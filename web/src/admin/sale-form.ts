@@ -2,6 +2,7 @@
 
 import { currencyExponent } from "../text/currencies";
 import { parseMoney } from "../text/money";
+import { parseWhole } from "../text/whole";
 import { zonedText, zonedTimes } from "../text/zone";
 import { fieldError } from "./server-error";
 
@@ -94,8 +95,7 @@ export function check(values: Values, now: number, zone: string): { request: Sal
     return instead;
   };
   const whole = (field: Field, least: number, most: number): number => {
-    const text = values[field].trim();
-    const value = /^\d{1,12}$/.test(text) ? Number(text) : NaN;
+    const value = parseWhole(values[field], 12) ?? NaN;
     if (value >= least && value <= most) return value;
     return fail(field, `A whole number from ${least} to ${most.toLocaleString("en")}.`, least);
   };

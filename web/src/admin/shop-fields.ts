@@ -2,6 +2,7 @@
 
 import type { ShopChange, ShopSettings } from "../client/shops";
 import { CURRENCIES } from "../text/currencies";
+import { parseWhole } from "../text/whole";
 
 export const FIELDS = [
   "name",
@@ -57,7 +58,7 @@ export function check(values: Values, shop: ShopSettings | null): { change: Shop
   const whole = (field: Field, least: number, most = MOST): number | undefined => {
     const text = values[field].trim();
     if (text === "" && !shop) return undefined;
-    const value = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
+    const value = parseWhole(text, 9) ?? NaN;
     if (value >= least && value <= most) return value;
     errors[field] = `A whole number from ${least} to ${most.toLocaleString("en")}.`;
     return undefined;

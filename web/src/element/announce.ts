@@ -2,7 +2,7 @@
 
 import type { View } from "../client/view";
 import { spoken } from "../text/duration";
-import { texts } from "../text/language";
+import { sentences, texts } from "../text/language";
 import { noteWords } from "../text/notes";
 import type { Words } from "../text/words";
 
@@ -22,8 +22,9 @@ export class Announcer {
     const key = [view.journey, words.title, view.note?.kind ?? "", offline === "" ? "" : "offline"].join("\n");
     if (key !== this.key) {
       const clocked = clockOf(view);
-      const time = clocked && clocked.left_ms > 0 ? ` ${texts().announce.youHave(spoken(clocked.left_ms))}` : "";
-      this.said = [offline, note ? `${note.title}. ${note.text}` : "", `${words.title}. ${words.text}${time}`].filter((part) => part !== "").join(" ");
+      const { announce, whole } = texts();
+      const time = clocked && clocked.left_ms > 0 ? announce.youHave(spoken(clocked.left_ms)) : "";
+      this.said = sentences(offline, ...(note ? [whole(note.title), note.text] : []), whole(words.title), words.text, time);
       this.key = key;
     }
     const warning = this.warning(view);

@@ -22,6 +22,13 @@ export const baseStyle = [
     ::after {
       box-sizing: border-box;
     }
+    /* What has a direction and cannot be said by a logical property is multiplied by this. */
+    :dir(ltr) {
+      --flip: 1;
+    }
+    :dir(rtl) {
+      --flip: -1;
+    }
     h1,
     h2,
     h3,
@@ -41,6 +48,17 @@ export const baseStyle = [
       line-height: var(--fs-leading-tight);
       letter-spacing: var(--fs-tracking-tight);
       text-wrap: balance;
+    }
+    /* Letters that join, or stand in squares, are not pulled together, and have more above and below them. */
+    :is(h1, h2, h3, .product, .clock, .big):is(:lang(ar), :lang(ja), :lang(zh)) {
+      letter-spacing: normal;
+    }
+    :is(h1, h2, h3, .product):is(:lang(ar), :lang(ja), :lang(zh)) {
+      line-height: var(--fs-leading-tall);
+    }
+    :lang(ja) {
+      line-break: strict;
+      word-break: auto-phrase;
     }
     ul,
     ol {
@@ -233,6 +251,32 @@ export const baseStyle = [
       border-radius: var(--fs-radius-l);
       background: var(--fs-surface);
     }
+    /* Names and values: side by side where both have room, one above the other where they do not. */
+    .facts {
+      display: grid;
+      gap: var(--fs-space-2);
+      font-size: var(--fs-text-s);
+    }
+    .facts > div {
+      display: flex;
+      flex-wrap: wrap;
+      justify-content: space-between;
+      gap: 0 var(--fs-space-4);
+    }
+    .facts dt {
+      color: var(--fs-ink-soft);
+    }
+    .facts dd {
+      font-weight: var(--fs-weight-medium);
+      overflow-wrap: anywhere;
+    }
+    .facts code,
+    .check code {
+      font-family: var(--fs-font-mono);
+      font-size: var(--fs-text-s);
+      font-weight: var(--fs-weight);
+      overflow-wrap: anywhere;
+    }
     .notice {
       display: flex;
       align-items: flex-start;
@@ -259,7 +303,8 @@ export const baseStyle = [
     .notice button {
       flex: none;
       min-inline-size: var(--fs-control);
-      margin: calc(-1 * var(--fs-space-3)) calc(-1 * var(--fs-space-4)) calc(-1 * var(--fs-space-3)) 0;
+      margin-block: calc(-1 * var(--fs-space-3));
+      margin-inline: 0 calc(-1 * var(--fs-space-4));
       border: 0;
       background: none;
       color: inherit;

@@ -27,6 +27,9 @@ export interface Commands {
   /** Notice of a turn that comes while nobody looks; null: none to be had. */
   notice: "ask" | "on" | null;
   notify(): void;
+  /** Saves an entry for the shopper's own calendar; null: there is nothing to be reminded of. */
+  remind: (() => void) | null;
+  isReminded: boolean;
 }
 
 type Verb = View["under_way"][number];
@@ -56,12 +59,16 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
       : on.notice === "on"
         ? html`<p class="soft small notified">${t.notified}</p>`
         : nothing;
+  const remind =
+    on.remind === null ? nothing : html`${one("", t.remind, on.remind)}${on.isReminded ? html`<p class="soft small notified" role="status">${texts().calendar.saved}</p>` : nothing}`;
   switch (journey) {
+    case "countdown":
+      return remind;
     case "lobby":
       if (isDraw) return enter();
       return line ? html`${notify} ${quiet(t.leave, () => on.leave())}` : join();
     case "entered":
-      return html`${notify} ${view.draw?.stage === "open" ? quiet(t.leaveDraw, () => on.leave()) : nothing}`;
+      return html`${notify} ${remind} ${view.draw?.stage === "open" ? quiet(t.leaveDraw, () => on.leave()) : nothing}`;
     case "open":
       if (view.may_take === 0) return nothing;
       if (isDraw) return enter();

@@ -54,7 +54,7 @@ export class DrawCheck {
         </div>
         <p class="row">
           <button ?disabled=${this.isBusy} @click=${() => this.run(client, sale)}>${this.isBusy ? t.checking : this.said ? t.again : t.check}</button>
-          <a class="small" href=${file} download>${t.file}</a>
+          <a class="plain small" href=${file} download>${t.file}</a>
         </p>
       </div>
     `;
@@ -67,7 +67,7 @@ function promise(hash: string): TemplateResult {
     <details class="check soft">
       <summary>${texts().draw.anyone}</summary>
       <p>${texts().draw.promise}</p>
-      <p><code>${hash}</code></p>
+      <p><code dir="ltr">${hash}</code></p>
     </details>
   `;
 }

@@ -122,12 +122,25 @@ export const flashSaleStyle = [
     .actions .primary {
       flex: 1 1 auto;
     }
+    /* At 400 % they would cover what they are about. */
+    @media (max-height: 20em) and (max-width: 24em) {
+      .actions:has(.primary) {
+        position: static;
+      }
+    }
     .notified {
       align-self: center;
       flex: 1 1 auto;
     }
     .units {
-      flex: 0 1 var(--fs-column-s);
+      flex: 0 1 auto;
+      min-inline-size: min(100%, var(--fs-column-s));
+    }
+    /* As wide as its longest line, in whatever language. */
+    .units select {
+      inline-size: auto;
+      min-inline-size: 100%;
+      max-inline-size: 100%;
     }
 
     .clock,
@@ -202,10 +215,10 @@ export const flashSaleStyle = [
     }
     @keyframes wipe {
       from {
-        clip-path: inset(0 100% 0 0);
+        clip-path: inset(0 calc(50% + var(--flip) * 50%) 0 calc(50% - var(--flip) * 50%));
       }
       to {
-        clip-path: inset(0 0 0 0);
+        clip-path: inset(0);
       }
     }
     .panel[data-tone="good"] h3 {
@@ -218,7 +231,7 @@ export const flashSaleStyle = [
 
     .running {
       block-size: var(--fs-bar-thin);
-      background: linear-gradient(90deg, transparent, var(--fs-ink), transparent) 0 0 / 40% 100% no-repeat var(--fs-line);
+      background: linear-gradient(calc(var(--flip) * 90deg), transparent, var(--fs-ink), transparent) 0 0 / 40% 100% no-repeat var(--fs-line);
       animation: run 1.2s ease-in-out infinite alternate;
     }
     @keyframes run {
@@ -254,32 +267,6 @@ export const flashSaleStyle = [
       box-shadow: inset 0 0 0 var(--fs-hair) var(--fs-ink);
     }
 
-    /* Names and values: side by side where both have room, one above the other where they do not. */
-    .facts {
-      display: grid;
-      gap: var(--fs-space-2);
-      font-size: var(--fs-text-s);
-    }
-    .facts > div {
-      display: flex;
-      flex-wrap: wrap;
-      justify-content: space-between;
-      gap: 0 var(--fs-space-4);
-    }
-    .facts dt {
-      color: var(--fs-ink-soft);
-    }
-    .facts dd {
-      font-weight: var(--fs-weight-medium);
-      overflow-wrap: anywhere;
-    }
-    .facts code,
-    .check code {
-      font-family: var(--fs-font-mono);
-      font-size: var(--fs-text-s);
-      font-weight: var(--fs-weight);
-      overflow-wrap: anywhere;
-    }
     .rules {
       padding-block-start: var(--fs-space-3);
       border-block-start: var(--fs-hair) solid var(--fs-line);
@@ -319,7 +306,7 @@ export const flashSaleStyle = [
       }
     }
 
-    /* In two columns: what it is on the left, what goes on on the right. */
+    /* In two columns: what it is at the start, what goes on beside it. */
     @media (min-width: 56em) {
       :host([wide]) article {
         grid-template-columns: minmax(0, 1fr) minmax(0, var(--fs-ticket));
@@ -334,7 +321,8 @@ export const flashSaleStyle = [
       }
       :host([wide]) :is(.head, .details) {
         grid-column: 1;
-        padding: var(--fs-space-2) var(--fs-space-7) var(--fs-space-4) 0;
+        padding-block: var(--fs-space-2) var(--fs-space-4);
+        padding-inline: 0 var(--fs-space-7);
       }
       :host([wide]) .details {
         align-content: start;

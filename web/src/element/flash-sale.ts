@@ -3,7 +3,8 @@
  * nothing. The shop's own page uses the same element.
  *
  * Attributes: `sale` (its id), `api` (the platform's origin; by default where this script came from), `token` (a
- * shopper's token from the merchant; without it a guest session), `wide` (two columns where there is room for them).
+ * shopper's token from the merchant; without it a guest session), `lang` (by default that of the page around), `wide` (two columns
+ * where there is room for them).
  * Style: the custom properties of tokens.css.
  * Events (bubbling, composed): `flash-sale-journey` {journey}, `flash-sale-confirmed` {order}, `flash-sale-refused`
  * {verb, code, message}, `flash-sale-error` {code, message}: it cannot show the sale, `flash-sale-token-needed`, and
@@ -17,9 +18,12 @@ import { clientFor, isSaleId, type Client } from "../client/client";
 import { complain } from "../client/complain";
 import { noteStake, shows } from "../client/mine";
 import type { Journey, Order, View } from "../client/view";
+import { orderPage } from "../text/address";
 import { age, clock } from "../text/duration";
+import { appointmentOf, calendarFile } from "../text/calendar";
 import { badgeOf, isOffline, offlineWords, wordsFor } from "../text/journey";
 import { onLanguage, speak, texts } from "../text/language";
+import { formatLess } from "../text/locale";
 import { discount, formatMoney } from "../text/money";
 import { noteWords } from "../text/notes";
 import { AT_THE_SHOP, testCards } from "../text/payments";
@@ -33,10 +37,11 @@ import { buttons, questionBefore, type Commands } from "./buttons";
 import { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
 import { TurnNotice } from "./notice";
+import { saveFile } from "./save-file";
 import { stockBar, type How } from "./stock-bar";
 import { Tape } from "./tape";
 import { testMode } from "./test-mode";
-import { languagesFor } from "./languages";
+import { followLang, languagesFor } from "./languages";
 import { middle, outlook, rules, type Held } from "./ticket";
 
 const HOME = new URL(import.meta.url).origin;
@@ -65,7 +70,7 @@ export class FlashSaleElement extends LitElement {
   private client: Client | null = null;
   private setup: Setup | null = null;
   private stop: (() => void)[] = [];
-  private stopListening: (() => void) | null = null;
+  private stopListening: (() => void)[] = [];
   private timer = 0;
   private readonly check = new DrawCheck(() => this.requestUpdate());
   private readonly tape = new Tape();
@@ -83,6 +88,8 @@ export class FlashSaleElement extends LitElement {
   private step = "";
   private guardedUntil = 0;
   private takesFocus = false;
+  /** What a calendar file was saved for. */
+  private reminded = "";
   private shown: Shown = LOADING;
 
   constructor() {
@@ -161,13 +168,15 @@ export class FlashSaleElement extends LitElement {
 
   /** The language of the attribute, or of the page around, or of the reader. */
   private languages(): void {
-    void speak(languagesFor(this));
-    this.stopListening?.();
-    this.stopListening = onLanguage(() => this.requestUpdate());
+    const listen = () => void speak(languagesFor(this));
+    for (const stop of this.stopListening) stop();
+    this.stopListening = [onLanguage(() => this.requestUpdate()), followLang(this, listen)];
+    listen();
   }
 
   private end(): void {
-    this.stopListening?.();
+    for (const stop of this.stopListening) stop();
+    this.stopListening = [];
     clearTimeout(this.timer);
     for (const stop of this.stop) stop();
     this.stop = [];
@@ -210,7 +219,7 @@ export class FlashSaleElement extends LitElement {
     const code = view?.trouble?.code ?? (stopped?.state === "stopped" ? stopped.code : undefined);
     if (code === undefined || code === this.told) return;
     this.told = code;
-    this.fail({ code, message: words({ code, message: view?.trouble?.message ?? "The connection was closed." }) });
+    this.fail({ code, message: words({ code, message: view?.trouble?.message ?? texts().offline.closed }) });
     if (this.isAtHome) return;
     if (code === "sale_unknown") complain(`${this.origin} does not know the sale ${this.sale}: look at the attributes sale and api.`);
     if (code === "origin_refused") complain(`the shop does not allow this page to show its sales: add ${location.origin} to its pages, in the admin page.`);
@@ -296,7 +305,13 @@ export class FlashSaleElement extends LitElement {
     if (outcome?.error) this.tell("flash-sale-refused", outcome.error);
   }
 
+  /** Where the shopper finds this sale again: on the page that shows it now, if it has an address. */
+  private get address(): string {
+    return /^https?:/.test(location.href) ? location.href.replace(/#.*/, "") : `${this.origin}/sale/${this.sale}`;
+  }
+
   private commands(view: View): Commands {
+    const appointment = appointmentOf(view, () => this.address);
     this.quantity = Math.max(1, Math.min(this.quantity, view.may_take));
     return {
       isGuarded: this.isGuarded,
@@ -315,23 +330,30 @@ export class FlashSaleElement extends LitElement {
       print: () => print(),
       notice: this.notice.offer(view),
       notify: () => void this.notice.ask(),
+      isReminded: appointment !== null && this.reminded === appointment.uid,
+      remind: appointment && (() => {
+        saveFile("reminder.ics", "text/calendar", calendarFile(appointment, view.now));
+        this.reminded = appointment.uid;
+        this.requestUpdate();
+      }),
     };
   }
 
   // ------------------------------------------------------------------------------------------------ drawing
 
   protected override render(): TemplateResult {
-    if (this.setup) return html`<article class="card"><p class="notice" data-tone="bad">${texts().ticket.cannotShow}</p></article>`;
+    const { code, dir } = texts();
+    if (this.setup) return html`<article class="card" lang=${code} dir=${dir}><p class="notice" data-tone="bad">${texts().ticket.cannotShow}</p></article>`;
     const view = this.shown;
     const offline = this.isOffline(view);
     const said = this.words(view, offline);
     return html`
-      <article class="card" aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
+      <article class="card" lang=${code} dir=${dir} aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
         ${testMode(view.info?.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${this.panel(view, said, offline)}
         ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(view)} ${this.description(view)}</div>` : nothing}
       </article>
-      <div class="unseen" role="status" aria-live="polite">${this.announcer.say(view, said, offline ? offlineWords(view) : "")}</div>
-      <flash-sale-ask></flash-sale-ask>
+      <div class="unseen" role="status" aria-live="polite" lang=${code}>${this.announcer.say(view, said, offline ? offlineWords(view) : "")}</div>
+      <flash-sale-ask lang=${code} dir=${dir}></flash-sale-ask>
     `;
   }
 
@@ -357,12 +379,12 @@ export class FlashSaleElement extends LitElement {
           <span class="badge" data-tone=${badge?.tone ?? "calm"}>${badge?.label ?? "…"}</span>
           ${isOn ? html`<span class="soft numbers" role="timer">${texts().ticket.endsIn(clock(countdown.left_ms))}</span>` : nothing}
         </div>
-        <h2 class="clamp" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? texts().ticket.flashSale}</h2>
+        <h2 class="clamp" title=${info?.product_name ?? ""}><bdi>${info?.product_name ?? texts().ticket.flashSale}</bdi></h2>
         <p class="price numbers">
           <strong>${info ? price(info.sale_price) : " "}</strong>
           ${info && off !== null
             ? html`<s class="soft" aria-label=${texts().ticket.insteadOf(price(info.original_price))}>${price(info.original_price)}</s>
-                <span class="badge">−${off}%</span>`
+                <span class="badge">${formatLess(off)}</span>`
             : nothing}
         </p>
       </header>
@@ -397,7 +419,7 @@ export class FlashSaleElement extends LitElement {
               ${middle(view, this.held(view))}
               <div class="said">${text}</div>`
           : html`<div class="said">
-                <h3 tabindex="-1">${said.title}</h3>
+                <h3 tabindex="-1" aria-level=${view.journey === "unknown" ? "2" : nothing}>${said.title}</h3>
                 ${text}
               </div>
               ${middle(view, this.held(view))}`}
@@ -454,13 +476,15 @@ export class FlashSaleElement extends LitElement {
       </div>`;
     }
     const note = view.note && !trouble ? noteWords(view.note, view) : null;
-    return note ? html`<div class="notice" data-tone=${note.tone}><span><strong>${note.title}.</strong> ${note.text}</span></div>` : nothing;
+    return note ? html`<div class="notice" data-tone=${note.tone}><span><strong>${texts().whole(note.title)}</strong> ${note.text}</span></div>` : nothing;
   }
 
-  /** Where there is nothing to do here: on to what there is. */
+  /** On from here: to what else there is, or to the page on which an order is kept. */
   private wayOut(view: View): TemplateResult | typeof nothing {
     const isOver = ["unknown", "sold_out", "ended", "cancelled", "not_drawn"].includes(view.journey) || this.client?.problem(this.sale)?.status === 404;
-    return isOver && this.isAtHome ? html`<a class="plain" href="/">${texts().ticket.allSales}</a>` : nothing;
+    const receipt = view.journey === "confirmed" ? view.order : null;
+    if (!(isOver || receipt) || !this.isAtHome) return nothing;
+    return receipt ? html`<a class="plain" href=${orderPage(receipt)}>${texts().buttons.order}</a>` : html`<a class="plain" href="/">${texts().ticket.allSales}</a>`;
   }
 
   static override styles = flashSaleStyle;

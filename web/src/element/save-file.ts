@@ -1,7 +1,11 @@
 /** Hands the reader a file. */
 
 export function saveJson(name: string, data: unknown): void {
-  const url = URL.createObjectURL(new Blob([`${JSON.stringify(data, null, 2)}\n`], { type: "application/json" }));
+  saveFile(name, "application/json", `${JSON.stringify(data, null, 2)}\n`);
+}
+
+export function saveFile(name: string, type: string, text: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");
   link.href = url;
   link.download = name;

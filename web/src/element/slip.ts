@@ -15,43 +15,48 @@ export function shortCode(order: string): string {
 
 export function slip(order: Order, now: number, payments: Payments, isFresh: boolean): TemplateResult {
   const price = (minor: number) => formatMoney(minor, order.currency, order.currency_exponent ?? 2);
-  const isFree = order.amount === 0;
+  const isPaid = order.status === "confirmed" && order.amount > 0;
+  const isOver = order.status === "cancelled";
   const t = texts().slip;
   return html`
     <div class="slip" ?data-fresh=${isFresh}>
-      <p class="product" dir="auto">${order.product_name ?? texts().units(order.quantity)}</p>
+      <p class="product"><bdi>${order.product_name ?? texts().units(order.quantity)}</bdi></p>
       <dl class="facts">
         <div>
-          <dt>${formatCount(order.quantity)} × ${price(order.unit_price)}</dt>
+          <dt>${formatCount(order.quantity)} × <bdi>${price(order.unit_price)}</bdi></dt>
           <dd class="numbers">${price(order.amount)}</dd>
         </div>
         ${order.refunded > 0
           ? html`<div>
               <dt>${t.refunded}</dt>
-              <dd class="numbers">−${price(order.refunded)}</dd>
+              <dd class="numbers">${price(-order.refunded)}</dd>
             </div>`
           : nothing}
-        <div class="total">
-          <dt>${isFree ? t.toPay : t.paid}</dt>
-          <dd class="numbers">${price(order.amount - order.refunded)}</dd>
-        </div>
+        ${isOver
+          ? nothing
+          : html`<div class="total">
+              <dt>${isPaid ? t.paid : t.toPay}</dt>
+              <dd class="numbers">${price(order.amount - order.refunded)}</dd>
+            </div>`}
         <div>
           <dt>${t.ordered}</dt>
           <dd class="numbers">${when(order.created_at, now)}</dd>
         </div>
         <div>
           <dt>${t.code}</dt>
-          <dd><strong>${shortCode(order.order)}</strong></dd>
+          <dd><strong dir="ltr">${shortCode(order.order)}</strong></dd>
         </div>
         <div>
           <dt>${t.order}</dt>
-          <dd><code>${order.order}</code></dd>
+          <dd><code dir="ltr">${order.order}</code></dd>
         </div>
       </dl>
-      <div class="next">
-        <p><strong>${t.next}</strong></p>
-        <p class="soft">${payments === "sandbox" ? t.test : t.real}</p>
-      </div>
+      ${order.status === "confirmed"
+        ? html`<div class="next">
+            <p><strong>${t.next}</strong></p>
+            <p class="soft">${payments === "sandbox" ? t.test : t.real}</p>
+          </div>`
+        : nothing}
     </div>
   `;
 }

@@ -56,10 +56,6 @@ export const tapeStyle = css`
     block-size: var(--fs-tape);
     overflow: hidden;
     border-block-end: var(--fs-hair) solid var(--fs-line-strong);
-    --flip: 1;
-  }
-  :host(:dir(rtl)) .tape {
-    --flip: -1;
   }
   .tape i {
     position: absolute;
@@ -90,7 +86,7 @@ export const tapeStyle = css`
   .tape .ahead {
     inset-inline-end: 0;
     background: repeating-linear-gradient(
-      to left,
+      calc(var(--flip) * -90deg),
       transparent 0 calc(var(--fs-mark) - var(--fs-hair)),
       currentcolor calc(var(--fs-mark) - var(--fs-hair)) var(--fs-mark)
     );
@@ -101,16 +97,10 @@ export const tapeStyle = css`
     inline-size: calc(var(--after) * var(--fs-mark));
     color: var(--fs-line-strong);
     background: repeating-linear-gradient(
-      to right,
+      calc(var(--flip) * 90deg),
       transparent 0 calc(var(--fs-mark) - var(--fs-hair)),
       currentcolor calc(var(--fs-mark) - var(--fs-hair)) var(--fs-mark)
     );
-  }
-  :host(:dir(rtl)) .tape .ahead {
-    transform: scaleX(-1);
-  }
-  :host(:dir(rtl)) .tape .after {
-    transform: scaleX(-1);
   }
   .tape .you {
     inset-block-start: calc(50% - var(--fs-tape-you) - var(--fs-space-1));

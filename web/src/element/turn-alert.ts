@@ -13,7 +13,7 @@ import type { View } from "../client/view";
 import { onLanguage, speak, texts } from "../text/language";
 import { alertWords } from "../text/tab";
 import { baseStyle } from "./base-style";
-import { languagesFor } from "./languages";
+import { followLang, languagesFor } from "./languages";
 
 const HOME = new URL(import.meta.url).origin;
 
@@ -60,7 +60,7 @@ export class TurnAlert extends LitElement {
   private start(): void {
     const client = clientFor(this.origin, this.token || null);
     this.client = client;
-    this.stop = [client.on("sale", (sale) => this.changed(sale)), onLanguage(() => this.requestUpdate())];
+    this.stop = [client.on("sale", (sale) => this.changed(sale)), onLanguage(() => this.requestUpdate()), followLang(this, () => void speak(languagesFor(this)))];
     void speak(languagesFor(this));
     this.timer = window.setInterval(() => this.look(), 1_000);
     this.look();
@@ -109,11 +109,11 @@ export class TurnAlert extends LitElement {
   protected override render(): TemplateResult {
     const { alerts } = this;
     // Read out once for each turn; the clock that runs beside it is not.
-    const said = alerts[0] ? `${alertWords(alerts[0])?.text ?? ""}.` : "";
+    const said = alerts[0] ? texts().whole(alertWords(alerts[0])?.text ?? "") : "";
     return html`
       ${alerts.length === 0
         ? nothing
-        : html`<nav aria-label=${texts().alert.name}>
+        : html`<nav aria-label=${texts().alert.name} lang=${texts().code} dir=${texts().dir}>
             ${repeat(
               alerts,
               (view) => view.sale,
@@ -122,7 +122,7 @@ export class TurnAlert extends LitElement {
               >`,
             )}
           </nav>`}
-      <div class="unseen" role="alert">${said}</div>
+      <div class="unseen" role="alert" lang=${texts().code}>${said}</div>
     `;
   }
 

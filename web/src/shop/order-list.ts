@@ -6,6 +6,7 @@ import { saleCard } from "../client/sale-cards";
 import type { Sale } from "../client/listed";
 import type { Order } from "../client/view";
 import { baseStyle } from "../element/base-style";
+import { orderPage } from "../text/address";
 import { clock, when } from "../text/duration";
 import { currencyExponent } from "../text/currencies";
 import { texts } from "../text/language";
@@ -93,10 +94,10 @@ export class OrderList extends LitElement {
     const name = order.product_name ?? card?.product_name;
     return html`
       <li data-order=${order.order}>
-        <a href="/sale/${order.sale}">
+        <a href=${order.status === "pending" ? `/sale/${order.sale}` : orderPage(order)}>
           <span class="name" dir="auto">${name ?? texts().units(order.quantity)}</span>
           <span class="numbers">${formatMoney(order.amount, order.currency, exponent)}</span>
-          <span class="soft small numbers">${name ? `${texts().units(order.quantity)} · ` : ""}${time}</span>
+          <span class="soft small numbers">${name ? html`<bdi>${texts().units(order.quantity)}</bdi> · ` : ""}<bdi>${time}</bdi></span>
           <span class="badge" data-tone=${tone}>${label}</span>
         </a>
       </li>
@@ -128,7 +129,10 @@ export class OrderList extends LitElement {
       a > :nth-child(even) {
         justify-self: end;
       }
+      /* Its beginning is to be seen, whichever way it runs. */
       .name {
+        justify-self: start;
+        max-inline-size: 100%;
         overflow: hidden;
         text-overflow: ellipsis;
         white-space: nowrap;

@@ -12,11 +12,13 @@ import { tabTitle } from "../text/tab";
 import { MerchantPage } from "./merchant-page";
 import { MyData } from "./my-data";
 import { OrderList } from "./order-list";
+import { OrderPage } from "./order-page";
 import { SaleList } from "./sale-list";
 import { ShopLink } from "./shop-link";
 
 customElements.define("sale-list", SaleList);
 customElements.define("order-list", OrderList);
+customElements.define("order-page", OrderPage);
 customElements.define("merchant-page", MerchantPage);
 customElements.define("shop-link", ShopLink);
 customElements.define("my-data", MyData);
@@ -47,7 +49,9 @@ export class ShopPage extends LitElement {
 
   /** The page speaks another language now: everything is drawn anew. */
   private spoken(): void {
-    document.documentElement.lang = texts().code;
+    const { documentElement: page } = document;
+    page.lang = texts().code;
+    page.dir = texts().dir;
     for (const element of [this, ...this.renderRoot.querySelectorAll("*")]) if (element instanceof LitElement) element.requestUpdate();
   }
 
@@ -85,6 +89,14 @@ export class ShopPage extends LitElement {
     const named = (folder: string) => new RegExp(`^/${folder}/([^/]+)/?$`).exec(location.pathname)?.[1];
     const [sale, merchant] = [named("sale"), named("m")];
     if (sale && !isSaleId(sale)) return this.unknown(texts().journey.unknown);
+    const order = new URLSearchParams(location.search).get("order");
+    if (sale && order) {
+      return html`
+        <order-page .sale=${sale} .order=${order.toUpperCase()}></order-page>
+        <order-list></order-list>
+        <my-data></my-data>
+      `;
+    }
     if (sale) {
       return html`
         <h1 class="unseen">${texts().ticket.flashSale}</h1>

@@ -1,6 +1,7 @@
 /** Durations for people. A clock shows the second that is running out, so that 0:00 means over. */
 
 import { texts } from "./language";
+import { current, formatNumber, hourStyle, twoDigits } from "./locale";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -10,11 +11,11 @@ const DAY = 24 * HOUR;
 /** "4:59", "1:02:03", "2 d 01:00:00". */
 export function clock(ms: number): string {
   const left = Math.ceil(Math.max(0, ms) / SECOND) * SECOND;
-  const two = (value: number) => String(Math.floor(value)).padStart(2, "0");
+  const two = (value: number) => twoDigits(Math.floor(value));
   const seconds = two((left % MINUTE) / SECOND);
-  if (left < HOUR) return `${Math.floor(left / MINUTE)}:${seconds}`;
+  if (left < HOUR) return `${formatNumber(Math.floor(left / MINUTE))}:${seconds}`;
   const minutes = two((left % HOUR) / MINUTE);
-  if (left < DAY) return `${Math.floor(left / HOUR)}:${minutes}:${seconds}`;
+  if (left < DAY) return `${formatNumber(Math.floor(left / HOUR))}:${minutes}:${seconds}`;
   return texts().durations.days(Math.floor(left / DAY), `${two((left % DAY) / HOUR)}:${minutes}:${seconds}`);
 }
 
@@ -25,7 +26,7 @@ export function age(ms: number): string {
 
 /** The same for a screen reader: "4 minutes 59 seconds". */
 export function spoken(ms: number): string {
-  const { day, hour, minute, second } = texts().durations;
+  const { day, hour, minute, second, and } = texts().durations;
   const left = Math.ceil(Math.max(0, ms) / SECOND) * SECOND;
   const parts: [number, (count: number) => string][] = [
     [Math.floor(left / DAY), day],
@@ -34,7 +35,9 @@ export function spoken(ms: number): string {
     [Math.floor((left % MINUTE) / SECOND), second],
   ];
   const words = parts.filter(([count]) => count > 0).map(([count, unit]) => unit(count));
-  return words.slice(0, 2).join(" ") || second(0);
+  const [first, next] = words;
+  if (first === undefined) return second(0);
+  return next === undefined ? first : and(first, next);
 }
 
 /** What was measured: "0.4 s", "45 s", "3:20". */
@@ -71,7 +74,7 @@ export function plural(count: number, unit: string): string {
 }
 
 export function formatCount(count: number): string {
-  return new Intl.NumberFormat(texts().locale.numbers).format(count);
+  return formatNumber(count);
 }
 
 /** "Today 14:30", "Tomorrow 09:00", "Mon 3 Nov, 14:30"; by the clocks of the zone, or of whoever reads. */
@@ -83,9 +86,9 @@ export function when(at: number, now: number, zone?: string): string {
 
 /** A moment in parts: how many days from now, its date, its time. */
 export function moment(at: number, now: number, zone?: string): { day: number; date: string; time: string } {
-  const locale = texts().locale.dates;
+  const locale = current().dates;
   const there = zone === undefined ? {} : { timeZone: zone };
-  const time = new Date(at).toLocaleTimeString(locale, { ...there, hour: "2-digit", minute: "2-digit" });
+  const time = new Date(at).toLocaleTimeString(locale, { ...there, hour: hourStyle(), minute: "2-digit" });
   const day = (ms: number) => Date.parse(new Date(ms).toLocaleDateString("sv-SE", there));
   const days = Math.round((day(at) - day(now)) / DAY);
   const isThisYear = Math.abs(days) < 300;

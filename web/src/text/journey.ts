@@ -5,7 +5,7 @@
 
 import type { View } from "../client/view";
 import { spoken } from "./duration";
-import { texts } from "./language";
+import { sentences, texts } from "./language";
 import { lineWords } from "./line";
 import { formatMoney } from "./money";
 import { isPaidAtShop } from "./payments";
@@ -19,8 +19,6 @@ export function isOffline(view: View): boolean {
 }
 
 const said = (title: string, text: string, tone: Tone = "calm"): Words => ({ title, text, tone });
-
-const sentences = (...parts: string[]) => parts.filter((part) => part !== "").join(" ");
 
 /** `offline`: no connection for long enough to be worth a word. */
 export function wordsFor(view: View, offline: boolean = isOffline(view)): Words {

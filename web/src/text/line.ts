@@ -2,7 +2,7 @@
 
 import type { Line, Moves, View } from "../client/view";
 import { about, range, spoken } from "./duration";
-import { texts } from "./language";
+import { sentences, texts } from "./language";
 
 /** A line in which nobody was called for this long stands; before that it may only pause between two bursts. */
 const STANDS_MS = 10_000;
@@ -13,7 +13,7 @@ const SECOND_MS = 1_000;
 export function lineWords(view: View): string {
   const { line } = view;
   if (!line) return "";
-  return [wait(line), chance(view)].filter((part) => part !== "").join(" ");
+  return sentences(wait(line), chance(view));
 }
 
 function wait(line: Line): string {
@@ -23,7 +23,7 @@ function wait(line: Line): string {
   const estimate =
     line.soonest_ms === null ? moving(line) : line.latest_ms === null ? t.turnAtSoonest(about(line.soonest_ms)) : t.turnIn(range(line.soonest_ms, line.latest_ms));
   const isNamed = line.reason === "inflow_cut" || line.reason === "capacity";
-  return isNamed ? `${estimate} ${reasons[line.reason] ?? ""}`.trim() : estimate;
+  return isNamed ? sentences(estimate, reasons[line.reason] ?? "") : estimate;
 }
 
 /** Without an estimate: what this page has seen of the line. */
@@ -34,7 +34,7 @@ function moving(line: Line): string {
   // What the next one waits for has a sentence of its own.
   if (line.position === 1) return "";
   const since = moves?.last_ms ? t.standsSince(spoken(moves.last_ms)) : t.stands;
-  return reason === "stock_low" ? `${since} ${t.goesOn}` : since;
+  return reason === "stock_low" ? sentences(since, t.goesOn) : since;
 }
 
 /** "About 8 turns a second.", "12 turns in the last minute." `isLow`: without a unit, so they come as units come back. */
@@ -42,7 +42,7 @@ function pace(moves: Moves, isLow: boolean): string {
   const t = texts().line;
   if (moves.per_second >= 1) return (isLow ? t.aSecondInBursts : t.aSecond)(Math.round(moves.per_second));
   const seen = moves.watched_ms >= MINUTE_MS ? t.inMinute(moves.called) : t.inTime(moves.called, spoken(Math.max(SECOND_MS, moves.watched_ms)));
-  return isLow ? `${seen} ${t.goesOn}` : seen;
+  return isLow ? sentences(seen, t.goesOn) : seen;
 }
 
 function chance({ line, stock }: View): string {

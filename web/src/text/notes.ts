@@ -1,7 +1,7 @@
 /** How the last thing ended, in a shopper's words. Pure. */
 
 import type { Note, View } from "../client/view";
-import { texts } from "./language";
+import { sentences, texts } from "./language";
 import type { Words } from "./words";
 
 /** What is known of the sale when something has ended. */
@@ -15,13 +15,13 @@ export function noteWords(note: Note, around: Around = { phase: null, stock: nul
     case "hold_expired":
       return { title: t.holdExpired, text: fate(around), tone: "warn" };
     case "hold_revoked":
-      return { title: t.holdRevoked, text: `${t.ourDoing} ${because}`.trim(), tone: "bad" };
+      return { title: t.holdRevoked, text: sentences(t.ourDoing, because), tone: "bad" };
     case "hold_restored":
       return { title: t.holdRestored, text: because, tone: "calm" };
     case "hold_released":
       return { title: t.holdReleased, text: fate(around), tone: "calm" };
     case "turn_lapsed":
-      return { title: t.turnLapsed, text: `${t.notUsed} ${fate(around)}`, tone: "warn" };
+      return { title: t.turnLapsed, text: sentences(t.notUsed, fate(around)), tone: "warn" };
     case "removed":
       return { title: t.removed, text: because, tone: "warn" };
     case "order_cancelled":

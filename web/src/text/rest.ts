@@ -1,13 +1,13 @@
 /** The words of a sale that is only asked for by REST: what everybody may see, and why there is no more. Pure. */
 
 import type { View } from "../client/view";
-import { texts } from "./language";
+import { sentences, texts } from "./language";
 import type { Words } from "./words";
 
 /** Of the shopper's own things nothing is known here, so nothing is said of them. */
 export function restWords({ phase, stock }: View): Words {
   const { journey: t, rest } = texts();
-  const said = (title: string, ...parts: string[]): Words => ({ title, text: parts.filter((part) => part !== "").join(" "), tone: "calm" });
+  const said = (title: string, ...parts: string[]): Words => ({ title, text: sentences(...parts), tone: "calm" });
   const people = stock && stock.waiting > 0 ? rest.inLine(stock.waiting) : "";
   switch (phase) {
     case "scheduled":

@@ -1,11 +1,12 @@
 /** Moments for people: a clock time, with its day when it is not today, and whose clock it is. */
 
-import { moment, when } from "./duration";
+import { moment } from "./duration";
 import { texts } from "./language";
+import { current, hourStyle } from "./locale";
 
 /** "14:32:10", by the clock of whoever reads: for deadlines of minutes. */
 export function timeOf(at: number): string {
-  return new Date(at).toLocaleTimeString(texts().locale.dates, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return new Date(at).toLocaleTimeString(current().dates, { hour: hourStyle(), minute: "2-digit", second: "2-digit" });
 }
 
 /** "18:00 today", "09:00 tomorrow", "06:38 on Thu 3 Dec": within a sentence. */
@@ -20,14 +21,14 @@ export function momentHere(at: number, now: number): string {
   return texts().times.here(momentOf(at, now), zoneName(at));
 }
 
-/** The time alone if both are on one day; otherwise with its day. */
+/** Within a sentence: the time alone if both are on one day; otherwise with its day. */
 export function laterOn(at: number, before: number, now: number): string {
   const { day, time } = moment(at, now);
-  return day === moment(before, now).day ? time : when(at, now);
+  return day === moment(before, now).day ? time : momentOf(at, now);
 }
 
 /** What the reader's zone is called at that time: "CET", "GMT+5:30". */
 function zoneName(at: number): string {
-  const found = new Intl.DateTimeFormat(texts().locale.dates, { timeZoneName: "short" }).formatToParts(at).find(({ type }) => type === "timeZoneName");
+  const found = new Intl.DateTimeFormat(current().dates, { timeZoneName: "short" }).formatToParts(at).find(({ type }) => type === "timeZoneName");
   return found?.value ?? "UTC";
 }

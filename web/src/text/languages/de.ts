@@ -4,12 +4,12 @@ import type { Texts } from "./en";
 import { REASONS_DE, REJECTS_DE } from "./de-refusals";
 import { grammar } from "./grammar";
 
-const { number, counted } = grammar("de");
+const { number, counted, form } = grammar("de");
 const units = counted({ one: "Stück", other: "Stück" });
 const people = counted({ one: "Person", other: "Personen" });
 const turns = counted({ one: "Person", other: "Personen" });
-const are = (count: number) => (count === 1 ? "ist" : "sind");
-const waits = (count: number) => (count === 1 ? "wartet" : "warten");
+const are = form({ one: "ist", other: "sind" });
+const waits = form({ one: "wartet", other: "warten" });
 
 const durations: Texts["durations"] = {
   day: counted({ one: "Tag", other: "Tage" }),
@@ -27,12 +27,16 @@ const durations: Texts["durations"] = {
   minutesToHours: (least, most) => `${durations.minute(least)} bis ${durations.hour(most)}`,
   toHours: (least, most) => `${number(least)} bis ${durations.hour(most)}`,
   upToHours: (most) => `höchstens ${durations.hour(most)}`,
+  and: (more, less) => `${more} ${less}`,
   short: "kurze Zeit",
 };
 
 export const german: Texts = {
   code: "de",
   name: "Deutsch",
+  dir: "ltr",
+  between: " ",
+  whole: (title) => `${title}.`,
   locale: { numbers: "de", dates: "de" },
   units,
   people,
@@ -269,6 +273,8 @@ export const german: Texts = {
     toShop: "Weiter zur Kasse des Shops",
     moment: "Einen Moment …",
     print: "Drucken",
+    remind: "In den Kalender",
+    order: "Seite der Bestellung öffnen",
     another: "Noch eines kaufen",
     notify: "Benachrichtigen",
     notified: "Sie werden benachrichtigt, wenn Sie dran sind.",
@@ -292,6 +298,14 @@ export const german: Texts = {
     next: "Wie es weitergeht",
     test: "Das ist ein Test: Es wurde kein Geld genommen, und nichts wird geschickt. Behalten Sie diesen Beleg: Am Kurzzeichen findet der Shop Ihre Bestellung.",
     real: "Der Shop hat Ihre Bestellung und meldet sich bei Ihnen. Behalten Sie diesen Beleg: Am Kurzzeichen findet der Shop Ihre Bestellung.",
+  },
+  calendar: {
+    room: (name) => `Der Warteraum öffnet: ${name}`,
+    sale: (name) => `Der Verkauf beginnt: ${name}`,
+    draw: (name) => `Verlosung: ${name}`,
+    text: (address) => `Seien Sie hier, wenn es losgeht: ${address}`,
+    drawText: (time, address) => `Wenn Sie gezogen werden, haben Sie ${time}. Seien Sie hier: ${address}`,
+    saved: "Gespeichert. Öffnen Sie die Datei, dann erinnert Ihr Kalender Sie zehn Minuten vorher.",
   },
   announce: {
     youHave: (time) => `Sie haben ${time}.`,
@@ -380,6 +394,20 @@ export const german: Texts = {
       paying: "Zahlung läuft",
       refunded: (amount) => `${amount} erstattet`,
       left: (time) => `noch ${time}`,
+      one: "Ihre Bestellung",
+      waits: (until) => `Sie ist noch nicht bezahlt und wartet bis ${until} auf Sie.`,
+      isPaying: "Ihre Zahlung wird geprüft. Das Ergebnis kommt von selbst.",
+      isOver: "Sie wurde nicht rechtzeitig bezahlt. Kommt noch Geld an, bekommen Sie das Stück oder Ihr Geld zurück.",
+      isConfirmed: "Bezahlt und bestätigt. Vielen Dank.",
+      isFree: "Bestätigt. Zu bezahlen ist nichts.",
+      isCancelled: "Sie wurde storniert.",
+      pay: "Weiter zum Bezahlen",
+      sale: "Zum Verkauf",
+      looking: "Ihre Bestellung wird gesucht",
+      unknown: {
+        title: "Diese Bestellung finden wir nicht",
+        text: "Bestellungen sehen Sie in dem Browser, in dem Sie bestellt haben. Öffnen Sie diese Seite dort.",
+      },
     },
     data: {
       title: "Was von mir gespeichert ist",

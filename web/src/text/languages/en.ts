@@ -7,11 +7,11 @@ import { REASONS_EN } from "./en-reasons";
 import { grammar } from "./grammar";
 import { REJECTS } from "../rejects";
 
-const { number, counted } = grammar("en");
+const { number, counted, form } = grammar("en");
 const units = counted({ one: "unit", other: "units" });
 const people = counted({ one: "person", other: "people" });
 const turns = counted({ one: "turn", other: "turns" });
-const are = (count: number) => (count === 1 ? "is" : "are");
+const are = form({ one: "is", other: "are" });
 
 const durations = {
   day: counted({ one: "day", other: "days" }),
@@ -30,12 +30,19 @@ const durations = {
   minutesToHours: (least: number, most: number) => `${durations.minute(least)} to ${durations.hour(most)}`,
   toHours: (least: number, most: number) => `${number(least)} to ${durations.hour(most)}`,
   upToHours: (most: number) => `under a minute to ${durations.hour(most)}`,
+  /** The two largest parts of a time: "4 minutes 59 seconds". */
+  and: (more: string, less: string) => `${more} ${less}`,
   short: "a short time",
 };
 
 export const english = {
   code: "en",
   name: "English",
+  dir: "ltr" as "ltr" | "rtl",
+  /** What stands between two sentences. */
+  between: " ",
+  /** A title as a sentence. */
+  whole: (title: string) => `${title}.`,
   locale: { numbers: "en", dates: "en-GB" },
   units,
   people,
@@ -131,7 +138,7 @@ export const english = {
       title: "The sale is over",
       early: "The shop ended it early.",
       none: (supply: number) => `None of ${units(supply)} was sold.`,
-      all: (supply: number) => `All ${units(supply)} found a buyer.`,
+      all: (supply: number) => (supply === 1 ? "The only unit found a buyer." : `All ${units(supply)} found a buyer.`),
       some: (sold: number, supply: number) => `${number(sold)} of ${units(supply)} found a buyer.`,
     },
     cancelled: { title: "The sale was cancelled", text: "No units are sold any more." },
@@ -273,6 +280,8 @@ export const english = {
     toShop: "Continue to the shop's checkout",
     moment: "One moment…",
     print: "Print",
+    remind: "Add to calendar",
+    order: "Open the order’s page",
     another: "Buy another",
     notify: "Notify me",
     notified: "You get a notice when it is your turn.",
@@ -296,6 +305,15 @@ export const english = {
     next: "What happens next",
     test: "This is a test: no money was taken, and nothing is sent. Keep this receipt: by its code the shop finds your order.",
     real: "The shop has your order and gets in touch with you. Keep this receipt: by its code the shop finds your order.",
+  },
+  /** An entry of the reader's own calendar. */
+  calendar: {
+    room: (name: string) => `Waiting room opens: ${name}`,
+    sale: (name: string) => `Sale starts: ${name}`,
+    draw: (name: string) => `Draw: ${name}`,
+    text: (address: string) => `Be here when it opens: ${address}`,
+    drawText: (time: string, address: string) => `If you are drawn, you have ${time} to take it. Be here: ${address}`,
+    saved: "Saved. Open the file, and your calendar reminds you ten minutes before.",
   },
   announce: {
     youHave: (time: string) => `You have ${time}.`,
@@ -385,6 +403,20 @@ export const english = {
       paying: "Payment under way",
       refunded: (amount: string) => `Refunded ${amount}`,
       left: (time: string) => `${time} left`,
+      one: "Your order",
+      waits: (until: string) => `It is not paid yet, and waits for you until ${until}.`,
+      isPaying: "Its payment is being checked. The outcome comes by itself.",
+      isOver: "It was not paid in time. If money still arrives, you get the unit or your money back.",
+      isConfirmed: "Paid and confirmed. Thank you.",
+      isFree: "Confirmed. There is nothing to pay.",
+      isCancelled: "It was cancelled.",
+      pay: "Go on to pay",
+      sale: "To the sale",
+      looking: "Looking for your order",
+      unknown: {
+        title: "We cannot find this order",
+        text: "Orders are shown in the browser in which they were placed. Open this page there.",
+      },
     },
     data: {
       title: "What is stored of me",
