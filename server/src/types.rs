@@ -4,7 +4,7 @@ use crate::{
     admin::{
         command::Versioned,
         fairness::{ChiSquare, Fairness, Weight},
-        metrics::Metrics,
+        metrics::{CarriedView, Metrics},
         recovery::DisasterView,
     },
     rest::sales::SaleView,
@@ -30,6 +30,7 @@ fn the_committed_file_of_types_is_what_the_types_are_today() {
         SaleView,
         Versioned<SaleView>,
         Metrics,
+        CarriedView,
         DisasterView,
         Fairness,
         Weight,

@@ -22,8 +22,7 @@ function wait(line: Line): string {
   if (line.reason === "ends_first" || line.reason === "sale_paused") return reasons[line.reason] ?? "";
   const estimate =
     line.soonest_ms === null ? moving(line) : line.latest_ms === null ? t.turnAtSoonest(about(line.soonest_ms)) : t.turnIn(range(line.soonest_ms, line.latest_ms));
-  const isNamed = line.reason === "inflow_cut" || line.reason === "capacity";
-  return isNamed ? sentences(estimate, reasons[line.reason] ?? "") : estimate;
+  return line.reason === "inflow_cut" || line.reason === "capacity" ? sentences(estimate, reasons[line.reason] ?? "") : estimate;
 }
 
 /** Without an estimate: what this page has seen of the line. */
