@@ -97,6 +97,9 @@ export const baseStyle = [
       -webkit-box-orient: vertical;
       -webkit-line-clamp: 2;
       overflow-wrap: anywhere;
+      /* A name of another script runs its own way, on the side of the text around it. */
+      text-align: -webkit-match-parent;
+      text-align: match-parent;
     }
     .unseen {
       position: absolute;

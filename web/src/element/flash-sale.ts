@@ -379,7 +379,7 @@ export class FlashSaleElement extends LitElement {
           <span class="badge" data-tone=${badge?.tone ?? "calm"}>${badge?.label ?? "…"}</span>
           ${isOn ? html`<span class="soft numbers" role="timer">${texts().ticket.endsIn(clock(countdown.left_ms))}</span>` : nothing}
         </div>
-        <h2 class="clamp" title=${info?.product_name ?? ""}><bdi>${info?.product_name ?? texts().ticket.flashSale}</bdi></h2>
+        <h2 class="clamp" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? texts().ticket.flashSale}</h2>
         <p class="price numbers">
           <strong>${info ? price(info.sale_price) : " "}</strong>
           ${info && off !== null

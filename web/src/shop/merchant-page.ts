@@ -54,7 +54,7 @@ export class MerchantPage extends LitElement {
       `;
     }
     return html`
-      <h1 class="clamp" title=${this.shop?.name ?? ""}><bdi>${this.shop?.name ?? (this.state === "loading" ? "\u00a0" : texts().shop.shop)}</bdi></h1>
+      <h1 class="clamp" dir="auto" title=${this.shop?.name ?? ""}>${this.shop?.name ?? (this.state === "loading" ? "\u00a0" : texts().shop.shop)}</h1>
       ${this.state === "offline"
         ? html`<p class="notice" role="status">${texts().shop.unreached}</p>`
         : ""}

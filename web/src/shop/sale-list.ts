@@ -163,7 +163,7 @@ export class SaleList extends LitElement {
             <span class="soft numbers">${this.time(sale)}</span>
           </span>
           <span class="name">
-            <h3 class="clamp"><bdi>${sale.product_name}</bdi></h3>
+            <h3 class="clamp" dir="auto">${sale.product_name}</h3>
             ${this.merchant ? nothing : html`<span class="shop soft small" dir="auto">${sale.merchant_name}</span>`}
           </span>
           <span class="row price numbers">
