@@ -114,6 +114,23 @@ allocated: number, fairness: Fairness,
 disaster: Disaster | null, };
 
 /**
+ * What the shop can carry now.
+ */
+export type CarriedView = {
+/**
+ * People a second at most.
+ */
+per_second: number,
+/**
+ * Mean time of the slowest step of a purchase, in ms; a reservation's counts five times.
+ */
+delay_ms: number,
+/**
+ * It is less than the inflow.
+ */
+is_limiting: boolean, };
+
+/**
  * A moment when Postgres knew less of the sale than Redis did.
  */
 export type Disaster = { disaster: string, noticed_at: string,
