@@ -1,7 +1,7 @@
 //! Reads one text frame of the server. It reads the same messages as the protocol crate's own `Deserialize`, but through one
 //! `Value`: the derived code for tagged and flattened types is three times as large in WASM.
 
-use flashsale_protocol::{Outcome, ServerMessage};
+use flashsale_protocol::{Change, Code, Outcome, Reject, ServerMessage, lean};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -19,12 +19,17 @@ pub fn read(text: &str) -> Option<ServerMessage> {
             };
             let outcome = match fields.remove("ok") {
                 Some(ok) => Outcome::Ok(whole(ok)?),
-                None => Outcome::Error(field(&mut fields, "error")?),
+                None => Outcome::Error(reject(fields.remove("error")?)?),
             };
             ServerMessage::Reply { id, outcome }
         }
         "tick" => ServerMessage::Tick(whole(fields.into())?),
-        "change" => ServerMessage::Change(whole(fields.into())?),
+        "change" => ServerMessage::Change(Change {
+            sale: field(&mut fields, "sale")?,
+            seq: field(&mut fields, "seq")?,
+            step: field(&mut fields, "step")?,
+            set: fields,
+        }),
         "entry" => ServerMessage::Entry(whole(fields.into())?),
         "draw" => ServerMessage::Draw(whole(fields.into())?),
         "hold" => ServerMessage::Hold(whole(fields.into())?),
@@ -49,14 +54,25 @@ fn field<T: DeserializeOwned>(fields: &mut Map<String, Value>, name: &str) -> Op
 }
 
 fn whole<T: DeserializeOwned>(value: Value) -> Option<T> {
-    serde_json::from_value(value).ok()
+    lean::from_value(value)
+}
+
+/// A refusal. A code of a newer server is no reason to wait for ever: its sentence and what may be done about it still count.
+fn reject(mut error: Value) -> Option<Reject> {
+    if let Some(reject) = whole(error.clone()) {
+        return Some(reject);
+    }
+    error
+        .as_object_mut()?
+        .insert("code".to_owned(), Code::Internal.word().into());
+    whole(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::{entry, hold, order, sale, sold_out, state, tick, welcome};
-    use flashsale_protocol::{Change, Code, Done, EntryState, HoldState, OrderStatus, Reason, Reject};
+    use flashsale_protocol::{Done, EntryState, HoldState, OrderStatus, Reason};
 
     #[test]
     fn every_message_is_read_as_the_protocol_reads_it() {
@@ -140,6 +156,23 @@ mod tests {
             let message: ServerMessage = serde_json::from_str(frame).expect(frame);
             assert_eq!(read(frame), Some(message), "{frame}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_a_newer_server_is_an_answer() {
+        let frame = r#"{"type":"reply","id":null,"error":{"code":"from_tomorrow","message":"Not on Mondays.","retry":false}}"#;
+        let Some(ServerMessage::Reply {
+            outcome: Outcome::Error(reject),
+            ..
+        }) = read(frame)
+        else {
+            panic!("unread")
+        };
+        assert_eq!(
+            (reject.code, reject.message.as_str(), reject.retry),
+            (Code::Internal, "Not on Mondays.", false)
+        );
+        assert_eq!(read(r#"{"type":"reply","id":null,"error":7}"#), None);
     }
 
     #[test]

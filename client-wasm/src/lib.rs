@@ -1,7 +1,6 @@
 //! The browser client of the flash-sale platform: this file is only its surface for JavaScript. `state` decides, `view` says what
 //! a page shows, `socket` does the I/O.
 
-mod check;
 mod clock;
 #[cfg(test)]
 mod fixture;
@@ -16,7 +15,7 @@ mod steady;
 mod types;
 mod view;
 
-use flashsale_protocol::{MAX_QUANTITY, OrderId, Payment, Quantity, SaleId, ShopCommand};
+use flashsale_protocol::{MAX_QUANTITY, OrderId, Payment, Quantity, SaleId, ShopCommand, lean};
 use js_sys::{Function, Promise};
 use socket::{Driver, Listeners, to_js};
 use state::Event;
@@ -139,10 +138,12 @@ impl FlashSaleClient {
         Ok(self.driver.read(|state, at_ms| to_js(state.view(sale, at_ms))))
     }
 
-    /// Checks this shopper's proof in the sale's draw against what this page has heard of the draw.
-    pub fn check_draw(&self, sale: &str, proof: &str) -> Result<JsValue, JsError> {
+    /// What this page has heard of the sale's draw, as JSON for the module that checks a proof.
+    pub fn heard_of_draw(&self, sale: &str) -> Result<String, JsError> {
         let sale: SaleId = id(sale)?;
-        Ok(self.driver.read(|state, _| to_js(state.check_draw(sale, proof))))
+        Ok(self
+            .driver
+            .read(|state, _| lean::to_text(&state.heard_of_draw(sale))))
     }
 
     pub fn known_orders(&self) -> JsValue {

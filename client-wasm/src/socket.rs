@@ -9,7 +9,7 @@ use crate::{
     refusal::Outcome,
     state::{Change, Effect, Event, Moment, Settled, State},
 };
-use flashsale_protocol::{CommandId, DeviceId, Nonce, SUBPROTOCOL, ShopCommand};
+use flashsale_protocol::{CommandId, DeviceId, Nonce, SUBPROTOCOL, ShopCommand, lean};
 use js_sys::{Function, Object, Promise, Reflect};
 use std::{
     cell::{Cell, RefCell},
@@ -283,10 +283,9 @@ fn with1<E: wasm_bindgen::convert::FromWasmAbi + 'static>(
     })
 }
 
-/// A plain object for the page. It goes through one `Value`, so that each type needs only one serialiser.
+/// A plain object for the page.
 pub fn to_js(value: impl serde::Serialize) -> JsValue {
-    let text = serde_json::to_value(value).unwrap_or_default().to_string();
-    js_sys::JSON::parse(&text).unwrap_or_else(|_| Object::new().into())
+    js_sys::JSON::parse(&lean::to_text(&value)).unwrap_or_else(|_| Object::new().into())
 }
 
 fn session_storage() -> Option<Storage> {

@@ -11,16 +11,10 @@ mod turn;
 
 pub use link::ConnectionView;
 
-use crate::{
-    check::{Checked, Named, check},
-    clock::Clock,
-    frame,
-    refusal::Refusal,
-    sale::Known,
-};
+use crate::{clock::Clock, frame, refusal::Refusal, sale::Known};
 use flashsale_protocol::{
     Code, CommandId, ConnectionCommand, DeviceId, Nonce, Order, OrderId, Reason, Role, SaleId, ShopCommand,
-    ShopperId,
+    ShopperId, draw::Heard,
 };
 use nonces::Made;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -321,17 +315,21 @@ impl State {
         self.sales.get(&sale)
     }
 
-    /// Checks this shopper's proof in a sale's draw.
-    pub fn check_draw(&self, sale: SaleId, proof: &str) -> Checked {
+    /// What a proof of this shopper's in the sale's draw can be held against.
+    pub fn heard_of_draw(&self, sale: SaleId) -> Heard {
         let known = self.known(sale);
-        let named = Named {
+        let noted = known.and_then(|known| known.noted);
+        Heard {
+            sale,
             shopper: known
                 .and_then(|known| known.shopper.as_ref())
-                .or(self.shopper.as_ref()),
+                .or(self.shopper.as_ref())
+                .cloned(),
             told: known.and_then(|known| known.nonce),
             made: self.made_for(sale).collect(),
-        };
-        check(proof, sale, &named, known.and_then(|known| known.noted))
+            commitment: noted.map(|noted| noted.commitment),
+            root: noted.and_then(|noted| noted.root),
+        }
     }
 
     /// This shopper's orders, newest first.

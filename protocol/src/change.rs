@@ -1,7 +1,7 @@
 //! The new part of a sale's shared state, for clients that ask for it in `hello`: most bytes of a tick repeat the one before. A
 //! change is a JSON merge patch (RFC 7396) of one tick, made for clients that have seen exactly that tick.
 
-use crate::{SaleId, Tick};
+use crate::{SaleId, Tick, lean};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -59,13 +59,13 @@ impl Change {
                 tick.insert(name.clone(), value.clone());
             }
         }
-        serde_json::from_value(tick.into()).ok()
+        lean::from_value(tick.into())
     }
 }
 
 fn fields(tick: &Tick) -> Map<String, Value> {
-    match serde_json::to_value(tick) {
-        Ok(Value::Object(fields)) => fields,
+    match lean::to_value(tick) {
+        Value::Object(fields) => fields,
         // A tick is numbers, words and a few options, so it is always an object.
         _ => Map::new(),
     }

@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use crate::Change;
-use crate::{Code, CommandId, DeviceId, Nonce, OrderId, SaleId, json};
+use crate::{Code, CommandId, DeviceId, Nonce, OrderId, SaleId, json, lean};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use std::fmt;
@@ -324,7 +324,7 @@ impl Request {
     /// The request as one text frame.
     pub fn to_json(&self) -> String {
         let verb = self.command.verb();
-        let mut command = serde_json::to_value(&self.command).unwrap_or_default();
+        let mut command = lean::to_value(&self.command);
         let mut fields = command[verb].take();
         fields["type"] = verb.into();
         fields["id"] = self.id.to_string().into();
