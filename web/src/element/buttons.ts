@@ -32,8 +32,8 @@ export interface Commands {
 type Verb = View["under_way"][number];
 
 export function buttons(view: Shown, on: Commands): TemplateResult | typeof nothing {
-  // What was asked for by REST can be looked at; there is no connection over which to do anything.
-  if (view.by_rest) return nothing;
+  // A sale that was only asked for can be looked at; what this shopper has, and may do, is not known.
+  if (view.by_rest && !view.own) return nothing;
   const { journey, line, stock, under_way } = view;
   const t = texts().buttons;
   const isBusy = (verb: Verb) => under_way.includes(verb);
@@ -45,6 +45,8 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
   const primary = (label: string, busy: string, verb: Verb, run: () => void) => one("primary", isBusy(verb) ? busy : label, run);
   const now = (label: string, busy: string, verb: Verb, run: () => void) => one("primary now", isBusy(verb) ? busy : label, run);
   const quiet = (label: string, run: () => void) => one("quiet", label, run);
+  // The REST door has no word for giving up a place or a turn: it is over when nobody asks for it any more.
+  const leave = (label: string) => (view.by_rest ? nothing : quiet(label, () => on.leave()));
   const join = () => html`${units(view, on)} ${primary(t.join, t.joining, "join", () => on.join())}`;
   const enter = () => html`${units(view, on)} ${primary(t.enter, t.entering, "join", () => on.join())}`;
   const isDraw = view.info?.allocation === "draw";
@@ -59,18 +61,18 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
   switch (journey) {
     case "lobby":
       if (isDraw) return enter();
-      return line ? html`${notify} ${quiet(t.leave, () => on.leave())}` : join();
+      return line ? html`${notify} ${leave(t.leave)}` : join();
     case "entered":
-      return html`${notify} ${view.draw?.stage === "open" ? quiet(t.leaveDraw, () => on.leave()) : nothing}`;
+      return html`${notify} ${view.draw?.stage === "open" ? leave(t.leaveDraw) : nothing}`;
     case "open":
       if (view.may_take === 0) return nothing;
       if (isDraw) return enter();
       return isFree ? html`${units(view, on)} ${add(primary, on.quantity)}` : join();
     case "waiting":
     case "paused":
-      return line ? html`${notify} ${quiet(t.leave, () => on.leave())}` : nothing;
+      return line ? html`${notify} ${leave(t.leave)}` : nothing;
     case "admitted":
-      return html`${add(now, view.turn?.quantity ?? 1)} ${quiet(t.skip, () => on.leave())}`;
+      return html`${add(now, view.turn?.quantity ?? 1)} ${leave(t.skip)}`;
     case "holding":
       return html`${now(checkOutLabel(view), t.checkingOut, "checkout", () => on.checkout())}
       ${quiet(t.remove, () => on.release())}`;

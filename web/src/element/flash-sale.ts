@@ -15,6 +15,7 @@ import { LitElement, html, nothing, type PropertyValues, type TemplateResult } f
 import type { Shown } from "../client/by-rest";
 import { clientFor, isSaleId, type Client } from "../client/client";
 import { complain } from "../client/complain";
+import { FlashSaleError } from "../client/errors";
 import { noteStake, shows } from "../client/mine";
 import type { Journey, Order, View } from "../client/view";
 import { age, clock } from "../text/duration";
@@ -24,7 +25,7 @@ import { discount, formatMoney } from "../text/money";
 import { noteWords } from "../text/notes";
 import { AT_THE_SHOP, testCards } from "../text/payments";
 import { words } from "../text/refusal";
-import { restWords } from "../text/rest";
+import { restNotice, restWords } from "../text/rest";
 import { setupProblem, type Setup } from "../text/setup";
 import type { Words } from "../text/words";
 import { Announcer } from "./announce";
@@ -188,7 +189,7 @@ export class FlashSaleElement extends LitElement {
     this.requestUpdate();
     const view = this.view;
     this.tellTrouble(view);
-    if (!view || view.by_rest) return;
+    if (!view || (view.by_rest && !view.own)) return;
     if (view.journey !== this.journey) {
       const wasLoading = this.journey === "loading";
       this.journey = view.journey;
@@ -259,13 +260,13 @@ export class FlashSaleElement extends LitElement {
 
   private async reserve(): Promise<void> {
     const quantity = this.view?.turn?.quantity ?? this.quantity;
-    const outcome = await this.client?.reserve(this.sale, quantity).catch(() => null);
-    if (outcome?.error?.code === "join_first") {
+    const error = await failure(this.client?.reserve(this.sale, quantity));
+    if (error?.code === "join_first") {
       // Somebody was faster: the wish is the same, so it takes its place in line.
       this.client?.dismiss(this.sale);
       await this.join();
-    } else if (outcome?.error) {
-      this.tell("flash-sale-refused", outcome.error);
+    } else {
+      this.tellRefusal(error);
     }
   }
 
@@ -289,11 +290,14 @@ export class FlashSaleElement extends LitElement {
     if (this.tell("flash-sale-handoff", { order, url })) location.assign(url);
   }
 
-  private async give(command: (client: Client) => ReturnType<Client["orders"]>): Promise<void> {
-    if (!this.client) return;
-    // What could not be loaded has been told already.
-    const outcome = await command(this.client).catch(() => null);
-    if (outcome?.error) this.tell("flash-sale-refused", outcome.error);
+  private async give(command: (client: Client) => Promise<void>): Promise<void> {
+    if (this.client) this.tellRefusal(await failure(command(this.client)));
+  }
+
+  private tellRefusal(error: FlashSaleError | null): void {
+    if (!error || error.verb === null) return;
+    const { verb, code, message } = error;
+    this.tell("flash-sale-refused", { verb, code, message });
   }
 
   private commands(view: View): Commands {
@@ -337,7 +341,8 @@ export class FlashSaleElement extends LitElement {
 
   /** What is said now: over the socket, by REST, or of the failure of both. */
   private words(view: Shown, offline: boolean): Words {
-    if (view.by_rest) return restWords(view);
+    if (view.by_rest && !hasOwn(view)) return restWords(view);
+    if (view.by_rest) return wordsFor(view, false);
     if (view.journey !== "loading") return wordsFor(view, offline);
     const problem = this.client?.problem(this.sale);
     if (problem?.status === 404) return wordsFor({ ...view, journey: "unknown" });
@@ -374,13 +379,14 @@ export class FlashSaleElement extends LitElement {
   }
 
   /** No connection, for long enough to be worth a word. */
-  private isOffline(view: View): boolean {
-    if (!isOffline(view)) {
+  private isOffline(view: Shown): boolean {
+    // What is asked for has a line of its own, which says how it is asked for.
+    if (view.by_rest || !isOffline(view)) {
       this.offlineSince = null;
       return false;
     }
     this.offlineSince ??= performance.now();
-    const isFirst = view.journey === "loading" && view.connection.state === "connecting";
+    const isFirst = view.connection.silent_ms === undefined && view.connection.state === "connecting";
     return performance.now() - this.offlineSince >= (isFirst ? FIRST_GRACE_MS : OFFLINE_GRACE_MS);
   }
 
@@ -432,8 +438,7 @@ export class FlashSaleElement extends LitElement {
           </div>`;
     }
     if (view.by_rest) {
-      const text = connection.code === "unsupported" ? texts().rest.forbidden : texts().rest.blocked;
-      return html`<div class="notice" data-part="connection"><span>${text} ${again(view)}</span></div>`;
+      return html`<div class="notice" data-part="connection"><span>${restNotice(view)} ${again(view)}</span></div>`;
     }
     if (offline) {
       const text = offlineWords(view);
@@ -470,6 +475,21 @@ export class FlashSaleElement extends LitElement {
 function again({ connection }: View): string {
   const wait = connection.retry_in_ms;
   return wait !== undefined && wait > 1_000 ? texts().offline.again(clock(wait)) : "";
+}
+
+/** Whether something of this shopper's own is to be told. */
+function hasOwn({ line, turn, hold, order, journey }: Shown): boolean {
+  return line !== null || turn !== null || hold !== null || order !== null || journey === "entered" || journey === "not_drawn";
+}
+
+async function failure(done: Promise<void> | undefined): Promise<FlashSaleError | null> {
+  try {
+    await done;
+    return null;
+  } catch (error) {
+    if (error instanceof FlashSaleError) return error;
+    throw error;
+  }
 }
 
 function how(view: Shown): How {

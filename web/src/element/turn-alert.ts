@@ -91,7 +91,7 @@ export class TurnAlert extends LitElement {
   private changed(sale: string): void {
     if (!this.watches.has(sale)) return;
     const view = this.client?.view(sale);
-    if (view && !view.by_rest) noteStake(this.origin, view);
+    if (view && (!view.by_rest || view.own)) noteStake(this.origin, view);
     this.requestUpdate();
   }
 
