@@ -429,7 +429,8 @@ function atFirst(shown: Shown): Shown {
   return view;
 }
 
-const clients = new Map<string, Client>();
+/** One for all copies of this module on a page: a shop's bundle may have one, and the platform's script another. */
+const clients = ((globalThis as unknown as Record<symbol, Map<string, Client> | undefined>)[Symbol.for("flash-sale 0.1 clients")] ??= new Map<string, Client>());
 
 /** The client of an operator's page; each of its sockets takes a ticket. */
 export function operatorClient(api: string, tickets: Tickets): Client {

@@ -40,7 +40,7 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
   const isOff = on.isGuarded || under_way.length > 0;
   // Not the attribute `disabled`: it would take the focus away from whoever uses the keyboard.
   const one = (kind: string, label: string, run: () => void) => html`
-    <button class=${kind} aria-disabled=${isOff ? "true" : "false"} ?data-guard=${under_way.length === 0} @click=${isOff ? nothing : run}>${label}</button>
+    <button class=${kind} part=${`button ${kind}`} aria-disabled=${isOff ? "true" : "false"} ?data-guard=${under_way.length === 0} @click=${isOff ? nothing : run}>${label}</button>
   `;
   const primary = (label: string, busy: string, verb: Verb, run: () => void) => one("primary", isBusy(verb) ? busy : label, run);
   const now = (label: string, busy: string, verb: Verb, run: () => void) => one("primary now", isBusy(verb) ? busy : label, run);
@@ -113,12 +113,12 @@ function payButton(view: View, order: Order, isOff: boolean, isPaying: boolean, 
   const off = isOff || order.left_ms === 0;
   const t = texts().buttons;
   if (isPaidAtShop(payments)) {
-    return html`<button class="primary now" aria-disabled=${off ? "true" : "false"} ?data-guard=${on.isGuarded} @click=${off ? nothing : () => on.goToCheckout()}>
+    return html`<button class="primary now" part="button primary pay" aria-disabled=${off ? "true" : "false"} ?data-guard=${on.isGuarded} @click=${off ? nothing : () => on.goToCheckout()}>
       ${isPaying ? t.moment : t.toShop}
     </button>`;
   }
   if (view.journey === "paying" || cannotPay(payments)) return nothing;
-  return html`<button class="primary now numbers" type="submit" form="pay" aria-disabled=${off ? "true" : "false"} ?data-guard=${on.isGuarded}>
+  return html`<button class="primary now numbers" part="button primary pay" type="submit" form="pay" aria-disabled=${off ? "true" : "false"} ?data-guard=${on.isGuarded}>
     ${isPaying ? t.paying : t.pay(formatMoney(order.amount, order.currency, order.currency_exponent ?? 2))}
   </button>`;
 }

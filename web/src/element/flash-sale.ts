@@ -4,7 +4,7 @@
  *
  * Attributes: `sale` (its id), `api` (the platform's origin; by default where this script came from), `token` (a
  * shopper's token from the merchant; without it a guest session), `wide` (two columns where there is room for them).
- * Style: the custom properties of tokens.css.
+ * Style: the custom properties of tokens.css, and CSS parts. Slots: title, picture, terms, pay (docs/widget.md).
  * Events (bubbling, composed): `flash-sale-journey` {journey}, `flash-sale-confirmed` {order}, `flash-sale-refused`
  * {verb, code, message}, `flash-sale-error` {code, message}: it cannot show the sale, `flash-sale-token-needed`, and
  * `flash-sale-pay` {order, pay(token)}, which a page cancels when it brings a payment form of its own, and
@@ -33,6 +33,7 @@ import { AskSure, type Question } from "./ask-sure";
 import { buttons, questionBefore, type Commands } from "./buttons";
 import { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
+import { homeOr } from "./home";
 import { TurnNotice } from "./notice";
 import { stockBar, type How } from "./stock-bar";
 import { Tape } from "./tape";
@@ -40,14 +41,15 @@ import { testMode } from "./test-mode";
 import { languagesFor } from "./languages";
 import { middle, outlook, rules, type Held } from "./ticket";
 
-const HOME = new URL(import.meta.url).origin;
-
 /** Offline for less than this is not worth a word. */
 const OFFLINE_GRACE_MS = 1_500;
 /** A first connection may take this long on a slow network before it is called unreachable. */
 const FIRST_GRACE_MS = 8_000;
 /** For so long after a step of the journey, a click was meant for the button that stood there before. */
 const GUARD_MS = 600;
+
+/** The steps at which the shop's terms are to be seen beside the button. */
+const BUYING: readonly Journey[] = ["holding", "checking_out", "pay", "paying"];
 
 const ASK = "flash-sale-ask";
 if (!customElements.get(ASK)) customElements.define(ASK, class extends AskSure {});
@@ -134,13 +136,13 @@ export class FlashSaleElement extends LitElement {
 
   private start(): void {
     this.languages();
-    this.setup = setupProblem(this.sale, this.api, isSaleId);
+    this.setup = setupProblem(this.sale, this.api || this.origin, isSaleId);
     if (this.setup) {
       complain(this.setup.cure);
       this.fail(this.setup);
       return;
     }
-    const client = clientFor((this.api || HOME).replace(/\/$/, ""), this.token || null);
+    const client = clientFor(this.origin, this.token || null);
     this.client = client;
     this.journey = "loading";
     this.step = "";
@@ -227,7 +229,7 @@ export class FlashSaleElement extends LitElement {
   }
 
   private get origin(): string {
-    return (this.api || HOME).replace(/\/$/, "");
+    return homeOr(this.api);
   }
 
   /** On the platform's own pages, where there are other sales to look at. */
@@ -270,13 +272,33 @@ export class FlashSaleElement extends LitElement {
     }
   }
 
-  private async pay(event: Event): Promise<void> {
+  /** Pays the order that waits, with the token of a payment form of the page's own. */
+  async pay(token: string): Promise<void> {
+    const order = this.view?.order;
+    if (!this.client || order?.status !== "pending") throw new FlashSaleError("order_unknown", "No order waits for a payment.");
+    try {
+      await this.client.pay(order.order, token);
+    } catch (error) {
+      if (isError(error)) this.tellRefusal(error);
+      throw error;
+    }
+  }
+
+  private async payNow(event: Event): Promise<void> {
     event.preventDefault();
     const order = this.view?.order;
     if (!order || this.isGuarded || order.left_ms === 0 || this.shown.under_way.length > 0) return;
     const pay = (token: string) => this.give((client) => client.pay(order.order, token));
-    const card = this.card ?? testCards(this.view?.info?.payments)[0]?.token;
-    if (this.tell("flash-sale-pay", { order, pay }) && card) await pay(card);
+    const known = testCards(this.view?.info?.payments)[0]?.token;
+    if (!this.tell("flash-sale-pay", { order, pay })) return;
+    if (known !== undefined && !this.hasPayForm) return pay(this.card ?? known);
+    this.fail({ code: "pay_form_missing", message: texts().ticket.cannotShow });
+    complain("the order cannot be paid: put your payment form into the slot pay, and cancel the event flash-sale-pay.");
+  }
+
+  /** A payment form of the page's own: a provider's frames refuse shadow roots. */
+  private get hasPayForm(): boolean {
+    return [...(this.children ?? [])].some((child) => child.slot === "pay");
   }
 
   /** On to the shop's own checkout. Each time anew: its token is good once. */
@@ -330,7 +352,7 @@ export class FlashSaleElement extends LitElement {
     const offline = this.isOffline(view);
     const said = this.words(view, offline);
     return html`
-      <article class="card" aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
+      <article class="card" part="card" aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
         ${testMode(view.info?.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${this.panel(view, said, offline)}
         ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(view)} ${this.description(view)}</div>` : nothing}
       </article>
@@ -362,8 +384,9 @@ export class FlashSaleElement extends LitElement {
           <span class="badge" data-tone=${badge?.tone ?? "calm"}>${badge?.label ?? "…"}</span>
           ${isOn ? html`<span class="soft numbers" role="timer">${texts().ticket.endsIn(clock(countdown.left_ms))}</span>` : nothing}
         </div>
-        <h2 class="clamp" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? texts().ticket.flashSale}</h2>
-        <p class="price numbers">
+        <slot name="title"><h2 class="clamp" part="title" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? texts().ticket.flashSale}</h2></slot>
+        <slot name="picture"></slot>
+        <p class="price numbers" part="price">
           <strong>${info ? price(info.sale_price) : " "}</strong>
           ${info && off !== null
             ? html`<s class="soft" aria-label=${texts().ticket.insteadOf(price(info.original_price))}>${price(info.original_price)}</s>
@@ -396,7 +419,7 @@ export class FlashSaleElement extends LitElement {
     const isPlaced = view.journey === "waiting" && view.line !== null && view.line.position > 0;
     const text = said.text === "" ? nothing : html`<p class=${isTurn ? "" : "soft"}>${said.text}</p>`;
     return html`
-      <section class="panel" data-tone=${said.tone} ?data-turn=${isTurn}>
+      <section class="panel" part="panel" data-tone=${said.tone} ?data-turn=${isTurn}>
         ${this.line(view, offline)} ${this.notices(view)}
         ${isPlaced
           ? html`<h3 tabindex="-1">${said.title}</h3>
@@ -407,7 +430,8 @@ export class FlashSaleElement extends LitElement {
                 ${text}
               </div>
               ${middle(view, this.held(view))}`}
-        <div class="actions">${buttons(view, this.commands(view))}${this.wayOut(view)}</div>
+        <slot name="terms" ?hidden=${!BUYING.includes(view.journey)}></slot>
+        <div class="actions" part="actions">${buttons(view, this.commands(view))}${this.wayOut(view)}</div>
         ${outlook(view)} ${this.check.render(view, this.client, this.origin)}
       </section>
     `;
@@ -421,7 +445,8 @@ export class FlashSaleElement extends LitElement {
         this.card = card;
         this.requestUpdate();
       },
-      pay: (event) => void this.pay(event),
+      pay: (event) => void this.payNow(event),
+      hasPayForm: this.hasPayForm,
       isFresh: view.order !== null && view.order.order === this.fresh,
     };
   }
@@ -487,9 +512,14 @@ async function failure(done: Promise<void> | undefined): Promise<FlashSaleError 
     await done;
     return null;
   } catch (error) {
-    if (error instanceof FlashSaleError) return error;
+    if (isError(error)) return error;
     throw error;
   }
+}
+
+/** The client may be another copy of the same module, with a class of its own. */
+function isError(error: unknown): error is FlashSaleError {
+  return error instanceof Error && error.name === "FlashSaleError";
 }
 
 function how(view: Shown): How {

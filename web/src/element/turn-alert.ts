@@ -13,9 +13,8 @@ import type { View } from "../client/view";
 import { onLanguage, speak, texts } from "../text/language";
 import { alertWords } from "../text/tab";
 import { baseStyle } from "./base-style";
+import { homeOr } from "./home";
 import { languagesFor } from "./languages";
-
-const HOME = new URL(import.meta.url).origin;
 
 export class TurnAlert extends LitElement {
   static override properties = { api: { type: String }, token: { type: String }, href: { type: String } };
@@ -54,10 +53,12 @@ export class TurnAlert extends LitElement {
   }
 
   private get origin(): string {
-    return (this.api || HOME).replace(/\/$/, "");
+    return homeOr(this.api);
   }
 
   private start(): void {
+    // The element that shows a sale says what is missing.
+    if (this.origin === "") return;
     const client = clientFor(this.origin, this.token || null);
     this.client = client;
     this.stop = [client.on("sale", (sale) => this.changed(sale)), onLanguage(() => this.requestUpdate())];

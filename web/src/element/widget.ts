@@ -1,14 +1,8 @@
 /** The script that a storefront includes: `<script type="module" src="https://…/widget.js"></script>`. */
 
+import type {} from "./events";
 import { FlashSaleElement } from "./flash-sale";
 import { TurnAlert } from "./turn-alert";
 
 if (!customElements.get("flash-sale")) customElements.define("flash-sale", FlashSaleElement);
 if (!customElements.get("flash-sale-alert")) customElements.define("flash-sale-alert", TurnAlert);
-
-declare global {
-  interface HTMLElementTagNameMap {
-    "flash-sale": FlashSaleElement;
-    "flash-sale-alert": TurnAlert;
-  }
-}
