@@ -5,19 +5,21 @@ mod clock;
 #[cfg(test)]
 mod fixture;
 mod frame;
+mod js;
 mod moves;
 mod refusal;
 mod sale;
 mod socket;
 mod state;
 mod steady;
+mod table;
 #[cfg(test)]
 mod types;
 mod view;
 
 use flashsale_protocol::{MAX_QUANTITY, OrderId, Payment, Quantity, SaleId, ShopCommand, lean};
 use js_sys::{Function, Promise};
-use socket::{Driver, Listeners, to_js};
+use socket::{Driver, Listeners};
 use state::Event;
 use std::{fmt::Display, rc::Rc, str::FromStr};
 use wasm_bindgen::prelude::*;
@@ -135,7 +137,9 @@ impl FlashSaleClient {
     /// One sale as a page should show it now.
     pub fn view(&self, sale: &str) -> Result<JsValue, JsError> {
         let sale: SaleId = id(sale)?;
-        Ok(self.driver.read(|state, at_ms| to_js(state.view(sale, at_ms))))
+        Ok(self
+            .driver
+            .read(|state, at_ms| js::write(&state.view(sale, at_ms))))
     }
 
     /// What this page has heard of the sale's draw, as JSON for the module that checks a proof.
@@ -147,11 +151,13 @@ impl FlashSaleClient {
     }
 
     pub fn known_orders(&self) -> JsValue {
-        self.driver.read(|state, at_ms| to_js(state.order_views(at_ms)))
+        self.driver
+            .read(|state, at_ms| js::write(&state.order_views(at_ms)))
     }
 
     pub fn connection(&self) -> JsValue {
-        self.driver.read(|state, at_ms| to_js(state.connection(at_ms)))
+        self.driver
+            .read(|state, at_ms| js::write(&state.connection(at_ms)))
     }
 
     /// The server's time now, in ms since 1970.

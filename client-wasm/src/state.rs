@@ -11,14 +11,13 @@ mod turn;
 
 pub use link::ConnectionView;
 
-use crate::{clock::Clock, frame, refusal::Refusal, sale::Known};
+use crate::{clock::Clock, frame, refusal::Refusal, sale::Known, table::Table};
 use flashsale_protocol::{
     Code, CommandId, ConnectionCommand, DeviceId, Nonce, Order, OrderId, Reason, Role, SaleId, ShopCommand,
-    ShopperId, draw::Heard,
+    ShopperId, draw::Heard, lean::Value,
 };
 use nonces::Made;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use std::collections::BTreeMap;
 use turn::Turn;
 
 /// Reconnects after a random part (full jitter) of `base · 2^attempt`, at most of the cap.
@@ -64,10 +63,10 @@ pub enum Event {
     TokenFailed {
         is_final: bool,
     },
-    StoredLoaded(String),
-    NoncesLoaded(String),
+    StoredLoaded(Value),
+    NoncesLoaded(Value),
     SocketOpened,
-    TextReceived(String),
+    Received(Value),
     SocketClosed {
         code: u16,
     },
@@ -132,8 +131,8 @@ pub struct State {
     shopper: Option<ShopperId>,
     role: Option<Role>,
     clock: Clock,
-    sales: BTreeMap<SaleId, Known>,
-    orders: BTreeMap<OrderId, Order>,
+    sales: Table<SaleId, Known>,
+    orders: Table<OrderId, Order>,
     pending: Vec<Pending>,
     nonces: Vec<Made>,
     asked: Vec<(CommandId, Asked)>,
@@ -256,12 +255,12 @@ impl State {
                     }
                 }
             }
-            Event::StoredLoaded(text) => self.load(&mut turn, &text),
-            Event::NoncesLoaded(text) => self.load_nonces(&text),
+            Event::StoredLoaded(stored) => self.load(&mut turn, stored),
+            Event::NoncesLoaded(stored) => self.load_nonces(stored),
             Event::SocketOpened => self.greet(&mut turn),
-            Event::TextReceived(text) => {
+            Event::Received(message) => {
                 self.heard_at = Some(turn.now);
-                if let Some(message) = frame::read(&text) {
+                if let Some(message) = frame::read(message) {
                     self.receive(&mut turn, message);
                 }
             }
@@ -271,7 +270,9 @@ impl State {
                 self.act_on_what_is_due(&mut turn);
             }
             Event::Watch(sale) => {
-                self.sales.entry(sale).or_default();
+                if self.sales.get(&sale).is_none() {
+                    self.sales.insert(sale, Known::default());
+                }
                 if matches!(self.link, Link::Ready(_)) {
                     self.ask(&mut turn, Asked::Watch(sale));
                 }
@@ -353,6 +354,20 @@ impl State {
         }
         turn.effects
     }
+}
+
+#[cfg(test)]
+impl Event {
+    /// As it comes from a socket.
+    pub fn text(text: &str) -> Self {
+        Self::Received(read_text(text))
+    }
+}
+
+/// What JavaScript reads for the browser.
+#[cfg(test)]
+fn read_text(text: &str) -> Value {
+    flashsale_protocol::lean::parse(text).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use wasm_bindgen::prelude::*;
 /// are JSON; no answer: `heard` is not what a client says.
 #[wasm_bindgen]
 pub fn check_draw(proof: &str, heard: &str) -> Option<String> {
-    let heard: Heard = lean::from_text(heard)?;
+    let heard: Heard = lean::from_value(lean::parse(heard)?)?;
     Some(lean::to_text(&check(proof, &heard)))
 }
 
@@ -45,7 +45,7 @@ pub struct Checked {
 
 /// Checks a proof in the server's format.
 pub fn check(json: &str, heard: &Heard) -> Checked {
-    let Some(proof) = lean::from_text::<Proof>(json) else {
+    let Some(proof) = lean::parse(json).and_then(lean::from_value::<Proof>) else {
         return bad(None, heard, "format", "this is no proof".into());
     };
     let bad = |part, wrong: &str| bad(Some(&proof), heard, part, wrong.to_owned());

@@ -75,11 +75,7 @@ function types(entry, out) {
     needed.add(file);
     for (const [, from] of readFileSync(join(out, "types", file), "utf8").matchAll(/from "(\.[^"]+)"/g)) {
       const next = join(file, "..", from.replace(/\.js$/, ""));
-      if (next.startsWith("wasm/")) {
-        mkdirSync(join(out, "types/wasm"), { recursive: true });
-        cpSync(join(WEB, "src", `${next}.d.ts`), join(out, "types", `${next}.d.ts`));
-        needed.add(`${next}.d.ts`);
-      } else follow(`${next}.d.ts`);
+      follow(`${next}.d.ts`);
     }
   };
   follow(`packages/${entry}.d.ts`);

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::refusal::Refusal;
 use flashsale_protocol::{
-    Code, Command, CommandId, ConnectionCommand, Outcome, Reject, Request, SaleId, ShopCommand, lean,
+    Code, Command, CommandId, ConnectionCommand, Outcome, Reject, Request, SaleId, ShopCommand,
+    lean::{self, Value},
 };
 
 impl State {
@@ -153,7 +154,7 @@ impl State {
                 | Code::PaymentPending
         ) || reject
             .order
-            .is_some_and(|order| !self.orders.contains_key(&order))
+            .is_some_and(|order| self.orders.get(&order).is_none())
     }
 
     fn sale_of(&self, command: &ShopCommand) -> Option<SaleId> {
@@ -191,8 +192,8 @@ impl State {
     }
 
     /// Takes up the commands that this page had under way before its reload.
-    pub(super) fn load(&mut self, turn: &mut Turn, text: &str) {
-        let mut stored: Vec<Pending> = lean::from_text(text).unwrap_or_default();
+    pub(super) fn load(&mut self, turn: &mut Turn, stored: Value) {
+        let mut stored: Vec<Pending> = lean::from_value(stored).unwrap_or_default();
         // A deadline later than any possible one comes from a clock that has been set back since.
         stored.retain(|pending| pending.until <= turn.now + COMMAND_DEADLINE_MS);
         // Wishes that this page has sent already are under way under their own ids.

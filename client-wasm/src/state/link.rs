@@ -105,7 +105,7 @@ impl State {
             self.token = None;
         }
         let hello = turn.id();
-        let resumed: Vec<SaleId> = self.sales.keys().copied().collect();
+        let resumed: Vec<SaleId> = self.sales.keys().collect();
         turn.send(
             hello,
             ConnectionCommand::Hello {
@@ -154,12 +154,7 @@ impl State {
             self.set_trouble(turn, *sale, Refusal::from_reject("watch", code.into()));
         }
         // Sales that were watched while the hello was on its way.
-        let missed: Vec<SaleId> = self
-            .sales
-            .keys()
-            .filter(|sale| !resumed.contains(sale))
-            .copied()
-            .collect();
+        let missed: Vec<SaleId> = self.sales.keys().filter(|sale| !resumed.contains(sale)).collect();
         for sale in missed {
             self.ask(turn, Asked::Watch(sale));
         }
@@ -173,9 +168,9 @@ impl State {
     fn meet(&mut self, turn: &mut Turn, shopper: ShopperId, role: Role) {
         if self.shopper.as_ref().is_some_and(|known| *known != shopper) {
             self.orders.clear();
-            for (sale, known) in &mut self.sales {
+            for (sale, known) in self.sales.iter_mut() {
                 known.forget_shopper();
-                turn.changed(Change::Sale(*sale));
+                turn.changed(Change::Sale(sale));
             }
             turn.changed(Change::Orders);
         }

@@ -2,7 +2,10 @@
 //! the server must not choose them; they are kept for a reload, after which a draw can still be checked.
 
 use super::{Effect, State, turn::Turn};
-use flashsale_protocol::{Nonce, SaleId, ShopCommand, ShopperId, lean};
+use flashsale_protocol::{
+    Nonce, SaleId, ShopCommand, ShopperId,
+    lean::{self, Value},
+};
 use serde::{Deserialize, Serialize};
 
 /// Nonces remembered; the oldest are forgotten first.
@@ -77,8 +80,8 @@ impl State {
     }
 
     /// Takes up the nonces that this page had made before its reload.
-    pub(super) fn load_nonces(&mut self, text: &str) {
-        let mut stored: Vec<Made> = lean::from_text(text).unwrap_or_default();
+    pub(super) fn load_nonces(&mut self, stored: Value) {
+        let mut stored: Vec<Made> = lean::from_value(stored).unwrap_or_default();
         // A command that was under way without a known shopper brings its own.
         stored.retain(|made| made.shopper.is_some());
         stored.truncate(MAX_NONCES);

@@ -1,6 +1,6 @@
 /** The WASM client for pages: loaded once, one connection per platform and token, shared by everything on a page. */
 
-import load, { FlashSaleClient, type InitInput } from "../wasm/flashsale_client.js";
+import load, { FlashSaleClient } from "../wasm/flashsale_client.js";
 import { serverTime, viewOf, type Read, type Shown } from "./by-rest";
 import { complain } from "./complain";
 import { FlashSaleError } from "./errors";
@@ -38,7 +38,8 @@ const LOAD_TRIES = 3;
 const LOAD_PAUSE_MS = 2_000;
 
 /** Where the WebAssembly is, if it is not beside this module. */
-export type WasmSource = InitInput | Promise<InitInput>;
+export type WasmSource = Wasm | Promise<Wasm>;
+type Wasm = string | URL | Request | Response | BufferSource | WebAssembly.Module;
 let wasmSource: WasmSource | undefined;
 
 export function useWasm(source: WasmSource): void {
