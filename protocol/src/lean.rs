@@ -61,6 +61,24 @@ pub fn parse(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
 
+/// Reads a field that is an object. A derived struct would also accept a list of its fields' values.
+pub(crate) fn object<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    whole(Fields::deserialize(deserializer)?)
+}
+
+/// Reads a field like [`object`] that may be null.
+pub(crate) fn maybe_object<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::<Fields>::deserialize(deserializer)?
+        .map(whole)
+        .transpose()
+}
+
+fn whole<T: DeserializeOwned, E: de::Error>(fields: Fields) -> Result<T, E> {
+    from_value(Value::Object(fields)).ok_or_else(|| de::Error::custom("a field is missing or wrong"))
+}
+
 /// The value as JSON; null for what JSON cannot say.
 pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Value {
     value.serialize(Writer).unwrap_or_default()

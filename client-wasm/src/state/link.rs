@@ -151,7 +151,7 @@ impl State {
             // Servers of before left a sale out without a word.
             let told = welcome.refused.iter().find(|refused| refused.sale == *sale);
             let code = told.map_or(Code::SaleUnknown, |refused| refused.code);
-            self.set_trouble(turn, *sale, Refusal::from_reject("watch", code.into()));
+            self.set_trouble(turn, *sale, Refusal::unwatched(code));
         }
         // Sales that were watched while the hello was on its way.
         let missed: Vec<SaleId> = self.sales.keys().filter(|sale| !resumed.contains(sale)).collect();
