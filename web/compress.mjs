@@ -1,5 +1,5 @@
 /**
- * Puts a `.br` and a `.gz` beside each file of a build, for servers that send them as they are, and holds the widget to its budget.
+ * Puts a `.br` and a `.gz` beside each file of a build, for servers that send them as they are, and says how large the widget is.
  *
  *   node compress.mjs dist dist-storefront
  */
@@ -31,9 +31,9 @@ for (const folder of process.argv.slice(2)) {
     writeFileSync(`${path}.gz`, gzipSync(bytes, { level: 9 }));
   }
 }
-if (process.argv.includes("dist")) hold("dist");
+if (process.argv.includes("dist")) measure("dist");
 
-function hold(folder) {
+function measure(folder) {
   const manifest = JSON.parse(readFileSync(join(folder, ".vite/manifest.json"), "utf8"));
   // The server hands out what is in the folder; nobody needs this.
   rmSync(join(folder, ".vite"), { recursive: true });
@@ -47,16 +47,16 @@ function hold(folder) {
     for (const other of imports) needs(other, seen);
     return seen;
   };
-  const first = needs("src/element/widget.ts");
+  const WIDGET = "src/element/widget.ts";
+  const first = needs(WIDGET);
   const all = new Set(first);
-  for (const key of WHOLE) for (const file of needs(key)) all.add(file);
+  for (const key of manifest[WIDGET].dynamicImports) for (const file of needs(key)) all.add(file);
+  for (const { file, src } of Object.values(manifest)) if (src?.endsWith("flashsale_client_bg.wasm")) all.add(file);
   const sum = (files) => [...files].reduce((bytes, file) => bytes + size(file), 0);
   const found = { "before the first paint": sum(first), "in all": sum(all) };
   for (const [what, most] of Object.entries(BUDGET)) {
     console.log(`web: the widget is ${(found[what] / 1_000).toFixed(1)} KB ${what} (brotli; at most ${most / 1_000})`);
-    if (found[what] > most) {
-      console.error(`web: that is too much. ${[...all].map((file) => `${file}: ${size(file)}`).join(", ")}`);
-      process.exitCode = 1;
-    }
+    // A build goes on: e2e/packages.e2e.ts fails.
+    if (found[what] > most) console.error(`web: that is too much. ${[...all].map((file) => `${file}: ${size(file)}`).join(", ")}`);
   }
 }

@@ -1,13 +1,13 @@
 /** The npm packages as a shop gets them: installed from their tarballs into a fresh project, built, and tried in its pages. */
 
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Page } from "playwright-core";
 import { build } from "vite";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { api, button, complaintsSoFar, createSale, forgive, journey, metrics, picture, said, shopper, takeUnit } from "./harness";
-import { host, type Host } from "./host";
+import { around, embed, host, type Host } from "./host";
 
 const WEB = resolve(import.meta.dirname, "..");
 /** In a folder below the pages' own, so that React and Vue are found. */
@@ -48,6 +48,32 @@ async function sockets(page: Page): Promise<() => [open: number, ever: number]> 
   await Promise.resolve();
   return () => [open, ever];
 }
+
+test("what a page loads of the platform until it can sell stays within 110 KB, and within 25 KB until it paints", async () => {
+  const sale = await createSale({ startsInMs: 600_000, roomBeforeMs: 60_000 });
+  const page = await (await shopper()).blank();
+  const loaded: { path: string; bytes: number }[] = [];
+  page.on("request", (request) => {
+    const path = new URL(request.url()).pathname;
+    const file = join(WEB, "dist", `${path}.br`);
+    if (request.url().startsWith(api) && existsSync(file)) loaded.push({ path, bytes: statSync(file).size });
+  });
+  // The rest is slow to come, so that the first paint is to be seen alone.
+  await page.route(/elements-.*\.js$/, async (route) => {
+    await page.locator("flash-sale [data-first]").getByText("€99.00").waitFor();
+    await picture(page, "first-paint");
+    await route.continue();
+  });
+  await page.goto(shop.page("/first", { html: around(embed(api, sale)) }));
+  await journey(page, "countdown");
+  expect(await page.locator("flash-sale [data-first]").count()).toBe(0);
+  await expect.poll(() => loaded.some(({ path }) => path.endsWith(".wasm"))).toBe(true);
+  const bytes = (of: typeof loaded) => of.reduce((sum, { bytes }) => sum + bytes, 0);
+  const later = loaded.findIndex(({ path }) => path.includes("/elements-"));
+  expect(later).toBeGreaterThan(0);
+  expect(bytes(loaded.slice(0, later)), JSON.stringify(loaded)).toBeLessThanOrEqual(25_000);
+  expect(bytes(loaded), JSON.stringify(loaded)).toBeLessThanOrEqual(110_000);
+});
 
 test("a plain page loads the element from its script tag, without a bundler", async () => {
   const sale = await createSale();

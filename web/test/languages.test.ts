@@ -8,7 +8,8 @@ import { german } from "../src/text/languages/de";
 import { english, type Texts } from "../src/text/languages/en";
 import { lineWords } from "../src/text/line";
 import { formatMoney } from "../src/text/money";
-import { words } from "../src/text/refusal";
+import { speakToOperators, words } from "../src/text/refusal";
+import { REJECTS_OF_OPERATORS } from "../src/text/rejects-operators";
 import { clocked, INFO, LINE, MINUTE, NOW, SALE, STOCK } from "./views";
 
 afterEach(() => speak(["en"]));
@@ -72,6 +73,7 @@ test("in German everything is German: sentences, plurals, money, dates, refusals
   expect(formatMoney(9_900, "EUR", 2).replace("\u00a0", " ")).toBe("99,00 €");
   expect(when(NOW, NOW, "UTC")).toBe("Heute 12:05");
   expect(words({ code: "sold_out", message: "" })).toMatch(/^Ausverkauft/);
+  speakToOperators(REJECTS_OF_OPERATORS);
   expect(words({ code: "invite_unknown", message: "" }), "operators' words are English").toMatch(/^This link/);
   expect(wordsFor({ ...SALE, journey: "ended", phase: "ended", now: INFO.ends_at + 1 }).text).toBe("5 von 10 Stück wurden verkauft.");
 });

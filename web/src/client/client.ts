@@ -5,7 +5,9 @@ import { serverTime, viewOf, type Read, type Shown } from "./by-rest";
 import { complain } from "./complain";
 import { FlashSaleError } from "./errors";
 import type { RestLink } from "./rest-link";
+import { takeFirst } from "./first-read";
 import { forgetMe, getMyData, getProof, getSale, Problem } from "./rest";
+import { isSaleId } from "./sale-id";
 import { deviceId, forgetGuest, guestSession, type Session } from "./session";
 import type { Checked, Connection, Order, Outcome, Verb, View } from "./view";
 
@@ -217,8 +219,9 @@ export class Client {
 
   private async readSale(sale: string): Promise<void> {
     try {
-      const read = await getSale(this.api, sale);
-      const at_ms = performance.now();
+      const first = await takeFirst(this.api, sale);
+      const read = first?.sale ?? (await getSale(this.api, sale));
+      const at_ms = first?.at_ms ?? performance.now();
       const before = this.reads.get(sale)?.offset_ms;
       const least = serverTime(read) - at_ms;
       // Every reading narrows the second down in which the server's clock is.
@@ -456,8 +459,4 @@ export function clientFor(api: string, token: string | null = null): Client {
   const client = new Client(api, token);
   clients.set(key, client);
   return client;
-}
-
-export function isSaleId(text: string): boolean {
-  return /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/i.test(text);
 }

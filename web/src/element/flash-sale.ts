@@ -13,7 +13,8 @@
 
 import { LitElement, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import type { Shown } from "../client/by-rest";
-import { clientFor, isSaleId, type Client } from "../client/client";
+import { clientFor, type Client } from "../client/client";
+import { isSaleId } from "../client/sale-id";
 import { complain } from "../client/complain";
 import { FlashSaleError } from "../client/errors";
 import { noteStake, shows } from "../client/mine";
@@ -33,7 +34,7 @@ import { AskSure, type Question } from "./ask-sure";
 import { buttons, questionBefore, type Commands } from "./buttons";
 import { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
-import { homeOr } from "./home";
+import { FIRST, homeOr } from "./home";
 import { TurnNotice } from "./notice";
 import { stockBar, type How } from "./stock-bar";
 import { Tape } from "./tape";
@@ -126,6 +127,10 @@ export class FlashSaleElement extends LitElement {
     const focused = this.shadowRoot?.activeElement;
     this.takesFocus = focused !== null && focused !== undefined;
     this.ask?.withdraw();
+  }
+
+  protected override firstUpdated(): void {
+    this.renderRoot.querySelector(`[${FIRST}]`)?.remove();
   }
 
   protected override updated(): void {

@@ -7,7 +7,8 @@
 
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { repeat } from "lit/directives/repeat.js";
-import { clientFor, isSaleId, type Client } from "../client/client";
+import { clientFor, type Client } from "../client/client";
+import { isSaleId } from "../client/sale-id";
 import { isShown, noteStake, salesAtStake } from "../client/mine";
 import type { View } from "../client/view";
 import { onLanguage, speak, texts } from "../text/language";

@@ -10,7 +10,7 @@ export async function define(): Promise<void> {
   const { useHome } = await import("../element/home");
   // This script comes from the shop itself, so it cannot know where the platform is.
   useHome(null);
-  await import("../element/widget");
+  await import("../element/elements");
 }
 
 if (typeof customElements !== "undefined") {
