@@ -220,6 +220,7 @@ export class Client {
   private async readSale(sale: string): Promise<void> {
     try {
       const first = await takeFirst(this.api, sale);
+      if (first && !first.sale) throw new Problem("sale_unknown", "There is no such sale.", 404);
       const read = first?.sale ?? (await getSale(this.api, sale));
       const at_ms = first?.at_ms ?? performance.now();
       const before = this.reads.get(sale)?.offset_ms;

@@ -3,7 +3,8 @@
 import type { Sale } from "./bodies";
 
 export interface FirstRead {
-  sale: Sale;
+  /** Null: there is no such sale. */
+  sale: Sale | null;
   at_ms: number;
 }
 
@@ -30,6 +31,7 @@ export function takeFirst(api: string, sale: string): Promise<FirstRead | null> 
 async function read(api: string, sale: string): Promise<FirstRead | null> {
   try {
     const response = await fetch(`${api}/flash-sales/${sale}`, { headers: { Accept: "application/json" } });
+    if (response.status === 404) return { sale: null, at_ms: performance.now() };
     return response.ok ? { sale: (await response.json()) as Sale, at_ms: performance.now() } : null;
   } catch {
     return null;

@@ -24,23 +24,27 @@ export function firstPaint(): void {
 
 async function paint(element: HTMLElement): Promise<void> {
   const [sale, api] = [element.getAttribute("sale") ?? "", homeOr(element.getAttribute("api") ?? "")];
-  if (!isSaleId(sale) || api === "" || !("adoptedStyleSheets" in Document.prototype)) return;
+  if (!isSaleId(sale) || !/^https?:\/\/./.test(api) || !("adoptedStyleSheets" in Document.prototype)) return;
   const read = await readFirst(api, sale);
-  if (!read || element.matches(":defined") || element.shadowRoot) return;
+  if (read?.sale) show(element, read.sale, read.at_ms);
+}
+
+function show(element: HTMLElement, sale: Sale, at_ms: number): void {
+  if (element.matches(":defined") || element.shadowRoot) return;
   const root = element.attachShadow({ mode: "open" });
   const style = new CSSStyleSheet();
   style.replaceSync(STYLE);
   root.adoptedStyleSheets = [style];
   const languages = [element.closest("[lang]")?.getAttribute("lang") ?? "", ...navigator.languages].filter((tag) => tag !== "");
   const clock = part("p", "clock", "");
-  const card = part("article", "card", "", part("h2", "", read.sale.product_name), part("p", "price", price(read.sale, languages)), clock);
+  const card = part("article", "card", "", part("h2", "", sale.product_name), part("p", "price", price(sale, languages)), clock);
   card.setAttribute(FIRST, "");
   card.setAttribute("aria-busy", "true");
   root.append(card);
-  const isOver = read.sale.status === "ended" || read.sale.status === "cancelled";
+  const isOver = sale.status === "ended" || sale.status === "cancelled";
   const tick = () => {
     if (!card.isConnected || isOver) return;
-    clock.textContent = left(read.sale.remaining_time * 1_000 - (performance.now() - read.at_ms));
+    clock.textContent = left(sale.remaining_time * 1_000 - (performance.now() - at_ms));
     setTimeout(tick, 1_000);
   };
   tick();

@@ -215,7 +215,8 @@ export class FlashSaleElement extends LitElement {
   /** The page around learns once why the sale cannot be shown. */
   private tellTrouble(view: View | null): void {
     const stopped = this.client?.connection;
-    const code = view?.trouble?.code ?? (stopped?.state === "stopped" ? stopped.code : undefined);
+    const isUnknown = !view?.info && this.client?.problem(this.sale)?.status === 404;
+    const code = view?.trouble?.code ?? (isUnknown ? "sale_unknown" : undefined) ?? (stopped?.state === "stopped" ? stopped.code : undefined);
     if (code === undefined || code === this.told) return;
     this.told = code;
     this.fail({ code, message: words({ code, message: view?.trouble?.message ?? "The connection was closed." }) });
