@@ -23,6 +23,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 COPY scripts scripts
 COPY protocol protocol
 COPY client-wasm client-wasm
+COPY draw-check draw-check
 # The other members are only named: cargo wants to see the whole workspace.
 COPY engine/Cargo.toml engine/
 COPY server/Cargo.toml server/
@@ -42,6 +43,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY .sqlx .sqlx
 COPY protocol protocol
 COPY client-wasm client-wasm
+COPY draw-check draw-check
 COPY loadtest loadtest
 COPY lua lua
 COPY migrations migrations

@@ -16,7 +16,7 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm test check lint chaos mutants bench shots fuzz fuzz-api conformance million rolling-restart rolling-versions restore-drill queries docs up down clean
+.PHONY: help setup run build web wasm packages test check lint chaos mutants bench shots fuzz fuzz-api conformance million rolling-restart rolling-versions restore-drill queries docs up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -108,6 +108,9 @@ down: ## Stop the containers of `make up`; the data stays
 setup: ## Install what is missing on this machine
 	@scripts/setup
 
+packages: setup ## Build the npm packages flashsale-client and flashsale-widget; web/packages-out/*.tgz
+	@scripts/build-packages
+
 web: wasm ## Build the pages
 	@scripts/build-web
 
@@ -115,4 +118,4 @@ wasm: ## Build the browser client
 	@scripts/build-wasm
 
 clean: ## Remove build results; data (.data) and tools (.tools) stay
-	@rm -rf $(target) web/dist web/dist-storefront web/src/wasm web/test-results
+	@rm -rf $(target) web/dist web/dist-storefront web/packages-out web/src/wasm web/test-results

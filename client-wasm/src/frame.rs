@@ -1,13 +1,15 @@
-//! Reads one text frame of the server. It reads the same messages as the protocol crate's own `Deserialize`, but through one
-//! `Value`: the derived code for tagged and flattened types is three times as large in WASM.
+//! Reads one message of the server. It reads the same messages as the protocol crate's own `Deserialize`, but by the kind that the
+//! message names: the derived code for tagged and flattened types is three times as large in WASM.
 
-use flashsale_protocol::{Outcome, ServerMessage};
+use flashsale_protocol::{
+    Change, Code, Outcome, Reject, ServerMessage,
+    lean::{self, Fields, Value},
+};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 /// The message. `None` if this version does not know its kind and so need not handle it.
-pub fn read(text: &str) -> Option<ServerMessage> {
-    let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else {
+pub fn read(message: Value) -> Option<ServerMessage> {
+    let Value::Object(mut fields) = message else {
         return None;
     };
     let kind = fields.remove("type")?;
@@ -19,16 +21,21 @@ pub fn read(text: &str) -> Option<ServerMessage> {
             };
             let outcome = match fields.remove("ok") {
                 Some(ok) => Outcome::Ok(whole(ok)?),
-                None => Outcome::Error(field(&mut fields, "error")?),
+                None => Outcome::Error(reject(fields.remove("error")?)?),
             };
             ServerMessage::Reply { id, outcome }
         }
-        "tick" => ServerMessage::Tick(whole(fields.into())?),
-        "change" => ServerMessage::Change(whole(fields.into())?),
-        "entry" => ServerMessage::Entry(whole(fields.into())?),
-        "draw" => ServerMessage::Draw(whole(fields.into())?),
-        "hold" => ServerMessage::Hold(whole(fields.into())?),
-        "order" => ServerMessage::Order(whole(fields.into())?),
+        "tick" => ServerMessage::Tick(whole(Value::Object(fields))?),
+        "change" => ServerMessage::Change(Change {
+            sale: field(&mut fields, "sale")?,
+            seq: field(&mut fields, "seq")?,
+            step: field(&mut fields, "step")?,
+            set: fields,
+        }),
+        "entry" => ServerMessage::Entry(whole(Value::Object(fields))?),
+        "draw" => ServerMessage::Draw(whole(Value::Object(fields))?),
+        "hold" => ServerMessage::Hold(whole(Value::Object(fields))?),
+        "order" => ServerMessage::Order(whole(Value::Object(fields))?),
         "notice" => ServerMessage::Notice {
             code: field(&mut fields, "code")?,
             text: field(&mut fields, "text")?,
@@ -44,19 +51,34 @@ pub fn read(text: &str) -> Option<ServerMessage> {
     })
 }
 
-fn field<T: DeserializeOwned>(fields: &mut Map<String, Value>, name: &str) -> Option<T> {
+fn field<T: DeserializeOwned>(fields: &mut Fields, name: &str) -> Option<T> {
     whole(fields.remove(name)?)
 }
 
 fn whole<T: DeserializeOwned>(value: Value) -> Option<T> {
-    serde_json::from_value(value).ok()
+    lean::from_value(value)
+}
+
+/// A refusal. A code of a newer server is no reason to wait for ever: its sentence and what may be done about it still count.
+fn reject(mut error: Value) -> Option<Reject> {
+    if let Some(reject) = whole(error.clone()) {
+        return Some(reject);
+    }
+    if let Value::Object(fields) = &mut error {
+        fields.insert("code", Code::Internal.word().into());
+    }
+    whole(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_text(text: &str) -> Option<ServerMessage> {
+        read(lean::parse(text)?)
+    }
     use crate::fixture::{entry, hold, order, sale, sold_out, state, tick, welcome};
-    use flashsale_protocol::{Change, Code, Done, EntryState, HoldState, OrderStatus, Reason, Reject};
+    use flashsale_protocol::{Done, EntryState, HoldState, OrderStatus, Reason};
 
     #[test]
     fn every_message_is_read_as_the_protocol_reads_it() {
@@ -130,7 +152,7 @@ mod tests {
                 Some(&message),
                 "{text}"
             );
-            assert_eq!(read(&text), Some(message), "{text}");
+            assert_eq!(read_text(&text), Some(message), "{text}");
         }
     }
 
@@ -138,8 +160,25 @@ mod tests {
     fn golden_frames_are_read_as_the_protocol_reads_them() {
         for frame in include_str!("../../protocol/golden/server.jsonl").lines() {
             let message: ServerMessage = serde_json::from_str(frame).expect(frame);
-            assert_eq!(read(frame), Some(message), "{frame}");
+            assert_eq!(read_text(frame), Some(message), "{frame}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_a_newer_server_is_an_answer() {
+        let frame = r#"{"type":"reply","id":null,"error":{"code":"from_tomorrow","message":"Not on Mondays.","retry":false}}"#;
+        let Some(ServerMessage::Reply {
+            outcome: Outcome::Error(reject),
+            ..
+        }) = read_text(frame)
+        else {
+            panic!("unread")
+        };
+        assert_eq!(
+            (reject.code, reject.message.as_str(), reject.retry),
+            (Code::Internal, "Not on Mondays.", false)
+        );
+        assert_eq!(read_text(r#"{"type":"reply","id":null,"error":7}"#), None);
     }
 
     #[test]
@@ -153,7 +192,7 @@ mod tests {
             r#"{"type":"fireworks"}"#,
             r#"{"type":"tick"}"#,
         ] {
-            assert_eq!(read(text), None, "{text}");
+            assert_eq!(read_text(text), None, "{text}");
         }
     }
 }

@@ -1,24 +1,25 @@
 //! The browser client of the flash-sale platform: this file is only its surface for JavaScript. `state` decides, `view` says what
 //! a page shows, `socket` does the I/O.
 
-mod check;
 mod clock;
 #[cfg(test)]
 mod fixture;
 mod frame;
+mod js;
 mod moves;
 mod refusal;
 mod sale;
 mod socket;
 mod state;
 mod steady;
+mod table;
 #[cfg(test)]
 mod types;
 mod view;
 
-use flashsale_protocol::{MAX_QUANTITY, OrderId, Payment, Quantity, SaleId, ShopCommand};
+use flashsale_protocol::{MAX_QUANTITY, OrderId, Payment, Quantity, SaleId, ShopCommand, lean};
 use js_sys::{Function, Promise};
-use socket::{Driver, Listeners, to_js};
+use socket::{Driver, Listeners};
 use state::Event;
 use std::{fmt::Display, rc::Rc, str::FromStr};
 use wasm_bindgen::prelude::*;
@@ -136,21 +137,27 @@ impl FlashSaleClient {
     /// One sale as a page should show it now.
     pub fn view(&self, sale: &str) -> Result<JsValue, JsError> {
         let sale: SaleId = id(sale)?;
-        Ok(self.driver.read(|state, at_ms| to_js(state.view(sale, at_ms))))
+        Ok(self
+            .driver
+            .read(|state, at_ms| js::write(&state.view(sale, at_ms))))
     }
 
-    /// Checks this shopper's proof in the sale's draw against what this page has heard of the draw.
-    pub fn check_draw(&self, sale: &str, proof: &str) -> Result<JsValue, JsError> {
+    /// What this page has heard of the sale's draw, as JSON for the module that checks a proof.
+    pub fn heard_of_draw(&self, sale: &str) -> Result<String, JsError> {
         let sale: SaleId = id(sale)?;
-        Ok(self.driver.read(|state, _| to_js(state.check_draw(sale, proof))))
+        Ok(self
+            .driver
+            .read(|state, _| lean::to_text(&state.heard_of_draw(sale))))
     }
 
     pub fn known_orders(&self) -> JsValue {
-        self.driver.read(|state, at_ms| to_js(state.order_views(at_ms)))
+        self.driver
+            .read(|state, at_ms| js::write(&state.order_views(at_ms)))
     }
 
     pub fn connection(&self) -> JsValue {
-        self.driver.read(|state, at_ms| to_js(state.connection(at_ms)))
+        self.driver
+            .read(|state, at_ms| js::write(&state.connection(at_ms)))
     }
 
     /// The server's time now, in ms since 1970.

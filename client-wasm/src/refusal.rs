@@ -1,6 +1,6 @@
 //! How a command ended, and why it did nothing.
 
-use flashsale_protocol::{OrderId, Reject, SaleId};
+use flashsale_protocol::{Code, OrderId, Reject, SaleId};
 use serde::Serialize;
 
 /// The server's word, or one of the client's own (`no_answer`, `not_sent`, `too_many_pending`).
@@ -29,6 +29,14 @@ impl Refusal {
             retry: reject.retry,
             retry_after_ms: reject.retry_after_ms,
             order: reject.order,
+        }
+    }
+
+    /// A sale that cannot be watched. The page has words for the code; the table of them all is not for the browser.
+    pub fn unwatched(code: Code) -> Self {
+        Self {
+            retry: code.retry(),
+            ..Self::own("watch", code.word(), "This sale cannot be watched.")
         }
     }
 

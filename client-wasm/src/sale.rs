@@ -2,14 +2,15 @@
 //! whatever order it arrives. Knows nothing of connections.
 
 use crate::{
-    check::Noted,
     moves::{Moves, Watched},
     refusal::Refusal,
     steady::Steady,
 };
 use flashsale_protocol::{
     Entry, EntryState, Hold, HoldState, Nonce, Order, OrderStatus, Phase, SaleInfo, SaleState, ShopperId,
-    Tick, draw::Draw, wait,
+    Tick,
+    draw::{Draw, Hash},
+    wait,
 };
 use serde::Serialize;
 
@@ -20,6 +21,14 @@ const LOOKS_PER_MS: u64 = 20;
 const SHORTEST_SPREAD_MS: u64 = 300;
 /// A tick is overdue after this time plus twice the gap between ticks: gateways under load tick less often.
 const OVERDUE_MS: u64 = 3_000;
+
+/// What this page heard of a draw while nobody could know its outcome.
+#[derive(Debug, Clone, Copy)]
+pub struct Noted {
+    pub commitment: Hash,
+    /// Heard before the seed was revealed.
+    pub root: Option<Hash>,
+}
 
 #[derive(Debug, Default)]
 pub struct Known {

@@ -6,18 +6,19 @@
 //! them under the same ids, which is harmless. The nonces of this page's joins are kept beside them.
 
 use crate::{
+    js,
     refusal::Outcome,
     state::{Change, Effect, Event, Moment, Settled, State},
 };
 use flashsale_protocol::{CommandId, DeviceId, Nonce, SUBPROTOCOL, ShopCommand};
-use js_sys::{Function, Object, Promise, Reflect};
+use js_sys::{Function, Promise, Reflect};
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     rc::{Rc, Weak},
 };
 use wasm_bindgen::{JsCast, prelude::*};
-use web_sys::{CloseEvent, MessageEvent, Storage, WebSocket};
+use web_sys::{CloseEvent, Crypto, MessageEvent, Performance, Storage, WebSocket};
 
 /// A longer timer is set again on the way, because browsers keep the delay in 32 bits.
 const MAX_TIMER_MS: u64 = 60_000;
@@ -41,11 +42,11 @@ pub struct Driver {
     state: RefCell<State>,
     listeners: Listeners,
     socket: RefCell<Option<WebSocket>>,
-    timer: Cell<Option<i32>>,
+    timer: Cell<JsValue>,
     wake_at: Cell<u64>,
     effects: RefCell<VecDeque<Effect>>,
     is_draining: Cell<bool>,
-    promised: RefCell<HashMap<CommandId, Vec<Function>>>,
+    promised: RefCell<Vec<(CommandId, Function)>>,
     handlers: Handlers,
 }
 
@@ -77,10 +78,10 @@ impl Driver {
         });
         let stored = |key: &str| session_storage().and_then(|storage| storage.get_item(key).ok().flatten());
         if let Some(nonces) = stored(&driver.nonces_key) {
-            driver.dispatch(Event::NoncesLoaded(nonces));
+            driver.dispatch(Event::NoncesLoaded(js::parse(&nonces)));
         }
         if let Some(commands) = stored(&driver.storage_key) {
-            driver.dispatch(Event::StoredLoaded(commands));
+            driver.dispatch(Event::StoredLoaded(js::parse(&commands)));
         }
         driver
     }
@@ -94,7 +95,7 @@ impl Driver {
     pub fn command(&self, command: ShopCommand) -> Promise {
         Promise::new(&mut |resolve, _| {
             let (id, effects) = self.state.borrow_mut().command(moment(), command.clone());
-            self.promised.borrow_mut().entry(id).or_default().push(resolve);
+            self.promised.borrow_mut().push((id, resolve));
             self.run(effects);
         })
     }
@@ -150,9 +151,11 @@ impl Driver {
     }
 
     fn tell(&self, settled: &Settled) {
-        let outcome = to_js(Outcome::new(settled.verb, settled.sale, settled.outcome.clone()));
-        let promised = self.promised.borrow_mut().remove(&settled.id);
-        for resolve in promised.into_iter().flatten() {
+        let outcome = js::write(&Outcome::new(settled.verb, settled.sale, settled.outcome.clone()));
+        let all = self.promised.take();
+        let (promised, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(id, _)| *id == settled.id);
+        self.promised.replace(others);
+        for (_, resolve) in promised {
             let _ = resolve.call1(&JsValue::NULL, &outcome);
         }
         let _ = self.listeners.settled.call1(&JsValue::NULL, &outcome);
@@ -209,23 +212,16 @@ impl Driver {
 
     fn set_timer(&self, at_ms: u64) {
         self.wake_at.set(at_ms);
-        let Some(window) = web_sys::window() else { return };
-        if let Some(timer) = self.timer.take() {
-            window.clear_timeout_with_handle(timer);
-        }
+        clear_timeout(&self.timer.take());
         // Rounded up, because a timer that fires too early must be set again.
         let delay_ms = (at_ms.saturating_sub(moment().at_ms) + 1).min(MAX_TIMER_MS);
-        let delay_ms = i32::try_from(delay_ms).unwrap_or(i32::MAX);
         let timer = self.handlers.timer.as_ref().unchecked_ref();
-        self.timer.set(
-            window
-                .set_timeout_with_callback_and_timeout_and_arguments_0(timer, delay_ms)
-                .ok(),
-        );
+        self.timer
+            .set(set_timeout(timer, i32::try_from(delay_ms).unwrap_or(i32::MAX)));
     }
 
     fn timer_fired(&self) {
-        self.timer.set(None);
+        self.timer.set(JsValue::UNDEFINED);
         if moment().at_ms < self.wake_at.get() {
             self.set_timer(self.wake_at.get());
         } else {
@@ -239,7 +235,7 @@ impl Handlers {
         let opened = with(driver, |driver| driver.dispatch(Event::SocketOpened));
         let text = with1(driver, |driver, event: MessageEvent| {
             if let Some(text) = event.data().as_string() {
-                driver.dispatch(Event::TextReceived(text));
+                driver.dispatch(Event::Received(js::parse(&text)));
             }
         });
         let closed = with1(driver, |driver, event: CloseEvent| {
@@ -283,14 +279,24 @@ fn with1<E: wasm_bindgen::convert::FromWasmAbi + 'static>(
     })
 }
 
-/// A plain object for the page. It goes through one `Value`, so that each type needs only one serialiser.
-pub fn to_js(value: impl serde::Serialize) -> JsValue {
-    let text = serde_json::to_value(value).unwrap_or_default().to_string();
-    js_sys::JSON::parse(&text).unwrap_or_else(|_| Object::new().into())
+// Not the window's: a worker and a server have these too.
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(handler: &Function, ms: i32) -> JsValue;
+    #[wasm_bindgen(js_name = clearTimeout)]
+    fn clear_timeout(timer: &JsValue);
+}
+
+fn global<T: JsCast>(name: &str) -> Option<T> {
+    Reflect::get(&js_sys::global(), &name.into())
+        .ok()?
+        .dyn_into()
+        .ok()
 }
 
 fn session_storage() -> Option<Storage> {
-    web_sys::window().and_then(|window| window.session_storage().ok().flatten())
+    global("sessionStorage")
 }
 
 /// Storage may be full or forbidden. Then a reload forgets this; nothing else is lost.
@@ -301,17 +307,12 @@ fn store(key: &str, text: &str) {
 }
 
 fn moment() -> Moment {
-    let window = web_sys::window();
-    let at_ms = window
-        .as_ref()
-        .and_then(web_sys::Window::performance)
-        .map_or_else(js_sys::Date::now, |performance| {
-            // Not the wall clock, which jumps when somebody sets it.
-            performance.time_origin() + performance.now()
-        });
+    let at_ms = global::<Performance>("performance").map_or_else(js_sys::Date::now, |performance| {
+        // Not the wall clock, which jumps when somebody sets it.
+        performance.time_origin() + performance.now()
+    });
     let (mut random, mut nonce) = ([0; 16], [0; 16]);
-    let crypto = window.and_then(|window| window.crypto().ok());
-    let is_random = crypto.is_some_and(|crypto| {
+    let is_random = global::<Crypto>("crypto").is_some_and(|crypto| {
         crypto.get_random_values_with_u8_array(&mut random).is_ok()
             && crypto.get_random_values_with_u8_array(&mut nonce).is_ok()
     });

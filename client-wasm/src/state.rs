@@ -11,20 +11,13 @@ mod turn;
 
 pub use link::ConnectionView;
 
-use crate::{
-    check::{Checked, Named, check},
-    clock::Clock,
-    frame,
-    refusal::Refusal,
-    sale::Known,
-};
+use crate::{clock::Clock, frame, refusal::Refusal, sale::Known, table::Table};
 use flashsale_protocol::{
     Code, CommandId, ConnectionCommand, DeviceId, Nonce, Order, OrderId, Reason, Role, SaleId, ShopCommand,
-    ShopperId,
+    ShopperId, draw::Heard, lean::Value,
 };
 use nonces::Made;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use std::collections::BTreeMap;
 use turn::Turn;
 
 /// Reconnects after a random part (full jitter) of `base · 2^attempt`, at most of the cap.
@@ -70,10 +63,10 @@ pub enum Event {
     TokenFailed {
         is_final: bool,
     },
-    StoredLoaded(String),
-    NoncesLoaded(String),
+    StoredLoaded(Value),
+    NoncesLoaded(Value),
     SocketOpened,
-    TextReceived(String),
+    Received(Value),
     SocketClosed {
         code: u16,
     },
@@ -138,8 +131,8 @@ pub struct State {
     shopper: Option<ShopperId>,
     role: Option<Role>,
     clock: Clock,
-    sales: BTreeMap<SaleId, Known>,
-    orders: BTreeMap<OrderId, Order>,
+    sales: Table<SaleId, Known>,
+    orders: Table<OrderId, Order>,
     pending: Vec<Pending>,
     nonces: Vec<Made>,
     asked: Vec<(CommandId, Asked)>,
@@ -262,12 +255,12 @@ impl State {
                     }
                 }
             }
-            Event::StoredLoaded(text) => self.load(&mut turn, &text),
-            Event::NoncesLoaded(text) => self.load_nonces(&text),
+            Event::StoredLoaded(stored) => self.load(&mut turn, stored),
+            Event::NoncesLoaded(stored) => self.load_nonces(stored),
             Event::SocketOpened => self.greet(&mut turn),
-            Event::TextReceived(text) => {
+            Event::Received(message) => {
                 self.heard_at = Some(turn.now);
-                if let Some(message) = frame::read(&text) {
+                if let Some(message) = frame::read(message) {
                     self.receive(&mut turn, message);
                 }
             }
@@ -277,7 +270,9 @@ impl State {
                 self.act_on_what_is_due(&mut turn);
             }
             Event::Watch(sale) => {
-                self.sales.entry(sale).or_default();
+                if self.sales.get(&sale).is_none() {
+                    self.sales.insert(sale, Known::default());
+                }
                 if matches!(self.link, Link::Ready(_)) {
                     self.ask(&mut turn, Asked::Watch(sale));
                 }
@@ -321,23 +316,31 @@ impl State {
         self.sales.get(&sale)
     }
 
-    /// Checks this shopper's proof in a sale's draw.
-    pub fn check_draw(&self, sale: SaleId, proof: &str) -> Checked {
+    /// What a proof of this shopper's in the sale's draw can be held against.
+    pub fn heard_of_draw(&self, sale: SaleId) -> Heard {
         let known = self.known(sale);
-        let named = Named {
+        let noted = known.and_then(|known| known.noted);
+        Heard {
+            sale,
             shopper: known
                 .and_then(|known| known.shopper.as_ref())
-                .or(self.shopper.as_ref()),
+                .or(self.shopper.as_ref())
+                .cloned(),
             told: known.and_then(|known| known.nonce),
             made: self.made_for(sale).collect(),
-        };
-        check(proof, sale, &named, known.and_then(|known| known.noted))
+            commitment: noted.map(|noted| noted.commitment),
+            root: noted.and_then(|noted| noted.root),
+        }
     }
 
     /// This shopper's orders, newest first.
     pub fn orders(&self) -> impl Iterator<Item = &Order> {
-        let mut orders: Vec<_> = self.orders.values().collect();
-        orders.sort_by_key(|order| std::cmp::Reverse((order.created_at, order.order)));
+        // Into its place one by one: they are few, and a general sort is some kilobytes.
+        let mut orders: Vec<&Order> = Vec::new();
+        for order in self.orders.values() {
+            let is_newer = |other: &&Order| (other.created_at, other.order) > (order.created_at, order.order);
+            orders.insert(orders.partition_point(is_newer), order);
+        }
         orders.into_iter()
     }
 
@@ -355,6 +358,20 @@ impl State {
         }
         turn.effects
     }
+}
+
+#[cfg(test)]
+impl Event {
+    /// As it comes from a socket.
+    pub fn text(text: &str) -> Self {
+        Self::Received(read_text(text))
+    }
+}
+
+/// What JavaScript reads for the browser.
+#[cfg(test)]
+fn read_text(text: &str) -> Value {
+    flashsale_protocol::lean::parse(text).unwrap_or_default()
 }
 
 #[cfg(test)]

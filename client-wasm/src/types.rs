@@ -1,7 +1,6 @@
 //! `web/src/client/view.ts`, what the pages read, is made here from our types. `UPDATE_DOCS=1` writes it anew.
 
 use crate::{
-    check::Checked,
     moves::Moves,
     refusal::{Outcome, Refusal},
     sale::Stage,
@@ -9,6 +8,7 @@ use crate::{
     steady::Chance,
     view::{Clocked, Countdown, DrawView, Journey, Line, Note, OrderView, Stock, View},
 };
+use flashsale_draw_check::Checked;
 use flashsale_protocol::{
     Allocation, DrawWeight, OpeningOrder, OrderId, OrderStatus, Outlook, PaymentsBy, Phase, Reason, Role,
     SaleId, SaleInfo, ShopCommand,

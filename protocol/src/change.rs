@@ -1,9 +1,11 @@
 //! The new part of a sale's shared state, for clients that ask for it in `hello`: most bytes of a tick repeat the one before. A
 //! change is a JSON merge patch (RFC 7396) of one tick, made for clients that have seen exactly that tick.
 
-use crate::{SaleId, Tick};
+use crate::{
+    SaleId, Tick,
+    lean::{self, Fields, Value},
+};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 /// Fields that a change has by itself, and `now`, which nearly always equals `seq`.
 const SAID_OTHERWISE: [&str; 3] = ["sale", "seq", "now"];
@@ -18,22 +20,23 @@ pub struct Change {
     pub step: u64,
     /// Fields of the tick; `now` equals `seq` if it is not among them.
     #[serde(flatten)]
-    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, Value>))]
-    pub set: Map<String, Value>,
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, serde_json::Value>))]
+    pub set: Fields,
 }
 
 impl Change {
     /// The change from one tick of a sale to another.
     pub fn between(before: &Tick, tick: &Tick) -> Self {
         let (old, new) = (fields(before), fields(tick));
-        let gone = old.keys().filter(|name| !new.contains_key(*name));
-        let mut set: Map<_, _> = gone.map(|name| (name.clone(), Value::Null)).collect();
+        let gone = old.0.iter().filter(|(name, _)| new.get(name).is_none());
+        let mut set = Fields(gone.map(|(name, _)| (name.clone(), Value::Null)).collect());
         let news = new
-            .into_iter()
+            .0
+            .iter()
             .filter(|(name, value)| old.get(name) != Some(value) && !SAID_OTHERWISE.contains(&name.as_str()));
-        set.extend(news);
+        set.0.extend(news.cloned());
         if tick.now != tick.seq {
-            set.insert("now".to_owned(), tick.now.into());
+            set.insert("now", tick.now.into());
         }
         Self {
             sale: tick.sale,
@@ -50,24 +53,24 @@ impl Change {
             return None;
         }
         let mut tick = fields(before);
-        tick.insert("seq".to_owned(), self.seq.into());
-        tick.insert("now".to_owned(), self.seq.into());
-        for (name, value) in &self.set {
-            if value.is_null() {
+        tick.insert("seq", self.seq.into());
+        tick.insert("now", self.seq.into());
+        for (name, value) in &self.set.0 {
+            if *value == Value::Null {
                 tick.remove(name);
             } else {
-                tick.insert(name.clone(), value.clone());
+                tick.insert(name, value.clone());
             }
         }
-        serde_json::from_value(tick.into()).ok()
+        lean::from_value(Value::Object(tick))
     }
 }
 
-fn fields(tick: &Tick) -> Map<String, Value> {
-    match serde_json::to_value(tick) {
-        Ok(Value::Object(fields)) => fields,
+fn fields(tick: &Tick) -> Fields {
+    match lean::to_value(tick) {
+        Value::Object(fields) => fields,
         // A tick is numbers, words and a few options, so it is always an object.
-        _ => Map::new(),
+        _ => Fields::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every reject and close code, in one table each. A code's number range says what a client should do about it.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $word:literal, $status:literal, $retry:literal, $text:literal;)+) => {
@@ -8,9 +8,9 @@ macro_rules! codes {
         ///
         /// Ranges: 1xx the request is malformed, 2xx who you are, 3xx the sale says no, 4xx the order says no,
         /// 5xx too much or too fast, 9xx our failure.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
-            $($(#[$doc])* #[serde(rename = $word)] $variant,)+
+            $($(#[$doc])* $variant,)+
         }
 
         impl Code {
@@ -267,7 +267,8 @@ macro_rules! reasons {
             }
 
             pub fn from_word(word: &str) -> Reason {
-                match word { $($word => Reason::$variant,)+ _ => Reason::Unknown }
+                let known = Self::ALL.iter().find(|reason| reason.word() == word);
+                known.copied().unwrap_or(Reason::Unknown)
             }
         }
     };
@@ -293,6 +294,21 @@ reasons! {
     PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be collected; nothing was charged.";
     Refunded = "refunded", "order cancelled", "The shop has given all of its money back.";
     OrderLost = "order_lost", "order cancelled", "It was lost in a failure of ours; what was paid for it goes back.";
+}
+
+// Written out: a derive compares with every word in code of its own, and the browser downloads it.
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let known = Self::ALL.iter().find(|code| code.word() == word);
+        known.copied().ok_or_else(|| de::Error::custom("no code's word"))
+    }
 }
 
 impl Serialize for Reason {

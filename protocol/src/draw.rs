@@ -8,11 +8,13 @@
 //!   "Weighted random sampling with a reservoir", Information Processing Letters 97(5), 2006).
 //! - Units are given in the order of the keys until there are none ([`Pick`]); the last winner is the cut-off.
 
+mod heard;
 mod logarithm;
 pub mod merkle;
 mod verify;
 mod wrong;
 
+pub use heard::Heard;
 pub use verify::{Check, Draw, Proof, Published, Verdict};
 pub use wrong::Wrong;
 

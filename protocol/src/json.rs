@@ -96,18 +96,6 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Reads a field like [`Object`].
-pub fn object<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Object::deserialize(deserializer).map(|object| object.0)
-}
-
-/// Reads a field that may be null.
-pub(crate) fn maybe_object<'de, T: DeserializeOwned, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    Option::<Object<T>>::deserialize(deserializer).map(|object| object.map(|object| object.0))
-}
-
 /// Senders of JSON need not know this program's names for its numbers.
 fn in_words(mut text: String) -> String {
     for kind in ["u8", "u16", "u32", "u64", "usize", "i32", "i64"] {

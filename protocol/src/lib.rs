@@ -6,6 +6,7 @@ pub mod code;
 pub mod draw;
 pub mod id;
 pub mod json;
+pub mod lean;
 pub mod message;
 pub mod nonce;
 pub mod wait;

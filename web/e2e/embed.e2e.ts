@@ -74,7 +74,7 @@ test("where WebAssembly is forbidden it says so in one sentence, and shows the s
   await said(page, "7 units available.");
   await said(page, /Nothing comes live here/);
   expect(await page.getByText(/Loading|could not load/).count()).toBe(0);
-  expect(await page.locator("flash-sale .actions button").count(), "nothing can be done without a connection").toBe(0);
+  await said(page, /a little slower/);
   expect((await errors()).map(({ code }) => code)).toEqual(["unsupported"]);
   const ours = complaintsSoFar().filter((text) => text.includes("<flash-sale>"));
   expect(ours, "one warning").toHaveLength(1);
@@ -96,8 +96,8 @@ test("behind a proxy that blocks WebSocket it shows the sale by REST, and goes l
   await said(page, "7 units available.");
   await picture(page, "embed-blocked");
   isBlocked = false;
-  await button(page, ADD).waitFor({ timeout: 40_000 });
-  expect(await page.getByText("no live connection").count()).toBe(0);
+  await page.getByText("no live connection").waitFor({ state: "detached", timeout: 40_000 });
+  await journey(page, "open");
   forgive(/WebSocket/);
 });
 
@@ -230,8 +230,9 @@ test("a sale that is not there gives a sentence, a typed event and the cure, and
   await said(page, "We cannot find this sale");
   expect((await errors()).map(({ code }) => code)).toEqual(["sale_unknown"]);
   expect(await page.getByRole("link", { name: "See all sales" }).count()).toBe(0);
-  expect(complaintsSoFar()).toHaveLength(1);
-  forgive(/<flash-sale>.*does not know the sale/);
+  expect(complaintsSoFar().filter((text) => text.includes("<flash-sale>"))).toHaveLength(1);
+  // The browser itself notes each answer that says no.
+  forgive(/<flash-sale>.*does not know the sale|404/);
 });
 
 test("on the shop's other pages a strip says that it is the shopper's turn, and leads there", async () => {

@@ -1,7 +1,9 @@
 /** Pages of others that embed the widget: a server of their own, on another origin than the platform's. */
 
+import { readFileSync, statSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { extname, join, normalize } from "node:path";
 
 export interface Hosted {
   html: string;
@@ -12,12 +14,24 @@ export interface Host {
   origin: string;
   /** Puts a page at an address, and returns it. */
   page(path: string, page: Hosted): string;
+  /** Serves this folder's files as well. */
+  folder(root: string): void;
   end(): void;
 }
 
+const TYPES: Readonly<Record<string, string>> = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm" };
+
 export async function host(): Promise<Host> {
   const pages = new Map<string, Hosted>();
+  let root: string | null = null;
   const server: Server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? "/", "http://host");
+    const file = root === null ? "" : join(root, normalize(pathname));
+    if (!pages.has(request.url ?? "") && root !== null && statSync(file, { throwIfNoEntry: false })?.isFile()) {
+      response.writeHead(200, { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
+      response.end(readFileSync(file));
+      return;
+    }
     const page = pages.get(request.url ?? "");
     response.writeHead(page ? 200 : 404, { "Content-Type": "text/html; charset=utf-8", ...page?.headers });
     response.end(page?.html ?? "");
@@ -29,6 +43,9 @@ export async function host(): Promise<Host> {
     page: (path, page) => {
       pages.set(path, page);
       return origin + path;
+    },
+    folder: (folder) => {
+      root = folder;
     },
     end: () => server.close(),
   };

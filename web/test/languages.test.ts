@@ -17,7 +17,8 @@ import { chinese } from "../src/text/languages/zh";
 import { lineWords } from "../src/text/line";
 import { formatMoney } from "../src/text/money";
 import { noteWords } from "../src/text/notes";
-import { words } from "../src/text/refusal";
+import { speakToOperators, words } from "../src/text/refusal";
+import { REJECTS_OF_OPERATORS } from "../src/text/rejects-operators";
 import { timeOf } from "../src/text/times";
 import { clocked, INFO, LINE, MINUTE, NOW, SALE, STOCK } from "./views";
 
@@ -135,6 +136,7 @@ test("in German everything is German: sentences, plurals, money, dates, refusals
   expect(formatMoney(9_900, "EUR", 2).replace("\u00a0", " ")).toBe("99,00 €");
   expect(when(NOW, NOW, "UTC")).toBe("Heute 12:05");
   expect(words({ code: "sold_out", message: "" })).toMatch(/^Ausverkauft/);
+  speakToOperators(REJECTS_OF_OPERATORS);
   expect(words({ code: "invite_unknown", message: "" }), "operators' words are English").toMatch(/^This link/);
   expect(wordsFor({ ...SALE, journey: "ended", phase: "ended", now: INFO.ends_at + 1 }).text).toBe("5 von 10 Stück wurden verkauft.");
 });

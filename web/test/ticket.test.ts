@@ -33,7 +33,7 @@ function drawn(part: unknown): string {
   return part === nothing ? "" : whole(part).replaceAll(/<[^>]*>/g, " ").replaceAll(/\s+/g, " ").trim();
 }
 
-const held = (of: Partial<Held> = {}): Held => ({ tape: new Tape(), card: null, choose: () => undefined, pay: () => undefined, isFresh: false, ...of });
+const held = (of: Partial<Held> = {}): Held => ({ tape: new Tape(), card: null, choose: () => undefined, pay: () => undefined, hasPayForm: false, isFresh: false, ...of });
 
 const commands = (of: Partial<Commands> = {}): Commands => {
   const none = () => undefined;
@@ -176,7 +176,7 @@ test.each([
   const found = setupProblem(sale, api, isSale);
   expect(found).toMatchObject({ code, message: "This sale cannot be shown here at the moment." });
   expect(found?.cure).toContain(cure);
-  expect(setupProblem(INFO.sale, "", isSale)).toBeNull();
+  expect(setupProblem(INFO.sale, "", isSale)?.code, "a bundle of the shop's does not know where the platform is").toBe("api_missing");
   expect(setupProblem(INFO.sale, "https://sale.example", isSale)).toBeNull();
 });
 

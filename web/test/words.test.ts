@@ -7,9 +7,11 @@ import { wordsFor } from "../src/text/journey";
 import { REASONS_EN as REASONS } from "../src/text/languages/en-reasons";
 import { noteWords } from "../src/text/notes";
 import { words } from "../src/text/refusal";
-import { REJECTS } from "../src/text/rejects";
+import { REJECTS as OF_SHOPPERS } from "../src/text/rejects";
+import { REJECTS_OF_OPERATORS } from "../src/text/rejects-operators";
 import { BARE, LINE, ORDER } from "./views";
 
+const REJECTS = { ...OF_SHOPPERS, ...REJECTS_OF_OPERATORS };
 const PROTOCOL = readFileSync(resolve(import.meta.dirname, "../../protocol/src/code.rs"), "utf8");
 const VIEW = readFileSync(resolve(import.meta.dirname, "../src/client/view.ts"), "utf8");
 

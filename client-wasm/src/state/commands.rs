@@ -8,8 +8,8 @@ use super::{
 use crate::refusal::Refusal;
 use flashsale_protocol::{
     Code, Command, CommandId, ConnectionCommand, Outcome, Reject, Request, SaleId, ShopCommand,
+    lean::{self, Value},
 };
-use serde_json::Value;
 
 impl State {
     /// The verbs under way for one sale.
@@ -29,7 +29,7 @@ impl State {
     }
 
     pub(super) fn take(&mut self, turn: &mut Turn, command: ShopCommand) -> CommandId {
-        let wish = serde_json::to_value(&command).unwrap_or_default().to_string();
+        let wish = lean::to_text(&command);
         if let Some(same) = self.pending.iter().find(|pending| pending.wish == wish) {
             return same.id;
         }
@@ -154,7 +154,7 @@ impl State {
                 | Code::PaymentPending
         ) || reject
             .order
-            .is_some_and(|order| !self.orders.contains_key(&order))
+            .is_some_and(|order| self.orders.get(&order).is_none())
     }
 
     fn sale_of(&self, command: &ShopCommand) -> Option<SaleId> {
@@ -188,17 +188,12 @@ impl State {
     }
 
     pub(super) fn store(&mut self, turn: &mut Turn) {
-        turn.push(Effect::Store(
-            serde_json::to_value(&self.pending)
-                .unwrap_or_default()
-                .to_string(),
-        ));
+        turn.push(Effect::Store(lean::to_text(&self.pending)));
     }
 
     /// Takes up the commands that this page had under way before its reload.
-    pub(super) fn load(&mut self, turn: &mut Turn, text: &str) {
-        let stored: Value = serde_json::from_str(text).unwrap_or_default();
-        let mut stored: Vec<Pending> = serde_json::from_value(stored).unwrap_or_default();
+    pub(super) fn load(&mut self, turn: &mut Turn, stored: Value) {
+        let mut stored: Vec<Pending> = lean::from_value(stored).unwrap_or_default();
         // A deadline later than any possible one comes from a clock that has been set back since.
         stored.retain(|pending| pending.until <= turn.now + COMMAND_DEADLINE_MS);
         // Wishes that this page has sent already are under way under their own ids.

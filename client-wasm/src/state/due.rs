@@ -55,7 +55,7 @@ impl State {
                 .sales
                 .iter()
                 .filter(|(_, known)| known.info.is_none() && known.trouble.is_none());
-            let unseen: Vec<SaleId> = unseen.map(|(sale, _)| *sale).collect();
+            let unseen: Vec<SaleId> = unseen.map(|(sale, _)| sale).collect();
             for sale in unseen {
                 self.ask(turn, Asked::Watch(sale));
             }
@@ -66,7 +66,7 @@ impl State {
             .filter(|(_, known)| known.look_at.is_some_and(|at| at <= now))
             .map(|(sale, known)| {
                 known.look_at = None;
-                *sale
+                sale
             })
             .collect();
         for sale in looks {

@@ -105,7 +105,7 @@ impl State {
             self.token = None;
         }
         let hello = turn.id();
-        let resumed: Vec<SaleId> = self.sales.keys().copied().collect();
+        let resumed: Vec<SaleId> = self.sales.keys().collect();
         turn.send(
             hello,
             ConnectionCommand::Hello {
@@ -151,15 +151,10 @@ impl State {
             // Servers of before left a sale out without a word.
             let told = welcome.refused.iter().find(|refused| refused.sale == *sale);
             let code = told.map_or(Code::SaleUnknown, |refused| refused.code);
-            self.set_trouble(turn, *sale, Refusal::from_reject("watch", code.into()));
+            self.set_trouble(turn, *sale, Refusal::unwatched(code));
         }
         // Sales that were watched while the hello was on its way.
-        let missed: Vec<SaleId> = self
-            .sales
-            .keys()
-            .filter(|sale| !resumed.contains(sale))
-            .copied()
-            .collect();
+        let missed: Vec<SaleId> = self.sales.keys().filter(|sale| !resumed.contains(sale)).collect();
         for sale in missed {
             self.ask(turn, Asked::Watch(sale));
         }
@@ -173,9 +168,9 @@ impl State {
     fn meet(&mut self, turn: &mut Turn, shopper: ShopperId, role: Role) {
         if self.shopper.as_ref().is_some_and(|known| *known != shopper) {
             self.orders.clear();
-            for (sale, known) in &mut self.sales {
+            for (sale, known) in self.sales.iter_mut() {
                 known.forget_shopper();
-                turn.changed(Change::Sale(*sale));
+                turn.changed(Change::Sale(sale));
             }
             turn.changed(Change::Orders);
         }

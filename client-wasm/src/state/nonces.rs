@@ -2,9 +2,11 @@
 //! the server must not choose them; they are kept for a reload, after which a draw can still be checked.
 
 use super::{Effect, State, turn::Turn};
-use flashsale_protocol::{Nonce, SaleId, ShopCommand, ShopperId};
+use flashsale_protocol::{
+    Nonce, SaleId, ShopCommand, ShopperId,
+    lean::{self, Value},
+};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Nonces remembered; the oldest are forgotten first.
 pub const MAX_NONCES: usize = 32;
@@ -73,14 +75,13 @@ impl State {
 
     fn store_nonces(&mut self, turn: &mut Turn) {
         self.nonces.drain(..self.nonces.len().saturating_sub(MAX_NONCES));
-        let text = serde_json::to_value(&self.nonces).unwrap_or_default().to_string();
+        let text = lean::to_text(&self.nonces);
         turn.push(Effect::StoreNonces(text));
     }
 
     /// Takes up the nonces that this page had made before its reload.
-    pub(super) fn load_nonces(&mut self, text: &str) {
-        let stored: Value = serde_json::from_str(text).unwrap_or_default();
-        let mut stored: Vec<Made> = serde_json::from_value(stored).unwrap_or_default();
+    pub(super) fn load_nonces(&mut self, stored: Value) {
+        let mut stored: Vec<Made> = lean::from_value(stored).unwrap_or_default();
         // A command that was under way without a known shopper brings its own.
         stored.retain(|made| made.shopper.is_some());
         stored.truncate(MAX_NONCES);

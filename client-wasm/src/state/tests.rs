@@ -83,7 +83,7 @@ impl Page {
     }
 
     fn receive(&mut self, message: &ServerMessage) {
-        self.step(Event::TextReceived(message.to_json()));
+        self.step(Event::text(&message.to_json()));
     }
 
     fn welcome(&mut self, states: Vec<SaleState>) {
@@ -237,7 +237,7 @@ fn a_command_survives_a_reload_with_its_id() {
         _ => None,
     });
     let mut reloaded = Page::new();
-    reloaded.step(Event::StoredLoaded(stored.expect("stored")));
+    reloaded.step(Event::StoredLoaded(read_text(&stored.expect("stored"))));
     reloaded.step(Event::Watch(sale()));
     reloaded.step(Event::ConnectRequested);
     reloaded.token("t1");
@@ -268,7 +268,7 @@ fn what_is_stored_comes_beside_newer_wishes_once_each_and_within_the_limit() {
     let mut reloaded = Page::new();
     joins(&mut reloaded, most - 1..=most + 2);
     let newer: Vec<CommandId> = reloaded.state.pending.iter().map(|pending| pending.id).collect();
-    reloaded.step(Event::StoredLoaded(stored.expect("stored")));
+    reloaded.step(Event::StoredLoaded(read_text(&stored.expect("stored"))));
     let pending = &reloaded.state.pending;
     assert_eq!(pending.len(), MAX_PENDING);
     let wishes: std::collections::BTreeSet<&str> =
@@ -285,7 +285,7 @@ fn what_is_stored_comes_beside_newer_wishes_once_each_and_within_the_limit() {
 fn what_is_stored_is_not_trusted() {
     for text in ["", "null", "[{}]", "[1,2]", "not json", "{\"id\":1}"] {
         let mut page = Page::new();
-        page.step(Event::StoredLoaded(text.into()));
+        page.step(Event::StoredLoaded(read_text(text)));
         assert!(page.state.pending.is_empty(), "{text}");
     }
 }
@@ -780,7 +780,7 @@ fn news_of_an_unknown_kind_harms_nobody() {
         r#"{"type":"tick"}"#,
         r#"{"type":"reply","id":null}"#,
     ] {
-        page.step(Event::TextReceived(text.into()));
+        page.step(Event::text(text));
         assert_eq!(page.link(), "online", "{text}");
     }
 }

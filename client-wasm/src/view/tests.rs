@@ -33,7 +33,7 @@ fn shopper(sale_state: SaleState) -> State {
         id,
         outcome: Outcome::Ok(Done::Welcome(welcome)),
     };
-    step(&mut machine, Event::TextReceived(reply.to_json()));
+    step(&mut machine, Event::text(&reply.to_json()));
     machine
 }
 
@@ -231,8 +231,8 @@ fn the_place_follows_the_shared_tick() {
     ));
     step(
         &mut machine,
-        Event::TextReceived(
-            ServerMessage::Tick(Tick {
+        Event::text(
+            &ServerMessage::Tick(Tick {
                 admitted: 12,
                 ..tick(2, NOW)
             })
@@ -321,7 +321,7 @@ fn a_refusal_goes_when_the_journey_has_gone_on() {
             id: Some(id),
             outcome: Outcome::Error(code.into()),
         };
-        step(&mut machine, Event::TextReceived(reply.to_json()));
+        step(&mut machine, Event::text(&reply.to_json()));
         assert_eq!(
             machine
                 .view(sale(), NOW)
@@ -332,7 +332,7 @@ fn a_refusal_goes_when_the_journey_has_gone_on() {
         );
         step(
             &mut machine,
-            Event::TextReceived(ServerMessage::Tick(sale_state.tick).to_json()),
+            Event::text(&ServerMessage::Tick(sale_state.tick).to_json()),
         );
         machine.view(sale(), NOW).refusal
     };
@@ -445,7 +445,7 @@ fn numbers_that_have_stopped_coming_are_marked_as_the_last_known_ones() {
         random: 1,
         nonce: None,
     };
-    machine.step(later, Event::TextReceived(next.to_json()));
+    machine.step(later, Event::text(&next.to_json()));
     assert_eq!(stale(&machine, 33_000), None);
     assert_eq!(stale(&machine, 33_001), Some(23_001));
     assert_eq!(
@@ -536,7 +536,7 @@ fn a_line_is_said_to_move_by_its_calls_and_not_by_its_pace() {
     for (seq, admitted) in [(2, 20), (3, 53)] {
         step(
             &mut machine,
-            Event::TextReceived(ServerMessage::Tick(standing(seq, admitted)).to_json()),
+            Event::text(&ServerMessage::Tick(standing(seq, admitted)).to_json()),
         );
     }
     // The ticks have set the clock.
@@ -561,7 +561,7 @@ fn a_chance_that_jumps_from_tick_to_tick_keeps_its_word() {
     for (seq, available) in [(2, 0), (3, 100), (4, 0), (5, 100), (6, 0)] {
         step(
             &mut machine,
-            Event::TextReceived(ServerMessage::Tick(with(seq, available)).to_json()),
+            Event::text(&ServerMessage::Tick(with(seq, available)).to_json()),
         );
         said.push(
             machine

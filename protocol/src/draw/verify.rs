@@ -3,7 +3,7 @@
 use super::{
     Drum, Entry, Format, Hash, Key, MAX_BEACON_BYTES, MAX_WEIGHT, Pick, Rank, Seed, Winner, Wrong, merkle,
 };
-use crate::{MAX_QUANTITY, Nonce, SaleId, ShopperId, json};
+use crate::{MAX_QUANTITY, Nonce, SaleId, ShopperId, json, lean};
 use serde::{Deserialize, Serialize};
 
 /// The published data of a draw: first the commitment, with the sale; root, count and units when its entries close; then the
@@ -38,7 +38,7 @@ pub struct Draw {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "json::maybe_object"
+        deserialize_with = "lean::maybe_object"
     )]
     pub cut_off: Option<Rank>,
     /// Untaken units pass on in the order of the keys: the number of entries that have had their turn by now, and the last of
@@ -48,7 +48,7 @@ pub struct Draw {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "json::maybe_object"
+        deserialize_with = "lean::maybe_object"
     )]
     pub last_called: Option<Rank>,
     /// Nobody is called any more.
@@ -60,9 +60,9 @@ pub struct Draw {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Proof {
-    #[serde(deserialize_with = "json::object")]
+    #[serde(deserialize_with = "lean::object")]
     pub draw: Draw,
-    #[serde(deserialize_with = "json::object")]
+    #[serde(deserialize_with = "lean::object")]
     pub entry: Entry,
     /// In format 2: the shopper in the entry's name, as the sale knows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

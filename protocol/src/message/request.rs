@@ -2,7 +2,10 @@
 
 #[cfg(doc)]
 use crate::Change;
-use crate::{Code, CommandId, DeviceId, Nonce, OrderId, SaleId, json};
+use crate::{
+    Code, CommandId, DeviceId, Nonce, OrderId, SaleId, json,
+    lean::{self, Fields},
+};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use std::fmt;
@@ -323,12 +326,16 @@ impl Request {
 
     /// The request as one text frame.
     pub fn to_json(&self) -> String {
-        let verb = self.command.verb();
-        let mut command = serde_json::to_value(&self.command).unwrap_or_default();
-        let mut fields = command[verb].take();
-        fields["type"] = verb.into();
-        fields["id"] = self.id.to_string().into();
-        fields.to_string()
+        // `{"join":{…}}` becomes `{"type":"join","id":…,…}`.
+        let mut frame = Fields::default();
+        frame.insert("type", self.command.verb().into());
+        frame.insert("id", self.id.to_string().as_str().into());
+        if let lean::Value::Object(Fields(command)) = lean::to_value(&self.command)
+            && let Some((_, lean::Value::Object(fields))) = command.into_iter().next()
+        {
+            frame.0.extend(fields.0);
+        }
+        lean::Value::Object(frame).to_text()
     }
 }
 

@@ -5,7 +5,14 @@ use crate::tidy::{read, sources};
 use std::collections::{BTreeMap, BTreeSet};
 use syn::{Attribute, Item, UseTree, visit::Visit};
 
-const CRATES: [&str; 5] = ["protocol", "engine", "server", "client-wasm", "loadtest"];
+const CRATES: [&str; 6] = [
+    "protocol",
+    "engine",
+    "server",
+    "client-wasm",
+    "draw-check",
+    "loadtest",
+];
 
 /// A file's place in its crate: `crate::stock::seen` is ["stock", "seen"].
 type Place = Vec<String>;

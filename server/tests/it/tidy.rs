@@ -431,6 +431,7 @@ fn files_are_short_enough_to_read_and_nothing_is_left_for_later() {
         "server/src",
         "server/tests",
         "client-wasm/src",
+        "draw-check/src",
         "loadtest/src",
         "lua",
         "migrations",

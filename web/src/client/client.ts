@@ -1,11 +1,15 @@
 /** The WASM client for pages: loaded once, one connection per platform and token, shared by everything on a page. */
 
 import load, { FlashSaleClient } from "../wasm/flashsale_client.js";
-import { viewOf, type Read, type Shown } from "./by-rest";
+import { serverTime, viewOf, type Read, type Shown } from "./by-rest";
 import { complain } from "./complain";
+import { FlashSaleError } from "./errors";
+import type { RestLink } from "./rest-link";
+import { takeFirst } from "./first-read";
 import { forgetMe, getMyData, getProof, getSale, Problem } from "./rest";
+import { isSaleId } from "./sale-id";
 import { deviceId, forgetGuest, guestSession, type Session } from "./session";
-import type { Checked, Connection, Order, Outcome, View } from "./view";
+import type { Checked, Connection, Order, Outcome, Verb, View } from "./view";
 
 export interface ClientEvents {
   sale: string;
@@ -22,17 +26,32 @@ export type Tickets = () => Promise<string | null>;
 
 /** An element that is moved within its page is gone for a moment only. */
 const LINGER_MS = 2_000;
-/** After this time without a first word over the socket, the sale is asked for by REST, and so often again. */
+/** After this time without a first word over the socket, the shopper takes part by REST. */
 const READ_AFTER_MS = 4_000;
+/** So often it is asked for then, and where something of the shopper's runs. */
 const READ_EVERY_MS = 10_000;
+const READ_STAKE_MS = 3_000;
+/** A sale that begins is asked for a little after that. */
+const READ_START_MS = 300;
+/** The server tells a time by REST in whole seconds. */
+const SECOND_MS = 1_000;
 /** Tries to load the WebAssembly, where the network may be why it failed. */
 const LOAD_TRIES = 3;
 const LOAD_PAUSE_MS = 2_000;
 
+/** Where the WebAssembly is, if it is not beside this module. */
+export type WasmSource = Wasm | Promise<Wasm>;
+type Wasm = string | URL | Request | Response | BufferSource | WebAssembly.Module;
+let wasmSource: WasmSource | undefined;
+
+export function useWasm(source: WasmSource): void {
+  wasmSource = source;
+}
+
 async function loadWasm(): Promise<void> {
   for (let tries = 1; ; tries += 1) {
     try {
-      await load();
+      await (wasmSource === undefined ? load() : load({ module_or_path: wasmSource }));
       return;
     } catch (error) {
       const isForbidden = error instanceof WebAssembly.CompileError || typeof WebAssembly !== "object";
@@ -63,6 +82,9 @@ export class Client {
   private readonly reads = new Map<string, Read>();
   private readonly problems = new Map<string, Problem>();
   private reader: ReturnType<typeof setTimeout> | undefined;
+  /** How this shopper takes part while nothing comes live. */
+  private link: RestLink | null = null;
+  private isByRest = false;
 
   constructor(
     private readonly api: string,
@@ -94,10 +116,12 @@ export class Client {
   private wake(): void {
     if (this.isAwake) return;
     this.isAwake = true;
-    addEventListener("online", this.isBack);
-    addEventListener("offline", this.isGone);
-    document.addEventListener("visibilitychange", this.isSeen);
-    this.reader = setTimeout(() => void this.readWhatIsMissing(), READ_AFTER_MS);
+    if (typeof document === "object") {
+      addEventListener("online", this.isBack);
+      addEventListener("offline", this.isGone);
+      document.addEventListener("visibilitychange", this.isSeen);
+    }
+    this.reader = setTimeout(() => void this.takePartByRest(), READ_AFTER_MS);
     if (this.wasm) {
       this.wasm.connect();
       return;
@@ -110,9 +134,11 @@ export class Client {
     if (!this.isAwake || this.users > 0) return;
     this.isAwake = false;
     clearTimeout(this.reader);
-    removeEventListener("online", this.isBack);
-    removeEventListener("offline", this.isGone);
-    document.removeEventListener("visibilitychange", this.isSeen);
+    if (typeof document === "object") {
+      removeEventListener("online", this.isBack);
+      removeEventListener("offline", this.isGone);
+      document.removeEventListener("visibilitychange", this.isSeen);
+    }
     this.wasm?.close();
   }
 
@@ -142,9 +168,9 @@ export class Client {
       complain(
         `the live part could not be loaded (${error instanceof Error ? error.message : String(error)}). A Content-Security-Policy needs 'wasm-unsafe-eval' and ${this.api} in script-src, and ${this.api} in connect-src.`,
       );
-      void this.readWhatIsMissing();
+      void this.takePartByRest();
       this.emit("connection", null);
-      throw error;
+      throw new FlashSaleError("unsupported", "The live part could not be loaded.");
     }
     this.failed = null;
     const url = `${this.api.replace(/^http/, "ws")}/ws`;
@@ -164,25 +190,49 @@ export class Client {
     return wasm;
   }
 
-  /** Asks by REST for sales of which nothing has come live for some time. */
-  private async readWhatIsMissing(): Promise<void> {
+  /** From now on sales of which nothing comes live are asked for, and commands go the same way. */
+  private async takePartByRest(): Promise<void> {
+    this.isByRest = true;
     clearTimeout(this.reader);
-    const missing = [...this.watched.keys()].filter((sale) => this.wasm === null || this.isMissing(sale));
+    const missing = [...this.watched.keys()].filter((sale) => this.isMissing(sale));
+    // An operator looks on: they have nothing in the sale.
+    if (missing.length > 0 && !this.link && typeof this.token !== "function") {
+      const part = await import("./rest-link").catch(() => null);
+      if (part) this.link ??= new part.RestLink(this.api, this.signed, (sale) => this.emit("sale", sale));
+    }
     await Promise.all(missing.map((sale) => this.readSale(sale)));
     clearTimeout(this.reader);
-    if (this.isAwake) this.reader = setTimeout(() => void this.readWhatIsMissing(), READ_EVERY_MS);
+    if (this.isAwake) this.reader = setTimeout(() => void this.takePartByRest(), this.readAgainIn());
   }
 
+  private readAgainIn(): number {
+    const missing = [...this.watched.keys()].filter((sale) => this.isMissing(sale));
+    const period = missing.some((sale) => this.link?.hasStake(sale)) ? READ_STAKE_MS : READ_EVERY_MS;
+    const steps = missing.map((sale) => this.view(sale)?.countdown?.left_ms ?? Infinity);
+    return Math.min(period, Math.max(SECOND_MS, Math.min(...steps) + READ_START_MS));
+  }
+
+  /** Whether nothing has come live of a sale. */
   private isMissing(sale: string): boolean {
-    return (this.wasm?.view(sale) as View | undefined)?.journey === "loading";
+    return this.wasm === null || (this.wasm.view(sale) as View).journey === "loading";
   }
 
   private async readSale(sale: string): Promise<void> {
     try {
-      this.reads.set(sale, { sale: await getSale(this.api, sale), at_ms: performance.now() });
+      const first = await takeFirst(this.api, sale);
+      if (first && !first.sale) throw new Problem("sale_unknown", "There is no such sale.", 404);
+      const read = first?.sale ?? (await getSale(this.api, sale));
+      const at_ms = first?.at_ms ?? performance.now();
+      const before = this.reads.get(sale)?.offset_ms;
+      const least = serverTime(read) - at_ms;
+      // Every reading narrows the second down in which the server's clock is.
+      const offset_ms = before === undefined ? least : Math.min(Math.max(before, least), least + SECOND_MS);
+      this.reads.set(sale, { sale: read, at_ms, offset_ms });
       this.problems.delete(sale);
+      if (this.isByRest && this.isMissing(sale)) await this.link?.refresh(sale, at_ms + offset_ms);
     } catch (error) {
-      if (error instanceof Problem) this.problems.set(sale, error);
+      // Without the sale there is nothing to show; the shopper's own things are asked for again.
+      if (error instanceof Problem && !this.reads.has(sale)) this.problems.set(sale, error);
     }
     this.emit("sale", sale);
   }
@@ -220,6 +270,8 @@ export class Client {
     if (count === 0) this.wasm?.watch(sale);
     this.watched.set(sale, count + 1);
     const stop = this.use();
+    // Its price and its times are there before the live part is.
+    if (count === 0 && !this.wasm && typeof this.token !== "function") void this.readSale(sale);
     let isOver = false;
     return () => {
       if (isOver) return;
@@ -242,8 +294,10 @@ export class Client {
     const sale = id.toUpperCase();
     const view = this.wasm ? (this.wasm.view(sale) as View) : null;
     const read = this.reads.get(sale);
-    if (read && (!view || view.journey === "loading")) return viewOf(read, performance.now(), this.connection);
-    return view && { ...view, connection: this.connection };
+    if (!read || (view && view.journey !== "loading")) return view && { ...view, connection: this.connection };
+    const own = this.link?.own(sale);
+    const shown = viewOf({ ...read, payments: this.link?.payments, ...(own ? { own } : {}) }, performance.now(), this.connection);
+    return this.isByRest ? shown : atFirst(shown);
   }
 
   /** Why a sale cannot be had by REST either; null: it can, or nobody has asked. */
@@ -292,6 +346,7 @@ export class Client {
 
   dismiss(sale: string): void {
     this.wasm?.dismiss(sale);
+    this.link?.dismiss(sale.toUpperCase());
   }
 
   /** This shopper's proof in a sale's draw, as the server sends it. */
@@ -307,7 +362,7 @@ export class Client {
   }
 
   /** A request in this shopper's name. A stored token may have lost its owner in another tab: then once more with a fresh one. */
-  private async signed<T>(ask: (session: Session) => Promise<T>): Promise<T> {
+  private readonly signed = async <T>(ask: (session: Session) => Promise<T>): Promise<T> => {
     const session = await this.freshToken(null);
     if (!session) throw new Problem("token_missing", "", 401);
     try {
@@ -317,30 +372,70 @@ export class Client {
       if (!fresh) throw error;
       return ask(fresh);
     }
+  };
+
+  /** Checks a proof here, against what this page has heard of the draw before. What checks it is loaded now. */
+  async checkDraw(sale: string, proof: string): Promise<Checked> {
+    const { default: load, check_draw } = await import("../wasm/flashsale_draw_check.js");
+    await load();
+    const nothing = { sale, shopper: null, told: null, made: [], commitment: null, root: null };
+    const checked = check_draw(proof, this.wasm?.heard_of_draw(sale) ?? JSON.stringify(nothing));
+    if (checked === undefined) throw new FlashSaleError("internal", "The proof could not be checked.");
+    return JSON.parse(checked) as Checked;
   }
 
-  /** Checks a proof here, against what this page has heard of the draw before. */
-  checkDraw(sale: string, proof: string): Checked {
-    if (!this.wasm) throw new Problem("unsupported", "", 0);
-    return this.wasm.check_draw(sale, proof) as Checked;
+  // Each resolves when the server has carried it out, and rejects with a FlashSaleError when it has not.
+  join = (sale: string, quantity: number) => this.give({ verb: "join", sale, quantity }, (wasm) => wasm.join(sale, quantity));
+  leave = (sale: string) => this.give({ verb: "leave", sale }, (wasm) => wasm.leave(sale));
+  reserve = (sale: string, quantity: number) => this.give({ verb: "reserve", sale, quantity }, (wasm) => wasm.reserve(sale, quantity, false));
+  release = (sale: string) => this.give({ verb: "release", sale }, (wasm) => wasm.release(sale));
+  checkout = (sale: string, token?: string) => this.give({ verb: "checkout", sale, token }, (wasm) => wasm.checkout(sale, token));
+  pay = (order: string, token: string) => this.give({ verb: "pay", order, token }, (wasm) => wasm.pay(order, token));
+  cancel = (order: string) => this.give({ verb: "cancel", order }, (wasm) => wasm.cancel(order));
+  orders = () => this.give({ verb: "orders" }, (wasm) => wasm.orders());
+
+  private async give(wish: Wish, command: (wasm: FlashSaleClient) => Promise<unknown>): Promise<void> {
+    const sale = this.saleByRest(wish);
+    const { verb, quantity, order, token } = wish;
+    const given = { verb, ...(quantity === undefined ? {} : { quantity }), ...(order === undefined ? {} : { order }), ...(token === undefined ? {} : { token }) };
+    let outcome: Outcome;
+    if (sale !== null && this.link) {
+      outcome = await this.link.give({ ...given, sale });
+      this.emit("settled", outcome);
+    } else {
+      this.started ??= this.start();
+      outcome = (await command(await this.started)) as Outcome;
+    }
+    if (outcome.error) throw FlashSaleError.of(outcome.error);
   }
 
-  join = (sale: string, quantity: number) => this.give((wasm) => wasm.join(sale, quantity));
-  leave = (sale: string) => this.give((wasm) => wasm.leave(sale));
-  reserve = (sale: string, quantity: number) => this.give((wasm) => wasm.reserve(sale, quantity, false));
-  release = (sale: string) => this.give((wasm) => wasm.release(sale));
-  checkout = (sale: string) => this.give((wasm) => wasm.checkout(sale, undefined));
-  pay = (order: string, payment: string) => this.give((wasm) => wasm.pay(order, payment));
-  cancel = (order: string) => this.give((wasm) => wasm.cancel(order));
-  orders = () => this.give((wasm) => wasm.orders());
-
-  private async give(command: (wasm: FlashSaleClient) => Promise<unknown>): Promise<Outcome> {
-    this.started ??= this.start();
-    return (await command(await this.started)) as Outcome;
+  /** The sale of a command that goes by REST; null: it goes live. */
+  private saleByRest({ sale: id, order }: Wish): string | null {
+    const sale = id?.toUpperCase() ?? (order === undefined ? null : (this.link?.knowsOrder(order) ?? null));
+    return sale !== null && this.link?.own(sale) && this.isMissing(sale) ? sale : null;
   }
 }
 
-const clients = new Map<string, Client>();
+interface Wish {
+  verb: Verb;
+  sale?: string;
+  quantity?: number;
+  order?: string;
+  token?: string | undefined;
+}
+
+/** What is true for everybody, while the live part is on its way. */
+function atFirst(shown: Shown): Shown {
+  // Before the room opens nobody has anything yet.
+  const journey = shown.journey === "countdown" ? "countdown" : "loading";
+  const view: Shown = { ...shown, journey, stock: null, outlook: null, may_take: 0 };
+  delete view.by_rest;
+  delete view.own;
+  return view;
+}
+
+/** One for all copies of this module on a page: a shop's bundle may have one, and the platform's script another. */
+const clients = ((globalThis as unknown as Record<symbol, Map<string, Client> | undefined>)[Symbol.for("flash-sale 0.1 clients")] ??= new Map<string, Client>());
 
 /** The client of an operator's page; each of its sockets takes a ticket. */
 export function operatorClient(api: string, tickets: Tickets): Client {
@@ -365,8 +460,4 @@ export function clientFor(api: string, token: string | null = null): Client {
   const client = new Client(api, token);
   clients.set(key, client);
   return client;
-}
-
-export function isSaleId(text: string): boolean {
-  return /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/i.test(text);
 }

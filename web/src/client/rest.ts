@@ -16,6 +16,10 @@ export class Problem extends Error {
     readonly code: string,
     readonly detail: string,
     readonly status: number,
+    /** Whether the same request may succeed later, and when; the order that it is about. */
+    readonly retry = false,
+    readonly retryAfterMs: number | undefined = undefined,
+    readonly order: string | undefined = undefined,
   ) {
     super(detail);
   }
@@ -73,10 +77,12 @@ export interface Options {
 const STEER_TRIES = 3;
 const STEER_PAUSE_MS = 500;
 
+/** An Idempotency-Key. Not randomUUID: that is there on secure origins only. */
+export const newKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+
 /** An operator's command: under one key however often it is tried, so that it has one effect. */
 export async function steer<T>(path: string, options: Options): Promise<T> {
-  // Not randomUUID: that is there on secure origins only.
-  const key = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+  const key = newKey();
   for (let tries = 1; ; tries += 1) {
     try {
       return await operate<T>(path, { ...options, key });
@@ -109,12 +115,13 @@ export async function call<T>(api: string, path: string, options: Options = {}):
   try {
     response = await fetch(`${api}${path}`, init);
   } catch {
-    throw new Problem("offline", "The server cannot be reached.", 0);
+    throw new Problem("offline", "The server cannot be reached.", 0, true);
   }
   const body = (await response.json().catch(() => null)) as Record<string, unknown> | null;
   if (!response.ok) {
     const text = (field: string) => (typeof body?.[field] === "string" ? body[field] : "");
-    throw new Problem(text("code") || "internal", text("detail") || text("title") || response.statusText, response.status);
+    const after = typeof body?.retry_after_ms === "number" ? body.retry_after_ms : undefined;
+    throw new Problem(text("code") || "internal", text("detail") || text("title") || response.statusText, response.status, body?.retry === true, after, text("order_id") || undefined);
   }
   return body as T;
 }

@@ -50,10 +50,15 @@ export function forgetGuest(api: string): void {
   const socket = `flash-sale:${api.replace(/^http/, "ws")}/ws`;
   try {
     // Commands and random numbers of the guest that was, which the connection keeps for this tab.
-    for (const what of ["commands", "nonces"]) sessionStorage.removeItem(`${socket}:${what}`);
+    for (const key of [`${socket}:commands`, `${socket}:nonces`, restKey(api)]) sessionStorage.removeItem(key);
   } catch {
     // Storage is forbidden, so nothing is there.
   }
+}
+
+/** Where the tab keeps commands that are under way over REST. */
+export function restKey(api: string): string {
+  return `flash-sale:${api}:rest`;
 }
 
 /** A new session for the device that this secret proves, or for the one of the cookie, or for a new one. */
@@ -76,7 +81,7 @@ async function begin(api: string, secret: string | undefined): Promise<Answer> {
 /** What is stored of an answer. The secret may be another one than was shown, and the newest is the one to keep. */
 function kept(api: string, { token, device, device_id, expires_at }: Answer): Stored {
   // A server of an earlier release names no id.
-  const isInCookie = api === location.origin && device_id;
+  const isInCookie = api === globalThis.location?.origin && device_id;
   return isInCookie ? { token, expires_at, device_id } : { token, expires_at, device_id, device };
 }
 
@@ -98,7 +103,7 @@ export function deviceId(): string {
 async function alone<T>(name: string, run: () => Promise<T>): Promise<T> {
   // Only secure contexts have locks, and none that is shared where the page's origin is nobody's, as in a sandboxed frame.
   // Without them the second tab may become a second guest.
-  const isAlone = "locks" in navigator && location.origin !== "null";
+  const isAlone = "locks" in navigator && globalThis.location?.origin !== "null";
   if (!isAlone) return run();
   let begun: Promise<T> | null = null;
   try {

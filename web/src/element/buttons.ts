@@ -35,19 +35,21 @@ export interface Commands {
 type Verb = View["under_way"][number];
 
 export function buttons(view: Shown, on: Commands): TemplateResult | typeof nothing {
-  // What was asked for by REST can be looked at; there is no connection over which to do anything.
-  if (view.by_rest) return nothing;
+  // A sale that was only asked for can be looked at; what this shopper has, and may do, is not known.
+  if (view.by_rest && !view.own) return nothing;
   const { journey, line, stock, under_way } = view;
   const t = texts().buttons;
   const isBusy = (verb: Verb) => under_way.includes(verb);
   const isOff = on.isGuarded || under_way.length > 0;
   // Not the attribute `disabled`: it would take the focus away from whoever uses the keyboard.
   const one = (kind: string, label: string, run: () => void) => html`
-    <button class=${kind} aria-disabled=${isOff ? "true" : "false"} ?data-guard=${under_way.length === 0} @click=${isOff ? nothing : run}>${label}</button>
+    <button class=${kind} part=${`button ${kind}`} aria-disabled=${isOff ? "true" : "false"} ?data-guard=${under_way.length === 0} @click=${isOff ? nothing : run}>${label}</button>
   `;
   const primary = (label: string, busy: string, verb: Verb, run: () => void) => one("primary", isBusy(verb) ? busy : label, run);
   const now = (label: string, busy: string, verb: Verb, run: () => void) => one("primary now", isBusy(verb) ? busy : label, run);
   const quiet = (label: string, run: () => void) => one("quiet", label, run);
+  // The REST door has no word for giving up a place or a turn: it is over when nobody asks for it any more.
+  const leave = (label: string) => (view.by_rest ? nothing : quiet(label, () => on.leave()));
   const join = () => html`${units(view, on)} ${primary(t.join, t.joining, "join", () => on.join())}`;
   const enter = () => html`${units(view, on)} ${primary(t.enter, t.entering, "join", () => on.join())}`;
   const isDraw = view.info?.allocation === "draw";
@@ -66,18 +68,18 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
       return remind;
     case "lobby":
       if (isDraw) return enter();
-      return line ? html`${notify} ${quiet(t.leave, () => on.leave())}` : join();
+      return line ? html`${notify} ${leave(t.leave)}` : join();
     case "entered":
-      return html`${notify} ${remind} ${view.draw?.stage === "open" ? quiet(t.leaveDraw, () => on.leave()) : nothing}`;
+      return html`${notify} ${remind} ${view.draw?.stage === "open" ? leave(t.leaveDraw) : nothing}`;
     case "open":
       if (view.may_take === 0) return nothing;
       if (isDraw) return enter();
       return isFree ? html`${units(view, on)} ${add(primary, on.quantity)}` : join();
     case "waiting":
     case "paused":
-      return line ? html`${notify} ${quiet(t.leave, () => on.leave())}` : nothing;
+      return line ? html`${notify} ${leave(t.leave)}` : nothing;
     case "admitted":
-      return html`${add(now, view.turn?.quantity ?? 1)} ${quiet(t.skip, () => on.leave())}`;
+      return html`${add(now, view.turn?.quantity ?? 1)} ${leave(t.skip)}`;
     case "holding":
       return html`${now(checkOutLabel(view), t.checkingOut, "checkout", () => on.checkout())}
       ${quiet(t.remove, () => on.release())}`;
@@ -118,12 +120,12 @@ function payButton(view: View, order: Order, isOff: boolean, isPaying: boolean, 
   const off = isOff || order.left_ms === 0;
   const t = texts().buttons;
   if (isPaidAtShop(payments)) {
-    return html`<button class="primary now" aria-disabled=${off ? "true" : "false"} ?data-guard=${on.isGuarded} @click=${off ? nothing : () => on.goToCheckout()}>
+    return html`<button class="primary now" part="button primary pay" aria-disabled=${off ? "true" : "false"} ?data-guard=${on.isGuarded} @click=${off ? nothing : () => on.goToCheckout()}>
       ${isPaying ? t.moment : t.toShop}
     </button>`;
   }
   if (view.journey === "paying" || cannotPay(payments)) return nothing;
-  return html`<button class="primary now numbers" type="submit" form="pay" aria-disabled=${off ? "true" : "false"} ?data-guard=${on.isGuarded}>
+  return html`<button class="primary now numbers" part="button primary pay" type="submit" form="pay" aria-disabled=${off ? "true" : "false"} ?data-guard=${on.isGuarded}>
     ${isPaying ? t.paying : t.pay(formatMoney(order.amount, order.currency, order.currency_exponent ?? 2))}
   </button>`;
 }

@@ -27,7 +27,7 @@ export class DrawCheck {
     this.isBusy = true;
     this.changed();
     try {
-      this.said = checkWords(client.checkDraw(sale, await client.proof(sale)));
+      this.said = checkWords(await client.checkDraw(sale, await client.proof(sale)));
     } catch (error) {
       this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
     }

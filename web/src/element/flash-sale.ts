@@ -5,7 +5,7 @@
  * Attributes: `sale` (its id), `api` (the platform's origin; by default where this script came from), `token` (a
  * shopper's token from the merchant; without it a guest session), `lang` (by default that of the page around), `wide` (two columns
  * where there is room for them).
- * Style: the custom properties of tokens.css.
+ * Style: the custom properties of tokens.css, and CSS parts. Slots: title, picture, terms, pay (docs/widget.md).
  * Events (bubbling, composed): `flash-sale-journey` {journey}, `flash-sale-confirmed` {order}, `flash-sale-refused`
  * {verb, code, message}, `flash-sale-error` {code, message}: it cannot show the sale, `flash-sale-token-needed`, and
  * `flash-sale-pay` {order, pay(token)}, which a page cancels when it brings a payment form of its own, and
@@ -14,8 +14,10 @@
 
 import { LitElement, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import type { Shown } from "../client/by-rest";
-import { clientFor, isSaleId, type Client } from "../client/client";
+import { clientFor, type Client } from "../client/client";
+import { isSaleId } from "../client/sale-id";
 import { complain } from "../client/complain";
+import { FlashSaleError } from "../client/errors";
 import { noteStake, shows } from "../client/mine";
 import type { Journey, Order, View } from "../client/view";
 import { orderPage } from "../text/address";
@@ -28,7 +30,7 @@ import { discount, formatMoney } from "../text/money";
 import { noteWords } from "../text/notes";
 import { AT_THE_SHOP, testCards } from "../text/payments";
 import { words } from "../text/refusal";
-import { restWords } from "../text/rest";
+import { restNotice, restWords } from "../text/rest";
 import { setupProblem, type Setup } from "../text/setup";
 import type { Words } from "../text/words";
 import { Announcer } from "./announce";
@@ -36,6 +38,7 @@ import { AskSure, type Question } from "./ask-sure";
 import { buttons, questionBefore, type Commands } from "./buttons";
 import { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
+import { FIRST, homeOr } from "./home";
 import { TurnNotice } from "./notice";
 import { saveFile } from "./save-file";
 import { stockBar, type How } from "./stock-bar";
@@ -44,14 +47,15 @@ import { testMode } from "./test-mode";
 import { followLang, languagesFor } from "./languages";
 import { middle, outlook, rules, type Held } from "./ticket";
 
-const HOME = new URL(import.meta.url).origin;
-
 /** Offline for less than this is not worth a word. */
 const OFFLINE_GRACE_MS = 1_500;
 /** A first connection may take this long on a slow network before it is called unreachable. */
 const FIRST_GRACE_MS = 8_000;
 /** For so long after a step of the journey, a click was meant for the button that stood there before. */
 const GUARD_MS = 600;
+
+/** The steps at which the shop's terms are to be seen beside the button. */
+const BUYING: readonly Journey[] = ["holding", "checking_out", "pay", "paying"];
 
 const ASK = "flash-sale-ask";
 if (!customElements.get(ASK)) customElements.define(ASK, class extends AskSure {});
@@ -132,6 +136,10 @@ export class FlashSaleElement extends LitElement {
     this.ask?.withdraw();
   }
 
+  protected override firstUpdated(): void {
+    this.renderRoot.querySelector(`[${FIRST}]`)?.remove();
+  }
+
   protected override updated(): void {
     if (!this.takesFocus) return;
     this.takesFocus = false;
@@ -140,13 +148,13 @@ export class FlashSaleElement extends LitElement {
 
   private start(): void {
     this.languages();
-    this.setup = setupProblem(this.sale, this.api, isSaleId);
+    this.setup = setupProblem(this.sale, this.api || this.origin, isSaleId);
     if (this.setup) {
       complain(this.setup.cure);
       this.fail(this.setup);
       return;
     }
-    const client = clientFor((this.api || HOME).replace(/\/$/, ""), this.token || null);
+    const client = clientFor(this.origin, this.token || null);
     this.client = client;
     this.journey = "loading";
     this.step = "";
@@ -197,7 +205,7 @@ export class FlashSaleElement extends LitElement {
     this.requestUpdate();
     const view = this.view;
     this.tellTrouble(view);
-    if (!view || view.by_rest) return;
+    if (!view || (view.by_rest && !view.own)) return;
     if (view.journey !== this.journey) {
       const wasLoading = this.journey === "loading";
       this.journey = view.journey;
@@ -216,7 +224,8 @@ export class FlashSaleElement extends LitElement {
   /** The page around learns once why the sale cannot be shown. */
   private tellTrouble(view: View | null): void {
     const stopped = this.client?.connection;
-    const code = view?.trouble?.code ?? (stopped?.state === "stopped" ? stopped.code : undefined);
+    const isUnknown = !view?.info && this.client?.problem(this.sale)?.status === 404;
+    const code = view?.trouble?.code ?? (isUnknown ? "sale_unknown" : undefined) ?? (stopped?.state === "stopped" ? stopped.code : undefined);
     if (code === undefined || code === this.told) return;
     this.told = code;
     this.fail({ code, message: words({ code, message: view?.trouble?.message ?? texts().offline.closed }) });
@@ -235,7 +244,7 @@ export class FlashSaleElement extends LitElement {
   }
 
   private get origin(): string {
-    return (this.api || HOME).replace(/\/$/, "");
+    return homeOr(this.api);
   }
 
   /** On the platform's own pages, where there are other sales to look at. */
@@ -268,23 +277,43 @@ export class FlashSaleElement extends LitElement {
 
   private async reserve(): Promise<void> {
     const quantity = this.view?.turn?.quantity ?? this.quantity;
-    const outcome = await this.client?.reserve(this.sale, quantity).catch(() => null);
-    if (outcome?.error?.code === "join_first") {
+    const error = await failure(this.client?.reserve(this.sale, quantity));
+    if (error?.code === "join_first") {
       // Somebody was faster: the wish is the same, so it takes its place in line.
       this.client?.dismiss(this.sale);
       await this.join();
-    } else if (outcome?.error) {
-      this.tell("flash-sale-refused", outcome.error);
+    } else {
+      this.tellRefusal(error);
     }
   }
 
-  private async pay(event: Event): Promise<void> {
+  /** Pays the order that waits, with the token of a payment form of the page's own. */
+  async pay(token: string): Promise<void> {
+    const order = this.view?.order;
+    if (!this.client || order?.status !== "pending") throw new FlashSaleError("order_unknown", "No order waits for a payment.");
+    try {
+      await this.client.pay(order.order, token);
+    } catch (error) {
+      if (isError(error)) this.tellRefusal(error);
+      throw error;
+    }
+  }
+
+  private async payNow(event: Event): Promise<void> {
     event.preventDefault();
     const order = this.view?.order;
     if (!order || this.isGuarded || order.left_ms === 0 || this.shown.under_way.length > 0) return;
     const pay = (token: string) => this.give((client) => client.pay(order.order, token));
-    const card = this.card ?? testCards(this.view?.info?.payments)[0]?.token;
-    if (this.tell("flash-sale-pay", { order, pay }) && card) await pay(card);
+    const known = testCards(this.view?.info?.payments)[0]?.token;
+    if (!this.tell("flash-sale-pay", { order, pay })) return;
+    if (known !== undefined && !this.hasPayForm) return pay(this.card ?? known);
+    this.fail({ code: "pay_form_missing", message: texts().ticket.cannotShow });
+    complain("the order cannot be paid: put your payment form into the slot pay, and cancel the event flash-sale-pay.");
+  }
+
+  /** A payment form of the page's own: a provider's frames refuse shadow roots. */
+  private get hasPayForm(): boolean {
+    return [...(this.children ?? [])].some((child) => child.slot === "pay");
   }
 
   /** On to the shop's own checkout. Each time anew: its token is good once. */
@@ -298,11 +327,14 @@ export class FlashSaleElement extends LitElement {
     if (this.tell("flash-sale-handoff", { order, url })) location.assign(url);
   }
 
-  private async give(command: (client: Client) => ReturnType<Client["orders"]>): Promise<void> {
-    if (!this.client) return;
-    // What could not be loaded has been told already.
-    const outcome = await command(this.client).catch(() => null);
-    if (outcome?.error) this.tell("flash-sale-refused", outcome.error);
+  private async give(command: (client: Client) => Promise<void>): Promise<void> {
+    if (this.client) this.tellRefusal(await failure(command(this.client)));
+  }
+
+  private tellRefusal(error: FlashSaleError | null): void {
+    if (!error || error.verb === null) return;
+    const { verb, code, message } = error;
+    this.tell("flash-sale-refused", { verb, code, message });
   }
 
   /** Where the shopper finds this sale again: on the page that shows it now, if it has an address. */
@@ -348,7 +380,7 @@ export class FlashSaleElement extends LitElement {
     const offline = this.isOffline(view);
     const said = this.words(view, offline);
     return html`
-      <article class="card" lang=${code} dir=${dir} aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
+      <article class="card" part="card" lang=${code} dir=${dir} aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
         ${testMode(view.info?.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${this.panel(view, said, offline)}
         ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(view)} ${this.description(view)}</div>` : nothing}
       </article>
@@ -359,7 +391,8 @@ export class FlashSaleElement extends LitElement {
 
   /** What is said now: over the socket, by REST, or of the failure of both. */
   private words(view: Shown, offline: boolean): Words {
-    if (view.by_rest) return restWords(view);
+    if (view.by_rest && !hasOwn(view)) return restWords(view);
+    if (view.by_rest) return wordsFor(view, false);
     if (view.journey !== "loading") return wordsFor(view, offline);
     const problem = this.client?.problem(this.sale);
     if (problem?.status === 404) return wordsFor({ ...view, journey: "unknown" });
@@ -379,8 +412,9 @@ export class FlashSaleElement extends LitElement {
           <span class="badge" data-tone=${badge?.tone ?? "calm"}>${badge?.label ?? "…"}</span>
           ${isOn ? html`<span class="soft numbers" role="timer">${texts().ticket.endsIn(clock(countdown.left_ms))}</span>` : nothing}
         </div>
-        <h2 class="clamp" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? texts().ticket.flashSale}</h2>
-        <p class="price numbers">
+        <slot name="title"><h2 class="clamp" part="title" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? texts().ticket.flashSale}</h2></slot>
+        <slot name="picture"></slot>
+        <p class="price numbers" part="price">
           <strong>${info ? price(info.sale_price) : " "}</strong>
           ${info && off !== null
             ? html`<s class="soft" aria-label=${texts().ticket.insteadOf(price(info.original_price))}>${price(info.original_price)}</s>
@@ -396,13 +430,14 @@ export class FlashSaleElement extends LitElement {
   }
 
   /** No connection, for long enough to be worth a word. */
-  private isOffline(view: View): boolean {
-    if (!isOffline(view)) {
+  private isOffline(view: Shown): boolean {
+    // What is asked for has a line of its own, which says how it is asked for.
+    if (view.by_rest || !isOffline(view)) {
       this.offlineSince = null;
       return false;
     }
     this.offlineSince ??= performance.now();
-    const isFirst = view.journey === "loading" && view.connection.state === "connecting";
+    const isFirst = view.connection.silent_ms === undefined && view.connection.state === "connecting";
     return performance.now() - this.offlineSince >= (isFirst ? FIRST_GRACE_MS : OFFLINE_GRACE_MS);
   }
 
@@ -412,7 +447,7 @@ export class FlashSaleElement extends LitElement {
     const isPlaced = view.journey === "waiting" && view.line !== null && view.line.position > 0;
     const text = said.text === "" ? nothing : html`<p class=${isTurn ? "" : "soft"}>${said.text}</p>`;
     return html`
-      <section class="panel" data-tone=${said.tone} ?data-turn=${isTurn}>
+      <section class="panel" part="panel" data-tone=${said.tone} ?data-turn=${isTurn}>
         ${this.line(view, offline)} ${this.notices(view)}
         ${isPlaced
           ? html`<h3 tabindex="-1">${said.title}</h3>
@@ -423,7 +458,8 @@ export class FlashSaleElement extends LitElement {
                 ${text}
               </div>
               ${middle(view, this.held(view))}`}
-        <div class="actions">${buttons(view, this.commands(view))}${this.wayOut(view)}</div>
+        <slot name="terms" ?hidden=${!BUYING.includes(view.journey)}></slot>
+        <div class="actions" part="actions">${buttons(view, this.commands(view))}${this.wayOut(view)}</div>
         ${outlook(view)} ${this.check.render(view, this.client, this.origin)}
       </section>
     `;
@@ -437,7 +473,8 @@ export class FlashSaleElement extends LitElement {
         this.card = card;
         this.requestUpdate();
       },
-      pay: (event) => void this.pay(event),
+      pay: (event) => void this.payNow(event),
+      hasPayForm: this.hasPayForm,
       isFresh: view.order !== null && view.order.order === this.fresh,
     };
   }
@@ -454,8 +491,7 @@ export class FlashSaleElement extends LitElement {
           </div>`;
     }
     if (view.by_rest) {
-      const text = connection.code === "unsupported" ? texts().rest.forbidden : texts().rest.blocked;
-      return html`<div class="notice" data-part="connection"><span>${text} ${again(view)}</span></div>`;
+      return html`<div class="notice" data-part="connection"><span>${restNotice(view)} ${again(view)}</span></div>`;
     }
     if (offline) {
       const text = offlineWords(view);
@@ -494,6 +530,26 @@ export class FlashSaleElement extends LitElement {
 function again({ connection }: View): string {
   const wait = connection.retry_in_ms;
   return wait !== undefined && wait > 1_000 ? texts().offline.again(clock(wait)) : "";
+}
+
+/** Whether something of this shopper's own is to be told. */
+function hasOwn({ line, turn, hold, order, journey }: Shown): boolean {
+  return line !== null || turn !== null || hold !== null || order !== null || journey === "entered" || journey === "not_drawn";
+}
+
+async function failure(done: Promise<void> | undefined): Promise<FlashSaleError | null> {
+  try {
+    await done;
+    return null;
+  } catch (error) {
+    if (isError(error)) return error;
+    throw error;
+  }
+}
+
+/** The client may be another copy of the same module, with a class of its own. */
+function isError(error: unknown): error is FlashSaleError {
+  return error instanceof Error && error.name === "FlashSaleError";
 }
 
 function how(view: Shown): How {

@@ -18,6 +18,8 @@ export interface Held {
   card: string | null;
   choose(card: string): void;
   pay(event: Event): void;
+  /** The page around brings a payment form of its own, in the slot `pay`. */
+  hasPayForm: boolean;
   /** The order has been confirmed while somebody looked. */
   isFresh: boolean;
 }
@@ -141,12 +143,12 @@ function cards(view: View, held: Held): TemplateResult | typeof nothing {
       <span>${name}<br /><span class="soft small">${hint}</span></span>
     </label>
   `;
-  // Without test cards the page brings its own form, by the event.
+  // The built-in cards are of the sandbox only; else the page brings a form of its own.
   return html`
     <form id="pay" @submit=${(event: Event) => held.pay(event)}>
       <fieldset ?disabled=${order?.left_ms === 0}>
         <legend class="unseen">${texts().ticket.card}</legend>
-        ${known.map(card)}
+        ${held.hasPayForm ? html`<slot name="pay"></slot>` : known.map(card)}
       </fieldset>
     </form>
   `;

@@ -7,15 +7,15 @@
 
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { repeat } from "lit/directives/repeat.js";
-import { clientFor, isSaleId, type Client } from "../client/client";
+import { clientFor, type Client } from "../client/client";
+import { isSaleId } from "../client/sale-id";
 import { isShown, noteStake, salesAtStake } from "../client/mine";
 import type { View } from "../client/view";
 import { onLanguage, speak, texts } from "../text/language";
 import { alertWords } from "../text/tab";
 import { baseStyle } from "./base-style";
+import { homeOr } from "./home";
 import { followLang, languagesFor } from "./languages";
-
-const HOME = new URL(import.meta.url).origin;
 
 export class TurnAlert extends LitElement {
   static override properties = { api: { type: String }, token: { type: String }, href: { type: String } };
@@ -54,10 +54,12 @@ export class TurnAlert extends LitElement {
   }
 
   private get origin(): string {
-    return (this.api || HOME).replace(/\/$/, "");
+    return homeOr(this.api);
   }
 
   private start(): void {
+    // The element that shows a sale says what is missing.
+    if (this.origin === "") return;
     const client = clientFor(this.origin, this.token || null);
     this.client = client;
     this.stop = [client.on("sale", (sale) => this.changed(sale)), onLanguage(() => this.requestUpdate()), followLang(this, () => void speak(languagesFor(this)))];
@@ -91,7 +93,7 @@ export class TurnAlert extends LitElement {
   private changed(sale: string): void {
     if (!this.watches.has(sale)) return;
     const view = this.client?.view(sale);
-    if (view && !view.by_rest) noteStake(this.origin, view);
+    if (view && (!view.by_rest || view.own)) noteStake(this.origin, view);
     this.requestUpdate();
   }
 

@@ -1,14 +1,6 @@
-/** The script that a storefront includes: `<script type="module" src="https://…/widget.js"></script>`. */
+/** The script that a storefront includes: `<script type="module" src="https://…/widget.js"></script>`. Small, so that it paints soon. */
 
-import { FlashSaleElement } from "./flash-sale";
-import { TurnAlert } from "./turn-alert";
+import { firstPaint } from "./first-paint";
 
-if (!customElements.get("flash-sale")) customElements.define("flash-sale", FlashSaleElement);
-if (!customElements.get("flash-sale-alert")) customElements.define("flash-sale-alert", TurnAlert);
-
-declare global {
-  interface HTMLElementTagNameMap {
-    "flash-sale": FlashSaleElement;
-    "flash-sale-alert": TurnAlert;
-  }
-}
+firstPaint();
+import("./elements").catch((error: unknown) => reportError(error));

@@ -53,7 +53,8 @@ export class OrderList extends LitElement {
   /** Once for each connection; from then on orders come by themselves. */
   private ask(): void {
     const isOnline = this.client.connection.state === "online";
-    if (isOnline && !this.wasOnline) void this.client.orders();
+    // Without an answer the list stays as it is, and is asked for again when the connection is back.
+    if (isOnline && !this.wasOnline) this.client.orders().catch(() => undefined);
     this.wasOnline = isOnline;
   }
 

@@ -1,7 +1,7 @@
 /** Whose sale this is, with the way to that shop's page. */
 
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
-import { isSaleId } from "../client/client";
+import { isSaleId } from "../client/sale-id";
 import { saleCard } from "../client/sale-cards";
 import type { Sale } from "../client/listed";
 import { baseStyle } from "../element/base-style";

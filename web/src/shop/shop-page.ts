@@ -1,7 +1,8 @@
 /** The shop's frame: where we are, whose session it is, and the page for the address. */
 
 import { LitElement, css, html, type TemplateResult } from "lit";
-import { clientFor, isSaleId } from "../client/client";
+import { clientFor } from "../client/client";
+import { isSaleId } from "../client/sale-id";
 import { baseStyle } from "../element/base-style";
 import type { FlashSaleElement } from "../element/flash-sale";
 import type { TurnAlert } from "../element/turn-alert";

@@ -1,4 +1,7 @@
-/** What a refusal means for a person, in English. One entry for every code of protocol/src/code.rs (a test reads that file). */
+/**
+ * What a refusal means for a shopper, in English. With those that only operators meet (rejects-operators.ts) there is one entry for
+ * every code of protocol/src/code.rs (a test reads that file).
+ */
 
 export const REJECTS: Readonly<Record<string, string>> = {
   bad_json: "This page sent something the shop could not read. Reload it, please.",
@@ -24,20 +27,6 @@ export const REJECTS: Readonly<Record<string, string>> = {
   wrong_merchant: "This sign-in is of another shop. Sign in here, please.",
   device_unknown: "Your browser is not known here any more. Reload the page to go on as somebody new.",
   origin_refused: "The shop does not show its sales on this page. Look for them on the shop’s own site, please.",
-  sign_in_refused: "The e-mail address or the password is wrong.",
-  code_needed: "Enter the code that your authenticator app shows.",
-  code_refused: "This code is wrong, too old, or was used before: wait for the next one.",
-  password_refused: "The password is wrong.",
-  codes_there: "An authenticator app is set up already.",
-  codes_not_there: "No authenticator app is set up.",
-  role_refused: "Your role does not allow this.",
-  proof_missing: "This page is older than the shop. Reload it, please.",
-  tls_needed: "Operators sign in over https only. Open this page under its https address, please.",
-  invite_unknown: "This link is used or too old. Ask for a new one, please.",
-  scope_missing: "This API key was not made for that.",
-  key_in_address: "API keys do not belong in an address. Revoke this one, please.",
-  signature_invalid: "The message's signature is not valid.",
-  signature_expired: "The message's signature is too old.",
 
   sale_unknown: "We cannot find this sale.",
   sale_not_open: "The sale has not started yet. This page will tell you when it does.",
@@ -60,17 +49,8 @@ export const REJECTS: Readonly<Record<string, string>> = {
   not_in_draw: "You had no entry in this draw.",
   entries_closed: "The entries of this draw have closed.",
   nonce_missing: "This page is too old for this draw. Reload it, please, and enter again.",
-  version_changed: "Somebody else has changed this sale since you read it. Look again, please.",
   sale_stopped: "Selling has stopped for a while after a failure of ours. Your place in line is kept; try again a little later.",
-  nothing_to_recover: "Nothing of this sale is lost: there is nothing to confirm.",
-  supply_in_use: "You cannot go below the units that are sold or in carts.",
   merchant_unknown: "There is no such shop.",
-  merchant_taken: "Another shop has this name in addresses already. Choose another one.",
-  operator_unknown: "There is no such operator.",
-  operator_taken: "An operator of another shop has this e-mail address.",
-  issuer_taken: "Another shop has public keys for this issuer and audience. Use an audience of your own, or ask an admin of the platform.",
-  key_unknown: "There is no such key. Somebody may have revoked it already.",
-  quota_reached: "The shop has reached its limit.",
   merchant_suspended: "This shop is suspended: its customers cannot buy here for now.",
   person_unknown: "Nothing is stored of this person at this shop.",
   person_busy: "You take part in a sale that is not over, or an order of yours waits for its payment. You can be forgotten after that.",
@@ -88,22 +68,16 @@ export const REJECTS: Readonly<Record<string, string>> = {
   payment_too_late: "The time to pay ran out, and the order was cancelled. This payment was not made.",
   payment_pending: "A payment is being checked already. Its result comes by itself.",
   not_paid: "This order is not paid.",
-  already_refunded: "The money of this order has gone back already.",
-  refund_too_much: "The refund is larger than what is left of the payment.",
-  payment_unknown: "There is no such payment.",
-  payment_mismatch: "The amount, currency or reference does not match the payment.",
   handoff_invalid: "This is no hand-off of ours.",
   handoff_expired: "The hand-off to the checkout is too old. Go there again from your order.",
   handoff_used: "The hand-off to the checkout was used before. Go there again from your order.",
   handoff_over: "This payment is over. Nothing is captured.",
-  extension_too_long: "The order cannot wait for its payment as long as that.",
   cancel_limit_reached: "You have cancelled, or not paid, too many orders here. Your cart ends with its time.",
 
   too_many_commands: "That was too fast. Wait a moment and try again.",
   too_many_sockets: "You have this shop open in too many places. Close another tab, then reconnect here.",
   too_many_from_address: "Many people are here from your network at once. You will get in in a moment.",
   too_many_sales: "This page follows too many sales at once.",
-  too_many_sign_ins: "Too many tries to sign in. Wait a minute, please.",
   too_many_changes: "You have changed your mind too often in this sale. What you have stays yours.",
   busy: "Very busy at the moment. Try again shortly.",
 

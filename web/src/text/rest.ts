@@ -1,8 +1,17 @@
-/** The words of a sale that is only asked for by REST: what everybody may see, and why there is no more. Pure. */
+/** The words of a sale that is asked for by REST: what everybody may see, and why it is slower. Pure. */
 
+import type { Shown } from "../client/by-rest";
 import type { View } from "../client/view";
+import { age } from "./duration";
 import { sentences, texts } from "./language";
 import type { Words } from "./words";
+
+/** Why nothing comes live, and what that means for whoever wants to buy. */
+export function restNotice({ connection, stale_ms, own }: Shown): string {
+  const { rest, offline } = texts();
+  if (stale_ms !== null) return offline.lastKnown(age(stale_ms));
+  return sentences(connection.code === "unsupported" ? rest.forbidden : rest.blocked, own ? rest.slower : rest.asked);
+}
 
 /** Of the shopper's own things nothing is known here, so nothing is said of them. */
 export function restWords({ phase, stock }: View): Words {

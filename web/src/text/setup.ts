@@ -1,7 +1,7 @@
 /** What is wrong with the element's own attributes: a sentence for the page's visitors, and the cure for whoever builds the page. */
 
 export interface Setup {
-  code: "sale_missing" | "sale_invalid" | "api_invalid";
+  code: "api_missing" | "sale_missing" | "sale_invalid" | "api_invalid";
   /** For whoever looks at the page. */
   message: string;
   /** For whoever builds it. */
@@ -19,6 +19,9 @@ export function setupProblem(sale: string, api: string, isSale: (text: string) =
   }
   if (!isSale(sale)) {
     return { code: "sale_invalid", message, cure: `sale="${short(sale)}" is no sale's id. An id has 26 letters and digits, as in sale="01ARZ3NDEKTSV4RRFFQ69G5FAV".` };
+  }
+  if (api === "") {
+    return { code: "api_missing", message, cure: 'the attribute api is missing. Write the platform\'s address, as in api="https://sale.example".' };
   }
   return null;
 }

@@ -52,19 +52,19 @@ fn a_reload_keeps_the_nonce_and_another_shopper_gets_another_one() {
     let (nonce, text) = (nonce_sent(&page), stored(&page).expect("stored"));
     let mut reloaded = Page::new();
     reloaded.random = 99;
-    reloaded.step(Event::NoncesLoaded(text.clone()));
+    reloaded.step(Event::NoncesLoaded(read_text(&text)));
     greet(&mut reloaded);
     reloaded.command(join());
     assert_eq!(nonce_sent(&reloaded), nonce);
     let mut other = Page::new();
     other.random = 99;
-    other.step(Event::NoncesLoaded(text.replace("\"jo\"", "\"al\"")));
+    other.step(Event::NoncesLoaded(read_text(&text.replace("\"jo\"", "\"al\""))));
     greet(&mut other);
     other.command(join());
     assert_ne!(nonce_sent(&other), nonce);
     for nonsense in ["", "{}", "[7]", "[[]]"] {
         let mut page = Page::new();
-        page.step(Event::NoncesLoaded(nonsense.into()));
+        page.step(Event::NoncesLoaded(read_text(nonsense)));
         greet(&mut page);
         page.command(join());
         assert!(nonce_sent(&page).is_some(), "{nonsense}");

@@ -198,8 +198,10 @@ export const german: Texts = {
     closed: "Die Verbindung wurde beendet.",
   },
   rest: {
-    forbidden: "Hier kommt nichts live an, weil die Regeln dieser Seite oder dieses Browsers es nicht erlauben. Die Zahlen werden alle zehn Sekunden erfragt. Um teilzunehmen, öffnen Sie diesen Verkauf auf der Seite des Shops oder in einem anderen Browser.",
-    blocked: "Es gibt keine Live-Verbindung: Vielleicht sperrt Ihr Netz sie, oder viele Personen teilen sich gerade seine Adresse. Die Zahlen werden alle zehn Sekunden erfragt; teilnehmen können Sie, sobald sie da ist.",
+    forbidden: "Hier kommt nichts live an, weil die Regeln dieser Seite oder dieses Browsers es nicht erlauben.",
+    blocked: "Es gibt keine Live-Verbindung: Vielleicht sperrt Ihr Netz sie, oder viele Personen teilen sich gerade seine Adresse.",
+    slower: "Kaufen können Sie trotzdem: Diese Seite fragt alle paar Sekunden nach, es geht nur etwas langsamer.",
+    asked: "Die Zahlen werden alle zehn Sekunden erfragt.",
     stopped: "Dieser Verkauf kann nicht live gezeigt werden",
     inLine: (waiting) => `${people(waiting)} in der Schlange.`,
     none: "Im Moment ist nichts verfügbar.",

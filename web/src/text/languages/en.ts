@@ -205,8 +205,10 @@ export const english = {
     closed: "The connection was closed.",
   },
   rest: {
-    forbidden: "Nothing comes live here, because this page’s or this browser’s rules do not allow it. The numbers are asked for every ten seconds. To take part, open this sale on the shop’s own page or in another browser.",
-    blocked: "There is no live connection: your network may block it, or many people share its address at the moment. The numbers are asked for every ten seconds; you can take part when it is there.",
+    forbidden: "Nothing comes live here, because this page’s or this browser’s rules do not allow it.",
+    blocked: "There is no live connection: your network may block it, or many people share its address at the moment.",
+    slower: "You can buy all the same: this page asks for news every few seconds, so it is a little slower.",
+    asked: "The numbers are asked for every ten seconds.",
     stopped: "This sale cannot be shown live",
     inLine: (waiting: number) => `${people(waiting)} in line.`,
     none: "None is available at the moment.",

@@ -205,8 +205,10 @@ export const spanish: Texts = {
     closed: "Se cerró la conexión.",
   },
   rest: {
-    forbidden: "Aquí no llega nada en directo, porque las reglas de esta página o de este navegador no lo permiten. Las cifras se consultan cada diez segundos. Para participar, abre esta venta en la página de la tienda o en otro navegador.",
-    blocked: "No hay conexión en directo: puede que tu red la bloquee, o que muchas personas compartan ahora su dirección. Las cifras se consultan cada diez segundos; podrás participar en cuanto la haya.",
+    forbidden: "Aquí no llega nada en directo, porque las reglas de esta página o de este navegador no lo permiten.",
+    blocked: "No hay conexión en directo: puede que tu red la bloquee, o que muchas personas compartan ahora su dirección.",
+    slower: "Aun así puedes comprar: esta página pregunta cada pocos segundos, así que va un poco más lento.",
+    asked: "Las cifras se consultan cada diez segundos.",
     stopped: "Esta venta no se puede mostrar en directo",
     inLine: (waiting) => `${people(waiting)} en la cola.`,
     none: "Ahora mismo no hay nada disponible.",

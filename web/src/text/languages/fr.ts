@@ -200,8 +200,10 @@ export const french: Texts = {
     closed: "La connexion a été fermée.",
   },
   rest: {
-    forbidden: "Rien n’arrive ici en direct, car les règles de cette page ou de ce navigateur ne le permettent pas. Les chiffres sont demandés toutes les dix secondes. Pour participer, ouvrez cette vente sur la page de la boutique ou dans un autre navigateur.",
-    blocked: "Il n’y a pas de connexion en direct : votre réseau la bloque peut-être, ou beaucoup de personnes partagent son adresse en ce moment. Les chiffres sont demandés toutes les dix secondes ; vous pourrez participer dès qu’elle sera là.",
+    forbidden: "Rien n’arrive ici en direct, car les règles de cette page ou de ce navigateur ne le permettent pas.",
+    blocked: "Il n’y a pas de connexion en direct : votre réseau la bloque peut-être, ou beaucoup de personnes partagent son adresse en ce moment.",
+    slower: "Vous pouvez acheter quand même : cette page demande des nouvelles toutes les quelques secondes, c’est un peu plus lent.",
+    asked: "Les chiffres sont demandés toutes les dix secondes.",
     stopped: "Cette vente ne peut pas être montrée en direct",
     inLine: (waiting) => `${people(waiting)} dans la file.`,
     none: "Rien n’est disponible en ce moment.",

@@ -1,33 +1,24 @@
-//! The verify button: checks a shopper's proof of a draw in their own browser, against what this page heard before the draw.
+//! The verify button: checks a shopper's proof of a draw in their own browser, against what this page heard before the draw. A
+//! module of its own, which few people ever need.
 
 use flashsale_protocol::{
-    Nonce, SaleId, ShopperId,
-    draw::{Draw, Hash, Key, Proof},
+    draw::{Draw, Heard, Key, Proof},
+    lean,
 };
 use serde::Serialize;
-use serde_json::Value;
+use wasm_bindgen::prelude::*;
 
-/// What the page heard of a draw while nobody could know its outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Noted {
-    pub commitment: Hash,
-    /// Heard before the seed was revealed.
-    pub root: Option<Hash>,
-}
-
-/// Whose name an entry must have, and what this page knows of the nonce in it.
-#[derive(Debug, Default)]
-pub struct Named<'a> {
-    pub shopper: Option<&'a ShopperId>,
-    /// Told by the server, before the draw.
-    pub told: Option<Nonce>,
-    /// Made by this page.
-    pub made: Vec<Nonce>,
+/// Checks a proof in the server's format, against what the page's client says it has heard (`heard_of_draw`). Both and the answer
+/// are JSON; no answer: `heard` is not what a client says.
+#[wasm_bindgen]
+pub fn check_draw(proof: &str, heard: &str) -> Option<String> {
+    let heard: Heard = lean::from_value(lean::parse(heard)?)?;
+    Some(lean::to_text(&check(proof, &heard)))
 }
 
 /// What came of checking a proof.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Checked {
     pub ok: bool,
     /// The wrong part, in one word, and the fault.
@@ -53,60 +44,59 @@ pub struct Checked {
 }
 
 /// Checks a proof in the server's format.
-pub fn check(json: &str, sale: SaleId, named: &Named<'_>, noted: Option<Noted>) -> Checked {
-    // Through one `Value`, like every frame: a second reader of the same types would cost every shopper its bytes.
-    let proof = serde_json::from_str::<Value>(json).and_then(serde_json::from_value);
-    let proof: Proof = match proof {
-        Ok(proof) => proof,
-        Err(error) => return bad(None, noted, "format", format!("this is no proof: {error}")),
+pub fn check(json: &str, heard: &Heard) -> Checked {
+    let Some(proof) = lean::parse(json).and_then(lean::from_value::<Proof>) else {
+        return bad(None, heard, "format", "this is no proof".into());
     };
-    let bad = |part, wrong: String| bad(Some(&proof), noted, part, wrong);
+    let bad = |part, wrong: &str| bad(Some(&proof), heard, part, wrong.to_owned());
     let draw = &proof.draw;
-    if draw.sale != sale {
-        return bad("sale", "this is a proof of another sale".into());
+    if draw.sale != heard.sale {
+        return bad("sale", "this is a proof of another sale");
     }
-    if let Some(noted) = noted {
-        if noted.commitment != draw.commitment {
-            return bad(
-                "commitment",
-                "it is not the one that this page was told before".into(),
-            );
-        }
-        if noted.root.is_some() && noted.root != draw.root {
-            return bad(
-                "root",
-                "it is not the one that this page was told before the draw".into(),
-            );
-        }
+    if heard
+        .commitment
+        .is_some_and(|commitment| commitment != draw.commitment)
+    {
+        return bad("commitment", "it is not the one that this page was told before");
     }
-    if named.shopper.is_some_and(|shopper| !proof.is_of(shopper)) {
-        return bad("entry", "this is somebody else's entry".into());
+    if heard.root.is_some() && heard.root != draw.root {
+        return bad(
+            "root",
+            "it is not the one that this page was told before the draw",
+        );
     }
-    if named.told.is_some() && named.told != proof.nonce {
+    if heard
+        .shopper
+        .as_ref()
+        .is_some_and(|shopper| !proof.is_of(shopper))
+    {
+        return bad("entry", "this is somebody else's entry");
+    }
+    if heard.told.is_some() && heard.told != proof.nonce {
         return bad(
             "nonce",
-            "it is not the one that this page was told before the draw".into(),
+            "it is not the one that this page was told before the draw",
         );
     }
     match proof.verify() {
         Ok(_) => Checked {
-            made_here: proof.nonce.is_some_and(|nonce| named.made.contains(&nonce)),
-            ..checked(Some(&proof), noted)
+            made_here: proof.nonce.is_some_and(|nonce| heard.made.contains(&nonce)),
+            ..checked(Some(&proof), heard)
         },
-        Err(wrong) => bad(wrong.part(), wrong.to_string()),
+        Err(wrong) => bad(wrong.part(), &wrong.to_string()),
     }
 }
 
-fn bad(proof: Option<&Proof>, noted: Option<Noted>, part: &'static str, wrong: String) -> Checked {
+fn bad(proof: Option<&Proof>, heard: &Heard, part: &'static str, wrong: String) -> Checked {
     Checked {
         ok: false,
         part: Some(part),
         wrong: Some(wrong),
-        ..checked(proof, noted)
+        ..checked(proof, heard)
     }
 }
 
-fn checked(proof: Option<&Proof>, noted: Option<Noted>) -> Checked {
+fn checked(proof: Option<&Proof>, heard: &Heard) -> Checked {
     let draw = proof.map(|proof| &proof.draw);
     let number = |of: fn(&Draw) -> Option<u64>| draw.and_then(of).unwrap_or(0);
     Checked {
@@ -122,8 +112,8 @@ fn checked(proof: Option<&Proof>, noted: Option<Noted>) -> Checked {
         winners: number(|draw| draw.winners),
         turns: number(|draw| draw.called),
         over: draw.is_some_and(|draw| draw.over),
-        knew_commitment: noted.is_some(),
-        knew_root: noted.is_some_and(|noted| noted.root.is_some()),
+        knew_commitment: heard.commitment.is_some(),
+        knew_root: heard.root.is_some(),
         made_here: false,
     }
 }
@@ -131,16 +121,24 @@ fn checked(proof: Option<&Proof>, noted: Option<Noted>) -> Checked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flashsale_protocol::draw::{Drum, Entry, Format, Seed, merkle};
+    use flashsale_protocol::{
+        Nonce, SaleId, ShopperId,
+        draw::{Drum, Entry, Format, Hash, Seed, merkle},
+    };
 
+    const NOTHING: (Option<Hash>, Option<Hash>) = (None, None);
     const MINE: Nonce = Nonce([7; 16]);
+
+    fn sale() -> SaleId {
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().expect("a sale")
+    }
 
     fn shopper() -> ShopperId {
         "jo".parse().expect("a shopper")
     }
 
     fn proof() -> Proof {
-        let sale = crate::fixture::sale();
+        let sale = sale();
         let entry = Entry {
             name: Format::Two.entry_name(sale, &shopper(), Some(MINE)),
             weight: 1,
@@ -170,34 +168,53 @@ mod tests {
         }
     }
 
-    fn run(proof: &Proof, noted: Option<Noted>) -> Checked {
-        knowing(proof, None, &[], noted)
+    fn run(proof: &Proof, (commitment, root): (Option<Hash>, Option<Hash>)) -> Checked {
+        checked_with(
+            proof,
+            &Heard {
+                commitment,
+                root,
+                ..heard()
+            },
+        )
+    }
+
+    fn heard() -> Heard {
+        Heard {
+            shopper: Some(shopper()),
+            ..Heard::nothing(sale())
+        }
+    }
+
+    /// Through the door that the page uses.
+    fn checked_with(proof: &Proof, heard: &Heard) -> Checked {
+        let (json, said) = (serde_json::to_string(proof).expect("JSON"), lean::to_text(heard));
+        let checked = check(&json, heard);
+        assert_eq!(check_draw(&json, &said), Some(lean::to_text(&checked)));
+        checked
     }
 
     /// `told` and `made`: what this page knows of its nonce.
-    fn knowing(proof: &Proof, told: Option<Nonce>, made: &[Nonce], noted: Option<Noted>) -> Checked {
-        let json = serde_json::to_string(proof).expect("JSON");
-        let named = Named {
-            shopper: Some(&shopper()),
-            told,
-            made: made.to_vec(),
-        };
-        check(&json, crate::fixture::sale(), &named, noted)
+    fn knowing(proof: &Proof, told: Option<Nonce>, made: &[Nonce]) -> Checked {
+        checked_with(
+            proof,
+            &Heard {
+                told,
+                made: made.to_vec(),
+                ..heard()
+            },
+        )
     }
 
     #[test]
     fn a_right_proof_is_right_and_says_what_was_known_before() {
         let proof = proof();
-        let noted = Noted {
-            commitment: proof.draw.commitment,
-            root: proof.draw.root,
-        };
-        let checked = run(&proof, Some(noted));
+        let checked = run(&proof, (Some(proof.draw.commitment), proof.draw.root));
         assert!(
             checked.ok && checked.won && checked.knew_commitment && checked.knew_root,
             "{checked:?}"
         );
-        let checked = run(&proof, None);
+        let checked = run(&proof, NOTHING);
         assert!(checked.ok && !checked.knew_commitment && !checked.knew_root);
         assert!(!checked.made_here, "nothing is known of the nonce");
     }
@@ -206,18 +223,18 @@ mod tests {
     fn a_name_is_checked_with_its_nonce_and_with_what_this_page_knows_of_that() {
         let proof = proof();
         let other = Nonce([8; 16]);
-        let checked = knowing(&proof, Some(MINE), &[other, MINE], None);
+        let checked = knowing(&proof, Some(MINE), &[other, MINE]);
         assert!(checked.ok && checked.made_here, "{checked:?}");
-        let checked = knowing(&proof, Some(MINE), &[other], None);
+        let checked = knowing(&proof, Some(MINE), &[other]);
         assert!(checked.ok && !checked.made_here, "another page's");
-        assert_eq!(knowing(&proof, Some(other), &[MINE], None).part, Some("nonce"));
+        assert_eq!(knowing(&proof, Some(other), &[MINE]).part, Some("nonce"));
         for nonce in [None, Some(other)] {
             let changed = Proof {
                 nonce,
                 ..proof.clone()
             };
             assert_eq!(
-                run(&changed, None).part,
+                run(&changed, NOTHING).part,
                 Some("entry"),
                 "the name is of another nonce"
             );
@@ -233,7 +250,7 @@ mod tests {
         first.draw.root = Some(merkle::node(&first.entry.leaf(), &first.path[0]));
         let rank = Drum::new(&Seed([3; 32]), None).rank(&first.entry);
         (first.key, first.draw.cut_off) = (rank.key, Some(rank));
-        let checked = run(&first, None);
+        let checked = run(&first, NOTHING);
         assert!(checked.ok && !checked.made_here, "{checked:?}");
     }
 
@@ -241,25 +258,22 @@ mod tests {
     fn what_was_changed_since_this_page_heard_of_it_is_named() {
         let proof = proof();
         let other = Hash([9; 32]);
-        let noted = |commitment, root| Some(Noted { commitment, root });
-        let part = |proof: &Proof, noted| run(proof, noted).part;
-        assert_eq!(part(&proof, noted(other, None)), Some("commitment"));
+        let part = |proof: &Proof, heard| run(proof, heard).part;
+        assert_eq!(part(&proof, (Some(other), None)), Some("commitment"));
         assert_eq!(
-            part(&proof, noted(proof.draw.commitment, Some(other))),
+            part(&proof, (Some(proof.draw.commitment), Some(other))),
             Some("root")
         );
         let mut changed = proof.clone();
         changed.entry.name = "somebody".into();
-        assert_eq!(part(&changed, None), Some("entry"));
+        assert_eq!(part(&changed, NOTHING), Some("entry"));
         let mut changed = proof.clone();
         changed.won = false;
-        assert_eq!(part(&changed, None), Some("won"));
+        assert_eq!(part(&changed, NOTHING), Some("won"));
         let mut changed = proof.clone();
         changed.draw.seed = Some(Seed([4; 32]));
-        assert_eq!(part(&changed, None), Some("seed"));
-        assert_eq!(
-            check("{}", crate::fixture::sale(), &Named::default(), None).part,
-            Some("format")
-        );
+        assert_eq!(part(&changed, NOTHING), Some("seed"));
+        assert_eq!(check("{}", &heard()).part, Some("format"));
+        assert_eq!(check_draw("{}", "{}"), None);
     }
 }
