@@ -151,15 +151,20 @@ export class RestLink {
 
   /** Gives a command. The same wish while it is under way is the same command. */
   give(wish: Wish): Promise<Outcome> {
-    const same = this.pending.find(({ kept }) => kept.verb === wish.verb && kept.sale === wish.sale && kept.order === wish.order && kept.token === wish.token);
-    if (same) return same.answer;
+    const same = this.same(wish);
+    if (same) return same;
     const known = this.knownOf(wish.sale);
     known.refusal = null;
     if (this.pending.length >= MOST_PENDING) return Promise.resolve(refused(wish, "too_many_pending", "Too many commands are under way already."));
     return this.whoAmI().then(
-      (me) => this.start({ ...wish, user: me.user, key: newKey(), nonce: nonce(), until: Date.now() + DEADLINE_MS }),
+      // A second click may have come while it was asked who this is.
+      (me) => this.same(wish) ?? this.start({ ...wish, user: me.user, key: newKey(), nonce: nonce(), until: Date.now() + DEADLINE_MS }),
       () => refused(wish, "not_sent", "It was not sent: there was no connection."),
     );
+  }
+
+  private same({ verb, sale, order, token }: Wish): Promise<Outcome> | null {
+    return this.pending.find(({ kept }) => kept.verb === verb && kept.sale === sale && kept.order === order && kept.token === token)?.answer ?? null;
   }
 
   private start(kept: Pending): Promise<Outcome> {
