@@ -2,7 +2,8 @@
 
 import { afterEach, expect, test } from "vitest";
 import type { View } from "../src/client/view";
-import { appointmentOf, calendarFile } from "../src/text/calendar";
+import { appointmentOf } from "../src/text/appointment";
+import { calendarFile } from "../src/text/calendar";
 import { speak } from "../src/text/language";
 import { INFO, LINE, MINUTE, NOW, SALE } from "./views";
 

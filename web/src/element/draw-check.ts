@@ -4,7 +4,7 @@ import { html, nothing, type TemplateResult } from "lit";
 import type { Client } from "../client/client";
 import { Problem } from "../client/rest";
 import type { View } from "../client/view";
-import { checkWords, type Said } from "../text/draw";
+import type { Said } from "../text/draw";
 import { texts } from "../text/language";
 import { words } from "../text/refusal";
 
@@ -27,6 +27,7 @@ export class DrawCheck {
     this.isBusy = true;
     this.changed();
     try {
+      const { checkWords } = await import("../text/draw");
       this.said = checkWords(await client.checkDraw(sale, await client.proof(sale)));
     } catch (error) {
       this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);

@@ -2,7 +2,13 @@
 
 import type {} from "./events";
 import { FlashSaleElement } from "./flash-sale";
-import { TurnAlert } from "./turn-alert";
+
+const ALERT = "flash-sale-alert";
 
 if (!customElements.get("flash-sale")) customElements.define("flash-sale", FlashSaleElement);
-if (!customElements.get("flash-sale-alert")) customElements.define("flash-sale-alert", TurnAlert);
+// Nobody needs the strip to buy, so it comes after the rest.
+if (!customElements.get(ALERT)) {
+  import("./turn-alert").then(({ TurnAlert }) => {
+    if (!customElements.get(ALERT)) customElements.define(ALERT, TurnAlert);
+  }, reportError);
+}

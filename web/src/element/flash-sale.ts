@@ -21,8 +21,8 @@ import { FlashSaleError } from "../client/errors";
 import { noteStake, shows } from "../client/mine";
 import type { Journey, Order, View } from "../client/view";
 import { orderPage } from "../text/address";
+import { appointmentOf, type Appointment } from "../text/appointment";
 import { age, clock } from "../text/duration";
-import { appointmentOf, calendarFile } from "../text/calendar";
 import { badgeOf, isOffline, offlineWords, wordsFor } from "../text/journey";
 import { onLanguage, speak, texts } from "../text/language";
 import { formatLess } from "../text/locale";
@@ -40,7 +40,6 @@ import { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
 import { FIRST, homeOr } from "./home";
 import { TurnNotice } from "./notice";
-import { saveFile } from "./save-file";
 import { stockBar, type How } from "./stock-bar";
 import { Tape } from "./tape";
 import { testMode } from "./test-mode";
@@ -337,6 +336,13 @@ export class FlashSaleElement extends LitElement {
     this.tell("flash-sale-refused", { verb, code, message });
   }
 
+  private async remind(appointment: Appointment, now: number): Promise<void> {
+    const [{ calendarFile }, { saveFile }] = await Promise.all([import("../text/calendar"), import("./save-file")]);
+    saveFile("reminder.ics", "text/calendar", calendarFile(appointment, now));
+    this.reminded = appointment.uid;
+    this.requestUpdate();
+  }
+
   /** Where the shopper finds this sale again: on the page that shows it now, if it has an address. */
   private get address(): string {
     return /^https?:/.test(location.href) ? location.href.replace(/#.*/, "") : `${this.origin}/sale/${this.sale}`;
@@ -363,11 +369,7 @@ export class FlashSaleElement extends LitElement {
       notice: this.notice.offer(view),
       notify: () => void this.notice.ask(),
       isReminded: appointment !== null && this.reminded === appointment.uid,
-      remind: appointment && (() => {
-        saveFile("reminder.ics", "text/calendar", calendarFile(appointment, view.now));
-        this.reminded = appointment.uid;
-        this.requestUpdate();
-      }),
+      remind: appointment && (() => void this.remind(appointment, view.now).catch(reportError)),
     };
   }
 
