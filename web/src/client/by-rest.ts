@@ -27,13 +27,15 @@ const SLIM = 0.25;
 /** A reading that is older than this is said to be old. */
 const OLD_MS = 40_000;
 
+/** What is counted down to. */
+const NEXT: Partial<Record<Sale["status"], "room" | "start" | "end">> = { scheduled: "room", waiting: "start", live: "end", paused: "end" };
+
 /** The view of a sale that was read `read.at_ms`, at the time `now_ms` of the same clock. */
 export function viewOf(read: Read, now_ms: number, connection: Connection): Shown {
   const { sale, at_ms, own } = read;
   const [room_opens_at, starts_at, ends_at] = [Date.parse(sale.room_opens_at), Date.parse(sale.start_time), Date.parse(sale.end_time)];
-  const isBefore = sale.status === "scheduled" || sale.status === "waiting";
-  const isOn = sale.status === "live" || sale.status === "paused";
-  const next = isBefore ? starts_at : ends_at;
+  const to = NEXT[sale.status] ?? null;
+  const at = { room: room_opens_at, start: starts_at, end: ends_at };
   const now = read.offset_ms === undefined ? serverTime(sale) + Math.max(0, now_ms - at_ms) : now_ms + read.offset_ms;
   const { product_id, product_name, description, currency, currency_exponent, original_price, sale_price, total_stock } = sale;
   const { per_shopper_limit, hold_ms, claim_ms, payment_ms, allocation, draw_weight, opening } = sale;
@@ -60,7 +62,7 @@ export function viewOf(read: Read, now_ms: number, connection: Connection): Show
     },
     phase: sale.status,
     outlook: sale.stock > 0 ? "free" : "may_come_back",
-    countdown: isBefore || isOn ? { to: isBefore ? "start" : "end", at: next, left_ms: Math.max(0, next - now) } : null,
+    countdown: to ? { to, at: at[to], left_ms: Math.max(0, at[to] - now) } : null,
     stock: {
       ...{ supply: total_stock, free: sale.stock, waiting: sale.queue_length },
       ...{ in_carts: 0, mine: 0, sold: 0, admitted: 0, pace: null, newcomers_chance: null },

@@ -39,8 +39,6 @@ export class DrawCheck {
   render(view: View, client: Client | null, api: string): TemplateResult | typeof nothing {
     const { draw, sale } = view;
     if (!draw || !client) return nothing;
-    // What will be left of a first-come sale is no matter before its end; the promise is noted all the same.
-    if (draw.stage === "open" && view.info?.allocation !== "draw") return nothing;
     if (draw.stage !== "drawn") return promise(draw.commitment);
     const t = texts().draw;
     const file = `${api}/flash-sales/${sale}/draw/file`;

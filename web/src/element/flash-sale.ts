@@ -31,12 +31,13 @@ import { noteWords } from "../text/notes";
 import { AT_THE_SHOP, testCards } from "../text/payments";
 import { words } from "../text/refusal";
 import { restNotice, restWords } from "../text/rest";
-import { setupProblem, type Setup } from "../text/setup";
+import { setupProblem, type SetupCode } from "../text/setup";
 import type { Words } from "../text/words";
 import { Announcer } from "./announce";
-import { AskSure, type Question } from "./ask-sure";
+import { ASK, askWith } from "./ask";
+import type { AskSure, Question } from "./ask-sure";
 import { buttons, questionBefore, type Commands } from "./buttons";
-import { DrawCheck } from "./draw-check";
+import type { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
 import { FIRST, homeOr } from "./home";
 import { TurnNotice } from "./notice";
@@ -44,7 +45,7 @@ import { stockBar, type How } from "./stock-bar";
 import { Tape } from "./tape";
 import { testMode } from "./test-mode";
 import { followLang, languagesFor } from "./languages";
-import { middle, outlook, rules, type Held } from "./ticket";
+import { isToldOf, middle, outlook, rules, type Held } from "./ticket";
 
 /** Offline for less than this is not worth a word. */
 const OFFLINE_GRACE_MS = 1_500;
@@ -55,9 +56,6 @@ const GUARD_MS = 600;
 
 /** The steps at which the shop's terms are to be seen beside the button. */
 const BUYING: readonly Journey[] = ["holding", "checking_out", "pay", "paying"];
-
-const ASK = "flash-sale-ask";
-if (!customElements.get(ASK)) customElements.define(ASK, class extends AskSure {});
 
 export class FlashSaleElement extends LitElement {
   static override properties = {
@@ -71,11 +69,12 @@ export class FlashSaleElement extends LitElement {
   declare token: string | null;
 
   private client: Client | null = null;
-  private setup: Setup | null = null;
+  private setup: SetupCode | null = null;
   private stop: (() => void)[] = [];
   private stopListening: (() => void)[] = [];
   private timer = 0;
-  private readonly check = new DrawCheck(() => this.requestUpdate());
+  /** Loaded with the first draw that there is something to say of. */
+  private check: Promise<void> | DrawCheck | null = null;
   private readonly tape = new Tape();
   private readonly notice = new TurnNotice(() => this.requestUpdate());
   private readonly announcer = new Announcer();
@@ -117,6 +116,12 @@ export class FlashSaleElement extends LitElement {
       this.end();
       this.start();
     }
+    if (this.check === null && isToldOf(this.view)) {
+      this.check = import("./draw-check").then(({ DrawCheck }) => {
+        this.check = new DrawCheck(() => this.requestUpdate());
+        this.requestUpdate();
+      }, reportError);
+    }
     this.shown = this.view ?? { ...LOADING, connection: this.client?.connection ?? LOADING.connection };
     this.follow(this.shown);
   }
@@ -149,8 +154,8 @@ export class FlashSaleElement extends LitElement {
     this.languages();
     this.setup = setupProblem(this.sale, this.api || this.origin, isSaleId);
     if (this.setup) {
-      complain(this.setup.cure);
-      this.fail(this.setup);
+      this.fail({ code: this.setup, message: "This sale cannot be shown here at the moment." });
+      void this.complainOf(this.setup);
       return;
     }
     const client = clientFor(this.origin, this.token || null);
@@ -160,7 +165,7 @@ export class FlashSaleElement extends LitElement {
     this.told = "";
     this.confirmed = null;
     this.fresh = "";
-    this.check.reset();
+    this.drawCheck?.reset();
     this.stop = [
       client.watch(this.sale),
       shows(this.sale),
@@ -252,7 +257,7 @@ export class FlashSaleElement extends LitElement {
   }
 
   private get ask(): AskSure | null {
-    return this.renderRoot.querySelector<AskSure>(ASK);
+    return customElements.get(ASK) ? this.renderRoot.querySelector<AskSure>(ASK) : null;
   }
 
   private tell(name: string, detail: object): boolean {
@@ -271,7 +276,7 @@ export class FlashSaleElement extends LitElement {
 
   private async sure(verb: "leave" | "release" | "cancel", run: () => Promise<void>): Promise<void> {
     const question: Question = questionBefore(verb, this.shown);
-    if (await this.ask?.ask(question)) await run();
+    if (await askWith(() => this.ask, question)) await run();
   }
 
   private async reserve(): Promise<void> {
@@ -334,6 +339,15 @@ export class FlashSaleElement extends LitElement {
     if (!error || error.verb === null) return;
     const { verb, code, message } = error;
     this.tell("flash-sale-refused", { verb, code, message });
+  }
+
+  private get drawCheck(): DrawCheck | null {
+    return this.check && "render" in this.check ? this.check : null;
+  }
+
+  private async complainOf(code: SetupCode): Promise<void> {
+    const { cureOf } = await import("../text/cures");
+    complain(cureOf(code, this.sale, this.api || this.origin));
   }
 
   private async remind(appointment: Appointment, now: number): Promise<void> {
@@ -462,7 +476,7 @@ export class FlashSaleElement extends LitElement {
               ${middle(view, this.held(view))}`}
         <slot name="terms" ?hidden=${!BUYING.includes(view.journey)}></slot>
         <div class="actions" part="actions">${buttons(view, this.commands(view))}${this.wayOut(view)}</div>
-        ${outlook(view)} ${this.check.render(view, this.client, this.origin)}
+        ${outlook(view)} ${isToldOf(view) ? this.drawCheck?.render(view, this.client, this.origin) : nothing}
       </section>
     `;
   }

@@ -107,6 +107,11 @@ function place(view: View, held: Held): TemplateResult | typeof nothing {
   `;
 }
 
+/** What will be left of a first-come sale is no matter before its end; the promise is noted all the same. */
+export function isToldOf(view: Shown | null): boolean {
+  return view?.draw ? view.draw.stage !== "open" || view.info?.allocation === "draw" : false;
+}
+
 /** How likely a unit is left at the turn, and what may come back until then. When that is, the sentence above says. */
 export function outlook(view: View): TemplateResult | typeof nothing {
   const { line } = view;

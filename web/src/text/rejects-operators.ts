@@ -30,4 +30,10 @@ export const REJECTS_OF_OPERATORS: Readonly<Record<string, string>> = {
   payment_mismatch: "The amount, currency or reference does not match the payment.",
   extension_too_long: "The order cannot wait for its payment as long as that.",
   too_many_sign_ins: "Too many tries to sign in. Wait a minute, please.",
+  handoff_invalid: "This is no hand-off of ours.",
+  handoff_expired: "The hand-off to the checkout is too old. Go there again from your order.",
+  handoff_used: "The hand-off to the checkout was used before. Go there again from your order.",
+  handoff_over: "This payment is over. Nothing is captured.",
+  not_paid: "This order is not paid.",
+  method_not_allowed: "The shop does not do this.",
 };
