@@ -78,8 +78,16 @@ pub(crate) fn maybe_object<'de, T: DeserializeOwned, D: Deserializer<'de>>(
         .transpose()
 }
 
+#[cfg(target_arch = "wasm32")]
 fn whole<T: DeserializeOwned, E: de::Error>(fields: Fields) -> Result<T, E> {
     from_value(Value::Object(fields)).ok_or_else(|| de::Error::custom("a field is missing or wrong"))
+}
+
+/// Where size does not count, the refusal names the field.
+#[cfg(not(target_arch = "wasm32"))]
+fn whole<T: DeserializeOwned, E: de::Error>(fields: Fields) -> Result<T, E> {
+    let read = || serde_json::from_value(serde_json::from_str(&Value::Object(fields).to_text())?);
+    read().map_err(de::Error::custom)
 }
 
 /// The value as JSON; null for what JSON cannot say.
