@@ -129,15 +129,12 @@ impl Governor {
     /// The delay beyond which fewer are let in, in seconds.
     fn most_delay(&mut self, target: f64, now: Instant) -> f64 {
         self.delays.push_back((now, self.delay));
-        let mut is_whole = false;
-        while self
-            .delays
-            .front()
-            .is_some_and(|(at, _)| now - *at >= LEAST_WINDOW)
-        {
+        // One look from before the window stays: it shows that the window is whole.
+        let is_before = |at: &Instant| now - *at >= LEAST_WINDOW;
+        while self.delays.get(1).is_some_and(|(at, _)| is_before(at)) {
             self.delays.pop_front();
-            is_whole = true;
         }
+        let is_whole = self.delays.front().is_some_and(|(at, _)| is_before(at));
         let least = self.delays.iter().map(|(_, delay)| *delay).min();
         let usual = least.filter(|_| is_whole).unwrap_or_default().as_secs_f64();
         target.max((usual * BEYOND_LEAST).min(target * BEYOND_TARGET))
@@ -297,6 +294,23 @@ mod tests {
         let limits: Vec<f64> = (0..140).map(|_| shop.step(1e6).0).collect();
         assert!(limits.iter().all(|limit| *limit > 100.0), "{limits:?}");
         assert!(limits[139] > 1_500.0, "{limits:?}");
+    }
+
+    #[test]
+    fn what_the_stores_always_take_is_known_at_every_look_however_uneven_they_are() {
+        let mut governor = Governor::default();
+        let mut now = Instant::now();
+        for look in 0..200_u32 {
+            now += LOOK / 2 + Duration::from_millis(u64::from(look * 7_919 % 500));
+            let measured = Measured {
+                gateways: 1,
+                served: 100.0,
+                delay: TARGET * 3 / 2,
+            };
+            governor.look(measured, TARGET, now);
+            let is_over = governor.verdict().expect("a verdict").is_over;
+            assert!(look < 60 || !is_over, "look {look}");
+        }
     }
 
     #[test]
