@@ -414,6 +414,8 @@ async fn create_sale(
         "product_name": "chaos", "currency": "EUR", "original_price": 10_000, "sale_price": 5_000,
         "total_stock": options.stock, "lanes": options.lanes, "per_shopper_limit": 2, "per_device_limit": 4,
         "hold_ms": HOLD_MS, "claim_ms": CLAIM_MS, "payment_ms": PAYMENT_MS,
+        // The crowd is to push while stores fail, so nobody holds it back.
+        "target_delay_ms": 10_000,
         "start_time": stamp(start), "end_time": stamp(start + TimeDelta::hours(2)),
     });
     let answer = http
