@@ -167,8 +167,8 @@ impl Pace {
     fn expected(&self, queued: usize, items: usize) -> Duration {
         let ahead = queued + self.put_off.load(Ordering::Relaxed);
         // The call that is in flight, full ones for those ahead, and its own.
-        let calls = 2 + (ahead / items.max(1)) as u64;
-        Duration::from_micros(self.call_us.load(Ordering::Relaxed)) * calls.min(u64::from(u32::MAX)) as u32
+        let calls = 2 + (ahead / items) as u64;
+        Duration::from_micros(self.call_us.load(Ordering::Relaxed).saturating_mul(calls))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Messages to all gateways over Redis pub/sub, one channel per sale: the shared tick, and news for single shoppers in batches. A
 //! message may be lost; the next tick, or the next look at the state, says the same.
 
-use crate::boxed;
 use crate::{
     batcher::{Batch, BatchLimits, Batcher, Batchers, nobody_s},
+    boxed,
     caller::Caller,
     error::{Error, Result},
     limits::COMMAND_DEADLINE,

@@ -3,8 +3,8 @@
 //! The same person is somebody else at each merchant. An id is made from what identifies them and a key of the merchant, so it needs
 //! no table and no credential, says nothing to others, and stays when secrets are rotated.
 
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     sale::Sale,
     store::{

@@ -1,7 +1,6 @@
 //! Shoppers come and go with their first and their last socket at this gateway.
 
-use crate::boxed;
-use crate::{caller::Caller, elsewhere::Gateways, error::Result, here::SocketRef, shop::Shop};
+use crate::{boxed, caller::Caller, elsewhere::Gateways, error::Result, here::SocketRef, shop::Shop};
 use flashsale_protocol::{SaleId, ShopperId};
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! A person's own data: told to them, and forgotten when they ask for it.
 
-use crate::boxed;
 use crate::{
+    boxed,
     caller::Caller,
     error::Result,
     merchants::{Merchant, is_person},

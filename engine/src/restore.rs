@@ -1,8 +1,8 @@
 //! After a lane has begun a new life: shoppers connected here who lost their hold or place with the old one get it back if
 //! possible, and are told openly if not.
 
-use crate::boxed;
 use crate::{
+    boxed,
     command::{self, command_id_now},
     error::{Error, Result},
     sale::{HeldStake, PlaceStake, Sale, Stake},

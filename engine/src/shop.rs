@@ -1,7 +1,7 @@
 //! The tools of commands and workers: the stores, messages, the payment provider, and the sales as this process knows them.
 
-use crate::boxed;
 use crate::{
+    boxed,
     caller::Caller,
     captures::Captures,
     error::Result,

@@ -6,8 +6,8 @@
 //! One task per process renews it, and among processes the one with a lease in Redis; meanwhile the old look is shown. While
 //! Redis or Postgres is away, the last known look is shown, marked as stale.
 
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     limits::COMMAND_DEADLINE,
     sale::{Sale, Shown},

@@ -17,8 +17,8 @@ mod state;
 
 pub use state::{sale_state, tick_now};
 
-use crate::boxed;
 use crate::{
+    boxed,
     caller::Caller,
     error::Error,
     merchants::is_person,

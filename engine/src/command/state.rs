@@ -1,8 +1,8 @@
 //! `state`: everything that a page needs to show one sale to one shopper.
 
 use super::{Answer, draw, hold_state, nonce};
-use crate::boxed;
 use crate::{
+    boxed,
     caller::Caller,
     error::Result,
     sale::{HeldStake, LaneInfo, LineName, PlaceStake, Sale},

@@ -1,8 +1,7 @@
 //! Detects that Postgres knows less of a sale than Redis does, and finds the orders that it has lost.
 
-use crate::boxed;
 use crate::{
-    clock,
+    boxed, clock,
     error::Result,
     sale::{LaneRef, Sale},
     shop::Shop,

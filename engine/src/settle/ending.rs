@@ -3,8 +3,8 @@
 //! A first-come sale has something left to draw when somebody stands in line (here or away) and not all units are paid for: some
 //! are free, or may come back from a turn, a cart, a checkout or an unpaid order.
 
-use crate::boxed;
 use crate::{
+    boxed,
     error::Result,
     sale::{LaneInfo, Sale, ms},
     shop::Shop,

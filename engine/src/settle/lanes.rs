@@ -1,8 +1,8 @@
 //! Opens lanes in Redis, and rebuilds them from Postgres.
 
 use super::disaster;
-use crate::boxed;
 use crate::{
+    boxed,
     error::Result,
     sale::{LaneRef, Sale},
     shop::Shop,

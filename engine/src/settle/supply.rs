@@ -5,8 +5,8 @@
 //! was read in an earlier one. If a worker stops between two steps, units stay set aside or a lane is behind; the reconciler ends
 //! both ([`catch_up`], [`end_left_moves`]).
 
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     sale::{LaneRef, LaneSupply, MoveId, Sale, SupplyNews},
     shop::Shop,

@@ -1,8 +1,7 @@
 //! What the shop can carry, as a sale's leader has found: kept for operators to see.
 
 use super::Stock;
-use crate::boxed;
-use crate::error::Result;
+use crate::{boxed, error::Result};
 use flashsale_protocol::SaleId;
 use fred::prelude::*;
 use std::time::Duration;

@@ -1,8 +1,7 @@
 //! Redis' clock, which says what is open and what is over.
 
 use super::Stock;
-use crate::boxed;
-use crate::error::Result;
+use crate::{boxed, error::Result};
 use fred::{
     prelude::*,
     types::{ClusterHash, CustomCommand},

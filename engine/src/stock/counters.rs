@@ -1,8 +1,8 @@
 //! Counts a lane's units in each place where they can be.
 
 use super::Stock;
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     sale::{LaneRef, Sale},
 };

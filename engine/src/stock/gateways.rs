@@ -1,8 +1,7 @@
 //! Gateways: which are alive, how they get on, where a shopper has been, and how many people look at a sale through them.
 
 use super::{Stock, scripts::GatewayId};
-use crate::boxed;
-use crate::{error::Result, load::Seen};
+use crate::{boxed, error::Result, load::Seen};
 use flashsale_protocol::{SaleId, ShopperId};
 use fred::prelude::*;
 use std::{collections::HashMap, time::Duration};

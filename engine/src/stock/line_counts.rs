@@ -1,8 +1,8 @@
 //! Counts of a line: its length, who stands where in it, and its totals.
 
 use super::{Stock, line::Served, turns::Turns};
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     sale::LineName,
 };

@@ -6,8 +6,8 @@ use super::{
     line::device_mark,
     scripts::*,
 };
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     sale::LineName,
 };

@@ -33,9 +33,9 @@ mod tick;
 mod turns;
 mod versions;
 
-use crate::boxed;
 use crate::{
     batcher::{BatchLimits, Batcher, Batchers, Subjects},
+    boxed,
     chain::Chains,
     error::Result,
     limits::COMMAND_DEADLINE,

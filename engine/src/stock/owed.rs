@@ -1,8 +1,10 @@
 //! What all processes together have let somebody ask for.
 
 use super::{Stock, scripts::OWE};
-use crate::boxed;
-use crate::error::{Error, Result};
+use crate::{
+    boxed,
+    error::{Error, Result},
+};
 use std::time::Duration;
 
 impl Stock {

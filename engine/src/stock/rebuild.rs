@@ -2,8 +2,8 @@
 //! are pure ([`settle`]); the leader's worker carries them out.
 
 use super::{Stock, answer::ScriptAnswer, record::RecordState, scripts::*};
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     sale::{LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, Unsettled, ms, phase_word},
 };

@@ -1,9 +1,9 @@
 //! A lane's record of a shopper: their latest claim or hold, the units they bought, and the units of their device.
 
 use super::{BATCH, Stock, answer::At, scripts::PERSON};
-use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, nobody_s, of_shopper},
+    boxed,
     error::{Error, Result},
     sale::LaneRef,
 };

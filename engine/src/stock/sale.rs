@@ -4,8 +4,8 @@ use super::{
     Stock,
     scripts::{LEAD, OPEN_SALE},
 };
-use crate::boxed;
 use crate::{
+    boxed,
     error::Result,
     sale::{Sale, ms, phase_word},
 };

@@ -1,8 +1,7 @@
 //! Lists the running processes, and the formats that each of them knows.
 
 use super::{Stock, gateways::GATEWAY_SILENCE, scripts::GatewayId};
-use crate::boxed;
-use crate::{error::Result, sale::FORMATS};
+use crate::{boxed, error::Result, sale::FORMATS};
 use fred::prelude::*;
 
 /// A process that is alive.

@@ -4,8 +4,8 @@ use super::{
     Store,
     events::{self, By, Kind},
 };
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     operator::{Scope, SecretHash},
 };

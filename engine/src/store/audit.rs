@@ -9,8 +9,7 @@ mod verify;
 mod write;
 
 use super::Store;
-use crate::boxed;
-use crate::{chain::ChainEnd, error::Result};
+use crate::{boxed, chain::ChainEnd, error::Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::SaleId;
 use serde_json::Value;

@@ -1,9 +1,9 @@
 //! Devices whose credential has been changed since they were made.
 
 use super::{LOOK, Store};
-use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, nobody_s},
+    boxed,
     error::Result,
 };
 use chrono::{DateTime, Utc};

@@ -7,8 +7,8 @@ use super::{
     operators::OperatorChange,
     orders,
 };
-use crate::boxed;
 use crate::{
+    boxed,
     chain::ChainEnd,
     error::{Error, Result},
     sale::Sale,

@@ -12,8 +12,10 @@ pub use tree::ProofOf;
 pub use turns::DrawTurn;
 
 use super::Store;
-use crate::boxed;
-use crate::error::{Error, Result};
+use crate::{
+    boxed,
+    error::{Error, Result},
+};
 use flashsale_protocol::{
     SaleId,
     draw::{Draw, Format, Hash, Rank, Seed},

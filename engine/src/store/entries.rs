@@ -1,9 +1,9 @@
 //! The line's history: who stood in it, and how that ended. A worker writes it in bulk; the line itself is in Redis.
 
 use super::{LOOK, Store};
-use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, of_shopper},
+    boxed,
     error::{Error, Result},
     sale::{LineName, Note, Sale},
 };

@@ -5,8 +5,7 @@ use super::{
     Store,
     sales::{SaleRow, with_lanes},
 };
-use crate::boxed;
-use crate::{error::Result, sale::Sale};
+use crate::{boxed, error::Result, sale::Sale};
 use flashsale_protocol::SaleId;
 use std::{fmt, str::FromStr};
 

@@ -4,9 +4,8 @@ use super::{
     Store,
     events::{self, By, Kind},
 };
-use crate::boxed;
 use crate::{
-    clock,
+    boxed, clock,
     error::{Error, Result},
 };
 use chrono::{DateTime, Utc};

@@ -23,9 +23,9 @@ mod session;
 pub mod supply;
 mod words;
 
-use crate::boxed;
 use crate::{
     batcher::{BatchLimits, Batchers},
+    boxed,
     chain::Chains,
     error::Result,
     limits::COMMAND_DEADLINE,

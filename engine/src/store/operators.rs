@@ -11,8 +11,8 @@ use super::{
     draws::{self, DrawRow, NewDraw},
     sales,
 };
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     sale::{Sale, phase_word},
 };

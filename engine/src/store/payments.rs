@@ -22,8 +22,8 @@ pub use refunds::RefundRow;
 pub use report::Reported;
 
 use super::Store;
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     payment::{Event, Fact, state::State},
     store::audit::Actor,

@@ -1,8 +1,7 @@
 //! What is kept of a person, as one answer; and how it is forgotten. `docs/privacy.md` lists it for people.
 
 use super::Store;
-use crate::boxed;
-use crate::error::Result;
+use crate::{boxed, error::Result};
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{SaleId, ShopperId};
 use sqlx::PgConnection;

@@ -7,9 +7,9 @@ use super::{
     phase::move_status,
     words::order_status,
 };
-use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, nobody_s},
+    boxed,
     error::{Error, Result},
     sale::{
         LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, Unsettled, allocation_word, draw_weight_word,

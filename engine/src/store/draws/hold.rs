@@ -1,8 +1,8 @@
 //! Holds a draw: finds who was drawn, in order, first for the sale's units and then for units that others left.
 
 use super::{DrawRow, rank_of};
-use crate::boxed;
 use crate::{
+    boxed,
     error::Result,
     fairness::WeightClass,
     store::{

@@ -1,7 +1,7 @@
 //! Reads a draw's entries in their order: one page, or all of them.
 
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     store::Store,
 };

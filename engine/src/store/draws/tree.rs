@@ -4,8 +4,8 @@ use super::{
     bytes,
     pass::{CHUNK, entries_from},
 };
-use crate::boxed;
 use crate::{
+    boxed,
     error::{Error, Result},
     store::{
         Store,

@@ -2,9 +2,9 @@
 //! lane.
 
 use super::rows::{OrderRow, load, lock};
-use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, Verdict, nobody_s, subject},
+    boxed,
     chain::ChainEnd,
     error::{Error, Result},
     sale::LaneRef,

@@ -1,9 +1,9 @@
 //! Looks orders up: one, a shopper's, a sale's. Also finds faults that must never exist.
 
 use super::rows::{OrderRow, RawOrder, load};
-use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, of_shopper},
+    boxed,
     error::Result,
     store::{
         LOOK, Store,

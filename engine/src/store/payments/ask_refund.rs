@@ -4,8 +4,8 @@ use super::{
     refunds::RefundRow,
     rows::{load_payments, save},
 };
-use crate::boxed;
 use crate::{
+    boxed,
     error::Result,
     store::{
         Cancelled, OrderRow,

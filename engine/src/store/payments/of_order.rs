@@ -1,8 +1,8 @@
 //! Everything about an order's money as of one moment, because each of these tables may change while the others are read.
 
 use super::{PaymentRow, RefundRow, rows::load_payments};
-use crate::boxed;
 use crate::{
+    boxed,
     error::Result,
     store::{OrderRow, Store, orders},
 };

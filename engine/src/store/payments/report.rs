@@ -8,9 +8,9 @@ use super::{
     refunds::{drop_refunds, finish_refunds, load_refunds, note_refund, refund_all},
     rows::{lock_payments, save},
 };
-use crate::boxed;
 use crate::{
     batcher::{Batch, Batcher, Verdict, subject},
+    boxed,
     error::{Error, Result},
     payment::{
         Event, Fact, Standing,
