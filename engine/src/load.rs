@@ -7,6 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Time between two reports of a gateway, and between two looks of the governor.
+pub const REPORTED_EVERY: Duration = Duration::from_millis(250);
+
 /// A step of a purchase in a store. A payment provider's time is in none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

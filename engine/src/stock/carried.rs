@@ -1,4 +1,4 @@
-//! What the shop can carry, as a sale's leader has found: kept for operators to see.
+//! What the shop can carry, as a sale's leader has found: kept for operators to see, and for the leaders after it.
 
 use super::Stock;
 use crate::{boxed, error::Result};
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Longer than the time between two looks of the governor and than a change of leaders.
 const KEPT_MS: i64 = 5_000;
+/// A shop's machines and habits change: older experience is no help.
+const REMEMBERED_S: i64 = 30 * 24 * 3_600;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Carried {
@@ -29,6 +31,24 @@ impl Stock {
             .set(key, note, Some(Expiration::PX(KEPT_MS)), None, false)
             .await?;
         Ok(())
+    }
+
+    /// Keeps what a gateway carries, in people a second, for the leaders after this one.
+    pub(crate) async fn remember_carried(&self, carried: f64) -> Result<()> {
+        let (key, kept) = (self.keys().all_sales("carried"), Expiration::EX(REMEMBERED_S));
+        let _: () = self
+            .client()
+            .set(key, carried.to_string(), Some(kept), None, false)
+            .await?;
+        Ok(())
+    }
+
+    /// What a gateway carried when the stores were busy last.
+    #[boxed]
+    pub(crate) async fn remembered_carried(&self) -> Result<Option<f64>> {
+        let note: Option<String> = self.client().get(self.keys().all_sales("carried")).await?;
+        let carried = note.and_then(|note| note.parse().ok());
+        Ok(carried.filter(|carried: &f64| carried.is_finite() && *carried > 0.0))
     }
 
     /// None: nobody measures it now.

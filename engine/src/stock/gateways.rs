@@ -1,10 +1,17 @@
 //! Gateways: which are alive, how they get on, where a shopper has been, and how many people look at a sale through them.
 
 use super::{Stock, scripts::GatewayId};
-use crate::{boxed, error::Result, load::Seen};
+use crate::{
+    boxed,
+    error::Result,
+    load::{REPORTED_EVERY, Seen},
+};
 use flashsale_protocol::{SaleId, ShopperId};
 use fred::prelude::*;
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 /// What all gateways have seen of purchases together.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -47,8 +54,20 @@ impl Stock {
         Ok(())
     }
 
-    /// How the stores do for the purchases of all gateways, by their last reports.
+    /// How the stores do for the purchases of all gateways, by their last reports. Read once for all sales that this process leads.
     pub(crate) async fn load(&self) -> Result<Measured> {
+        let mut last = self.load.lock().await;
+        if let Some((at, measured)) = *last
+            && at.elapsed() < REPORTED_EVERY / 2
+        {
+            return Ok(measured);
+        }
+        let measured = self.read_loads().await?;
+        *last = Some((Instant::now(), measured));
+        Ok(measured)
+    }
+
+    async fn read_loads(&self) -> Result<Measured> {
         let (now, key) = (self.clock().await?, self.runner.keys.all_sales("load"));
         let reports: HashMap<String, String> = self.runner.client().hgetall(&key).await?;
         let (mut all, mut dead) = (Measured::default(), Vec::new());

@@ -92,6 +92,8 @@ pub struct Stock {
     chains: Arc<Chains>,
     /// Redis' clock minus this machine's, in ms, and when that was measured.
     clock: Mutex<Option<(i64, Instant)>>,
+    /// How the stores did when a leader looked last.
+    load: tokio::sync::Mutex<Option<(Instant, gateways::Measured)>>,
     reserve: LaneBatchers<Reserve, Reserved>,
     release: LaneBatchers<(ShopperId, What, Option<CommandId>), Released>,
     begin: LaneBatchers<(ShopperId, OrderId), CheckoutBegun>,
@@ -122,6 +124,7 @@ impl Stock {
             runner,
             chains: Arc::default(),
             clock: Mutex::new(None),
+            load: Default::default(),
             reserve: Default::default(),
             release: Default::default(),
             begin: Default::default(),

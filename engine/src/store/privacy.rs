@@ -187,6 +187,14 @@ impl Store {
         sqlx::query!("DELETE FROM people WHERE person_id = $1", who)
             .execute(&mut *tx)
             .await?;
+        // Found by their orders, as long as these say whose they are.
+        sqlx::query!(
+            "UPDATE payments SET user_id = $2 WHERE order_id IN (SELECT order_id FROM flash_sale_orders WHERE user_id = $1)",
+            who,
+            nobody
+        )
+        .execute(&mut *tx)
+        .await?;
         sqlx::query!(
             "UPDATE flash_sale_orders SET user_id = $2, device_id = $2 WHERE user_id = $1",
             who,
@@ -194,9 +202,6 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        sqlx::query!("UPDATE payments SET user_id = $2 WHERE user_id = $1", who, nobody)
-            .execute(&mut *tx)
-            .await?;
         sqlx::query!("UPDATE commands SET user_id = $2 WHERE user_id = $1", who, nobody)
             .execute(&mut *tx)
             .await?;

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     error::Result,
+    load::REPORTED_EVERY,
     sale::{LaneRef, Sale},
     settle::supply,
     stock::{ADMIT_BATCH, Called, CalledBy, Carried, Claimed, TurnVerdict, Turns},
@@ -21,8 +22,6 @@ use tokio::sync::Mutex;
 
 const STEP: Duration = Duration::from_millis(100);
 pub(super) const STEPS_A_SECOND: f64 = 10.0;
-/// How often the governor looks at what the shop can carry.
-const LOOK: Duration = Duration::from_millis(500);
 const NOT_LIVE: Duration = Duration::from_millis(500);
 /// Upper limit for calling more than the inflow because called people do not come, as a factor.
 const MOST_COMPENSATION: f64 = 2.0;
@@ -109,7 +108,7 @@ async fn step(led: &Led, steps: &mut Steps) -> Result<Duration> {
     {
         return Ok(STEP);
     }
-    if steps.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+    if steps.looked.is_none_or(|at| at.elapsed() >= REPORTED_EVERY) {
         steps.looked = Some(Instant::now());
         govern(led, &sale).await?;
     }
@@ -171,6 +170,9 @@ async fn govern(led: &Led, sale: &Sale) -> Result<()> {
     let Some(verdict) = led.verdict() else {
         return Ok(());
     };
+    if let Some(carried) = verdict.carried {
+        shop.stock.remember_carried(carried).await?;
+    }
     let of_sale = sale.id.to_string();
     metrics::gauge!(name::CARRIED, "sale" => of_sale.clone()).set(verdict.limit);
     metrics::gauge!(name::PURCHASE_DELAY, "sale" => of_sale).set(verdict.delay.as_secs_f64());

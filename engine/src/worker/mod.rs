@@ -303,6 +303,8 @@ async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
             match shop.stock.lead(sale.id, &token, LEASE).await {
                 Ok(true) => {
                     let stop = stopping.child_token();
+                    // Without it the governor begins as on a new platform.
+                    let carried = shop.stock.remembered_carried().await.unwrap_or_default();
                     let task = Led {
                         shop: shop.clone(),
                         id: sale.id,
@@ -312,7 +314,7 @@ async fn run(shop: Arc<Shop>, stopping: CancellationToken) {
                         held_off: Mutex::default(),
                         freed: Notify::new(),
                         no_show: AtomicU64::new(0),
-                        governor: Mutex::default(),
+                        governor: Mutex::new(Governor::remembering(carried)),
                         journal: tokio::sync::Mutex::default(),
                         line: LineGuard::default(),
                         stopped: AtomicBool::new(true),

@@ -1,5 +1,6 @@
 //! Boots the real server on a free port, with a database and a key prefix of its own.
 
+use crate::databases::OwnDatabase;
 use chrono::{TimeDelta, Utc};
 use clap::Parser;
 use flashsale::{auth::GUEST_LIFE, config::Serve, server::Server};
@@ -54,6 +55,7 @@ pub struct World {
     pub database_url: String,
     /// What the server was started with, but for its address.
     args: Vec<String>,
+    _database: Option<OwnDatabase>,
     _scratch: tempfile::TempDir,
 }
 
@@ -89,26 +91,25 @@ impl World {
         let stores = std::env::var("TEST_DATABASE_URL")
             .ok()
             .zip(std::env::var("TEST_REDIS_URL").ok());
-        let database_url = if let Some((database, redis)) = stores {
-            let pool = sqlx::PgPool::connect(&database).await.expect("Postgres answers");
-            sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
-                .execute(&pool)
-                .await
-                .expect("a database");
-            let own = database.replacen("/flashsale?", &format!("/{name}?"), 1);
-            args.extend(["--database-url".into(), own.clone()]);
+        let (database_url, database) = if let Some((server, redis)) = stores {
+            let own = OwnDatabase::make(&server, &name).await;
+            args.extend(["--database-url".into(), own.url.clone()]);
             if !flags.contains(&"--redis-url") {
                 args.extend(["--redis-url".into(), redis]);
             }
-            own
+            (own.url.clone(), Some(own))
         } else {
-            flashsale::embedded::urls(scratch.path()).expect("a folder").0
+            (
+                flashsale::embedded::urls(scratch.path()).expect("a folder").0,
+                None,
+            )
         };
         Self {
             server: start(&args, "127.0.0.1:0").await,
             http: flashsale::tls::client(),
             database_url,
             args,
+            _database: database,
             _scratch: scratch,
         }
     }

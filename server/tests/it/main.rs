@@ -9,6 +9,7 @@ mod bad_input;
 mod batches;
 mod changes;
 mod circles;
+mod databases;
 mod disaster;
 mod door;
 mod draw;
