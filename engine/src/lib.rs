@@ -10,6 +10,7 @@ pub mod elsewhere;
 pub mod error;
 pub mod fairness;
 pub mod here;
+pub mod kept;
 mod known;
 pub mod limits;
 pub mod live;

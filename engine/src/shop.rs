@@ -6,6 +6,7 @@ use crate::{
     captures::Captures,
     error::Result,
     here::Here,
+    kept::Kept,
     known::KnownSales,
     live::Live,
     load::Load,
@@ -18,7 +19,6 @@ use crate::{
     store::Store,
 };
 use flashsale_protocol::{Code, OrderId, Reject, SaleId};
-use moka::future::Cache;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
@@ -47,14 +47,14 @@ pub struct Shop {
     pub load: Load,
     /// A sale was made in this process: its worker may lead it at once.
     pub sale_made: Notify,
-    sales: Cache<SaleId, Option<Arc<Sale>>>,
+    sales: Kept<SaleId, Option<Arc<Sale>>>,
     known: KnownSales,
     /// The sales of orders made or asked for here lately.
-    orders: Cache<OrderId, SaleId>,
+    orders: Kept<OrderId, SaleId>,
     /// The formats that every process knew a moment ago.
-    formats: Cache<(), u16>,
+    formats: Kept<(), u16>,
     /// The sales that workers lead.
-    led: Cache<(), Arc<Vec<Arc<Sale>>>>,
+    led: Kept<(), Arc<Vec<Arc<Sale>>>>,
 }
 
 impl Shop {
@@ -80,19 +80,10 @@ impl Shop {
             captures: Captures::default(),
             load: Load::default(),
             sale_made: Notify::new(),
-            sales: Cache::builder()
-                .max_capacity(SALES_KEPT)
-                .time_to_live(SALE_LIFE)
-                .build(),
-            orders: Cache::builder()
-                .max_capacity(ORDERS_KEPT)
-                .time_to_live(ORDER_LIFE)
-                .build(),
-            formats: Cache::builder()
-                .max_capacity(1)
-                .time_to_live(FORMATS_LIFE)
-                .build(),
-            led: Cache::builder().max_capacity(1).time_to_live(LED_LIFE).build(),
+            sales: Kept::new(SALES_KEPT, SALE_LIFE),
+            orders: Kept::new(ORDERS_KEPT, ORDER_LIFE),
+            formats: Kept::new(1, FORMATS_LIFE),
+            led: Kept::new(1, LED_LIFE),
         })
     }
 
@@ -105,9 +96,7 @@ impl Shop {
             return Ok(None);
         }
         let read = async { Ok(self.store.sale(id).await?.map(Arc::new)) };
-        Box::pin(self.sales.try_get_with(id, read))
-            .await
-            .map_err(|error: Arc<crate::error::Error>| (*error).clone())
+        Box::pin(self.sales.get_or_read(&id, read)).await
     }
 
     /// The sale, or the refusal that it does not exist.
@@ -129,15 +118,13 @@ impl Shop {
     /// since. Many askers at once cause one query.
     #[boxed]
     pub async fn sales_on(&self) -> Result<Vec<Arc<Sale>>> {
-        let led = self.led.try_get_with((), async {
+        let led = self.led.get_or_read(&(), async {
             let sales = self.store.sales_to_lead().await?;
-            Ok(Arc::new(sales.into_iter().map(Arc::new).collect()))
+            Ok(Arc::new(sales.into_iter().map(Arc::new).collect::<Vec<_>>()))
         });
-        let led = led
-            .await
-            .map_err(|error: Arc<crate::error::Error>| (*error).clone())?;
+        let led = led.await?;
         let known = led.iter().map(|sale| sale.id).collect::<HashSet<_>>();
-        let since = self.sales.iter().filter_map(|(_, sale)| sale);
+        let since = self.sales.values().into_iter().flatten();
         let since = since.filter(|sale| !known.contains(&sale.id));
         Ok(led.iter().cloned().chain(since).collect())
     }
@@ -225,17 +212,14 @@ impl Shop {
 
     /// Notes whose sale an order is.
     pub(crate) async fn note_order(&self, order: OrderId, sale: SaleId) {
-        self.orders.insert(order, sale).await;
+        self.orders.insert(&order, sale).await;
     }
 
     /// The format of a sale that is created now: the newest that every process knows.
     #[boxed]
     pub async fn new_format(&self) -> Result<u16> {
-        let known = self.formats.try_get_with((), self.stock.common_formats());
-        let known = known
-            .await
-            .map_err(|error: Arc<crate::error::Error>| (*error).clone())?;
-        Ok(known.max(1))
+        let known = self.formats.get_or_read(&(), self.stock.common_formats());
+        Ok(known.await?.max(1))
     }
 
     /// Forgets data of sales that have ended.
@@ -248,8 +232,8 @@ impl Shop {
     /// Forgets copies: the sale has changed in Postgres.
     #[boxed]
     pub async fn forget_sale(&self, id: SaleId) {
-        self.sales.invalidate(&id).await;
-        self.led.invalidate(&()).await;
+        self.sales.forget(&id).await;
+        self.led.forget(&()).await;
         self.showcase.forget(id).await;
     }
 

@@ -9,6 +9,7 @@
 use crate::{
     boxed,
     error::{Error, Result},
+    kept::Kept,
     limits::COMMAND_DEADLINE,
     sale::{Sale, Shown},
     stock::{
@@ -19,7 +20,6 @@ use crate::{
     telemetry::name,
 };
 use flashsale_protocol::{Phase, SaleId};
-use moka::future::Cache;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -68,8 +68,8 @@ pub struct Listed {
 pub struct Showcase {
     store: Arc<Store>,
     stock: Arc<Stock>,
-    slots: Cache<Showing, Arc<Slot>>,
-    pages: Cache<Wanted, Arc<Listed>>,
+    slots: Kept<Showing, Arc<Slot>>,
+    pages: Kept<Wanted, Arc<Listed>>,
 }
 
 #[derive(Default)]
@@ -124,19 +124,11 @@ impl KeptLook {
 
 impl Showcase {
     pub fn new(store: Arc<Store>, stock: Arc<Stock>) -> Self {
-        let slots = Cache::builder()
-            .max_capacity(KEPT)
-            .time_to_idle(LAST_KNOWN)
-            .build();
-        let pages = Cache::builder()
-            .max_capacity(PAGES_KEPT)
-            .time_to_live(LIFE)
-            .build();
         Self {
             store,
             stock,
-            slots,
-            pages,
+            slots: Kept::while_used(KEPT, LAST_KNOWN),
+            pages: Kept::new(PAGES_KEPT, LIFE),
         }
     }
 
@@ -153,10 +145,8 @@ impl Showcase {
     /// A page of a list, at most a second old: one look answers a crowd that asks for the same.
     #[boxed]
     pub async fn page(&self, wanted: &Wanted) -> Result<Arc<Listed>> {
-        let listed = self.pages.try_get_with(wanted.clone(), async {
-            self.page_now(wanted).await.map(Arc::new)
-        });
-        listed.await.map_err(|error: Arc<Error>| (*error).clone())
+        let page = async { self.page_now(wanted).await.map(Arc::new) };
+        self.pages.get_or_read(wanted, page).await
     }
 
     /// A page of a list as it is in the stores now.
@@ -173,7 +163,10 @@ impl Showcase {
 
     /// The look to show now.
     pub async fn view(self: &Arc<Self>, what: Showing) -> Result<View> {
-        let slot = self.slots.get_with(what, async { Arc::default() }).await;
+        let slot = self
+            .slots
+            .get_or_read(&what, async { Ok(Arc::default()) })
+            .await?;
         let mut ended = slot.ended.subscribe();
         let patience = {
             let mut state = slot.state();

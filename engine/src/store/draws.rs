@@ -58,18 +58,14 @@ impl Store {
     /// At most one second old: everybody who looks at the sale asks for it.
     #[boxed]
     pub async fn recent_draw(&self, sale: SaleId) -> Result<Option<Arc<DrawRow>>> {
-        self.recent_draws
-            .try_get_with(sale, async {
-                Ok::<_, Error>(self.draw(sale).await?.map(Arc::new))
-            })
-            .await
-            .map_err(|error: Arc<Error>| (*error).clone())
+        let read = async { Ok(self.draw(sale).await?.map(Arc::new)) };
+        self.recent_draws.get_or_read(&sale, read).await
     }
 
     /// The draw has moved on: the next look reads it anew.
     #[boxed]
     pub async fn forget_draw(&self, sale: SaleId) {
-        self.recent_draws.invalidate(&sale).await;
+        self.recent_draws.forget(&sale).await;
     }
 
     /// None: the sale has no draw.

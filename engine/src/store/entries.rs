@@ -11,10 +11,7 @@ use chrono::{DateTime, Utc};
 use flashsale_protocol::{EntryState, Nonce, SaleId, ShopperId};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 use ulid::Ulid;
 
 /// Entries in one page of an export.
@@ -313,10 +310,8 @@ impl Store {
     /// The share of a sale's units that went to the devices with the most units, 0 to 1. None: no unit is in an order.
     #[boxed]
     pub async fn top_devices_share(&self, sale: SaleId, devices: i64) -> Result<Option<f64>> {
-        let share = self.device_shares.try_get_with((sale, devices), async {
-            device_share(&self.pools.operations, sale, devices).await
-        });
-        share.await.map_err(|error: Arc<Error>| (*error).clone())
+        let read = device_share(&self.pools.operations, sale, devices);
+        self.device_shares.get_or_read(&(sale, devices), read).await
     }
 }
 

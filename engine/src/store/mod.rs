@@ -28,6 +28,7 @@ use crate::{
     boxed,
     chain::Chains,
     error::Result,
+    kept::Kept,
     limits::COMMAND_DEADLINE,
     payment::sandbox::books::Books,
     sale::{LaneInfo, LaneRef},
@@ -36,7 +37,6 @@ use devices::{DeviceHash, DeviceRow};
 use draws::{DrawRow, Entered, MyEntry, NewEntry};
 use entries::Waits;
 use flashsale_protocol::{OrderId, SaleId, ShopperId, draw};
-use moka::future::Cache;
 use std::{sync::Arc, time::Duration};
 
 pub use sqlx::PgConnection as Connection;
@@ -62,6 +62,8 @@ const LOOK: BatchLimits = BatchLimits {
 };
 /// Draws whose upper tree nodes are kept for proofs: 10 thousand hashes for ten million entries.
 const DRAWS_KEPT: u64 = 64;
+/// A draw that is over does not change.
+const TOPS_IDLE: Duration = Duration::from_secs(600);
 /// Sales whose units by device are kept, and for how long: each look reads all orders.
 const SHARES_KEPT: u64 = 1_000;
 const SHARE_LIFE: Duration = Duration::from_secs(5);
@@ -83,10 +85,10 @@ pub struct Store {
     draw_entry: Batchers<SaleId, ShopperId, Option<MyEntry>>,
     waits_for: Batchers<SaleId, ShopperId, Option<Waits>>,
     devices: Batchers<(), DeviceHash, Option<DeviceRow>>,
-    draw_tops: Cache<SaleId, Arc<Vec<draw::Hash>>>,
-    recent_draws: Cache<SaleId, Option<Arc<DrawRow>>>,
+    draw_tops: Kept<SaleId, Arc<Vec<draw::Hash>>>,
+    recent_draws: Kept<SaleId, Option<Arc<DrawRow>>>,
     draw_parts: draws::pass::Parts,
-    device_shares: Cache<(SaleId, i64), Option<f64>>,
+    device_shares: Kept<(SaleId, i64), Option<f64>>,
 }
 
 impl Store {
@@ -116,16 +118,10 @@ impl Store {
             draw_entry: Batchers::default(),
             waits_for: Batchers::default(),
             devices: Batchers::default(),
-            draw_tops: Cache::new(DRAWS_KEPT),
-            recent_draws: Cache::builder()
-                .max_capacity(DRAWS_KEPT)
-                .time_to_live(DRAW_LIFE)
-                .build(),
+            draw_tops: Kept::while_used(DRAWS_KEPT, TOPS_IDLE),
+            recent_draws: Kept::new(DRAWS_KEPT, DRAW_LIFE),
             draw_parts: draws::pass::parts(),
-            device_shares: Cache::builder()
-                .max_capacity(SHARES_KEPT)
-                .time_to_live(SHARE_LIFE)
-                .build(),
+            device_shares: Kept::new(SHARES_KEPT, SHARE_LIFE),
         })
     }
 

@@ -5,11 +5,11 @@ use crate::budget::Budget;
 use flashsale_engine::{
     caller::Caller,
     error::Error,
+    kept::Kept,
     operator::{OperatorRole, Seat, SecretHash},
     store::{Store, api_keys::ApiKeyRow},
 };
 use flashsale_protocol::{Code, Reject, Role};
-use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -23,9 +23,9 @@ const SECRET_CHARS: usize = PREFIX.len() + 43;
 
 pub struct ApiKeys {
     store: Arc<Store>,
-    known: Cache<SecretHash, Option<Arc<ApiKeyRow>>>,
+    known: Kept<SecretHash, Option<Arc<ApiKeyRow>>>,
     /// Keys that were good a moment ago: they do not share a budget with those who guess.
-    good: Cache<SecretHash, ()>,
+    good: Kept<SecretHash, ()>,
     looks: Budget<IpAddr>,
 }
 
@@ -33,10 +33,7 @@ impl ApiKeys {
     pub fn open(store: Arc<Store>) -> Self {
         Self {
             store,
-            known: Cache::builder()
-                .max_capacity(KEYS_KNOWN)
-                .time_to_live(KEY_KNOWN)
-                .build(),
+            known: Kept::new(KEYS_KNOWN, KEY_KNOWN),
             good: good(),
             looks: Budget::new(LOOKS_OF_ADDRESS),
         }
@@ -45,22 +42,20 @@ impl ApiKeys {
     /// Who asks with this key.
     pub async fn caller(&self, secret: &str, from: IpAddr) -> Result<Caller, Reject> {
         let hash = hash_of(secret);
-        let is_known = self.known.contains_key(&hash);
-        if !is_known && !self.good.contains_key(&hash) {
+        let is_known = self.known.contains(&hash);
+        if !is_known && !self.good.contains(&hash) {
             allow(&self.looks, &from, Code::TooManyFromAddress)?;
         }
         let read = async { Ok(self.store.api_key(&hash).await?.map(Arc::new)) };
-        let found = self.known.try_get_with(hash, read).await;
-        let found = found.map_err(|error: Arc<Error>| Reject::from((*error).clone()))?;
-        let Some(key) = found else {
-            self.good.invalidate(&hash).await;
+        let Some(key) = self.known.get_or_read(&hash, read).await? else {
+            self.good.forget(&hash).await;
             return Err(Reject::because(
                 Code::TokenInvalid,
                 "The key is unknown or revoked.",
             ));
         };
         if !is_known {
-            self.good.insert(hash, ()).await;
+            self.good.insert(&hash, ()).await;
         }
         let id = key.id.parse();
         let id = id.map_err(|_| Error::unexpected("a key's id that is none"))?;
@@ -78,12 +73,12 @@ impl ApiKeys {
 
     /// Whether it is a key that was good when it was last used here: nobody is asked.
     pub fn was_good(&self, secret: &str) -> bool {
-        secret.len() == SECRET_CHARS && self.good.contains_key(&hash_of(secret))
+        secret.len() == SECRET_CHARS && self.good.contains(&hash_of(secret))
     }
 
     /// Reads all keys anew: one was revoked here. Other processes do so a second later.
     pub fn forget(&self) {
-        self.known.invalidate_all();
+        self.known.forget_all();
     }
 }
 

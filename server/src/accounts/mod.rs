@@ -15,6 +15,7 @@ use codes::{Codes, Enrolment};
 use flashsale_engine::{
     caller::Caller,
     error::Error,
+    kept::Kept,
     operator::{OperatorRole, Seat, SecretHash},
     sale::ms,
     stock::Stock,
@@ -25,7 +26,6 @@ use flashsale_engine::{
     },
 };
 use flashsale_protocol::{Code, Reject, Role, TICKET};
-use moka::future::Cache;
 use password::Passwords;
 use sha2::{Digest, Sha256};
 use std::{hash::Hash, net::IpAddr, sync::Arc, time::Duration};
@@ -113,9 +113,9 @@ pub struct Accounts {
     store: Arc<Store>,
     passwords: Passwords,
     codes: Codes,
-    known: Cache<SecretHash, Option<Arc<SignedIn>>>,
+    known: Kept<SecretHash, Option<Arc<SignedIn>>>,
     /// Sessions that were good a moment ago: they do not share a budget with those who guess.
-    good: Cache<SecretHash, ()>,
+    good: Kept<SecretHash, ()>,
     addresses: Ladder,
     accounts: Budget<(SecretHash, IpAddr)>,
     accounts_in_all: Budget<SecretHash>,
@@ -129,11 +129,7 @@ impl Accounts {
             store,
             passwords: Passwords::open()?,
             codes,
-            known: Cache::builder()
-                .max_capacity(SESSIONS_KNOWN)
-                .time_to_live(SESSION_KNOWN)
-                .support_invalidation_closures()
-                .build(),
+            known: Kept::new(SESSIONS_KNOWN, SESSION_KNOWN),
             good: good(),
             addresses: Ladder::new("sign_in", TRIES_OF_ADDRESS, None),
             accounts: Budget::new(TRIES_OF_ACCOUNT),
@@ -352,14 +348,14 @@ impl Accounts {
     /// The operator of a cookie's value.
     pub async fn session(&self, secret: &str, from: IpAddr) -> Result<Arc<SignedIn>, Reject> {
         let session = hash_of(secret);
-        if self.known.contains_key(&session) {
+        if self.known.contains(&session) {
             return self.find(session).await;
         }
-        if !self.good.contains_key(&session) {
+        if !self.good.contains(&session) {
             allow(&self.looks, &from, Code::TooManyFromAddress)?;
         }
         let found = self.find(session).await?;
-        self.good.insert(session, ()).await;
+        self.good.insert(&session, ()).await;
         Ok(found)
     }
 
@@ -390,9 +386,7 @@ impl Accounts {
                 })
             }))
         };
-        let found = self.known.try_get_with(session, read).await;
-        let found = found.map_err(|error: Arc<Error>| Reject::from((*error).clone()))?;
-        found.ok_or_else(ended)
+        self.known.get_or_read(&session, read).await?.ok_or_else(ended)
     }
 
     /// Ends this session.
@@ -401,7 +395,7 @@ impl Accounts {
         self.store
             .end_operator_session(session, id, &from.to_string())
             .await?;
-        self.known.invalidate(session).await;
+        self.known.forget(session).await;
         Ok(())
     }
 
@@ -516,11 +510,8 @@ impl Accounts {
     /// Reads an operator's sessions anew before they are used again here. Other processes do so a second later.
     fn forget(&self, operator: &str) {
         let id = operator.to_owned();
-        let is_theirs = move |_: &SecretHash, known: &Option<Arc<SignedIn>>| {
-            known.as_ref().is_some_and(|known| known.account.id == id)
-        };
-        // It fails only for caches that were made without this.
-        let _ = self.known.invalidate_entries_if(is_theirs);
+        self.known
+            .forget_if(move |known| known.as_ref().is_some_and(|known| known.account.id == id));
     }
 }
 
@@ -550,11 +541,8 @@ pub fn wrong_password(text: &str) -> Option<String> {
 }
 
 /// What was good a moment ago, by its hash.
-fn good() -> Cache<SecretHash, ()> {
-    Cache::builder()
-        .max_capacity(SESSIONS_KNOWN)
-        .time_to_live(GOOD_KNOWN)
-        .build()
+fn good() -> Kept<SecretHash, ()> {
+    Kept::new(SESSIONS_KNOWN, GOOD_KNOWN)
 }
 
 fn ended() -> Reject {

@@ -12,13 +12,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use flashsale_engine::{
     caller::{Caller, Customer},
     clock,
+    kept::Kept,
     merchants::{Merchant, Merchants},
     store::merchants::KeyRow,
 };
 use flashsale_protocol::{Code, Reject, Role, ShopperId};
 use hmac::Mac;
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
-use moka::future::Cache;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
@@ -51,7 +51,7 @@ pub(super) struct Outside {
     ring: Ring,
     fetcher: Fetcher,
     from_files: Option<FromFiles>,
-    sources: Cache<String, Arc<Source>>,
+    sources: Kept<String, Arc<Source>>,
 }
 
 /// The secret that belongs to the id of a merchant's key.
@@ -74,10 +74,7 @@ impl Outside {
             merchants,
             ring,
             fetcher: Fetcher::new(reach)?,
-            sources: Cache::builder()
-                .max_capacity(SOURCES_KEPT)
-                .time_to_idle(SOURCE_LIFE)
-                .build(),
+            sources: Kept::while_used(SOURCES_KEPT, SOURCE_LIFE),
         })
     }
 
@@ -150,7 +147,7 @@ impl Outside {
             Some(source) => source,
             None => {
                 let source = Arc::new(self.source(key)?);
-                self.sources.insert(key.id.clone(), source.clone()).await;
+                self.sources.insert(&key.id, source.clone()).await;
                 source
             }
         };

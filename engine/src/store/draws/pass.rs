@@ -1,13 +1,8 @@
 //! Reads a draw's entries in their order: one page, or all of them.
 
-use crate::{
-    boxed,
-    error::{Error, Result},
-    store::Store,
-};
+use crate::{boxed, error::Result, kept::Kept, store::Store};
 use bytes::Bytes;
 use flashsale_protocol::{SaleId, draw};
-use moka::future::Cache;
 use sqlx::PgPool;
 use std::{sync::Arc, time::Duration};
 
@@ -24,18 +19,16 @@ pub struct Part {
 }
 
 /// The parts that were read a moment ago.
-pub(in crate::store) type Parts = Cache<(SaleId, String), Option<Arc<Part>>>;
+pub(in crate::store) type Parts = Kept<(SaleId, String), Option<Arc<Part>>>;
 
 /// Most bytes of parts that are kept, and for how long.
 const PARTS_KEPT_BYTES: u64 = 64 * 1024 * 1024;
 const PART_LIFE: Duration = Duration::from_secs(60);
 
 pub(in crate::store) fn parts() -> Parts {
-    Cache::builder()
-        .max_capacity(PARTS_KEPT_BYTES)
-        .weigher(|_, part: &Option<Arc<Part>>| part.as_ref().map_or(1, |part| part.text.len() as u32))
-        .time_to_live(PART_LIFE)
-        .build()
+    Kept::weighed(PARTS_KEPT_BYTES, PART_LIFE, |part| {
+        part.as_ref().map_or(1, |part| part.text.len() as u32)
+    })
 }
 
 impl Store {
@@ -43,9 +36,10 @@ impl Store {
     /// file read it in Postgres once.
     #[boxed]
     pub async fn draw_part(&self, sale: SaleId, after: &str) -> Result<Option<Arc<Part>>> {
-        let part = self.draw_parts.try_get_with((sale, after.to_owned()), async {
+        let key = (sale, after.to_owned());
+        let part = self.draw_parts.get_or_read(&key, async {
             let entries = self.draw_lines(sale, after).await?;
-            Ok::<_, Error>(entries.last().map(|last| {
+            Ok(entries.last().map(|last| {
                 let text: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
                 Arc::new(Part {
                     text: text.into(),
@@ -53,7 +47,7 @@ impl Store {
                 })
             }))
         });
-        part.await.map_err(|error: Arc<Error>| (*error).clone())
+        part.await
     }
 
     /// A page of entries behind one entry, in order. Empty: there are no more.

@@ -174,11 +174,8 @@ impl Store {
             .fetch_all(&self.pools.public)
             .await?;
             let tops = rows.into_iter().map(|root| Ok(Hash(bytes(root)?)));
-            Ok::<_, Error>(Arc::new(tops.collect::<Result<Vec<_>>>()?))
+            Ok(Arc::new(tops.collect::<Result<Vec<_>>>()?))
         };
-        self.draw_tops
-            .try_get_with(sale, load)
-            .await
-            .map_err(|error: Arc<Error>| (*error).clone())
+        self.draw_tops.get_or_read(&sale, load).await
     }
 }
