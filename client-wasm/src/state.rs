@@ -312,6 +312,13 @@ impl State {
         (id, self.finish(turn))
     }
 
+    /// Takes away the commands that go another way, under their ids; see [`State::give_away`].
+    pub fn hand_over(&mut self, moment: Moment) -> (String, Vec<Effect>) {
+        let mut turn = Turn::new(moment);
+        let given = self.give_away(&mut turn);
+        (given, self.finish(turn))
+    }
+
     pub fn known(&self, sale: SaleId) -> Option<&Known> {
         self.sales.get(&sale)
     }

@@ -248,6 +248,35 @@ fn a_command_survives_a_reload_with_its_id() {
 
 /// A page that sends commands before it has read the stored ones.
 #[test]
+fn commands_that_go_another_way_are_given_away_once_and_not_sent_again() {
+    let mut page = Page::ready();
+    let orders = page.command(ShopCommand::Orders {});
+    page.step(Event::SocketClosed { code: 1006 });
+    let id = page.command(ShopCommand::Leave { sale: sale() });
+    let moment = page.moment();
+    let (given, effects) = page.state.hand_over(moment);
+    let given: Value = serde_json::from_str(&given).expect("JSON");
+    let frame: Value = serde_json::from_str(given[0]["frame"].as_str().expect("a frame")).expect("JSON");
+    assert_eq!(
+        (&given[0]["id"], &frame["type"]),
+        (&id.to_string().into(), &"leave".into())
+    );
+    assert_eq!(given[0]["sale"], sale().to_string());
+    assert_eq!(given[1], Value::Null, "orders are about no sale");
+    assert!(effects.contains(&Effect::Changed(Change::Sale(sale()))));
+    let stored = effects.iter().find_map(|effect| match effect {
+        Effect::Store(text) => Some(text),
+        _ => None,
+    });
+    assert!(!stored.expect("stored").contains(&id.to_string()));
+    let moment = page.moment();
+    assert_eq!(page.state.hand_over(moment).0, "[]");
+    let kept: Vec<CommandId> = page.state.pending.iter().map(|pending| pending.id).collect();
+    assert_eq!(kept, [orders]);
+    assert_eq!(page.state.verbs_under_way(sale()).count(), 0);
+}
+
+#[test]
 fn what_is_stored_comes_beside_newer_wishes_once_each_and_within_the_limit() {
     let joins = |page: &mut Page, units: std::ops::RangeInclusive<u32>| {
         for quantity in units.filter_map(Quantity::new) {

@@ -64,6 +64,8 @@ pub struct SaleView {
     pub priority_share: u32,
     pub absence_ms: u64,
     pub cancel_limit: u32,
+    /// Whether shoppers may extend their turn or their cart, once, while nobody waits.
+    pub extend_once: bool,
     pub lanes: usize,
     /// The shop's name in addresses: its page is `/m/{merchant}`.
     pub merchant: String,
@@ -132,6 +134,7 @@ impl SaleView {
             priority_share: sale.priority_share,
             absence_ms: sale.absence_ms,
             cancel_limit: sale.cancel_limit,
+            extend_once: info.extend_once,
             lanes: sale.lanes.len(),
             queue_length: *waiting,
             created_at: rfc3339(ms(sale.created_at)),

@@ -4,8 +4,8 @@
  */
 
 import type { Sale } from "./bodies";
-import type { Own, Position, RestOrder } from "./own-by-rest";
-import type { Connection, Journey, Line, Order, PaymentsBy, View } from "./view";
+import type { Own, Position, PublishedDraw, RestOrder } from "./own-by-rest";
+import type { Connection, Draw, Journey, Line, Order, PaymentsBy, View } from "./view";
 
 /** A view that was not pushed but asked for. `own`: what this shopper has is known too, and commands can be given. */
 export type Shown = View & { by_rest?: true; own?: true };
@@ -39,9 +39,10 @@ export function viewOf(read: Read, now_ms: number, connection: Connection): Show
   const now = read.offset_ms === undefined ? serverTime(sale) + Math.max(0, now_ms - at_ms) : now_ms + read.offset_ms;
   const { product_id, product_name, description, currency, currency_exponent, original_price, sale_price, total_stock } = sale;
   const { per_shopper_limit, hold_ms, claim_ms, payment_ms, allocation, draw_weight, opening } = sale;
-  const clocked = (quantity: number, end: string, total_ms: number) => {
+  const isQuiet = sale.extend_once && sale.status === "live" && sale.queue_length === 0;
+  const clocked = (quantity: number, end: string, total_ms: number, extended = false) => {
     const until = Date.parse(end);
-    return { quantity, until, left_ms: Math.max(0, until - now), total_ms };
+    return { may_extend: isQuiet && !extended, extended, quantity, until, left_ms: Math.max(0, until - now), total_ms };
   };
   const { place, cart } = own ?? { place: null, cart: null };
   const order = own ? (own.orders.find(({ order_status }) => order_status === "pending") ?? own.orders[0]) : undefined;
@@ -69,9 +70,9 @@ export function viewOf(read: Read, now_ms: number, connection: Connection): Show
     },
     stale_ms: isOld ? now_ms - at_ms : null,
     line: place?.status === "waiting" ? lineOf(place, own?.wanted ?? 1, sale, now) : null,
-    draw: null,
-    turn: isTurn ? clocked(own?.wanted ?? 1, place.claim_until ?? "", claim_ms) : null,
-    hold: cart ? clocked(cart.quantity, cart.expires_at, hold_ms) : null,
+    draw: own?.draw ? drawOf(own.draw, own) : null,
+    turn: isTurn ? clocked(own?.wanted ?? 1, place.claim_until ?? "", claim_ms, place.extended) : null,
+    hold: cart ? clocked(cart.quantity, cart.expires_at, hold_ms, cart.extended) : null,
     order: order ? orderOf(order, sale, now) : null,
     may_take: own ? Math.max(0, per_shopper_limit - taken) : 0,
     note: own?.note ?? null,
@@ -143,6 +144,12 @@ function lineOf(place: Position, quantity: number, sale: Sale, now: number): Lin
     in_carts: place.units_in_carts,
     next_lapse_ms: place.next_lapse_time === undefined ? null : Math.max(0, Date.parse(place.next_lapse_time) - now),
   };
+}
+
+function drawOf({ commitment, awaits = null, count = null, root = null, units = null, winners = null, seed }: PublishedDraw, { place, wanted }: Own): Draw {
+  const stage = seed !== undefined ? "drawn" : root !== null ? "closed" : "open";
+  const isIn = place !== null && ["entered", "not_drawn", "admitted"].includes(place.status);
+  return { stage, commitment, awaits, entered: isIn ? wanted : 0, count, root, units, winners, reason: place?.reason ?? null };
 }
 
 function orderOf(order: RestOrder, sale: Sale, now: number): Order {

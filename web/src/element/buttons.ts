@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 import type { Shown } from "../client/by-rest";
-import type { Order, View } from "../client/view";
+import type { Clocked, Order, View } from "../client/view";
 import { texts } from "../text/language";
 import { formatMoney } from "../text/money";
 import { cannotPay, isPaidAtShop } from "../text/payments";
@@ -20,6 +20,7 @@ export interface Commands {
   leave(): void;
   reserve(): void;
   release(): void;
+  extend(): void;
   checkout(): void;
   cancel(order: Order): void;
   goToCheckout(): void;
@@ -31,6 +32,9 @@ export interface Commands {
   remind: (() => void) | null;
   isReminded: boolean;
 }
+
+/** More time is offered when so much is left. */
+const EXTEND_MS = 60_000;
 
 type Verb = View["under_way"][number];
 
@@ -48,8 +52,8 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
   const primary = (label: string, busy: string, verb: Verb, run: () => void) => one("primary", isBusy(verb) ? busy : label, run);
   const now = (label: string, busy: string, verb: Verb, run: () => void) => one("primary now", isBusy(verb) ? busy : label, run);
   const quiet = (label: string, run: () => void) => one("quiet", label, run);
-  // The REST door has no word for giving up a place or a turn: it is over when nobody asks for it any more.
-  const leave = (label: string) => (view.by_rest ? nothing : quiet(label, () => on.leave()));
+  const leave = (label: string) => quiet(label, () => on.leave());
+  const more = (time: Clocked | null) => (time?.may_extend && time.left_ms > 0 && time.left_ms <= EXTEND_MS ? one("", isBusy("extend") ? t.moment : t.moreTime, () => on.extend()) : nothing);
   const join = () => html`${units(view, on)} ${primary(t.join, t.joining, "join", () => on.join())}`;
   const enter = () => html`${units(view, on)} ${primary(t.enter, t.entering, "join", () => on.join())}`;
   const isDraw = view.info?.allocation === "draw";
@@ -79,9 +83,9 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
     case "paused":
       return line ? html`${notify} ${leave(t.leave)}` : nothing;
     case "admitted":
-      return html`${add(now, view.turn?.quantity ?? 1)} ${leave(t.skip)}`;
+      return html`${add(now, view.turn?.quantity ?? 1)} ${more(view.turn)} ${leave(t.skip)}`;
     case "holding":
-      return html`${now(checkOutLabel(view), t.checkingOut, "checkout", () => on.checkout())}
+      return html`${now(checkOutLabel(view), t.checkingOut, "checkout", () => on.checkout())} ${more(view.hold)}
       ${quiet(t.remove, () => on.release())}`;
     case "pay":
     case "paying":

@@ -30,7 +30,8 @@ export class DrawCheck {
       const { checkWords } = await import("../text/draw");
       this.said = checkWords(await client.checkDraw(sale, await client.proof(sale)));
     } catch (error) {
-      this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
+      // What is no refusal is WebAssembly that may not run here.
+      this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : texts().draw.cannot;
     }
     this.isBusy = false;
     this.changed();

@@ -376,6 +376,7 @@ export class FlashSaleElement extends LitElement {
       leave: () => void this.sure("leave", () => this.give((client) => client.leave(this.sale))),
       reserve: () => void this.reserve(),
       release: () => void this.sure("release", () => this.give((client) => client.release(this.sale))),
+      extend: () => void this.give((client) => client.extend(this.sale)),
       checkout: () => void this.give((client) => client.checkout(this.sale)),
       cancel: (order: Order) => void this.sure("cancel", () => this.give((client) => client.cancel(order.order))),
       goToCheckout: () => void this.goToCheckout(),
