@@ -263,6 +263,11 @@ impl State {
                 if let Some(message) = frame::read(message) {
                     self.receive(&mut turn, message);
                 }
+                // Browsers hold back the timers of a hidden page for a minute, but not its messages: pings still go in time.
+                if self.wake_at.is_some_and(|at| at <= turn.now) {
+                    self.wake_at = None;
+                    self.act_on_what_is_due(&mut turn);
+                }
             }
             Event::SocketClosed { code } => self.closed(&mut turn, code),
             Event::TimerFired => {

@@ -256,3 +256,20 @@ test("the crowd of a full line is told to a newcomer, who is offered no next pla
   const page = await (await shopper()).open(shop.page("/newcomer", { html: around(embed(api, sale)) }));
   await said(page, /1\d people are in line for what comes back\. If you join now, you will probably not get one\./);
 });
+
+test("below a path of another host the widget works: its scripts, the WebAssembly, the socket and REST", async () => {
+  const sale = await createSale({ startsInMs: 4_000 });
+  shop.below("/flash", api);
+  const page = await (await shopper()).open(shop.page("/has-it-below", { html: around(embed(`${shop.origin}/flash`, sale)) }));
+  await button(page, "Join the line").click();
+  await journey(page, "admitted");
+  await button(page, ADD).click();
+  await journey(page, "holding");
+  // The same guest after a reload, though the page and the platform are of one origin now.
+  await page.reload();
+  await journey(page, "holding");
+  expect(await page.locator('flash-sale [data-part="connection"]').count(), "it is live").toBe(0);
+  await button(page, "Check out").click();
+  await button(page, "Pay €99.00").click();
+  await journey(page, "confirmed");
+});

@@ -248,6 +248,26 @@ fn a_command_survives_a_reload_with_its_id() {
 
 /// A page that sends commands before it has read the stored ones.
 #[test]
+fn a_ping_goes_in_time_in_a_hidden_page_whose_timers_are_held_back() {
+    let mut page = Page::ready();
+    // No timer fires; ticks come.
+    let mut pinged_at = vec![page.at_ms];
+    for second in 1..=900 {
+        page.at_ms += 1_000;
+        let at_ms = page.at_ms;
+        page.receive(&ServerMessage::Tick(tick(2 + second, at_ms)));
+        if page.sent().iter().any(|sent| sent["type"] == "ping") {
+            pinged_at.push(at_ms);
+            page.answer_ping();
+        }
+    }
+    let silent_ms = pinged_at.windows(2).map(|two| two[1] - two[0]).max();
+    assert!(silent_ms < Some(17_000), "{silent_ms:?}");
+    assert!(pinged_at.last() > Some(&(page.at_ms - 17_000)));
+    assert!(matches!(page.state.link, Link::Ready(_)));
+}
+
+#[test]
 fn commands_that_go_another_way_are_given_away_once_and_not_sent_again() {
     let mut page = Page::ready();
     let orders = page.command(ShopCommand::Orders {});

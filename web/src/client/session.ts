@@ -86,7 +86,7 @@ async function begin(api: string, secret: string | undefined): Promise<Answer> {
 /** What is stored of an answer. The secret may be another one than was shown, and the newest is the one to keep. */
 function kept(api: string, { token, device, device_id, expires_at }: Answer): Stored {
   // A server of an earlier release names no id.
-  const isInCookie = api === globalThis.location?.origin && device_id;
+  const isInCookie = new URL(api, globalThis.location?.href).origin === globalThis.location?.origin && device_id;
   return isInCookie ? { token, expires_at, device_id } : { token, expires_at, device_id, device };
 }
 

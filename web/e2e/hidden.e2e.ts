@@ -1,0 +1,96 @@
+/**
+ * A page that nobody looks at: browsers hold its timers back to one a minute after some minutes. Here after a second, and the server hangs up
+ * on who is silent for six, so that seconds are like a quarter of an hour. What tells of a turn then?
+ */
+
+import { chromium, type Browser, type Page } from "playwright-core";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { around, embed, host, type Host } from "./host";
+import { another } from "./server";
+
+const HIDDEN_S = 40;
+
+let platform: Awaited<ReturnType<typeof another>>;
+let shop: Host;
+let browser: Browser;
+
+beforeAll(async () => {
+  platform = await another(["--idle-timeout-ms", "6000"]);
+  shop = await host();
+  browser = await chromium.launch({
+    executablePath: inject("browser"),
+    chromiumSandbox: false,
+    // The tools switch off what is looked at here.
+    ignoreDefaultArgs: ["--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding"],
+    args: ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/1"],
+  });
+});
+
+afterAll(async () => {
+  await browser.close();
+  shop.end();
+  await platform.end();
+});
+
+async function sale(startsInMs: number): Promise<string> {
+  const start = Date.now() + startsInMs;
+  const body = {
+    ...{ product_name: "Aurora Runner", currency: "EUR", original_price: 24_900, sale_price: 9_900, total_stock: 5 },
+    ...{ start_time: new Date(start).toISOString(), end_time: new Date(start + 3_600_000).toISOString(), room_opens_at: new Date(start - 600_000).toISOString() },
+  };
+  const headers = { Authorization: `Bearer ${platform.token("a", "admin")}`, "Content-Type": "application/json" };
+  const made = await fetch(`${platform.api}/admin/sales`, { method: "POST", headers, body: JSON.stringify(body) });
+  return ((await made.json()) as { sale_id: string }).sale_id;
+}
+
+/** Puts another tab in front. True: the page knows that it is hidden. */
+async function hide(page: Page): Promise<boolean> {
+  const session = await page.context().newCDPSession(page);
+  await session.send("Emulation.setFocusEmulationEnabled", { enabled: false });
+  const other = await page.context().newPage();
+  await other.bringToFront();
+  return page.evaluate(() => document.hidden);
+}
+
+test("a page hidden for long keeps its socket and its place, and the turn is told at once: in the tab and by a notice", { timeout: 150_000 }, async () => {
+  const id = await sale((HIDDEN_S + 15) * 1_000);
+  const address = shop.page("/hidden", { html: around(embed(platform.api, id)) });
+  const context = await browser.newContext({ permissions: ["notifications"] });
+  const page = await context.newPage();
+  await page.addInitScript(() => {
+    const told: string[] = [];
+    const beats: number[] = [];
+    Object.assign(window, { told, beats, opened: 0 });
+    setInterval(() => beats.push(performance.now()), 1_000);
+    // What the browser shows is its own; here it is noted.
+    const note = function (title: string, { body }: NotificationOptions) {
+      told.push(`${title}. ${body ?? ""}`);
+    };
+    Object.assign(note, { permission: "granted", requestPermission: () => Promise.resolve("granted") });
+    Object.assign(window, { Notification: note });
+    const Real = WebSocket;
+    window.WebSocket = class extends Real {
+      constructor(...args: ConstructorParameters<typeof Real>) {
+        super(...args);
+        (window as unknown as { opened: number }).opened += 1;
+      }
+    };
+  });
+  await page.goto(address);
+  await page.getByRole("button", { name: "Join the line" }).click();
+  await page.getByRole("button", { name: "Notify me" }).click();
+  await page.getByText("You get a notice when it is your turn.").waitFor();
+  expect(await hide(page), "the page is hidden").toBe(true);
+  await expect.poll(() => page.title(), { timeout: (HIDDEN_S + 40) * 1_000, interval: 500 }).toMatch(/^● [12]:\d\d Your turn · Aurora Runner$/);
+  const { told, opened, beats } = await page.evaluate(() => {
+    const { told, opened, beats } = window as unknown as { told: string[]; opened: number; beats: number[] };
+    return { told, opened, beats: [...beats, performance.now()] };
+  });
+  const longest = Math.max(...beats.slice(1).map((at, index) => at - (beats[index] ?? at)));
+  expect(longest, "the browser did hold the page's timers back").toBeGreaterThan(HIDDEN_S * 500);
+  expect(told).toEqual([expect.stringMatching(/^Your turn: Aurora Runner\. You have (?:2 minutes|1 minute 5\d seconds) to add it to your cart\.$/)]);
+  expect(opened, "the socket was never lost").toBe(1);
+  await page.bringToFront();
+  await expect.poll(() => page.title(), "called as before, once it is looked at").toBe("A shop");
+  await context.close();
+});
