@@ -108,6 +108,11 @@ const JOURNEYS: Readonly<Record<Sale["status"], Journey>> = {
   cancelled: "cancelled",
 };
 
+/** Whether it is a sale as this release knows them. What is at the address may be of another one, or nothing of ours. */
+export function isReadable({ status, sale_price, room_opens_at, start_time, end_time }: Sale): boolean {
+  return status in JOURNEYS && Number.isFinite(sale_price) && [room_opens_at, start_time, end_time].every((time) => !Number.isNaN(Date.parse(time)));
+}
+
 /** The same steps as those of the live client (client-wasm/src/view.rs). */
 function journeyOf({ status }: Sale, own: Own | undefined): Journey {
   if (!own) return JOURNEYS[status];

@@ -1,7 +1,7 @@
 /** The WASM client for pages: loaded once, one connection per platform and token, shared by everything on a page. */
 
 import load, { FlashSaleClient } from "../wasm/flashsale_client.js";
-import { serverTime, viewOf, type Read, type Shown } from "./by-rest";
+import { isReadable, serverTime, viewOf, type Read, type Shown } from "./by-rest";
 import { complain } from "./complain";
 import { FlashSaleError } from "./errors";
 import type { HandedOver, RestLink } from "./rest-link";
@@ -41,6 +41,8 @@ const READ_STAKE_MS = 3_000;
 const READ_START_MS = 300;
 /** The server tells a time by REST in whole seconds. */
 const SECOND_MS = 1_000;
+/** The most units that one command may ask for. */
+const MOST_UNITS = 100;
 /** Tries to load the WebAssembly, where the network may be why it failed. */
 const LOAD_TRIES = 3;
 const LOAD_PAUSE_MS = 2_000;
@@ -91,6 +93,8 @@ export class Client {
   /** How this shopper takes part while nothing comes live. */
   private link: RestLink | null = null;
   private isByRest = false;
+  /** The merchant's token is no good: nothing is to be asked in its name. */
+  private isRefused = false;
   private wasOnline = false;
   private loser: ReturnType<typeof setTimeout> | undefined;
   /** A socket that was there stays away, and all goes on by REST. */
@@ -275,6 +279,7 @@ export class Client {
       const first = await takeFirst(this.api, sale);
       if (first && !first.sale) throw new Problem("sale_unknown", "There is no such sale.", 404);
       const read = first?.sale ?? (await getSale(this.api, sale));
+      if (!isReadable(read)) throw new Problem("unreadable", "The server answers in a way that this page does not know.", 0);
       const at_ms = first?.at_ms ?? performance.now();
       const before = this.reads.get(sale)?.offset_ms;
       const least = serverTime(read) - at_ms;
@@ -283,7 +288,7 @@ export class Client {
       const offset_ms = known === undefined ? least : Math.min(Math.max(known, least), least + SECOND_MS);
       this.reads.set(sale, { sale: read, at_ms, offset_ms });
       this.problems.delete(sale);
-      if (this.isByRest && this.isMissing(sale)) await this.link?.refresh(read, at_ms + offset_ms);
+      if (this.isByRest && !this.isRefused && this.isMissing(sale)) await this.link?.refresh(read, at_ms + offset_ms);
     } catch (error) {
       // Without the sale there is nothing to show; the shopper's own things are asked for again.
       if (error instanceof Problem && !this.reads.has(sale)) this.problems.set(sale, error);
@@ -299,6 +304,7 @@ export class Client {
       return ticket === null ? null : { token: ticket, device: "" };
     }
     if (this.token === stale) {
+      this.isRefused = true;
       this.emit("token", null);
       return null;
     }
@@ -318,7 +324,7 @@ export class Client {
 
   /** Watches a sale until the returned function is called. Throws on an id that is none. */
   watch(id: string): () => void {
-    if (!isSaleId(id)) throw new Error(`${id} is no sale's id`);
+    if (!isSaleId(id)) throw new FlashSaleError("sale_invalid", `"${id}" is no sale's id.`);
     const sale = id.toUpperCase();
     const count = this.watched.get(sale) ?? 0;
     if (count === 0) this.wasm?.watch(sale);
@@ -345,6 +351,7 @@ export class Client {
 
   /** What to draw of a sale; null until something is known. */
   view(id: string): Shown | null {
+    if (!isSaleId(id)) return null;
     const sale = id.toUpperCase();
     const view = this.wasm ? (this.wasm.view(sale) as View) : null;
     const read = this.reads.get(sale);
@@ -462,6 +469,10 @@ export class Client {
   orders = () => this.give({ verb: "orders" }, (wasm) => wasm.orders());
 
   private async give(wish: Wish, command: (wasm: FlashSaleClient) => Promise<unknown>): Promise<void> {
+    // WebAssembly would make a whole number of it.
+    if (wish.quantity !== undefined && !(Number.isInteger(wish.quantity) && wish.quantity > 0 && wish.quantity <= MOST_UNITS)) {
+      throw new FlashSaleError("invalid_field", `${String(wish.quantity)} is no number of units: write 1 to ${String(MOST_UNITS)}.`, { verb: wish.verb });
+    }
     const sale = this.saleByRest(wish);
     const { verb, quantity, order, token } = wish;
     const given = { verb, ...(quantity === undefined ? {} : { quantity }), ...(order === undefined ? {} : { order }), ...(token === undefined ? {} : { token }) };
@@ -471,7 +482,13 @@ export class Client {
       this.emit("settled", outcome);
     } else {
       this.started ??= this.start();
-      outcome = (await command(await this.started)) as Outcome;
+      const wasm = await this.started;
+      try {
+        outcome = (await command(wasm)) as Outcome;
+      } catch (error) {
+        // An id or a number that is none.
+        throw new FlashSaleError("invalid_field", error instanceof Error ? error.message : String(error), { verb });
+      }
     }
     if (outcome.error) throw FlashSaleError.of(outcome.error);
   }

@@ -26,7 +26,7 @@ async function paint(element: HTMLElement): Promise<void> {
   const [sale, api] = [element.getAttribute("sale") ?? "", homeOr(element.getAttribute("api") ?? "")];
   if (!isSaleId(sale) || !/^https?:\/\/./.test(api) || !("adoptedStyleSheets" in Document.prototype)) return;
   const read = await readFirst(api, sale);
-  if (read?.sale) show(element, read.sale, read.at_ms);
+  if (Number.isFinite(read?.sale?.sale_price) && read?.sale) show(element, read.sale, read.at_ms);
 }
 
 function show(element: HTMLElement, sale: Sale, at_ms: number): void {

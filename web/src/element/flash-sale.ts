@@ -154,8 +154,7 @@ export class FlashSaleElement extends LitElement {
     this.languages();
     this.setup = setupProblem(this.sale, this.api || this.origin, isSaleId);
     if (this.setup) {
-      this.fail({ code: this.setup, message: "This sale cannot be shown here at the moment." });
-      void this.complainOf(this.setup);
+      this.fail({ code: this.setup, message: texts().ticket.cannotShow });
       return;
     }
     const client = clientFor(this.origin, this.token || null);
@@ -229,18 +228,18 @@ export class FlashSaleElement extends LitElement {
   /** The page around learns once why the sale cannot be shown. */
   private tellTrouble(view: View | null): void {
     const stopped = this.client?.connection;
-    const isUnknown = !view?.info && this.client?.problem(this.sale)?.status === 404;
-    const code = view?.trouble?.code ?? (isUnknown ? "sale_unknown" : undefined) ?? (stopped?.state === "stopped" ? stopped.code : undefined);
+    const problem = view?.info ? null : this.client?.problem(this.sale);
+    const known = problem?.status === 404 ? "sale_unknown" : problem?.code === "unreadable" ? problem.code : undefined;
+    const code = view?.trouble?.code ?? known ?? (stopped?.state === "stopped" ? stopped.code : undefined);
     if (code === undefined || code === this.told) return;
     this.told = code;
     this.fail({ code, message: words({ code, message: view?.trouble?.message ?? texts().offline.closed }) });
-    if (this.isAtHome) return;
-    if (code === "sale_unknown") complain(`${this.origin} does not know the sale ${this.sale}: look at the attributes sale and api.`);
-    if (code === "origin_refused") complain(`the shop does not allow this page to show its sales: add ${location.origin} to its pages, in the admin page.`);
   }
 
+  /** The page around gets an event, and one warning on the console that names the cure. */
   private fail({ code, message }: { code: string; message: string }): void {
     this.tell("flash-sale-error", { code, message });
+    if (!this.isAtHome) void this.complainOf(code);
   }
 
   /** The sale as the client knows it now. */
@@ -313,7 +312,6 @@ export class FlashSaleElement extends LitElement {
     if (!this.tell("flash-sale-pay", { order, pay })) return;
     if (known !== undefined && !this.hasPayForm) return pay(this.card ?? known);
     this.fail({ code: "pay_form_missing", message: texts().ticket.cannotShow });
-    complain("the order cannot be paid: put your payment form into the slot pay, and cancel the event flash-sale-pay.");
   }
 
   /** A payment form of the page's own: a provider's frames refuse shadow roots. */
@@ -346,9 +344,10 @@ export class FlashSaleElement extends LitElement {
     return this.check && "render" in this.check ? this.check : null;
   }
 
-  private async complainOf(code: SetupCode): Promise<void> {
-    const { cureOf } = await import("../text/cures");
-    complain(cureOf(code, this.sale, this.api || this.origin));
+  private async complainOf(code: string): Promise<void> {
+    const [sale, api] = [this.sale, this.api || this.origin];
+    const cure = (await import("../text/cures").catch(() => null))?.cureOf(code, sale, api);
+    if (cure) complain(cure);
   }
 
   private async remind(appointment: Appointment, now: number): Promise<void> {
@@ -370,7 +369,7 @@ export class FlashSaleElement extends LitElement {
       isGuarded: this.isGuarded,
       quantity: this.quantity,
       wish: (quantity) => {
-        this.quantity = quantity;
+        this.quantity = Number.isInteger(quantity) ? quantity : 1;
         this.requestUpdate();
       },
       join: () => void this.join(),
@@ -414,6 +413,7 @@ export class FlashSaleElement extends LitElement {
     if (view.journey !== "loading") return wordsFor(view, offline);
     const problem = this.client?.problem(this.sale);
     if (problem?.status === 404) return wordsFor({ ...view, journey: "unknown" });
+    if (problem?.code === "unreadable") return { title: texts().rest.stopped, text: texts().ticket.cannotShow, tone: "warn" };
     if (view.connection.state === "stopped") return { title: texts().rest.stopped, text: words({ code: view.connection.code ?? "closed", message: "" }), tone: "warn" };
     return wordsFor(view, offline);
   }
