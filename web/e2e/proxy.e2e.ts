@@ -89,6 +89,22 @@ test("over REST a shopper enters a draw, is told the outcome, and checks it", as
   forgive(/WebSocket/);
 });
 
+test("behind such a proxy the platform's own pages list the shopper's orders", async () => {
+  const sale = await createSale({ product_name: "Aurora Runner" });
+  const who = await shopper();
+  const page = await behindProxy(who);
+  await page.goto(`${api}/sale/${sale}`);
+  await said(page, /this page asks for news every few seconds/);
+  await takeUnit(page);
+  await button(page, "Check out").click();
+  await journey(page, "pay");
+  const home = await behindProxy(who);
+  await home.goto(`${api}/`);
+  await home.locator("order-list").getByText("Aurora Runner").waitFor();
+  await home.locator("order-list").getByText("€99.00").waitFor();
+  forgive(/WebSocket/);
+});
+
 test("when a socket that worked is cut off and stays away, the purchase goes on by REST, and goes live again afterwards", async () => {
   const sale = await createSale({ limit: 2 });
   const page = await (await shopper()).blank();

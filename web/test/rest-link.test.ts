@@ -77,6 +77,17 @@ test("a refusal is told", async () => {
   expect(await link.give({ verb: "reserve", sale: SALE, quantity: 1 })).toMatchObject({ ok: false, error: { code: "sold_out", message: "Gone.", retry: false } });
 });
 
+test("the shopper's orders in all sales are a list, newest first", async () => {
+  const other = { ...ORDER, order_id: "P", sale_id: "01BX5ZZKBKACTAV9WEVGEMMVRY", created_at: "2026-12-01T13:00:00Z", currency: "JPY" };
+  const link = server({ ...known, "/me": [{ session: "g_1", people: [{ person: "p", orders: [ORDER, other], places: [] }] }], "/orders/P": [other] });
+  await link.readOrders();
+  const now = Date.parse("2026-12-01T12:04:00Z");
+  expect(link.orders(now).map(({ order, left_ms, product_name }) => [order, left_ms, product_name])).toEqual([
+    ["P", 60_000, null],
+    ["O", 60_000, null],
+  ]);
+});
+
 test("a place is given up, and the end is told", async () => {
   const place = `/flash-sales/${SALE}/queue-position`;
   const link = server({ ...known, [`/flash-sales/${SALE}/join-queue`]: [{ position: 3, status: "waiting" }], [place]: [{}] });

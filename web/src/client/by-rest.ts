@@ -157,13 +157,14 @@ function drawOf({ commitment, awaits = null, count = null, root = null, units = 
   return { stage, commitment, awaits, entered: isIn ? wanted : 0, count, root, units, winners, reason: place?.reason ?? null };
 }
 
-function orderOf(order: RestOrder, sale: Sale, now: number): Order {
+/** `sale`: null where it is not known here. */
+export function orderOf(order: RestOrder, sale: Sale | null, now: number): Order {
   const [created_at, until] = [Date.parse(order.created_at), Date.parse(order.expires_at)];
   return {
     ...{ order: order.order_id, sale: order.sale_id, quantity: order.quantity, unit_price: order.unit_price, amount: order.amount },
     ...{ currency: order.currency, status: order.order_status, reason: order.reason ?? null, paying: order.paying ?? false },
     ...{ refunded: order.refunded ?? 0, declined: order.declined?.reason ?? null, handoff: order.handoff?.url ?? null },
     ...{ created_at, until, left_ms: Math.max(0, until - now), total_ms: until - created_at },
-    ...{ product_name: sale.product_name, currency_exponent: sale.currency_exponent },
+    ...{ product_name: sale?.product_name ?? null, currency_exponent: sale?.currency_exponent ?? null },
   };
 }

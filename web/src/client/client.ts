@@ -240,10 +240,12 @@ export class Client {
     clearTimeout(this.reader);
     // Without a network there is nothing to ask, and each try would stand on the console of the page around.
     const missing = this.offlineAt === null ? [...this.watched.keys()].filter((sale) => this.isMissing(sale)) : [];
+    const isAway = this.offlineAt === null && this.connection.state !== "online";
     // An operator looks on: they have nothing in the sale.
-    if (missing.length > 0 && !this.link && typeof this.token !== "function") {
+    if ((missing.length > 0 || isAway) && !this.link && !this.isRefused && typeof this.token !== "function") {
       const part = await import("./rest-link").catch(() => null);
       if (part) this.link ??= new part.RestLink(this.api, this.signed, (sale) => this.emit("sale", sale));
+      this.emit("connection", null);
     }
     await Promise.all(missing.map((sale) => this.readSale(sale)));
     if (missing.length > 0) await this.takeOver().catch(() => undefined);
@@ -390,8 +392,14 @@ export class Client {
     return oldest > 0 ? oldest : null;
   }
 
+  /** Whether there is another way while nothing is live. */
+  get isAskedByRest(): boolean {
+    return this.link !== null && this.connection.state !== "online";
+  }
+
   get knownOrders(): Order[] {
-    return this.wasm ? (this.wasm.known_orders() as Order[]) : [];
+    const live = this.wasm ? (this.wasm.known_orders() as Order[]) : [];
+    return live.length > 0 || !this.link ? live : this.link.orders(this.now);
   }
 
   /** The server's time. */
@@ -466,7 +474,11 @@ export class Client {
   checkout = (sale: string, token?: string) => this.give({ verb: "checkout", sale, token }, (wasm) => wasm.checkout(sale, token));
   pay = (order: string, token: string) => this.give({ verb: "pay", order, token }, (wasm) => wasm.pay(order, token));
   cancel = (order: string) => this.give({ verb: "cancel", order }, (wasm) => wasm.cancel(order));
-  orders = () => this.give({ verb: "orders" }, (wasm) => wasm.orders());
+  orders = async () => {
+    if (!this.isAskedByRest) return this.give({ verb: "orders" }, (wasm) => wasm.orders());
+    await this.link?.readOrders();
+    this.emit("orders", null);
+  };
 
   private async give(wish: Wish, command: (wasm: FlashSaleClient) => Promise<unknown>): Promise<void> {
     // WebAssembly would make a whole number of it.

@@ -4,11 +4,12 @@
  */
 
 import type { Sale } from "./bodies";
+import { orderOf } from "./by-rest";
 import { salesAtStake } from "./mine";
 import type { CartItem, Own, Position, PublishedDraw, RestOrder } from "./own-by-rest";
 import { Problem, call, getSales, newKey, type Options } from "./rest";
 import { noncesKey, restKey, type Session } from "./session";
-import type { Note, Outcome, PaymentsBy, Refusal, Verb } from "./view";
+import type { Note, Order, Outcome, PaymentsBy, Refusal, Verb } from "./view";
 
 /** A command that is not answered in this time has failed, as over the socket. */
 const DEADLINE_MS = 90_000;
@@ -17,6 +18,8 @@ const REPEAT_MS = 1_000;
 const MOST_REPEAT_MS = 15_000;
 /** Commands kept at once. */
 const MOST_PENDING = 16;
+/** Orders of a list. */
+const MOST_ORDERS = 20;
 /** Sales whose random number for the draw is remembered. */
 const MOST_NONCES = 32;
 
@@ -68,7 +71,7 @@ interface Me {
   user: string;
   /** Who they are at each shop, and in which sales they have entered a draw there. */
   people: { person: string; sales: string[] }[];
-  orders: { order_id: string; sale_id: string }[];
+  orders: { order_id: string; sale_id: string; created_at: string }[];
   places: { sale_id: string; quantity: number; ended_at: string | null }[];
 }
 
@@ -227,6 +230,21 @@ export class RestLink {
       // Whether it has left this device, the socket did not say.
       void this.start(kept, true).then((outcome) => ended(id, outcome));
     }
+  }
+
+  /** Asks for this shopper's newest orders, in all sales. */
+  async readOrders(): Promise<void> {
+    this.me = null;
+    const { orders } = await this.whoAmI();
+    const newest = [...orders].sort((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at)).slice(0, MOST_ORDERS);
+    const read = await Promise.all(newest.map(({ order_id }) => this.ask<RestOrder>(`/orders/${order_id}`)));
+    for (const order of read) this.take(this.knownOf(order.sale_id), order);
+  }
+
+  /** The orders that are known, newest first. */
+  orders(now: number): Order[] {
+    const all = [...this.known.values()].flatMap(({ orders }) => orders).map((order) => orderOf(order, null, now));
+    return all.sort((a, b) => b.created_at - a.created_at);
   }
 
   /** What was asked for before is old: a socket has known more since. */
