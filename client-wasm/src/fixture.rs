@@ -83,6 +83,7 @@ pub fn info() -> SaleInfo {
         opening_seed: None,
         format: 2,
         payments: flashsale_protocol::PaymentsBy::Sandbox,
+        extend_once: true,
     }
 }
 

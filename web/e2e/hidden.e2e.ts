@@ -91,6 +91,7 @@ test("a page hidden for long keeps its socket and its place, and the turn is tol
   expect(told).toEqual([expect.stringMatching(/^Your turn: Aurora Runner\. You have (?:2 minutes|1 minute 5\d seconds) to add it to your cart\.$/)]);
   expect(opened, "the socket was never lost").toBe(1);
   await page.bringToFront();
-  await expect.poll(() => page.title(), "called as before, once it is looked at").toBe("A shop");
+  // Called as before, once it is looked at.
+  await expect.poll(() => page.title()).toBe("A shop");
   await context.close();
 });

@@ -142,7 +142,7 @@ test("on the platform's other pages a strip and the tab say that it is the shopp
   await strip.waitFor({ timeout: 20_000 });
   await expect.poll(() => page.title()).toMatch(/^● [12]:\d\d Your turn · Aurora Runner$/);
   const icon = () => page.locator("link[rel=icon]").getAttribute("href");
-  await expect.poll(icon, "a dot on the icon").toContain("circle");
+  await expect.poll(icon).toContain("circle");
   await isAccessible(page);
   await picture(page, "strip-home");
   await strip.click();

@@ -90,7 +90,8 @@ test("the shopper's orders in all sales are a list, newest first", async () => {
 
 test("a place is given up, and the end is told", async () => {
   const place = `/flash-sales/${SALE}/queue-position`;
-  const link = server({ ...known, [`/flash-sales/${SALE}/join-queue`]: [{ position: 3, status: "waiting" }], [place]: [{}] });
+  const nothing = { "/me": [{ session: "g_1", people: [] }] };
+  const link = server({ ...known, ...nothing, [`/flash-sales/${SALE}/join-queue`]: [{ position: 3, status: "waiting" }], [place]: [{}] });
   await link.give({ verb: "join", sale: SALE, quantity: 1 });
   expect(await link.give({ verb: "leave", sale: SALE })).toMatchObject({ ok: true });
   await link.refresh(OF, 0);

@@ -151,10 +151,11 @@ function lineOf(place: Position, quantity: number, sale: Sale, now: number): Lin
   };
 }
 
-function drawOf({ commitment, awaits = null, count = null, root = null, units = null, winners = null, seed }: PublishedDraw, { place, wanted }: Own): Draw {
-  const stage = seed !== undefined ? "drawn" : root !== null ? "closed" : "open";
+function drawOf({ commitment, awaits, count, root, units, winners, seed }: PublishedDraw, { place, wanted }: Own): Draw {
+  const stage = seed !== undefined ? "drawn" : root !== undefined ? "closed" : "open";
   const isIn = place !== null && ["entered", "not_drawn", "admitted"].includes(place.status);
-  return { stage, commitment, awaits, entered: isIn ? wanted : 0, count, root, units, winners, reason: place?.reason ?? null };
+  const published = { awaits: awaits ?? null, count: count ?? null, root: root ?? null, units: units ?? null, winners: winners ?? null };
+  return { stage, commitment, ...published, entered: isIn ? wanted : 0, reason: place?.reason ?? null };
 }
 
 /** `sale`: null where it is not known here. */

@@ -76,7 +76,7 @@ export class FlashSaleElement extends LitElement {
   /** Loaded with the first draw that there is something to say of. */
   private check: Promise<void> | DrawCheck | null = null;
   private readonly tape = new Tape();
-  private readonly notices = new Notices(() => this.requestUpdate());
+  private readonly notice = new Notices(() => this.requestUpdate());
   private readonly announcer = new Announcer();
   private quantity = 1;
   private card: string | null = null;
@@ -191,7 +191,7 @@ export class FlashSaleElement extends LitElement {
     clearTimeout(this.timer);
     for (const stop of this.stop) stop();
     this.stop = [];
-    this.notices.end(this.sale);
+    this.notice.end(this.sale);
     this.client = null;
   }
 
@@ -218,7 +218,7 @@ export class FlashSaleElement extends LitElement {
     }
     if (view.journey === "loading") return;
     noteStake(this.origin, view);
-    this.notices.follow(view, !this.isAtHome);
+    this.notice.follow(view, !this.isAtHome);
     const paid = view.order?.status === "confirmed" ? view.order : null;
     if (paid && this.confirmed && !this.confirmed.has(paid.order)) this.tell("flash-sale-confirmed", { order: paid });
     this.confirmed ??= new Set();
@@ -381,8 +381,8 @@ export class FlashSaleElement extends LitElement {
       cancel: (order: Order) => void this.sure("cancel", () => this.give((client) => client.cancel(order.order))),
       goToCheckout: () => void this.goToCheckout(),
       print: () => print(),
-      notice: this.notices.offer(view),
-      notify: () => this.notices.ask(),
+      notice: this.notice.offer(view),
+      notify: () => this.notice.ask(),
       isReminded: appointment !== null && this.reminded === appointment.uid,
       remind: appointment && (() => void this.remind(appointment, view.now).catch(reportError)),
     };
