@@ -28,7 +28,11 @@ opening_seed_hash?: string,
 /**
  * The seed itself, after the start.
  */
-opening_seed?: string, draw_weight: DrawWeight, priority_share: number, absence_ms: number, cancel_limit: number, lanes: number,
+opening_seed?: string, draw_weight: DrawWeight, priority_share: number, absence_ms: number, cancel_limit: number,
+/**
+ * Whether shoppers may extend their turn or their cart, once, while nobody waits.
+ */
+extend_once: boolean, lanes: number,
 /**
  * The shop's name in addresses: its page is `/m/{merchant}`.
  */

@@ -364,8 +364,8 @@ export class Client {
       const elsewhere = this.link?.underWay(sale) ?? [];
       return view && { ...view, connection: this.connection, under_way: [...view.under_way, ...elsewhere] };
     }
-    const shown = viewOf({ ...read, payments: this.link?.payments, ...(own ? { own } : {}) }, performance.now(), this.connection);
-    return this.isByRest ? shown : atFirst(shown);
+    const shown = viewOf(read, performance.now(), this.connection);
+    return this.isByRest ? (this.link?.view(shown, read.sale) ?? shown) : atFirst(shown);
   }
 
   /** Why a sale cannot be had by REST either; null: it can, or nobody has asked. */

@@ -4,9 +4,10 @@
  */
 
 import type { Sale } from "./bodies";
-import { orderOf } from "./by-rest";
+import type { Shown } from "./by-rest";
 import { salesAtStake } from "./mine";
 import type { CartItem, Own, Position, PublishedDraw, RestOrder } from "./own-by-rest";
+import { orderOf, withOwn } from "./own-view";
 import { Problem, call, getSales, newKey, type Options } from "./rest";
 import { noncesKey, restKey, type Session } from "./session";
 import type { Note, Order, Outcome, PaymentsBy, Refusal, Verb } from "./view";
@@ -123,6 +124,13 @@ export class RestLink {
       under_way: mine.map(({ kept }) => kept.verb),
       unsent: mine.filter(({ isSent }) => !isSent).map(({ kept }) => kept.verb),
     };
+  }
+
+  /** What is shown of a sale, with what the shopper has in it, if that is known. */
+  view(shown: Shown, sale: Sale): Shown {
+    const info = shown.info && this.payments ? { ...shown.info, payments: this.payments } : shown.info;
+    const own = this.own(sale.sale_id);
+    return own ? withOwn({ ...shown, info }, sale, own) : { ...shown, info };
   }
 
   /** Whether something of the shopper's runs here, so that it is to be asked for more often. */

@@ -5,6 +5,7 @@ import type { Shown } from "../client/by-rest";
 import type { Clocked, Order, View } from "../client/view";
 import { texts } from "../text/language";
 import { formatMoney } from "../text/money";
+import { prepareRefusals } from "../text/refusal";
 import { cannotPay, isPaidAtShop } from "../text/payments";
 
 /** Most units that the list offers. */
@@ -38,6 +39,12 @@ const EXTEND_MS = 60_000;
 
 type Verb = View["under_way"][number];
 
+/** What is asked for may be refused: the words for that come meanwhile. */
+function begin(run: () => void): void {
+  void prepareRefusals();
+  run();
+}
+
 export function buttons(view: Shown, on: Commands): TemplateResult | typeof nothing {
   // A sale that was only asked for can be looked at; what this shopper has, and may do, is not known.
   if (view.by_rest && !view.own) return nothing;
@@ -47,7 +54,7 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
   const isOff = on.isGuarded || under_way.length > 0;
   // Not the attribute `disabled`: it would take the focus away from whoever uses the keyboard.
   const one = (kind: string, label: string, run: () => void) => html`
-    <button class=${kind} part=${`button ${kind}`} aria-disabled=${isOff ? "true" : "false"} ?data-guard=${under_way.length === 0} @click=${isOff ? nothing : run}>${label}</button>
+    <button class=${kind} part=${`button ${kind}`} aria-disabled=${isOff ? "true" : "false"} ?data-guard=${under_way.length === 0} @click=${isOff ? nothing : () => begin(run)}>${label}</button>
   `;
   const primary = (label: string, busy: string, verb: Verb, run: () => void) => one("primary", isBusy(verb) ? busy : label, run);
   const now = (label: string, busy: string, verb: Verb, run: () => void) => one("primary now", isBusy(verb) ? busy : label, run);

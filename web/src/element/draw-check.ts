@@ -1,5 +1,6 @@
 /** The verify button of a draw: fetches this shopper's proof, checks it here, and says in plain words what was checked. */
 
+import "../text/languages/en-more";
 import { html, nothing, type TemplateResult } from "lit";
 import type { Client } from "../client/client";
 import { Problem } from "../client/rest";

@@ -29,7 +29,7 @@ import { formatLess } from "../text/locale";
 import { discount, formatMoney } from "../text/money";
 import { noteWords } from "../text/notes";
 import { AT_THE_SHOP, testCards } from "../text/payments";
-import { words } from "../text/refusal";
+import { prepareRefusals, words } from "../text/refusal";
 import { restNotice, restWords } from "../text/rest";
 import { setupProblem, type SetupCode } from "../text/setup";
 import type { Words } from "../text/words";
@@ -233,7 +233,7 @@ export class FlashSaleElement extends LitElement {
     const code = view?.trouble?.code ?? known ?? (stopped?.state === "stopped" ? stopped.code : undefined);
     if (code === undefined || code === this.told) return;
     this.told = code;
-    this.fail({ code, message: words({ code, message: view?.trouble?.message ?? texts().offline.closed }) });
+    void prepareRefusals().then(() => this.fail({ code, message: words({ code, message: view?.trouble?.message ?? texts().offline.closed }) }));
   }
 
   /** The page around gets an event, and one warning on the console that names the cure. */

@@ -1,5 +1,6 @@
 /** This shopper's orders, newest first. Hidden while there are none. */
 
+import "../text/languages/en-more";
 import { LitElement, css, html, nothing, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import { saleCard } from "../client/sale-cards";

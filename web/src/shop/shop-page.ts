@@ -1,5 +1,6 @@
 /** The shop's frame: where we are, whose session it is, and the page for the address. */
 
+import "../text/languages/en-more";
 import { LitElement, css, html, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import { isSaleId } from "../client/sale-id";
