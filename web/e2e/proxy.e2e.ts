@@ -55,7 +55,7 @@ test("over REST a shopper gives up a place and skips a turn, as over the socket"
   await button(page, "Join the line").click();
   await said(page, "You are in the waiting room");
   await button(page, "Leave the line").click();
-  await sure(page, "Leave the line");
+  await sure(page, "Give up my place");
   await button(page, "Join the line").waitFor();
   expect((await metrics(sale)).queue_length).toBe(0);
   await button(page, "Join the line").click();
