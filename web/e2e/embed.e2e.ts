@@ -273,3 +273,28 @@ test("below a path of another host the widget works: its scripts, the WebAssembl
   await button(page, "Pay €99.00").click();
   await journey(page, "confirmed");
 });
+
+test.each([
+  ["before the room opens", { startsInMs: 900_000, roomBeforeMs: 60_000 }],
+  ["in the waiting room", { startsInMs: 900_000, roomBeforeMs: 1_000_000 }],
+  ["while it is live", {}],
+] as const)("nothing moves while the widget comes in on a slow network, %s", async (when, wish) => {
+  const sale = await createSale(wish);
+  const address = shop.page(`/still-${when.replaceAll(" ", "-")}`, { html: around(embed(api, sale)) });
+  const page = await (await shopper({ viewport: { width: 360, height: 740 } })).blank();
+  const session = await page.context().newCDPSession(page);
+  await session.send("Network.enable");
+  await session.send("Network.emulateNetworkConditions", { offline: false, latency: 150, downloadThroughput: 200_000, uploadThroughput: 100_000 });
+  await page.addInitScript(() => {
+    Object.assign(window, { moved: 0 });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries() as (PerformanceEntry & { value: number })[]) (window as unknown as { moved: number }).moved += entry.value;
+    }).observe({ type: "layout-shift", buffered: true });
+  });
+  await page.goto(address);
+  await page.locator('flash-sale article:not([data-journey="loading"])').waitFor();
+  // Live: the numbers of carts and of what is sold are there.
+  await page.locator("flash-sale .stock:not([data-empty])").waitFor();
+  await page.waitForFunction(() => new Promise((resume) => setTimeout(() => resume(true), 500)));
+  expect(await page.evaluate(() => (window as unknown as { moved: number }).moved)).toBeLessThan(0.02);
+});

@@ -49,7 +49,10 @@ async fn a_cart_gets_its_time_once_more_and_the_same_command_the_same_answer() {
     let mut other_tab = world.shopper("u").await;
     other_tab.watch(sale).await;
     let early = command_id();
-    assert_eq!(code(client.ask_as(early, ShopCommand::Extend { sale }).await), Code::NoHold);
+    assert_eq!(
+        code(client.ask_as(early, ShopCommand::Extend { sale }).await),
+        Code::NoHold
+    );
     join_and_reserve(&mut client, sale).await;
     let before = held(&mut client, sale).await;
     assert!(!before.extended);
@@ -76,11 +79,23 @@ async fn a_cart_gets_its_time_once_more_and_the_same_command_the_same_answer() {
     assert_eq!(cart.body["items"][0]["extended"], true);
 
     // By others, and by another command, it is not extended again.
-    assert_eq!(code(client.ask(ShopCommand::Extend { sale }).await), Code::NoExtension);
-    assert_eq!(code(world.shopper("v").await.ask(ShopCommand::Extend { sale }).await), Code::NoHold);
+    assert_eq!(
+        code(client.ask(ShopCommand::Extend { sale }).await),
+        Code::NoExtension
+    );
+    assert_eq!(
+        code(world.shopper("v").await.ask(ShopCommand::Extend { sale }).await),
+        Code::NoHold
+    );
     let mut waits = world.shopper("w").await;
-    let again = client.ask_as(id, ShopCommand::Extend { sale }).await.expect("the same answer");
-    assert!(matches!(again, Done::Hold(hold) if hold.expires_at == after.expires_at), "{after:?}");
+    let again = client
+        .ask_as(id, ShopCommand::Extend { sale })
+        .await
+        .expect("the same answer");
+    assert!(
+        matches!(again, Done::Hold(hold) if hold.expires_at == after.expires_at),
+        "{after:?}"
+    );
 
     // A later hold is another one: the old command does not move it.
     client.ok(ShopCommand::Release { sale }).await;
@@ -126,7 +141,10 @@ async fn a_turn_gets_its_time_once_more() {
     );
     let shown = state(&mut client, sale).await.entry.expect("a turn");
     assert_eq!((shown.claim_until, shown.extended), (entry.claim_until, true));
-    assert_eq!(code(client.ask(ShopCommand::Extend { sale }).await), Code::NoExtension);
+    assert_eq!(
+        code(client.ask(ShopCommand::Extend { sale }).await),
+        Code::NoExtension
+    );
     // The cart that comes of it has a time of its own.
     client.ok(reserve(sale)).await;
     assert!(!held(&mut client, sale).await.extended);
@@ -144,7 +162,10 @@ async fn nothing_is_extended_while_others_wait_nor_where_the_sale_does_not_allow
     let mut waits = world.shopper("w").await;
     waits.ok(join(sale)).await;
     let id = command_id();
-    assert_eq!(code(client.ask_as(id, ShopCommand::Extend { sale }).await), Code::NoExtension);
+    assert_eq!(
+        code(client.ask_as(id, ShopCommand::Extend { sale }).await),
+        Code::NoExtension
+    );
     assert_eq!(held(&mut client, sale).await.expires_at, before.expires_at);
     // A refusal because of the sale is not kept: nobody waits any more.
     waits.ok(ShopCommand::Leave { sale }).await;

@@ -259,7 +259,11 @@ async fn a_leave_over_rest_is_the_command_of_the_socket() {
         .await;
     assert_eq!(told, (), "the socket hears of it");
     let facts = world.facts(sale).await;
-    assert_eq!((&facts["claimed"], &facts["available"]), (&json!(0), &json!(2)), "{facts}");
+    assert_eq!(
+        (&facts["claimed"], &facts["available"]),
+        (&json!(0), &json!(2)),
+        "{facts}"
+    );
     world.server.stop().await;
 }
 

@@ -7,7 +7,12 @@ import type { Sale } from "./bodies";
 import type { Connection, Journey, View } from "./view";
 
 /** A view that was not pushed but asked for. `own`: what this shopper has is known too, and commands can be given. */
-export type Shown = View & { by_rest?: true; own?: true };
+export type Shown = View & {
+  by_rest?: true;
+  own?: true;
+  /** While it is not known what this shopper has: what somebody will see who has nothing. */
+  later?: Shown;
+};
 
 /** When a sale was read, by a clock that does not jump. */
 export interface Read {
@@ -42,6 +47,7 @@ export function viewOf(read: Read, now_ms: number, connection: Connection): Show
     info: {
       ...{ sale: sale.sale_id, product_id, product_name, description, currency, currency_exponent, original_price, sale_price, total_stock },
       ...{ room_opens_at, starts_at, ends_at, per_shopper_limit, hold_ms, claim_ms, payment_ms, allocation, draw_weight, opening },
+      ...(sale.payments ? { payments: sale.payments } : {}),
     },
     phase: sale.status,
     outlook: sale.stock > 0 ? "free" : "may_come_back",

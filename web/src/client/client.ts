@@ -524,9 +524,10 @@ interface Wish {
 function atFirst(shown: Shown): Shown {
   // Before the room opens nobody has anything yet.
   const journey = shown.journey === "countdown" ? "countdown" : "loading";
-  const view: Shown = { ...shown, journey, stock: null, outlook: null, may_take: 0 };
-  delete view.by_rest;
-  delete view.own;
+  const known = { ...shown };
+  delete known.by_rest;
+  const view: Shown = { ...known, journey, stock: null, outlook: null };
+  if (journey === "loading") view.later = { ...known, may_take: shown.info?.per_shopper_limit ?? 1 };
   return view;
 }
 

@@ -8,9 +8,9 @@ import type { Shown } from "./by-rest";
 import { salesAtStake } from "./mine";
 import type { CartItem, Own, Position, PublishedDraw, RestOrder } from "./own-by-rest";
 import { orderOf, withOwn } from "./own-view";
-import { Problem, call, getSales, newKey, type Options } from "./rest";
+import { Problem, call, newKey, type Options } from "./rest";
 import { noncesKey, restKey, type Session } from "./session";
-import type { Note, Order, Outcome, PaymentsBy, Refusal, Verb } from "./view";
+import type { Note, Order, Outcome, Refusal, Verb } from "./view";
 
 /** A command that is not answered in this time has failed, as over the socket. */
 const DEADLINE_MS = 90_000;
@@ -94,8 +94,6 @@ interface Known {
 }
 
 export class RestLink {
-  /** How the server takes money, once it has said so. */
-  payments: PaymentsBy | undefined;
   private me: Promise<Me> | null = null;
   private readonly known = new Map<string, Known>();
   private pending: { kept: Pending; isSent: boolean; answer: Promise<Outcome> }[] = [];
@@ -128,9 +126,8 @@ export class RestLink {
 
   /** What is shown of a sale, with what the shopper has in it, if that is known. */
   view(shown: Shown, sale: Sale): Shown {
-    const info = shown.info && this.payments ? { ...shown.info, payments: this.payments } : shown.info;
     const own = this.own(sale.sale_id);
-    return own ? withOwn({ ...shown, info }, sale, own) : { ...shown, info };
+    return own ? withOwn(shown, sale, own) : shown;
   }
 
   /** Whether something of the shopper's runs here, so that it is to be asked for more often. */
@@ -162,7 +159,6 @@ export class RestLink {
   async refresh(of: Pick<Sale, "sale_id" | "allocation" | "status">, now: number): Promise<void> {
     const sale = of.sale_id;
     const me = await this.whoAmI();
-    this.payments ??= (await getSales(this.api, { limit: 1 })).payments;
     const known = this.knownOf(sale);
     const was = { cart: known.cart, orders: known.orders, isSynced: known.isSynced };
     const ids = new Set([...me.orders.filter((order) => order.sale_id === sale).map(({ order_id }) => order_id), ...known.orders.map(({ order_id }) => order_id)]);

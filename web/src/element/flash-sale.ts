@@ -40,6 +40,7 @@ import { buttons, questionBefore, type Commands } from "./buttons";
 import type { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
 import { FIRST, homeOr } from "./home";
+import { LOADING } from "./loading";
 import { Notices } from "./notices";
 import { stockBar, type How } from "./stock-bar";
 import { Tape } from "./tape";
@@ -396,10 +397,12 @@ export class FlashSaleElement extends LitElement {
     const view = this.shown;
     const offline = this.isOffline(view);
     const said = this.words(view, offline);
+    // The room that a newcomer's panel will take is kept for it, so that nothing moves when it comes.
+    const later = offline ? undefined : view.later;
     return html`
       <article class="card" part="card" lang=${code} dir=${dir} aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
-        ${testMode(view.info?.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${this.panel(view, said, offline)}
-        ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(view)} ${this.description(view)}</div>` : nothing}
+        ${testMode(view.info?.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${later ? this.panel(later, wordsFor(later), offline, said) : this.panel(view, said, offline)}
+        ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(later ?? view)} ${this.description(view)}</div>` : nothing}
       </article>
       <div class="unseen" role="status" aria-live="polite" lang=${code}>${this.announcer.say(view, said, offline ? offlineWords(view) : "")}</div>
       <flash-sale-ask lang=${code} dir=${dir}></flash-sale-ask>
@@ -459,13 +462,15 @@ export class FlashSaleElement extends LitElement {
     return performance.now() - this.offlineSince >= (isFirst ? FIRST_GRACE_MS : OFFLINE_GRACE_MS);
   }
 
-  private panel(view: Shown, said: Words, offline: boolean): TemplateResult {
+  /** `over`: said instead, over the room that this panel will take. */
+  private panel(view: Shown, said: Words, offline: boolean, over?: Words): TemplateResult {
     const isTurn = view.journey === "admitted" && said.tone === "turn";
     // In line the place comes first, and the sentence explains it.
     const isPlaced = view.journey === "waiting" && view.line !== null && view.line.position > 0;
     const text = said.text === "" ? nothing : html`<p class=${isTurn ? "" : "soft"}>${said.text}</p>`;
     return html`
-      <section class="panel" part="panel" data-tone=${said.tone} ?data-turn=${isTurn}>
+      <section class="panel" part="panel" data-tone=${said.tone} ?data-turn=${isTurn} ?data-later=${over !== undefined}>
+        ${over ? html`<div class="said over"><h3>${over.title}</h3><p class="soft">${over.text}</p></div>` : nothing}
         ${this.line(view, offline)} ${this.notices(view)}
         ${isPlaced
           ? html`<h3 tabindex="-1">${said.title}</h3>
@@ -574,27 +579,3 @@ function how(view: Shown): How {
   if (view.by_rest) return "asked";
   return view.phase === "ended" || view.phase === "cancelled" ? "over" : "live";
 }
-
-const LOADING: Shown = {
-  sale: "",
-  journey: "loading",
-  now: 0,
-  connection: { state: "connecting" },
-  info: null,
-  phase: null,
-  outlook: null,
-  countdown: null,
-  stock: null,
-  stale_ms: null,
-  line: null,
-  draw: null,
-  turn: null,
-  hold: null,
-  order: null,
-  may_take: 0,
-  note: null,
-  refusal: null,
-  trouble: null,
-  under_way: [],
-  unsent: [],
-};

@@ -37,6 +37,8 @@ export class ShopPage extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
+    // What was painted first.
+    this.replaceChildren();
     this.stop = [
       this.client.use(),
       this.client.on("connection", () => this.requestUpdate()),

@@ -6,8 +6,8 @@ use flashsale_engine::limits::CHECKOUT_LEASE;
 use flashsale_engine::{
     sale::{LaneOrder, LaneSnapshot, MoveId, Sale, SupplyNews, ms, phase_word},
     stock::{
-        CalledBy, CheckoutBegun, Claimed, Counters, EXTENDED, Extended, Finish, How, Overdue, Person, Record, RecordState,
-        Released, Repeat, Reserve, Reserved, What,
+        CalledBy, CheckoutBegun, Claimed, Counters, EXTENDED, Extended, Finish, How, Overdue, Person, Record,
+        RecordState, Released, Repeat, Reserve, Reserved, What,
         rebuild::{KeptRecord, LaneLife, Settled},
     },
 };

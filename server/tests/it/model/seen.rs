@@ -6,8 +6,8 @@ use super::{
     line::Line,
 };
 use flashsale_engine::stock::{
-    CalledBy, Claimed, Extended, How, Join, Joined, Left, RecordState, Released, Repeat, Reserve, Reserved, What,
-    device_mark, rebuild::KeptRecord,
+    CalledBy, Claimed, Extended, How, Join, Joined, Left, RecordState, Released, Repeat, Reserve, Reserved,
+    What, device_mark, rebuild::KeptRecord,
 };
 use flashsale_protocol::{CommandId, ShopperId};
 use std::collections::BTreeMap;
@@ -292,7 +292,8 @@ impl Remembered {
         };
         if is_kept {
             let kept = LaneAnswer::Extend(answer.clone());
-            self.lane.note(shopper.as_str(), command, "extend".to_owned(), kept);
+            self.lane
+                .note(shopper.as_str(), command, "extend".to_owned(), kept);
         }
         answer
     }
