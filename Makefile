@@ -16,7 +16,7 @@ serve_flags := $(if $(LISTEN),--listen $(LISTEN)) $(if $(STOREFRONT_LISTEN),--st
 
 compose := docker compose --env-file deploy/compose.env
 
-.PHONY: help setup run build web wasm packages test check lint chaos mutants bench shots fuzz fuzz-api conformance million rolling-restart rolling-versions restore-drill queries docs up down clean
+.PHONY: help setup run build web wasm packages test check lint chaos mutants bench figures shots fuzz fuzz-api conformance million rolling-restart rolling-versions restore-drill queries docs up down clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,10 @@ bench: setup ## Measure a rush (SHOPPERS for STOCK units), what a purchase costs
 	cargo run --release --locked --package loadtest -- attack --json target/bench/attack.json
 	cargo run --release --locked --package loadtest -- queue --entries $(or $(ENTRIES),10000000) --json target/bench/queue.json
 	cargo run --release --locked --package loadtest -- bench --out target/bench
+
+figures: setup web ## Measure the pages: first paint on a slow phone, clicks, the main thread, memory over MINUTES (3), Lighthouse; target/bench/pages.json
+	@[ -e $(target)/release/flashsale ] || [ -e $(target)/debug/flashsale ] || cargo build --locked --package flashsale
+	@CHROMIUM=$$(scripts/browser) MINUTES=$(or $(MINUTES),3) node web/figures/measure.mjs target/bench/pages.json
 
 fuzz: ## Feed the gateway's frame path with a fuzzer's bytes, MINUTES (10) for each target; needs cargo-fuzz
 	@MINUTES=$(MINUTES) scripts/fuzz

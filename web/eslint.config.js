@@ -3,7 +3,7 @@ import lit from "eslint-plugin-lit";
 import ts from "typescript-eslint";
 
 export default ts.config(
-  { ignores: ["dist", "dist-storefront", "src/wasm", "test-results", "shots/shoot.mjs", "packages", "packages-out", "examples", "compress.mjs"] },
+  { ignores: ["dist", "dist-storefront", "src/wasm", "test-results", "shots/shoot.mjs", "figures", "packages", "packages-out", "examples", "compress.mjs"] },
   js.configs.recommended,
   ...ts.configs.strict,
   lit.configs["flat/recommended"],

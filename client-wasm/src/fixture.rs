@@ -83,6 +83,7 @@ pub fn info() -> SaleInfo {
         opening_seed: None,
         format: 2,
         payments: flashsale_protocol::PaymentsBy::Sandbox,
+        extend_once: true,
     }
 }
 
@@ -108,6 +109,7 @@ pub fn entry(state: EntryState, position: u64, at: u64) -> Entry {
         admitted: 0,
         priority: false,
         claim_until,
+        extended: false,
         reason: None,
         nonce: None,
         at,
@@ -120,6 +122,7 @@ pub fn hold(state: HoldState, at: u64) -> Hold {
         state,
         quantity: 1,
         expires_at: at + 300_000,
+        extended: false,
         order: None,
         reason: None,
         at,

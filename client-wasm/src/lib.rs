@@ -108,6 +108,11 @@ impl FlashSaleClient {
         Ok(self.driver.command(ShopCommand::Release { sale: id(sale)? }))
     }
 
+    /// Gives a turn or a cart its time once more; see `may_extend` in the view.
+    pub fn extend(&self, sale: &str) -> Result<Promise, JsError> {
+        Ok(self.driver.command(ShopCommand::Extend { sale: id(sale)? }))
+    }
+
     /// With a payment token the order is paid at once.
     pub fn checkout(&self, sale: &str, payment: Option<String>) -> Result<Promise, JsError> {
         let payment = payment.map(|token| Payment { token });
@@ -132,6 +137,17 @@ impl FlashSaleClient {
     /// Asks for this shopper's orders; [`Self::known_orders`] has them afterwards.
     pub fn orders(&self) -> Promise {
         self.driver.command(ShopCommand::Orders {})
+    }
+
+    /// Takes the commands about sales that have no answer away, as JSON: they go another way, under the same ids.
+    pub fn hand_over(&self) -> String {
+        self.driver.hand_over()
+    }
+
+    /// How a command that went another way has ended, for whoever waits for it.
+    pub fn settle(&self, command: &str, outcome: &JsValue) -> Result<(), JsError> {
+        self.driver.resolve(&id(command)?, outcome);
+        Ok(())
     }
 
     /// One sale as a page should show it now.

@@ -144,6 +144,13 @@ impl Known {
         self.note_chances();
     }
 
+    /// Whether a turn or a cart may have its time once more, as far as this page knows.
+    pub fn may_extend(&self) -> bool {
+        let is_allowed = self.info.as_ref().is_some_and(|info| info.extend_once);
+        let is_quiet = |tick: &Tick| tick.phase == Phase::Live && tick.waiting == 0;
+        is_allowed && self.tick.as_ref().is_some_and(is_quiet)
+    }
+
     /// News of the draw. People in line when its entries closed are in it, because the remaining units are drawn among them.
     /// Winners have heard of it before, so somebody who is still only entered was not drawn.
     pub fn apply_draw(&mut self, draw: Draw) {

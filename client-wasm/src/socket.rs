@@ -100,6 +100,23 @@ impl Driver {
         })
     }
 
+    /// The commands that go another way, as JSON.
+    pub fn hand_over(&self) -> String {
+        let (commands, effects) = self.state.borrow_mut().hand_over(moment());
+        self.run(effects);
+        commands
+    }
+
+    /// Tells a command's outcome to whoever waits for it.
+    pub fn resolve(&self, id: &CommandId, outcome: &JsValue) {
+        let all = self.promised.take();
+        let (promised, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(known, _)| known == id);
+        self.promised.replace(others);
+        for (_, resolve) in promised {
+            let _ = resolve.call1(&JsValue::NULL, outcome);
+        }
+    }
+
     pub fn read<T>(&self, read: impl FnOnce(&State, u64) -> T) -> T {
         read(&self.state.borrow(), moment().at_ms)
     }
@@ -152,12 +169,7 @@ impl Driver {
 
     fn tell(&self, settled: &Settled) {
         let outcome = js::write(&Outcome::new(settled.verb, settled.sale, settled.outcome.clone()));
-        let all = self.promised.take();
-        let (promised, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(id, _)| *id == settled.id);
-        self.promised.replace(others);
-        for (_, resolve) in promised {
-            let _ = resolve.call1(&JsValue::NULL, &outcome);
-        }
+        self.resolve(&settled.id, &outcome);
         let _ = self.listeners.settled.call1(&JsValue::NULL, &outcome);
     }
 

@@ -263,6 +263,11 @@ impl State {
                 if let Some(message) = frame::read(message) {
                     self.receive(&mut turn, message);
                 }
+                // Browsers hold back the timers of a hidden page for a minute, but not its messages: pings still go in time.
+                if self.wake_at.is_some_and(|at| at <= turn.now) {
+                    self.wake_at = None;
+                    self.act_on_what_is_due(&mut turn);
+                }
             }
             Event::SocketClosed { code } => self.closed(&mut turn, code),
             Event::TimerFired => {
@@ -310,6 +315,13 @@ impl State {
         let mut turn = Turn::new(moment);
         let id = self.take(&mut turn, command);
         (id, self.finish(turn))
+    }
+
+    /// Takes away the commands that go another way, under their ids; see [`State::give_away`].
+    pub fn hand_over(&mut self, moment: Moment) -> (String, Vec<Effect>) {
+        let mut turn = Turn::new(moment);
+        let given = self.give_away(&mut turn);
+        (given, self.finish(turn))
     }
 
     pub fn known(&self, sale: SaleId) -> Option<&Known> {

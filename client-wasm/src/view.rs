@@ -177,6 +177,9 @@ pub struct DrawView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Clocked {
+    /// It can have its time once more: nobody waits, and it has not had that yet.
+    pub may_extend: bool,
+    pub extended: bool,
     pub quantity: u32,
     pub until: u64,
     pub left_ms: u64,
@@ -263,6 +266,8 @@ impl State {
             draw: known.draw.as_ref().map(|draw| DrawView::of(draw, mine.entry)),
             turn: mine.entry.and_then(|entry| turn(known, entry, now)),
             hold: mine.hold.map(|hold| Clocked {
+                may_extend: hold.state == HoldState::Held && !hold.extended && known.may_extend(),
+                extended: hold.extended,
                 quantity: hold.quantity,
                 until: hold.expires_at,
                 left_ms: hold.expires_at.saturating_sub(now),
@@ -400,6 +405,8 @@ fn turn(known: &Known, entry: &Entry, now: u64) -> Option<Clocked> {
         .filter(|_| entry.state == EntryState::Admitted)?;
     let total_ms = known.info.as_ref().map_or(0, |info| info.claim_ms);
     Some(Clocked {
+        may_extend: !entry.extended && known.may_extend(),
+        extended: entry.extended,
         quantity: entry.quantity,
         until,
         left_ms: until.saturating_sub(now),

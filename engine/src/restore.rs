@@ -198,6 +198,7 @@ fn tell_held_again(
     });
     tell(Hold {
         expires_at: held.until,
+        extended: held.extended,
         reason: Some(Reason::Restored),
         ..Hold::ended(sale.id, HoldState::Held, held.quantity, after(now, now))
     });

@@ -49,6 +49,9 @@ pub struct Sale {
     /// A shopper who cancelled or did not pay this many orders gets no more.
     #[serde(default = "twenty")]
     pub cancel_limit: u32,
+    /// Whether shoppers may extend their turn or their cart, once, while nobody waits.
+    #[serde(default)]
+    pub extend_once: bool,
     /// The status last written to Postgres. The clock may be past it: see [`Sale::phase_at`].
     pub status: Phase,
     pub created_at: DateTime<Utc>,
@@ -410,6 +413,7 @@ impl Sale {
             draw_weight: self.draw_weight,
             format: self.format,
             payments: PaymentsBy::Unknown,
+            extend_once: self.extend_once && self.allocation == Allocation::Queue,
         }
     }
 }

@@ -7,6 +7,7 @@
 --   held_until is the hold's own end, kept while a checkout's lease stands in `until`.
 --   claim → lapsed | left | held;   held → ordering | released | expired;   ordering → ordered | released | held;
 --   ordered → cancelled;   none: no claim or hold that the lane knows of. A shopper without a record is the same.
+-- The order of a claim or hold whose time was extended is EXTENDED, until there is an order.
 --
 -- The deadlines are a set of buckets. A bucket has the names of shoppers whose records got the same deadline in one call. A
 -- running record is in a bucket of its deadline. A record that has ended, or has another deadline by now, stays there and is
@@ -74,6 +75,7 @@ end
 -- that are only written back need not become numbers. Sets match in half the time of classes.
 local RECORD = '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) (.+)$'
 local NOTHING = '- - - 0'
+local EXTENDED = '+'
 local NO_RECORD = 'none 0 0 0 - ' .. NOTHING
 local function parse_record(record)
   if record == NO_RECORD then

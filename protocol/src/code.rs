@@ -130,6 +130,8 @@ codes! {
     NothingToRecover = 323, "nothing_to_recover", 409, false, "Nothing of this sale is lost: there is nothing to recover.";
     /// Without a beacon the server could choose a nonce that wins, so it makes none.
     NonceMissing = 340, "nonce_missing", 400, false, "This sale is drawn: the client must send a nonce of its own.";
+    /// Others wait, or it was extended before, or the sale does not allow it.
+    NoExtension = 341, "no_extension", 409, false, "Your time cannot be extended.";
 
     MerchantUnknown = 324, "merchant_unknown", 404, false, "There is no such shop.";
     /// Another shop has this id or address.

@@ -152,6 +152,7 @@ fn body(
         priority_share: 50,
         absence_ms: 3_600_000,
         cancel_limit: 20,
+        extend_once: true,
     }
 }
 

@@ -39,7 +39,7 @@ fn the_committed_file_of_types_is_what_the_types_are_today() {
     let types = format!(
         "/**\n * What the pages read over REST (docs: /openapi.json).\n \
          * Made from the types in server/src by server/src/types.rs: do not edit. UPDATE_DOCS=1 writes it anew.\n */\n\n\
-         import type {{ Allocation, DrawWeight, OpeningOrder, Phase, SaleId }} from \"./view\";\n\n{}",
+         import type {{ Allocation, DrawWeight, OpeningOrder, PaymentsBy, Phase, SaleId }} from \"./view\";\n\n{}",
         declarations.join("\n"),
     );
     if std::env::var_os("UPDATE_DOCS").is_some() {

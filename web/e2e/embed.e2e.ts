@@ -256,3 +256,45 @@ test("the crowd of a full line is told to a newcomer, who is offered no next pla
   const page = await (await shopper()).open(shop.page("/newcomer", { html: around(embed(api, sale)) }));
   await said(page, /1\d people are in line for what comes back\. If you join now, you will probably not get one\./);
 });
+
+test("below a path of another host the widget works: its scripts, the WebAssembly, the socket and REST", async () => {
+  const sale = await createSale({ startsInMs: 4_000 });
+  shop.below("/flash", api);
+  const page = await (await shopper()).open(shop.page("/has-it-below", { html: around(embed(`${shop.origin}/flash`, sale)) }));
+  await button(page, "Join the line").click();
+  await journey(page, "admitted");
+  await button(page, ADD).click();
+  await journey(page, "holding");
+  // The same guest after a reload, though the page and the platform are of one origin now.
+  await page.reload();
+  await journey(page, "holding");
+  expect(await page.locator('flash-sale [data-part="connection"]').count(), "it is live").toBe(0);
+  await button(page, "Check out").click();
+  await button(page, "Pay €99.00").click();
+  await journey(page, "confirmed");
+});
+
+test.each([
+  ["before the room opens", { startsInMs: 900_000, roomBeforeMs: 60_000 }],
+  ["in the waiting room", { startsInMs: 900_000, roomBeforeMs: 1_000_000 }],
+  ["while it is live", {}],
+] as const)("nothing moves while the widget comes in on a slow network, %s", async (when, wish) => {
+  const sale = await createSale(wish);
+  const address = shop.page(`/still-${when.replaceAll(" ", "-")}`, { html: around(embed(api, sale)) });
+  const page = await (await shopper({ viewport: { width: 360, height: 740 } })).blank();
+  const session = await page.context().newCDPSession(page);
+  await session.send("Network.enable");
+  await session.send("Network.emulateNetworkConditions", { offline: false, latency: 150, downloadThroughput: 200_000, uploadThroughput: 100_000 });
+  await page.addInitScript(() => {
+    Object.assign(window, { moved: 0 });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries() as (PerformanceEntry & { value: number })[]) (window as unknown as { moved: number }).moved += entry.value;
+    }).observe({ type: "layout-shift", buffered: true });
+  });
+  await page.goto(address);
+  await page.locator('flash-sale article:not([data-journey="loading"])').waitFor();
+  // Live: the numbers of carts and of what is sold are there.
+  await page.locator("flash-sale .stock:not([data-empty])").waitFor();
+  await page.waitForFunction(() => new Promise((resume) => setTimeout(() => resume(true), 500)));
+  expect(await page.evaluate(() => (window as unknown as { moved: number }).moved)).toBeLessThan(0.02);
+});

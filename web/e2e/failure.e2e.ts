@@ -2,7 +2,7 @@
 
 import { createConnection } from "node:net";
 import { expect, inject, test } from "vitest";
-import { api, button, createSale, journey, picture, said, shopper, stock, takeUnit } from "./harness";
+import { api, button, createSale, crowd, journey, picture, said, shopper, stock, takeUnit } from "./harness";
 
 const redis = inject("redis");
 
@@ -39,6 +39,25 @@ test("a hold that was lost with the store is said to be, and had again", async (
   await button(page, "Check out").click();
   await button(page, "Pay €99.00").click();
   await journey(page, "confirmed");
+});
+
+test("a place that was lost with the store is there again", async () => {
+  const sale = await createSale({ startsInMs: 900_000, roomBeforeMs: 1_000_000 });
+  await crowd(sale, 2);
+  const page = await (await shopper()).open(`${api}/sale/${sale}`);
+  await button(page, "Join the line").click();
+  const place = () => page.locator("flash-sale .place .big").innerText();
+  await expect.poll(place).toBe("3");
+  await forgetEverything();
+  // Whoever joins now stands behind them all.
+  const next = await (await shopper()).open(`${api}/sale/${sale}`);
+  await expect.poll(async () => {
+    await button(next, "Join the line").click({ timeout: 1_000 }).catch(() => undefined);
+    return next.locator("flash-sale .place .big").innerText({ timeout: 1_000 }).catch(() => "");
+  }, { timeout: 30_000 }).toBe("4");
+  await expect.poll(place).toBe("3");
+  await page.reload();
+  await expect.poll(() => place().catch(() => "")).toBe("3");
 });
 
 function forgetEverything(): Promise<void> {

@@ -26,6 +26,8 @@ declare module "vitest" {
     operatorLink: string;
     /** Of a shopper whom a merchant has signed in. */
     shopperToken: string;
+    /** It was good for a second. */
+    expiredToken: string;
     browser: string;
     /** The server's own Redis, to fail. */
     redis: { pid: number; socket: string };
@@ -47,13 +49,14 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
   server.stderr.on("data", (data: Buffer) => log.push(data.toString()));
   try {
     const api = await ready(server);
-    const token = (sub: string, role: string) =>
-      execFileSync(BINARY, ["token", "--sub", sub, "--role", role, "--data-dir", dataDir]).toString().trim();
+    const token = (sub: string, role: string, lifeS = 3_600) =>
+      execFileSync(BINARY, ["token", "--sub", sub, "--role", role, "--life-s", String(lifeS), "--data-dir", dataDir]).toString().trim();
     provide("api", api);
     provide("storefront", `http://${storefront}`);
     provide("adminToken", token("e2e-admin", "admin"));
     provide("operatorLink", execFileSync(BINARY, ["operator", "create", "--admin", "--email", OPERATOR, "--origin", api, "--data-dir", dataDir]).toString().trim());
     provide("shopperToken", token("e2e-shopper", "shopper"));
+    provide("expiredToken", token("e2e-shopper", "shopper", 1));
     provide("browser", browser);
     provide("redis", redisOf(dataDir));
   } catch (error) {
@@ -90,6 +93,48 @@ export async function another(settings: string[]): Promise<{ api: string; token:
     token: (sub, role) => execFileSync(BINARY, ["token", "--sub", sub, "--role", role, "--data-dir", dataDir]).toString().trim(),
     end: async () => {
       await stop(server);
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A server whose stores outlive it, so that it alone can be started anew at its address. */
+export async function restartable(): Promise<{ api: string; adminToken: string; stop: () => Promise<void>; start: () => Promise<void>; end: () => Promise<void> }> {
+  const dataDir = mkdtempSync(join(tmpdir(), "flashsale-e2e-"));
+  const say = "console.log(JSON.stringify([process.env.TEST_DATABASE_URL, process.env.TEST_REDIS_URL])); setInterval(() => undefined, 1_000)";
+  const stores = spawn(BINARY, ["services", "--data-dir", join(dataDir, "stores"), "--", process.execPath, "-e", say], { stdio: ["ignore", "pipe", "ignore"] });
+  const [database, redis] = await new Promise<string[]>((resolve, reject) => {
+    let said = "";
+    stores.stdout.on("data", (data: Buffer) => {
+      said += data.toString();
+      const line = /^\[.*\]$/m.exec(said)?.[0];
+      if (line) resolve(JSON.parse(line) as string[]);
+    });
+    stores.once("exit", (code) => reject(new Error(`the stores ended with ${code}`)));
+  });
+  const listen = `127.0.0.1:${await freePort()}`;
+  const own = join(dataDir, "server");
+  let server: ChildProcess | null = null;
+  const start = async () => {
+    server = spawn(BINARY, ["serve", "--listen", listen, "--data-dir", own, "--web-dir", join(WEB, "dist"), "--dev", "--storefront-listen", "127.0.0.1:0"], {
+      stdio: ["ignore", "pipe", "ignore"],
+      env: { ...process.env, DATABASE_URL: database, REDIS_URL: redis },
+    });
+    await ready(server);
+  };
+  const halt = async () => {
+    if (server) await stop(server);
+    server = null;
+  };
+  await start();
+  return {
+    api: `http://${listen}`,
+    adminToken: execFileSync(BINARY, ["token", "--sub", "e2e-admin", "--role", "admin", "--data-dir", own]).toString().trim(),
+    start,
+    stop: halt,
+    end: async () => {
+      await halt();
+      await stop(stores);
       rmSync(dataDir, { recursive: true, force: true });
     },
   };

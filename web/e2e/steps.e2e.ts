@@ -105,8 +105,31 @@ test("the last ten seconds of a turn are read out", async () => {
   await button(page, "Join the line").click();
   await journey(page, "admitted");
   const status = page.locator("flash-sale [role=status]").last();
-  await expect.poll(() => status.innerText(), { timeout: 20_000 }).toBe("10 seconds left to add it to your cart.");
+  await expect.poll(() => status.innerText(), { timeout: 20_000 }).toBe("10 seconds left to add it to your cart. You can take more time, once.");
   await said(page, "Last 20 seconds");
+});
+
+test("where nobody waits a turn and a cart are extended once each, and the extension is read out", async () => {
+  const sale = await createSale({ startsInMs: 4_000, claim_ms: 31_000, hold_ms: 40_000, units: 3 });
+  const page = await (await shopper()).open(`${api}/sale/${sale}`);
+  const heard = page.locator("flash-sale [role=status]").last();
+  await button(page, "Join the line").click();
+  await journey(page, "admitted");
+  await expect.poll(() => heard.innerText(), { timeout: 20_000 }).toBe("20 seconds left to add it to your cart. You can take more time, once.");
+  await isAccessible(page);
+  await picture(page, "more-time");
+  await button(page, "I need more time").click();
+  await expect.poll(() => heard.innerText()).toMatch(/^You have more time: (?:4\d|50|51) seconds\.$/);
+  await button(page, "I need more time").waitFor({ state: "hidden" });
+  // Known after a reload too.
+  await page.reload();
+  await journey(page, "admitted");
+  expect(await button(page, "I need more time").count()).toBe(0);
+  await button(page, ADD).click();
+  await journey(page, "holding");
+  await button(page, "I need more time").click();
+  await expect.poll(() => heard.innerText()).toMatch(/^You have more time: 1 minute(?: \d+ seconds?)?\.$/);
+  expect((await metrics(sale)).held).toBe(1);
 });
 
 test("on the platform's other pages a strip and the tab say that it is the shopper's turn", async () => {
@@ -118,6 +141,8 @@ test("on the platform's other pages a strip and the tab say that it is the shopp
   const strip = page.getByRole("link", { name: /^Your turn: Aurora Runner/ });
   await strip.waitFor({ timeout: 20_000 });
   await expect.poll(() => page.title()).toMatch(/^● [12]:\d\d Your turn · Aurora Runner$/);
+  const icon = () => page.locator("link[rel=icon]").getAttribute("href");
+  await expect.poll(icon).toContain("circle");
   await isAccessible(page);
   await picture(page, "strip-home");
   await strip.click();

@@ -10,7 +10,7 @@ const sale: Shown = { ...SALE, info };
 const line = { ...LINE, position: 37, moves: { called: 12, watched_ms: MINUTE, per_second: 0.2, last_ms: 2_000 }, soonest_ms: 2 * MINUTE, latest_ms: 5 * MINUTE };
 const draw = { stage: "open" as const, commitment: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", awaits: null, entered: 1, count: null, root: null, units: null, winners: null, reason: null };
 const order = { ...ORDER, quantity: 3, amount: 29_700 };
-const turn = { quantity: 1, until: NOW + 118_000, left_ms: 118_000, total_ms: 120_000 };
+const turn = { may_extend: false, extended: false, quantity: 1, until: NOW + 118_000, left_ms: 118_000, total_ms: 120_000 };
 
 const STATES: Readonly<Record<string, Shown>> = {
   loading: { ...BARE, journey: "loading", phase: null, stock: null },
@@ -31,7 +31,7 @@ const STATES: Readonly<Record<string, Shown>> = {
   drawing: { ...sale, journey: "entered", phase: "drawing", info: { ...info, allocation: "draw" }, draw: { ...draw, stage: "closed" } },
   not_drawn: { ...sale, journey: "not_drawn", phase: "ended", info: { ...info, allocation: "draw" }, draw: { ...draw, stage: "drawn" } },
   admitted: { ...sale, journey: "admitted", turn },
-  admitted_late: { ...sale, journey: "admitted", turn: { ...turn, left_ms: 14_000 } },
+  admitted_late: { ...sale, journey: "admitted", turn: { ...turn, left_ms: 14_000, may_extend: true } },
   holding: { ...sale, journey: "holding", hold: clocked(4 * MINUTE, 3), stock: { ...STOCK, in_carts: 4, mine: 3 } },
   unsent: { ...sale, journey: "checking_out", hold: clocked(12_000, 3), under_way: ["checkout"], unsent: ["checkout"], connection: { state: "waiting", retry_in_ms: 4_000 } },
   pay: { ...sale, journey: "pay", order },

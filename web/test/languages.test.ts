@@ -8,6 +8,7 @@ import { wordsFor } from "../src/text/journey";
 import { choose, isThere, LANGUAGES, onLanguage, sentences, speak, texts } from "../src/text/language";
 import { arabic } from "../src/text/languages/ar";
 import { german } from "../src/text/languages/de";
+import "../src/text/languages/en-more";
 import { english, type Texts } from "../src/text/languages/en";
 import { spanish } from "../src/text/languages/es";
 import { french } from "../src/text/languages/fr";

@@ -36,6 +36,7 @@ describe("the form for a new sale", () => {
         allocation: "queue",
         opening: "fifo",
         draw_weight: "equal",
+        extend_once: true,
       },
     });
   });

@@ -38,7 +38,7 @@ const held = (of: Partial<Held> = {}): Held => ({ tape: new Tape(), card: null, 
 
 const commands = (of: Partial<Commands> = {}): Commands => {
   const none = () => undefined;
-  return { isGuarded: false, quantity: 1, wish: none, join: none, leave: none, reserve: none, release: none, checkout: none, cancel: none, goToCheckout: none, print: none, notice: null, notify: none, remind: null, isReminded: false, ...of };
+  return { isGuarded: false, quantity: 1, wish: none, join: none, leave: none, reserve: none, release: none, extend: none, checkout: none, cancel: none, goToCheckout: none, print: none, notice: null, notify: none, remind: null, isReminded: false, ...of };
 };
 
 test("a receipt has the product, what it cost, when, a code to say, what went back, and what happens next", () => {
@@ -146,15 +146,15 @@ test("a change of title is read out even where the phase stays the same; running
   expect(say(announcer, { ...waiting, line: { ...LINE, position: 1 } })).toContain("You are next");
 });
 
-test("the last minute, half minute and ten seconds of a time are read out, each once", () => {
+test("the last minute, twenty and ten seconds of a time are read out, each once", () => {
   const announcer = new Announcer();
-  const at = (left: number): View => ({ ...SALE, journey: "admitted", turn: { quantity: 1, until: NOW + 120_000, left_ms: left, total_ms: 120_000 } });
+  const at = (left: number): View => ({ ...SALE, journey: "admitted", turn: { may_extend: false, extended: false, quantity: 1, until: NOW + 120_000, left_ms: left, total_ms: 120_000 } });
   expect(say(announcer, at(119_000))).toContain("It is your turn");
-  const said = [90, 60, 59, 31, 30, 29, 10, 9, 1].map((seconds) => say(announcer, at(seconds * 1_000)));
-  expect([said[1], said[4], said[6]]).toEqual(["1 minute left to add it to your cart.", "30 seconds left to add it to your cart.", "10 seconds left to add it to your cart."]);
+  const said = [90, 60, 59, 21, 20, 19, 10, 9, 1].map((seconds) => say(announcer, at(seconds * 1_000)));
+  expect([said[1], said[4], said[6]]).toEqual(["1 minute left to add it to your cart.", "20 seconds left to add it to your cart.", "10 seconds left to add it to your cart."]);
   expect([said[2], said[5], said[8]], "and nothing in between").toEqual([said[1], said[4], said[6]]);
   const short = new Announcer();
-  const brief = (left: number): View => ({ ...SALE, journey: "admitted", turn: { quantity: 1, until: NOW, left_ms: left, total_ms: 20_000 } });
+  const brief = (left: number): View => ({ ...SALE, journey: "admitted", turn: { may_extend: false, extended: false, quantity: 1, until: NOW, left_ms: left, total_ms: 20_000 } });
   expect(say(short, brief(19_900)), "a short turn is not warned of as it begins").toContain("It is your turn");
   expect(say(short, brief(10_000))).toBe("10 seconds left to add it to your cart.");
 });
@@ -191,4 +191,20 @@ test("a sale that was asked for by REST goes on counting by the server's time, a
   expect(buttons(view, commands())).toBe(nothing);
   const live = viewOf({ sale: { ...sale, status: "live" }, at_ms: 0 }, 0, { state: "waiting" });
   expect([live.journey, live.countdown?.to, live.stock?.free]).toEqual(["open", "end", 39]);
+});
+
+test("more time is offered in the last minute, where it can be had, and the warning says so once", () => {
+  const admitted = (left_ms: number, of: Partial<NonNullable<View["turn"]>> = {}): View => ({ ...SALE, journey: "admitted", turn: { ...clocked(left_ms), may_extend: true, ...of } });
+  const offers = (view: View) => drawn(buttons(view, commands())).includes("I need more time");
+  expect([offers(admitted(61_000)), offers(admitted(60_000)), offers(admitted(0)), offers(admitted(30_000, { may_extend: false }))]).toEqual([false, true, false, false]);
+  expect(offers({ ...SALE, journey: "holding", hold: { ...clocked(20_000), may_extend: true } })).toBe(true);
+  const announcer = new Announcer();
+  const heard = (view: View) => announcer.say(view, { title: "It is your turn", text: "", tone: "turn" }, "");
+  expect(heard(admitted(100_000))).toContain("You have 1 minute 40 seconds.");
+  expect(heard(admitted(59_000))).toBe("1 minute left to add it to your cart. You can take more time, once.");
+  expect(heard(admitted(19_000))).toBe("20 seconds left to add it to your cart. You can take more time, once.");
+  const later = { may_extend: false, extended: true, until: NOW + 5 * MINUTE };
+  expect(heard(admitted(139_000, later))).toBe("You have more time: 2 minutes 19 seconds.");
+  expect(heard(admitted(138_000, later))).toBe("You have more time: 2 minutes 19 seconds.");
+  expect(heard(admitted(59_000, later))).toBe("1 minute left to add it to your cart.");
 });

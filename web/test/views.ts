@@ -105,5 +105,5 @@ export const ORDER: Order = {
 };
 
 export function clocked(left_ms: number, quantity = 1): NonNullable<View["hold"]> {
-  return { quantity, until: NOW + left_ms, left_ms, total_ms: 5 * MINUTE };
+  return { may_extend: false, extended: false, quantity, until: NOW + left_ms, left_ms, total_ms: 5 * MINUTE };
 }

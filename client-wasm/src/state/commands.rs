@@ -136,6 +136,21 @@ impl State {
         }
     }
 
+    /// Takes the commands about sales away, as they are stored: they go another way.
+    pub(super) fn give_away(&mut self, turn: &mut Turn) -> String {
+        let (given, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|pending| pending.sale.is_some());
+        self.pending = rest;
+        if !given.is_empty() {
+            self.store(turn);
+        }
+        for sale in given.iter().filter_map(|pending| pending.sale) {
+            turn.changed(Change::Sale(sale));
+        }
+        lean::to_text(&given)
+    }
+
     /// Whether the refusal means that the server knows something about this shopper that we do not.
     fn contradicts_us(&self, reject: &Reject) -> bool {
         matches!(
@@ -163,6 +178,7 @@ impl State {
             | ShopCommand::Leave { sale }
             | ShopCommand::Reserve { sale, .. }
             | ShopCommand::Release { sale }
+            | ShopCommand::Extend { sale }
             | ShopCommand::Checkout { sale, .. }
             | ShopCommand::State { sale } => Some(*sale),
             ShopCommand::Pay { order, .. } | ShopCommand::Cancel { order } => {

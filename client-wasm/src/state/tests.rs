@@ -248,6 +248,55 @@ fn a_command_survives_a_reload_with_its_id() {
 
 /// A page that sends commands before it has read the stored ones.
 #[test]
+fn a_ping_goes_in_time_in_a_hidden_page_whose_timers_are_held_back() {
+    let mut page = Page::ready();
+    // No timer fires; ticks come.
+    let mut pinged_at = vec![page.at_ms];
+    for second in 1..=900 {
+        page.at_ms += 1_000;
+        let at_ms = page.at_ms;
+        page.receive(&ServerMessage::Tick(tick(2 + second, at_ms)));
+        if page.sent().iter().any(|sent| sent["type"] == "ping") {
+            pinged_at.push(at_ms);
+            page.answer_ping();
+        }
+    }
+    let silent_ms = pinged_at.windows(2).map(|two| two[1] - two[0]).max();
+    assert!(silent_ms < Some(17_000), "{silent_ms:?}");
+    assert!(pinged_at.last() > Some(&(page.at_ms - 17_000)));
+    assert!(matches!(page.state.link, Link::Ready(_)));
+}
+
+#[test]
+fn commands_that_go_another_way_are_given_away_once_and_not_sent_again() {
+    let mut page = Page::ready();
+    let orders = page.command(ShopCommand::Orders {});
+    page.step(Event::SocketClosed { code: 1006 });
+    let id = page.command(ShopCommand::Leave { sale: sale() });
+    let moment = page.moment();
+    let (given, effects) = page.state.hand_over(moment);
+    let given: Value = serde_json::from_str(&given).expect("JSON");
+    let frame: Value = serde_json::from_str(given[0]["frame"].as_str().expect("a frame")).expect("JSON");
+    assert_eq!(
+        (&given[0]["id"], &frame["type"]),
+        (&id.to_string().into(), &"leave".into())
+    );
+    assert_eq!(given[0]["sale"], sale().to_string());
+    assert_eq!(given[1], Value::Null, "orders are about no sale");
+    assert!(effects.contains(&Effect::Changed(Change::Sale(sale()))));
+    let stored = effects.iter().find_map(|effect| match effect {
+        Effect::Store(text) => Some(text),
+        _ => None,
+    });
+    assert!(!stored.expect("stored").contains(&id.to_string()));
+    let moment = page.moment();
+    assert_eq!(page.state.hand_over(moment).0, "[]");
+    let kept: Vec<CommandId> = page.state.pending.iter().map(|pending| pending.id).collect();
+    assert_eq!(kept, [orders]);
+    assert_eq!(page.state.verbs_under_way(sale()).count(), 0);
+}
+
+#[test]
 fn what_is_stored_comes_beside_newer_wishes_once_each_and_within_the_limit() {
     let joins = |page: &mut Page, units: std::ops::RangeInclusive<u32>| {
         for quantity in units.filter_map(Quantity::new) {

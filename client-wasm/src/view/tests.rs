@@ -586,3 +586,33 @@ fn who_is_not_in_line_is_told_the_chance_of_joining_now() {
     assert_eq!(chance(60, 2), Some(Chance::Good));
     assert_eq!(chance(0, 2_820), Some(Chance::Slim));
 }
+
+#[test]
+fn more_time_is_offered_once_while_nobody_waits_and_the_sale_allows_it() {
+    let quiet = || {
+        let mut state = state(tick(1, NOW));
+        state.tick.waiting = 0;
+        state
+    };
+    let turn = || entry(EntryState::Admitted, 0, NOW);
+    let may = |state: SaleState| {
+        let view = view(state);
+        view.turn.or(view.hold).expect("a time").may_extend
+    };
+    assert!(may(with_entry(turn(), quiet())));
+    for (state, may_extend) in [(HoldState::Held, true), (HoldState::Ordering, false)] {
+        let hold = Some(hold(state, NOW));
+        assert_eq!(may(SaleState { hold, ..quiet() }), may_extend);
+    }
+    let mut crowd = quiet();
+    crowd.tick.waiting = 1;
+    assert!(!may(with_entry(turn(), crowd)));
+    let mut strict = quiet();
+    strict.sale.extend_once = false;
+    assert!(!may(with_entry(turn(), strict)));
+    let had = Entry {
+        extended: true,
+        ..turn()
+    };
+    assert!(!may(with_entry(had, quiet())));
+}

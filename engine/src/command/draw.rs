@@ -106,6 +106,11 @@ pub async fn leave(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<bool
     shop.store.leave_draw(sale.id, shopper).await
 }
 
+/// Whether a shopper has an entry.
+pub async fn has_entry(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
+    Ok(shop.store.draw_entry(sale.id, shopper).await?.is_some())
+}
+
 /// A shopper's entry, if their turn has not come yet.
 pub async fn entered(shop: &Shop, sale: &Sale, shopper: &ShopperId, now: u64) -> Result<Option<Entry>> {
     let mine = shop.store.draw_entry(sale.id, shopper).await?;

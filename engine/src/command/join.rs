@@ -225,6 +225,7 @@ fn what_became(sale: &Sale, quantity: Quantity, person: &At<Person>, left: bool)
     let claim = record.filter(|_| state == EntryState::Admitted);
     Entry {
         claim_until: claim.map(|claim| claim.until),
+        extended: claim.is_some_and(|claim| claim.extended),
         ..Entry::settled(
             sale.id,
             state,
@@ -249,7 +250,7 @@ async fn is_in(shop: &Shop, caller: &Caller, sale: &Sale) -> Result<bool> {
     })
 }
 
-fn joined(shop: &Shop, caller: &Caller, entry: Entry) -> Answer {
+pub(super) fn joined(shop: &Shop, caller: &Caller, entry: Entry) -> Answer {
     let queue_token = shop.seal.queue_token(entry.sale, &caller.shopper)?;
     Ok(Done::Joined { entry, queue_token })
 }

@@ -3,17 +3,20 @@
 use super::{Answer, draw};
 use crate::{
     caller::Caller,
-    sale::Stake,
+    error::Result,
+    sale::{Sale, Stake},
     shop::Shop,
-    stock::{At, Left, RecordState, Released, Repeat, Turns, What},
+    stock::{At, Left, Record, RecordState, Released, Repeat, Turns, What},
 };
 use flashsale_protocol::{
-    Allocation, Code, CommandId, Done, Entry, EntryState, Reject, SaleId, ServerMessage,
+    Allocation, Code, CommandId, Done, Entry, EntryState, Reject, SaleId, ServerMessage, ShopperId,
 };
 
 pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, sale: SaleId) -> Answer {
     let sale = shop.sale(sale).await?;
     let shopper = &caller.shopper;
+    let is_draw = sale.allocation == Allocation::Draw;
+    let was_in = is_draw && draw::has_entry(shop, &sale, shopper).await?;
     let left = shop.stock.leave(sale.id, shopper.clone(), Some(command)).await?;
     let repeat = match left.value {
         Left::Ok(repeat) => {
@@ -26,11 +29,17 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, sale: SaleId)
         Left::Superseded => return Err(Code::CommandSuperseded.into()),
     };
     // No place in line: then an entry of a draw, or a turn. One that came after this command stays.
-    let is_draw = sale.allocation == Allocation::Draw;
-    if is_draw && repeat != Repeat::Over && draw::leave(shop, &sale, shopper).await? {
-        return Ok(told(shop, caller, sale.id, repeat, left.now));
+    if is_draw && repeat != Repeat::Over {
+        // The same command may have come twice at once: the other one has taken the entry out.
+        let is_out = draw::leave(shop, &sale, shopper).await?
+            || was_in && !draw::has_entry(shop, &sale, shopper).await?;
+        if is_out {
+            return Ok(told(shop, caller, sale.id, repeat, left.now));
+        }
     }
-    let what = if repeat == Repeat::Over {
+    // In a draw, a command that has taken an entry out is not known to the lane: it must not be noted there as one that found nothing.
+    let may_have_turn = !is_draw || repeat == Repeat::First || has_turn(shop, &sale, shopper).await?;
+    let what = if repeat == Repeat::Over || !may_have_turn {
         What::Nothing
     } else {
         What::Claim
@@ -62,12 +71,14 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, sale: SaleId)
                 "The entries have closed: yours stays in the draw.",
             ))
         }
-        // A repetition, after its entry was taken out.
-        Released::Is(_) | Released::None if is_draw && repeat == Repeat::Again => {
-            Ok(Done::Left { sale: sale.id })
-        }
         Released::Is(_) | Released::None => Err(Code::NotInLine.into()),
     }
+}
+
+async fn has_turn(shop: &Shop, sale: &Sale, shopper: &ShopperId) -> Result<bool> {
+    let person = shop.stock.person(sale.lane_of(shopper), shopper.clone()).await?;
+    let is_turn = |record: Record| record.state == RecordState::Claim;
+    Ok(person.value.record.is_some_and(is_turn))
 }
 
 /// Tells all of the shopper's sockets, unless newer commands have come since.

@@ -6,6 +6,7 @@
 mod cancel;
 mod checkout;
 mod draw;
+mod extend;
 mod join;
 mod leave;
 mod nonce;
@@ -117,6 +118,7 @@ fn dispatch<'a>(
             partial,
         } => Box::pin(reserve::run(shop, caller, id, sale, quantity, partial)),
         ShopCommand::Release { sale } => Box::pin(release::run(shop, caller, id, sale)),
+        ShopCommand::Extend { sale } => Box::pin(extend::run(shop, caller, id, sale)),
         ShopCommand::Checkout { sale, payment } => Box::pin(checkout::run(shop, caller, id, sale, payment)),
         ShopCommand::Pay { order, payment } => Box::pin(pay::run(shop, caller, id, order, payment)),
         ShopCommand::Cancel { order } => Box::pin(cancel::run(shop, caller, id, order)),

@@ -44,6 +44,7 @@ pub async fn run(
                 state: super::hold_state(state).ok_or_else(|| Reject::from(Error::unexpected("no hold")))?,
                 quantity,
                 expires_at: until,
+                extended: false,
                 order: None,
                 reason: None,
                 at: if is_over {

@@ -81,7 +81,10 @@ async fn look(shop: &Shop, shopper: &ShopperId, sale: &Sale) -> Result<SaleState
     });
     let entry = match (stands, &record) {
         (_, Some(claim)) if claim.state == RecordState::Claim && claim.until > person.now => {
-            entry(EntryState::Admitted, claim.quantity, Some(claim.until))
+            entry(EntryState::Admitted, claim.quantity, Some(claim.until)).map(|entry| Entry {
+                extended: claim.extended,
+                ..entry
+            })
         }
         (
             Stands::Waiting {
@@ -109,6 +112,7 @@ async fn look(shop: &Shop, shopper: &ShopperId, sale: &Sale) -> Result<SaleState
             state: hold_state(record.state)?,
             quantity: record.quantity,
             expires_at: record.until,
+            extended: record.extended,
             order: record.order,
             reason: None,
             at: person.now,
@@ -229,6 +233,7 @@ mod tests {
             until,
             command,
             order: None,
+            extended: false,
         }
     }
 

@@ -30,6 +30,7 @@ fn sale() -> Sale {
         priority_share: 50,
         absence_ms: 1,
         cancel_limit: 1,
+        extend_once: true,
         status: Phase::Scheduled,
         created_at: time(0),
         settings_version: 1,

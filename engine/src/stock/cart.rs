@@ -4,7 +4,7 @@ use super::{
     Stock,
     answer::{At, Repeat, ScriptAnswer},
     record::RecordState,
-    scripts::{RELEASE, RESERVE},
+    scripts::{EXTEND, RELEASE, RESERVE},
     seen, trace,
 };
 use crate::{batcher::of_shopper, error::Result, sale::LaneRef};
@@ -87,6 +87,30 @@ pub enum Released {
     Superseded,
 }
 
+/// What became of a claim or a hold that was to get its time once more.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Extended {
+    /// As it is now. `command` made the hold; None for a claim.
+    Ok {
+        state: RecordState,
+        quantity: u32,
+        until: u64,
+        command: Option<CommandId>,
+    },
+    /// It was extended before, by another command.
+    Before,
+    OthersWait,
+    Stopped,
+    Paused,
+    Ended,
+    /// There is no claim and no hold: the record is in another state, or was when the command first came.
+    Is(RecordState),
+    CommandReused,
+    /// An old command came again; nothing was done.
+    Superseded,
+    TooManyChanges,
+}
+
 impl Stock {
     pub async fn reserve(&self, at: LaneRef, item: Reserve) -> Result<At<Reserved>> {
         self.reserve
@@ -128,6 +152,32 @@ impl Stock {
             .await
     }
 
+    /// Gives a claim or a hold its time once more, unless others wait.
+    pub async fn extend(
+        &self,
+        at: LaneRef,
+        shopper: ShopperId,
+        others_wait: bool,
+        command: CommandId,
+    ) -> Result<At<Extended>> {
+        self.extend
+            .submit(&at, (shopper, others_wait, command), || {
+                self.lane_batcher(
+                    &EXTEND,
+                    at,
+                    Vec::new,
+                    |(shopper, ..)| of_shopper(shopper),
+                    |(shopper, others_wait, command): &(ShopperId, bool, CommandId), args| {
+                        let wait = if *others_wait { "others" } else { "nobody" };
+                        let trace = seen::trace(shopper, *command, seen::Request::Extend);
+                        args.extend([shopper.to_string(), wait.to_owned(), trace]);
+                    },
+                    read_extended,
+                )
+            })
+            .await
+    }
+
     /// Without a command, nothing is remembered of this release.
     pub async fn release(
         &self,
@@ -160,6 +210,26 @@ impl Stock {
             })
             .await
     }
+}
+
+fn read_extended(answer: &ScriptAnswer<'_>) -> Result<Extended> {
+    Ok(match answer.word() {
+        "ok" => Extended::Ok {
+            state: answer.text(1)?.parse()?,
+            quantity: answer.number(2)?,
+            until: answer.number(3)?,
+            command: answer.text(4)?.parse().ok(),
+        },
+        "extended" => Extended::Before,
+        "others" => Extended::OthersWait,
+        "stopped" => Extended::Stopped,
+        "paused" => Extended::Paused,
+        "ended" => Extended::Ended,
+        "reused" => Extended::CommandReused,
+        "superseded" => Extended::Superseded,
+        "too_many" => Extended::TooManyChanges,
+        state => Extended::Is(state.parse()?),
+    })
 }
 
 fn read_reserved(answer: &ScriptAnswer<'_>) -> Result<Reserved> {

@@ -54,7 +54,7 @@ use std::{
 
 pub use answer::{At, Repeat};
 pub use carried::Carried;
-pub use cart::{How, Released, Reserve, Reserved, What};
+pub use cart::{Extended, How, Released, Reserve, Reserved, What};
 pub use checkout::{CheckoutBegun, Finish, Revive};
 pub use counters::Counters;
 pub(crate) use deadlines::EXPIRE_BATCH;
@@ -66,7 +66,7 @@ pub use line::{InLine, Join, JoinHow, Joined, Kept, Left, Served, Stands, device
 pub use line_counts::LineCounts;
 pub use link::builder;
 pub use mend::{LineLife, LineStanding, Waiter};
-pub use record::{Person, Record, RecordState};
+pub use record::{EXTENDED, Person, Record, RecordState};
 pub(crate) use scripts::redirected;
 pub use scripts::{GatewayId, KEPT, Keys, SCRIPTS, ScriptFile};
 pub use stopped::{LaneChain, Witness};
@@ -96,6 +96,7 @@ pub struct Stock {
     load: tokio::sync::Mutex<Option<(Instant, gateways::Measured)>>,
     reserve: LaneBatchers<Reserve, Reserved>,
     release: LaneBatchers<(ShopperId, What, Option<CommandId>), Released>,
+    extend: LaneBatchers<(ShopperId, bool, CommandId), Extended>,
     begin: LaneBatchers<(ShopperId, OrderId), CheckoutBegun>,
     finish: LaneBatchers<(ShopperId, OrderId, Finish), bool>,
     return_units: LaneBatchers<LaneOrder, ()>,
@@ -127,6 +128,7 @@ impl Stock {
             load: Default::default(),
             reserve: Default::default(),
             release: Default::default(),
+            extend: Default::default(),
             begin: Default::default(),
             finish: Default::default(),
             return_units: Default::default(),
@@ -176,6 +178,7 @@ impl Stock {
     pub fn retain(&self, keep: impl Fn(SaleId) -> bool) {
         self.reserve.retain(|at| keep(at.sale));
         self.release.retain(|at| keep(at.sale));
+        self.extend.retain(|at| keep(at.sale));
         self.begin.retain(|at| keep(at.sale));
         self.finish.retain(|at| keep(at.sale));
         self.return_units.retain(|at| keep(at.sale));

@@ -77,7 +77,12 @@ pub struct Record {
     /// The command that made it. None for a claim.
     pub command: Option<CommandId>,
     pub order: Option<OrderId>,
+    /// It has had its extension.
+    pub extended: bool,
 }
+
+/// In a record of a claim or a hold, in the place of an order: it was extended. The same as in `lua/lib/lane.lua`.
+pub const EXTENDED: &str = "+";
 
 /// A shopper's standing on a lane.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +111,7 @@ impl Stock {
                                 quantity: answer.number(2)?,
                                 until: answer.number(3)?,
                                 order: answer.text(5)?.parse().ok(),
+                                extended: answer.text(5)? == EXTENDED,
                                 command: answer.text(6)?.parse().ok(),
                             }),
                         };

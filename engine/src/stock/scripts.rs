@@ -132,6 +132,12 @@ script!(
     ["stock", "holds", "deadlines", "device_units", "seen"]
 );
 script!(
+    EXTEND,
+    "extend",
+    ["clock", "run", "lane", "seen", "lane_seen"],
+    ["stock", "holds", "deadlines", "seen"]
+);
+script!(
     RELEASE,
     "release",
     ["clock", "run", "lane", "seen", "lane_seen"],
@@ -323,6 +329,7 @@ pub static SCRIPTS: &[&ScriptFile] = &[
     &SET_GATE,
     &RESERVE,
     &RELEASE,
+    &EXTEND,
     &BEGIN_CHECKOUT,
     &FINISH_CHECKOUT,
     &RETURN_UNITS,

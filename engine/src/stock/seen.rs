@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 pub enum Request {
     Reserve { quantity: u32, partial: bool },
     Release,
+    Extend,
     Join { quantity: u32 },
     Leave,
 }
@@ -45,6 +46,7 @@ pub fn trace(shopper: &ShopperId, command: CommandId, request: Request) -> Strin
         Request::Release => (3, 0),
         Request::Join { quantity } => (4, quantity),
         Request::Leave => (5, 0),
+        Request::Extend => (6, 0),
     };
     let mut text = String::with_capacity(16);
     push(&mut text, number(&person, 0) % BUCKETS, BUCKET_BYTES);
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn no_two_requests_look_the_same() {
-        let mut all = vec![Request::Release, Request::Leave];
+        let mut all = vec![Request::Release, Request::Leave, Request::Extend];
         for quantity in 1..=MAX_QUANTITY {
             all.push(Request::Join { quantity });
             all.extend([false, true].map(|partial| Request::Reserve { quantity, partial }));

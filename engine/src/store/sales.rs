@@ -55,6 +55,7 @@ pub(super) struct SaleRow {
     pub priority_share: i32,
     pub absence_ms: i64,
     pub cancel_limit: i32,
+    pub extend_once: bool,
     pub status: String,
     pub created_at: DateTime<Utc>,
     pub settings_version: i64,
@@ -113,7 +114,7 @@ impl Store {
             "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
                 claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-                cancel_limit, status, created_at, settings_version, format
+                cancel_limit, extend_once, status, created_at, settings_version, format
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
                 OR end_time > now() - interval '10 minutes'
@@ -354,9 +355,10 @@ pub(super) async fn insert(
         "INSERT INTO flash_sales (sale_id, merchant_id, product_id, product_name, description, currency,
             original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
             per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at,
-            allocation, opening_seed, priority_share, absence_ms, draw_weight, cancel_limit, format, target_delay_ms)
+            allocation, opening_seed, priority_share, absence_ms, draw_weight, cancel_limit, format, target_delay_ms,
+            extend_once)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-            $22, $23, $24, $25, $26, $27, $28, $29)",
+            $22, $23, $24, $25, $26, $27, $28, $29, $30)",
         sale.id.to_string(),
         sale.merchant,
         sale.product_id,
@@ -386,6 +388,7 @@ pub(super) async fn insert(
         sale.cancel_limit as i32,
         sale.format as i16,
         sale.target_delay_ms as i32,
+        sale.extend_once,
     )
     .execute(&mut *connection)
     .await?;
@@ -424,7 +427,7 @@ pub(super) async fn load(connection: &mut PgConnection, id: SaleId) -> Result<Op
         "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
             total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
             claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-            cancel_limit, status, created_at, settings_version, format
+            cancel_limit, extend_once, status, created_at, settings_version, format
          FROM flash_sales WHERE sale_id = $1",
         id.to_string(),
     )
@@ -536,6 +539,7 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         priority_share: row.priority_share as u32,
         absence_ms: row.absence_ms as u64,
         cancel_limit: row.cancel_limit as u32,
+        extend_once: row.extend_once,
         status,
         created_at: row.created_at,
         settings_version: row.settings_version,

@@ -376,6 +376,7 @@ fn sale(stock: u32) -> Sale {
         priority_share: 50,
         absence_ms: 3_600_000,
         cancel_limit: 1_000_000,
+        extend_once: false,
         status: Phase::Live,
         created_at: now,
         settings_version: 1,

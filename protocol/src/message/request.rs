@@ -79,6 +79,8 @@ pub enum ShopCommand {
     },
     /// Give my held units back.
     Release { sale: SaleId },
+    /// Give my turn, or what is in my cart, its time once more. Only while nobody waits, and if the sale allows it.
+    Extend { sale: SaleId },
     /// Turn my hold into an order; with `payment`, pay it at once.
     Checkout {
         sale: SaleId,
@@ -132,7 +134,7 @@ impl ConnectionCommand {
 
 impl ShopCommand {
     pub const VERBS: &[&str] = &[
-        "join", "leave", "reserve", "release", "checkout", "pay", "cancel", "orders", "state",
+        "join", "leave", "reserve", "release", "extend", "checkout", "pay", "cancel", "orders", "state",
     ];
 
     pub const fn verb(&self) -> &'static str {
@@ -141,6 +143,7 @@ impl ShopCommand {
             Self::Leave { .. } => "leave",
             Self::Reserve { .. } => "reserve",
             Self::Release { .. } => "release",
+            Self::Extend { .. } => "extend",
             Self::Checkout { .. } => "checkout",
             Self::Pay { .. } => "pay",
             Self::Cancel { .. } => "cancel",
@@ -158,6 +161,7 @@ impl ShopCommand {
             | Self::Leave { sale }
             | Self::Reserve { sale, .. }
             | Self::Release { sale }
+            | Self::Extend { sale }
             | Self::Checkout { sale, .. }
             | Self::State { sale } => Some(*sale),
             Self::Pay { .. } | Self::Cancel { .. } | Self::Orders {} => None,

@@ -76,6 +76,10 @@ pub struct SaleInfo {
     /// How orders of this sale are paid. Absent: the server is older and does not say.
     #[serde(default, skip_serializing_if = "PaymentsBy::is_unknown")]
     pub payments: PaymentsBy,
+    /// `extend` gives a turn or a cart its time once more while nobody waits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "ts", ts(optional, as = "Option<bool>"))]
+    pub extend_once: bool,
 }
 
 /// How a server takes money.

@@ -74,11 +74,11 @@ pub enum Done {
     State(Box<SaleState>),
     /// `unwatch`
     Unwatched { sale: SaleId },
-    /// `join`: the place, and a signed proof of it.
+    /// `join`: the place, and a signed proof of it. `extend`: the turn, with its new end.
     Joined { entry: Entry, queue_token: String },
     /// `leave`
     Left { sale: SaleId },
-    /// `reserve`, `release`
+    /// `reserve`, `release`, `extend`
     Hold(Hold),
     /// `checkout`, `pay`, `cancel`
     Order(Order),

@@ -44,6 +44,9 @@ pub struct Entry {
     /// The end of the turn, if it is this shopper's turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_until: Option<u64>,
+    /// The turn has had its extension.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extended: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// The nonce in this entry's name in a draw. Only its shopper is told.
@@ -64,6 +67,7 @@ impl Entry {
             admitted: 0,
             priority: false,
             claim_until: None,
+            extended: false,
             reason: None,
             nonce: None,
             at,
@@ -109,6 +113,9 @@ pub struct Hold {
     pub quantity: u32,
     /// The time when it ends by itself.
     pub expires_at: u64,
+    /// The hold has had its extension.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extended: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +132,7 @@ impl Hold {
             state,
             quantity,
             expires_at: at,
+            extended: false,
             order: None,
             reason: None,
             at,

@@ -1,6 +1,6 @@
 //! Carts: a shopper's holds.
 
-use super::{Bearer, IdempotencyKey, Json, Path, Problem, rfc3339};
+use super::{Bearer, IdempotencyKey, Json, Path, Problem, SalePath, rfc3339};
 use crate::app::App;
 use axum::{
     extract::State,
@@ -66,6 +66,9 @@ pub struct CartItem {
     #[schema(format = DateTime)]
     expires_at: String,
     status: HoldState,
+    /// It has had its extension.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    extended: bool,
 }
 
 /// Reserve units.
@@ -109,6 +112,44 @@ pub async fn add(
         )),
         _ => Err(Code::Internal.into()),
     }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExtendedView {
+    quantity: u32,
+    /// The new end of the turn, or of the time in the cart.
+    #[schema(format = DateTime)]
+    expires_at: String,
+}
+
+/// Extend a turn, or the time in the cart.
+///
+/// By its whole length, once, while nobody waits, and if the sale allows it (`extend_once`).
+#[utoipa::path(
+    post,
+    path = "/flash-sales/{sale_id}/extension",
+    operation_id = "extend",
+    tag = "cart",
+    params(("sale_id" = SaleId, Path), IdempotencyKey),
+    responses((status = 200, description = "It ends later now.", body = ExtendedView)),
+    security(("token" = [])),
+)]
+pub async fn extend(
+    State(app): State<Arc<App>>,
+    SalePath(sale): SalePath,
+    Bearer(caller): Bearer,
+    headers: HeaderMap,
+) -> Result<axum::Json<ExtendedView>, Problem> {
+    let (quantity, until) = match super::run(&app, &caller, &headers, ShopCommand::Extend { sale }).await? {
+        Done::Hold(hold) => (hold.quantity, hold.expires_at),
+        // Its turn is over by now if it has no end.
+        Done::Joined { entry, .. } => (entry.quantity, entry.claim_until.unwrap_or(entry.at)),
+        _ => return Err(Code::Internal.into()),
+    };
+    Ok(axum::Json(ExtendedView {
+        quantity,
+        expires_at: rfc3339(until),
+    }))
 }
 
 /// Give reserved units back.
@@ -196,6 +237,7 @@ pub async fn show(
             currency: sale.currency.clone(),
             expires_at: rfc3339(record.until),
             status: state,
+            extended: record.extended,
         });
     }
     let (total, currency) = match totals.as_slice() {

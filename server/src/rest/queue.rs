@@ -2,7 +2,10 @@
 
 use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, rfc3339};
 use crate::{app::App, gateway::client::ClientAddress};
-use axum::{extract::State, http::HeaderMap};
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use flashsale_engine::{
     caller::Caller,
     command,
@@ -60,7 +63,7 @@ pub struct PositionView {
     wait_time_seconds_least: Option<u64>,
     /// The chance to get a unit, at the turn or in the draw of the remaining units, 0 to 1; null if it is not known yet.
     chance: Option<f64>,
-    /// The reason why it takes longer than before, or comes to a draw.
+    /// The reason why it takes longer than before, or comes to a draw; of a turn or an end, why it came.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     /// Units that others have set aside or in carts.
@@ -80,6 +83,9 @@ pub struct PositionView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     claim_until: Option<String>,
+    /// The turn has had its extension.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    extended: bool,
 }
 
 /// Take a place in line.
@@ -192,14 +198,35 @@ pub async fn position(
         wait_time_seconds: latest,
         wait_time_seconds_least: seconds(|wait| wait.soonest_ms),
         chance: wait.map(|wait| wait.chance),
-        reason: wait.and_then(|wait| wait.reason),
+        reason: wait.and_then(|wait| wait.reason).or(entry.reason),
         units_in_carts: tick.claimed + tick.held + tick.ordering,
         next_lapse_time: tick.next_lapse_at.map(rfc3339),
         priority: entry.priority,
         estimated_start_time: latest.map(|s| rfc3339(tick.now + s * 1000)),
         status: entry.state,
         claim_until: entry.claim_until.map(rfc3339),
+        extended: entry.extended,
     }))
+}
+
+/// Give up the place in line, an entry of a draw, or the turn that came from it.
+#[utoipa::path(
+    delete,
+    path = "/flash-sales/{sale_id}/queue-position",
+    operation_id = "leaveQueue",
+    tag = "line",
+    params(("sale_id" = SaleId, Path), IdempotencyKey),
+    responses((status = 204, description = "The place is given up; units that were set aside are for sale again.")),
+    security(("token" = [])),
+)]
+pub async fn leave(
+    State(app): State<Arc<App>>,
+    SalePath(sale): SalePath,
+    Bearer(caller): Bearer,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    super::run(&app, &caller, &headers, ShopCommand::Leave { sale }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What happened to a shopper who is no longer in line, as far as it is known.

@@ -64,6 +64,8 @@ pub struct SaleView {
     pub priority_share: u32,
     pub absence_ms: u64,
     pub cancel_limit: u32,
+    /// Whether shoppers may extend their turn or their cart, once, while nobody waits.
+    pub extend_once: bool,
     pub lanes: usize,
     /// The shop's name in addresses: its page is `/m/{merchant}`.
     pub merchant: String,
@@ -73,6 +75,10 @@ pub struct SaleView {
     pub queue_length: u64,
     #[schema(format = DateTime)]
     pub created_at: String,
+    /// How orders of it are paid; in the answer about a single sale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub payments: Option<PaymentsBy>,
     /// Only when true: the server cannot read its stores now, and this is its last knowledge, at most five minutes old.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(test, ts(optional, as = "Option<bool>"))]
@@ -132,9 +138,11 @@ impl SaleView {
             priority_share: sale.priority_share,
             absence_ms: sale.absence_ms,
             cancel_limit: sale.cancel_limit,
+            extend_once: info.extend_once,
             lanes: sale.lanes.len(),
             queue_length: *waiting,
             created_at: rfc3339(ms(sale.created_at)),
+            payments: None,
             stale,
         }
     }
@@ -258,7 +266,10 @@ pub async fn show(
 ) -> Result<Response, Problem> {
     let view = app.shop.shown(id).await?;
     let shown = view.look.sales.first().ok_or(Code::SaleUnknown)?;
-    let sale = SaleView::new(&app.shop.merchants, shown, view.now, view.stale);
+    let sale = SaleView {
+        payments: Some(app.shop.payments.by()),
+        ..SaleView::new(&app.shop.merchants, shown, view.now, view.stale)
+    };
     cached::answer(&headers, &sale)
 }
 

@@ -597,6 +597,7 @@ async fn every_command_and_whatever_comes_of_it_is_as_the_document_says() {
     wire.ask(json!({ "type": "unwatch", "sale": sale })).await;
     wire.ask(json!({ "type": "watch", "sale": sale })).await;
     wire.take(&sale).await;
+    wire.ask(json!({ "type": "extend", "sale": sale })).await;
     wire.ask(json!({ "type": "release", "sale": sale })).await;
     wire.ask(json!({ "type": "join", "sale": sale, "quantity": 1 }))
         .await;

@@ -14,6 +14,7 @@ mod disaster;
 mod door;
 mod draw;
 mod draw_file;
+mod extension;
 mod gateways;
 mod governor;
 mod harness;

@@ -525,6 +525,8 @@ async fn real_answers_are_what_the_document_says() {
     socket.watch(sale.parse().expect("an id")).await;
     let position = "/flash-sales/{sale_id}/queue-position";
     take(&mut rest, &mut socket, sale, &token).await;
+    rest.refused("already_held", delete.clone(), position, &[sale], shopper, None)
+        .await;
     let stranger = world.token("u2", Role::Shopper);
     rest.refused(
         "not_in_line",
@@ -538,14 +540,20 @@ async fn real_answers_are_what_the_document_says() {
     let place = rest.ok(get.clone(), position, &[sale], shopper, None).await;
     assert_eq!(place["status"], "served");
     rest.ok(
-        delete,
+        delete.clone(),
         "/carts/{user_id}/items/{sale_id}",
         &["u1", sale],
         shopper,
         None,
     )
     .await;
+    rest.refused("not_in_line", delete.clone(), position, &[sale], shopper, None)
+        .await;
     take(&mut rest, &mut socket, sale, &token).await;
+    let extension = "/flash-sales/{sale_id}/extension";
+    rest.ok(post.clone(), extension, &[sale], shopper, None).await;
+    rest.refused("no_extension", post.clone(), extension, &[sale], shopper, None)
+        .await;
     let cart = rest
         .ok(get.clone(), "/carts/{user_id}", &["u1"], shopper, None)
         .await;
@@ -663,6 +671,16 @@ async fn real_answers_are_what_the_document_says() {
         )
         .await;
     assert_eq!(entered["status"], "entered");
+    rest.ok(delete, position, &[drawn], shopper, None).await;
+    let join = json!({ "user_id": "u1" });
+    rest.ok(
+        post.clone(),
+        "/flash-sales/{sale_id}/join-queue",
+        &[drawn],
+        shopper,
+        Some(join),
+    )
+    .await;
     let path = "/flash-sales/{sale_id}/draw/proof";
     rest.refused("not_drawn_yet", get.clone(), path, &[drawn], shopper, None)
         .await;

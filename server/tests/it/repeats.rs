@@ -7,7 +7,7 @@ use crate::{
 use flashsale_engine::stock::CalledBy;
 use flashsale_protocol::{
     Code, CommandId, ConnectionCommand, Done, Entry, EntryState, Hold, HoldState, Quantity, Reject, Role,
-    SaleId, ShopCommand,
+    SaleId, ServerMessage, ShopCommand,
 };
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -211,6 +211,59 @@ async fn a_leave_that_comes_again_leaves_the_next_place_alone() {
         assert_eq!(joined(other.ask_as(first, join(sale, 1)).await), EntryState::Left);
         assert_eq!(entry(&mut client, sale).await, None);
     }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_leave_over_rest_is_the_command_of_the_socket() {
+    let world = World::start().await;
+    for (fields, stands) in [
+        (json!({}), EntryState::Waiting),
+        (json!({ "allocation": "draw" }), EntryState::Entered),
+    ] {
+        let sale = early_sale(&world, fields).await;
+        let path = format!("/flash-sales/{sale}/queue-position");
+        let leave = async |key: &str| rest(&world, Method::DELETE, &path, "u", key, Value::Null).await;
+        assert_eq!(leave("too early").await.refusal(), Code::NotInLine);
+        let mut client = world.shopper("u").await;
+        let first = command_id();
+        assert_eq!(joined(client.ask_as(first, join(sale, 1)).await), stands);
+        let taken = leave(&first.to_string()).await;
+        assert_eq!(taken.refusal(), Code::CommandIdReused, "it was a join");
+        let id = command_id();
+        let key = id.to_string();
+        let once = join_all((0..8).map(|_| leave(&key))).await;
+        assert!(once.iter().all(|answer| answer.status == 204), "{once:?}");
+        assert_eq!(entry(&mut client, sale).await, None);
+        client.ok(join(sale, 2)).await;
+        assert_eq!(leave(&key).await.status, 204, "the same answer");
+        let again = client.ask_as(id, ShopCommand::Leave { sale }).await;
+        assert_eq!(again, Ok(Done::Left { sale }));
+        assert_eq!(entry(&mut client, sale).await, Some(stands));
+    }
+    // A turn as well: its units are for sale again, once.
+    let sale = world.sale(json!({ "total_stock": 2, "claim_ms": 60_000 })).await;
+    let path = format!("/flash-sales/{sale}/queue-position");
+    let mut client = world.shopper("u").await;
+    client.watch(sale).await;
+    client.ok(join(sale, 1)).await;
+    client
+        .until(|m| matches!(m, ServerMessage::Entry(e) if e.state == EntryState::Admitted).then_some(()))
+        .await;
+    for _ in 0..2 {
+        let left = rest(&world, Method::DELETE, &path, "u", "skip", Value::Null).await;
+        assert_eq!(left.status, 204, "{left:?}");
+    }
+    let told = client
+        .until(|m| matches!(m, ServerMessage::Entry(e) if e.state == EntryState::Left).then_some(()))
+        .await;
+    assert_eq!(told, (), "the socket hears of it");
+    let facts = world.facts(sale).await;
+    assert_eq!(
+        (&facts["claimed"], &facts["available"]),
+        (&json!(0), &json!(2)),
+        "{facts}"
+    );
     world.server.stop().await;
 }
 

@@ -148,6 +148,10 @@ export class CreateSale extends LitElement {
               ["equal", "the same for everybody"],
               ["waiting_time", "better the longer somebody has waited, up to ten times"],
             ])}
+            ${this.choice("extend_once", "More time for whoever asks", [
+              ["yes", "once for a turn and once for a cart, while nobody waits"],
+              ["no", "never"],
+            ])}
             ${this.field("lanes", "Lanes", { mode: "numeric", hint: "Shares of the stock; 1 for most sales" })}
           </div>
         </details>

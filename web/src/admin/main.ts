@@ -3,10 +3,11 @@
  * `#/sale/{id}`, `#/shops`, `#/shops/new`, `#/shop/{slug}`.
  */
 
-import { speakToOperators } from "../text/refusal";
+import { prepareRefusals, speakToOperators } from "../text/refusal";
 import { REJECTS_OF_OPERATORS } from "../text/rejects-operators";
 import { AdminPage } from "./admin-page";
 
 speakToOperators(REJECTS_OF_OPERATORS);
+void prepareRefusals();
 
 customElements.define("admin-page", AdminPage);

@@ -27,6 +27,7 @@ export const FIELDS = [
   "allocation",
   "opening",
   "draw_weight",
+  "extend_once",
 ] as const;
 
 export type Field = (typeof FIELDS)[number];
@@ -55,6 +56,7 @@ export interface SaleRequest {
   allocation: "queue" | "draw";
   opening: "fifo" | "shuffle";
   draw_weight: "equal" | "waiting_time";
+  extend_once: boolean;
 }
 
 const MINUTE_MS = 60_000;
@@ -83,6 +85,7 @@ export function defaults(now: number, zone: string): Values {
     allocation: "queue",
     opening: "fifo",
     draw_weight: "equal",
+    extend_once: "yes",
   };
 }
 
@@ -148,6 +151,7 @@ export function check(values: Values, now: number, zone: string): { request: Sal
     allocation: values.allocation === "draw" ? "draw" : "queue",
     opening: values.opening === "shuffle" ? "shuffle" : "fifo",
     draw_weight: values.draw_weight === "waiting_time" ? "waiting_time" : "equal",
+    extend_once: values.extend_once !== "no",
   };
   if (values.merchant) request.merchant = values.merchant;
   if (values.per_device_limit.trim() !== "") request.per_device_limit = whole("per_device_limit", 1, 100);

@@ -3,7 +3,7 @@
  * Made from the types in server/src by server/src/types.rs: do not edit. UPDATE_DOCS=1 writes it anew.
  */
 
-import type { Allocation, DrawWeight, OpeningOrder, Phase, SaleId } from "./view";
+import type { Allocation, DrawWeight, OpeningOrder, PaymentsBy, Phase, SaleId } from "./view";
 
 /**
  * A sale, with the brief's fields first.
@@ -28,7 +28,11 @@ opening_seed_hash?: string,
 /**
  * The seed itself, after the start.
  */
-opening_seed?: string, draw_weight: DrawWeight, priority_share: number, absence_ms: number, cancel_limit: number, lanes: number,
+opening_seed?: string, draw_weight: DrawWeight, priority_share: number, absence_ms: number, cancel_limit: number,
+/**
+ * Whether shoppers may extend their turn or their cart, once, while nobody waits.
+ */
+extend_once: boolean, lanes: number,
 /**
  * The shop's name in addresses: its page is `/m/{merchant}`.
  */
@@ -41,6 +45,10 @@ merchant_name: string,
  * People in both lines; in a draw, entries whose turn has not come.
  */
 queue_length: number, created_at: string,
+/**
+ * How orders of it are paid; in the answer about a single sale.
+ */
+payments?: PaymentsBy,
 /**
  * Only when true: the server cannot read its stores now, and this is its last knowledge, at most five minutes old.
  */

@@ -1,10 +1,10 @@
 /** The WASM client for pages: loaded once, one connection per platform and token, shared by everything on a page. */
 
 import load, { FlashSaleClient } from "../wasm/flashsale_client.js";
-import { serverTime, viewOf, type Read, type Shown } from "./by-rest";
+import { isReadable, serverTime, viewOf, type Read, type Shown } from "./by-rest";
 import { complain } from "./complain";
 import { FlashSaleError } from "./errors";
-import type { RestLink } from "./rest-link";
+import type { HandedOver, RestLink } from "./rest-link";
 import { takeFirst } from "./first-read";
 import { forgetMe, getMyData, getProof, getSale, Problem } from "./rest";
 import { isSaleId } from "./sale-id";
@@ -28,6 +28,12 @@ export type Tickets = () => Promise<string | null>;
 const LINGER_MS = 2_000;
 /** After this time without a first word over the socket, the shopper takes part by REST. */
 const READ_AFTER_MS = 4_000;
+/**
+ * A socket that was there and stays away is done without after this time, and a random part of the other: those of a whole server are
+ * lost at once, and most of them come back by themselves.
+ */
+const LOST_AFTER_MS = 8_000;
+const LOST_SPREAD_MS = 6_000;
 /** So often it is asked for then, and where something of the shopper's runs. */
 const READ_EVERY_MS = 10_000;
 const READ_STAKE_MS = 3_000;
@@ -35,6 +41,8 @@ const READ_STAKE_MS = 3_000;
 const READ_START_MS = 300;
 /** The server tells a time by REST in whole seconds. */
 const SECOND_MS = 1_000;
+/** The most units that one command may ask for. */
+const MOST_UNITS = 100;
 /** Tries to load the WebAssembly, where the network may be why it failed. */
 const LOAD_TRIES = 3;
 const LOAD_PAUSE_MS = 2_000;
@@ -85,6 +93,12 @@ export class Client {
   /** How this shopper takes part while nothing comes live. */
   private link: RestLink | null = null;
   private isByRest = false;
+  /** The merchant's token is no good: nothing is to be asked in its name. */
+  private isRefused = false;
+  private wasOnline = false;
+  private loser: ReturnType<typeof setTimeout> | undefined;
+  /** A socket that was there stays away, and all goes on by REST. */
+  private isLost = false;
 
   constructor(
     private readonly api: string,
@@ -133,6 +147,8 @@ export class Client {
   private sleep(): void {
     if (!this.isAwake || this.users > 0) return;
     this.isAwake = false;
+    this.wasOnline = false;
+    this.found();
     clearTimeout(this.reader);
     if (typeof document === "object") {
       removeEventListener("online", this.isBack);
@@ -145,6 +161,8 @@ export class Client {
   private readonly isBack = () => {
     this.offlineAt = null;
     this.wasm?.nudge();
+    this.link?.hurry();
+    if (this.isLost) void this.takePartByRest();
     this.emit("connection", null);
   };
 
@@ -178,6 +196,7 @@ export class Client {
       url,
       (stale: string | null) => this.freshToken(stale),
       (kind: "sale" | "connection" | "orders", sale: string | null) => {
+        if (kind === "connection") this.followConnection(wasm);
         if (kind === "sale" && sale) this.emit("sale", sale);
         else if (kind !== "sale") this.emit(kind, null);
       },
@@ -190,19 +209,59 @@ export class Client {
     return wasm;
   }
 
+  /** Notes when a socket that was there stays away, and when it is back. */
+  private followConnection(wasm: FlashSaleClient): void {
+    const { state } = wasm.connection() as Connection;
+    if (state === "online") {
+      this.wasOnline = true;
+      this.found();
+    } else if (this.wasOnline && this.isAwake && state !== "stopped" && typeof this.token !== "function") {
+      this.loser ??= setTimeout(() => {
+        this.isLost = true;
+        this.link?.anew();
+        void this.takePartByRest();
+      }, LOST_AFTER_MS + Math.random() * LOST_SPREAD_MS);
+    }
+  }
+
+  private found(): void {
+    clearTimeout(this.loser);
+    this.loser = undefined;
+    if (!this.isLost) return;
+    this.isLost = false;
+    this.reads.clear();
+    // What was given by REST is answered there.
+    this.link?.hurry();
+  }
+
   /** From now on sales of which nothing comes live are asked for, and commands go the same way. */
   private async takePartByRest(): Promise<void> {
     this.isByRest = true;
     clearTimeout(this.reader);
-    const missing = [...this.watched.keys()].filter((sale) => this.isMissing(sale));
+    // Without a network there is nothing to ask, and each try would stand on the console of the page around.
+    const missing = this.offlineAt === null ? [...this.watched.keys()].filter((sale) => this.isMissing(sale)) : [];
+    const isAway = this.offlineAt === null && this.connection.state !== "online";
     // An operator looks on: they have nothing in the sale.
-    if (missing.length > 0 && !this.link && typeof this.token !== "function") {
+    if ((missing.length > 0 || isAway) && !this.link && !this.isRefused && typeof this.token !== "function") {
       const part = await import("./rest-link").catch(() => null);
       if (part) this.link ??= new part.RestLink(this.api, this.signed, (sale) => this.emit("sale", sale));
+      this.emit("connection", null);
     }
     await Promise.all(missing.map((sale) => this.readSale(sale)));
+    if (missing.length > 0) await this.takeOver().catch(() => undefined);
     clearTimeout(this.reader);
     if (this.isAwake) this.reader = setTimeout(() => void this.takePartByRest(), this.readAgainIn());
+  }
+
+  /** Commands that the socket has not answered go on by REST, under their ids. */
+  private async takeOver(): Promise<void> {
+    const { wasm, link } = this;
+    if (!wasm || !link || (wasm.connection() as Connection).state === "online") return;
+    const take = () => JSON.parse(wasm.hand_over()) as HandedOver[];
+    await link.adopt(take, (id, outcome) => {
+      wasm.settle(id, outcome);
+      this.emit("settled", outcome);
+    });
   }
 
   private readAgainIn(): number {
@@ -212,9 +271,9 @@ export class Client {
     return Math.min(period, Math.max(SECOND_MS, Math.min(...steps) + READ_START_MS));
   }
 
-  /** Whether nothing has come live of a sale. */
+  /** Whether nothing comes live of a sale. */
   private isMissing(sale: string): boolean {
-    return this.wasm === null || (this.wasm.view(sale) as View).journey === "loading";
+    return this.wasm === null || this.isLost || (this.wasm.view(sale) as View).journey === "loading";
   }
 
   private async readSale(sale: string): Promise<void> {
@@ -222,14 +281,16 @@ export class Client {
       const first = await takeFirst(this.api, sale);
       if (first && !first.sale) throw new Problem("sale_unknown", "There is no such sale.", 404);
       const read = first?.sale ?? (await getSale(this.api, sale));
+      if (!isReadable(read)) throw new Problem("unreadable", "The server answers in a way that this page does not know.", 0);
       const at_ms = first?.at_ms ?? performance.now();
       const before = this.reads.get(sale)?.offset_ms;
       const least = serverTime(read) - at_ms;
-      // Every reading narrows the second down in which the server's clock is.
-      const offset_ms = before === undefined ? least : Math.min(Math.max(before, least), least + SECOND_MS);
+      // Every reading narrows the second down in which the server's clock is; a socket has told it more exactly.
+      const known = this.wasOnline && this.wasm ? this.wasm.now() - performance.now() : before;
+      const offset_ms = known === undefined ? least : Math.min(Math.max(known, least), least + SECOND_MS);
       this.reads.set(sale, { sale: read, at_ms, offset_ms });
       this.problems.delete(sale);
-      if (this.isByRest && this.isMissing(sale)) await this.link?.refresh(sale, at_ms + offset_ms);
+      if (this.isByRest && !this.isRefused && this.isMissing(sale)) await this.link?.refresh(read, at_ms + offset_ms);
     } catch (error) {
       // Without the sale there is nothing to show; the shopper's own things are asked for again.
       if (error instanceof Problem && !this.reads.has(sale)) this.problems.set(sale, error);
@@ -245,6 +306,7 @@ export class Client {
       return ticket === null ? null : { token: ticket, device: "" };
     }
     if (this.token === stale) {
+      this.isRefused = true;
       this.emit("token", null);
       return null;
     }
@@ -264,7 +326,7 @@ export class Client {
 
   /** Watches a sale until the returned function is called. Throws on an id that is none. */
   watch(id: string): () => void {
-    if (!isSaleId(id)) throw new Error(`${id} is no sale's id`);
+    if (!isSaleId(id)) throw new FlashSaleError("sale_invalid", `"${id}" is no sale's id.`);
     const sale = id.toUpperCase();
     const count = this.watched.get(sale) ?? 0;
     if (count === 0) this.wasm?.watch(sale);
@@ -291,13 +353,19 @@ export class Client {
 
   /** What to draw of a sale; null until something is known. */
   view(id: string): Shown | null {
+    if (!isSaleId(id)) return null;
     const sale = id.toUpperCase();
     const view = this.wasm ? (this.wasm.view(sale) as View) : null;
     const read = this.reads.get(sale);
-    if (!read || (view && view.journey !== "loading")) return view && { ...view, connection: this.connection };
     const own = this.link?.own(sale);
-    const shown = viewOf({ ...read, payments: this.link?.payments, ...(own ? { own } : {}) }, performance.now(), this.connection);
-    return this.isByRest ? shown : atFirst(shown);
+    const isLive = view !== null && view.journey !== "loading" && !(this.isLost && own);
+    if (!read || isLive) {
+      // What was begun by REST ends there.
+      const elsewhere = this.link?.underWay(sale) ?? [];
+      return view && { ...view, connection: this.connection, under_way: [...view.under_way, ...elsewhere] };
+    }
+    const shown = viewOf(read, performance.now(), this.connection);
+    return this.isByRest ? (this.link?.view(shown, read.sale) ?? shown) : atFirst(shown);
   }
 
   /** Why a sale cannot be had by REST either; null: it can, or nobody has asked. */
@@ -324,8 +392,14 @@ export class Client {
     return oldest > 0 ? oldest : null;
   }
 
+  /** Whether there is another way while nothing is live. */
+  get isAskedByRest(): boolean {
+    return this.link !== null && this.connection.state !== "online";
+  }
+
   get knownOrders(): Order[] {
-    return this.wasm ? (this.wasm.known_orders() as Order[]) : [];
+    const live = this.wasm ? (this.wasm.known_orders() as Order[]) : [];
+    return live.length > 0 || !this.link ? live : this.link.orders(this.now);
   }
 
   /** The server's time. */
@@ -378,10 +452,17 @@ export class Client {
   async checkDraw(sale: string, proof: string): Promise<Checked> {
     const { default: load, check_draw } = await import("../wasm/flashsale_draw_check.js");
     await load();
-    const nothing = { sale, shopper: null, told: null, made: [], commitment: null, root: null };
-    const checked = check_draw(proof, this.wasm?.heard_of_draw(sale) ?? JSON.stringify(nothing));
+    const checked = check_draw(proof, await this.heardOfDraw(sale));
     if (checked === undefined) throw new FlashSaleError("internal", "The proof could not be checked.");
     return JSON.parse(checked) as Checked;
+  }
+
+  /** A socket that has told of the sale knows most. */
+  private async heardOfDraw(sale: string): Promise<string> {
+    const heard = this.wasm?.heard_of_draw(sale);
+    const isTold = heard !== undefined && (JSON.parse(heard) as { commitment: string | null }).commitment !== null;
+    if (isTold || !this.link) return heard ?? JSON.stringify({ sale, shopper: null, told: null, made: [], commitment: null, root: null });
+    return this.link.heardOfDraw(sale);
   }
 
   // Each resolves when the server has carried it out, and rejects with a FlashSaleError when it has not.
@@ -389,12 +470,21 @@ export class Client {
   leave = (sale: string) => this.give({ verb: "leave", sale }, (wasm) => wasm.leave(sale));
   reserve = (sale: string, quantity: number) => this.give({ verb: "reserve", sale, quantity }, (wasm) => wasm.reserve(sale, quantity, false));
   release = (sale: string) => this.give({ verb: "release", sale }, (wasm) => wasm.release(sale));
+  extend = (sale: string) => this.give({ verb: "extend", sale }, (wasm) => wasm.extend(sale));
   checkout = (sale: string, token?: string) => this.give({ verb: "checkout", sale, token }, (wasm) => wasm.checkout(sale, token));
   pay = (order: string, token: string) => this.give({ verb: "pay", order, token }, (wasm) => wasm.pay(order, token));
   cancel = (order: string) => this.give({ verb: "cancel", order }, (wasm) => wasm.cancel(order));
-  orders = () => this.give({ verb: "orders" }, (wasm) => wasm.orders());
+  orders = async () => {
+    if (!this.isAskedByRest) return this.give({ verb: "orders" }, (wasm) => wasm.orders());
+    await this.link?.readOrders();
+    this.emit("orders", null);
+  };
 
   private async give(wish: Wish, command: (wasm: FlashSaleClient) => Promise<unknown>): Promise<void> {
+    // WebAssembly would make a whole number of it.
+    if (wish.quantity !== undefined && !(Number.isInteger(wish.quantity) && wish.quantity > 0 && wish.quantity <= MOST_UNITS)) {
+      throw new FlashSaleError("invalid_field", `${String(wish.quantity)} is no number of units: write 1 to ${String(MOST_UNITS)}.`, { verb: wish.verb });
+    }
     const sale = this.saleByRest(wish);
     const { verb, quantity, order, token } = wish;
     const given = { verb, ...(quantity === undefined ? {} : { quantity }), ...(order === undefined ? {} : { order }), ...(token === undefined ? {} : { token }) };
@@ -404,7 +494,13 @@ export class Client {
       this.emit("settled", outcome);
     } else {
       this.started ??= this.start();
-      outcome = (await command(await this.started)) as Outcome;
+      const wasm = await this.started;
+      try {
+        outcome = (await command(wasm)) as Outcome;
+      } catch (error) {
+        // An id or a number that is none.
+        throw new FlashSaleError("invalid_field", error instanceof Error ? error.message : String(error), { verb });
+      }
     }
     if (outcome.error) throw FlashSaleError.of(outcome.error);
   }
@@ -428,9 +524,10 @@ interface Wish {
 function atFirst(shown: Shown): Shown {
   // Before the room opens nobody has anything yet.
   const journey = shown.journey === "countdown" ? "countdown" : "loading";
-  const view: Shown = { ...shown, journey, stock: null, outlook: null, may_take: 0 };
-  delete view.by_rest;
-  delete view.own;
+  const known = { ...shown };
+  delete known.by_rest;
+  const view: Shown = { ...known, journey, stock: null, outlook: null };
+  if (journey === "loading") view.later = { ...known, may_take: shown.info?.per_shopper_limit ?? 1 };
   return view;
 }
 

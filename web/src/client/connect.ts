@@ -33,6 +33,8 @@ export interface FlashSale {
   leave(sale: SaleId): Promise<void>;
   reserve(sale: SaleId, quantity?: number): Promise<void>;
   release(sale: SaleId): Promise<void>;
+  /** Gives a turn or a cart its time once more: `may_extend` in the view says whether it can have that. */
+  extend(sale: SaleId): Promise<void>;
   /** With a payment token the order is paid at once. */
   checkout(sale: SaleId, payment?: string): Promise<void>;
   pay(order: OrderId, payment: string): Promise<void>;
@@ -72,6 +74,7 @@ export function connect({ api, token = null, wasm }: ConnectOptions): FlashSale 
     leave: client.leave,
     reserve: (sale, quantity = 1) => client.reserve(sale, quantity),
     release: client.release,
+    extend: client.extend,
     checkout: client.checkout,
     pay: client.pay,
     cancel: client.cancel,

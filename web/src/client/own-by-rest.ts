@@ -15,6 +15,7 @@ export interface Position {
   priority?: boolean;
   status: "waiting" | "admitted" | "served" | "lapsed" | "left" | "removed" | "entered" | "not_drawn";
   claim_until?: string;
+  extended?: boolean;
 }
 
 export interface CartItem {
@@ -22,6 +23,7 @@ export interface CartItem {
   quantity: number;
   expires_at: string;
   status: "held" | "ordering";
+  extended?: boolean;
 }
 
 export interface RestOrder {
@@ -41,6 +43,17 @@ export interface RestOrder {
   handoff?: { url: string };
 }
 
+/** What is published of a draw. */
+export interface PublishedDraw {
+  commitment: string;
+  awaits?: string;
+  units?: number;
+  count?: number;
+  root?: string;
+  seed?: string;
+  winners?: number;
+}
+
 /** All of it. Times are those of the server. */
 export interface Own {
   place: Position | null;
@@ -49,6 +62,7 @@ export interface Own {
   cart: CartItem | null;
   /** Newest first. */
   orders: readonly RestOrder[];
+  draw: PublishedDraw | null;
   note: Note | null;
   refusal: Refusal | null;
   under_way: readonly Verb[];

@@ -73,6 +73,9 @@ export interface Options {
   version?: number;
 }
 
+/** The status of an answer without a body. */
+const NO_CONTENT = 204;
+
 /** Tries of an operator's command that got no answer, and the pause before the next one. */
 const STEER_TRIES = 3;
 const STEER_PAUSE_MS = 500;
@@ -118,6 +121,8 @@ export async function call<T>(api: string, path: string, options: Options = {}):
     throw new Problem("offline", "The server cannot be reached.", 0, true);
   }
   const body = (await response.json().catch(() => null)) as Record<string, unknown> | null;
+  // A page of somebody else's, as of a network that wants a sign-in first.
+  if (response.ok && body === null && response.status !== NO_CONTENT) throw new Problem("offline", "The server cannot be reached.", 0, true);
   if (!response.ok) {
     const text = (field: string) => (typeof body?.[field] === "string" ? body[field] : "");
     const after = typeof body?.retry_after_ms === "number" ? body.retry_after_ms : undefined;

@@ -50,7 +50,7 @@ export function forgetGuest(api: string): void {
   const socket = `flash-sale:${api.replace(/^http/, "ws")}/ws`;
   try {
     // Commands and random numbers of the guest that was, which the connection keeps for this tab.
-    for (const key of [`${socket}:commands`, `${socket}:nonces`, restKey(api)]) sessionStorage.removeItem(key);
+    for (const key of [`${socket}:commands`, `${socket}:nonces`, restKey(api), noncesKey(api)]) sessionStorage.removeItem(key);
   } catch {
     // Storage is forbidden, so nothing is there.
   }
@@ -59,6 +59,11 @@ export function forgetGuest(api: string): void {
 /** Where the tab keeps commands that are under way over REST. */
 export function restKey(api: string): string {
   return `flash-sale:${api}:rest`;
+}
+
+/** Where it keeps the random numbers that it has made for draws. */
+export function noncesKey(api: string): string {
+  return `flash-sale:${api}:rest-nonces`;
 }
 
 /** A new session for the device that this secret proves, or for the one of the cookie, or for a new one. */
@@ -81,7 +86,7 @@ async function begin(api: string, secret: string | undefined): Promise<Answer> {
 /** What is stored of an answer. The secret may be another one than was shown, and the newest is the one to keep. */
 function kept(api: string, { token, device, device_id, expires_at }: Answer): Stored {
   // A server of an earlier release names no id.
-  const isInCookie = api === globalThis.location?.origin && device_id;
+  const isInCookie = new URL(api, globalThis.location?.href).origin === globalThis.location?.origin && device_id;
   return isInCookie ? { token, expires_at, device_id } : { token, expires_at, device_id, device };
 }
 

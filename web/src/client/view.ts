@@ -82,7 +82,11 @@ format?: number,
 /**
  * How orders of this sale are paid. Absent: the server is older and does not say.
  */
-payments?: PaymentsBy, };
+payments?: PaymentsBy,
+/**
+ * `extend` gives a turn or a cart its time once more while nobody waits.
+ */
+extend_once?: boolean, };
 
 /**
  * The next important time, and how long until then.
@@ -208,7 +212,11 @@ export type Stage = "open" | "closed" | "drawn";
 /**
  * Units that are the shopper's until a time: a turn, or a hold.
  */
-export type Clocked = { quantity: number, until: number, left_ms: number, total_ms: number, };
+export type Clocked = {
+/**
+ * It can have its time once more: nobody waits, and it has not had that yet.
+ */
+may_extend: boolean, extended: boolean, quantity: number, until: number, left_ms: number, total_ms: number, };
 
 export type Order = { order: OrderId, sale: SaleId, quantity: number, unit_price: number, amount: number, currency: string, status: OrderStatus, reason: Reason | null,
 /**
@@ -330,4 +338,4 @@ export type Hash = string;
 export type Key = string;
 
 /** A command's word. */
-export type Verb = "join" | "leave" | "reserve" | "release" | "checkout" | "pay" | "cancel" | "orders" | "state";
+export type Verb = "join" | "leave" | "reserve" | "release" | "extend" | "checkout" | "pay" | "cancel" | "orders" | "state";

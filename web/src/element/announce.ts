@@ -7,7 +7,7 @@ import { noteWords } from "../text/notes";
 import type { Words } from "../text/words";
 
 /** At these times before its end, a turn, a cart or an order's time is announced. */
-const WARN_AT_S = [60, 30, 10];
+const WARN_AT_S = [60, 20, 10];
 /** Not right after its beginning has been told: a time must be this much longer than the warning. */
 const LONGER_BY_S = 10;
 
@@ -15,6 +15,7 @@ export class Announcer {
   private said = "";
   private key = "";
   private warned = "";
+  private wasExtended = true;
 
   /** The text of the live region now. `offline`: what is said of the connection, or nothing. */
   say(view: View, words: Words, offline: string): string {
@@ -27,9 +28,18 @@ export class Announcer {
       this.said = sentences(offline, ...(note ? [whole(note.title), note.text] : []), whole(words.title), words.text, time);
       this.key = key;
     }
-    const warning = this.warning(view);
-    if (warning) this.said = warning;
+    const news = this.extension(view) ?? this.warning(view);
+    if (news) this.said = news;
     return this.said;
+  }
+
+  /** The end of a time has moved. */
+  private extension(view: View): string | null {
+    const clocked = clockOf(view);
+    const isNews = clocked?.extended === true && !this.wasExtended;
+    // Without a time there is nothing that was told before.
+    this.wasExtended = clocked?.extended ?? true;
+    return isNews ? texts().announce.extended(spoken(clocked.left_ms)) : null;
   }
 
   private warning(view: View): string | null {
@@ -43,14 +53,14 @@ export class Announcer {
     const key = `${view.journey} ${String(clocked.until)} ${String(due)}`;
     if (key === this.warned) return null;
     this.warned = key;
-    const { toAdd, toCheckOut, toPay } = texts().announce;
+    const { toAdd, toCheckOut, toPay, mayExtend } = texts().announce;
     const warn = view.journey === "admitted" ? toAdd : view.journey === "holding" ? toCheckOut : toPay;
-    return warn(spoken(due * 1_000));
+    return sentences(warn(spoken(due * 1_000)), clocked.may_extend ? mayExtend : "");
   }
 }
 
 /** The time that runs out for this shopper now. */
-export function clockOf(view: View): { left_ms: number; total_ms: number; until: number } | null {
+export function clockOf(view: View): { left_ms: number; total_ms: number; until: number; may_extend?: boolean; extended?: boolean } | null {
   switch (view.journey) {
     case "admitted":
       return view.turn;

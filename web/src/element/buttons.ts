@@ -2,9 +2,10 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 import type { Shown } from "../client/by-rest";
-import type { Order, View } from "../client/view";
+import type { Clocked, Order, View } from "../client/view";
 import { texts } from "../text/language";
 import { formatMoney } from "../text/money";
+import { prepareRefusals } from "../text/refusal";
 import { cannotPay, isPaidAtShop } from "../text/payments";
 
 /** Most units that the list offers. */
@@ -20,6 +21,7 @@ export interface Commands {
   leave(): void;
   reserve(): void;
   release(): void;
+  extend(): void;
   checkout(): void;
   cancel(order: Order): void;
   goToCheckout(): void;
@@ -32,7 +34,16 @@ export interface Commands {
   isReminded: boolean;
 }
 
+/** More time is offered when so much is left. */
+const EXTEND_MS = 60_000;
+
 type Verb = View["under_way"][number];
+
+/** What is asked for may be refused: the words for that come meanwhile. */
+function begin(run: () => void): void {
+  void prepareRefusals();
+  run();
+}
 
 export function buttons(view: Shown, on: Commands): TemplateResult | typeof nothing {
   // A sale that was only asked for can be looked at; what this shopper has, and may do, is not known.
@@ -43,13 +54,13 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
   const isOff = on.isGuarded || under_way.length > 0;
   // Not the attribute `disabled`: it would take the focus away from whoever uses the keyboard.
   const one = (kind: string, label: string, run: () => void) => html`
-    <button class=${kind} part=${`button ${kind}`} aria-disabled=${isOff ? "true" : "false"} ?data-guard=${under_way.length === 0} @click=${isOff ? nothing : run}>${label}</button>
+    <button class=${kind} part=${`button ${kind}`} aria-disabled=${isOff ? "true" : "false"} ?data-guard=${under_way.length === 0} @click=${isOff ? nothing : () => begin(run)}>${label}</button>
   `;
   const primary = (label: string, busy: string, verb: Verb, run: () => void) => one("primary", isBusy(verb) ? busy : label, run);
   const now = (label: string, busy: string, verb: Verb, run: () => void) => one("primary now", isBusy(verb) ? busy : label, run);
   const quiet = (label: string, run: () => void) => one("quiet", label, run);
-  // The REST door has no word for giving up a place or a turn: it is over when nobody asks for it any more.
-  const leave = (label: string) => (view.by_rest ? nothing : quiet(label, () => on.leave()));
+  const leave = (label: string) => quiet(label, () => on.leave());
+  const more = (time: Clocked | null) => (time?.may_extend && time.left_ms > 0 && time.left_ms <= EXTEND_MS ? one("", isBusy("extend") ? t.moment : t.moreTime, () => on.extend()) : nothing);
   const join = () => html`${units(view, on)} ${primary(t.join, t.joining, "join", () => on.join())}`;
   const enter = () => html`${units(view, on)} ${primary(t.enter, t.entering, "join", () => on.join())}`;
   const isDraw = view.info?.allocation === "draw";
@@ -79,9 +90,9 @@ export function buttons(view: Shown, on: Commands): TemplateResult | typeof noth
     case "paused":
       return line ? html`${notify} ${leave(t.leave)}` : nothing;
     case "admitted":
-      return html`${add(now, view.turn?.quantity ?? 1)} ${leave(t.skip)}`;
+      return html`${add(now, view.turn?.quantity ?? 1)} ${more(view.turn)} ${leave(t.skip)}`;
     case "holding":
-      return html`${now(checkOutLabel(view), t.checkingOut, "checkout", () => on.checkout())}
+      return html`${now(checkOutLabel(view), t.checkingOut, "checkout", () => on.checkout())} ${more(view.hold)}
       ${quiet(t.remove, () => on.release())}`;
     case "pay":
     case "paying":

@@ -1,5 +1,6 @@
 /** The verify button of a draw: fetches this shopper's proof, checks it here, and says in plain words what was checked. */
 
+import "../text/languages/en-more";
 import { html, nothing, type TemplateResult } from "lit";
 import type { Client } from "../client/client";
 import { Problem } from "../client/rest";
@@ -30,7 +31,8 @@ export class DrawCheck {
       const { checkWords } = await import("../text/draw");
       this.said = checkWords(await client.checkDraw(sale, await client.proof(sale)));
     } catch (error) {
-      this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
+      // What is no refusal is WebAssembly that may not run here.
+      this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : texts().draw.cannot;
     }
     this.isBusy = false;
     this.changed();

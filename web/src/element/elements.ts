@@ -1,8 +1,7 @@
-/** Defines the elements. */
+/** Defines the elements. The strip has nothing to say before the first turn, so it comes after the element that sells. */
 
 import type {} from "./events";
 import { FlashSaleElement } from "./flash-sale";
-import { TurnAlert } from "./turn-alert";
 
 if (!customElements.get("flash-sale")) customElements.define("flash-sale", FlashSaleElement);
-if (!customElements.get("flash-sale-alert")) customElements.define("flash-sale-alert", TurnAlert);
+import("./alert").catch((error: unknown) => reportError(error));

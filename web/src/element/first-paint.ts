@@ -22,15 +22,16 @@ export function firstPaint(): void {
   for (const element of document.querySelectorAll<HTMLElement>("flash-sale:not(:defined)")) void paint(element);
 }
 
-async function paint(element: HTMLElement): Promise<void> {
+/** Any element that is not defined yet; it has the attributes of `<flash-sale>`. */
+export async function paint(element: HTMLElement): Promise<void> {
   const [sale, api] = [element.getAttribute("sale") ?? "", homeOr(element.getAttribute("api") ?? "")];
   if (!isSaleId(sale) || !/^https?:\/\/./.test(api) || !("adoptedStyleSheets" in Document.prototype)) return;
   const read = await readFirst(api, sale);
-  if (read?.sale) show(element, read.sale, read.at_ms);
+  if (Number.isFinite(read?.sale?.sale_price) && read?.sale) show(element, read.sale, read.at_ms);
 }
 
 function show(element: HTMLElement, sale: Sale, at_ms: number): void {
-  if (element.matches(":defined") || element.shadowRoot) return;
+  if ((element.localName.includes("-") && element.matches(":defined")) || element.shadowRoot) return;
   const root = element.attachShadow({ mode: "open" });
   const style = new CSSStyleSheet();
   style.replaceSync(STYLE);

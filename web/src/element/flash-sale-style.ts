@@ -74,6 +74,14 @@ export const flashSaleStyle = [
     .panel > * {
       min-inline-size: 0;
     }
+    .panel[data-later] > :not(.over) {
+      visibility: hidden;
+    }
+    .over {
+      position: absolute;
+      inset: var(--fs-space-4);
+      align-content: start;
+    }
     .said {
       display: grid;
       gap: var(--fs-space-1);

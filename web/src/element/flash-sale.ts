@@ -29,7 +29,7 @@ import { formatLess } from "../text/locale";
 import { discount, formatMoney } from "../text/money";
 import { noteWords } from "../text/notes";
 import { AT_THE_SHOP, testCards } from "../text/payments";
-import { words } from "../text/refusal";
+import { prepareRefusals, words } from "../text/refusal";
 import { restNotice, restWords } from "../text/rest";
 import { setupProblem, type SetupCode } from "../text/setup";
 import type { Words } from "../text/words";
@@ -40,7 +40,8 @@ import { buttons, questionBefore, type Commands } from "./buttons";
 import type { DrawCheck } from "./draw-check";
 import { flashSaleStyle } from "./flash-sale-style";
 import { FIRST, homeOr } from "./home";
-import { TurnNotice } from "./notice";
+import { LOADING } from "./loading";
+import { Notices } from "./notices";
 import { stockBar, type How } from "./stock-bar";
 import { Tape } from "./tape";
 import { testMode } from "./test-mode";
@@ -76,7 +77,7 @@ export class FlashSaleElement extends LitElement {
   /** Loaded with the first draw that there is something to say of. */
   private check: Promise<void> | DrawCheck | null = null;
   private readonly tape = new Tape();
-  private readonly notice = new TurnNotice(() => this.requestUpdate());
+  private readonly notice = new Notices(() => this.requestUpdate());
   private readonly announcer = new Announcer();
   private quantity = 1;
   private card: string | null = null;
@@ -154,8 +155,7 @@ export class FlashSaleElement extends LitElement {
     this.languages();
     this.setup = setupProblem(this.sale, this.api || this.origin, isSaleId);
     if (this.setup) {
-      this.fail({ code: this.setup, message: "This sale cannot be shown here at the moment." });
-      void this.complainOf(this.setup);
+      this.fail({ code: this.setup, message: texts().ticket.cannotShow });
       return;
     }
     const client = clientFor(this.origin, this.token || null);
@@ -192,6 +192,7 @@ export class FlashSaleElement extends LitElement {
     clearTimeout(this.timer);
     for (const stop of this.stop) stop();
     this.stop = [];
+    this.notice.end(this.sale);
     this.client = null;
   }
 
@@ -218,7 +219,7 @@ export class FlashSaleElement extends LitElement {
     }
     if (view.journey === "loading") return;
     noteStake(this.origin, view);
-    this.notice.follow(view);
+    this.notice.follow(view, !this.isAtHome);
     const paid = view.order?.status === "confirmed" ? view.order : null;
     if (paid && this.confirmed && !this.confirmed.has(paid.order)) this.tell("flash-sale-confirmed", { order: paid });
     this.confirmed ??= new Set();
@@ -228,18 +229,18 @@ export class FlashSaleElement extends LitElement {
   /** The page around learns once why the sale cannot be shown. */
   private tellTrouble(view: View | null): void {
     const stopped = this.client?.connection;
-    const isUnknown = !view?.info && this.client?.problem(this.sale)?.status === 404;
-    const code = view?.trouble?.code ?? (isUnknown ? "sale_unknown" : undefined) ?? (stopped?.state === "stopped" ? stopped.code : undefined);
+    const problem = view?.info ? null : this.client?.problem(this.sale);
+    const known = problem?.status === 404 ? "sale_unknown" : problem?.code === "unreadable" ? problem.code : undefined;
+    const code = view?.trouble?.code ?? known ?? (stopped?.state === "stopped" ? stopped.code : undefined);
     if (code === undefined || code === this.told) return;
     this.told = code;
-    this.fail({ code, message: words({ code, message: view?.trouble?.message ?? texts().offline.closed }) });
-    if (this.isAtHome) return;
-    if (code === "sale_unknown") complain(`${this.origin} does not know the sale ${this.sale}: look at the attributes sale and api.`);
-    if (code === "origin_refused") complain(`the shop does not allow this page to show its sales: add ${location.origin} to its pages, in the admin page.`);
+    void prepareRefusals().then(() => this.fail({ code, message: words({ code, message: view?.trouble?.message ?? texts().offline.closed }) }));
   }
 
+  /** The page around gets an event, and one warning on the console that names the cure. */
   private fail({ code, message }: { code: string; message: string }): void {
     this.tell("flash-sale-error", { code, message });
+    if (!this.isAtHome) void this.complainOf(code);
   }
 
   /** The sale as the client knows it now. */
@@ -312,7 +313,6 @@ export class FlashSaleElement extends LitElement {
     if (!this.tell("flash-sale-pay", { order, pay })) return;
     if (known !== undefined && !this.hasPayForm) return pay(this.card ?? known);
     this.fail({ code: "pay_form_missing", message: texts().ticket.cannotShow });
-    complain("the order cannot be paid: put your payment form into the slot pay, and cancel the event flash-sale-pay.");
   }
 
   /** A payment form of the page's own: a provider's frames refuse shadow roots. */
@@ -345,9 +345,10 @@ export class FlashSaleElement extends LitElement {
     return this.check && "render" in this.check ? this.check : null;
   }
 
-  private async complainOf(code: SetupCode): Promise<void> {
-    const { cureOf } = await import("../text/cures");
-    complain(cureOf(code, this.sale, this.api || this.origin));
+  private async complainOf(code: string): Promise<void> {
+    const [sale, api] = [this.sale, this.api || this.origin];
+    const cure = (await import("../text/cures").catch(() => null))?.cureOf(code, sale, api);
+    if (cure) complain(cure);
   }
 
   private async remind(appointment: Appointment, now: number): Promise<void> {
@@ -369,19 +370,20 @@ export class FlashSaleElement extends LitElement {
       isGuarded: this.isGuarded,
       quantity: this.quantity,
       wish: (quantity) => {
-        this.quantity = quantity;
+        this.quantity = Number.isInteger(quantity) ? quantity : 1;
         this.requestUpdate();
       },
       join: () => void this.join(),
       leave: () => void this.sure("leave", () => this.give((client) => client.leave(this.sale))),
       reserve: () => void this.reserve(),
       release: () => void this.sure("release", () => this.give((client) => client.release(this.sale))),
+      extend: () => void this.give((client) => client.extend(this.sale)),
       checkout: () => void this.give((client) => client.checkout(this.sale)),
       cancel: (order: Order) => void this.sure("cancel", () => this.give((client) => client.cancel(order.order))),
       goToCheckout: () => void this.goToCheckout(),
       print: () => print(),
       notice: this.notice.offer(view),
-      notify: () => void this.notice.ask(),
+      notify: () => this.notice.ask(),
       isReminded: appointment !== null && this.reminded === appointment.uid,
       remind: appointment && (() => void this.remind(appointment, view.now).catch(reportError)),
     };
@@ -395,10 +397,12 @@ export class FlashSaleElement extends LitElement {
     const view = this.shown;
     const offline = this.isOffline(view);
     const said = this.words(view, offline);
+    // The room that a newcomer's panel will take is kept for it, so that nothing moves when it comes.
+    const later = offline ? undefined : view.later;
     return html`
       <article class="card" part="card" lang=${code} dir=${dir} aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
-        ${testMode(view.info?.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${this.panel(view, said, offline)}
-        ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(view)} ${this.description(view)}</div>` : nothing}
+        ${testMode(view.info?.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${later ? this.panel(later, wordsFor(later), offline, said) : this.panel(view, said, offline)}
+        ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(later ?? view)} ${this.description(view)}</div>` : nothing}
       </article>
       <div class="unseen" role="status" aria-live="polite" lang=${code}>${this.announcer.say(view, said, offline ? offlineWords(view) : "")}</div>
       <flash-sale-ask lang=${code} dir=${dir}></flash-sale-ask>
@@ -412,6 +416,7 @@ export class FlashSaleElement extends LitElement {
     if (view.journey !== "loading") return wordsFor(view, offline);
     const problem = this.client?.problem(this.sale);
     if (problem?.status === 404) return wordsFor({ ...view, journey: "unknown" });
+    if (problem?.code === "unreadable") return { title: texts().rest.stopped, text: texts().ticket.cannotShow, tone: "warn" };
     if (view.connection.state === "stopped") return { title: texts().rest.stopped, text: words({ code: view.connection.code ?? "closed", message: "" }), tone: "warn" };
     return wordsFor(view, offline);
   }
@@ -457,13 +462,15 @@ export class FlashSaleElement extends LitElement {
     return performance.now() - this.offlineSince >= (isFirst ? FIRST_GRACE_MS : OFFLINE_GRACE_MS);
   }
 
-  private panel(view: Shown, said: Words, offline: boolean): TemplateResult {
+  /** `over`: said instead, over the room that this panel will take. */
+  private panel(view: Shown, said: Words, offline: boolean, over?: Words): TemplateResult {
     const isTurn = view.journey === "admitted" && said.tone === "turn";
     // In line the place comes first, and the sentence explains it.
     const isPlaced = view.journey === "waiting" && view.line !== null && view.line.position > 0;
     const text = said.text === "" ? nothing : html`<p class=${isTurn ? "" : "soft"}>${said.text}</p>`;
     return html`
-      <section class="panel" part="panel" data-tone=${said.tone} ?data-turn=${isTurn}>
+      <section class="panel" part="panel" data-tone=${said.tone} ?data-turn=${isTurn} ?data-later=${over !== undefined}>
+        ${over ? html`<div class="said over"><h3>${over.title}</h3><p class="soft">${over.text}</p></div>` : nothing}
         ${this.line(view, offline)} ${this.notices(view)}
         ${isPlaced
           ? html`<h3 tabindex="-1">${said.title}</h3>
@@ -572,27 +579,3 @@ function how(view: Shown): How {
   if (view.by_rest) return "asked";
   return view.phase === "ended" || view.phase === "cancelled" ? "over" : "live";
 }
-
-const LOADING: Shown = {
-  sale: "",
-  journey: "loading",
-  now: 0,
-  connection: { state: "connecting" },
-  info: null,
-  phase: null,
-  outlook: null,
-  countdown: null,
-  stock: null,
-  stale_ms: null,
-  line: null,
-  draw: null,
-  turn: null,
-  hold: null,
-  order: null,
-  may_take: 0,
-  note: null,
-  refusal: null,
-  trouble: null,
-  under_way: [],
-  unsent: [],
-};

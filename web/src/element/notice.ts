@@ -1,8 +1,12 @@
-/** A notice of the browser, with a sound, when a turn comes while its shopper looks at something else. Only for who has asked for it. */
+/**
+ * What tells of a turn that comes while its shopper looks at something else: the title of the tab, and for who has asked for it a notice of
+ * the browser with a sound. Loaded with the first place in line.
+ */
 
 import type { View } from "../client/view";
 import { spoken } from "../text/duration";
 import { texts } from "../text/language";
+import { tabTitle } from "../text/tab";
 
 /** Two short tones, by their beginnings in seconds. */
 const TONES_S = [0, 0.25];
@@ -10,9 +14,11 @@ const TONE_S = 0.18;
 const TONE_HZ = 660;
 const LOUDNESS = 0.2;
 const BUZZ_MS = [200, 100, 200];
+/** Where this browser keeps that notices are wanted. */
+const WANTED = "flash-sale:notices";
 
 export class TurnNotice {
-  private isWanted = false;
+  private isWanted = isStored();
   private audio: AudioContext | null = null;
   private told = "";
 
@@ -30,6 +36,7 @@ export class TurnNotice {
     try {
       this.audio ??= new AudioContext();
       this.isWanted = (await Notification.requestPermission()) === "granted";
+      if (this.isWanted) remember();
     } catch {
       // A frame without the right to ask.
       this.isWanted = false;
@@ -42,7 +49,7 @@ export class TurnNotice {
     const key = view.journey === "admitted" && view.turn ? `${view.sale} ${String(view.turn.until)}` : "";
     if (key === "" || key === this.told) return;
     this.told = key;
-    if (!this.isWanted || !document.hidden) return;
+    if (!this.isWanted || !document.hidden || !isPossible()) return;
     try {
       const { notice: t, tab } = texts();
       const body = t.text(spoken(view.turn?.left_ms ?? 0));
@@ -72,6 +79,42 @@ export class TurnNotice {
   }
 }
 
+/** What the page was called before a turn came, and the turns that are told in its place, by sale. */
+let calm: string | null = null;
+const turns = new Map<string, string>();
+
+/** While nobody looks at the page, its tab says whose turn it is; afterwards it is called as before. */
+export function followInTab(sale: string, view: View | null): void {
+  const isTold = document.hidden && view?.journey === "admitted" && view.turn !== null && view.turn.left_ms > 0;
+  if (isTold) turns.set(sale, tabTitle(view));
+  else turns.delete(sale);
+  const [title] = turns.values();
+  if (title !== undefined) {
+    calm ??= document.title;
+    document.title = title;
+  } else if (calm !== null) {
+    document.title = calm;
+    calm = null;
+  }
+}
+
 function isPossible(): boolean {
   return typeof Notification === "function" && isSecureContext && location.origin !== "null";
+}
+
+// Storage can be forbidden, as in a sandboxed frame: then a reload asks again.
+function isStored(): boolean {
+  try {
+    return localStorage.getItem(WANTED) === "yes";
+  } catch {
+    return false;
+  }
+}
+
+function remember(): void {
+  try {
+    localStorage.setItem(WANTED, "yes");
+  } catch {
+    // Known to this page only.
+  }
 }

@@ -82,7 +82,7 @@ function countdown(view: View): TemplateResult | typeof nothing {
 /** A clock with more letters than "59:59" needs smaller ones. */
 const LONG = 5;
 
-function claimClock(clocked: Omit<Clocked, "quantity">, label: string): TemplateResult {
+function claimClock(clocked: Pick<Clocked, "left_ms" | "total_ms">, label: string): TemplateResult {
   const share = clocked.total_ms > 0 ? Math.min(1, clocked.left_ms / clocked.total_ms) : 0;
   const text = clock(clocked.left_ms);
   return html`

@@ -16,6 +16,7 @@ import { alertWords } from "../text/tab";
 import { baseStyle } from "./base-style";
 import { homeOr } from "./home";
 import { followLang, languagesFor } from "./languages";
+import { Notices } from "./notices";
 
 export class TurnAlert extends LitElement {
   static override properties = { api: { type: String }, token: { type: String }, href: { type: String } };
@@ -28,6 +29,7 @@ export class TurnAlert extends LitElement {
   private stop: (() => void)[] = [];
   private readonly watches = new Map<string, () => void>();
   private timer = 0;
+  private readonly notices = new Notices(() => undefined);
 
   constructor() {
     super();
@@ -71,6 +73,7 @@ export class TurnAlert extends LitElement {
   private end(): void {
     clearInterval(this.timer);
     for (const stop of [...this.stop, ...this.watches.values()]) stop();
+    for (const sale of this.watches.keys()) this.notices.end(sale);
     this.stop = [];
     this.watches.clear();
     this.client = null;
@@ -82,6 +85,7 @@ export class TurnAlert extends LitElement {
     for (const [sale, stop] of this.watches) {
       if (wanted.has(sale)) continue;
       stop();
+      this.notices.end(sale);
       this.watches.delete(sale);
     }
     for (const sale of wanted) {
@@ -93,7 +97,10 @@ export class TurnAlert extends LitElement {
   private changed(sale: string): void {
     if (!this.watches.has(sale)) return;
     const view = this.client?.view(sale);
-    if (view && (!view.by_rest || view.own)) noteStake(this.origin, view);
+    if (view && (!view.by_rest || view.own)) {
+      noteStake(this.origin, view);
+      this.notices.follow(view, this.origin !== location.origin);
+    }
     this.requestUpdate();
   }
 

@@ -1,5 +1,6 @@
 /** One shop: its name and its sales. */
 
+import "../text/languages/en-more";
 import { LitElement, css, html, type PropertyValues, type TemplateResult } from "lit";
 import type { Shop } from "../client/listed";
 import { Problem, getShop } from "../client/rest";

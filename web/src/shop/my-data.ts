@@ -1,5 +1,6 @@
 /** What is stored of this shopper: to have, and to have forgotten. */
 
+import "../text/languages/en-more";
 import { LitElement, css, html, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import { Problem } from "../client/rest";

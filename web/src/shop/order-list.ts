@@ -1,5 +1,6 @@
 /** This shopper's orders, newest first. Hidden while there are none. */
 
+import "../text/languages/en-more";
 import { LitElement, css, html, nothing, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import { saleCard } from "../client/sale-cards";
@@ -27,7 +28,7 @@ export class OrderList extends LitElement {
   private readonly client = clientFor(location.origin);
   private stop: (() => void)[] = [];
   private timer = 0;
-  private wasOnline = false;
+  private wasReachable = false;
   /** The sales of orders that this page does not watch: a guest sees the orders of several shops. */
   private readonly sales = new Map<string, Sale>();
 
@@ -52,10 +53,10 @@ export class OrderList extends LitElement {
 
   /** Once for each connection; from then on orders come by themselves. */
   private ask(): void {
-    const isOnline = this.client.connection.state === "online";
+    const isReachable = this.client.connection.state === "online" || this.client.isAskedByRest;
     // Without an answer the list stays as it is, and is asked for again when the connection is back.
-    if (isOnline && !this.wasOnline) this.client.orders().catch(() => undefined);
-    this.wasOnline = isOnline;
+    if (isReachable && !this.wasReachable) this.client.orders().catch(() => undefined);
+    this.wasReachable = isReachable;
   }
 
   private changed(): void {

@@ -1,5 +1,6 @@
 /** One order of this shopper: what it is, what is the matter with it, and its receipt to print or keep. */
 
+import "../text/languages/en-more";
 import { LitElement, css, html, nothing, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import type { Order, PaymentsBy } from "../client/view";

@@ -1,5 +1,6 @@
 /** Sales as cards, of all shops or of one: what is on now, what comes, what is over. Fresh every few seconds while somebody looks. */
 
+import "../text/languages/en-more";
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { repeat } from "lit/directives/repeat.js";
 import { getSales, type Sale } from "../client/rest";

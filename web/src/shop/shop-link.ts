@@ -1,5 +1,6 @@
 /** Whose sale this is, with the way to that shop's page. */
 
+import "../text/languages/en-more";
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { isSaleId } from "../client/sale-id";
 import { saleCard } from "../client/sale-cards";

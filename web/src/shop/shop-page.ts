@@ -1,5 +1,6 @@
 /** The shop's frame: where we are, whose session it is, and the page for the address. */
 
+import "../text/languages/en-more";
 import { LitElement, css, html, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import { isSaleId } from "../client/sale-id";
@@ -9,13 +10,14 @@ import type { TurnAlert } from "../element/turn-alert";
 import { decoded } from "../text/address";
 import { age } from "../text/duration";
 import { choose, onLanguage, speak, texts } from "../text/language";
-import { tabTitle } from "../text/tab";
+import { alertWords, tabTitle } from "../text/tab";
 import { MerchantPage } from "./merchant-page";
 import { MyData } from "./my-data";
 import { OrderList } from "./order-list";
 import { OrderPage } from "./order-page";
 import { SaleList } from "./sale-list";
 import { ShopLink } from "./shop-link";
+import { markTab } from "./tab-icon";
 
 customElements.define("sale-list", SaleList);
 customElements.define("order-list", OrderList);
@@ -35,7 +37,17 @@ export class ShopPage extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.stop = [this.client.use(), this.client.on("connection", () => this.requestUpdate()), onLanguage(() => this.spoken())];
+    // What was painted first.
+    this.replaceChildren();
+    this.stop = [
+      this.client.use(),
+      this.client.on("connection", () => this.requestUpdate()),
+      // Timers of a hidden page are held back; news is not.
+      this.client.on("sale", () => {
+        if (document.hidden) this.follow();
+      }),
+      onLanguage(() => this.spoken()),
+    ];
     // The elements inside go by the page's language, so it is set before they are there.
     document.documentElement.lang = choose(navigator.languages);
     void speak(navigator.languages);
@@ -70,6 +82,7 @@ export class ShopPage extends LitElement {
       document.title = this.calmTitle;
       this.calmTitle = null;
     }
+    markTab(urgent !== undefined || (view !== null && view !== undefined && alertWords(view) !== null));
     // Whose sale it is can be asked now: there is one.
     if (view?.info && !view.by_rest) this.found = view.sale;
     this.requestUpdate();

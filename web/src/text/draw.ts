@@ -1,5 +1,6 @@
 /** The words of a checked draw. Pure: what the check has found in, sentences out. */
 
+import "./languages/en-more";
 import type { Checked } from "../client/view";
 import { texts } from "./language";
 

@@ -37,6 +37,11 @@ export function onLanguage(changed: () => void): () => void {
   return () => listeners.delete(changed);
 }
 
+/** What is said has changed: whoever says it draws it again. */
+export function saidAnew(): void {
+  for (const changed of listeners) changed();
+}
+
 /** A tag as Intl takes it; null: it is none. Shops write "de_AT" too. */
 function parsed(tag: string): Intl.Locale | null {
   try {
@@ -81,5 +86,5 @@ export async function speak(tags: readonly string[]): Promise<void> {
   const isOther = settle(region === null ? next.locale : { numbers: region, dates: region });
   if (next === spoken && !isOther) return;
   spoken = next;
-  for (const changed of listeners) changed();
+  saidAnew();
 }

@@ -48,6 +48,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   not_in_draw: "You had no entry in this draw.",
   entries_closed: "The entries of this draw have closed.",
   nonce_missing: "This page is too old for this draw. Reload it, please, and enter again.",
+  no_extension: "Your time cannot be extended: somebody waits, or it was extended before.",
   sale_stopped: "Selling has stopped for a while after a failure of ours. Your place in line is kept; try again a little later.",
   merchant_unknown: "There is no such shop.",
   merchant_suspended: "This shop is suspended: its customers cannot buy here for now.",

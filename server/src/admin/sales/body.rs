@@ -116,6 +116,14 @@ pub struct SaleBody {
     #[serde(default = "twenty")]
     #[schema(minimum = 1, maximum = 1_000, default = 20)]
     pub cancel_limit: i64,
+    /// Whether shoppers may extend their turn or their cart, once, while nobody waits. In a draw others always wait.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    pub extend_once: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn half() -> i64 {
@@ -264,6 +272,7 @@ impl SaleBody {
             priority_share: range("priority_share", self.priority_share, 0, 100)? as u32,
             absence_ms: time("absence_ms", self.absence_ms)?,
             cancel_limit: range("cancel_limit", self.cancel_limit, 1, MAX_CANCEL_LIMIT)? as u32,
+            extend_once: self.extend_once,
             status: Phase::Scheduled,
             created_at: now,
             settings_version: 1,

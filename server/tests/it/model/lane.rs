@@ -6,8 +6,8 @@ use flashsale_engine::limits::CHECKOUT_LEASE;
 use flashsale_engine::{
     sale::{LaneOrder, LaneSnapshot, MoveId, Sale, SupplyNews, ms, phase_word},
     stock::{
-        CalledBy, CheckoutBegun, Claimed, Counters, Finish, How, Overdue, Person, Record, RecordState,
-        Released, Repeat, Reserve, Reserved, What,
+        CalledBy, CheckoutBegun, Claimed, Counters, EXTENDED, Extended, Finish, How, Overdue, Person, Record,
+        RecordState, Released, Repeat, Reserve, Reserved, What,
         rebuild::{KeptRecord, LaneLife, Settled},
     },
 };
@@ -91,6 +91,16 @@ pub fn running(record: &KeptRecord) -> bool {
         record.state,
         RecordState::Claim | RecordState::Held | RecordState::Ordering
     )
+}
+
+/// The claim or hold, as it is now, for whoever has extended it.
+pub fn as_extended(record: &KeptRecord) -> Extended {
+    Extended::Ok {
+        state: record.state,
+        quantity: record.quantity,
+        until: record.until,
+        command: record.command.parse().ok(),
+    }
 }
 
 /// The hold is as it was before its checkout.
@@ -317,6 +327,39 @@ impl Lane {
         Released::Ok { quantity, done }
     }
 
+    pub fn extend(&mut self, now: u64, shopper: &ShopperId, others_wait: bool) -> Extended {
+        let settings = self.settings;
+        let Some(record) = self.records.get_mut(shopper.as_str()) else {
+            return Extended::Is(RecordState::None);
+        };
+        let (length_ms, overdue) = match record.state {
+            RecordState::Claim => (settings.claim_ms, RecordState::Lapsed),
+            RecordState::Held => (settings.hold_ms, RecordState::Expired),
+            other => return Extended::Is(other),
+        };
+        if record.until <= now {
+            return Extended::Is(overdue);
+        }
+        if record.order == EXTENDED {
+            return Extended::Before;
+        }
+        if others_wait {
+            return Extended::OthersWait;
+        }
+        if now >= settings.closes_at {
+            return Extended::Ended;
+        }
+        if settings.paused {
+            return Extended::Paused;
+        }
+        record.until += length_ms;
+        record.order = EXTENDED.into();
+        if record.state == RecordState::Held {
+            record.held_until = record.until;
+        }
+        as_extended(record)
+    }
+
     pub fn begin_checkout(&mut self, now: u64, shopper: &ShopperId, order: OrderId) -> CheckoutBegun {
         let Some(record) = self.records.get_mut(shopper.as_str()) else {
             return CheckoutBegun::None;
@@ -385,6 +428,7 @@ impl Lane {
             until: record.until,
             command: record.command.parse().ok(),
             order: record.order.parse().ok(),
+            extended: record.order == EXTENDED,
         });
         Person {
             bought: self.bought().get(shopper.as_str()).copied().unwrap_or(0),

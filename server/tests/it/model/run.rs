@@ -1,5 +1,6 @@
 //! Runs a case: each step against Redis and against the model, then all that must hold.
 
+mod carts;
 mod moves;
 
 use super::{
@@ -252,6 +253,7 @@ impl<'a> Run<'a> {
             priority_share: 50,
             absence_ms: 3_600_000,
             cancel_limit: 1_000_000,
+            extend_once: true,
             status: Phase::Live,
             created_at: now,
             settings_version: 1,
@@ -392,6 +394,15 @@ impl<'a> Run<'a> {
                         .collect(),
                 )
             }
+            Step::Extend(items) => {
+                let aimed = |n| aim(n, &|who| record(who).is_some_and(running));
+                Step::Extend(
+                    items
+                        .iter()
+                        .map(|(n, others, command)| (aimed(*n), *others, *command))
+                        .collect(),
+                )
+            }
             Step::Begin(items) => Step::Begin(
                 items
                     .iter()
@@ -445,24 +456,8 @@ impl<'a> Run<'a> {
                 }
                 return Ok(complete);
             }
-            Step::Release(items) => {
-                let items = in_batches(items, |(n, ..)| *n);
-                let calls = items.iter().map(|(n, what, command)| {
-                    let command = Some(command_id(*n, *command));
-                    self.stock.release(at, shopper(*n), *what, command)
-                });
-                for ((n, what, command), answer) in items
-                    .iter()
-                    .zip(all_told(join_all(calls).await, refusal)?.unwrap_or_default())
-                {
-                    let who = shopper(*n);
-                    let expected =
-                        self.remembered
-                            .release(&mut self.lane, command_id(*n, *command), &who, *what);
-                    prop_assert_eq!(&answer.value, &expected, "s{} {}", n, command);
-                    self.seen.answer("release", &answer.value);
-                }
-            }
+            Step::Release(items) => self.release(at, items).await?,
+            Step::Extend(items) => self.extend(at, items).await?,
             Step::Begin(items) => {
                 let items = in_batches(items, |(n, _)| *n);
                 let calls = items

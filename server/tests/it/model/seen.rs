@@ -2,12 +2,12 @@
 //! or place is the latest is known by that, and is noted when another follows it.
 
 use super::{
-    lane::{Lane, running},
+    lane::{Lane, as_extended, running},
     line::Line,
 };
 use flashsale_engine::stock::{
-    CalledBy, Claimed, How, Join, Joined, Left, RecordState, Released, Repeat, Reserve, Reserved, What,
-    device_mark, rebuild::KeptRecord,
+    CalledBy, Claimed, Extended, How, Join, Joined, Left, RecordState, Released, Repeat, Reserve, Reserved,
+    What, device_mark, rebuild::KeptRecord,
 };
 use flashsale_protocol::{CommandId, ShopperId};
 use std::collections::BTreeMap;
@@ -54,6 +54,7 @@ enum LaneAnswer {
     },
     Reserve(Reserved),
     Release(Released),
+    Extend(Extended),
 }
 
 #[derive(Debug, Clone)]
@@ -117,7 +118,9 @@ impl Remembered {
             Found::Reused => return Reserved::CommandReused,
             Found::Superseded => return Reserved::Superseded,
             Found::Same(LaneAnswer::Reserve(refusal), _) => return refusal,
-            Found::Same(LaneAnswer::Release(_), _) => unreachable!("another verb's"),
+            Found::Same(LaneAnswer::Release(_) | LaneAnswer::Extend(_), _) => {
+                unreachable!("another verb's")
+            }
             Found::Same(LaneAnswer::Taken { quantity, until, end }, _) => {
                 if let (None, Some(record)) = (end, made) {
                     return Reserved::Ok {
@@ -252,6 +255,45 @@ impl Remembered {
         if answer != Released::Is(RecordState::Ordering) {
             let kept = LaneAnswer::Release(answer.clone());
             self.lane.note(shopper.as_str(), command, asked.to_owned(), kept);
+        }
+        answer
+    }
+
+    pub fn extend(
+        &mut self,
+        lane: &mut Lane,
+        now: u64,
+        command: CommandId,
+        shopper: &ShopperId,
+        others_wait: bool,
+    ) -> Extended {
+        let record = lane.records.get(shopper.as_str());
+        match self.lane.find(shopper.as_str(), command, "extend") {
+            Found::New => {}
+            Found::Reused => return Extended::CommandReused,
+            Found::Superseded => return Extended::Superseded,
+            Found::Same(LaneAnswer::Extend(Extended::Ok { until, .. }), _) => {
+                let own_until = |record: &&KeptRecord| match record.command.as_str() {
+                    "-" => record.until,
+                    _ => record.held_until,
+                };
+                let stands = record.filter(|record| own_until(record) == until);
+                return stands.map_or(Extended::Superseded, as_extended);
+            }
+            Found::Same(LaneAnswer::Extend(refusal), _) => return refusal,
+            Found::Same(..) => unreachable!("another verb's"),
+        }
+        let was_running = record.is_some_and(running);
+        let answer = lane.extend(now, shopper, others_wait);
+        let is_kept = match answer {
+            Extended::Ok { .. } | Extended::Before => true,
+            Extended::Is(_) => !was_running,
+            _ => false,
+        };
+        if is_kept {
+            let kept = LaneAnswer::Extend(answer.clone());
+            self.lane
+                .note(shopper.as_str(), command, "extend".to_owned(), kept);
         }
         answer
     }

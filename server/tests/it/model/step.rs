@@ -47,6 +47,8 @@ pub enum Step {
     // Shoppers, several at once.
     Reserve(Vec<ReserveItem>),
     Release(Vec<(u8, What, u8)>),
+    /// True: others wait for units.
+    Extend(Vec<(u8, bool, u8)>),
     Begin(Vec<(u8, u8)>),
     /// How it ends is for Postgres to say; true: the command was no checkout, unless Postgres has the order.
     Finish(Vec<(u8, u8, bool)>),
@@ -198,6 +200,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         18 => several(reserve_item()).prop_map(Step::Reserve),
         5 => several((aimed(), what(), command())).prop_map(Step::Release),
+        4 => several((aimed(), rarely(), command())).prop_map(Step::Extend),
         14 => several((aimed(), 0..ORDERS)).prop_map(Step::Begin),
         12 => several((aimed(), 0..ORDERS, proptest::bool::weighted(0.3))).prop_map(Step::Finish),
         2 => several(shopper()).prop_map(Step::Person),

@@ -66,6 +66,7 @@ export const REJECTS_DE: Readonly<Record<string, string>> = {
   not_in_draw: "Sie haben an dieser Verlosung nicht teilgenommen.",
   entries_closed: "An dieser Verlosung kann niemand mehr teilnehmen.",
   nonce_missing: "Diese Seite ist zu alt für diese Verlosung. Bitte laden Sie sie neu und nehmen Sie noch einmal teil.",
+  no_extension: "Ihre Zeit kann nicht verlängert werden: Es wartet jemand, oder sie wurde schon verlängert.",
   sale_stopped: "Der Verkauf steht nach einem Fehler bei uns für eine Weile still. Ihr Platz bleibt; versuchen Sie es etwas später.",
   merchant_unknown: "Diesen Shop gibt es nicht.",
   merchant_suspended: "Dieser Shop ist gesperrt: Hier kann im Moment niemand kaufen.",

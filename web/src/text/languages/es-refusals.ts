@@ -66,6 +66,7 @@ export const REJECTS_ES: Readonly<Record<string, string>> = {
   not_in_draw: "No participabas en este sorteo.",
   entries_closed: "Ya no se puede participar en este sorteo.",
   nonce_missing: "Esta página es demasiado antigua para este sorteo. Recárgala, por favor, y participa de nuevo.",
+  no_extension: "No se puede ampliar tu tiempo: alguien espera o ya se amplió antes.",
   sale_stopped: "La venta se ha detenido un rato por un fallo nuestro. Conservas tu puesto en la cola; inténtalo un poco más tarde.",
   merchant_unknown: "No existe esta tienda.",
   merchant_suspended: "Esta tienda está suspendida: de momento no se puede comprar aquí.",

@@ -66,6 +66,7 @@ export const REJECTS_FR: Readonly<Record<string, string>> = {
   not_in_draw: "Vous ne participiez pas à ce tirage.",
   entries_closed: "On ne peut plus participer à ce tirage.",
   nonce_missing: "Cette page est trop ancienne pour ce tirage. Rechargez-la, s’il vous plaît, et participez de nouveau.",
+  no_extension: "Votre temps ne peut pas être prolongé : quelqu’un attend, ou il l’a déjà été.",
   sale_stopped: "La vente s’est arrêtée un moment après une panne chez nous. Votre place est gardée ; réessayez un peu plus tard.",
   merchant_unknown: "Cette boutique n’existe pas.",
   merchant_suspended: "Cette boutique est suspendue : on ne peut pas y acheter pour l’instant.",

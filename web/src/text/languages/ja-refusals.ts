@@ -66,6 +66,7 @@ export const REJECTS_JA: Readonly<Record<string, string>> = {
   not_in_draw: "この抽選には応募されていません。",
   entries_closed: "この抽選の応募は締め切られました。",
   nonce_missing: "このページはこの抽選には古すぎます。再読み込みして、もう一度応募してください。",
+  no_extension: "時間は延長できません。待っている人がいるか、すでに延長されています。",
   sale_stopped: "こちらの障害により、販売をしばらく停止しています。列の順番はそのままです。少し後でもう一度お試しください。",
   merchant_unknown: "このショップはありません。",
   merchant_suspended: "このショップは停止中です。現在、購入できません。",

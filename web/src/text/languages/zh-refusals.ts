@@ -66,6 +66,7 @@ export const REJECTS_ZH: Readonly<Record<string, string>> = {
   not_in_draw: "您没有参加这次抽签。",
   entries_closed: "这次抽签的报名已截止。",
   nonce_missing: "本页版本过旧，无法参加这次抽签。请刷新后重新报名。",
+  no_extension: "无法延长您的时间：有人在等待，或之前已经延长过。",
   sale_stopped: "由于我们的故障，销售暂时停止。您的排队位置会保留；请稍后再试。",
   merchant_unknown: "没有这家商店。",
   merchant_suspended: "这家商店已停用：目前无法在此购买。",
