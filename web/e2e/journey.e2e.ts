@@ -1,5 +1,5 @@
 import { expect, inject, test } from "vitest";
-import { ADD, api, button, createSale, forgive, isAccessible, journey, JOIN_OR_ADD, metrics, picture, said, shopper, stock, storefront, sure, takeUnit } from "./harness";
+import { ADD, api, button, complaintsSoFar, createSale, forgive, isAccessible, JOIN_OR_ADD, journey, metrics, picture, said, shopper, stock, storefront, sure, takeUnit } from "./harness";
 
 test("a shopper goes from the countdown to a paid order", async () => {
   const sale = await createSale({ units: 5, startsInMs: 7_000, roomBeforeMs: 3_500 });
@@ -131,6 +131,8 @@ test("the widget buys for a merchant's own shopper, and says when the token is n
   await signIn("not.a.token");
   expect(await asked).toBe("FLASH-SALE");
   await said(page, "Your sign-in is not valid any more. Sign in again, please.");
+  await expect.poll(() => complaintsSoFar().length).toBe(1);
+  forgive(/does not accept the attribute token/);
   await signIn(inject("shopperToken"));
   await journey(page, "open");
   await takeUnit(page);

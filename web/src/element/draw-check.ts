@@ -7,7 +7,7 @@ import { Problem } from "../client/rest";
 import type { View } from "../client/view";
 import type { Said } from "../text/draw";
 import { texts } from "../text/language";
-import { words } from "../text/refusal";
+import { prepareRefusals, words } from "../text/refusal";
 
 export class DrawCheck {
   private said: Said[] | null = null;
@@ -31,6 +31,7 @@ export class DrawCheck {
       const { checkWords } = await import("../text/draw");
       this.said = checkWords(await client.checkDraw(sale, await client.proof(sale)));
     } catch (error) {
+      await prepareRefusals();
       // What is no refusal is WebAssembly that may not run here.
       this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : texts().draw.cannot;
     }

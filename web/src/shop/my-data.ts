@@ -8,7 +8,7 @@ import { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
 import { saveJson } from "../element/save-file";
 import { texts } from "../text/language";
-import { words } from "../text/refusal";
+import { prepareRefusals, words } from "../text/refusal";
 
 if (!customElements.get("ask-sure")) customElements.define("ask-sure", AskSure);
 
@@ -67,6 +67,7 @@ export class MyData extends LitElement {
       await what();
     } catch (error) {
       this.isWrong = true;
+      await prepareRefusals();
       this.said = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
     }
     this.isBusy = false;
