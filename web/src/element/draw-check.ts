@@ -5,7 +5,7 @@ import type { Client } from "../client/client";
 import { Problem } from "../client/rest";
 import type { View } from "../client/view";
 import type { Said } from "../text/draw";
-import { texts } from "../text/language";
+import { drawTexts } from "../text/draws";
 import { words } from "../text/refusal";
 
 export class DrawCheck {
@@ -40,7 +40,7 @@ export class DrawCheck {
     const { draw, sale } = view;
     if (!draw || !client) return nothing;
     if (draw.stage !== "drawn") return promise(draw.commitment);
-    const t = texts().draw;
+    const t = drawTexts();
     const file = `${api}/flash-sales/${sale}/draw/file`;
     return html`
       <div class="check">
@@ -64,8 +64,8 @@ export class DrawCheck {
 function promise(hash: string): TemplateResult {
   return html`
     <details class="check soft">
-      <summary>${texts().draw.anyone}</summary>
-      <p>${texts().draw.promise}</p>
+      <summary>${drawTexts().anyone}</summary>
+      <p>${drawTexts().promise}</p>
       <p><code dir="ltr">${hash}</code></p>
     </details>
   `;
