@@ -76,6 +76,11 @@ pub struct SaleInfo {
     /// How orders of this sale are paid. Absent: the server is older and does not say.
     #[serde(default, skip_serializing_if = "PaymentsBy::is_unknown")]
     pub payments: PaymentsBy,
+    /// Where the terms are that an order of this sale is under, and their version; both, or neither. The order button links them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms_version: Option<String>,
 }
 
 /// How a server takes money.

@@ -27,6 +27,8 @@ export const FIELDS = [
   "allocation",
   "opening",
   "draw_weight",
+  "terms_url",
+  "terms_version",
 ] as const;
 
 export type Field = (typeof FIELDS)[number];
@@ -55,6 +57,8 @@ export interface SaleRequest {
   allocation: "queue" | "draw";
   opening: "fifo" | "shuffle";
   draw_weight: "equal" | "waiting_time";
+  terms_url?: string;
+  terms_version?: string;
 }
 
 const MINUTE_MS = 60_000;
@@ -83,6 +87,8 @@ export function defaults(now: number, zone: string): Values {
     allocation: "queue",
     opening: "fifo",
     draw_weight: "equal",
+    terms_url: "",
+    terms_version: "",
   };
 }
 
@@ -149,6 +155,12 @@ export function check(values: Values, now: number, zone: string): { request: Sal
     opening: values.opening === "shuffle" ? "shuffle" : "fifo",
     draw_weight: values.draw_weight === "waiting_time" ? "waiting_time" : "equal",
   };
+  const [terms_url, terms_version] = [values.terms_url.trim(), values.terms_version.trim()];
+  if (terms_url !== "" || terms_version !== "") {
+    if (!/^https:\/\/./.test(terms_url)) errors.terms_url = "An address that begins with https://.";
+    if (terms_version === "") errors.terms_version = "Which version is it? A date will do.";
+    Object.assign(request, { terms_url, terms_version });
+  }
   if (values.merchant) request.merchant = values.merchant;
   if (values.per_device_limit.trim() !== "") request.per_device_limit = whole("per_device_limit", 1, 100);
   return Object.keys(errors).length > 0 ? { errors } : { request };

@@ -82,7 +82,7 @@ format?: number,
 /**
  * How orders of this sale are paid. Absent: the server is older and does not say.
  */
-payments?: PaymentsBy, };
+payments?: PaymentsBy, terms_url?: string, terms_version?: string, };
 
 /**
  * The next important time, and how long until then.

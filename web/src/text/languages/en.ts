@@ -4,6 +4,8 @@
  */
 
 import { REASONS_EN } from "./en-reasons";
+import type { DrawTexts } from "./en-draw";
+import type { ShopTexts } from "./en-shop";
 import { grammar } from "./grammar";
 import { REJECTS } from "../rejects";
 
@@ -251,6 +253,7 @@ export const english = {
       toCheckOut: (time: string) => `${time} to check out`,
     },
     flashSale: "Flash sale",
+    terms: (version: string) => `With your order you accept the shop’s terms (${version}).`,
     insteadOf: (price: string) => `instead of ${price}`,
     allSales: "See all sales",
     close: "OK",
@@ -298,6 +301,7 @@ export const english = {
     cancel: { title: "Cancel your order?", text: "Its units go back to the sale. You cannot take this back.", yes: "Cancel the order", no: "Keep the order" },
   },
   slip: {
+    terms: "Terms",
     refunded: "Refunded",
     paid: "Paid",
     toPay: "To pay",
@@ -334,44 +338,6 @@ export const english = {
   },
   alert: { name: "What waits for you", turn: (name: string) => `Your turn: ${name}`, cart: (name: string) => `In your cart: ${name}`, pay: (name: string) => `To pay: ${name}` },
   notice: { title: (name: string) => `Your turn: ${name}`, text: (time: string) => `You have ${time} to add it to your cart.` },
-  draw: {
-    check: "Check the draw",
-    checking: "Checking…",
-    again: "Check again",
-    file: "All entries, to check yourself",
-    anyone: "Anyone can check this draw",
-    failed: (part: string, wrong: string) => `The check failed. ${part} (${wrong})`,
-    seed: "The secret number is the one that was promised before the entries closed.",
-    seedSeen: "The secret number is the one that was promised before the entries closed. This page had seen the promise.",
-    entry: (count: number) => `Your entry is one of the ${number(count)} that were counted at the close.`,
-    entrySeen: (count: number) => `Your entry is one of the ${number(count)} that were counted at the close. This page had seen their fingerprint before the draw.`,
-    key: "Your number was computed again on this device, and it is the one that the shop used.",
-    keyMade: "Your number was computed again on this device, and it is the one that the shop used. It comes from a random number of this page, which the shop could not choose.",
-    wonOne: "It is the smallest, which wins: you were drawn.",
-    won: (winners: number) => `It is among the ${number(winners)} smallest, which win: you were drawn.`,
-    lostOne: "The smallest number wins, and yours is not the smallest.",
-    lost: (winners: number) => `The ${number(winners)} smallest numbers win, and yours is not among them.`,
-    passedCalled: (turns: number) => `Units that others did not take went on to the first ${number(turns)}, and your number is among those: your turn came.`,
-    passed: (turns: number) => `Units that others did not take went on to the first ${number(turns)}, and your number is behind those.`,
-    soFarCalled: (turns: number) => `So far, units that others did not take have gone on to the first ${number(turns)}, and your number is among those: your turn came.`,
-    soFar: (turns: number) => `So far, units that others did not take have gone on to the first ${number(turns)}, and your number is behind those.`,
-    /** What it means when a part of a proof is wrong. */
-    parts: {
-      commitment: "What the shop promised before is not what it says now.",
-      seed: "The secret number is not the one that was promised.",
-      root: "The entries are not the ones that were counted at the close.",
-      path: "Your entry is not among those that were counted at the close.",
-      entry: "This is not your entry.",
-      nonce: "The random number in your entry is not the one that this page was told. If you did not leave and enter again elsewhere, the shop has changed it.",
-      key: "Your number is not what the secret number makes of your entry.",
-      weight: "The weight of your entry was changed.",
-      quantity: "The units of your entry were changed.",
-      won: "By its number, the outcome is another one.",
-      called: "By its number, whether its turn came is another answer.",
-      beacon: "The value that was to be mixed in is missing, or was not announced.",
-    } as Readonly<Record<string, string>>,
-    promise: "The secret number that decides is fixed already. This is its fingerprint: after the draw, anybody can see that it was not changed.",
-  },
   payments: {
     test: "Test mode: no money is taken",
     none: "The shop cannot take payments at the moment. Your order stays yours until its time ends.",
@@ -381,60 +347,14 @@ export const english = {
       sandbox_slow: { name: "Test card •••• 0077", hint: "Takes some seconds" },
     },
   },
-  shop: {
-    sales: "Sales",
-    site: "Flash sales",
-    groups: { live: "Now", coming: "Coming", over: "Over" },
-    noSales: "There are no sales yet.",
-    unreached: "The shop cannot be reached just now. Trying again.",
-    more: "More",
-    loading: "Loading…",
-    moreLoaded: counted({ one: "more sale loaded.", other: "more sales loaded." }),
-    shop: "Shop",
-    noShop: { title: "We cannot find this shop", text: "It may have another address now, or a letter of this one is wrong.", tab: "No such shop" },
-    allShops: "Sales of all shops",
-    noPage: { title: "We cannot find this page", text: "A letter of its address may be wrong." },
-    soldBy: "Sold by",
-    presence: { idle: "Not connected", connecting: "Connecting", online: "Live", waiting: "No connection", stopped: "Disconnected" },
-    youAre: (name: string) => `You are ${name}`,
-    orders: {
-      title: "My orders",
-      pending: "To pay",
-      confirmed: "Confirmed",
-      cancelled: "Cancelled",
-      paying: "Payment under way",
-      refunded: (amount: string) => `Refunded ${amount}`,
-      left: (time: string) => `${time} left`,
-      one: "Your order",
-      waits: (until: string) => `It is not paid yet, and waits for you until ${until}.`,
-      isPaying: "Its payment is being checked. The outcome comes by itself.",
-      isOver: "It was not paid in time. If money still arrives, you get the unit or your money back.",
-      isConfirmed: "Paid and confirmed. Thank you.",
-      isFree: "Confirmed. There is nothing to pay.",
-      isCancelled: "It was cancelled.",
-      pay: "Go on to pay",
-      sale: "To the sale",
-      looking: "Looking for your order",
-      unknown: {
-        title: "We cannot find this order",
-        text: "Orders are shown in the browser in which they were placed. Open this page there.",
-      },
-    },
-    data: {
-      title: "What is stored of me",
-      text: "You have no account here: this browser has a number instead, and another one at each shop. Under it we store your orders, your places in line and your entries in draws. Names, addresses and card numbers are not stored here.",
-      download: "Download",
-      saved: (file: string) => `Saved as ${file}.`,
-      forget: "Forget me",
-      sure: {
-        title: "Forget you for good?",
-        text: "You will not see your orders here any more, at no shop. This cannot be undone. If you need your order numbers, download your data first.",
-        yes: "Forget me",
-        no: "Keep my data",
-      },
-      forgotten: "You are forgotten. To us you are somebody new now.",
-    },
-  },
 };
 
-export type Texts = typeof english;
+/** What English keeps in files of their own, because few need it: the words of the platform's own pages, and of a draw's check. */
+interface Rare {
+  shop: ShopTexts;
+  draw: DrawTexts;
+}
+
+export type Texts = typeof english & Partial<Rare>;
+/** Another language: with everything. */
+export type WholeTexts = typeof english & Rare;
