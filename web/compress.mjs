@@ -13,7 +13,7 @@ const KINDS = new Set([".js", ".css", ".wasm", ".svg", ".json", ".txt"]);
 /** A smaller file is not worth two more. */
 const LEAST_BYTES = 512;
 
-/** The most bytes that travel (brotli). What loads on demand is not among them: another language, the draw's check, REST, a question before giving up, what tells of a turn. */
+/** The most bytes that travel (brotli). What loads on demand is not among them: another language, the draw's check, the receipt, a description with marks, REST, a question before giving up, what tells of a turn. */
 const BUDGET = { "before the first paint": 25_000, "in all": 110_000 };
 
 const brotli = (bytes) =>

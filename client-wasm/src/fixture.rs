@@ -84,6 +84,8 @@ pub fn info() -> SaleInfo {
         format: 2,
         payments: flashsale_protocol::PaymentsBy::Sandbox,
         extend_once: true,
+        terms_url: None,
+        terms_version: None,
     }
 }
 

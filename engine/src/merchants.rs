@@ -297,6 +297,7 @@ mod tests {
                 days_ahead: 1,
                 text_chars: 1,
                 exports: 1,
+                picture_mb: 1,
                 retention_days: 1,
                 is_active: true,
                 role_claim: None,

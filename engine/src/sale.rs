@@ -61,6 +61,10 @@ pub struct Sale {
     /// The format of its identities, names and audit rows ([`FORMATS`] is the newest).
     #[serde(default = "one")]
     pub format: u16,
+    #[serde(default)]
+    pub picture: Option<Picture>,
+    #[serde(default)]
+    pub terms: Option<Terms>,
     pub lanes: Vec<LaneInfo>,
 }
 
@@ -86,6 +90,26 @@ pub const TARGET_DELAY_MS: u64 = 125;
 
 fn usual_delay_ms() -> u64 {
     TARGET_DELAY_MS
+}
+
+/// A picture of the product, as pages need to know it; its files are in `store/pictures.rs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    pub id: String,
+    /// The size of its largest file.
+    pub width: u32,
+    pub height: u32,
+    /// Of each file, from the smallest on.
+    pub widths: Vec<u32>,
+    /// What it shows, for those who do not see it.
+    pub alt: String,
+}
+
+/// What the shopper agrees to with an order. A sale's stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    pub url: String,
+    pub version: String,
 }
 
 /// An independent share of a sale's stock, as in Postgres.
@@ -414,6 +438,8 @@ impl Sale {
             format: self.format,
             payments: PaymentsBy::Unknown,
             extend_once: self.extend_once && self.allocation == Allocation::Queue,
+            terms_url: self.terms.as_ref().map(|terms| terms.url.clone()),
+            terms_version: self.terms.as_ref().map(|terms| terms.version.clone()),
         }
     }
 }

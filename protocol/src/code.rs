@@ -99,6 +99,9 @@ codes! {
     CodesThere = 223, "codes_there", 409, false, "An authenticator app is set up already.";
     CodesNotThere = 224, "codes_not_there", 409, false, "No authenticator app is set up.";
 
+    /// A link to another browser: the same for a guessed one, one that was taken, and one that is too old.
+    LinkUnknown = 225, "link_unknown", 404, false, "This link was used, or is too old: make a new one.";
+
     SaleUnknown = 300, "sale_unknown", 404, false, "There is no such sale.";
     SaleNotOpen = 301, "sale_not_open", 409, true, "The sale has not started yet.";
     SaleEnded = 302, "sale_ended", 409, false, "The sale is over.";
@@ -149,6 +152,9 @@ codes! {
     OperatorUnknown = 332, "operator_unknown", 404, false, "There is no such operator.";
     /// An address signs in one operator.
     OperatorTaken = 333, "operator_taken", 409, false, "An operator of another shop has this e-mail address.";
+
+    /// Too many bytes or pixels, or no picture at all: the sentence says which.
+    PictureRefused = 342, "picture_refused", 422, false, "This is no picture that we take.";
 
     NoHold = 400, "no_hold", 409, false, "You hold nothing in this sale.";
     HoldExpired = 401, "hold_expired", 409, false, "Your time to check out has run out.";

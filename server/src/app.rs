@@ -4,7 +4,9 @@ use crate::{
     auth::Authority,
     config::Limits,
     gateway::{hub::Hub, shard::Shards, stores::Looked, throttle::Throttle},
+    markdown::Described,
     origin::Origin,
+    pictures::Pictures,
     rest::polling::Polling,
     sharing,
 };
@@ -23,6 +25,8 @@ pub struct App {
     pub limits: Limits,
     /// Who waits in line without a socket.
     pub polling: Arc<Polling>,
+    pub pictures: Pictures,
+    pub described: Described,
     /// Exports that are being sent, by merchant.
     pub exports: DashMap<String, i32>,
     /// What is known of the stores.

@@ -1,4 +1,6 @@
-//! The demo sales of `make run`: one that opens in 30 s, one with a long line, one tomorrow.
+//! The demo sales of `make run`: one that opens in 30 s, one with a long line that moves, that of the example storefront, one tomorrow.
+
+pub mod people;
 
 use crate::{
     admin::sales::{SaleBody, open},
@@ -7,14 +9,9 @@ use crate::{
 use anyhow::anyhow;
 use chrono::{DateTime, TimeDelta, Utc};
 use flashsale_engine::store::{events::By, listing::Wanted, merchants::MerchantRow};
-use flashsale_engine::{
-    clock,
-    error::Error,
-    sale::{LineName, Sale},
-    stock::Join,
-};
-use flashsale_protocol::{Allocation, DrawWeight, OpeningOrder, Phase, ShopperId};
-use futures_util::{StreamExt, stream};
+use flashsale_engine::{clock, sale::Sale};
+use flashsale_protocol::{Allocation, DrawWeight, OpeningOrder, Phase};
+use people::Crowd;
 use serde_json::json;
 
 const MERCHANT: &str = "demo";
@@ -22,12 +19,12 @@ const MERCHANT: &str = "demo";
 const SHOP_NAME: &str = "Harbour Lane";
 /// People in the long line, and the units they wait for.
 const CROWD: usize = 3_000;
-const CROWD_STOCK: i64 = 60;
-/// Joins under way at once.
-const CROWD_AT_ONCE: usize = 200;
+const CROWD_STOCK: i64 = 2_000;
+/// What the example storefront sells (`web/src/storefront/storefront.ts`).
+const STOREFRONT_PRODUCT: &str = "demo-harbour-lamp";
 
-/// Makes missing sales; the one that opens soon is made anew with each start.
-pub async fn create(app: &App) -> anyhow::Result<()> {
+/// Makes missing sales; the one that opens soon is made anew with each start. Returns the crowd in the long line.
+pub async fn create(app: &App) -> anyhow::Result<Crowd> {
     let now = clock::now();
     let merchant = app.shop.merchants.named(MERCHANT).await?;
     if merchant.row.name == MERCHANT {
@@ -48,7 +45,7 @@ pub async fn create(app: &App) -> anyhow::Result<()> {
     };
     let existing = app.shop.store.list_sales(&wanted).await?.sales;
     let running = |product: &str| {
-        existing.iter().any(|sale| {
+        existing.iter().find(|sale| {
             sale.product_id == product
                 && sale.end_time > now
                 && !matches!(sale.status, Phase::Ended | Phase::Cancelled)
@@ -66,36 +63,65 @@ pub async fn create(app: &App) -> anyhow::Result<()> {
     make(
         app,
         SaleBody {
-            description: "Opens thirty seconds after the server's start. One pair per person.".into(),
+            description: "Opens **thirty seconds** after the server's start.\n\n- One pair per person\n- Sizes 36 to 47\n- Made of recycled \
+                          yarn, [here is how](https://example.com/yarn)"
+                .into(),
+            terms_url: Some("https://example.com/terms".into()),
+            terms_version: Some("2026-11-01".into()),
             ..sneakers
         },
     )
     .await?;
-    if !running("demo-console") {
-        let line = body(
-            "demo-console",
-            "Nimbus One console",
-            CROWD_STOCK,
-            49_900,
-            29_900,
-            now + TimeDelta::seconds(5),
+    let crowd = match running("demo-console") {
+        Some(sale) => Crowd::new(sale.id, CROWD),
+        None => {
+            let line = body(
+                "demo-console",
+                "Nimbus One console",
+                CROWD_STOCK,
+                49_900,
+                29_900,
+                now + TimeDelta::seconds(5),
+            );
+            let description = format!(
+                "{CROWD} people wait for {CROWD_STOCK} units. Ten a second are called at most; most of them buy, some do not."
+            );
+            let sale = make(
+                app,
+                SaleBody {
+                    description,
+                    inflow: 1,
+                    claim_ms: 20_000,
+                    room_opens_at: Some(now),
+                    ..line
+                },
+            )
+            .await?;
+            let crowd = Crowd::new(sale.id, CROWD);
+            crowd.join(app).await?;
+            crowd
+        }
+    };
+    if running(STOREFRONT_PRODUCT).is_none() {
+        let lamp = body(
+            STOREFRONT_PRODUCT,
+            "The Harbour Lamp",
+            300,
+            12_900,
+            5_900,
+            now + TimeDelta::minutes(2),
         );
-        let sale = make(
+        make(
             app,
             SaleBody {
-                description: format!(
-                    "{CROWD} people wait for {CROWD_STOCK} units, three are called a second."
-                ),
-                inflow: 1,
-                claim_ms: 20_000,
-                room_opens_at: Some(now),
-                ..line
+                description: "Turned oak from the valley, a linen shade sewn next door.".into(),
+                per_shopper_limit: 2,
+                ..lamp
             },
         )
         .await?;
-        crowd(app, &sale).await?;
     }
-    if !running("demo-lamp") {
+    if running("demo-lamp").is_none() {
         let lamp = body(
             "demo-lamp",
             "Meridian desk lamp",
@@ -114,7 +140,7 @@ pub async fn create(app: &App) -> anyhow::Result<()> {
         )
         .await?;
     }
-    Ok(())
+    Ok(crowd)
 }
 
 fn body(
@@ -153,6 +179,8 @@ fn body(
         absence_ms: 3_600_000,
         cancel_limit: 20,
         extend_once: true,
+        terms_url: None,
+        terms_version: None,
     }
 }
 
@@ -163,31 +191,4 @@ async fn make(app: &App, body: SaleBody) -> anyhow::Result<Sale> {
     sale.format = app.shop.new_format().await?;
     open(app, &sale, None).await?;
     Ok(sale)
-}
-
-/// Puts a crowd in line, each from a device of their own.
-async fn crowd(app: &App, sale: &Sale) -> anyhow::Result<()> {
-    let joins = stream::iter(0..CROWD).map(|i| async move {
-        let shopper: ShopperId = format!("demo-{i:05}")
-            .parse()
-            .map_err(|_| Error::unexpected("a demo shopper"))?;
-        let device = format!("demo-device-{i:05}")
-            .parse()
-            .map_err(|_| Error::unexpected("a demo device"))?;
-        let join = Join {
-            shopper,
-            device,
-            quantity: 1,
-            old_place: None,
-            opening_place: None,
-            line: LineName::Queue,
-            nonce: None,
-        };
-        app.shop.stock.join(sale.id, join).await
-    });
-    let joined: Vec<Result<_, Error>> = joins.buffered(CROWD_AT_ONCE).collect().await;
-    for join in joined {
-        join?;
-    }
-    Ok(())
 }

@@ -13,6 +13,8 @@ use crate::{
         throttle::{SWEEP, Throttle},
         tls::certificate::Certificate,
     },
+    markdown::Described,
+    pictures::Pictures,
     rest::polling::Polling,
     telemetry,
 };
@@ -148,6 +150,8 @@ impl Server {
             authority: authority.clone(),
             limits: config.limits.clone(),
             polling: polling.clone(),
+            pictures: Pictures::default(),
+            described: Described::default(),
             exports: DashMap::new(),
             looked: Looked::default(),
             admin_origin: config.admin_origin.clone(),
@@ -236,7 +240,8 @@ impl Server {
             }));
         }
         if config.demo {
-            demo::create(&app).await?;
+            let crowd = demo::create(&app).await?;
+            tasks.push(tokio::spawn(crowd.stay(app.clone(), stopping.clone())));
         }
         Ok(Self {
             address,

@@ -7,7 +7,10 @@ use crate::{
         metrics::{CarriedView, Metrics},
         recovery::DisasterView,
     },
-    rest::sales::SaleView,
+    rest::{
+        pictures::{PictureFile, PictureView},
+        sales::SaleView,
+    },
 };
 use ts_rs::{Config, TS};
 
@@ -28,6 +31,8 @@ fn the_committed_file_of_types_is_what_the_types_are_today() {
     }
     let declarations = declarations![
         SaleView,
+        PictureView,
+        PictureFile,
         Versioned<SaleView>,
         Metrics,
         CarriedView,

@@ -5,7 +5,7 @@ import { FlashSaleElement } from "../src/element/flash-sale";
 import { speak, texts } from "../src/text/language";
 import { BARE, clocked, INFO, LINE, MINUTE, NOW, ORDER, SALE, STOCK } from "../test/views";
 
-const info = { ...INFO, description: "Solid brass, turned by hand. One batch of ten.\nShips in a week.", payments: "sandbox" as const };
+const info = { ...INFO, description: "Solid brass, turned by hand. One batch of ten.\nShips in a week.", payments: "sandbox" as const, terms_url: "https://shop.example/terms", terms_version: "2026-11-01" };
 const sale: Shown = { ...SALE, info };
 const line = { ...LINE, position: 37, moves: { called: 12, watched_ms: MINUTE, per_second: 0.2, last_ms: 2_000 }, soonest_ms: 2 * MINUTE, latest_ms: 5 * MINUTE };
 const draw = { stage: "open" as const, commitment: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", awaits: null, entered: 1, count: null, root: null, units: null, winners: null, reason: null };

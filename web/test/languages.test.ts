@@ -8,8 +8,9 @@ import { wordsFor } from "../src/text/journey";
 import { choose, isThere, LANGUAGES, onLanguage, sentences, speak, texts } from "../src/text/language";
 import { arabic } from "../src/text/languages/ar";
 import { german } from "../src/text/languages/de";
-import "../src/text/languages/en-more";
-import { english, type Texts } from "../src/text/languages/en";
+import { english as core, type WholeTexts } from "../src/text/languages/en";
+import { drawEnglish } from "../src/text/languages/en-draw";
+import { shopEnglish } from "../src/text/languages/en-shop";
 import { spanish } from "../src/text/languages/es";
 import { french } from "../src/text/languages/fr";
 import { PLURALS } from "../src/text/languages/grammar";
@@ -24,6 +25,8 @@ import { timeOf } from "../src/text/times";
 import { clocked, INFO, LINE, MINUTE, NOW, SALE, STOCK } from "./views";
 
 afterEach(() => speak(["en"]));
+
+const english: WholeTexts = { ...core, shop: shopEnglish, draw: drawEnglish };
 
 /** Every sentence of a language by its place, with numbers and names put in. */
 function leaves(of: unknown, place = ""): Map<string, string> {
@@ -41,11 +44,11 @@ function leaves(of: unknown, place = ""): Map<string, string> {
 const SAME =
   /^(locale|dir$|between$|whole|shop\.shop$|shop\.presence\.online$|ticket\.(close|place)$|phases\.live$|journey\.sum|line\.place\(|times\.on\(|tab\.(place|site)|alert\.|durations\.(days|and|minute)|offline\.seconds)/;
 /** What only operators read: their pages are English. */
-const OPERATORS = /^(sign_in_refused|code_|password_refused|codes_|role_refused|proof_missing|tls_needed|invite_unknown|scope_missing|key_|signature_|version_changed|nothing_to_recover|supply_in_use|merchant_taken|operator_|issuer_taken|quota_reached|already_refunded|refund_too_much|payment_unknown|payment_mismatch|extension_too_long|too_many_sign_ins)/;
+const OPERATORS = /^(sign_in_refused|code_|password_refused|codes_|role_refused|proof_missing|tls_needed|invite_unknown|scope_missing|key_|signature_|version_changed|nothing_to_recover|supply_in_use|merchant_taken|operator_|issuer_taken|quota_reached|picture_refused|already_refunded|refund_too_much|payment_unknown|payment_mismatch|extension_too_long|too_many_sign_ins)/;
 
 const ALL = [arabic, german, spanish, french, japanese, chinese].map((language) => [language.code, language] as const);
 
-describe.each(ALL)("the language %s", (code, language: Texts) => {
+describe.each(ALL)("the language %s", (code, language: WholeTexts) => {
   const [own, first] = [leaves(language), leaves(english)];
 
   test("has a sentence of its own wherever English has one", () => {
@@ -59,7 +62,7 @@ describe.each(ALL)("the language %s", (code, language: Texts) => {
   });
 
   test("puts in every number and name that English puts in", () => {
-    const marks = (of: Texts, place: string) => {
+    const marks = (of: WholeTexts, place: string) => {
       const inner = place.split(".").reduce<unknown>((part, name) => (part as Record<string, unknown>)[name], of);
       return typeof inner === "function" ? String((inner as (...args: unknown[]) => string)(7_001, 7_002, 7_003)).match(/7\D?00[123]/g)?.map((mark) => mark.replace(/\D/g, "")).sort() : null;
     };

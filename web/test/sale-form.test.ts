@@ -41,6 +41,13 @@ describe("the form for a new sale", () => {
     });
   });
 
+  test("terms are an address with its version, or nothing", () => {
+    expect(errors({ terms_url: "shop.example/terms" })).toEqual({ terms_url: "An address that begins with https://.", terms_version: "Which version is it? A date will do." });
+    expect(errors({ terms_version: "1" })).toEqual({ terms_url: "An address that begins with https://." });
+    const checked = check({ ...GOOD, terms_url: " https://shop.example/terms ", terms_version: " 1 " }, NOW, ZONE);
+    expect(checked).toMatchObject({ request: { terms_url: "https://shop.example/terms", terms_version: "1" } });
+  });
+
   test.each<[keyof Values, string]>([
     ["product_name", "  "],
     ["currency", "euro"],

@@ -17,6 +17,7 @@ const SHOP: ShopSettings = {
   days_ahead: 1_100,
   text_chars: 5_000,
   exports: 2,
+  picture_mb: 200,
   active: true,
   role_claim: null,
   checkout_url: null,

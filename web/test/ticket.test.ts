@@ -10,7 +10,7 @@ import { buttons, questionBefore, type Commands } from "../src/element/buttons";
 import { shortCode, slip } from "../src/element/slip";
 import { stockBar } from "../src/element/stock-bar";
 import { peopleAMark, Tape } from "../src/element/tape";
-import { middle, outlook, type Held } from "../src/element/ticket";
+import { middle, outlook, termsLink, type Held } from "../src/element/ticket";
 import { orderBadge } from "../src/shop/order-list";
 import { available } from "../src/shop/sale-list";
 import { wordsFor } from "../src/text/journey";
@@ -34,7 +34,7 @@ function drawn(part: unknown): string {
   return part === nothing ? "" : whole(part).replaceAll(/<[^>]*>/g, " ").replaceAll(/\s+/g, " ").trim();
 }
 
-const held = (of: Partial<Held> = {}): Held => ({ tape: new Tape(), card: null, choose: () => undefined, pay: () => undefined, hasPayForm: false, isFresh: false, ...of });
+const held = (of: Partial<Held> = {}): Held => ({ tape: new Tape(), slip, card: null, choose: () => undefined, pay: () => undefined, hasPayForm: false, isFresh: false, ...of });
 
 const commands = (of: Partial<Commands> = {}): Commands => {
   const none = () => undefined;
@@ -46,6 +46,11 @@ test("a receipt has the product, what it cost, when, a code to say, what went ba
   const said = drawn(slip(order, NOW, "merchant", false));
   for (const part of ["Aurora Runner", "3 × €99.00", "€297.00", "Refunded", "−€50.00", "€247.00", "Today", shortCode(order.order), order.order, "What happens next"]) expect(said).toContain(part);
   expect(drawn(slip({ ...order, refunded: 0 }, NOW, "merchant", false))).not.toContain("Refunded");
+  const terms = { ...INFO, terms_url: "https://shop.example/terms", terms_version: "2026-11-01" };
+  expect(drawn(slip(order, NOW, "merchant", false, terms))).toContain("Terms 2026-11-01");
+  expect(drawn(slip(order, NOW, "merchant", false, INFO))).not.toContain("Terms");
+  expect(drawn(termsLink(terms))).toBe("With your order you accept the shop’s terms (2026-11-01).");
+  expect(drawn(termsLink(INFO))).toBe("");
   expect(drawn(slip(order, NOW, "sandbox", false)), "nothing is promised where nothing is sold").toContain("no money was taken");
 });
 

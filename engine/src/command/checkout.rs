@@ -124,6 +124,7 @@ async fn place(
         currency: sale.currency.clone(),
         payment_ms: sale.payment_ms,
         cancel_limit: sale.cancel_limit,
+        terms: sale.terms.clone(),
         person: caller.person(sale),
     };
     // If this fails, the outcome is unknown. Nothing is guessed: the reconciler asks Postgres by the order's id.

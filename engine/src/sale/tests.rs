@@ -35,6 +35,8 @@ fn sale() -> Sale {
         created_at: time(0),
         settings_version: 1,
         format: FORMATS,
+        picture: None,
+        terms: None,
         lanes: (0..4)
             .map(|lane| LaneInfo {
                 lane,

@@ -59,7 +59,8 @@ impl Store {
     /// Forgets a guest: no token or credential of theirs is good any more.
     pub async fn forget_guest(&self, account: &ShopperId) -> Result<()> {
         sqlx::query!(
-            "INSERT INTO erased_people (person_id) VALUES ($1) ON CONFLICT DO NOTHING",
+            "WITH link AS (DELETE FROM place_links WHERE account_id = $1)
+             INSERT INTO erased_people (person_id) VALUES ($1) ON CONFLICT DO NOTHING",
             account.as_str()
         )
         .execute(&self.pools.shoppers)

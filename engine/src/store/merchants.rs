@@ -26,6 +26,8 @@ pub struct MerchantRow {
     pub days_ahead: i32,
     pub text_chars: i32,
     pub exports: i32,
+    /// Megabytes of pictures.
+    pub picture_mb: i32,
     pub retention_days: i32,
     pub is_active: bool,
     pub role_claim: Option<String>,
@@ -52,6 +54,7 @@ impl MerchantRow {
             days_ahead: 36_500,
             text_chars: 5_000,
             exports: 2,
+            picture_mb: 200,
             retention_days: 1_095,
             is_active: true,
             role_claim: None,
@@ -119,8 +122,8 @@ impl Store {
             .await?;
         let merchants = sqlx::query!(
             "SELECT merchant_id, slug, name, time_zone, currency, widget_origins, null_origin, open_sales, days_ahead,
-                text_chars, exports, retention_days, status, role_claim, checkout_url, checkout_max_s, version, created_at,
-                person_key
+                text_chars, exports, picture_mb, retention_days, status, role_claim, checkout_url, checkout_max_s, version,
+                created_at, person_key
              FROM merchants"
         )
         .fetch_all(&mut *tx)
@@ -139,6 +142,7 @@ impl Store {
                 days_ahead: row.days_ahead,
                 text_chars: row.text_chars,
                 exports: row.exports,
+                picture_mb: row.picture_mb,
                 retention_days: row.retention_days,
                 is_active: row.status == "active",
                 role_claim: row.role_claim,
@@ -191,8 +195,8 @@ impl Store {
         let written = sqlx::query_scalar!(
             "UPDATE merchants SET slug = $2, name = $3, time_zone = $4, currency = $5, widget_origins = $6, null_origin = $7,
                 open_sales = $8, days_ahead = $9, text_chars = $10, exports = $11, retention_days = $12, status = $13,
-                role_claim = $14, checkout_url = $15, checkout_max_s = $16, version = version + 1
-             WHERE merchant_id = $1 AND version = $17 RETURNING version",
+                role_claim = $14, checkout_url = $15, checkout_max_s = $16, picture_mb = $17, version = version + 1
+             WHERE merchant_id = $1 AND version = $18 RETURNING version",
             new.id,
             new.slug,
             new.name,
@@ -209,6 +213,7 @@ impl Store {
             new.role_claim,
             new.checkout_url,
             new.checkout_max_s,
+            new.picture_mb,
             new.version,
         )
         .fetch_optional(&mut *tx)
@@ -348,8 +353,8 @@ pub(crate) fn key_bytes(bytes: &[u8]) -> Result<[u8; 32]> {
 pub async fn create(connection: &mut PgConnection, new: &MerchantRow, by: By<'_>) -> Result<Written> {
     let made = sqlx::query!(
         "INSERT INTO merchants (merchant_id, slug, name, time_zone, currency, widget_origins, null_origin, open_sales,
-            days_ahead, text_chars, exports, retention_days, status, role_claim, checkout_url, checkout_max_s)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING",
+            days_ahead, text_chars, exports, retention_days, status, role_claim, checkout_url, checkout_max_s, picture_mb)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING",
         new.id,
         new.slug,
         new.name,
@@ -366,6 +371,7 @@ pub async fn create(connection: &mut PgConnection, new: &MerchantRow, by: By<'_>
         new.role_claim,
         new.checkout_url,
         new.checkout_max_s,
+        new.picture_mb,
     )
     .execute(&mut *connection)
     .await?

@@ -39,6 +39,8 @@ pub struct KeptOrder {
     pub reason: Option<String>,
     pub device: String,
     pub created_at: DateTime<Utc>,
+    pub terms_url: Option<String>,
+    pub terms_version: Option<String>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -79,7 +81,7 @@ impl Store {
         let orders = sqlx::query_as!(
             KeptOrder,
             r#"SELECT order_id AS "order", sale_id AS sale, quantity_allocated AS quantity, amount, refunded, currency, status,
-                reason, device_id AS device, created_at
+                reason, device_id AS device, created_at, terms_url, terms_version
                FROM flash_sale_orders WHERE user_id = $1 ORDER BY created_at DESC LIMIT $2"#,
             who,
             EXPORT_MOST,

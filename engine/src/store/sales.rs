@@ -12,14 +12,14 @@ use crate::{
     boxed,
     error::{Error, Result},
     sale::{
-        LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Sale, Unsettled, allocation_word, draw_weight_word,
-        phase_word,
+        LaneInfo, LaneOrder, LaneRef, LaneSnapshot, Picture, Sale, Terms, Unsettled, allocation_word,
+        draw_weight_word, phase_word,
     },
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{Allocation, DrawWeight, OrderId, Phase, SaleId};
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, types::Json};
 use std::collections::{HashMap, HashSet};
 
 /// Rows of counts that a sale may have before they are joined, and sales whose rows are joined by one statement.
@@ -60,6 +60,9 @@ pub(super) struct SaleRow {
     pub created_at: DateTime<Utc>,
     pub settings_version: i64,
     pub format: i16,
+    pub picture: Option<Json<Picture>>,
+    pub terms_url: Option<String>,
+    pub terms_version: Option<String>,
 }
 
 /// Orders of a sale by state.
@@ -111,10 +114,10 @@ impl Store {
     pub(crate) async fn sales_to_lead(&self) -> Result<Vec<Sale>> {
         let rows = sqlx::query_as!(
             SaleRow,
-            "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+            r#"SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
                 claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-                cancel_limit, extend_once, status, created_at, settings_version, format
+                cancel_limit, extend_once, status, created_at, settings_version, format, picture AS "picture: Json<Picture>", terms_url, terms_version
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
                 OR end_time > now() - interval '10 minutes'
@@ -125,7 +128,7 @@ impl Store {
                 -- Its lanes have audit rows that are not tied yet, by a late refund for example.
                 OR sale_id IN (SELECT sale_id FROM audit_chains GROUP BY sale_id
                                HAVING sum(number) FILTER (WHERE lane >= 0) > max(tied))
-             ORDER BY start_time",
+             ORDER BY start_time"#,
         )
         .fetch_all(&self.pools.purchases)
         .await?;
@@ -356,9 +359,9 @@ pub(super) async fn insert(
             original_price, sale_price, total_stock, lanes, room_opens_at, start_time, end_time,
             per_shopper_limit, per_device_limit, hold_ms, claim_ms, payment_ms, inflow, status, created_at,
             allocation, opening_seed, priority_share, absence_ms, draw_weight, cancel_limit, format, target_delay_ms,
-            extend_once)
+            extend_once, terms_url, terms_version)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-            $22, $23, $24, $25, $26, $27, $28, $29, $30)",
+            $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)",
         sale.id.to_string(),
         sale.merchant,
         sale.product_id,
@@ -389,6 +392,8 @@ pub(super) async fn insert(
         sale.format as i16,
         sale.target_delay_ms as i32,
         sale.extend_once,
+        sale.terms.as_ref().map(|terms| &terms.url),
+        sale.terms.as_ref().map(|terms| &terms.version),
     )
     .execute(&mut *connection)
     .await?;
@@ -420,15 +425,23 @@ pub(super) async fn insert(
     })
 }
 
+/// Terms as two columns have them.
+pub(super) fn terms_of(url: Option<String>, version: Option<String>) -> Option<Terms> {
+    Some(Terms {
+        url: url?,
+        version: version?,
+    })
+}
+
 /// A sale as this transaction sees it.
 pub(super) async fn load(connection: &mut PgConnection, id: SaleId) -> Result<Option<Sale>> {
     let rows = sqlx::query_as!(
         SaleRow,
-        "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+        r#"SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
             total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
             claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-            cancel_limit, extend_once, status, created_at, settings_version, format
-         FROM flash_sales WHERE sale_id = $1",
+            cancel_limit, extend_once, status, created_at, settings_version, format, picture AS "picture: Json<Picture>", terms_url, terms_version
+         FROM flash_sales WHERE sale_id = $1"#,
         id.to_string(),
     )
     .fetch_all(&mut *connection)
@@ -544,6 +557,8 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         created_at: row.created_at,
         settings_version: row.settings_version,
         format: row.format as u16,
+        picture: row.picture.map(|Json(picture)| picture),
+        terms: terms_of(row.terms_url, row.terms_version),
         lanes,
     })
 }

@@ -28,7 +28,7 @@ const SAY_WAITING: Duration = Duration::from_secs(3);
 const FOR_NOW: [&str; 5] = ["57P01", "57P02", "57P03", "53300", "08006"];
 
 /// The only tables from which the server deletes rows.
-const DELETES: [&str; 9] = [
+const DELETES: [&str; 12] = [
     "commands",
     "draw_entries",
     "operator_events",
@@ -37,6 +37,9 @@ const DELETES: [&str; 9] = [
     "order_counts",
     "payments",
     "people",
+    "picture_files",
+    "pictures",
+    "place_links",
     "sale_salts",
 ];
 /// The tables to which the server only adds rows.

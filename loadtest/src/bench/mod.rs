@@ -381,6 +381,8 @@ fn sale(stock: u32) -> Sale {
         created_at: now,
         settings_version: 1,
         format: FORMATS,
+        picture: None,
+        terms: None,
         lanes: vec![LaneInfo {
             lane: 0,
             epoch: 1,

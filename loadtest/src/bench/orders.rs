@@ -331,6 +331,7 @@ fn new_order(at: LaneRef, buyer: &Buyer) -> NewOrder {
         currency: "EUR".into(),
         payment_ms: 300_000,
         cancel_limit: 1_000_000,
+        terms: None,
         person: None,
     }
 }

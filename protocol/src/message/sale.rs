@@ -80,6 +80,11 @@ pub struct SaleInfo {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "ts", ts(optional, as = "Option<bool>"))]
     pub extend_once: bool,
+    /// Where the terms are that an order of this sale is under, and their version; both, or neither. The order button links them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms_version: Option<String>,
 }
 
 /// How a server takes money.

@@ -7,8 +7,9 @@ use crate::{
     rest::{self, Body, Problem, ProblemBody, browser::Browser, field, sales::SaleView},
 };
 use axum::{
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use flashsale_engine::{
@@ -18,7 +19,7 @@ use flashsale_engine::{
     sale::{Sale, Shown},
     settle::lanes,
     store::{
-        Connection, audit,
+        Connection,
         events::By,
         operators::{Asked, CommandBegun, Condition, OnceBegun, OperatorAnswer, OperatorChange},
     },
@@ -85,37 +86,69 @@ impl FromRequest<Arc<App>> for Instruction {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
-        let operator = Operator::from_request_parts(&mut parts, app).await?;
-        let browser = Browser::from_request_parts(&mut parts, app).await?;
-        let key = rest::idempotency_key(&parts.headers)?;
-        let condition = condition(&parts.headers)?;
-        let what = [parts.method.as_str(), parts.uri.path()].map(str::to_owned);
+        let head = Head::from_request_parts(&mut parts, app).await?;
         let body = Body::from_request(Request::from_parts(parts, body), app).await?;
-        // Bodies that differ only in spaces are the same.
-        let text = body
-            .value()
-            .map(|value| audit::canonical(&value))
-            .unwrap_or_default();
-        let Operator(caller) = &operator;
-        let asked = Asked {
-            actor: caller.account.to_string(),
-            is_program: operator.is_program(),
-            key,
-            digest: command::digest("operator", &[&what[0], &what[1], &text]),
-            condition,
-        };
+        Ok(head.with(body))
+    }
+}
+
+/// An instruction whose body is still to be read: who gives it is known, and that they may.
+pub(super) struct Head {
+    operator: Operator,
+    address: String,
+    key: Option<CommandId>,
+    condition: Condition,
+    /// Method, path and query.
+    what: [String; 2],
+}
+
+impl FromRequestParts<Arc<App>> for Head {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let operator = Operator::from_request_parts(parts, app).await?;
+        let browser = Browser::from_request_parts(parts, app).await?;
+        let address = parts.uri.path_and_query();
         Ok(Self {
             operator,
             address: browser.address.to_string(),
+            key: rest::idempotency_key(&parts.headers)?,
+            condition: condition(&parts.headers)?,
+            what: [
+                parts.method.to_string(),
+                address.map_or_else(String::new, |address| address.as_str().to_owned()),
+            ],
+        })
+    }
+}
+
+impl Head {
+    pub(super) fn with(self, body: Body) -> Instruction {
+        let [method, address] = &self.what;
+        let Operator(caller) = &self.operator;
+        let asked = Asked {
+            actor: caller.account.to_string(),
+            is_program: self.operator.is_program(),
+            key: self.key,
+            digest: command::digest("operator", &[method, address, &body.sense()]),
+            condition: self.condition,
+        };
+        Instruction {
+            operator: self.operator,
+            address: self.address,
             asked,
             body,
-        })
+        }
     }
 }
 
 impl Instruction {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         self.body.json()
+    }
+
+    pub(super) fn bytes(&self) -> Bytes {
+        self.body.whole()
     }
 
     /// The body of a command that needs none.

@@ -72,6 +72,9 @@ pub struct MerchantBody {
     /// Only for admins: exports at a time.
     #[schema(minimum = 1, maximum = 1_000_000)]
     exports: Option<i64>,
+    /// Only for admins: megabytes of pictures.
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    picture_mb: Option<i64>,
     /// Only for admins: the keys of a suspended shop sign nobody in, and it can make no sales. Sales that it has go on for
     /// guests: end them if they should not.
     active: Option<bool>,
@@ -102,6 +105,7 @@ pub struct MerchantView {
     days_ahead: i32,
     text_chars: i32,
     exports: i32,
+    picture_mb: i32,
     active: bool,
     role_claim: Option<String>,
     checkout_url: Option<String>,
@@ -125,6 +129,7 @@ impl From<&MerchantRow> for MerchantView {
             days_ahead: row.days_ahead,
             text_chars: row.text_chars,
             exports: row.exports,
+            picture_mb: row.picture_mb,
             active: row.is_active,
             role_claim: row.role_claim.clone(),
             checkout_url: row.checkout_url.clone(),
@@ -251,9 +256,15 @@ pub async fn change(
 ) -> Result<Versioned<MerchantView>, Problem> {
     let merchant = operator.merchant(&app, &name).await?;
     let is_for_admins = body.slug.is_some()
-        || [body.open_sales, body.days_ahead, body.text_chars, body.exports]
-            .iter()
-            .any(Option::is_some)
+        || [
+            body.open_sales,
+            body.days_ahead,
+            body.text_chars,
+            body.exports,
+            body.picture_mb,
+        ]
+        .iter()
+        .any(Option::is_some)
         || body.active.is_some()
         || body.role_claim.is_some();
     if is_for_admins && !operator.0.is_admin() {
@@ -400,6 +411,7 @@ async fn apply(app: &App, before: MerchantRow, body: MerchantBody) -> Result<Mer
         days_ahead: quota("days_ahead", body.days_ahead, before.days_ahead, 1)?,
         text_chars: quota("text_chars", body.text_chars, before.text_chars, 1)?,
         exports: quota("exports", body.exports, before.exports, 1)?,
+        picture_mb: quota("picture_mb", body.picture_mb, before.picture_mb, 0)?,
         is_active: body.active.unwrap_or(before.is_active),
         role_claim,
         checkout_url: match body.checkout_url {

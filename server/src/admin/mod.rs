@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod operators;
 pub mod orders;
 pub mod people;
+pub mod pictures;
 pub mod recovery;
 pub mod sales;
 pub mod session;

@@ -207,7 +207,7 @@ pub async fn show(
     Ok(axum::Json(OrderPayments {
         customer: app.shop.store.subject_of(&merchant, &person).await?,
         person,
-        order: money.order.view().into(),
+        order: OrderView::with_terms(&app, money.order.view()).await?,
         payments: money
             .payments
             .into_iter()

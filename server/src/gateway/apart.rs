@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn every_route_of_operators_is_the_admin_page_s() {
-        let router = crate::gateway::api();
+        let router = crate::gateway::api().merge(crate::gateway::uploads());
         for (path, item) in &router.get_openapi().paths.paths {
             assert!(!is_shop_page(path), "{path}");
             let operations = [&item.get, &item.post, &item.patch, &item.delete];

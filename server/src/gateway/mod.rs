@@ -4,6 +4,7 @@ pub(crate) mod address;
 mod apart;
 pub(crate) mod client;
 mod door;
+mod filled;
 mod handshake;
 pub mod hub;
 mod listen;
@@ -20,7 +21,7 @@ pub mod subscriptions;
 pub mod throttle;
 pub mod tls;
 
-use crate::{accounts::api_keys, admin, app::App, rest, rest::meter};
+use crate::{accounts::api_keys, admin, app::App, pictures, rest, rest::meter};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
@@ -55,6 +56,8 @@ use utoipa_axum::{
 
 /// Longest time of a REST request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for a request that brings a file: 5 MB over a slow line, and its turn to be read.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long sockets may take to close after the drain window.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
@@ -62,8 +65,10 @@ const DRAIN_GRACE: Duration = Duration::from_secs(2);
 fn api() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(rest::session::create))
+        .routes(routes!(rest::links::make, rest::links::show))
         .routes(routes!(rest::sales::list).layer(CompressionLayer::new().quality(CompressionLevel::Fastest)))
         .routes(routes!(rest::sales::show))
+        .routes(routes!(rest::pictures::show))
         .routes(routes!(rest::queue::position, rest::queue::leave))
         .routes(routes!(rest::queue::join))
         .routes(routes!(rest::draw::show))
@@ -94,6 +99,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::sales::change_supply))
         .routes(routes!(admin::sales::set_beacon))
         .routes(routes!(admin::sales::change_inflow))
+        .routes(routes!(admin::pictures::remove))
         .routes(routes!(admin::recovery::recover))
         .routes(routes!(admin::entries::export))
         .routes(routes!(admin::metrics::show))
@@ -126,6 +132,11 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::operators::remove))
 }
 
+/// Routes that take files: larger than what others take, and longer on their way.
+fn uploads() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(admin::pictures::set))
+}
+
 /// Routes for operators and load balancers, on an address of their own.
 fn operations() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
@@ -139,16 +150,24 @@ fn socket() -> OpenApiRouter<Arc<App>> {
 }
 
 fn routes(web_dir: PathBuf, app: &Arc<App>) -> Router<Arc<App>> {
-    let api = api();
-    let document = openapi::document([&api, &operations(), &socket()]);
+    let (api, uploads) = (api(), uploads());
+    let document = openapi::document([&api, &uploads, &operations(), &socket()]);
+    let uploads = Router::from(uploads)
+        .layer(DefaultBodyLimit::max(pictures::MAX_BYTES))
+        .layer(middleware::from_fn(|request, next| {
+            in_time(UPLOAD_TIMEOUT, request, next)
+        }));
     let api = Router::from(api)
         .merge(document)
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
+        .layer(middleware::from_fn(|request, next| {
+            in_time(REQUEST_TIMEOUT, request, next)
+        }))
+        .merge(uploads)
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-store"),
         ))
-        .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn(without_key))
         .layer(middleware::from_fn_with_state(app.clone(), door::tell_budget));
     Router::new()
@@ -159,8 +178,8 @@ fn routes(web_dir: PathBuf, app: &Arc<App>) -> Router<Arc<App>> {
 }
 
 /// Ends a request after its time, whether the client sends its body too slowly or a store does not answer.
-async fn in_time(request: Request, next: Next) -> Response {
-    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
+async fn in_time(most: Duration, request: Request, next: Next) -> Response {
+    tokio::time::timeout(most, next.run(request))
         .await
         .unwrap_or_else(|_| rest::Problem::from(Code::Unavailable).into_response())
 }

@@ -17,7 +17,7 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 /// `GET /openapi.json`
-pub fn document(routers: [&OpenApiRouter<Arc<App>>; 3]) -> Router<Arc<App>> {
+pub fn document(routers: [&OpenApiRouter<Arc<App>>; 4]) -> Router<Arc<App>> {
     // Comments link to other items in brackets, but the document has no such links.
     let json = describe(routers).to_json().unwrap_or_default();
     let json = json.replace("[`", "`").replace("`]", "`");
@@ -27,7 +27,7 @@ pub fn document(routers: [&OpenApiRouter<Arc<App>>; 3]) -> Router<Arc<App>> {
     )
 }
 
-fn describe(routers: [&OpenApiRouter<Arc<App>>; 3]) -> OpenApi {
+fn describe(routers: [&OpenApiRouter<Arc<App>>; 4]) -> OpenApi {
     let mut document = OpenApiBuilder::new()
         .info(
             InfoBuilder::new()

@@ -1,6 +1,6 @@
 //! The built pages, and what they may do in a browser.
 
-use super::{address::is_over_tls, page::is_at_admin};
+use super::{address::is_over_tls, filled, page::is_at_admin};
 use crate::{app::App, rest};
 use axum::{
     Router,
@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get_service,
+    routing::{get, get_service},
 };
 use std::{
     path::{Path, PathBuf},
@@ -60,18 +60,24 @@ pub(super) fn routes(web_dir: PathBuf, app: Arc<App>) -> Router<Arc<App>> {
         },
     );
     // Load balancers and links put a slash at the end; it is the same page.
-    let pages = [
-        ("/", "index.html"),
-        ("/sale/{sale}", "index.html"),
-        ("/sale/{sale}/", "index.html"),
-        ("/m/{merchant}", "index.html"),
-        ("/m/{merchant}/", "index.html"),
-        ("/admin", "admin.html"),
-        ("/admin/", "admin.html"),
+    let index: Arc<Path> = web_dir.join("index.html").into();
+    let filled = || {
+        let (app, index) = (app.clone(), index.clone());
+        get(move |request| filled::page(app.clone(), index.clone(), request))
+            .fallback(rest::method_not_allowed)
+    };
+    let of_shops = [
+        "/",
+        "/sale/{sale}",
+        "/sale/{sale}/",
+        "/m/{merchant}",
+        "/m/{merchant}/",
     ];
-    let pages = pages.into_iter().fold(Router::new(), |router, (path, name)| {
-        router.route_service(path, page(name))
-    });
+    let pages = of_shops
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route_service(path, filled()))
+        .route_service("/admin", page("admin.html"))
+        .route_service("/admin/", page("admin.html"));
     let pages = pages.layer(middleware::from_fn(page_headers));
     Router::new()
         .nest_service(
@@ -85,7 +91,7 @@ pub(super) fn routes(web_dir: PathBuf, app: Arc<App>) -> Router<Arc<App>> {
         .fallback_service(
             ServiceBuilder::new()
                 .layer(middleware::from_fn_with_state(
-                    (app.clone(), Arc::from(web_dir.join("index.html"))),
+                    (app.clone(), index),
                     with_page_for_people,
                 ))
                 .layer(middleware::from_fn(without_pages))

@@ -117,10 +117,14 @@ fn of(operation: &Operation) -> Vec<Code> {
 fn own(operation: &str) -> &'static [Code] {
     use Code::*;
     match operation {
-        "beginSession" => &[DeviceUnknown],
+        "beginSession" => &[DeviceUnknown, LinkUnknown],
+        "makePlaceLink" => &[Forbidden],
+        "showPlaceLink" => &[Forbidden, LinkUnknown],
         "listSales" | "listOwnSales" => &[InvalidField, MerchantUnknown],
         "createSale" => &[MerchantUnknown, MerchantSuspended, QuotaReached, PaymentsOff],
         "exportEntries" => &[QuotaReached],
+        "setPicture" => &[PictureRefused, QuotaReached],
+        "showPicture" => &[NotFound],
         "createMerchant" => &[MerchantTaken],
         "showShop" | "showMerchant" | "listMerchantKeys" | "listApiKeys" => &[MerchantUnknown],
         "changeMerchant" => &[MerchantUnknown, MerchantTaken],

@@ -55,6 +55,9 @@ pub struct OrderKept {
     device: String,
     #[schema(format = DateTime)]
     created_at: String,
+    /// The terms that they were shown, if the sale named any.
+    terms_url: Option<String>,
+    terms_version: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -110,6 +113,8 @@ impl From<KeptOrder> for OrderKept {
             reason: kept.reason,
             device: kept.device,
             created_at: rfc3339(ms(kept.created_at)),
+            terms_url: kept.terms_url,
+            terms_version: kept.terms_version,
         }
     }
 }

@@ -5,11 +5,13 @@ pub mod browser;
 mod cached;
 pub mod carts;
 pub mod draw;
+pub mod links;
 pub mod me;
 pub mod merchants;
 pub(crate) mod meter;
 pub mod orders;
 pub mod payments;
+pub mod pictures;
 pub mod polling;
 pub mod queue;
 pub mod sales;
@@ -25,10 +27,11 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use flashsale_engine::{caller::Caller, command};
+use flashsale_engine::{caller::Caller, command, store::audit};
 use flashsale_protocol::{Code, CommandId, DeviceId, OrderId, Reject, ShopCommand, ShopperId, json};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::{any::Any, str::FromStr, sync::Arc};
 use utoipa::{IntoParams, ToSchema};
 
@@ -245,6 +248,19 @@ impl Body {
 
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    pub(crate) fn whole(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    /// What the body says: JSON texts that differ only in spaces say the same.
+    pub(crate) fn sense(&self) -> String {
+        match self.value() {
+            Ok(value) => audit::canonical(&value),
+            Err(_) if self.is_empty() => String::new(),
+            Err(_) => hex::encode(Sha256::digest(&self.0)),
+        }
     }
 
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {

@@ -72,6 +72,11 @@ pub struct OrderView {
     /// Where it is paid: only in the answer to a payment, if the shop takes the money itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     handoff: Option<HandoffView>,
+    /// Where the terms are that it was placed under, and their version: when the order is asked for, if the sale names any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms_version: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -124,7 +129,22 @@ impl From<Order> for OrderView {
                 token: handoff.token,
                 expires_at: rfc3339(handoff.expires_at),
             }),
+            terms_url: None,
+            terms_version: None,
         }
+    }
+}
+
+impl OrderView {
+    /// The order with the terms that it was placed under.
+    pub(crate) async fn with_terms(app: &App, order: Order) -> Result<Self, Problem> {
+        let terms = app.shop.store.order_terms(order.order).await?;
+        let (terms_url, terms_version) = terms.map(|terms| (terms.url, terms.version)).unzip();
+        Ok(Self {
+            terms_url,
+            terms_version,
+            ..order.into()
+        })
     }
 }
 
@@ -209,7 +229,7 @@ pub async fn show(
     // Somebody else's order counts as unknown.
     let row = row.filter(|row| row.quantity > 0 && (is_theirs(row) || caller.is_admin()));
     match row {
-        Some(row) => Ok(axum::Json(row.view().into())),
+        Some(row) => Ok(axum::Json(OrderView::with_terms(&app, row.view()).await?)),
         None => Err(command::unknown_order(&app.shop, id).await.into()),
     }
 }

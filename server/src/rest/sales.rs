@@ -1,6 +1,6 @@
 //! Sales, for people who are not on a socket.
 
-use super::{Problem, SalePath, cached, field, rfc3339};
+use super::{Problem, SalePath, cached, field, pictures::PictureView, rfc3339};
 use crate::app::App;
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
@@ -33,7 +33,12 @@ pub struct SaleView {
     pub sale_price: i64,
     pub original_price: i64,
     pub product_id: String,
+    /// Markdown (CommonMark); HTML in it is text.
     pub description: String,
+    /// The same as HTML that can be put into a page as it is. Lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub description_html: Option<String>,
     pub currency: String,
     pub currency_exponent: u32,
     pub total_stock: u32,
@@ -79,6 +84,17 @@ pub struct SaleView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
     pub payments: Option<PaymentsBy>,
+    /// If an operator has uploaded one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub picture: Option<PictureView>,
+    /// Where the terms are that an order is under, and their version; both, or neither.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub terms_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub terms_version: Option<String>,
     /// Only when true: the server cannot read its stores now, and this is its last knowledge, at most five minutes old.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(test, ts(optional, as = "Option<bool>"))]
@@ -117,6 +133,7 @@ impl SaleView {
             original_price: sale.original_price,
             product_id: sale.product_id.clone(),
             description: sale.description.clone(),
+            description_html: None,
             currency: sale.currency.clone(),
             currency_exponent: currency_exponent(&sale.currency).unwrap_or(2),
             total_stock: sale.total_stock,
@@ -143,6 +160,9 @@ impl SaleView {
             queue_length: *waiting,
             created_at: rfc3339(ms(sale.created_at)),
             payments: None,
+            picture: sale.picture.as_ref().map(PictureView::from),
+            terms_url: info.terms_url,
+            terms_version: info.terms_version,
             stale,
         }
     }
@@ -266,11 +286,22 @@ pub async fn show(
 ) -> Result<Response, Problem> {
     let view = app.shop.shown(id).await?;
     let shown = view.look.sales.first().ok_or(Code::SaleUnknown)?;
-    let sale = SaleView {
-        payments: Some(app.shop.payments.by()),
-        ..SaleView::new(&app.shop.merchants, shown, view.now, view.stale)
-    };
-    cached::answer(&headers, &sale)
+    cached::answer(&headers, &whole(&app, shown, view.now, view.stale).await)
+}
+
+/// A sale with all that its own page shows.
+pub(crate) async fn whole(app: &App, shown: &Shown, now: u64, stale: bool) -> SaleView {
+    let mut view = SaleView::new(&app.shop.merchants, shown, now, stale);
+    view.payments = Some(app.shop.payments.by());
+    if !view.description.is_empty() {
+        view.description_html = Some(
+            app.described
+                .html(shown.sale.id, &view.description)
+                .await
+                .to_string(),
+        );
+    }
+    view
 }
 
 /// Running and coming sales, for the command line's list of links.

@@ -1,6 +1,6 @@
 //! Guest sessions: a signed token bound to a device.
 
-use super::{Body, Problem, rfc3339};
+use super::{Body, Problem, links, rfc3339};
 use crate::{
     app::App,
     auth::{
@@ -33,6 +33,10 @@ pub struct SessionBody {
     /// The credential of an earlier session's device, for pages that cannot keep cookies.
     #[serde(default)]
     device: Option<String>,
+    /// The code of a link from another browser (`POST /session/link`): this one becomes the same guest. It is good once.
+    #[serde(default)]
+    #[schema(max_length = 22)]
+    link: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -92,17 +96,10 @@ async fn begin(
     } else {
         body.json()?
     };
-    let cookie = device_of(headers, &app.authority.devices);
-    let named = body.device.as_deref();
-    // The cookie's own page may know the device's id, and not its secret.
-    let by_cookie = cookie.filter(|shown| named.is_none_or(|named| named == shown.id()));
-    let kept_by_cookie = by_cookie.is_some();
-    let shown = match (by_cookie, named) {
-        (Some(shown), _) => Some(shown),
-        (None, Some(named)) => Some(app.authority.devices.check(named).ok_or(Code::DeviceUnknown)?),
-        (None, None) => None,
+    let (device, kept_by_cookie) = match &body.link {
+        Some(code) => (along(app, code).await?, false),
+        None => shown(app, headers, &body).await?,
     };
-    let device = device(app, shown, kept_by_cookie).await?;
     let token = app
         .authority
         .signer
@@ -127,6 +124,33 @@ async fn begin(
         expires_at: rfc3339(now + GUEST_LIFE.as_millis() as u64),
     };
     Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), axum::Json(session)))
+}
+
+/// The device that a link comes from. Whatever this browser was before, it is not asked: a new credential replaces its own.
+async fn along(app: &App, code: &str) -> Result<Device, Problem> {
+    let code = links::hash(code).ok_or(Code::LinkUnknown)?;
+    let taken = app.shop.store.take_place_link(code).await?;
+    let (guest, id) = taken.ok_or(Code::LinkUnknown)?;
+    let device = app.authority.devices.again(&app.shop.store, &id, guest).await?;
+    match app.shop.merchants.is_erased(&device.guest) {
+        true => Err(Code::LinkUnknown.into()),
+        false => Ok(device),
+    }
+}
+
+/// The device of the cookie or of the body, or a new one; and whether a cookie has proved it.
+async fn shown(app: &App, headers: &HeaderMap, body: &SessionBody) -> Result<(Device, bool), Problem> {
+    let cookie = device_of(headers, &app.authority.devices);
+    let named = body.device.as_deref();
+    // The cookie's own page may know the device's id, and not its secret.
+    let by_cookie = cookie.filter(|shown| named.is_none_or(|named| named == shown.id()));
+    let kept_by_cookie = by_cookie.is_some();
+    let shown = match (by_cookie, named) {
+        (Some(shown), _) => Some(shown),
+        (None, Some(named)) => Some(app.authority.devices.check(named).ok_or(Code::DeviceUnknown)?),
+        (None, None) => None,
+    };
+    Ok((device(app, shown, kept_by_cookie).await?, kept_by_cookie))
 }
 
 /// The device that was shown, or a new one.

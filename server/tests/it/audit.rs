@@ -102,6 +102,7 @@ pub fn order(at: LaneRef, shopper: &str) -> NewOrder {
         currency: "EUR".into(),
         payment_ms: 300_000,
         cancel_limit: 1_000_000,
+        terms: None,
         person: None,
     }
 }

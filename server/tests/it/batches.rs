@@ -62,6 +62,7 @@ fn new_order(at: LaneRef, n: usize) -> NewOrder {
         currency: "EUR".into(),
         payment_ms: HOUR_MS,
         cancel_limit: 1_000,
+        terms: None,
         person: None,
     }
 }

@@ -151,6 +151,28 @@ impl Rest<'_> {
         (status, value)
     }
 
+    /// The same for a file that is sent, or that is the answer.
+    async fn file(&mut self, method: Method, template: &str, path: &str, token: Option<&str>, body: Vec<u8>) {
+        let mut request = self
+            .world
+            .http
+            .request(method.clone(), self.world.url(path))
+            .body(body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.expect("an answer");
+        let told = &self.document["paths"][template][method.as_str().to_lowercase()]["responses"];
+        let told = &told[response.status().as_str()];
+        let kind = response.headers()["content-type"]
+            .to_str()
+            .expect("readable")
+            .to_owned();
+        assert!(told["content"][&kind].is_object(), "{template}: {kind}");
+        assert!(response.status().is_success(), "{template}");
+        self.done.insert(format!("{method} {template}"));
+    }
+
     async fn ok(
         &mut self,
         method: Method,
@@ -176,6 +198,14 @@ impl Rest<'_> {
         let (_, value) = self.call(method.clone(), template, ids, token, body).await;
         assert_eq!(value["code"], code, "{method} {template}: {value}");
     }
+}
+
+fn png() -> Vec<u8> {
+    let mut file = Vec::new();
+    let encoder = image::codecs::png::PngEncoder::new(&mut file);
+    image::ImageEncoder::write_image(encoder, &[9; 12], 2, 2, image::ExtendedColorType::Rgb8)
+        .expect("encodes");
+    file
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
@@ -206,6 +236,8 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
             "merchant",
             "key",
             "operator",
+            "picture",
+            "file",
         ] {
             address = address.replace(&format!("{{{name}}}"), ULID);
         }
@@ -218,8 +250,10 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
             .expect("an answer");
         let body = response.text().await.expect("a body");
         let code = serde_json::from_str::<Value>(&body).map_or(Value::Null, |body| body["code"].clone());
+        // Of a picture that is not there, nothing else can be said.
+        let is_file = path == "/pictures/{picture}/{file}";
         assert!(
-            code != "not_found" && code != "method_not_allowed",
+            (code != "not_found" || is_file) && code != "method_not_allowed",
             "{method} {path} is no route"
         );
         let secured = operation["security"].is_array();
@@ -241,6 +275,7 @@ async fn every_operation_is_a_route_and_says_whether_it_wants_a_token() {
             "signOut",
             "signOutEverywhere",
             "makeTicket",
+            "makePlaceLink",
             "inviteOperator",
             "removeOperator",
             "prepareCodes",
@@ -313,7 +348,15 @@ async fn whatever_an_operation_is_sent_it_refuses_it_as_it_says() {
         );
         for known in [ULID, sale.as_str()] {
             let mut address = path.replace("{sale_id}", known).replace("{user_id}", "u1");
-            for name in ["order_id", "refund_id", "merchant", "key", "operator"] {
+            for name in [
+                "order_id",
+                "refund_id",
+                "merchant",
+                "key",
+                "operator",
+                "picture",
+                "file",
+            ] {
                 address = address.replace(&format!("{{{name}}}"), ULID);
             }
             // What ends the sale has no place here.
@@ -501,6 +544,20 @@ async fn real_answers_are_what_the_document_says() {
         .ok(post.clone(), "/session", &[], None, Some(json!({})))
         .await;
     assert!(guest["shopper"].is_string());
+    // A guest's token is good on their device only, which `ok` does not name.
+    for method in [post.clone(), get.clone()] {
+        let request = rest
+            .world
+            .http
+            .request(method.clone(), rest.world.url("/session/link"));
+        let answer = request
+            .bearer_auth(text(&guest, "token"))
+            .send()
+            .await
+            .expect("an answer");
+        assert!(answer.status().is_success(), "{method}: {}", answer.status());
+        rest.done.insert(format!("{method} /session/link"));
+    }
 
     let now = Utc::now();
     let body = json!({
@@ -512,6 +569,16 @@ async fn real_answers_are_what_the_document_says() {
         .ok(post.clone(), "/admin/sales", &[], admin, Some(body.clone()))
         .await;
     let sale = text(&sale, "sale_id");
+    let picture = "/admin/sales/{sale_id}/picture";
+    let path = picture.replace("{sale_id}", sale);
+    rest.file(post.clone(), picture, &path, admin, png()).await;
+    let pictured = rest
+        .ok(get.clone(), "/flash-sales/{sale_id}", &[sale], None, None)
+        .await;
+    let url = text(&pictured["picture"], "url").to_owned();
+    rest.file(get.clone(), "/pictures/{picture}/{file}", &url, None, Vec::new())
+        .await;
+    rest.ok(delete.clone(), picture, &[sale], admin, None).await;
     rest.ok(get.clone(), "/admin/sales", &[], admin, None).await;
     rest.ok(get.clone(), "/admin/sales/{sale_id}", &[sale], admin, None)
         .await;

@@ -270,6 +270,7 @@ impl<'a> Run<'a> {
             currency: sale.currency,
             payment_ms: sale.payment_ms,
             cancel_limit: 1_000_000,
+            terms: None,
             person: None,
         };
         self.attempts.entry(who).or_default().push(Attempt { new });

@@ -577,6 +577,7 @@ impl<'a> Run<'a> {
             currency: sale.currency.clone(),
             payment_ms: sale.payment_ms,
             cancel_limit: 1_000_000,
+            terms: None,
             person: None,
         };
         match self.shop().store.place(new).await.map_err(failed)? {

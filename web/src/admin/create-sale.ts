@@ -8,7 +8,8 @@ import { baseStyle } from "../element/base-style";
 import { CURRENCIES, currencyName } from "../text/currencies";
 import { when } from "../text/duration";
 import { offsetName, ownZone, usableZone, zonedTimes } from "../text/zone";
-import { choiceField, focusField, formStyle, textField, type Look } from "./form";
+import { choiceField, focusField, formStyle, longField, textField, type Look } from "./form";
+import { ChosenPicture, PICTURE_REFUSED } from "./picture-form";
 import { said } from "./said";
 import { FIELDS, check, defaults, serverError, type Errors, type Field, type Values } from "./sale-form";
 import { ownShops } from "./shop-list";
@@ -26,6 +27,7 @@ export class CreateSale extends LitElement {
   private errors: Errors = {};
   private error = "";
   private isBusy = false;
+  private readonly chosen = new ChosenPicture(() => this.requestUpdate());
 
   protected override willUpdate(changed: PropertyValues): void {
     if (changed.has("who")) void this.load();
@@ -63,6 +65,7 @@ export class CreateSale extends LitElement {
 
   private readonly typed = (event: Event) => {
     const input = event.target as HTMLInputElement;
+    if (!(FIELDS as readonly string[]).includes(input.name)) return;
     const field = input.name as Field;
     this.touched.add(field);
     this.values = { ...this.values, [field]: input.value };
@@ -86,6 +89,8 @@ export class CreateSale extends LitElement {
     this.show({});
     try {
       const sale = await admin.create(checked.request);
+      // The sale is there by now: where it stands, a picture that was refused can be chosen again.
+      await this.chosen.send(sale.sale_id).catch((error: unknown) => sessionStorage.setItem(PICTURE_REFUSED, said(error)));
       location.hash = `#/sale/${sale.sale_id}`;
     } catch (error) {
       const named = error instanceof Problem ? serverError(error.detail) : null;
@@ -119,7 +124,8 @@ export class CreateSale extends LitElement {
               )
             : nothing}
           ${this.field("product_name", "Product", { wide: true })}
-          ${this.field("description", "Description", { wide: true, hint: "Optional" })}
+          ${longField(this.named("description", "Description"), 4, { hint: "Optional. Markdown: **bold**, lists and links; HTML in it is shown as text." })}
+          ${this.chosen.field()}
           ${this.currency()} ${this.field("total_stock", "Units", { mode: "numeric" })}
           ${this.choice("allocation", "Units go to", [
             ["queue", "whoever comes first; what is left at the end is drawn among those in line"],
@@ -152,6 +158,8 @@ export class CreateSale extends LitElement {
               ["yes", "once for a turn and once for a cart, while nobody waits"],
               ["no", "never"],
             ])}
+            ${this.field("terms_url", "Terms", { hint: "Optional: an address. The order button links it." })}
+            ${this.field("terms_version", "Version of the terms", { hint: "Stored with each order" })}
             ${this.field("lanes", "Lanes", { mode: "numeric", hint: "Shares of the stock; 1 for most sales" })}
           </div>
         </details>

@@ -176,6 +176,7 @@ export class LiveSale extends LitElement {
         </figure>`}
       </section>
       ${this.metrics ? fairnessCard(this.metrics.fairness) : nothing}
+      <section class="card block"><picture-form .sale=${this.sale} .isFixed=${this.isFixed}></picture-form></section>
     `;
   }
 

@@ -11,7 +11,7 @@ const FOR_OPERATORS: Readonly<Record<string, string>> = {
 
 export function said(error: unknown): string {
   if (!(error instanceof Problem)) return String(error);
-  // The server says what to set, and where.
-  if (error.code === "payments_off") return error.detail;
+  // The server says what to set, and where, or what is wrong with what was sent.
+  if (error.code === "payments_off" || error.code === "picture_refused") return error.detail;
   return FOR_OPERATORS[error.code] ?? words({ code: error.code, message: error.detail });
 }

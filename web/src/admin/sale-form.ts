@@ -28,6 +28,8 @@ export const FIELDS = [
   "opening",
   "draw_weight",
   "extend_once",
+  "terms_url",
+  "terms_version",
 ] as const;
 
 export type Field = (typeof FIELDS)[number];
@@ -57,6 +59,8 @@ export interface SaleRequest {
   opening: "fifo" | "shuffle";
   draw_weight: "equal" | "waiting_time";
   extend_once: boolean;
+  terms_url?: string;
+  terms_version?: string;
 }
 
 const MINUTE_MS = 60_000;
@@ -86,6 +90,8 @@ export function defaults(now: number, zone: string): Values {
     opening: "fifo",
     draw_weight: "equal",
     extend_once: "yes",
+    terms_url: "",
+    terms_version: "",
   };
 }
 
@@ -153,6 +159,12 @@ export function check(values: Values, now: number, zone: string): { request: Sal
     draw_weight: values.draw_weight === "waiting_time" ? "waiting_time" : "equal",
     extend_once: values.extend_once !== "no",
   };
+  const [terms_url, terms_version] = [values.terms_url.trim(), values.terms_version.trim()];
+  if (terms_url !== "" || terms_version !== "") {
+    if (!/^https:\/\/./.test(terms_url)) errors.terms_url = "An address that begins with https://.";
+    if (terms_version === "") errors.terms_version = "Which version is it? A date will do.";
+    Object.assign(request, { terms_url, terms_version });
+  }
   if (values.merchant) request.merchant = values.merchant;
   if (values.per_device_limit.trim() !== "") request.per_device_limit = whole("per_device_limit", 1, 100);
   return Object.keys(errors).length > 0 ? { errors } : { request };

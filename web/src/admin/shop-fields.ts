@@ -19,6 +19,7 @@ export const FIELDS = [
   "days_ahead",
   "text_chars",
   "exports",
+  "picture_mb",
   "role_claim",
 ] as const;
 
@@ -48,6 +49,7 @@ export function valuesOf(shop: ShopSettings | null): Values {
     days_ahead: String(shop?.days_ahead ?? ""),
     text_chars: String(shop?.text_chars ?? ""),
     exports: String(shop?.exports ?? ""),
+    picture_mb: String(shop?.picture_mb ?? ""),
     role_claim: shop?.role_claim ?? "",
   };
 }
@@ -91,6 +93,7 @@ export function check(values: Values, shop: ShopSettings | null): { change: Shop
     ...set("days_ahead", whole("days_ahead", 1)),
     ...set("text_chars", whole("text_chars", 1)),
     ...set("exports", whole("exports", 1)),
+    ...set("picture_mb", whole("picture_mb", 0)),
     role_claim: values.role_claim.trim(),
   };
   if (Object.keys(errors).length > 0) return { errors };

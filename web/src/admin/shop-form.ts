@@ -186,6 +186,7 @@ export class ShopForm extends LitElement {
           ${this.text("days_ahead", "Days ahead", { mode: "numeric", hint: usual("A sale starts at most so far ahead") })}
           ${this.text("text_chars", "Length of texts", { mode: "numeric", hint: usual("Characters in each text of a sale") })}
           ${this.text("exports", "Exports at a time", { mode: "numeric", hint: usual("At most") })}
+          ${this.text("picture_mb", "Pictures", { mode: "numeric", hint: usual("Megabytes of all its sales' pictures, at most") })}
           ${this.text("role_claim", "Claim that makes operators", {
             hint: "If this claim of a token says “merchant”, its owner manages this shop. Empty: none does",
           })}

@@ -1,15 +1,13 @@
 /** An operator's own sign-in: whether the code of an authenticator app is asked for as well. */
 
-import { LitElement, css, html, nothing, svg, type TemplateResult } from "lit";
-import { encode } from "uqr";
+import { LitElement, css, html, nothing, type TemplateResult } from "lit";
 import { operators, type NewCodes, type Operator } from "../client/operators";
 import { Problem } from "../client/rest";
 import { baseStyle } from "../element/base-style";
+import { qrCode, qrStyle } from "../element/qr";
 import { focusField, formStyle, textField } from "./form";
 import { said } from "./said";
 
-/** Light squares around a QR code, as its standard asks for. */
-const QUIET_ZONE = 4;
 const FIELDS = ["password", "code"] as const;
 type Field = (typeof FIELDS)[number];
 
@@ -112,21 +110,18 @@ export class TwoSteps extends LitElement {
   }
 
   private setUp({ uri, secret }: NewCodes): TemplateResult {
-    const { data, size } = encode(uri, { border: QUIET_ZONE });
-    const dark = data.flatMap((row, y) => row.flatMap((isDark, x) => (isDark ? [`M${x} ${y}h1v1h-1z`] : [])));
     return html`<ol class="small">
         <li>Scan this picture with the app, or type the key.</li>
         <li>Enter the code that the app then shows, and your password.</li>
       </ol>
-      <svg viewBox="0 0 ${size} ${size}" role="img" aria-label="QR code for the authenticator app">
-        ${svg`<rect width=${size} height=${size} class="light" /><path d=${dark.join("")} class="dark" shape-rendering="crispEdges" />`}
-      </svg>
+      ${qrCode(uri, "QR code for the authenticator app")}
       <code>${secret.match(/.{1,4}/g)?.join(" ") ?? secret}</code>`;
   }
 
   static override styles = [
     ...baseStyle,
     formStyle,
+    qrStyle,
     css`
       :host {
         display: grid;
@@ -150,18 +145,6 @@ export class TwoSteps extends LitElement {
         margin: 0;
         list-style: decimal;
         padding-inline-start: var(--fs-space-5);
-      }
-      /* Readers want dark on light, whatever the theme. */
-      svg {
-        color-scheme: light;
-        inline-size: var(--fs-panel);
-        border-radius: var(--fs-radius-m);
-      }
-      .light {
-        fill: var(--fs-surface);
-      }
-      .dark {
-        fill: var(--fs-ink);
       }
       code {
         font-family: var(--fs-font-mono);

@@ -20,7 +20,15 @@ remaining_time: number,
 /**
  * Minor units of `currency`.
  */
-sale_price: number, original_price: number, product_id: string, description: string, currency: string, currency_exponent: number, total_stock: number, status: Phase, room_opens_at: string, start_time: string, end_time: string, per_shopper_limit: number, per_device_limit: number, hold_ms: number, claim_ms: number, payment_ms: number, inflow: number, allocation: Allocation, opening: OpeningOrder,
+sale_price: number, original_price: number, product_id: string,
+/**
+ * Markdown (CommonMark); HTML in it is text.
+ */
+description: string,
+/**
+ * The same as HTML that can be put into a page as it is. Lists leave it out.
+ */
+description_html?: string, currency: string, currency_exponent: number, total_stock: number, status: Phase, room_opens_at: string, start_time: string, end_time: string, per_shopper_limit: number, per_device_limit: number, hold_ms: number, claim_ms: number, payment_ms: number, inflow: number, allocation: Allocation, opening: OpeningOrder,
 /**
  * If the opening order is shuffled: the SHA-256 of its seed, from the beginning on.
  */
@@ -50,9 +58,36 @@ queue_length: number, created_at: string,
  */
 payments?: PaymentsBy,
 /**
+ * If an operator has uploaded one.
+ */
+picture?: Picture,
+/**
+ * Where the terms are that an order is under, and their version; both, or neither.
+ */
+terms_url?: string, terms_version?: string,
+/**
  * Only when true: the server cannot read its stores now, and this is its last knowledge, at most five minutes old.
  */
 stale?: boolean, };
+
+/**
+ * A picture of the product. Addresses are of this server.
+ */
+export type Picture = {
+/**
+ * The largest file.
+ */
+url: string, width: number, height: number,
+/**
+ * What it shows.
+ */
+alt: string,
+/**
+ * All files, from the smallest on. Of the same proportions, as good as rounding allows.
+ */
+files: Array<PictureFile>, };
+
+export type PictureFile = { url: string, width: number, };
 
 /**
  * An answer about a sale, or about something in it, with the version of the sale's settings. The same as the `ETag`.

@@ -48,6 +48,7 @@ export function viewOf(read: Read, now_ms: number, connection: Connection): Show
       ...{ sale: sale.sale_id, product_id, product_name, description, currency, currency_exponent, original_price, sale_price, total_stock },
       ...{ room_opens_at, starts_at, ends_at, per_shopper_limit, hold_ms, claim_ms, payment_ms, allocation, draw_weight, opening },
       ...(sale.payments ? { payments: sale.payments } : {}),
+      ...(sale.terms_url ? { terms_url: sale.terms_url, terms_version: sale.terms_version ?? "" } : {}),
     },
     phase: sale.status,
     outlook: sale.stock > 0 ? "free" : "may_come_back",

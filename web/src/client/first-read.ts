@@ -20,6 +20,11 @@ export function readFirst(api: string, sale: string): Promise<FirstRead | null> 
   return answer;
 }
 
+/** The same answer, if it was asked for. */
+export function firstRead(api: string, sale: string): Promise<FirstRead | null> | undefined {
+  return asked.get(keyOf(api, sale));
+}
+
 /** The answer that is there or on its way, to one client. */
 export function takeFirst(api: string, sale: string): Promise<FirstRead | null> {
   const key = keyOf(api, sale);

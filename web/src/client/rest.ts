@@ -52,6 +52,9 @@ export const admin = {
   /** Without a target, that stays as it is. */
   setInflow: (sale: string, inflow: number, target_delay_ms: number | null, version: number) =>
     steer<Steered>(`/admin/sales/${sale}/inflow`, { body: target_delay_ms === null ? { inflow } : { inflow, target_delay_ms }, version }),
+  /** Null: takes it away. */
+  setPicture: (sale: string, file: Blob | null, alt: string) =>
+    steer<Steered>(`/admin/sales/${sale}/picture${file ? query({ alt }) : ""}`, file ? { file } : { method: "DELETE" }),
   metrics: (sale: string) => operate<Metrics>(`/admin/sales/${sale}/metrics`),
 };
 
@@ -69,6 +72,8 @@ export interface Options {
   token?: string;
   device?: string;
   body?: unknown;
+  /** Sent as it is, instead of a body. */
+  file?: Blob;
   key?: string;
   version?: number;
 }
@@ -112,6 +117,11 @@ export async function call<T>(api: string, path: string, options: Options = {}):
     headers["Content-Type"] = "application/json";
     init.method = "POST";
     init.body = JSON.stringify(options.body);
+  }
+  if (options.file) {
+    headers["Content-Type"] = "application/octet-stream";
+    init.method = "POST";
+    init.body = options.file;
   }
   if (options.method) init.method = options.method;
   let response: Response;

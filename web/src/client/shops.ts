@@ -18,6 +18,7 @@ export interface ShopSettings {
   days_ahead: number;
   text_chars: number;
   exports: number;
+  picture_mb: number;
   active: boolean;
   role_claim: string | null;
   checkout_url: string | null;

@@ -86,7 +86,7 @@ payments?: PaymentsBy,
 /**
  * `extend` gives a turn or a cart its time once more while nobody waits.
  */
-extend_once?: boolean, };
+extend_once?: boolean, terms_url?: string, terms_version?: string, };
 
 /**
  * The next important time, and how long until then.

@@ -1,12 +1,11 @@
 /** The verify button of a draw: fetches this shopper's proof, checks it here, and says in plain words what was checked. */
 
-import "../text/languages/en-more";
 import { html, nothing, type TemplateResult } from "lit";
 import type { Client } from "../client/client";
 import { Problem } from "../client/rest";
 import type { View } from "../client/view";
 import type { Said } from "../text/draw";
-import { texts } from "../text/language";
+import { drawTexts } from "../text/draws";
 import { prepareRefusals, words } from "../text/refusal";
 
 export class DrawCheck {
@@ -33,7 +32,7 @@ export class DrawCheck {
     } catch (error) {
       await prepareRefusals();
       // What is no refusal is WebAssembly that may not run here.
-      this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : texts().draw.cannot;
+      this.problem = error instanceof Problem ? words({ code: error.code, message: error.detail }) : drawTexts().cannot;
     }
     this.isBusy = false;
     this.changed();
@@ -43,7 +42,7 @@ export class DrawCheck {
     const { draw, sale } = view;
     if (!draw || !client) return nothing;
     if (draw.stage !== "drawn") return promise(draw.commitment);
-    const t = texts().draw;
+    const t = drawTexts();
     const file = `${api}/flash-sales/${sale}/draw/file`;
     return html`
       <div class="check">
@@ -67,8 +66,8 @@ export class DrawCheck {
 function promise(hash: string): TemplateResult {
   return html`
     <details class="check soft">
-      <summary>${texts().draw.anyone}</summary>
-      <p>${texts().draw.promise}</p>
+      <summary>${drawTexts().anyone}</summary>
+      <p>${drawTexts().promise}</p>
       <p><code dir="ltr">${hash}</code></p>
     </details>
   `;

@@ -16,7 +16,8 @@ article { box-sizing: border-box; min-block-size: var(--fs-first); padding: var(
 h2, p { margin: 0 }
 h2 { font: var(--fs-weight-display) var(--fs-text-xl) / var(--fs-leading-tight) var(--fs-font-display); overflow-wrap: anywhere }
 .price { font-size: var(--fs-text-l); font-weight: var(--fs-weight-bold) }
-.clock { font-variant-numeric: tabular-nums }`;
+.clock { font-variant-numeric: tabular-nums }
+img { inline-size: 100%; block-size: var(--fs-band); object-fit: cover }`;
 
 export function firstPaint(): void {
   for (const element of document.querySelectorAll<HTMLElement>("flash-sale:not(:defined)")) void paint(element);
@@ -27,10 +28,10 @@ export async function paint(element: HTMLElement): Promise<void> {
   const [sale, api] = [element.getAttribute("sale") ?? "", homeOr(element.getAttribute("api") ?? "")];
   if (!isSaleId(sale) || !/^https?:\/\/./.test(api) || !("adoptedStyleSheets" in Document.prototype)) return;
   const read = await readFirst(api, sale);
-  if (Number.isFinite(read?.sale?.sale_price) && read?.sale) show(element, read.sale, read.at_ms);
+  if (Number.isFinite(read?.sale?.sale_price) && read?.sale) show(element, api, read.sale, read.at_ms);
 }
 
-function show(element: HTMLElement, sale: Sale, at_ms: number): void {
+function show(element: HTMLElement, api: string, sale: Sale, at_ms: number): void {
   if ((element.localName.includes("-") && element.matches(":defined")) || element.shadowRoot) return;
   const root = element.attachShadow({ mode: "open" });
   const style = new CSSStyleSheet();
@@ -38,7 +39,7 @@ function show(element: HTMLElement, sale: Sale, at_ms: number): void {
   root.adoptedStyleSheets = [style];
   const languages = [element.closest("[lang]")?.getAttribute("lang") ?? "", ...navigator.languages].filter((tag) => tag !== "");
   const clock = part("p", "clock", "");
-  const card = part("article", "card", "", part("h2", "", sale.product_name), part("p", "price", price(sale, languages)), clock);
+  const card = part("article", "card", "", part("h2", "", sale.product_name), ...picture(element, sale, api), part("p", "price", price(sale, languages)), clock);
   card.setAttribute(FIRST, "");
   card.setAttribute("aria-busy", "true");
   root.append(card);
@@ -49,6 +50,17 @@ function show(element: HTMLElement, sale: Sale, at_ms: number): void {
     setTimeout(tick, 1_000);
   };
   tick();
+}
+
+/** The sale's own, unless the page around brings one. */
+function picture(element: HTMLElement, { picture: of }: Sale, api: string): HTMLElement[] {
+  if (!of || element.querySelector("[slot=picture]")) return [];
+  const image = new Image();
+  image.srcset = of.files.map(({ url, width }) => `${api}${url} ${width}w`).join();
+  image.sizes = "27em";
+  image.alt = of.alt;
+  image.onerror = () => (image.hidden = true);
+  return [image];
 }
 
 function part(tag: string, name: string, text: string, ...parts: Node[]): HTMLElement {

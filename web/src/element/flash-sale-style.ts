@@ -2,7 +2,6 @@
 
 import { css } from "lit";
 import { baseStyle } from "./base-style";
-import { slipStyle } from "./slip";
 import { stockBarStyle } from "./stock-bar";
 import { tapeStyle } from "./tape";
 
@@ -10,7 +9,6 @@ export const flashSaleStyle = [
   ...baseStyle,
   stockBarStyle,
   tapeStyle,
-  slipStyle,
   css`
     article {
       display: grid;
@@ -44,11 +42,45 @@ export const flashSaleStyle = [
       white-space: pre-line;
       font-size: var(--fs-text-s);
     }
+    /* A band where there is one column: what goes on stands below it, and is to be seen. */
+    .picture {
+      inline-size: 100%;
+      block-size: var(--fs-band);
+      object-fit: cover;
+      border-radius: var(--fs-radius-m);
+      background: var(--fs-sunken);
+    }
+    /* While something is to be done in time, it has the room. */
+    article:is([data-journey="admitted"], [data-journey="holding"], [data-journey="pay"]) .picture {
+      display: none;
+    }
+    /* Large enough to be hit. */
+    .prose a,
+    .slip a,
+    [part="terms"] {
+      padding-block: var(--fs-space-1);
+    }
+    .prose {
+      white-space: normal;
+    }
+    .prose > * + * {
+      margin-block-start: var(--fs-space-2);
+    }
+    .prose :is(ul, ol) {
+      display: block;
+      padding-inline-start: var(--fs-space-5);
+      list-style: revert;
+    }
+    .prose :is(h3, h4) {
+      font: var(--fs-weight-bold) var(--fs-text-m) / var(--fs-leading-tight) var(--fs-font);
+    }
     .price {
       display: flex;
       flex-wrap: wrap;
       align-items: baseline;
       gap: var(--fs-space-1) var(--fs-space-3);
+      /* Kept before the price is there. */
+      min-block-size: calc(var(--fs-leading) * var(--fs-text-l));
     }
     .price strong {
       font-size: var(--fs-text-l);
@@ -364,6 +396,12 @@ export const flashSaleStyle = [
       }
       :host([wide]) .description {
         font-size: var(--fs-text-m);
+      }
+      :host([wide]) .picture {
+        display: block;
+        block-size: auto;
+        max-block-size: var(--fs-narrow);
+        object-fit: contain;
       }
     }
 

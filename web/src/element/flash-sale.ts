@@ -2,10 +2,8 @@
  * `<flash-sale sale="…">`: one sale, from the countdown to the paid order. It draws the client's view and decides
  * nothing. The shop's own page uses the same element.
  *
- * Attributes: `sale` (its id), `api` (the platform's origin; by default where this script came from), `token` (a
- * shopper's token from the merchant; without it a guest session), `lang` (by default that of the page around), `wide` (two columns
- * where there is room for them).
- * Style: the custom properties of tokens.css, and CSS parts. Slots: title, picture, terms, pay (docs/widget.md).
+ * Attributes: `sale` (its id), `api` (the platform's origin; by default where this script came from), `token` (of the merchant's; without it
+ * a guest session), `lang` (by default that of the page around), `wide` (two columns where there is room). Slots: docs/widget.md.
  * Events (bubbling, composed): `flash-sale-journey` {journey}, `flash-sale-confirmed` {order}, `flash-sale-refused`
  * {verb, code, message}, `flash-sale-error` {code, message}: it cannot show the sale, `flash-sale-token-needed`, and
  * `flash-sale-pay` {order, pay(token)}, which a page cancels when it brings a payment form of its own, and
@@ -33,6 +31,7 @@ import { prepareRefusals, words } from "../text/refusal";
 import { restNotice, restWords } from "../text/rest";
 import { setupProblem, type SetupCode } from "../text/setup";
 import type { Words } from "../text/words";
+import { AboutCard } from "./about-card";
 import { Announcer } from "./announce";
 import { ASK, askWith } from "./ask";
 import type { AskSure, Question } from "./ask-sure";
@@ -42,11 +41,12 @@ import { flashSaleStyle } from "./flash-sale-style";
 import { FIRST, homeOr } from "./home";
 import { LOADING } from "./loading";
 import { Notices } from "./notices";
+import { Receipt } from "./receipt";
 import { stockBar, type How } from "./stock-bar";
 import { Tape } from "./tape";
 import { testMode } from "./test-mode";
 import { followLang, languagesFor } from "./languages";
-import { isToldOf, middle, outlook, rules, type Held } from "./ticket";
+import { isToldOf, middle, outlook, rules, termsLink, type Held } from "./ticket";
 
 /** Offline for less than this is not worth a word. */
 const OFFLINE_GRACE_MS = 1_500;
@@ -76,6 +76,8 @@ export class FlashSaleElement extends LitElement {
   private timer = 0;
   /** Loaded with the first draw that there is something to say of. */
   private check: Promise<void> | DrawCheck | null = null;
+  private readonly about = new AboutCard(() => this.requestUpdate());
+  private readonly receipt = new Receipt(() => this.requestUpdate());
   private readonly tape = new Tape();
   private readonly notice = new Notices(() => this.requestUpdate());
   private readonly announcer = new Announcer();
@@ -146,6 +148,7 @@ export class FlashSaleElement extends LitElement {
   }
 
   protected override updated(): void {
+    this.receipt.follow(this.shown.journey, this.renderRoot as ShadowRoot);
     if (!this.takesFocus) return;
     this.takesFocus = false;
     this.renderRoot.querySelector<HTMLElement>("h3")?.focus({ preventScroll: true });
@@ -176,6 +179,7 @@ export class FlashSaleElement extends LitElement {
       client.on("token", () => this.tell("flash-sale-token-needed", {})),
     ];
     this.tickOn();
+    this.about.learn(this.origin, this.sale).catch(reportError);
   }
 
   /** The language of the attribute, or of the page around, or of the reader. */
@@ -401,8 +405,8 @@ export class FlashSaleElement extends LitElement {
     const later = offline ? undefined : view.later;
     return html`
       <article class="card" part="card" lang=${code} dir=${dir} aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
-        ${testMode(view.info?.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${later ? this.panel(later, wordsFor(later), offline, said) : this.panel(view, said, offline)}
-        ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(later ?? view)} ${this.description(view)}</div>` : nothing}
+        ${testMode(view.info?.payments ?? this.about.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${later ? this.panel(later, wordsFor(later), offline, said) : this.panel(view, said, offline)}
+        ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(later ?? view)} ${this.about.description(view)}</div>` : nothing}
       </article>
       <div class="unseen" role="status" aria-live="polite" lang=${code}>${this.announcer.say(view, said, offline ? offlineWords(view) : "")}</div>
       <flash-sale-ask lang=${code} dir=${dir}></flash-sale-ask>
@@ -434,7 +438,7 @@ export class FlashSaleElement extends LitElement {
           ${isOn ? html`<span class="soft numbers" role="timer">${texts().ticket.endsIn(clock(countdown.left_ms))}</span>` : nothing}
         </div>
         <slot name="title"><h2 class="clamp" part="title" dir="auto" title=${info?.product_name ?? ""}>${info?.product_name ?? texts().ticket.flashSale}</h2></slot>
-        <slot name="picture"></slot>
+        <slot name="picture">${this.about.picture()}</slot>
         <p class="price numbers" part="price">
           <strong>${info ? price(info.sale_price) : " "}</strong>
           ${info && off !== null
@@ -444,10 +448,6 @@ export class FlashSaleElement extends LitElement {
         </p>
       </header>
     `;
-  }
-
-  private description({ info }: View): TemplateResult | typeof nothing {
-    return info?.description ? html`<p class="description soft" dir="auto">${info.description}</p>` : nothing;
   }
 
   /** No connection, for long enough to be worth a word. */
@@ -464,6 +464,7 @@ export class FlashSaleElement extends LitElement {
 
   /** `over`: said instead, over the room that this panel will take. */
   private panel(view: Shown, said: Words, offline: boolean, over?: Words): TemplateResult {
+    const isBuying = BUYING.includes(view.journey);
     const isTurn = view.journey === "admitted" && said.tone === "turn";
     // In line the place comes first, and the sentence explains it.
     const isPlaced = view.journey === "waiting" && view.line !== null && view.line.position > 0;
@@ -481,7 +482,7 @@ export class FlashSaleElement extends LitElement {
                 ${text}
               </div>
               ${middle(view, this.held(view))}`}
-        <slot name="terms" ?hidden=${!BUYING.includes(view.journey)}></slot>
+        <slot name="terms" ?hidden=${!isBuying}>${isBuying ? termsLink(view.info) : nothing}</slot>
         <div class="actions" part="actions">${buttons(view, this.commands(view))}${this.wayOut(view)}</div>
         ${outlook(view)} ${isToldOf(view) ? this.drawCheck?.render(view, this.client, this.origin) : nothing}
       </section>
@@ -491,6 +492,7 @@ export class FlashSaleElement extends LitElement {
   private held(view: View): Held {
     return {
       tape: this.tape,
+      slip: this.receipt.slip,
       card: this.card,
       choose: (card) => {
         this.card = card;

@@ -1,7 +1,7 @@
 /** The receipt: a paper slip that feeds down once, and prints. */
 
 import { css, html, nothing, type TemplateResult } from "lit";
-import type { Order } from "../client/view";
+import type { Order, View } from "../client/view";
 import { formatCount, when } from "../text/duration";
 import { texts } from "../text/language";
 import { formatMoney } from "../text/money";
@@ -13,7 +13,7 @@ export function shortCode(order: string): string {
   return `${end.slice(0, 4)}-${end.slice(4)}`;
 }
 
-export function slip(order: Order, now: number, payments: Payments, isFresh: boolean): TemplateResult {
+export function slip(order: Order, now: number, payments: Payments, isFresh: boolean, info: View["info"] = null): TemplateResult {
   const price = (minor: number) => formatMoney(minor, order.currency, order.currency_exponent ?? 2);
   const isPaid = order.status === "confirmed" && order.amount > 0;
   const isOver = order.status === "cancelled";
@@ -50,6 +50,12 @@ export function slip(order: Order, now: number, payments: Payments, isFresh: boo
           <dt>${t.order}</dt>
           <dd><code dir="ltr">${order.order}</code></dd>
         </div>
+        ${info?.terms_url
+          ? html`<div>
+              <dt>${t.terms}</dt>
+              <dd><a href=${info.terms_url} target="_blank" rel="noopener"><bdi>${info.terms_version}</bdi></a></dd>
+            </div>`
+          : nothing}
       </dl>
       ${order.status === "confirmed"
         ? html`<div class="next">

@@ -8,12 +8,14 @@ import { total } from "../text/journey";
 import { texts } from "../text/language";
 import { cannotPay, isPaidAtShop, testCards, type TestCard } from "../text/payments";
 import { laterOn, momentHere } from "../text/times";
-import { slip } from "./slip";
+import type { slip } from "./slip";
 import type { Tape } from "./tape";
 
 /** What the ticket needs of its element. */
 export interface Held {
   tape: Tape;
+  /** Null: it is on its way. */
+  slip: typeof slip | null;
   /** The test card that is chosen; null: the first one. */
   card: string | null;
   choose(card: string): void;
@@ -52,7 +54,7 @@ export function middle(view: Shown, held: Held): TemplateResult | typeof nothing
     case "pay":
       return view.order ? html`${claimClock(view.order, t.toPay)} ${cards(view, held)}` : nothing;
     case "confirmed":
-      return view.order ? slip(view.order, view.now, view.info?.payments, held.isFresh) : nothing;
+      return view.order && held.slip ? held.slip(view.order, view.now, view.info?.payments, held.isFresh, view.info) : nothing;
     default:
       return nothing;
   }
@@ -157,6 +159,11 @@ function cards(view: View, held: Held): TemplateResult | typeof nothing {
       </fieldset>
     </form>
   `;
+}
+
+/** What the shopper agrees to with the order: its version is stored with it. */
+export function termsLink(info: View["info"]): TemplateResult | typeof nothing {
+  return info?.terms_url ? html`<a class="small" part="terms" href=${info.terms_url} target="_blank" rel="noopener">${texts().ticket.terms(info.terms_version ?? "")}</a>` : nothing;
 }
 
 /** What one should know before joining: the rules of this sale, from its own numbers. */

@@ -1,11 +1,11 @@
 /** One shop: its name and its sales. */
 
-import "../text/languages/en-more";
 import { LitElement, css, html, type PropertyValues, type TemplateResult } from "lit";
 import type { Shop } from "../client/listed";
 import { Problem, getShop } from "../client/rest";
 import { baseStyle } from "../element/base-style";
 import { texts } from "../text/language";
+import { shopTexts } from "../text/shop";
 
 const TRY_AGAIN_MS = 3_000;
 
@@ -37,10 +37,10 @@ export class MerchantPage extends LitElement {
     try {
       this.shop = await getShop("", merchant);
       this.state = "here";
-      document.title = `${this.shop.name} · ${texts().shop.site}`;
+      document.title = `${this.shop.name} · ${shopTexts().site}`;
     } catch (error) {
       this.state = error instanceof Problem && error.status === 404 ? "unknown" : "offline";
-      if (this.state === "unknown") document.title = `${texts().shop.noShop.tab} · ${texts().shop.site}`;
+      if (this.state === "unknown") document.title = `${shopTexts().noShop.tab} · ${shopTexts().site}`;
       if (this.state === "offline" && this.isConnected) this.timer = window.setTimeout(() => void this.load(), TRY_AGAIN_MS);
     }
     this.requestUpdate();
@@ -49,19 +49,19 @@ export class MerchantPage extends LitElement {
   protected override render(): TemplateResult {
     if (this.state === "unknown") {
       return html`
-        <h1>${texts().shop.noShop.title}</h1>
-        <p class="soft">${texts().shop.noShop.text}</p>
+        <h1>${shopTexts().noShop.title}</h1>
+        <p class="soft">${shopTexts().noShop.text}</p>
         <p><a href="/">${texts().ticket.allSales}</a></p>
       `;
     }
     return html`
-      <h1 class="clamp" dir="auto" title=${this.shop?.name ?? ""}>${this.shop?.name ?? (this.state === "loading" ? "\u00a0" : texts().shop.shop)}</h1>
+      <h1 class="clamp" dir="auto" title=${this.shop?.name ?? ""}>${this.shop?.name ?? (this.state === "loading" ? "\u00a0" : shopTexts().shop)}</h1>
       ${this.state === "offline"
-        ? html`<p class="notice" role="status">${texts().shop.unreached}</p>`
+        ? html`<p class="notice" role="status">${shopTexts().unreached}</p>`
         : ""}
       ${this.shop
         ? html`<sale-list .merchant=${this.shop.merchant}></sale-list>
-            <p class="small"><a href="/">${texts().shop.allShops}</a></p>`
+            <p class="small"><a href="/">${shopTexts().allShops}</a></p>`
         : ""}
     `;
   }

@@ -1,14 +1,13 @@
 /** What is stored of this shopper: to have, and to have forgotten. */
 
-import "../text/languages/en-more";
 import { LitElement, css, html, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import { Problem } from "../client/rest";
 import { AskSure } from "../element/ask-sure";
 import { baseStyle } from "../element/base-style";
 import { saveJson } from "../element/save-file";
-import { texts } from "../text/language";
 import { prepareRefusals, words } from "../text/refusal";
+import { shopTexts } from "../text/shop";
 
 if (!customElements.get("ask-sure")) customElements.define("ask-sure", AskSure);
 
@@ -29,7 +28,7 @@ export class MyData extends LitElement {
     try {
       if (sessionStorage.getItem(FORGOTTEN)) {
         this.isOpen = true;
-        this.said = texts().shop.data.forgotten;
+        this.said = shopTexts().data.forgotten;
       }
       sessionStorage.removeItem(FORGOTTEN);
     } catch {
@@ -40,11 +39,11 @@ export class MyData extends LitElement {
   private readonly download = () =>
     this.run(async () => {
       saveJson(FILE, await this.client.myData());
-      this.said = texts().shop.data.saved(FILE);
+      this.said = shopTexts().data.saved(FILE);
     });
 
   private readonly forget = async (): Promise<void> => {
-    const isSure = await this.renderRoot.querySelector<AskSure>("ask-sure")?.ask(texts().shop.data.sure);
+    const isSure = await this.renderRoot.querySelector<AskSure>("ask-sure")?.ask(shopTexts().data.sure);
     if (!isSure) return;
     await this.run(async () => {
       await this.client.forgetMe();
@@ -77,12 +76,12 @@ export class MyData extends LitElement {
   protected override render(): TemplateResult {
     return html`
       <details class="small" ?open=${this.isOpen}>
-        <summary>${texts().shop.data.title}</summary>
+        <summary>${shopTexts().data.title}</summary>
         <div class="inside">
-          <p class="soft">${texts().shop.data.text}</p>
+          <p class="soft">${shopTexts().data.text}</p>
           <div class="row">
-            <button aria-disabled=${this.isBusy} @click=${this.download}>${texts().shop.data.download}</button>
-            <button class="danger" aria-disabled=${this.isBusy} @click=${this.forget}>${texts().shop.data.forget}</button>
+            <button aria-disabled=${this.isBusy} @click=${this.download}>${shopTexts().data.download}</button>
+            <button class="danger" aria-disabled=${this.isBusy} @click=${this.forget}>${shopTexts().data.forget}</button>
           </div>
           <p class=${this.isWrong ? "error" : "soft"} role=${this.isWrong ? "alert" : "status"}>${this.said}</p>
         </div>

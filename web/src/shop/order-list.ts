@@ -1,6 +1,5 @@
 /** This shopper's orders, newest first. Hidden while there are none. */
 
-import "../text/languages/en-more";
 import { LitElement, css, html, nothing, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import { saleCard } from "../client/sale-cards";
@@ -11,6 +10,7 @@ import { orderPage } from "../text/address";
 import { clock, when } from "../text/duration";
 import { currencyExponent } from "../text/currencies";
 import { texts } from "../text/language";
+import { shopTexts } from "../text/shop";
 import { formatMoney } from "../text/money";
 import type { Tone } from "../text/words";
 
@@ -18,7 +18,7 @@ const TONES: Readonly<Record<Order["status"], Tone>> = { pending: "turn", confir
 
 /** What is the matter with an order. `back`: what has gone back of its money, as an amount. */
 export function orderBadge(order: Order, back: string): { label: string; tone: Tone } {
-  const t = texts().shop.orders;
+  const t = shopTexts().orders;
   if (order.paying && order.status === "pending") return { label: t.paying, tone: "calm" };
   if (order.refunded > 0) return { label: t.refunded(back), tone: "calm" };
   return { label: t[order.status], tone: TONES[order.status] };
@@ -80,7 +80,7 @@ export class OrderList extends LitElement {
     if (orders.length === 0) return nothing;
     return html`
       <section aria-labelledby="title">
-        <h2 id="title">${texts().shop.orders.title}</h2>
+        <h2 id="title">${shopTexts().orders.title}</h2>
         <ol class="card">
           ${orders.map((order) => this.line(order))}
         </ol>
@@ -92,7 +92,7 @@ export class OrderList extends LitElement {
     const card = this.sales.get(order.sale);
     const exponent = order.currency_exponent ?? card?.currency_exponent ?? currencyExponent(order.currency);
     const { label, tone } = orderBadge(order, formatMoney(order.refunded, order.currency, exponent));
-    const time = order.status === "pending" ? texts().shop.orders.left(clock(order.left_ms)) : when(order.created_at, this.client.now);
+    const time = order.status === "pending" ? shopTexts().orders.left(clock(order.left_ms)) : when(order.created_at, this.client.now);
     const name = order.product_name ?? card?.product_name;
     return html`
       <li data-order=${order.order}>

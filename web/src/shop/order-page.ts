@@ -1,12 +1,12 @@
 /** One order of this shopper: what it is, what is the matter with it, and its receipt to print or keep. */
 
-import "../text/languages/en-more";
 import { LitElement, css, html, nothing, type TemplateResult } from "lit";
 import { clientFor } from "../client/client";
 import type { Order, PaymentsBy } from "../client/view";
 import { baseStyle } from "../element/base-style";
 import { slip, slipStyle } from "../element/slip";
 import { texts } from "../text/language";
+import { shopTexts } from "../text/shop";
 import { timeOf } from "../text/times";
 
 /** The orders are asked for when the connection is there; for so long one that is not among them may still come. */
@@ -50,11 +50,11 @@ export class OrderPage extends LitElement {
 
   protected override updated(): void {
     const order = this.found;
-    if (order) document.title = `${texts().shop.orders.one} · ${order.product_name ?? texts().shop.site}`;
+    if (order) document.title = `${shopTexts().orders.one} · ${order.product_name ?? shopTexts().site}`;
   }
 
   protected override render(): TemplateResult {
-    const t = texts().shop.orders;
+    const t = shopTexts().orders;
     const order = this.found;
     if (!order) {
       const { title, text } = this.isLate ? t.unknown : { title: t.looking, text: texts().journey.loading.text };
@@ -66,7 +66,7 @@ export class OrderPage extends LitElement {
     return html`
       <h1>${t.one}</h1>
       <p class="said" role="status">${orderWords(order)}</p>
-      ${slip(named(order, view?.info?.product_name), this.client.now, payments(view?.info?.payments), false)}
+      ${slip(named(order, view?.info?.product_name), this.client.now, payments(view?.info?.payments), false, view?.info ?? null)}
       <div class="row">
         ${order.status === "pending" ? html`<a class="new" href="/sale/${order.sale}">${t.pay}</a>` : html`<button @click=${() => print()}>${texts().buttons.print}</button>`}
         ${order.status === "pending" ? nothing : html`<a class="plain" href="/sale/${order.sale}">${t.sale}</a>`}
@@ -98,8 +98,8 @@ export class OrderPage extends LitElement {
 
 /** What is the matter with an order. Why it was cancelled is said where it is known. */
 export function orderWords(order: Order): string {
-  const { shop, reasons } = texts();
-  const t = shop.orders;
+  const { reasons } = texts();
+  const t = shopTexts().orders;
   if (order.status === "confirmed") return order.amount === 0 ? t.isFree : t.isConfirmed;
   if (order.status === "cancelled") return reasons[order.reason ?? ""] ?? t.isCancelled;
   if (order.paying) return t.isPaying;

@@ -1,16 +1,17 @@
 /** Sales as cards, of all shops or of one: what is on now, what comes, what is over. Fresh every few seconds while somebody looks. */
 
-import "../text/languages/en-more";
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { repeat } from "lit/directives/repeat.js";
 import { getSales, type Sale } from "../client/rest";
 import type { Group } from "../client/listed";
 import { SalePages, groupOf } from "../client/sale-pages";
 import { baseStyle } from "../element/base-style";
+import { picture } from "../element/picture";
 import { testMode } from "../element/test-mode";
 import { clock, when } from "../text/duration";
 import { phaseBadge } from "../text/journey";
 import { texts } from "../text/language";
+import { shopTexts } from "../text/shop";
 import { discount, formatMoney } from "../text/money";
 
 /** Between two refreshes, for each page that is loaded. */
@@ -88,7 +89,7 @@ export class SaleList extends LitElement {
     await this.read(() => this.pages.more());
     this.isBusy = false;
     const added = this.pages.sales.filter(({ sale_id }) => !before.some((known) => known.sale_id === sale_id));
-    this.said = this.isOffline ? "" : texts().shop.moreLoaded(added.length);
+    this.said = this.isOffline ? "" : shopTexts().moreLoaded(added.length);
     this.requestUpdate();
     await this.updateComplete;
     // After the last page the button is gone: the keyboard goes on at what it has brought.
@@ -119,15 +120,15 @@ export class SaleList extends LitElement {
     return html`
       ${testMode(this.pages.payments)}
       ${this.isOffline
-        ? html`<p class="notice" role="status">${texts().shop.unreached}</p>`
+        ? html`<p class="notice" role="status">${shopTexts().unreached}</p>`
         : nothing}
-      ${this.isLoaded && sales.length === 0 ? html`<p class="soft">${texts().shop.noSales}</p>` : nothing}
+      ${this.isLoaded && sales.length === 0 ? html`<p class="soft">${shopTexts().noSales}</p>` : nothing}
       <div class="sections" aria-busy=${this.isLoaded ? "false" : "true"}>
-        ${SECTIONS.map((group) => this.section(group, texts().shop.groups[group], sales.filter((sale) => groupOf(sale, now) === group)))}
+        ${SECTIONS.map((group) => this.section(group, shopTexts().groups[group], sales.filter((sale) => groupOf(sale, now) === group)))}
       </div>
       ${this.pages.hasMore
         ? html`<button class="more" aria-disabled=${this.isBusy} @click=${this.isBusy ? nothing : this.more}>
-            ${this.isBusy ? texts().shop.loading : texts().shop.more}
+            ${this.isBusy ? shopTexts().loading : shopTexts().more}
           </button>`
         : nothing}
       <p class="unseen" role="status">${this.said}</p>
@@ -159,6 +160,7 @@ export class SaleList extends LitElement {
     return html`
       <li>
         <a class="card" href="/sale/${sale.sale_id}" data-sale=${sale.sale_id}>
+          ${picture(sale.picture, "", "22em")}
           <span class="row apart small">
             <span class="badge" data-tone=${isTaken ? "calm" : badge.tone}>${isTaken ? texts().phases.none : badge.label}</span>
             <span class="soft numbers">${this.time(sale)}</span>
@@ -231,6 +233,14 @@ export class SaleList extends LitElement {
       }
       [data-group="over"] a:not(:hover) strong {
         color: var(--fs-ink-soft);
+      }
+      .picture {
+        inline-size: calc(100% + 2 * var(--fs-space-4));
+        block-size: auto;
+        margin: calc(-1 * var(--fs-space-4)) calc(-1 * var(--fs-space-4)) 0;
+        aspect-ratio: 3 / 2;
+        object-fit: cover;
+        background: var(--fs-sunken);
       }
       .name {
         display: grid;

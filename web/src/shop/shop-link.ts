@@ -1,12 +1,11 @@
 /** Whose sale this is, with the way to that shop's page. */
 
-import "../text/languages/en-more";
 import { LitElement, css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { isSaleId } from "../client/sale-id";
 import { saleCard } from "../client/sale-cards";
 import type { Sale } from "../client/listed";
 import { baseStyle } from "../element/base-style";
-import { texts } from "../text/language";
+import { shopTexts } from "../text/shop";
 
 /** While the server does not know just now: so often, with this pause before the next time. */
 const TRIES = 5;
@@ -45,7 +44,7 @@ export class ShopLink extends LitElement {
   protected override render(): TemplateResult | typeof nothing {
     if (!this.card) return nothing;
     const { merchant, merchant_name } = this.card;
-    return html`<span class="soft">${texts().shop.soldBy}</span> <a href="/m/${encodeURIComponent(merchant)}" dir="auto">${merchant_name}</a>`;
+    return html`<span class="soft">${shopTexts().soldBy}</span> <a href="/m/${encodeURIComponent(merchant)}" dir="auto">${merchant_name}</a>`;
   }
 
   static override styles = [

@@ -1,7 +1,7 @@
 /** The shop's frame: where we are, whose session it is, and the page for the address. */
 
-import "../text/languages/en-more";
-import { LitElement, css, html, type TemplateResult } from "lit";
+import { LitElement, css, html, nothing, type TemplateResult } from "lit";
+import { codeHere } from "../client/along";
 import { clientFor } from "../client/client";
 import { isSaleId } from "../client/sale-id";
 import { baseStyle } from "../element/base-style";
@@ -10,6 +10,7 @@ import type { TurnAlert } from "../element/turn-alert";
 import { decoded } from "../text/address";
 import { age } from "../text/duration";
 import { choose, onLanguage, speak, texts } from "../text/language";
+import { shopTexts } from "../text/shop";
 import { alertWords, tabTitle } from "../text/tab";
 import { MerchantPage } from "./merchant-page";
 import { MyData } from "./my-data";
@@ -18,6 +19,8 @@ import { OrderPage } from "./order-page";
 import { SaleList } from "./sale-list";
 import { ShopLink } from "./shop-link";
 import { markTab } from "./tab-icon";
+import { TakeAlong } from "./take-along";
+import { TakeHere } from "./take-here";
 
 customElements.define("sale-list", SaleList);
 customElements.define("order-list", OrderList);
@@ -25,6 +28,8 @@ customElements.define("order-page", OrderPage);
 customElements.define("merchant-page", MerchantPage);
 customElements.define("shop-link", ShopLink);
 customElements.define("my-data", MyData);
+customElements.define("take-along", TakeAlong);
+customElements.define("take-here", TakeHere);
 
 export class ShopPage extends LitElement {
   private readonly client = clientFor(location.origin);
@@ -52,6 +57,11 @@ export class ShopPage extends LitElement {
     document.documentElement.lang = choose(navigator.languages);
     void speak(navigator.languages);
     this.timer = window.setInterval(() => this.follow(), 1_000);
+  }
+
+  /** What the server has written into the page is drawn here now. */
+  protected override firstUpdated(): void {
+    this.replaceChildren();
   }
 
   override disconnectedCallback(): void {
@@ -91,7 +101,7 @@ export class ShopPage extends LitElement {
   protected override render(): TemplateResult {
     return html`
       <header>
-        <a class="home" href="/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>${texts().shop.site}</a>
+        <a class="home" href="/"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 0 2 9h4l-1 7 8-10H8z" /></svg>${shopTexts().site}</a>
         ${this.presence()}
       </header>
       <main>${this.page()}</main>
@@ -111,6 +121,7 @@ export class ShopPage extends LitElement {
         <my-data></my-data>
       `;
     }
+    if (sale && codeHere() !== null) return html`<take-here></take-here>`;
     if (sale) {
       return html`
         <h1 class="unseen">${texts().ticket.flashSale}</h1>
@@ -118,15 +129,16 @@ export class ShopPage extends LitElement {
           <shop-link .sale=${this.found}></shop-link>
           <flash-sale wide sale=${sale} @flash-sale-journey=${this.follow}></flash-sale>
           <order-list></order-list>
+          ${this.found ? html`<take-along .sale=${sale}></take-along>` : nothing}
           <my-data></my-data>
         </div>
       `;
     }
-    if (!merchant && location.pathname !== "/") return this.unknown(texts().shop.noPage);
+    if (!merchant && location.pathname !== "/") return this.unknown(shopTexts().noPage);
     return html`
       ${merchant
         ? html`<merchant-page .merchant=${decoded(merchant)}></merchant-page>`
-        : html`<h1>${texts().shop.sales}</h1>
+        : html`<h1>${shopTexts().sales}</h1>
             <sale-list></sale-list>`}
       <order-list></order-list>
       <my-data></my-data>
@@ -134,7 +146,7 @@ export class ShopPage extends LitElement {
   }
 
   private unknown({ title, text }: { title: string; text: string }): TemplateResult {
-    document.title = `${title} · ${texts().shop.site}`;
+    document.title = `${title} · ${shopTexts().site}`;
     return html`
       <h1>${title}</h1>
       <p class="soft">${text}</p>
@@ -146,9 +158,9 @@ export class ShopPage extends LitElement {
   private presence(): TemplateResult {
     const { state, shopper } = this.client.connection;
     const { staleMs } = this.client;
-    const said = state === "online" && staleMs !== null ? texts().offline.noNews(age(staleMs)) : texts().shop.presence[state];
+    const said = state === "online" && staleMs !== null ? texts().offline.noNews(age(staleMs)) : shopTexts().presence[state];
     const tone = state === "stopped" ? "bad" : state === "online" && staleMs === null ? "good" : "warn";
-    return html`<span class="presence small soft" data-tone=${tone} title=${shopper ? texts().shop.youAre(shopper) : ""}
+    return html`<span class="presence small soft" data-tone=${tone} title=${shopper ? shopTexts().youAre(shopper) : ""}
       ><i></i>${said}</span
     >`;
   }
@@ -201,6 +213,7 @@ export class ShopPage extends LitElement {
         header,
         shop-link,
         order-list,
+        take-along,
         my-data {
           display: none;
         }

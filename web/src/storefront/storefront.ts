@@ -1,14 +1,18 @@
 /**
  * Puts the two lines of HTML into the example storefront. On a real site they stand in the page as they are; here the sale comes
- * from `?sale=…`, by default the next one. The platform is always the one that this page comes with: whose script runs here must
+ * from `?sale=…`, by default that of this shop's lamp. The platform is always the one that this page comes with: whose script runs here must
  * not come from a link.
  */
 
 interface Listed {
   sale_id: string;
+  product_id: string;
   status: string;
   start_time: string;
 }
+
+/** What this shop sells (server/src/demo.rs). */
+const PRODUCT = "demo-harbour-lamp";
 
 const query = new URLSearchParams(location.search);
 const place = document.querySelector("#buy");
@@ -22,7 +26,7 @@ async function nextSale(api: string): Promise<string | null> {
   const answer = await fetch(`${api}/flash-sales`);
   const { sales } = (await answer.json()) as { sales: Listed[] };
   const rank = ["live", "waiting", "scheduled", "paused"];
-  const open = sales.filter((sale) => rank.includes(sale.status));
+  const open = sales.filter((sale) => sale.product_id === PRODUCT && rank.includes(sale.status));
   open.sort((a, b) => rank.indexOf(a.status) - rank.indexOf(b.status) || a.start_time.localeCompare(b.start_time));
   return open[0]?.sale_id ?? null;
 }
@@ -31,7 +35,7 @@ async function nextSale(api: string): Promise<string | null> {
 async function embed(): Promise<string | null> {
   const api = await platform();
   const sale = query.get("sale") ?? (await nextSale(api));
-  if (!sale) return "There is no sale at the moment.";
+  if (!sale) return "This lamp is not for sale at the moment.";
   if (!place || !code) return null;
   code.textContent = `<script type="module" src="${api}/widget.js"></script>\n<flash-sale sale="${sale}"></flash-sale>`;
   const script = document.createElement("script");

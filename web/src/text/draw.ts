@@ -1,8 +1,7 @@
 /** The words of a checked draw. Pure: what the check has found in, sentences out. */
 
-import "./languages/en-more";
 import type { Checked } from "../client/view";
-import { texts } from "./language";
+import { drawTexts } from "./draws";
 
 export interface Said {
   ok: boolean;
@@ -11,7 +10,7 @@ export interface Said {
 
 /** What was checked, one sentence each; of a draw that is wrong, which part. */
 export function checkWords(checked: Checked): Said[] {
-  const t = texts().draw;
+  const t = drawTexts();
   if (!checked.ok) return [{ ok: false, text: t.failed(t.parts[checked.part ?? ""] ?? "", checked.wrong ?? "") }];
   const { count, winners, turns, won, called, over } = checked;
   const passed = over ? (called ? t.passedCalled : t.passed) : called ? t.soFarCalled : t.soFar;

@@ -23,6 +23,7 @@ export const REJECTS_OF_OPERATORS: Readonly<Record<string, string>> = {
   operator_taken: "An operator of another shop has this e-mail address.",
   issuer_taken: "Another shop has public keys for this issuer and audience. Use an audience of your own, or ask an admin of the platform.",
   key_unknown: "There is no such key. Somebody may have revoked it already.",
+  picture_refused: "This is no picture that we take.",
   quota_reached: "The shop has reached its limit.",
   already_refunded: "The money of this order has gone back already.",
   refund_too_much: "The refund is larger than what is left of the payment.",

@@ -25,6 +25,7 @@ export const REJECTS: Readonly<Record<string, string>> = {
   device_mismatch: "This sign-in belongs to another device. Sign in here, please.",
   wrong_merchant: "This sign-in is of another shop. Sign in here, please.",
   device_unknown: "Your browser is not known here any more. Reload the page to go on as somebody new.",
+  link_unknown: "This link was used, or is too old. Make a new one in the other browser.",
   origin_refused: "The shop does not show its sales on this page. Look for them on the shop’s own site, please.",
 
   sale_unknown: "We cannot find this sale.",

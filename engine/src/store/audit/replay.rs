@@ -126,7 +126,7 @@ impl Totals {
             // The log itself is compared with it.
             Kind::HeadsTied => {}
             // These change who gets units and when, not how many there are.
-            Kind::InflowChanged | Kind::TargetDelayChanged => {}
+            Kind::InflowChanged | Kind::TargetDelayChanged | Kind::PictureChanged => {}
             Kind::DrawClosed | Kind::DrawBeacon | Kind::DrawHeld | Kind::DrawOver => {}
             // Money on its way changes no total here.
             Kind::RefundAsked

@@ -81,6 +81,7 @@ pub enum Kind {
     SaleStatus,
     InflowChanged,
     TargetDelayChanged,
+    PictureChanged,
     SupplyChanged,
     SupplyMoved,
     LaneReopened,
@@ -118,6 +119,7 @@ impl Kind {
             | Self::SaleStatus
             | Self::InflowChanged
             | Self::TargetDelayChanged
+            | Self::PictureChanged
             | Self::DrawClosed
             | Self::DrawBeacon
             | Self::DrawHeld

@@ -7,7 +7,7 @@ use crate::{
     chain::Chains,
     error::{Error, Result},
     mutation::Mutation,
-    sale::LaneRef,
+    sale::{LaneRef, Terms},
     store::{
         COMMIT, Store,
         audit::{self, Actor, AuditRow, Kind},
@@ -49,6 +49,8 @@ pub struct NewOrder {
     pub payment_ms: u64,
     /// A shopper with this many cancelled orders gets no more.
     pub cancel_limit: u32,
+    /// What the shopper was shown, if the sale names terms: the same for all orders of a sale.
+    pub terms: Option<Terms>,
     /// Who the shopper is, for their merchant; None: their id says it.
     pub person: Option<Person>,
 }
@@ -190,6 +192,7 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
     let quantities: Vec<i32> = sorted.iter().map(|order| order.quantity as i32).collect();
     let amounts: Vec<i64> = sorted.iter().map(|order| order.amount).collect();
     let prices: Vec<i64> = sorted.iter().map(|order| order.unit_price).collect();
+    let terms = sorted.first().and_then(|order| order.terms.as_ref());
     let payment_ms: Vec<i64> = sorted.iter().map(|order| order.payment_ms as i64).collect();
 
     let mut tx = pool.begin().await?;
@@ -218,10 +221,10 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
     let mut rows: HashMap<String, OrderRow> = sqlx::query_as!(
         RawOrder,
         r#"INSERT INTO flash_sale_orders (order_id, sale_id, lane, user_id, device_id, quantity_requested,
-            quantity_allocated, unit_price, amount, currency, status, expires_at, hold_command)
+            quantity_allocated, unit_price, amount, currency, status, expires_at, hold_command, terms_url, terms_version)
          SELECT i.order_id, $1, $2, i.user_id, i.device_id, i.quantity, i.quantity, i.unit_price,
             i.amount, i.currency, CASE i.amount WHEN 0 THEN 'confirmed' ELSE 'pending' END, now() + i.payment_ms * interval '1 millisecond',
-            i.hold_command
+            i.hold_command, $13, $14
          FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::text[], $9::bigint[], $10::bool[],
             $11::text[], $12::bigint[])
             AS i (order_id, user_id, device_id, quantity, unit_price, currency, payment_ms, fits, hold_command, amount)
@@ -242,6 +245,8 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
         &fits,
         &holds,
         &amounts,
+        terms.map(|terms| &terms.url),
+        terms.map(|terms| &terms.version),
     )
     .fetch_all(&mut *tx)
     .await?

@@ -5,9 +5,11 @@ use crate::{
     batcher::{Batch, Batcher, of_shopper},
     boxed,
     error::Result,
+    sale::Terms,
     store::{
         LOOK, Store,
         commands::{self, Known},
+        sales::terms_of,
     },
 };
 use flashsale_protocol::{CommandId, OrderId, SaleId, ShopperId};
@@ -26,6 +28,18 @@ impl Store {
                 .into_values()
                 .next(),
         )
+    }
+
+    /// The terms that the order was placed under, as it was then.
+    #[boxed]
+    pub async fn order_terms(&self, order: OrderId) -> Result<Option<Terms>> {
+        let row = sqlx::query!(
+            "SELECT terms_url, terms_version FROM flash_sale_orders WHERE order_id = $1",
+            order.to_string()
+        )
+        .fetch_optional(&self.pools.shoppers)
+        .await?;
+        Ok(row.and_then(|row| terms_of(row.terms_url, row.terms_version)))
     }
 
     /// A shopper's orders, newest first, of one sale or of all; abandoned ones are left out. After a mass reconnect everybody

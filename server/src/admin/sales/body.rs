@@ -4,10 +4,11 @@ use crate::rest::{Problem, field};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_engine::{
     clock,
-    sale::{FORMATS, LaneInfo, Sale, TARGET_DELAY_MS, currency_exponent},
+    sale::{FORMATS, LaneInfo, Sale, TARGET_DELAY_MS, Terms, currency_exponent},
     store::merchants::MerchantRow,
 };
 use flashsale_protocol::{Allocation, DrawWeight, MAX_QUANTITY, OpeningOrder, Phase, SaleId, draw::Seed};
+use reqwest::Url;
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use utoipa::ToSchema;
@@ -20,6 +21,8 @@ const MIN_TIME_MS: u64 = 200;
 const MAX_TIME_MS: u64 = 24 * 3600 * 1000;
 pub(super) const MAX_INFLOW: u32 = 100_000;
 const MAX_CANCEL_LIMIT: i64 = 1_000;
+const MAX_TERMS_URL_CHARS: usize = 2_000;
+const MAX_TERMS_VERSION_CHARS: usize = 100;
 /// Years that every clock involved can represent.
 const YEARS: RangeInclusive<i32> = 2000..=2999;
 /// How long before the start the waiting room opens, unless the sale says otherwise.
@@ -120,6 +123,14 @@ pub struct SaleBody {
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub extend_once: bool,
+    /// Where the terms of the sale are: an address that begins with https://. The order button links them. They stay as they are.
+    #[serde(default)]
+    #[schema(max_length = 2_000, example = "https://shop.example/terms")]
+    pub terms_url: Option<String>,
+    /// Their version, such as a date: it is stored with each order.
+    #[serde(default)]
+    #[schema(max_length = 100, example = "2026-11-01")]
+    pub terms_version: Option<String>,
 }
 
 fn yes() -> bool {
@@ -238,6 +249,7 @@ impl SaleBody {
                 return Err(field("beacon", "is for sales with the allocation draw"));
             }
         }
+        let terms = terms(self.terms_url, self.terms_version)?;
         let time = |name: &str, ms: i64| {
             Ok::<u64, Problem>(range(name, ms, MIN_TIME_MS as i64, MAX_TIME_MS as i64)? as u64)
         };
@@ -277,8 +289,55 @@ impl SaleBody {
             created_at: now,
             settings_version: 1,
             format: FORMATS,
+            picture: None,
+            terms,
             lanes: split(total_stock, lanes),
         })
+    }
+}
+
+/// The terms of a sale: both, or neither.
+fn terms(url: Option<String>, version: Option<String>) -> Result<Option<Terms>, Problem> {
+    let given = |text: Option<String>| {
+        text.map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty())
+    };
+    match (given(url), given(version)) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(field(
+            "terms_version",
+            "is missing: orders store which version was shown",
+        )),
+        (None, Some(_)) => Err(field(
+            "terms_url",
+            "is missing: the version belongs to an address",
+        )),
+        (Some(url), Some(version)) => {
+            if version.chars().count() > MAX_TERMS_VERSION_CHARS || version.contains(char::is_control) {
+                let length = format!(
+                    "must have at most {MAX_TERMS_VERSION_CHARS} characters, none of them a control character"
+                );
+                return Err(field("terms_version", &length));
+            }
+            let address = Url::parse(&url).ok().filter(|url| {
+                url.scheme() == "https"
+                    && url.username().is_empty()
+                    && url.password().is_none()
+                    && url.as_str().len() <= MAX_TERMS_URL_CHARS
+            });
+            match address {
+                Some(url) => Ok(Some(Terms {
+                    url: url.to_string(),
+                    version,
+                })),
+                None => Err(field(
+                    "terms_url",
+                    &format!(
+                        "must be an address that begins with https://, of at most {MAX_TERMS_URL_CHARS} characters"
+                    ),
+                )),
+            }
+        }
     }
 }
 

@@ -23,10 +23,8 @@ use flashsale_engine::{
 use flashsale_protocol::{CommandId, DeviceId, DrawWeight, OrderId, OrderStatus, Phase, SaleId, ShopperId};
 use fred::{prelude::*, types::ClusterHash, types::CustomCommand};
 use futures_util::future::join_all;
-use proptest::{
-    prelude::{TestCaseError, prop_assert, prop_assert_eq},
-    test_runner::TestCaseResult,
-};
+use proptest::prelude::{TestCaseError, prop_assert, prop_assert_eq};
+use proptest::test_runner::TestCaseResult;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
@@ -258,6 +256,8 @@ impl<'a> Run<'a> {
             created_at: now,
             settings_version: 1,
             format: FORMATS,
+            picture: None,
+            terms: None,
             lanes: (0..terms.lanes)
                 .map(|lane| LaneInfo { lane, ..books.info() })
                 .collect(),

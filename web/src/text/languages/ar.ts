@@ -3,7 +3,7 @@
  * What comes from elsewhere (names, addresses, prices, times) is isolated, so that it does not reorder the sentence around it.
  */
 
-import type { Texts } from "./en";
+import type { Texts, WholeTexts } from "./en";
 import { REASONS_AR, REJECTS_AR } from "./ar-refusals";
 import { grammar } from "./grammar";
 
@@ -41,7 +41,7 @@ const durations: Texts["durations"] = {
   short: "وقت قصير",
 };
 
-export const arabic: Texts = {
+export const arabic: WholeTexts = {
   code: "ar",
   name: "العربية",
   dir: "rtl",
@@ -261,6 +261,7 @@ export const arabic: Texts = {
       toCheckOut: (time) => `${time} لإتمام الطلب`,
     },
     flashSale: "عرض خاطف",
+    terms: (version) => `بإتمام الطلب توافق على شروط المتجر (${apart(version)}).`,
     insteadOf: (price) => `بدلًا من ${apart(price)}`,
     allSales: "جميع العروض",
     close: "حسنًا",
@@ -309,6 +310,7 @@ export const arabic: Texts = {
     cancel: { title: "إلغاء طلبك؟", text: "تعود قطعه إلى البيع، ولا يمكن التراجع عن ذلك.", yes: "إلغاء الطلب", no: "الاحتفاظ بالطلب" },
   },
   slip: {
+    terms: "الشروط",
     refunded: "المُعاد",
     paid: "المدفوع",
     toPay: "المطلوب دفعه",
@@ -428,6 +430,25 @@ export const arabic: Texts = {
       sale: "إلى العرض",
       looking: "جارٍ البحث عن طلبك",
       unknown: { title: "لم نجد هذا الطلب", text: "تظهر الطلبات في المتصفح الذي سُجّلت منه. يُرجى فتح هذه الصفحة هناك." },
+    },
+    along: {
+      title: "المتابعة في متصفح آخر",
+      text: "امسح الرمز بهاتفك أو افتح الرابط في المتصفح الآخر. تنتقل معك أماكنك في الصف وسلتك وطلباتك، ويستمر هذا المتصفح أيضًا. الرابط صالح لمرة واحدة ولخمس دقائق. من يفتحه يصبح أنت: لا تعطه لأحد.",
+      make: "إنشاء رابط",
+      again: "إنشاء رابط جديد",
+      picture: "رمز QR للرابط",
+      copy: "نسخ الرابط",
+      copied: "تم النسخ.",
+      until: (time) => `صالح حتى ${apart(time)}`,
+      over: "هذا الرابط قديم ولم يُستخدم.",
+      taken: (time) => `استُخدم في ${apart(time)}. يعرض المتصفحان الآن الشيء نفسه.`,
+      here: {
+        title: "هل تتابع هنا؟",
+        text: "تنتقل معك الأماكن والسلة والطلبات من متصفحك الآخر، ويُترك ما كان لهذا المتصفح. إذا أرسل إليك أحد هذا الرابط فأغلق هذه الصفحة: ستتابع باسمه هو.",
+        yes: "المتابعة هنا",
+        no: "البقاء كما أنا",
+        busy: "لحظة…",
+      },
     },
     data: {
       title: "ما يُحفظ عني",

@@ -44,6 +44,7 @@ export const REJECTS_DE: Readonly<Record<string, string>> = {
   device_mismatch: "Diese Anmeldung gehört zu einem anderen Gerät. Bitte melden Sie sich hier an.",
   wrong_merchant: "Diese Anmeldung gehört zu einem anderen Shop. Bitte melden Sie sich hier an.",
   device_unknown: "Ihr Browser ist hier nicht mehr bekannt. Laden Sie die Seite neu, dann geht es als jemand Neues weiter.",
+  link_unknown: "Dieser Link wurde schon benutzt oder ist zu alt. Erstellen Sie im anderen Browser einen neuen.",
   origin_refused: "Der Shop zeigt seine Verkäufe nicht auf dieser Seite. Bitte suchen Sie sie auf der Seite des Shops.",
   sale_unknown: "Diesen Verkauf finden wir nicht.",
   sale_not_open: "Der Verkauf hat noch nicht begonnen. Diese Seite sagt es Ihnen, wenn er beginnt.",

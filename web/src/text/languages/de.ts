@@ -1,6 +1,6 @@
 /** Deutsch, in der Form von en.ts: für jemanden, der nervös ist und zwei Minuten hat. */
 
-import type { Texts } from "./en";
+import type { Texts, WholeTexts } from "./en";
 import { REASONS_DE, REJECTS_DE } from "./de-refusals";
 import { grammar } from "./grammar";
 
@@ -31,7 +31,7 @@ const durations: Texts["durations"] = {
   short: "kurze Zeit",
 };
 
-export const german: Texts = {
+export const german: WholeTexts = {
   code: "de",
   name: "Deutsch",
   dir: "ltr",
@@ -244,6 +244,7 @@ export const german: Texts = {
       toCheckOut: (time) => `${time} bis zur Kasse`,
     },
     flashSale: "Verkauf",
+    terms: (version) => `Mit Ihrer Bestellung akzeptieren Sie die Bedingungen des Shops (${version}).`,
     insteadOf: (price) => `statt ${price}`,
     allSales: "Alle Verkäufe ansehen",
     close: "OK",
@@ -292,6 +293,7 @@ export const german: Texts = {
     cancel: { title: "Bestellung stornieren?", text: "Ihre Stücke gehen zurück in den Verkauf. Das lässt sich nicht rückgängig machen.", yes: "Stornieren", no: "Bestellung behalten" },
   },
   slip: {
+    terms: "Bedingungen",
     refunded: "Erstattet",
     paid: "Bezahlt",
     toPay: "Zu zahlen",
@@ -413,6 +415,25 @@ export const german: Texts = {
       unknown: {
         title: "Diese Bestellung finden wir nicht",
         text: "Bestellungen sehen Sie in dem Browser, in dem Sie bestellt haben. Öffnen Sie diese Seite dort.",
+      },
+    },
+    along: {
+      title: "In einem anderen Browser weitermachen",
+      text: "Scannen Sie den Code mit Ihrem Telefon oder öffnen Sie den Link im anderen Browser. Ihre Plätze in der Schlange, Ihr Warenkorb und Ihre Bestellungen kommen mit, und auch dieser Browser macht weiter. Der Link gilt einmal und fünf Minuten lang. Wer ihn öffnet, ist Sie: Geben Sie ihn niemandem.",
+      make: "Link erstellen",
+      again: "Neuen Link erstellen",
+      picture: "QR-Code des Links",
+      copy: "Link kopieren",
+      copied: "Kopiert.",
+      until: (time) => `Gilt bis ${time}`,
+      over: "Dieser Link ist zu alt. Er wurde nicht benutzt.",
+      taken: (time) => `Um ${time} mitgenommen. Beide Browser zeigen jetzt dasselbe.`,
+      here: {
+        title: "Hier weitermachen?",
+        text: "Die Plätze, der Warenkorb und die Bestellungen Ihres anderen Browsers kommen mit. Was dieser Browser selbst hatte, bleibt zurück. Hat Ihnen jemand diesen Link geschickt, schließen Sie diese Seite: Sie würden als diese Person weitermachen.",
+        yes: "Hier weitermachen",
+        no: "So bleiben, wie es ist",
+        busy: "Einen Moment…",
       },
     },
     data: {

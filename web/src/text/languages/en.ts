@@ -3,8 +3,9 @@
  * in it. A sentence is whole here, with its numbers put in; nothing outside glues one from parts.
  */
 
-import type { MORE_EN } from "./en-more";
 import { REASONS_EN } from "./en-reasons";
+import type { DrawTexts } from "./en-draw";
+import type { ShopTexts } from "./en-shop";
 import { grammar } from "./grammar";
 
 const { number, counted, form } = grammar("en");
@@ -35,7 +36,7 @@ const durations = {
   short: "a short time",
 };
 
-const core = {
+export const english = {
   code: "en",
   name: "English",
   dir: "ltr" as "ltr" | "rtl",
@@ -252,6 +253,7 @@ const core = {
       toCheckOut: (time: string) => `${time} to check out`,
     },
     flashSale: "Flash sale",
+    terms: (version: string) => `With your order you accept the shop’s terms (${version}).`,
     insteadOf: (price: string) => `instead of ${price}`,
     allSales: "See all sales",
     close: "OK",
@@ -300,6 +302,7 @@ const core = {
     cancel: { title: "Cancel your order?", text: "Its units go back to the sale. You cannot take this back.", yes: "Cancel the order", no: "Keep the order" },
   },
   slip: {
+    terms: "Terms",
     refunded: "Refunded",
     paid: "Paid",
     toPay: "To pay",
@@ -349,7 +352,12 @@ const core = {
   },
 };
 
-/** All of it. What only some pages say is loaded with them (en-more.ts). */
-export type Texts = typeof core & typeof MORE_EN;
+/** What English keeps in files of their own, because few need it: the words of the platform's own pages, and of a draw's check. */
+interface Rare {
+  shop: ShopTexts;
+  draw: DrawTexts;
+}
 
-export const english = core as Texts;
+export type Texts = typeof english & Partial<Rare>;
+/** Another language: with everything. */
+export type WholeTexts = typeof english & Rare;

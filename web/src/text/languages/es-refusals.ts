@@ -44,6 +44,7 @@ export const REJECTS_ES: Readonly<Record<string, string>> = {
   device_mismatch: "Esta sesión es de otro dispositivo. Inicia sesión aquí, por favor.",
   wrong_merchant: "Esta sesión es de otra tienda. Inicia sesión aquí, por favor.",
   device_unknown: "Aquí ya no conocemos tu navegador. Recarga la página para seguir como alguien nuevo.",
+  link_unknown: "Este enlace ya se usó o es demasiado antiguo. Crea uno nuevo en el otro navegador.",
   origin_refused: "La tienda no muestra sus ventas en esta página. Búscalas en el sitio de la tienda, por favor.",
   sale_unknown: "No encontramos esta venta.",
   sale_not_open: "La venta aún no ha empezado. Esta página te lo dirá cuando empiece.",

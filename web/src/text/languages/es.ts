@@ -1,6 +1,6 @@
 /** Español, en la forma de en.ts: para alguien que está nervioso y tiene dos minutos. De tú, como hablan hoy las tiendas en línea. */
 
-import type { Texts } from "./en";
+import type { Texts, WholeTexts } from "./en";
 import { REASONS_ES, REJECTS_ES } from "./es-refusals";
 import { grammar } from "./grammar";
 
@@ -33,7 +33,7 @@ const durations: Texts["durations"] = {
   short: "poco tiempo",
 };
 
-export const spanish: Texts = {
+export const spanish: WholeTexts = {
   code: "es",
   name: "Español",
   dir: "ltr",
@@ -251,6 +251,7 @@ export const spanish: Texts = {
       toCheckOut: (time) => `${time} para pasar por caja`,
     },
     flashSale: "Venta flash",
+    terms: (version) => `Con tu pedido aceptas las condiciones de la tienda (${version}).`,
     insteadOf: (price) => `en lugar de ${price}`,
     allSales: "Ver todas las ventas",
     close: "Entendido",
@@ -299,6 +300,7 @@ export const spanish: Texts = {
     cancel: { title: "¿Cancelar tu pedido?", text: "Lo que pediste vuelve a la venta. No se puede deshacer.", yes: "Cancelar el pedido", no: "Conservar el pedido" },
   },
   slip: {
+    terms: "Condiciones",
     refunded: "Reembolsado",
     paid: "Pagado",
     toPay: "A pagar",
@@ -418,6 +420,25 @@ export const spanish: Texts = {
       sale: "Ir a la venta",
       looking: "Buscando tu pedido",
       unknown: { title: "No encontramos este pedido", text: "Los pedidos se ven en el navegador en el que se hicieron. Abre allí esta página." },
+    },
+    along: {
+      title: "Seguir en otro navegador",
+      text: "Escanea el código con tu teléfono o abre el enlace en el otro navegador. Tus puestos en la cola, tu carrito y tus pedidos van contigo, y este navegador también sigue. El enlace sirve una vez y durante cinco minutos. Quien lo abra será tú: no se lo des a nadie.",
+      make: "Crear un enlace",
+      again: "Crear otro enlace",
+      picture: "Código QR del enlace",
+      copy: "Copiar el enlace",
+      copied: "Copiado.",
+      until: (time) => `Válido hasta las ${time}`,
+      over: "Este enlace ya es demasiado antiguo. Nadie lo usó.",
+      taken: (time) => `Usado a las ${time}. Ahora los dos navegadores muestran lo mismo.`,
+      here: {
+        title: "¿Seguir aquí?",
+        text: "Los puestos, el carrito y los pedidos de tu otro navegador vienen contigo. Lo que este navegador tenía se queda atrás. Si alguien te envió este enlace, cierra esta página: seguirías como esa persona.",
+        yes: "Seguir aquí",
+        no: "Quedarme como estoy",
+        busy: "Un momento…",
+      },
     },
     data: {
       title: "Qué se guarda de mí",

@@ -44,6 +44,7 @@ export const REJECTS_FR: Readonly<Record<string, string>> = {
   device_mismatch: "Cette connexion appartient à un autre appareil. Connectez-vous ici, s’il vous plaît.",
   wrong_merchant: "Cette connexion est celle d’une autre boutique. Connectez-vous ici, s’il vous plaît.",
   device_unknown: "Votre navigateur n’est plus connu ici. Rechargez la page pour continuer comme quelqu’un de nouveau.",
+  link_unknown: "Ce lien a déjà servi ou est trop ancien. Créez-en un nouveau dans l’autre navigateur.",
   origin_refused: "La boutique ne montre pas ses ventes sur cette page. Cherchez-les sur son propre site, s’il vous plaît.",
   sale_unknown: "Nous ne trouvons pas cette vente.",
   sale_not_open: "La vente n’a pas encore commencé. Cette page vous le dira.",

@@ -1,6 +1,6 @@
 /** Français, dans la forme de en.ts : pour quelqu'un qui est nerveux et qui a deux minutes. Vouvoiement, comme dans les boutiques. */
 
-import type { Texts } from "./en";
+import type { Texts, WholeTexts } from "./en";
 import { REASONS_FR, REJECTS_FR } from "./fr-refusals";
 import { grammar } from "./grammar";
 
@@ -28,7 +28,7 @@ const durations: Texts["durations"] = {
   short: "peu de temps",
 };
 
-export const french: Texts = {
+export const french: WholeTexts = {
   code: "fr",
   name: "Français",
   dir: "ltr",
@@ -246,6 +246,7 @@ export const french: Texts = {
       toCheckOut: (time) => `${time} pour passer commande`,
     },
     flashSale: "Vente flash",
+    terms: (version) => `En commandant, vous acceptez les conditions de la boutique (${version}).`,
     insteadOf: (price) => `au lieu de ${price}`,
     allSales: "Voir toutes les ventes",
     close: "J’ai compris",
@@ -294,6 +295,7 @@ export const french: Texts = {
     cancel: { title: "Annuler votre commande ?", text: "Ce que vous avez commandé retourne à la vente. Cela ne peut pas être défait.", yes: "Annuler la commande", no: "Garder la commande" },
   },
   slip: {
+    terms: "Conditions",
     refunded: "Remboursé",
     paid: "Payé",
     toPay: "À payer",
@@ -413,6 +415,25 @@ export const french: Texts = {
       sale: "Vers la vente",
       looking: "Recherche de votre commande",
       unknown: { title: "Nous ne trouvons pas cette commande", text: "Les commandes se voient dans le navigateur où elles ont été passées. Ouvrez cette page là-bas." },
+    },
+    along: {
+      title: "Continuer dans un autre navigateur",
+      text: "Scannez le code avec votre téléphone ou ouvrez le lien dans l’autre navigateur. Vos places dans la file, votre panier et vos commandes vous suivent, et ce navigateur continue aussi. Le lien sert une fois, pendant cinq minutes. Qui l’ouvre devient vous : ne le donnez à personne.",
+      make: "Créer un lien",
+      again: "Créer un nouveau lien",
+      picture: "Code QR du lien",
+      copy: "Copier le lien",
+      copied: "Copié.",
+      until: (time) => `Valable jusqu’à ${time}`,
+      over: "Ce lien est trop ancien. Il n’a pas servi.",
+      taken: (time) => `Utilisé à ${time}. Les deux navigateurs montrent maintenant la même chose.`,
+      here: {
+        title: "Continuer ici ?",
+        text: "Les places, le panier et les commandes de votre autre navigateur vous suivent. Ce que ce navigateur avait en propre est abandonné. Si quelqu’un vous a envoyé ce lien, fermez cette page : vous continueriez à sa place.",
+        yes: "Continuer ici",
+        no: "Rester comme je suis",
+        busy: "Un instant…",
+      },
     },
     data: {
       title: "Ce qui est gardé de moi",

@@ -1,6 +1,6 @@
 /** 日本語。en.ts と同じ形。あと二分しかなく、緊張している人のために。お店で使われる「です・ます」で書く。 */
 
-import type { Texts } from "./en";
+import type { Texts, WholeTexts } from "./en";
 import { REASONS_JA, REJECTS_JA } from "./ja-refusals";
 import { grammar } from "./grammar";
 
@@ -28,7 +28,7 @@ const durations: Texts["durations"] = {
   short: "短い時間",
 };
 
-export const japanese: Texts = {
+export const japanese: WholeTexts = {
   code: "ja",
   name: "日本語",
   dir: "ltr",
@@ -241,6 +241,7 @@ export const japanese: Texts = {
       toCheckOut: (time) => `${time}以内にレジへ`,
     },
     flashSale: "フラッシュセール",
+    terms: (version) => `ご注文により、ショップの規約（${version}）に同意したものとみなされます。`,
     insteadOf: (price) => `通常価格 ${price}`,
     allSales: "すべてのセールを見る",
     close: "閉じる",
@@ -289,6 +290,7 @@ export const japanese: Texts = {
     cancel: { title: "注文をキャンセルしますか？", text: "商品はセールに戻ります。元には戻せません。", yes: "注文をキャンセル", no: "注文を残す" },
   },
   slip: {
+    terms: "規約",
     refunded: "返金済み",
     paid: "お支払い済み",
     toPay: "お支払い額",
@@ -408,6 +410,25 @@ export const japanese: Texts = {
       sale: "セールへ",
       looking: "ご注文を探しています",
       unknown: { title: "このご注文が見つかりません", text: "ご注文は、注文時のブラウザに表示されます。そのブラウザでこのページを開いてください。" },
+    },
+    along: {
+      title: "別のブラウザで続ける",
+      text: "スマートフォンでコードを読み取るか、別のブラウザでリンクを開いてください。列の順番、カート、注文が引き継がれ、このブラウザでもそのまま続けられます。リンクは一度だけ、5分間有効です。開いた人があなたとして扱われるため、誰にも渡さないでください。",
+      make: "リンクを作成",
+      again: "新しいリンクを作成",
+      picture: "リンクのQRコード",
+      copy: "リンクをコピー",
+      copied: "コピーしました。",
+      until: (time) => `${time}まで有効`,
+      over: "このリンクは期限切れです。使われませんでした。",
+      taken: (time) => `${time}に引き継がれました。どちらのブラウザにも同じ内容が表示されます。`,
+      here: {
+        title: "ここで続けますか？",
+        text: "もう一方のブラウザの順番、カート、注文を引き継ぎます。このブラウザにあったものは引き継がれません。他の人から送られたリンクの場合は、このページを閉じてください。その人として続けることになります。",
+        yes: "ここで続ける",
+        no: "このままにする",
+        busy: "お待ちください…",
+      },
     },
     data: {
       title: "保存されている私の情報",

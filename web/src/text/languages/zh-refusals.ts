@@ -44,6 +44,7 @@ export const REJECTS_ZH: Readonly<Record<string, string>> = {
   device_mismatch: "此登录属于另一台设备。请在这里登录。",
   wrong_merchant: "此登录属于另一家商店。请在这里登录。",
   device_unknown: "这里已不再认识您的浏览器。刷新本页即可作为新客人继续。",
+  link_unknown: "此链接已被使用或已过期。请在另一个浏览器中重新创建。",
   origin_refused: "商店不在本页展示特卖。请到商店自己的网站查看。",
   sale_unknown: "找不到这场特卖。",
   sale_not_open: "特卖还没有开始。开始时本页会告诉您。",

@@ -1,6 +1,6 @@
 /** 简体中文，与 en.ts 同形：写给心里着急、只剩两分钟的人。用「您」，用购物网站上大家熟悉的说法。 */
 
-import type { Texts } from "./en";
+import type { Texts, WholeTexts } from "./en";
 import { REASONS_ZH, REJECTS_ZH } from "./zh-refusals";
 import { grammar } from "./grammar";
 
@@ -28,7 +28,7 @@ const durations: Texts["durations"] = {
   short: "一小段时间",
 };
 
-export const chinese: Texts = {
+export const chinese: WholeTexts = {
   code: "zh",
   name: "简体中文",
   dir: "ltr",
@@ -241,6 +241,7 @@ export const chinese: Texts = {
       toCheckOut: (time) => `${time}内结算`,
     },
     flashSale: "限时特卖",
+    terms: (version) => `下单即表示您同意商店条款（${version}）。`,
     insteadOf: (price) => `原价 ${price}`,
     allSales: "查看全部特卖",
     close: "知道了",
@@ -289,6 +290,7 @@ export const chinese: Texts = {
     cancel: { title: "取消订单？", text: "商品会重新开放购买，此操作无法撤销。", yes: "确认取消订单", no: "保留订单" },
   },
   slip: {
+    terms: "条款",
     refunded: "已退款",
     paid: "已付款",
     toPay: "应付",
@@ -408,6 +410,25 @@ export const chinese: Texts = {
       sale: "前往特卖",
       looking: "正在查找您的订单",
       unknown: { title: "找不到这个订单", text: "订单只显示在下单时使用的浏览器中。请在那里打开本页。" },
+    },
+    along: {
+      title: "在另一个浏览器中继续",
+      text: "用手机扫描二维码，或在另一个浏览器中打开链接。您的排队位置、购物车和订单都会一起带过去，本浏览器也可以继续使用。链接只能用一次，五分钟内有效。打开它的人就会成为您：请不要交给任何人。",
+      make: "创建链接",
+      again: "重新创建链接",
+      picture: "链接的二维码",
+      copy: "复制链接",
+      copied: "已复制。",
+      until: (time) => `有效期至 ${time}`,
+      over: "此链接已过期，没有被使用。",
+      taken: (time) => `已于 ${time} 被使用。两个浏览器现在显示相同的内容。`,
+      here: {
+        title: "在这里继续？",
+        text: "另一个浏览器的排队位置、购物车和订单会带过来，本浏览器原有的内容不再保留。如果这个链接是别人发给您的，请关闭本页：否则您将以对方的身份继续。",
+        yes: "在这里继续",
+        no: "保持不变",
+        busy: "请稍候…",
+      },
     },
     data: {
       title: "关于我保存了什么",
