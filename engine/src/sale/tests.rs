@@ -34,6 +34,7 @@ fn sale() -> Sale {
         created_at: time(0),
         settings_version: 1,
         format: FORMATS,
+        is_suspended: false,
         lanes: (0..4)
             .map(|lane| LaneInfo {
                 lane,

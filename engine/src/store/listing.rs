@@ -155,12 +155,13 @@ impl Store {
         let ids: Vec<String> = ranked.iter().map(|row| row.sale_id.clone()).collect();
         let rows = sqlx::query_as!(
             SaleRow,
-            "SELECT s.sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+            r#"SELECT s.sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
                 claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-                cancel_limit, status, created_at, settings_version, format
+                cancel_limit, status, created_at, settings_version, format,
+                (SELECT m.status = 'suspended' FROM merchants m WHERE m.merchant_id = s.merchant_id) AS "is_suspended!"
              FROM unnest($1::text[]) WITH ORDINALITY AS page (sale_id, nth) JOIN flash_sales s USING (sale_id)
-             ORDER BY page.nth",
+             ORDER BY page.nth"#,
             &ids,
         )
         .fetch_all(&self.pools.public)

@@ -59,6 +59,7 @@ pub(super) struct SaleRow {
     pub created_at: DateTime<Utc>,
     pub settings_version: i64,
     pub format: i16,
+    pub is_suspended: bool,
 }
 
 /// Orders of a sale by state.
@@ -110,10 +111,11 @@ impl Store {
     pub(crate) async fn sales_to_lead(&self) -> Result<Vec<Sale>> {
         let rows = sqlx::query_as!(
             SaleRow,
-            "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+            r#"SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
                 claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-                cancel_limit, status, created_at, settings_version, format
+                cancel_limit, status, created_at, settings_version, format,
+                (SELECT m.status = 'suspended' FROM merchants m WHERE m.merchant_id = s.merchant_id) AS "is_suspended!"
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
                 OR end_time > now() - interval '10 minutes'
@@ -124,7 +126,7 @@ impl Store {
                 -- Its lanes have audit rows that are not tied yet, by a late refund for example.
                 OR sale_id IN (SELECT sale_id FROM audit_chains GROUP BY sale_id
                                HAVING sum(number) FILTER (WHERE lane >= 0) > max(tied))
-             ORDER BY start_time",
+             ORDER BY start_time"#,
         )
         .fetch_all(&self.pools.purchases)
         .await?;
@@ -421,11 +423,12 @@ pub(super) async fn insert(
 pub(super) async fn load(connection: &mut PgConnection, id: SaleId) -> Result<Option<Sale>> {
     let rows = sqlx::query_as!(
         SaleRow,
-        "SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
+        r#"SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
             total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
             claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-            cancel_limit, status, created_at, settings_version, format
-         FROM flash_sales WHERE sale_id = $1",
+            cancel_limit, status, created_at, settings_version, format,
+            (SELECT m.status = 'suspended' FROM merchants m WHERE m.merchant_id = flash_sales.merchant_id) AS "is_suspended!"
+         FROM flash_sales WHERE sale_id = $1"#,
         id.to_string(),
     )
     .fetch_all(&mut *connection)
@@ -540,6 +543,7 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         created_at: row.created_at,
         settings_version: row.settings_version,
         format: row.format as u16,
+        is_suspended: row.is_suspended,
         lanes,
     })
 }

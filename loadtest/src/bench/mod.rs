@@ -380,6 +380,7 @@ fn sale(stock: u32) -> Sale {
         created_at: now,
         settings_version: 1,
         format: FORMATS,
+        is_suspended: false,
         lanes: vec![LaneInfo {
             lane: 0,
             epoch: 1,

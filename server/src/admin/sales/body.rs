@@ -268,6 +268,7 @@ impl SaleBody {
             created_at: now,
             settings_version: 1,
             format: FORMATS,
+            is_suspended: false,
             lanes: split(total_stock, lanes),
         })
     }
