@@ -15,11 +15,12 @@ use axum::{
 use std::sync::Arc;
 
 /// Routes that read much, or hold something while they are read. All others cost 1, or [`CHANGE`].
-const DEAR: [(&str, u64); 7] = [
+const DEAR: [(&str, u64); 8] = [
     ("/admin/sales/{sale_id}/entries.csv", 100),
     ("/flash-sales/{sale_id}/draw/file", 50),
     ("/admin/sales/{sale_id}/audit", 10),
     ("/admin/sales/{sale_id}/metrics", 10),
+    ("/admin/sales/{sale_id}/orders", 10),
     ("/flash-sales/{sale_id}/draw/proof", 5),
     ("/me", 5),
     ("/session", 3),

@@ -16,6 +16,8 @@ import { said } from "./said";
 
 /** Pages that one search reads by itself, when the wanted orders are few among very many. */
 const PAGES_MOST = 200;
+/** Between two of them: the server counts an operator's requests. */
+const PAUSE_MS = 60;
 
 const WHOLE_NUMBER = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/i;
 const CODE = /^[0-9A-HJKMNP-TV-Z]{4}-?[0-9A-HJKMNP-TV-Z]{4}$/i;
@@ -108,6 +110,7 @@ export class SaleOrders extends LitElement {
         this.next = page.next;
         if (page.orders.length > 0 || page.next === null) break;
         after = page.next;
+        await new Promise((resume) => setTimeout(resume, PAUSE_MS));
       }
     } catch (error) {
       if (search !== this.search) return;
