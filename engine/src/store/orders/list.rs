@@ -232,7 +232,7 @@ mod tests {
     fn a_cursor_is_read_as_it_was_written_and_nothing_else() {
         let written = OrdersCursor {
             at: DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time"),
-            order: OrderId::from_parts(1, 2),
+            order: OrderId::from_parts(1, u128::MAX),
         };
         let text = written.to_string();
         assert_eq!(text.parse(), Ok(written));
