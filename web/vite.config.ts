@@ -17,7 +17,7 @@ const lessStyle: Plugin = {
 
 /** What the element is made of, and what of it loads on demand, comes first, or belongs to operators. */
 const WHOLE = /\/node_modules\/(?:lit|@lit|lit-)|\/src\/(?:element|text|client)\/|\/src\/wasm\/flashsale_client\.js/;
-const ALONE = /\/unsafe-html\.js|\/text\/(?:draw|rejects)\.ts|\/languages\/(?!en\.|en-reasons|grammar)|(?:rest-link|own-view|notice|alert|turn-alert|ask-sure|draw-check|prose|slip|draws|shop|qr|along|calendar|cures|widget|first-paint|first-read|sale-id|home|operators|shops|sale-pages|sale-cards|currencies|zone|save-file)\.ts/;
+const ALONE = /\/unsafe-html\.js|\/text\/(?:draw|rejects)\.ts|\/languages\/(?!en\.|en-reasons|grammar)|(?:rest-link|own-view|notice|alert|turn-alert|ask-sure|draw-check|prose|slip|draws|shop|qr|along|calendar|cures|widget|first-paint|first-read|sale-id|home|operators|orders|shops|sale-pages|sale-cards|currencies|zone|save-file)\.ts/;
 
 export default defineConfig(({ mode }) => ({
   plugins: [lessStyle],

@@ -145,6 +145,7 @@ pub fn order(status: OrderStatus, at: u64) -> Order {
         expires_at: 300_001,
         paying: false,
         refunded: 0,
+        refunded_at: None,
         declined: None,
         handoff: None,
         at,

@@ -201,6 +201,8 @@ pub struct OrderView {
     pub paying: bool,
     /// The part of `amount` that has gone back.
     pub refunded: i64,
+    /// When money last went back.
+    pub refunded_at: Option<u64>,
     /// The refusal of the last payment, in the provider's words; another one may be tried.
     pub declined: Option<String>,
     /// The shop's own checkout, after a payment that goes on there.
@@ -536,6 +538,7 @@ impl OrderView {
             reason: order.reason,
             paying: order.paying,
             refunded: order.refunded,
+            refunded_at: order.refunded_at,
             declined: order.declined.as_ref().map(|declined| declined.reason.clone()),
             handoff: order.handoff.as_ref().map(|handoff| handoff.url.clone()),
             created_at: order.created_at,

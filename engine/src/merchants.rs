@@ -4,7 +4,7 @@
 //! no table and no credential, says nothing to others, and stays when secrets are rotated.
 
 use crate::{
-    boxed,
+    boxed, clock,
     error::{Error, Result},
     sale::Sale,
     store::{
@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Shortest time between two looks for a merchant that is not known here.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long somebody may be about to be forgotten. A process that died in the middle locks nobody out.
+pub(crate) const LEAVING_MOST: Duration = Duration::from_secs(30);
 /// How often one person can be erased and come back.
 const LIVES_MOST: u32 = 1_000;
 /// How an id of a shopper begins that belongs to one merchant.
@@ -53,6 +55,20 @@ impl Merchant {
         }
         mac.update(&life.to_le_bytes());
         format!("{prefix}{}", BASE64.encode(&mac.finalize().into_bytes()[..16]))
+    }
+
+    /// 80 bits that only this platform can make of these parts, for this merchant.
+    pub fn bits(&self, parts: &[&[u8]]) -> u128 {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any key length");
+        for part in [b"name".as_slice()].iter().chain(parts) {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        let tag = mac.finalize().into_bytes();
+        tag.iter()
+            .take(10)
+            .fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
     }
 
     /// A device's id at this merchant. `proven`: its credential was checked; the names of others count for their session only.
@@ -92,6 +108,7 @@ struct Known {
     keys: HashMap<String, Vec<Arc<KeyRow>>>,
     key_ids: HashSet<String>,
     erased: HashSet<String>,
+    leaving: HashMap<String, DateTime<Utc>>,
 }
 
 impl Known {
@@ -122,6 +139,7 @@ impl Known {
             keys,
             key_ids,
             erased: register.erased.into_iter().collect(),
+            leaving: register.leaving.into_iter().collect(),
         })
     }
 }
@@ -250,6 +268,13 @@ impl Merchants {
     /// Whether an id is given to nobody any more.
     pub fn is_erased(&self, id: &ShopperId) -> bool {
         self.now().erased.contains(id.as_str())
+    }
+
+    /// Whether somebody is being forgotten at this moment: an account, or a person.
+    pub(crate) fn is_leaving(&self, id: &ShopperId) -> bool {
+        let known = self.now();
+        let since = known.leaving.get(id.as_str());
+        since.is_some_and(|since| (clock::now() - *since).to_std().unwrap_or_default() < LEAVING_MOST)
     }
 
     /// The person that a customer of a merchant is there. Whoever was erased is somebody new.

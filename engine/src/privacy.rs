@@ -4,7 +4,7 @@ use crate::{
     boxed,
     caller::Caller,
     error::Result,
-    merchants::{Merchant, is_person},
+    merchants::{LEAVING_MOST, Merchant, is_person},
     sale::Sale,
     shop::Shop,
     stock::Stands,
@@ -12,7 +12,10 @@ use crate::{
 };
 use flashsale_protocol::{Code, Reject, Role, ShopperId};
 use futures_util::future::try_join_all;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Someone at one merchant, with what is stored of them.
 pub struct Known {
@@ -48,53 +51,109 @@ pub async fn of_caller(shop: &Shop, caller: &Caller) -> Result<Vec<Known>> {
     Ok(found)
 }
 
+/// By then every process knows who is leaving, and what was on its way before is done.
+const HEARD: Duration = Duration::from_millis(1_500);
+
+/// Who is to be forgotten.
+enum Whom<'a> {
+    Person(&'a Merchant, &'a ShopperId),
+    /// At every merchant.
+    Caller(&'a Caller),
+}
+
 /// Forgets a person, unless they take part in a sale that is not over: what is promised to them there would be nobody's.
 #[boxed]
 pub async fn erase(shop: &Shop, merchant: &Merchant, person: &ShopperId) -> Result<(), Reject> {
-    let sales = shop.sales_on().await?;
-    let of_merchant = sales.into_iter().filter(|sale| sale.merchant == merchant.row.id);
-    let at = of_merchant.map(|sale| (sale, person.clone())).collect();
-    if shop.store.is_busy(person).await? || take_part(shop, at).await? {
-        return Err(Code::PersonBusy.into());
-    }
-    shop.store.erase(person).await?;
-    shop.merchants.refresh().await?;
-    Ok(())
+    Whom::Person(merchant, person).forget(shop).await
 }
 
 /// Forgets a caller at every merchant, or at none.
 #[boxed]
 pub async fn forget(shop: &Shop, caller: &Caller) -> Result<(), Reject> {
-    let known = of_caller(shop, caller).await?;
-    for known in &known {
-        if shop.store.is_busy(&known.person).await? {
+    Whom::Caller(caller).forget(shop).await
+}
+
+impl Whom<'_> {
+    fn id(&self) -> &ShopperId {
+        match self {
+            Self::Person(_, person) => person,
+            Self::Caller(caller) => &caller.account,
+        }
+    }
+
+    /// Looks twice. A command on its way at the first look may give them a place or units; before the second one they get nothing
+    /// any more.
+    async fn forget(&self, shop: &Shop) -> Result<(), Reject> {
+        if self.is_busy(shop).await? {
             return Err(Code::PersonBusy.into());
         }
+        let request = format!("{:032x}", rand::random::<u128>());
+        shop.store.begin_leaving(self.id(), &request).await?;
+        let done = self.forget_leaving(shop).await;
+        shop.store.end_leaving(self.id(), &request).await?;
+        shop.merchants.refresh().await?;
+        done
     }
-    // Also where nothing is stored of them yet: a cart is in Redis only, and so is a place that is a moment old.
-    let mut at = Vec::new();
-    for sale in shop.sales_on().await? {
-        match caller.customer() {
-            Some(customer) if customer.merchant != sale.merchant => {}
-            Some(_) if sale.has_opaque_ids() => at.push((sale, caller.account.clone())),
-            Some(_) => at.push((sale, caller.plain_id())),
-            None => {
-                let person = shop.merchants.visitor_of(&sale, &caller.account).await?;
-                at.push((sale, person));
+
+    async fn forget_leaving(&self, shop: &Shop) -> Result<(), Reject> {
+        let began = Instant::now();
+        shop.merchants.refresh().await?;
+        tokio::time::sleep(HEARD).await;
+        if self.is_busy(shop).await? {
+            return Err(Code::PersonBusy.into());
+        }
+        // Whoever was held up for so long may be given something again.
+        if began.elapsed() > LEAVING_MOST / 2 {
+            return Err(Code::Busy.into());
+        }
+        match self {
+            Self::Person(_, person) => shop.store.erase(person).await?,
+            Self::Caller(caller) => {
+                for known in of_caller(shop, caller).await? {
+                    shop.store.erase(&known.person).await?;
+                }
+                if caller.customer().is_none() && caller.role == Role::Shopper {
+                    shop.store.forget_guest(&caller.account).await?;
+                }
             }
         }
+        Ok(())
     }
-    if take_part(shop, at).await? {
-        return Err(Code::PersonBusy.into());
+
+    /// Whether they take part in a sale that is not over, or an order waits for its payment.
+    async fn is_busy(&self, shop: &Shop) -> Result<bool, Reject> {
+        let mut at = Vec::new();
+        match self {
+            Self::Person(merchant, person) => {
+                if shop.store.is_busy(person).await? {
+                    return Ok(true);
+                }
+                let sales = shop.sales_on().await?;
+                let theirs = sales.into_iter().filter(|sale| sale.merchant == merchant.row.id);
+                at.extend(theirs.map(|sale| (sale, (*person).clone())));
+            }
+            Self::Caller(caller) => {
+                for known in of_caller(shop, caller).await? {
+                    if shop.store.is_busy(&known.person).await? {
+                        return Ok(true);
+                    }
+                }
+                // Also where nothing is stored of them yet: a cart is in Redis only, and so is a place that is a moment old.
+                for sale in shop.sales_on().await? {
+                    match caller.customer() {
+                        Some(customer) if customer.merchant != sale.merchant => {}
+                        Some(_) if sale.has_opaque_ids() => at.push((sale, caller.account.clone())),
+                        Some(_) => at.push((sale, caller.plain_id())),
+                        None => {
+                            let person = shop.merchants.visitor_of(&sale, &caller.account).await?;
+                            at.push((sale, person));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(take_part(shop, at).await?)
     }
-    for known in &known {
-        shop.store.erase(&known.person).await?;
-    }
-    if caller.customer().is_none() && caller.role == Role::Shopper {
-        shop.store.forget_guest(&caller.account).await?;
-    }
-    shop.merchants.refresh().await?;
-    Ok(())
 }
 
 /// Whether somebody has a cart, a checkout or a place in one of these sales. Postgres does not know all of them.

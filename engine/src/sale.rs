@@ -65,6 +65,9 @@ pub struct Sale {
     pub picture: Option<Picture>,
     #[serde(default)]
     pub terms: Option<Terms>,
+    /// Its shop is suspended: nobody gets a place, a turn or units. Who has a cart or an order may finish.
+    #[serde(default)]
+    pub is_suspended: bool,
     pub lanes: Vec<LaneInfo>,
 }
 
@@ -72,8 +75,10 @@ pub struct Sale {
 /// the end, and only sales that are created once every process knows a format use it.
 ///
 /// 1: shoppers by the words of their tokens. 2: shoppers by opaque ids that belong to one merchant; names in a draw with nonces.
-pub const FORMATS: u16 = 2;
+/// 3: nothing of a client's own ids in those of orders and payments, in hand-offs and in the audit log.
+pub const FORMATS: u16 = 3;
 const OPAQUE_IDS: u16 = 2;
+const CLOSED_NAMES: u16 = 3;
 
 /// The format of a sale written down by a process of an earlier version.
 fn one() -> u16 {
@@ -320,11 +325,16 @@ impl Sale {
                 Allocation::Queue => Phase::Ended,
                 Allocation::Draw => Phase::Drawing,
             },
-            Phase::Paused => Phase::Paused,
+            _ if self.is_paused() => Phase::Paused,
             _ if now >= ms(self.start_time) => Phase::Live,
             _ if now >= ms(self.room_opens_at) => Phase::Waiting,
             _ => Phase::Scheduled,
         }
+    }
+
+    /// Whether nobody may take units: its operator has paused it, or its shop is suspended.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.status == Phase::Paused || self.is_suspended
     }
 
     /// Whether units may be reserved without a turn while nobody waits. With several lanes everybody goes through the line, which counts
@@ -363,6 +373,11 @@ impl Sale {
     /// Whether its shoppers are known by ids that belong to its merchant, and not by the words of their tokens.
     pub fn has_opaque_ids(&self) -> bool {
         self.format >= OPAQUE_IDS
+    }
+
+    /// Whether nothing of a command's id shows in the names of what the command makes.
+    pub(crate) fn has_closed_names(&self) -> bool {
+        self.format >= CLOSED_NAMES
     }
 
     /// Rises whenever a lane begins a new life.

@@ -32,7 +32,7 @@ const HANDOFF_AUDIENCE: &str = "flashsale-handoff";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handoff {
     aud: String,
-    /// Names this hand-off: the command that asked for it.
+    /// Names this hand-off: it follows from the command that asked for it.
     pub jti: CommandId,
     pub payment: PaymentId,
     pub order: OrderId,
@@ -47,7 +47,7 @@ pub struct Handoff {
 
 /// What a hand-off is about.
 pub struct HandedOver<'a> {
-    pub command: CommandId,
+    pub name: CommandId,
     pub payment: PaymentId,
     pub order: OrderId,
     pub sale: SaleId,
@@ -80,7 +80,7 @@ impl Seal {
             &self.handoffs,
             &Handoff {
                 aud: HANDOFF_AUDIENCE.into(),
-                jti: of.command,
+                jti: of.name,
                 payment: of.payment,
                 order: of.order,
                 sale: of.sale,
@@ -117,8 +117,8 @@ impl Seal {
             .fold(0, |bits, byte| (bits << 8) | u128::from(*byte))
     }
 
-    /// The same for sales whose shoppers have opaque ids: these are secret enough, and no rotation of a secret changes what a
-    /// repeated command names.
+    /// The same for sales of format 2, whose shoppers have opaque ids: these are secret enough, and no rotation of a secret changes
+    /// what a repeated command names.
     pub fn plain_bits(parts: &[&[u8]]) -> u128 {
         let mut hasher = Sha256::new();
         hasher.update(b"flashsale id\0");
@@ -205,7 +205,7 @@ mod tests {
 
     fn handed_over(expires_at_ms: u64) -> HandedOver<'static> {
         HandedOver {
-            command: CommandId::from_parts(1, 1),
+            name: CommandId::from_parts(1, 1),
             payment: PaymentId::from_parts(1, 2),
             order: OrderId::from_parts(1, 3),
             sale: SaleId::from_parts(1, 4),

@@ -159,6 +159,11 @@ impl Shop {
         Ok(met)
     }
 
+    /// Whether a caller, met in a sale, is being forgotten at this moment.
+    pub(crate) fn is_leaving(&self, met: &Caller) -> bool {
+        self.merchants.is_leaving(&met.account) || self.merchants.is_leaving(&met.shopper)
+    }
+
     /// The caller as who they are in the sale of an order; somebody else's order and an unknown one are not told apart.
     #[boxed]
     pub async fn meet_buyer(&self, caller: &Caller, order: OrderId) -> Result<Option<Caller>, Reject> {

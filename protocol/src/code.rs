@@ -298,6 +298,7 @@ reasons! {
     StockLow = "stock_low", "tick slowed", "No unit is free: the line moves on when one comes back from a cart.";
     EndsFirst = "ends_first", "queue position", "The sale ends before this turn would come; the units left then are drawn among all in line.";
     ByShopper = "by_shopper", "order cancelled", "The shopper has cancelled it.";
+    ByShop = "by_shop", "order cancelled", "The shop has cancelled it; what was paid for it goes back.";
     Unpaid = "unpaid", "order cancelled", "It was not paid in time.";
     PaymentFailed = "payment_failed", "order cancelled", "It was confirmed, but its money could not be collected; nothing was charged.";
     Refunded = "refunded", "order cancelled", "The shop has given all of its money back.";

@@ -4,6 +4,7 @@
 pub mod devices;
 pub mod keys;
 mod outside;
+pub mod proof;
 mod secrets;
 mod verifier;
 
@@ -41,6 +42,7 @@ pub const GUEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 pub const ISSUED_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// How far another clock may be from ours.
 const LEEWAY_S: f64 = 60.0;
+const DAY_S: u64 = 24 * 3600;
 /// Longest token that is looked at.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
@@ -175,6 +177,8 @@ pub struct Authority {
     pub api_keys: ApiKeys,
     merchants: Arc<Merchants>,
     outside: Outside,
+    /// The longest time to a token's end.
+    token_days: u32,
 }
 
 impl Authority {
@@ -203,12 +207,18 @@ impl Authority {
             merchants,
             outside,
             signer,
+            token_days: identity.token_days,
         })
     }
 
     /// Fetches keys from an address, to see whether it can be used.
     pub async fn try_keys(&self, uri: &str) -> Result<keys::KeySet, keys::KeyError> {
         self.outside.fetcher().fetch(uri).await
+    }
+
+    /// Checks that an issuer and an audience are a shop's.
+    pub async fn prove(&self, claim: &proof::Claim<'_>, token: &str) -> Result<(), proof::Unproven> {
+        proof::check(self.outside.fetcher(), claim, token).await
     }
 
     /// Checks signature and lifetime. A token bound to a device is refused with any other device.
@@ -231,6 +241,13 @@ impl Authority {
             Some(caller) => caller,
             None => self.signer.verify(token, &header)?,
         };
+        let latest_s = clock::now_ms() / 1000 + u64::from(self.token_days) * DAY_S + LEEWAY_S as u64;
+        if caller.expires_at / 1000 > latest_s {
+            return Err(invalid(format!(
+                "The token is good for more than {} days: give it an earlier exp.",
+                self.token_days
+            )));
+        }
         if self.merchants.is_erased(&caller.account) {
             return Err(invalid("Its owner was forgotten."));
         }

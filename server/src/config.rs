@@ -83,6 +83,9 @@ pub struct Identity {
     /// The claim of these tokens that names the customer. It must never be given to another person.
     #[arg(long, env = "FLASHSALE_JWT_SUBJECT_CLAIM", default_value = "sub")]
     pub jwt_subject_claim: String,
+    /// The longest time to a token's end (`exp`), in days: one that is good for longer is refused.
+    #[arg(long, env = "FLASHSALE_TOKEN_DAYS", default_value_t = TOKEN_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub token_days: u32,
     /// Where merchants' keys may be fetched from.
     #[arg(long, env = "FLASHSALE_JWKS_REACH", value_enum, default_value = "public")]
     pub jwks_reach: JwksReach,
@@ -98,6 +101,9 @@ pub enum JwksReach {
     /// Also from this machine, without TLS: for development and tests.
     Loopback,
 }
+
+/// A bit more than a year, for tokens that are made once a year.
+const TOKEN_DAYS: u32 = 400;
 
 /// The platform's own secrets, one for each purpose: the present one and, after a comma, those of before, which are still good for
 /// what they made. Without one, it comes from FLASHSALE_JWT_SECRET.
@@ -133,6 +139,7 @@ impl Identity {
             jwt_issuer: None,
             jwt_audience: None,
             jwt_subject_claim: "sub".into(),
+            token_days: TOKEN_DAYS,
             jwks_reach: JwksReach::Public,
             secrets: Secrets::default(),
         }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { zonedText } from "../src/text/zone";
-import { api, button, createSale, createShop, crowd, endSale, forgive, isAccessible, journey, metrics, OPERATOR, operator, picture, setPassword, shopper, signIn, takeUnit } from "./harness";
+import { api, button, createSale, createShop, crowd, endSale, forgive, isAccessible, journey, metrics, OPERATOR, operator, picture, said, setPassword, shopper, signIn, sure, takeUnit } from "./harness";
 
 test("an operator creates a sale by form, sees its numbers move, pauses, resumes and ends it", async () => {
   const berlin = await createShop("Aurora Berlin", { time_zone: "Europe/Berlin", currency: "CHF" });
@@ -169,4 +169,69 @@ test("an owner is invited, chooses a password by the link, sees their shop only,
   await button(again, "Set password").click();
   await again.getByText("This link is used or too old.").waitFor();
   forgive(/404/);
+});
+
+test("an operator finds an order by its code, gives a part of its money back, and cancels one that is not paid", async () => {
+  const sale = await createSale({ units: 3, product_name: "Halo lamp" });
+  const [buyer, late] = await Promise.all([0, 1].map(async () => (await shopper()).open(`${api}/sale/${sale}`)));
+  if (!buyer || !late) throw new Error("two shoppers");
+  for (const shopping of [buyer, late]) {
+    await journey(shopping, "open");
+    await takeUnit(shopping);
+    await button(shopping, "Check out").click();
+    await journey(shopping, "pay");
+  }
+  await button(buyer, "Pay €99.00").click();
+  await journey(buyer, "confirmed");
+  const code = await buyer.locator(".slip strong[dir=ltr]").first().innerText();
+
+  const page = await operator(`${api}/admin#/sale/${sale}`);
+  await page.getByRole("link", { name: "Orders", exact: true }).click();
+  const lines = page.locator("li[data-order]");
+  await expect.poll(() => lines.count()).toBe(2);
+  await picture(page, "admin-orders");
+  await isAccessible(page);
+  const find = page.getByLabel("Find");
+  await find.fill("a customer nobody knows");
+  await button(page, "Show").click();
+  await page.getByText("There are no such orders.").waitFor();
+  await find.fill(code.toLowerCase());
+  await button(page, "Show").click();
+  await expect.poll(() => lines.count()).toBe(1);
+  await page.getByRole("link", { name: code }).click();
+  await page.getByRole("heading", { name: code }).waitFor();
+
+  await page.getByLabel("Amount in EUR").fill("200");
+  await button(page, "Give back").click();
+  await page.getByText("An amount up to €99.00.").waitFor();
+  await page.getByLabel("Amount in EUR").fill("20");
+  await page.getByLabel("Why").fill("a scratch");
+  await button(page, "Give back").click();
+  await sure(page, "Give it back");
+  await page.getByText("€20.00 is on its way back.").waitFor();
+  const back = page.getByText("€20.00 went back");
+  await expect
+    .poll(async () => {
+      await button(page, "Look again").click();
+      return back.count();
+    }, { timeout: 10_000 })
+    .toBe(1);
+  await picture(page, "admin-order");
+  await isAccessible(page);
+  await buyer.locator(".slip").getByText("Refunded").waitFor();
+  const order = /order\/(\w+)$/.exec(page.url())?.[1] ?? "";
+  await buyer.goto(`${api}/sale/${sale}?order=${order}`);
+  await buyer.getByText("€20.00 of it went back to you.").waitFor();
+  await picture(buyer, "order-partly-refunded");
+
+  await page.getByRole("link", { name: "← All orders" }).click();
+  await page.getByLabel("Which").selectOption("pending");
+  await button(page, "Show").click();
+  await expect.poll(() => lines.count()).toBe(1);
+  await lines.getByRole("link").click();
+  await button(page, "Cancel the order").click();
+  await sure(page, "Cancel it");
+  await page.getByText("The order is cancelled.").waitFor();
+  await page.getByText("Cancelled by the shop").waitFor();
+  await said(late, "The shop cancelled it");
 });

@@ -12,6 +12,7 @@ import { stockBar } from "../src/element/stock-bar";
 import { peopleAMark, Tape } from "../src/element/tape";
 import { middle, outlook, termsLink, type Held } from "../src/element/ticket";
 import { orderBadge } from "../src/shop/order-list";
+import { orderWords } from "../src/shop/order-page";
 import { available } from "../src/shop/sale-list";
 import { wordsFor } from "../src/text/journey";
 import { cureOf } from "../src/text/cures";
@@ -42,19 +43,22 @@ const commands = (of: Partial<Commands> = {}): Commands => {
 };
 
 test("a receipt has the product, what it cost, when, a code to say, what went back, and what happens next", () => {
-  const order = { ...ORDER, status: "confirmed" as const, quantity: 3, amount: 29_700, refunded: 5_000 };
+  const order = { ...ORDER, status: "confirmed" as const, quantity: 3, amount: 29_700, refunded: 5_000, refunded_at: Date.parse("2026-12-01T09:30:00Z") };
   const said = drawn(slip(order, NOW, "merchant", false));
-  for (const part of ["Aurora Runner", "3 × €99.00", "€297.00", "Refunded", "−€50.00", "€247.00", "Today", shortCode(order.order), order.order, "What happens next"]) expect(said).toContain(part);
+  for (const part of ["Aurora Runner", "3 × €99.00", "€297.00", "Refunded", "1 Dec", "−€50.00", "€247.00", "Today", shortCode(order.order), order.order, "What happens next"]) expect(said).toContain(part);
   expect(drawn(slip({ ...order, refunded: 0 }, NOW, "merchant", false))).not.toContain("Refunded");
   const terms = { ...INFO, terms_url: "https://shop.example/terms", terms_version: "2026-11-01" };
   expect(drawn(slip(order, NOW, "merchant", false, terms))).toContain("Terms 2026-11-01");
   expect(drawn(slip(order, NOW, "merchant", false, INFO))).not.toContain("Terms");
   expect(drawn(termsLink(terms))).toBe("With your order you accept the shop’s terms (2026-11-01).");
   expect(drawn(termsLink(INFO))).toBe("");
+  expect(drawn(slip({ ...order, refunded_at: null }, NOW, "merchant", false)), "an earlier server does not say when").toContain("Refunded −€50.00");
   expect(drawn(slip(order, NOW, "sandbox", false)), "nothing is promised where nothing is sold").toContain("no money was taken");
 });
 
-test("an order in the list says how much went back", () => {
+test("an order in the list and its own page say how much went back", () => {
+  expect(orderWords({ ...ORDER, status: "confirmed", refunded: 5_000 })).toBe("Paid and confirmed. €50.00 of it went back to you.");
+  expect(orderWords({ ...ORDER, status: "cancelled", reason: "by_shop" })).toContain("The shop cancelled it");
   expect(orderBadge({ ...ORDER, status: "confirmed", refunded: 5_000 }, "€50.00").label).toBe("Refunded €50.00");
   expect(orderBadge({ ...ORDER, status: "confirmed" }, "€0.00").label).toBe("Confirmed");
   expect(orderBadge({ ...ORDER, paying: true }, "").label).toBe("Payment under way");

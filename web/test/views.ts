@@ -94,6 +94,7 @@ export const ORDER: Order = {
   reason: null,
   paying: false,
   refunded: 0,
+  refunded_at: null,
   declined: null,
   handoff: null,
   created_at: NOW - MINUTE,

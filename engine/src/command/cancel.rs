@@ -37,6 +37,7 @@ pub async fn run(shop: &Shop, caller: &Caller, command: CommandId, order: OrderI
     };
     Ok(Done::Order(Order {
         refunded: 0,
+        refunded_at: None,
         ..row.view()
     }))
 }

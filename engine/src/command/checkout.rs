@@ -1,7 +1,7 @@
 //! `checkout`: a hold becomes an order. Redis sets the units apart, Postgres decides, Redis follows. Every step can be repeated,
 //! because the order's id is derived from the shopper and the command before the first step.
 
-use super::{Answer, digest, pay};
+use super::{Answer, digest, names::Names, pay};
 use crate::{
     caller::Caller,
     error::Error,
@@ -27,32 +27,17 @@ pub async fn run(
     let token = payment.as_ref().map_or("", |payment| payment.token.as_str());
     let digest = digest("checkout", &[&sale.id.to_string(), token]);
     let command = mutation::known_as(command);
-    let order = order_id(shop, caller, command, &digest);
-    let row = place(shop, caller, &sale, command, order, digest).await?;
+    let names = Names::of(shop, caller).await?;
+    let row = place(shop, caller, &sale, command, &names, digest).await?;
     match payment {
         None => Ok(Done::Order(as_placed(&row))),
         // Nothing is due, so no provider is asked.
         Some(_) if row.amount == 0 => Ok(Done::Order(as_placed(&row))),
         Some(payment) => {
-            let command = pay::command_of_checkout(shop, caller, command);
+            let command = names.payment_command(command);
             pay::run(shop, caller, command, row.order, payment).await
         }
     }
-}
-
-/// Derives an order's id from the command and its payload. A repetition names the same order; another command under the same id
-/// cannot touch that order.
-fn order_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> OrderId {
-    let bits = super::id_bits(
-        shop,
-        caller,
-        &[
-            caller.shopper.as_str().as_bytes(),
-            command.to_string().as_bytes(),
-            digest,
-        ],
-    );
-    OrderId::from_parts(command.ulid().timestamp_ms(), bits)
 }
 
 async fn place(
@@ -60,9 +45,10 @@ async fn place(
     caller: &Caller,
     sale: &Sale,
     command: CommandId,
-    order: OrderId,
+    names: &Names<'_>,
     digest: Vec<u8>,
 ) -> Result<OrderRow, Reject> {
+    let order = names.order(command, &digest);
     if let Err(reject) = shop.check_payable(sale).await {
         // The cart stays as it is. An order of before is still this command's answer.
         let made = made_before(shop, caller, command, order, &digest).await?;
@@ -116,6 +102,7 @@ async fn place(
         operator: caller.operator().cloned(),
         device,
         command,
+        hold_name: names.hold(&hold_command),
         hold_command,
         digest,
         quantity,
@@ -223,6 +210,7 @@ fn as_placed(row: &OrderRow) -> flashsale_protocol::Order {
         reason: None,
         paying: false,
         refunded: 0,
+        refunded_at: None,
         declined: None,
         at: crate::sale::ms(row.created_at),
         ..row.view()

@@ -187,6 +187,9 @@ async fn fit(
             _ => {}
         }
     }
+    if sale.is_suspended {
+        return Ok(Fit::Refused(Code::MerchantSuspended.into()));
+    }
     if person.bought + quantity.get() > person.limit && !Mutation::SkipLimit.is_on() {
         return Ok(Fit::Kept(Kept::Limit));
     }

@@ -9,6 +9,7 @@ mod draw;
 mod extend;
 mod join;
 mod leave;
+mod names;
 mod nonce;
 mod orders;
 mod pay;
@@ -22,9 +23,7 @@ use crate::{
     boxed,
     caller::Caller,
     error::Error,
-    merchants::is_person,
     sale::{LineName, Sale},
-    seal::Seal,
     shop::Shop,
     stock::{RecordState, Served},
     telemetry::name,
@@ -35,6 +34,9 @@ use std::{future::Future, pin::Pin, time::Instant};
 
 /// Time after which a shopper should ask again when selling has stopped.
 const STOPPED_RETRY_MS: u64 = 5_000;
+
+/// Time after which it is known whether somebody was forgotten.
+const LEAVING_RETRY_MS: u64 = 2_000;
 
 pub type Answer = Result<Done, Reject>;
 
@@ -58,10 +60,15 @@ async fn meet(shop: &Shop, caller: &Caller, id: CommandId, command: &ShopCommand
     let met = match (command.sale(), command.order()) {
         (Some(sale), _) => {
             let sale = shop.sale(sale).await?;
-            if matches!(command, ShopCommand::Join { .. } | ShopCommand::Reserve { .. }) {
+            let takes_part = matches!(command, ShopCommand::Join { .. } | ShopCommand::Reserve { .. });
+            if takes_part {
                 shop.check_page(caller, &sale).await?;
             }
-            Some(shop.meet(caller, &sale).await?)
+            let met = shop.meet(caller, &sale).await?;
+            if takes_part && shop.is_leaving(&met) {
+                return Err(Reject::new(Code::Busy).after_ms(LEAVING_RETRY_MS));
+            }
+            Some(met)
         }
         (None, Some(order)) => Box::pin(meet_buyer(shop, caller, id, order)).await?,
         (None, None) => None,
@@ -124,14 +131,6 @@ fn dispatch<'a>(
         ShopCommand::Cancel { order } => Box::pin(cancel::run(shop, caller, id, order)),
         ShopCommand::Orders {} => Box::pin(orders::run(shop, caller)),
         ShopCommand::State { sale } => Box::pin(state::run(shop, caller, sale)),
-    }
-}
-
-/// Bits for an id that is derived from a command, so that a repetition names the same.
-fn id_bits(shop: &Shop, caller: &Caller, parts: &[&[u8]]) -> u128 {
-    match is_person(&caller.shopper) {
-        true => Seal::plain_bits(parts),
-        false => shop.seal.bits(parts),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `pay`: writes the payment down, asks the provider, and settles its answer with the order. A repeated command gets the same
 //! answer, or the order with `paying` while the answer is not known. If the shop takes the money itself, the answer says where.
 
-use super::{Answer, digest};
+use super::{Answer, digest, names::Names};
 use crate::{
     caller::Caller,
     captures::ToCapture,
@@ -27,20 +27,6 @@ use flashsale_protocol::{
 /// Time after the provider's deadline at which the worker asks for a missing outcome.
 const ASK_AFTER_MS: i64 = 1_000;
 
-/// A checkout that pays at once has a second command id for its payment, derived from the checkout's.
-pub(crate) fn command_of_checkout(shop: &Shop, caller: &Caller, checkout: CommandId) -> CommandId {
-    let bits = super::id_bits(
-        shop,
-        caller,
-        &[
-            caller.shopper.as_str().as_bytes(),
-            checkout.to_string().as_bytes(),
-            b"pay",
-        ],
-    );
-    CommandId::from_parts(checkout.ulid().timestamp_ms(), bits)
-}
-
 pub async fn run(
     shop: &Shop,
     caller: &Caller,
@@ -49,7 +35,8 @@ pub async fn run(
     payment: Payment,
 ) -> Answer {
     let digest = digest("pay", &[&order.to_string(), &payment.token]);
-    let id = payment_id(shop, caller, command, &digest);
+    let names = Names::of(shop, caller).await?;
+    let id = names.payment(command, &digest);
     if matches!(shop.payments.provider, Provider::None) {
         return without_provider(shop, caller, order, id).await;
     }
@@ -77,7 +64,7 @@ pub async fn run(
         return answer(&row, &begun);
     }
     if begun.provider == MERCHANT {
-        return hand_off(shop, caller, command, &row, &begun).await;
+        return hand_off(shop, caller, names.handoff(command), &row, &begun).await;
     }
     if begun.provider != shop.payments.name() {
         return answer(&row, &begun);
@@ -139,7 +126,7 @@ async fn reopened(shop: &Shop, order: OrderId) -> Result<Option<(OrderRow, Payme
 async fn hand_off(
     shop: &Shop,
     caller: &Caller,
-    command: CommandId,
+    name: CommandId,
     row: &OrderRow,
     payment: &PaymentRow,
 ) -> Answer {
@@ -153,7 +140,7 @@ async fn hand_off(
         .map_err(|reject| reject.about(row.order))?;
     let expires_at = ms(row.expires_at);
     let token = shop.seal.handoff(HandedOver {
-        command,
+        name,
         payment: payment.payment,
         order: row.order,
         sale: row.sale,
@@ -194,21 +181,6 @@ async fn without_provider(shop: &Shop, caller: &Caller, order: OrderId, payment:
     Err(Reject::new(code).about(order))
 }
 
-/// Derives a payment's id from the command and its payload, so that a repetition names the same payment.
-fn payment_id(shop: &Shop, caller: &Caller, command: CommandId, digest: &[u8]) -> PaymentId {
-    let bits = super::id_bits(
-        shop,
-        caller,
-        &[
-            caller.shopper.as_str().as_bytes(),
-            command.to_string().as_bytes(),
-            digest,
-            b"payment",
-        ],
-    );
-    PaymentId::from_parts(command.ulid().timestamp_ms(), bits)
-}
-
 /// Every repetition gets the first answer, whatever happened to the order since.
 fn answer(row: &OrderRow, payment: &PaymentRow) -> Answer {
     match payment.state.answer {
@@ -218,6 +190,7 @@ fn answer(row: &OrderRow, payment: &PaymentRow) -> Answer {
             reason: None,
             paying: false,
             refunded: 0,
+            refunded_at: None,
             declined: None,
             at: ms(payment.answered_at.unwrap_or(row.changed_at)),
             ..row.view()

@@ -78,6 +78,7 @@ pub async fn run(
         ),
         Reserved::CheckoutRunning => Code::CheckoutRunning.into(),
         Reserved::Stopped => super::stopped(),
+        Reserved::Paused if sale.is_suspended => Code::MerchantSuspended.into(),
         Reserved::Paused => Code::SalePaused.into(),
         Reserved::NotOpen { opens_at } => {
             Reject::new(Code::SaleNotOpen).after_ms(opens_at.saturating_sub(now))

@@ -37,6 +37,7 @@ fn sale() -> Sale {
         format: FORMATS,
         picture: None,
         terms: None,
+        is_suspended: false,
         lanes: (0..4)
             .map(|lane| LaneInfo {
                 lane,

@@ -332,7 +332,7 @@ impl Stock {
                 (false, Allocation::Draw, _) | (false, _, Phase::Drawing) => NEVER,
                 (false, Allocation::Queue, _) => ms(sale.end_time),
             },
-            u64::from(sale.status == Phase::Paused),
+            u64::from(sale.is_paused()),
             u64::from(sale.per_shopper_limit),
             u64::from(sale.per_device_limit),
             sale.hold_ms,

@@ -234,14 +234,16 @@ impl Store {
         )
     }
 
-    /// Whether an order of this time may have been lost without a trace: it was not paid, and its shopper has made another one
-    /// since.
+    /// Whether an order may have been lost without a trace: it was not paid, and its shopper has made another one since. The time in
+    /// its id is its own, or that of its sale.
     pub(crate) async fn may_be_lost(&self, order: OrderId) -> Result<bool> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM disasters
-               WHERE $1 BETWEEN lost_since - $2 * interval '1 millisecond' AND noticed_at + $2 * interval '1 millisecond') AS "may!""#,
+               WHERE $1 BETWEEN lost_since - $2 * interval '1 millisecond' AND noticed_at + $2 * interval '1 millisecond'
+                  OR left(sale_id, 10) = left($3, 10)) AS "may!""#,
             DateTime::from_timestamp_millis(order.0.timestamp_ms() as i64).unwrap_or_default(),
             f64::from(CLOCKS_APART_MS),
+            order.to_string(),
         )
         .fetch_one(&self.pools.purchases)
         .await?)

@@ -163,7 +163,8 @@ impl Store {
             r#"SELECT s.sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
                 claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-                cancel_limit, extend_once, status, created_at, settings_version, format, picture AS "picture: Json<Picture>", terms_url, terms_version
+                cancel_limit, extend_once, status, created_at, settings_version, format, picture AS "picture: Json<Picture>", terms_url, terms_version,
+                (SELECT m.status = 'suspended' FROM merchants m WHERE m.merchant_id = s.merchant_id) AS "is_suspended!"
              FROM unnest($1::text[]) WITH ORDINALITY AS page (sale_id, nth) JOIN flash_sales s USING (sale_id)
              ORDER BY page.nth"#,
             &ids,

@@ -9,8 +9,21 @@ use crate::{
     error::{Error, Result},
 };
 use chrono::{DateTime, Utc};
-use flashsale_protocol::ShopperId;
+use flashsale_protocol::{SaleId, ShopperId};
 use sqlx::PgConnection;
+
+/// Raises the version of the settings of a merchant's sales, which it was suspended with or goes on with: Redis takes no older ones.
+async fn note_to_sales(connection: &mut PgConnection, merchant: &str) -> Result<()> {
+    sqlx::query!(
+        "UPDATE flash_sales SET settings_version = settings_version + 1 WHERE sale_id IN (
+             SELECT sale_id FROM flash_sales WHERE merchant_id = $1 AND status NOT IN ('ended', 'cancelled')
+             ORDER BY sale_id FOR NO KEY UPDATE)",
+        merchant,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
 
 /// A merchant, without what its ids are made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +92,8 @@ pub struct KeyRow {
     pub jwks_uri: Option<String>,
     pub created_at: DateTime<Utc>,
     pub created_by: String,
+    /// Since when it is proven that issuer and audience are the merchant's.
+    pub proven_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
@@ -91,6 +106,8 @@ pub struct Register {
     /// Keys that are not revoked.
     pub keys: Vec<KeyRow>,
     pub erased: Vec<String>,
+    /// People who are being forgotten, and since when.
+    pub leaving: Vec<(String, DateTime<Utc>)>,
 }
 
 /// What became of a change to a merchant.
@@ -105,6 +122,18 @@ pub enum Written {
 }
 
 impl Store {
+    /// A merchant's sales that are not over.
+    #[boxed]
+    pub async fn running_sales(&self, merchant: &str) -> Result<Vec<SaleId>> {
+        let ids = sqlx::query_scalar!(
+            "SELECT sale_id FROM flash_sales WHERE merchant_id = $1 AND status NOT IN ('ended', 'cancelled')",
+            merchant,
+        )
+        .fetch_all(&self.pools.operations)
+        .await?;
+        Ok(ids.into_iter().filter_map(|id| id.parse().ok()).collect())
+    }
+
     /// How often merchants have changed.
     pub(crate) async fn register_changes(&self) -> Result<i64> {
         Ok(sqlx::query_scalar!("SELECT changes FROM platform")
@@ -158,12 +187,15 @@ impl Store {
             KeyRow,
             "SELECT key_id AS id, merchant_id AS merchant, kind, issuer, audience, subject_claim, keys,
                 jwks_uri, created_at, created_by,
-                revoked_at
+                proven_at, revoked_at
              FROM merchant_keys WHERE revoked_at IS NULL ORDER BY created_at DESC"
         )
         .fetch_all(&mut *tx)
         .await?;
         let erased = sqlx::query_scalar!("SELECT person_id FROM erased_people")
+            .fetch_all(&mut *tx)
+            .await?;
+        let leaving = sqlx::query!("SELECT person_id, since FROM leaving_people")
             .fetch_all(&mut *tx)
             .await?;
         tx.commit().await?;
@@ -173,6 +205,10 @@ impl Store {
             merchants,
             keys,
             erased,
+            leaving: leaving
+                .into_iter()
+                .map(|row| (row.person_id, row.since))
+                .collect(),
         })
     }
 
@@ -192,11 +228,13 @@ impl Store {
         by: By<'_>,
     ) -> Result<Written> {
         let mut tx = self.pools.operations.begin().await?;
-        let written = sqlx::query_scalar!(
-            "UPDATE merchants SET slug = $2, name = $3, time_zone = $4, currency = $5, widget_origins = $6, null_origin = $7,
+        let written = sqlx::query!(
+            r#"UPDATE merchants SET slug = $2, name = $3, time_zone = $4, currency = $5, widget_origins = $6, null_origin = $7,
                 open_sales = $8, days_ahead = $9, text_chars = $10, exports = $11, retention_days = $12, status = $13,
                 role_claim = $14, checkout_url = $15, checkout_max_s = $16, picture_mb = $17, version = version + 1
-             WHERE merchant_id = $1 AND version = $18 RETURNING version",
+             WHERE merchant_id = $1 AND version = $18
+             RETURNING version,
+                (SELECT was.status <> merchants.status FROM merchants was WHERE was.merchant_id = $1) AS "has_moved!""#,
             new.id,
             new.slug,
             new.name,
@@ -219,7 +257,11 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await;
         match written {
-            Ok(Some(version)) => {
+            Ok(Some(row)) => {
+                if row.has_moved {
+                    note_to_sales(&mut tx, &new.id).await?;
+                }
+                let version = row.version;
                 events::of_shop(&mut tx, Kind::ShopChanged, &new.id, None, Some(changed), by).await?;
                 tx.commit().await?;
                 Ok(Written::Ok(Box::new(MerchantRow {
@@ -248,7 +290,7 @@ impl Store {
             KeyRow,
             "SELECT key_id AS id, merchant_id AS merchant, kind, issuer, audience, subject_claim, keys,
                 jwks_uri, created_at, created_by,
-                revoked_at
+                proven_at, revoked_at
              FROM merchant_keys WHERE merchant_id = $1 ORDER BY created_at DESC LIMIT $2",
             merchant,
             limit,
@@ -315,6 +357,7 @@ pub(super) async fn note_people(connection: &mut PgConnection, people: &[&Person
         "INSERT INTO people (person_id, merchant_id, subject, account_id)
          SELECT DISTINCT ON (person_id) person_id, merchant_id, subject, account_id
          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS i (person_id, merchant_id, subject, account_id)
+         WHERE NOT EXISTS (SELECT 1 FROM erased_people e WHERE e.person_id = i.person_id)
          ORDER BY person_id
          ON CONFLICT DO NOTHING",
         &ids,
@@ -409,21 +452,23 @@ pub async fn add_key(connection: &mut PgConnection, key: &KeyRow, most: i64, by:
     .fetch_optional(&mut *connection)
     .await?;
     // A secret is known to nobody else: it can claim no other shop's customers.
-    let taken = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM merchant_keys WHERE issuer = $1 AND audience = $2 AND merchant_id <> $3
-              AND kind <> 'secret' AND revoked_at IS NULL) AS "taken!""#,
+    let others = sqlx::query!(
+        r#"SELECT key_id, merchant_id, proven_at IS NOT NULL AS "is_proven!" FROM merchant_keys
+           WHERE issuer = $1 AND audience = $2 AND merchant_id <> $3 AND kind <> 'secret' AND revoked_at IS NULL
+           ORDER BY key_id FOR UPDATE"#,
         key.issuer,
         key.audience,
         key.merchant,
     )
-    .fetch_one(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
-    if taken && key.kind != "secret" {
+    let is_stronger = key.proven_at.is_some() && others.iter().all(|other| !other.is_proven);
+    if !others.is_empty() && key.kind != "secret" && !is_stronger {
         return Ok(KeyAdded::IssuerTaken);
     }
     let added = sqlx::query!(
-        "INSERT INTO merchant_keys (key_id, merchant_id, kind, issuer, audience, subject_claim, keys, jwks_uri, created_by)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+        "INSERT INTO merchant_keys (key_id, merchant_id, kind, issuer, audience, subject_claim, keys, jwks_uri, created_by, proven_at)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $11
          WHERE (SELECT count(*) FROM merchant_keys WHERE merchant_id = $2 AND revoked_at IS NULL) < $10",
         key.id,
         key.merchant,
@@ -435,12 +480,25 @@ pub async fn add_key(connection: &mut PgConnection, key: &KeyRow, most: i64, by:
         key.jwks_uri,
         key.created_by,
         most,
+        key.proven_at,
     )
     .execute(&mut *connection)
     .await?
     .rows_affected();
     if added == 0 {
         return Ok(KeyAdded::TooMany);
+    }
+    if is_stronger {
+        for other in others {
+            sqlx::query!(
+                "UPDATE merchant_keys SET revoked_at = now() WHERE key_id = $1",
+                other.key_id
+            )
+            .execute(&mut *connection)
+            .await?;
+            let (shop, id) = (&other.merchant_id, Some(other.key_id.as_str()));
+            events::of_shop(connection, Kind::KeyRevoked, shop, id, None, by).await?;
+        }
     }
     events::of_shop(connection, Kind::KeyAdded, &key.merchant, Some(&key.id), None, by).await?;
     Ok(KeyAdded::Ok)

@@ -44,7 +44,10 @@ use std::{sync::Arc, time::Duration};
 pub use sqlx::PgConnection as Connection;
 
 pub use entries::{EntryRow, Outcomes, PAGE};
-pub use orders::{Cancel, Cancelled, Cancelling, NewOrder, OrderRow, Placed};
+pub use orders::{
+    Cancel, Cancelled, Cancelling, ListedOrder, NewOrder, ORDERS_PAGE_MOST, OrderRow, OrdersPage, Placed,
+    WantedOrders,
+};
 use payments::{NewPayment, PaymentBegun, Report, Reported};
 use pools::Pools;
 pub use schema::MigrateAtStart;

@@ -173,6 +173,33 @@ impl Store {
         Ok(ids.into_iter().filter_map(|id| id.parse().ok()).collect())
     }
 
+    /// Notes that somebody (an account, or a person) is about to be forgotten, by this request.
+    #[boxed]
+    pub(crate) async fn begin_leaving(&self, who: &ShopperId, request: &str) -> Result<()> {
+        sqlx::query!(
+            "INSERT INTO leaving_people (person_id, request) VALUES ($1, $2)
+             ON CONFLICT (person_id) DO UPDATE SET request = excluded.request, since = clock_timestamp()",
+            who.as_str(),
+            request,
+        )
+        .execute(&self.pools.shoppers)
+        .await?;
+        Ok(())
+    }
+
+    /// They are forgotten, or cannot be. A later request's note stays.
+    #[boxed]
+    pub(crate) async fn end_leaving(&self, who: &ShopperId, request: &str) -> Result<()> {
+        sqlx::query!(
+            "DELETE FROM leaving_people WHERE person_id = $1 AND request = $2",
+            who.as_str(),
+            request,
+        )
+        .execute(&self.pools.shoppers)
+        .await?;
+        Ok(())
+    }
+
     /// Forgets a person: what stays (orders and places, as numbers) is nobody's, and whoever comes back is somebody new. May be
     /// repeated.
     #[boxed]

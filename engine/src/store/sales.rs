@@ -63,6 +63,7 @@ pub(super) struct SaleRow {
     pub picture: Option<Json<Picture>>,
     pub terms_url: Option<String>,
     pub terms_version: Option<String>,
+    pub is_suspended: bool,
 }
 
 /// Orders of a sale by state.
@@ -117,7 +118,8 @@ impl Store {
             r#"SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
                 total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
                 claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-                cancel_limit, extend_once, status, created_at, settings_version, format, picture AS "picture: Json<Picture>", terms_url, terms_version
+                cancel_limit, extend_once, status, created_at, settings_version, format, picture AS "picture: Json<Picture>", terms_url, terms_version,
+                (SELECT m.status = 'suspended' FROM merchants m WHERE m.merchant_id = s.merchant_id) AS "is_suspended!"
              FROM flash_sales s
              WHERE status NOT IN ('ended', 'cancelled')
                 OR end_time > now() - interval '10 minutes'
@@ -440,7 +442,8 @@ pub(super) async fn load(connection: &mut PgConnection, id: SaleId) -> Result<Op
         r#"SELECT sale_id, merchant_id, product_id, product_name, description, currency, original_price, sale_price,
             total_stock, room_opens_at, start_time, end_time, per_shopper_limit, per_device_limit, hold_ms,
             claim_ms, payment_ms, inflow, inflow_cut_at, target_delay_ms, allocation, draw_weight, opening_seed, priority_share, absence_ms,
-            cancel_limit, extend_once, status, created_at, settings_version, format, picture AS "picture: Json<Picture>", terms_url, terms_version
+            cancel_limit, extend_once, status, created_at, settings_version, format, picture AS "picture: Json<Picture>", terms_url, terms_version,
+            (SELECT m.status = 'suspended' FROM merchants m WHERE m.merchant_id = flash_sales.merchant_id) AS "is_suspended!"
          FROM flash_sales WHERE sale_id = $1"#,
         id.to_string(),
     )
@@ -559,6 +562,7 @@ fn sale_from(row: SaleRow, lanes: Vec<LaneInfo>) -> Result<Sale> {
         format: row.format as u16,
         picture: row.picture.map(|Json(picture)| picture),
         terms: terms_of(row.terms_url, row.terms_version),
+        is_suspended: row.is_suspended,
         lanes,
     })
 }

@@ -28,9 +28,10 @@ const SAY_WAITING: Duration = Duration::from_secs(3);
 const FOR_NOW: [&str; 5] = ["57P01", "57P02", "57P03", "53300", "08006"];
 
 /// The only tables from which the server deletes rows.
-const DELETES: [&str; 12] = [
+const DELETES: [&str; 13] = [
     "commands",
     "draw_entries",
+    "leaving_people",
     "operator_events",
     "operator_sessions",
     "operator_tickets",

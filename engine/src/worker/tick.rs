@@ -69,6 +69,10 @@ async fn step(led: &Led, last: &mut Last) -> Result<Duration> {
     let now = Instant::now();
     led.set_no_show(last.turns.write(&mut tick, &counters, &number, now));
     last.pace.write(&mut tick, &number, inflow, now);
+    if sale.is_suspended {
+        // It is not the sale's operator who has paused it.
+        tick.slowed = None;
+    }
     if tick.claimed + tick.held > 0 {
         for at in sale.lane_refs() {
             let next = shop.stock.next_deadline(at).await?;

@@ -383,6 +383,7 @@ fn sale(stock: u32) -> Sale {
         format: FORMATS,
         picture: None,
         terms: None,
+        is_suspended: false,
         lanes: vec![LaneInfo {
             lane: 0,
             epoch: 1,

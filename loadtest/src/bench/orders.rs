@@ -324,6 +324,7 @@ fn new_order(at: LaneRef, buyer: &Buyer) -> NewOrder {
         device: buyer.device.clone(),
         command: buyer.command,
         hold_command: buyer.command.to_string(),
+        hold_name: buyer.command.to_string(),
         digest: vec![7; 32],
         quantity: 1,
         unit_price: PRICE,
@@ -392,7 +393,7 @@ async fn place_alone(pool: &PgPool, order: NewOrder) -> Result<()> {
         actor: Actor::from(&order.shopper),
         kind: Kind::OrderPlaced,
         data: json!({
-            "order": id, "lane": order.at.lane, "units": order.quantity, "amount": order.amount, "hold": order.hold_command,
+            "order": id, "lane": order.at.lane, "units": order.quantity, "amount": order.amount, "hold": order.hold_name,
         }),
     };
     audit::write(&mut tx, &[entry]).await?;

@@ -172,6 +172,9 @@ pub struct Order {
     /// The part of `amount` that has gone back to the shopper.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refunded: i64,
+    /// When money last went back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded_at: Option<u64>,
     /// The refusal of a pending order's last payment; another one may be tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declined: Option<Declined>,

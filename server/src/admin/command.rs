@@ -363,9 +363,13 @@ impl Numbers {
 
 /// Tells Redis and all processes the new settings. May be repeated; workers also do it, at most a second later.
 pub async fn spread(app: &App, done: &Done, id: SaleId) -> Result<()> {
-    if done.is_refused() || !done.has_changed {
-        return Ok(());
+    match done.is_refused() || !done.has_changed {
+        true => Ok(()),
+        false => spread_settings(app, id).await,
     }
+}
+
+pub(super) async fn spread_settings(app: &App, id: SaleId) -> Result<()> {
     // Repeated until nothing has changed meanwhile: of two requests at once, the last one to write has read the newest settings.
     let mut told = None;
     for _ in 0..SPREAD_TRIES {

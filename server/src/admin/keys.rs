@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::keys::{KeySet, MAX_DOCUMENT_BYTES},
+    auth::{
+        keys::{KeySet, MAX_DOCUMENT_BYTES},
+        proof::{Claim, Unproven},
+    },
     rest::{IdempotencyKey, Path, Problem, browser::Browser, field, rfc3339},
 };
 use axum::{extract::State, http::StatusCode};
@@ -49,6 +52,11 @@ pub struct KeyBody {
     #[serde(default)]
     #[schema(max_length = 500, example = "https://shop.eu.auth0.com/.well-known/jwks.json")]
     jwks_uri: Option<String>,
+    /// With `jwks_uri`: a token of this issuer for this audience with the claim `flashsale_shop`, which is the shop's id. It proves that
+    /// both are yours (docs/sign-in.md), and takes them from shops that have not proven it.
+    #[serde(default)]
+    #[schema(max_length = 16_384)]
+    proof: Option<String>,
 }
 
 fn sub() -> String {
@@ -87,6 +95,9 @@ pub struct KeyView {
     #[schema(format = DateTime)]
     created_at: String,
     created_by: String,
+    /// Since when it is proven that issuer and audience are the shop's; null: it is not.
+    #[schema(format = DateTime)]
+    proven_at: Option<String>,
     /// Since when it signs nobody in any more; null: it does.
     #[schema(format = DateTime)]
     revoked_at: Option<String>,
@@ -108,6 +119,7 @@ impl From<KeyRow> for KeyView {
             jwks_uri: row.jwks_uri,
             created_at: rfc3339(ms(row.created_at)),
             created_by: row.created_by,
+            proven_at: row.proven_at.map(|at| rfc3339(ms(at))),
             revoked_at: row.revoked_at.map(|at| rfc3339(ms(at))),
         }
     }
@@ -132,7 +144,8 @@ pub struct KeyList {
 /// Add a key.
 ///
 /// It signs in customers of this merchant and nobody else. Keys of before stay good until they are revoked. Refusal:
-/// `quota_reached` with 20 keys that are not revoked; `issuer_taken` if another shop has public keys for this issuer and audience.
+/// `quota_reached` with 20 keys that are not revoked; `issuer_taken` if another shop has public keys for this issuer and audience, unless
+/// a `proof` says that they are yours and the other shop has none.
 #[utoipa::path(
     post,
     path = "/admin/merchants/{merchant}/keys",
@@ -183,6 +196,22 @@ pub async fn add(
         }
         (None, None) => (KeyKind::Secret, None),
     };
+    if let Some(token) = &body.proof {
+        let Some(uri) = &body.jwks_uri else {
+            return Err(field("proof", "is for keys at an address (jwks_uri)"));
+        };
+        let claim = Claim {
+            merchant: &merchant.row.id,
+            issuer: &body.issuer,
+            audience: &body.audience,
+            jwks_uri: uri,
+        };
+        let proven = app.authority.prove(&claim, token).await;
+        proven.map_err(|error| match error {
+            Unproven::Keys(why) => said("proof", &why),
+            Unproven::Token(reject) => said("proof", &reject.message),
+        })?;
+    }
     let row = KeyRow {
         id: Ulid::from_parts(clock::now_ms(), rand::random()).to_string(),
         merchant: merchant.row.id.clone(),
@@ -194,6 +223,7 @@ pub async fn add(
         jwks_uri: body.jwks_uri,
         created_at: clock::now(),
         created_by: operator.0.account.to_string(),
+        proven_at: body.proof.map(|_| clock::now()),
         revoked_at: None,
     };
     let skipped = set.map_or(Vec::new(), |set| set.skipped().to_vec());

@@ -20,6 +20,7 @@ use flashsale_engine::{
     store::merchants::{self, MerchantRow, Written},
 };
 use flashsale_protocol::Code;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -28,6 +29,8 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 const MAX_NAME_CHARS: usize = 200;
+/// Sales of a shop whose settings are sent to Redis at the same time.
+const SALES_AT_ONCE: usize = 8;
 const MAX_SLUG_CHARS: usize = 64;
 const MAX_ORIGINS: usize = 50;
 const MAX_CHECKOUT_CHARS: usize = 2_000;
@@ -274,7 +277,7 @@ pub async fn change(
     if body.checkout_url.is_some() || body.checkout_max_s.is_some() {
         operator.check_manages_access()?;
     }
-    let before = &merchant.row;
+    let (before, is_about_sales) = (&merchant.row, body.active.is_some());
     if version_wanted(&headers)?.is_some_and(|wanted| !wanted.contains(&before.version.to_string())) {
         return Err(Code::VersionChanged.into());
     }
@@ -284,7 +287,21 @@ pub async fn change(
     let by = operator.by(&address);
     let made = written(app.shop.store.change_merchant(&new, changed, by).await?)?;
     app.shop.merchants.refresh().await?;
+    if is_about_sales {
+        tell_sales(&app, &made.id).await?;
+    }
     Ok(view(&made))
+}
+
+/// Tells Redis and all processes whether the shop's sales go on. May be repeated; workers also do it, at most a second later.
+async fn tell_sales(app: &App, merchant: &str) -> Result<(), Problem> {
+    let sales = app.shop.store.running_sales(merchant).await?;
+    let told = sales.into_iter().map(|sale| command::spread_settings(app, sale));
+    stream::iter(told)
+        .buffer_unordered(SALES_AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    Ok(())
 }
 
 /// What differs: each field with its values before and now.

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod merchants;
 pub mod metrics;
 pub mod operators;
+pub mod order_list;
 pub mod orders;
 pub mod people;
 pub mod pictures;
@@ -65,7 +66,7 @@ impl FromRequestParts<Arc<App>> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let key = bearer(&parts.headers)
+        let key = bearer(&parts.headers)?
             .filter(|token| token.starts_with(PREFIX))
             .map(str::to_owned);
         let operator = match (key, parts.headers.contains_key(header::AUTHORIZATION)) {
@@ -204,6 +205,7 @@ fn scope_of(is_reading: bool, route: &str) -> Option<Scope> {
         .any(|these| route.starts_with(these));
     match (route, is_reading) {
         ("/admin/sales/{sale_id}/entries.csv", _) => Some(Scope::Exports),
+        ("/admin/sales/{sale_id}/orders", _) => Some(Scope::OrdersRead),
         (route, true) if route.starts_with("/admin/sales") => Some(Scope::SalesRead),
         (route, false) if route.starts_with("/admin/sales") => Some(Scope::SalesWrite),
         (_, true) if is_about_orders => Some(Scope::OrdersRead),

@@ -51,6 +51,9 @@ pub struct RefundView {
     reason: String,
     #[schema(format = DateTime)]
     created_at: String,
+    /// When the money was back; null: not yet.
+    #[schema(format = DateTime)]
+    done_at: Option<String>,
     /// The provider's last reason for refusing it.
     refusal: Option<String>,
 }
@@ -64,6 +67,7 @@ impl From<RefundRow> for RefundView {
             actor: row.actor,
             reason: row.reason,
             created_at: time(row.created_at),
+            done_at: row.done_at.map(time),
             refusal: row.refusal,
         }
     }
@@ -88,6 +92,9 @@ pub struct PaymentView {
     todo: Option<&'static str>,
     #[schema(format = DateTime)]
     created_at: String,
+    /// When the answer was known; null: it is not.
+    #[schema(format = DateTime)]
+    answered_at: Option<String>,
     refunds: Vec<RefundView>,
 }
 
@@ -109,6 +116,7 @@ impl PaymentView {
             reference: row.state.reference,
             todo: row.state.todo.map(Todo::word),
             created_at: time(row.created_at),
+            answered_at: row.answered_at.map(time),
             refunds: refunds.into_iter().map(RefundView::from).collect(),
         }
     }
@@ -121,6 +129,9 @@ pub struct OrderPayments {
     person: ShopperId,
     /// What the shop's own sign-in calls them; null for a guest, or once they are forgotten.
     customer: Option<String>,
+    /// When the order last changed.
+    #[schema(format = DateTime)]
+    changed_at: String,
     payments: Vec<PaymentView>,
     /// Disputes: the shopper's bank asks for the money back. Order and units stay as they are.
     disputes: Vec<DisputeView>,
@@ -207,6 +218,7 @@ pub async fn show(
     Ok(axum::Json(OrderPayments {
         customer: app.shop.store.subject_of(&merchant, &person).await?,
         person,
+        changed_at: time(money.order.changed_at),
         order: OrderView::with_terms(&app, money.order.view()).await?,
         payments: money
             .payments
@@ -326,7 +338,7 @@ pub(crate) async fn retry_refund(
 }
 
 /// The order, if this operator may see its sale.
-async fn find(app: &App, operator: &Operator, id: &str) -> Result<OrderRow, Problem> {
+pub(super) async fn find(app: &App, operator: &Operator, id: &str) -> Result<OrderRow, Problem> {
     let order = app
         .shop
         .store

@@ -246,7 +246,8 @@ pub async fn pause(
 ///
 /// A sale that is not paused stays as it is.
 ///
-/// Refusals: `sale_wrong_state` if the sale has ended, and `payments_off` if the sale has a price and no payment provider is set.
+/// Refusals: `sale_wrong_state` if the sale has ended, `merchant_suspended` while its shop is, and `payments_off` if the sale has a
+/// price and no payment provider is set.
 #[utoipa::path(
     post,
     path = "/admin/sales/{sale_id}/resume",
@@ -261,6 +262,9 @@ pub async fn resume(
     SalePath(sale): SalePath,
     instruction: Instruction,
 ) -> Result<Done, Problem> {
+    if instruction.operator.sale(&app, sale).await?.is_suspended {
+        return Err(Code::MerchantSuspended.into());
+    }
     let running = [Phase::Scheduled, Phase::Waiting, Phase::Live];
     // Back to the first phase: the clock then moves it to the right one.
     move_to(

@@ -238,14 +238,14 @@ impl Outside {
 }
 
 /// Whom a token names as its issuer and audience, before its signature is checked.
-struct Named {
+pub(super) struct Named {
     issuer: String,
     audience: Vec<String>,
 }
 
 impl Named {
     /// None: it names no issuer, as the platform's own tokens.
-    fn read(token: &str) -> Option<Self> {
+    pub(super) fn read(token: &str) -> Option<Self> {
         let claims: Value = serde_json::from_slice(&BASE64.decode(token.split('.').nth(1)?).ok()?).ok()?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let audience = match claims.get("aud") {
@@ -260,12 +260,12 @@ impl Named {
         })
     }
 
-    fn is_for(&self, issuer: &str, audience: &str) -> bool {
+    pub(super) fn is_for(&self, issuer: &str, audience: &str) -> bool {
         self.issuer == issuer && self.audience.iter().any(|named| named == audience)
     }
 }
 
-fn open(token: &str, algorithm: Algorithm, key: &DecodingKey) -> Option<Value> {
+pub(super) fn open(token: &str, algorithm: Algorithm, key: &DecodingKey) -> Option<Value> {
     let data = jsonwebtoken::decode::<Value>(token, key, &validation(algorithm));
     data.ok().map(|data| data.claims)
 }

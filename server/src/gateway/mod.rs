@@ -104,6 +104,8 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::entries::export))
         .routes(routes!(admin::metrics::show))
         .routes(routes!(admin::audit::list))
+        .routes(routes!(admin::order_list::list))
+        .routes(routes!(admin::order_list::cancel))
         .routes(routes!(admin::orders::show))
         .routes(routes!(admin::orders::refund))
         .routes(routes!(admin::orders::retry_refund))

@@ -4,6 +4,9 @@ use crate::origin::Origin;
 use axum::http::{HeaderMap, HeaderValue, Request, header};
 use std::sync::Arc;
 
+/// The page of a request that names several.
+const SEVERAL: &str = "several";
+
 /// Lets a request name one host only, in its `Host` header: that of an absolute address counts above it (RFC 9112, §3.2.2). False: the
 /// request names several, and each program on its way might take another one.
 pub(super) fn settle_host<B>(request: &mut Request<B>) -> bool {
@@ -33,7 +36,12 @@ pub(super) fn is_at_admin(headers: &HeaderMap, admin: Option<&Origin>) -> bool {
 /// The origin of the page that asks, if it is another one than ours. Only browsers name one. A page that came over plain http is not
 /// ours for a request over TLS: anybody on the way may have written it. Without TLS here, a proxy may have taken it off.
 pub(crate) fn page_of(headers: &HeaderMap, is_over_tls: bool) -> Option<Arc<str>> {
-    let origin = headers.get(header::ORIGIN)?.to_str().ok()?;
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let origin = origins.next()?.to_str().ok()?;
+    if origins.next().is_some() {
+        // No browser sends two: whichever it is, it is not ours alone.
+        return Some(SEVERAL.into());
+    }
     let is_ours = origin.split_once("://").is_some_and(|(scheme, its)| {
         (scheme.eq_ignore_ascii_case("https") || !is_over_tls)
             && host(headers).is_some_and(|own| own.eq_ignore_ascii_case(its))

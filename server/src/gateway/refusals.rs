@@ -245,6 +245,7 @@ fn own(operation: &str) -> &'static [Code] {
         "recoverSale" => &[NothingToRecover],
         "changeSupply" => &[SaleEnded, SaleWrongState, SupplyInUse],
         "setBeacon" => &[NoDraw, SaleEnded, SaleWrongState],
+        "cancelForShop" => &[OrderCancelled, OrderConfirmed],
         "refundOrder" => &[NotPaid, AlreadyRefunded, RefundTooMuch],
         "retryRefund" | "showHandoff" | "refundDone" => &[PaymentUnknown],
         "redeemHandoff" => &[

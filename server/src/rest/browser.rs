@@ -1,6 +1,6 @@
 //! What a request says of the browser that sends it: which page asks, from where, and whether its way here is safe for a session.
 
-use super::Problem;
+use super::{Problem, field, once};
 use crate::{
     app::App,
     gateway::{
@@ -63,9 +63,12 @@ impl FromRequestParts<Arc<App>> for Browser {
         Ok(Self {
             address,
             way,
-            session: way.and_then(|way| cookie(headers, way.cookie())),
+            session: match way {
+                Some(way) => cookie(headers, way.cookie())?,
+                None => None,
+            },
             is_our_page: page_of(headers, over_tls).is_none(),
-            has_proof: headers.get(PROOF).is_some_and(|value| value == "1"),
+            has_proof: once(headers, PROOF)?.is_some_and(|value| value == "1"),
         })
     }
 }
@@ -103,7 +106,8 @@ impl Browser {
     }
 }
 
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+/// Of two cookies with this name, another page may have set either.
+fn cookie(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
     let cookies = headers
         .get_all(header::COOKIE)
         .iter()
@@ -111,5 +115,9 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
     let mut found = cookies.filter(|(its, value)| *its == name && !value.is_empty());
-    found.next().map(|(_, value)| value.to_owned())
+    let first = found.next().map(|(_, value)| value.to_owned());
+    match found.all(|(_, value)| first.as_deref() == Some(value)) {
+        true => Ok(first),
+        false => Err(field("Cookie", &format!("must have {name} once"))),
+    }
 }

@@ -159,18 +159,30 @@ pub(crate) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
 pub struct Bearer(pub Caller);
 
 /// What `Authorization: Bearer …` says.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = once(headers, "Authorization")? else {
+        return Ok(None);
+    };
+    let bearer = value.to_str().ok().and_then(|value| value.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    Ok(bearer.map(|(_, token)| token.trim()))
+}
+
+/// A header that says who asks, or for what. Of two, each program on the way might take another one.
+pub(crate) fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(field(name, "must be given once")),
+    }
 }
 
 impl FromRequestParts<Arc<App>> for Bearer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let token = bearer(&parts.headers).ok_or(Code::TokenMissing)?;
-        let named = match parts.headers.get("x-device-id").map(|value| value.to_str()) {
+        let token = bearer(&parts.headers)?.ok_or(Code::TokenMissing)?;
+        let named = match once(&parts.headers, "X-Device-Id")?.map(HeaderValue::to_str) {
             Some(Ok(text)) => Some(parse::<DeviceId>("X-Device-Id", text)?),
             Some(Err(_)) => return Err(field("X-Device-Id", "is not readable")),
             // A cookie says nothing against a token of another device: it belongs to the page, not to the request.

@@ -66,6 +66,10 @@ pub struct OrderView {
     /// The part of `amount` that has gone back.
     #[serde(skip_serializing_if = "Option::is_none")]
     refunded: Option<i64>,
+    /// When money last went back.
+    #[schema(format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refunded_at: Option<String>,
     /// The refusal of a pending order's last payment; another one may be tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     declined: Option<DeclinedView>,
@@ -120,6 +124,7 @@ impl From<Order> for OrderView {
             expires_at: rfc3339(order.expires_at),
             paying: order.paying,
             refunded: (order.refunded > 0).then_some(order.refunded),
+            refunded_at: order.refunded_at.map(rfc3339),
             declined: order.declined.map(|declined| DeclinedView {
                 reason: declined.reason,
                 at: rfc3339(declined.at),

@@ -1,6 +1,6 @@
 //! The waiting line, over REST.
 
-use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, rfc3339};
+use super::{Bearer, IdempotencyKey, Json, Problem, SalePath, field, once, rfc3339};
 use crate::{app::App, gateway::client::ClientAddress};
 use axum::{
     extract::State,
@@ -169,7 +169,7 @@ pub async fn position(
 ) -> Result<axum::Json<PositionView>, Problem> {
     let sale = app.shop.sale(sale).await?;
     let caller = app.shop.meet(&caller, &sale).await?;
-    if let Some(token) = headers.get("queue-token") {
+    if let Some(token) = once(&headers, "Queue-Token")? {
         let token = token
             .to_str()
             .map_err(|_| field("Queue-Token", "is not readable"))?;

@@ -202,10 +202,14 @@ pub(crate) fn device_of(headers: &HeaderMap, devices: &Devices) -> Option<Shown>
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
+    let cookies: Vec<_> = cookies.collect();
+    let by_name = |wanted: &str| {
+        let values = cookies.iter().filter(|(name, _)| *name == wanted);
+        let mut shown = values.filter_map(|(_, value)| devices.check(value));
+        let first = shown.next()?;
+        // Of two devices under one name, another page may have set either: neither counts.
+        Some(shown.all(|other| other.id() == first.id()).then_some(first))
+    };
     // A sibling domain could set the plain one.
-    let mut found: Vec<_> = cookies
-        .filter(|(name, _)| [COOKIE, COOKIE_OVER_TLS].contains(name))
-        .collect();
-    found.sort_by_key(|(name, _)| *name != COOKIE_OVER_TLS);
-    found.into_iter().find_map(|(_, value)| devices.check(value))
+    by_name(COOKIE_OVER_TLS).or_else(|| by_name(COOKIE)).flatten()
 }

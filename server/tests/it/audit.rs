@@ -95,6 +95,7 @@ pub fn order(at: LaneRef, shopper: &str) -> NewOrder {
         device: "dev".parse().expect("an id"),
         command: command_id(),
         hold_command: command_id().to_string(),
+        hold_name: "h".into(),
         digest: vec![0; 32],
         quantity: 1,
         unit_price: 100,

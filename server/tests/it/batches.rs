@@ -55,6 +55,7 @@ fn new_order(at: LaneRef, n: usize) -> NewOrder {
         device: device(n),
         command,
         hold_command: command_id().to_string(),
+        hold_name: "h".into(),
         digest: vec![1; 32],
         quantity: 1,
         unit_price: 100,

@@ -210,7 +210,7 @@ impl World {
         }
     }
 
-    /// A request on the device `dev`.
+    /// A request on the device `dev`, unless a header names another one.
     pub async fn rest(
         &self,
         method: Method,
@@ -219,11 +219,10 @@ impl World {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> Answer {
-        let mut request = self
-            .http
-            .request(method, self.url(path))
-            .body(body)
-            .header("x-device-id", "dev");
+        let mut request = self.http.request(method, self.url(path)).body(body);
+        if !headers.iter().any(|(name, _)| *name == "x-device-id") {
+            request = request.header("x-device-id", "dev");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -163,6 +163,23 @@ async fn a_key_is_good_for_its_merchants_shoppers_alone() {
     );
     assert_ne!(who_a, who_b, "customer 42 of two shops is two people");
 
+    // Who only looks the same is somebody else: Latin and Cyrillic, composed or not, with a space.
+    let mut alike = Vec::new();
+    for sub in [
+        "jane@shop",
+        "j\u{0430}ne@shop",
+        "jan\u{e9}@shop",
+        "jane\u{301}@shop",
+        "jane@shop ",
+        "Jane@shop",
+    ] {
+        let looking = token(Algorithm::RS256, &rsa(), "a", sub, json!({}));
+        alike.push(world.hello(&looking).await.expect("in"));
+        assert_eq!(world.carts(sub, &looking).await.status, 200, "{sub}");
+    }
+    let people: std::collections::HashSet<_> = alike.iter().collect();
+    assert_eq!(people.len(), alike.len(), "{alike:?}");
+
     // The key of one shop says nothing for the other, and nobody becomes an operator by it.
     for forged in [
         token(Algorithm::RS256, &rsa(), "b", "42", json!({})),

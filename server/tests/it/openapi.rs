@@ -635,6 +635,17 @@ async fn real_answers_are_what_the_document_says() {
     rest.ok(post.clone(), "/orders/{order_id}/cancel", &[order], shopper, None)
         .await;
     take(&mut rest, &mut socket, sale, &token).await;
+    let order = rest
+        .ok(post.clone(), "/orders", &[], shopper, Some(checkout.clone()))
+        .await;
+    let order = text(&order, "order_id");
+    let cancel = "/admin/orders/{order_id}/cancel";
+    rest.ok(post.clone(), cancel, &[order], admin, None).await;
+    let listed = rest
+        .ok(get.clone(), "/admin/sales/{sale_id}/orders", &[sale], admin, None)
+        .await;
+    assert_eq!(listed["orders"][0]["reason"], "by_shop");
+    take(&mut rest, &mut socket, sale, &token).await;
     let mut paid = checkout.clone();
     paid["payment"] = json!({ "token": "sandbox_decline" });
     let (status, declined) = rest.call(post.clone(), "/orders", &[], shopper, Some(paid)).await;

@@ -868,3 +868,65 @@ async fn roles_reach_as_far_as_they_say_and_no_further_than_their_shop() {
     assert_eq!(staff.sales().await.refusal(), Code::TokenInvalid);
     world.server.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_with_two_sessions_two_pages_or_two_proofs_is_nobody_s() {
+    let world = world().await;
+    let ann = Browser::of(&world, "ann@platform.example", None, OperatorRole::Admin).await;
+    let bob = Browser::of(&world, "bob@platform.example", None, OperatorRole::Admin).await;
+    let ask = async |cookies: &[&str], more: &[(&str, &str)]| {
+        let mut browser = Browser::new(&world);
+        browser.cookie = cookies.join("; ");
+        browser
+            .send(Method::POST, "/admin/ticket", more, Value::Null)
+            .await
+    };
+    assert_eq!(ask(&[&ann.cookie, "other=1"], &[PROOF]).await.status, 200);
+    assert_eq!(
+        ask(&[&ann.cookie, &ann.cookie], &[PROOF]).await.status,
+        200,
+        "twice the same"
+    );
+    for both in [[&ann.cookie, &bob.cookie], [&bob.cookie, &ann.cookie]] {
+        let answer = ask(&both.map(String::as_str), &[PROOF]).await;
+        assert_eq!(answer.refusal(), Code::InvalidField);
+        assert!(answer.detail().starts_with("Cookie: "), "{answer:?}");
+    }
+    let answer = ask(&[&ann.cookie], &[PROOF, PROOF]).await;
+    assert_eq!(answer.refusal(), Code::InvalidField);
+    let own = world.server.origin.replacen("http://", "https://", 1);
+    for pages in [
+        [own.as_str(), "https://evil.example"],
+        ["https://evil.example", own.as_str()],
+    ] {
+        let pages = pages.map(|page| ("origin", page));
+        let answer = ask(&[&ann.cookie], &[PROOF, pages[0], pages[1]]).await;
+        assert_eq!(answer.refusal(), Code::OriginRefused);
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_viewer_reads_a_sale_s_orders_and_ends_none() {
+    let world = world().await;
+    let sale = world.sale(json!({ "merchant": "boss" })).await;
+    let mut buyer = world.shopper("u1").await;
+    buyer.insist(crate::purchase::reserve(sale)).await;
+    let order = crate::purchase::checkout(&mut buyer, sale).await;
+    let list = format!("/admin/sales/{sale}/orders");
+    let cancel = format!("/admin/orders/{}/cancel", order.order);
+    let viewer = Browser::of(&world, "eve@shop.example", Some("boss"), OperatorRole::Viewer).await;
+    let seen = viewer.ask(Method::GET, &list, Value::Null).await;
+    assert_eq!(
+        seen.body["orders"][0]["order_id"],
+        order.order.to_string(),
+        "{seen:?}"
+    );
+    assert_eq!(
+        viewer.ask(Method::POST, &cancel, Value::Null).await.refusal(),
+        Code::RoleRefused
+    );
+    let staff = Browser::of(&world, "sam@shop.example", Some("boss"), OperatorRole::Staff).await;
+    assert_eq!(staff.ask(Method::POST, &cancel, Value::Null).await.status, 200);
+    world.server.stop().await;
+}

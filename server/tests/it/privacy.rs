@@ -1,16 +1,18 @@
 //! What is left of people when their time is up.
 
 use crate::{
-    harness::World,
+    harness::{Client, NONCE, QUICK, World},
     line::until,
     purchase::{checkout, join_and_reserve},
 };
-use flashsale_engine::worker::forget;
-use flashsale_protocol::{Role, SaleId, ShopCommand};
+use flashsale_engine::{stock::Stands, worker::forget};
+use flashsale_protocol::{Code, ConnectionCommand, Quantity, Role, SaleId, ShopCommand};
 use fred::interfaces::KeysInterface;
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
+use std::time::Duration;
 
 async fn set(pool: &PgPool, sql: String) {
     sqlx::query(AssertSqlSafe(sql))
@@ -164,5 +166,105 @@ async fn credentials_that_older_releases_stored_are_hashed() {
     let all = everything(&pool).await;
     assert!(!all.contains(secret), "{all}");
     assert!(all.contains("h_"), "the same device is still the same text");
+    world.server.stop().await;
+}
+
+const ROUNDS: u64 = 24;
+
+/// Two processes, four requests to be forgotten and four joins, all at once and a little apart.
+#[tokio::test]
+async fn whoever_joins_while_they_are_forgotten_has_their_place_or_is_forgotten_and_never_half_of_each() {
+    let world = World::with(QUICK).await;
+    let elsewhere = world.another("127.0.0.1:0").await;
+    let soon = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+    let sale = world
+        .sale(json!({
+            "total_stock": 50, "start_time": soon.to_rfc3339(),
+            "end_time": (soon + chrono::TimeDelta::hours(1)).to_rfc3339(),
+            "room_opens_at": (chrono::Utc::now() - chrono::TimeDelta::seconds(1)).to_rfc3339(),
+        }))
+        .await;
+    let servers = [&world.server, &elsewhere];
+    let rounds = (0..ROUNDS).map(|round| {
+        let world = &world;
+        async move {
+            let session = world.rest(Method::POST, "/session", None, &[], "").await.body;
+            let text = |name: &str| session[name].as_str().expect("a text").to_owned();
+            let person = world.person(sale, &text("shopper")).await;
+            let mut sockets = Vec::new();
+            for n in 0..4 {
+                let mut socket = Client::connect(servers[n % 2].address).await;
+                let hello = ConnectionCommand::Hello {
+                    token: text("token"),
+                    device: Some(text("device").parse().expect("an id")),
+                    resume: vec![],
+                    changes: false,
+                };
+                socket.ok(hello).await;
+                sockets.push(socket);
+            }
+            let token = text("token");
+            let forgetting = join_all((0..4).map(|n| {
+                let request = world.http.delete(format!("{}/me", servers[n % 2].origin));
+                let request = request.bearer_auth(&token).send();
+                async move { request.await.expect("an answer").status().as_u16() }
+            }));
+            let joining = join_all(sockets.iter_mut().enumerate().map(|(n, socket)| async move {
+                // From before the first look until after it, and about the second one.
+                let late_ms = if round % 4 == 3 { 1_450 } else { 0 };
+                tokio::time::sleep(Duration::from_millis(late_ms + round * 3 + n as u64)).await;
+                let join = ShopCommand::Join {
+                    sale,
+                    quantity: Quantity::ONE,
+                    nonce: Some(NONCE),
+                };
+                socket.ask(join).await.map_err(|reject| reject.code)
+            }));
+            let (forgotten, joined) = tokio::join!(forgetting, joining);
+            let told = format!("round {round}: {forgotten:?} {joined:?}");
+            assert!(
+                forgotten.iter().all(|status| [204, 401, 409].contains(status)),
+                "{told}"
+            );
+            let stock = &world.server.app.shop.stock;
+            let place = stock.place(sale, person.clone()).await.expect("Redis");
+            let has_place = place.value.value != Stands::Nowhere;
+            if forgotten.contains(&204) {
+                assert!(joined.iter().all(Result::is_err) && !has_place, "{told}");
+            } else {
+                assert!(joined.iter().any(Result::is_ok) && has_place, "{told}");
+            }
+        }
+    });
+    for round in rounds {
+        round.await;
+    }
+    elsewhere.stop().await;
+    world.server.stop().await;
+}
+
+/// A process that died between its two looks locks nobody out for long.
+#[tokio::test]
+async fn a_request_to_be_forgotten_that_was_left_behind_counts_for_some_seconds_only() {
+    let world = World::with(QUICK).await;
+    let sale = world.sale(json!({ "total_stock": 5 })).await;
+    let pool = PgPool::connect(&world.database_url).await.expect("Postgres");
+    let mut client = world.shopper("u1").await;
+    let join = || ShopCommand::Join {
+        sale,
+        quantity: Quantity::ONE,
+        nonce: Some(NONCE),
+    };
+    for (age, outcome) in [("1 second", Err(Code::Busy)), ("31 seconds", Ok(()))] {
+        let sql = format!(
+            "INSERT INTO leaving_people (person_id, request, since) VALUES ('u1', 'x', now() - interval '{age}')
+             ON CONFLICT (person_id) DO UPDATE SET since = excluded.since"
+        );
+        set(&pool, sql).await;
+        world.server.app.shop.merchants.refresh().await.expect("Postgres");
+        let got = client.ask(join()).await.map(|_| ()).map_err(|reject| reject.code);
+        assert_eq!(got, outcome, "{age}");
+    }
+    pool.close().await;
     world.server.stop().await;
 }

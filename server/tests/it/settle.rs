@@ -238,7 +238,7 @@ impl<'a> Run<'a> {
         let (sale, at) = self.sale().await?;
         let command = command_id();
         let digest = command::digest("checkout", &[&sale.id.to_string(), ""]);
-        let order = self.order_id(who, command, &digest);
+        let order = self.order_id(&sale, who, command, &digest);
         let stock = &self.shop().stock;
         let begin = || stock.begin_checkout(at, shopper(who), order);
         let mut begun = begin().await.map_err(failed)?.value;
@@ -263,6 +263,7 @@ impl<'a> Run<'a> {
             device,
             command,
             hold_command: hold,
+            hold_name: "h".into(),
             digest,
             quantity,
             unit_price: sale.sale_price,
@@ -277,11 +278,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// As `command/checkout.rs` makes it, so that the whole command names the same order.
-    fn order_id(&self, who: u8, command: CommandId, digest: &[u8]) -> OrderId {
+    /// As `command/names.rs` makes it, so that the whole command names the same order.
+    fn order_id(&self, sale: &Sale, who: u8, command: CommandId, digest: &[u8]) -> OrderId {
         let (shopper, text) = (shopper(who), command.to_string());
         let parts = [shopper.as_str().as_bytes(), text.as_bytes(), digest];
-        OrderId::from_parts(command.ulid().timestamp_ms(), self.shop().seal.bits(&parts))
+        let merchant = self.shop().merchants.by_id(&sale.merchant).expect("its merchant");
+        OrderId::from_parts(sale.id.0.timestamp_ms(), merchant.bits(&parts))
     }
 
     async fn commit(&mut self, Attempt { new }: &Attempt, gateway_lives: bool) -> Checked {

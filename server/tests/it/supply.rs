@@ -570,6 +570,7 @@ impl<'a> Run<'a> {
             device,
             command,
             hold_command: hold.clone(),
+            hold_name: "h".into(),
             digest: command::digest("checkout", &[&sale.id.to_string(), ""]),
             quantity,
             unit_price: sale.sale_price,

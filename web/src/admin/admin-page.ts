@@ -13,10 +13,12 @@ import { InflowForm } from "./inflow-form";
 import { KeyForm } from "./key-form";
 import { LiveSale } from "./live-sale";
 import { AdminSales } from "./admin-sales";
+import { OneOrder } from "./one-order";
 import { OneShop } from "./one-shop";
 import { OperatorList } from "./operator-list";
 import { PictureForm } from "./picture-form";
 import { said } from "./said";
+import { SaleOrders } from "./sale-orders";
 import { ShopForm } from "./shop-form";
 import { ShopKeys } from "./shop-keys";
 import { ShopList } from "./shop-list";
@@ -29,6 +31,8 @@ customElements.define("inflow-form", InflowForm);
 customElements.define("live-sale", LiveSale);
 customElements.define("picture-form", PictureForm);
 customElements.define("admin-sales", AdminSales);
+customElements.define("sale-orders", SaleOrders);
+customElements.define("one-order", OneOrder);
 customElements.define("ask-sure", AskSure);
 customElements.define("test-mode", TestMode);
 customElements.define("shop-list", ShopList);
@@ -154,7 +158,10 @@ export class AdminPage extends LitElement {
 
   private room(who: Operator): TemplateResult {
     const named = (part: string) => new RegExp(`^#/${part}/([^/]+)$`).exec(location.hash)?.[1];
-    const [sale, shop] = [named("sale"), named("shop")];
+    const [sale, shop, order] = [named("sale"), named("shop"), named("order")];
+    const orders = /^#\/sale\/([^/]+)\/orders$/.exec(location.hash)?.[1];
+    if (orders) return html`<sale-orders .sale=${orders} @signed-out=${this.signedOut}></sale-orders>`;
+    if (order) return html`<one-order .isFixed=${!changes(who)} .order=${order} @signed-out=${this.signedOut}></one-order>`;
     if (sale) return html`<live-sale .isFixed=${!changes(who)} .hasShopPage=${who.has_shop_pages} .sale=${sale} @signed-out=${this.signedOut}></live-sale>`;
     if (shop) return html`<one-shop .who=${who} .slug=${decoded(shop)} @signed-out=${this.signedOut}></one-shop>`;
     switch (location.hash) {

@@ -204,6 +204,7 @@ export class LiveSale extends LitElement {
           </p>
         </div>
         <div class="row">
+          <a class="small" href="#/sale/${this.sale}/orders">Orders</a>
           ${this.hasShopPage ? html`<a class="small" href="/sale/${this.sale}" target="_blank" rel="noopener">Open shop page</a>` : nothing}
           ${phase === "scheduled" || phase === "waiting" || phase === "live" ? button("pause", "Pause", "") : nothing}
           ${phase === "paused" ? button("resume", "Resume", "primary") : nothing}

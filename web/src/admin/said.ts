@@ -5,7 +5,7 @@ import { words } from "../text/refusal";
 
 const FOR_OPERATORS: Readonly<Record<string, string>> = {
   person_busy: "They take part in a sale that is not over, or an order of theirs waits for its payment. They can be forgotten after that.",
-  merchant_suspended: "This shop is suspended: its keys sign nobody in, and it can make no sales. Sales that it has go on for guests: end them if they should not.",
+  merchant_suspended: "This shop is suspended: its keys sign nobody in, and it can make no sales. Nobody gets a place or a unit in those that it has; who has a cart or an order may finish.",
   forbidden: "Only admins may do this.",
 };
 

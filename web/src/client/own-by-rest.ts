@@ -39,6 +39,7 @@ export interface RestOrder {
   expires_at: string;
   paying?: boolean;
   refunded?: number;
+  refunded_at?: string;
   declined?: { reason: string };
   handoff?: { url: string };
 }

@@ -87,7 +87,8 @@ export function orderOf(order: RestOrder, sale: Sale | null, now: number): Order
   return {
     ...{ order: order.order_id, sale: order.sale_id, quantity: order.quantity, unit_price: order.unit_price, amount: order.amount },
     ...{ currency: order.currency, status: order.order_status, reason: order.reason ?? null, paying: order.paying ?? false },
-    ...{ refunded: order.refunded ?? 0, declined: order.declined?.reason ?? null, handoff: order.handoff?.url ?? null },
+    ...{ refunded: order.refunded ?? 0, refunded_at: order.refunded_at ? Date.parse(order.refunded_at) : null },
+    ...{ declined: order.declined?.reason ?? null, handoff: order.handoff?.url ?? null },
     ...{ created_at, until, left_ms: Math.max(0, until - now), total_ms: until - created_at },
     ...{ product_name: sale?.product_name ?? null, currency_exponent: sale?.currency_exponent ?? null },
   };

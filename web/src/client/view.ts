@@ -228,6 +228,10 @@ paying: boolean,
  */
 refunded: number,
 /**
+ * When money last went back.
+ */
+refunded_at: number | null,
+/**
  * The refusal of the last payment, in the provider's words; another one may be tried.
  */
 declined: string | null,

@@ -28,7 +28,7 @@ export function slip(order: Order, now: number, payments: Payments, isFresh: boo
         </div>
         ${order.refunded > 0
           ? html`<div>
-              <dt>${t.refunded}</dt>
+              <dt>${t.refunded} ${order.refunded_at ? html`<bdi class="soft small">${when(order.refunded_at, now)}</bdi>` : nothing}</dt>
               <dd class="numbers">${price(-order.refunded)}</dd>
             </div>`
           : nothing}

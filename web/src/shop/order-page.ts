@@ -5,8 +5,10 @@ import { clientFor } from "../client/client";
 import type { Order, PaymentsBy } from "../client/view";
 import { baseStyle } from "../element/base-style";
 import { slip, slipStyle } from "../element/slip";
+import { currencyExponent } from "../text/currencies";
 import { texts } from "../text/language";
 import { shopTexts } from "../text/shop";
+import { formatMoney } from "../text/money";
 import { timeOf } from "../text/times";
 
 /** The orders are asked for when the connection is there; for so long one that is not among them may still come. */
@@ -100,10 +102,15 @@ export class OrderPage extends LitElement {
 export function orderWords(order: Order): string {
   const { reasons } = texts();
   const t = shopTexts().orders;
+  if (order.status === "confirmed" && order.refunded > 0) return t.isPartlyBack(amountBack(order));
   if (order.status === "confirmed") return order.amount === 0 ? t.isFree : t.isConfirmed;
   if (order.status === "cancelled") return reasons[order.reason ?? ""] ?? t.isCancelled;
   if (order.paying) return t.isPaying;
   return order.left_ms > 0 ? t.waits(timeOf(order.until)) : t.isOver;
+}
+
+function amountBack({ refunded, currency, currency_exponent }: Order): string {
+  return formatMoney(refunded, currency, currency_exponent ?? currencyExponent(currency));
 }
 
 function named(order: Order, name: string | undefined): Order {

@@ -40,6 +40,8 @@ pub struct NewOrder {
     pub command: CommandId,
     /// The command that made the hold.
     pub hold_command: String,
+    /// The hold in the audit log.
+    pub hold_name: String,
     /// SHA-256 of verb and payload.
     pub digest: Vec<u8>,
     pub quantity: u32,
@@ -232,7 +234,7 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
          ON CONFLICT (order_id) DO NOTHING
          RETURNING order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
             status, reason, created_at, expires_at, changed_at, refunded, hold_command,
-            NULL::timestamptz AS "paying_since?", NULL::text[] AS "declined?""#,
+            NULL::timestamptz AS "paying_since?", NULL::timestamptz AS "refunded_at?", NULL::text[] AS "declined?""#,
         at.sale.to_string(),
         at.lane as i16,
         &ids,
@@ -296,7 +298,7 @@ async fn place_all(pool: &PgPool, chains: &Chains, at: LaneRef, orders: &[&NewOr
             kind: Kind::OrderPlaced,
             data: json!({
                 "order": order.order, "lane": at.lane, "units": order.quantity,
-                "amount": order.unit_price * i64::from(order.quantity), "hold": order.hold_command,
+                "amount": order.unit_price * i64::from(order.quantity), "hold": order.hold_name,
             }),
         });
         if let Some(row) = rows.get(&order.order.to_string()).filter(|_| order.amount == 0) {

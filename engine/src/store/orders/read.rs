@@ -67,6 +67,8 @@ impl Store {
             RawOrder,
             "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
                 status, reason, created_at, expires_at, changed_at, refunded, hold_command,
+                CASE WHEN refunded > 0 THEN (SELECT max(r.done_at) FROM refunds r JOIN payments p USING (payment_id)
+                    WHERE p.order_id = flash_sale_orders.order_id) END AS refunded_at,
                 CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                     WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since,
                 CASE status WHEN 'pending' THEN (SELECT CASE p.answer WHEN 'payment_declined' THEN ARRAY[coalesce(p.reason, ''),
@@ -152,6 +154,8 @@ async fn orders_of_all(
             o.amount AS "amount!", o.currency AS "currency!", o.status AS "status!", o.reason,
             o.created_at AS "created_at!", o.expires_at AS "expires_at!", o.changed_at AS "changed_at!",
             o.refunded AS "refunded!", o.hold_command AS "hold_command!",
+            CASE WHEN o.refunded > 0 THEN (SELECT max(r.done_at) FROM refunds r JOIN payments p USING (payment_id)
+                WHERE p.order_id = o.order_id) END AS refunded_at,
             CASE o.status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                 WHERE p.order_id = o.order_id AND p.answer IS NULL) END AS paying_since,
             CASE o.status WHEN 'pending' THEN (SELECT CASE p.answer WHEN 'payment_declined' THEN ARRAY[coalesce(p.reason, ''),

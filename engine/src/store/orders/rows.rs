@@ -29,6 +29,8 @@ pub struct OrderRow {
     /// Since when it waits for a payment's outcome.
     pub paying_since: Option<DateTime<Utc>>,
     pub refunded: i64,
+    /// When money last went back.
+    pub refunded_at: Option<DateTime<Utc>>,
     /// The last payment's refusal, if it was refused.
     pub declined: Option<Declined>,
     /// The command of the hold from which it was made.
@@ -61,6 +63,7 @@ impl OrderRow {
             expires_at: ms(self.expires_at),
             paying: self.paying_since.is_some(),
             refunded: self.refunded,
+            refunded_at: self.refunded_at.map(ms),
             declined: self.declined.clone(),
             handoff: None,
             at: ms(self
@@ -87,6 +90,7 @@ pub(crate) struct RawOrder {
     pub changed_at: DateTime<Utc>,
     pub paying_since: Option<DateTime<Utc>>,
     pub refunded: i64,
+    pub refunded_at: Option<DateTime<Utc>>,
     /// Reason and time in ms.
     pub declined: Option<Vec<String>>,
     pub hold_command: String,
@@ -120,6 +124,7 @@ impl RawOrder {
             hold_command: self.hold_command,
             paying_since: self.paying_since,
             refunded: self.refunded,
+            refunded_at: self.refunded_at,
             declined,
         })
     }
@@ -131,6 +136,8 @@ pub(crate) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
         RawOrder,
         "SELECT order_id, sale_id, lane, user_id, device_id, quantity_allocated, unit_price, amount, currency,
             status, reason, created_at, expires_at, changed_at, refunded, hold_command,
+            CASE WHEN refunded > 0 THEN (SELECT max(r.done_at) FROM refunds r JOIN payments p USING (payment_id)
+                WHERE p.order_id = flash_sale_orders.order_id) END AS refunded_at,
             CASE status WHEN 'pending' THEN (SELECT max(p.created_at) FROM payments p
                 WHERE p.order_id = flash_sale_orders.order_id AND p.answer IS NULL) END AS paying_since,
             CASE status WHEN 'pending' THEN (SELECT CASE p.answer WHEN 'payment_declined' THEN ARRAY[coalesce(p.reason, ''),
@@ -146,7 +153,8 @@ pub(crate) async fn load(connection: &mut PgConnection, ids: &[String]) -> Resul
     .collect()
 }
 
-/// An order that is locked. What its payments say about it, [`load`] tells afterwards: whether it is being paid, or was declined.
+/// An order that is locked. What its payments say about it, [`load`] tells afterwards: whether it is being paid, was declined, and
+/// when money went back.
 pub(crate) struct LockedOrder {
     pub row: OrderRow,
     /// Past its payment deadline. Postgres decides that, because it also cancels unpaid orders.
@@ -186,6 +194,7 @@ pub(crate) async fn lock_rows(
             changed_at: row.changed_at,
             paying_since: None,
             refunded: row.refunded,
+            refunded_at: None,
             declined: None,
             hold_command: row.hold_command,
         };

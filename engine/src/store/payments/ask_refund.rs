@@ -56,7 +56,7 @@ impl OperatorChange {
         .rows_affected();
         let row = sqlx::query_as!(
             RefundRow,
-            "SELECT r.refund_id, r.amount, r.status, r.actor, r.reason, r.created_at, r.refusal
+            "SELECT r.refund_id, r.amount, r.status, r.actor, r.reason, r.created_at, r.done_at, r.refusal
              FROM refunds r JOIN payments p USING (payment_id) WHERE r.refund_id = $1 AND p.order_id = $2",
             refund,
             order.to_string(),
@@ -107,7 +107,7 @@ impl OperatorChange {
             }
             let refund = sqlx::query_as!(
                 RefundRow,
-                "SELECT refund_id, amount, status, actor, reason, created_at, refusal FROM refunds
+                "SELECT refund_id, amount, status, actor, reason, created_at, done_at, refusal FROM refunds
                  WHERE actor = $1 AND command_id = $2",
                 &subject,
                 &command,
@@ -149,7 +149,7 @@ impl OperatorChange {
                 RefundRow,
                 "INSERT INTO refunds (refund_id, payment_id, amount, actor, command_id, reason)
                  SELECT $1 || '-' || (count(*) + 1), $1, $2, $3, $4, $5 FROM refunds WHERE payment_id = $1
-                 RETURNING refund_id, amount, status, actor, reason, created_at, refusal",
+                 RETURNING refund_id, amount, status, actor, reason, created_at, done_at, refusal",
                 payment.payment.to_string(),
                 amount,
                 &subject,

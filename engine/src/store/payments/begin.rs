@@ -202,6 +202,7 @@ async fn begin_all(pool: &PgPool, items: &[NewPayment]) -> Result<Vec<Verdict<Pa
                     // Since this payment: it is the only one without an answer.
                     paying_since: Some(row.begun_at),
                     refunded: row.refunded.ok_or_else(missing)?,
+                    refunded_at: None,
                     declined: None,
                     hold_command: row.hold_command.ok_or_else(missing)?,
                 };

@@ -87,7 +87,7 @@ async fn payments_of(
 async fn refunds_of(connection: &mut PgConnection, payment: &str) -> Result<Vec<RefundRow>> {
     Ok(sqlx::query_as!(
         RefundRow,
-        "SELECT refund_id, amount, status, actor, reason, created_at, refusal FROM refunds
+        "SELECT refund_id, amount, status, actor, reason, created_at, done_at, refusal FROM refunds
          WHERE payment_id = $1 ORDER BY created_at",
         payment,
     )

@@ -23,6 +23,8 @@ pub struct RefundRow {
     pub actor: String,
     pub reason: String,
     pub created_at: DateTime<Utc>,
+    /// When the money was back.
+    pub done_at: Option<DateTime<Utc>>,
     /// The provider's last reason for refusing it.
     pub refusal: Option<String>,
 }

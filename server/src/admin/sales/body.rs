@@ -291,6 +291,7 @@ impl SaleBody {
             format: FORMATS,
             picture: None,
             terms,
+            is_suspended: false,
             lanes: split(total_stock, lanes),
         })
     }

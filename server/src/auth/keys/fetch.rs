@@ -57,25 +57,34 @@ impl Fetcher {
 
     /// Fetches the JWKS document at an address.
     pub async fn fetch(&self, url: &str) -> Result<KeySet, KeyError> {
+        KeySet::from_jwks(&self.document(url, MAX_REDIRECTS).await?)
+    }
+
+    /// Fetches a document that is at this very address.
+    pub async fn exact(&self, url: &str) -> Result<Vec<u8>, KeyError> {
+        self.document(url, 0).await
+    }
+
+    async fn document(&self, url: &str, redirects: usize) -> Result<Vec<u8>, KeyError> {
         let url = Url::parse(url).map_err(bad_url)?;
-        tokio::time::timeout(TOTAL, self.follow(url))
+        tokio::time::timeout(TOTAL, self.follow(url, redirects))
             .await
             .unwrap_or(Err(KeyError::TooSlow(TOTAL.as_secs())))
     }
 
     /// Follows redirects itself, so that what is checked is what is asked: the client reads a redirect's address by other rules.
-    async fn follow(&self, mut url: Url) -> Result<KeySet, KeyError> {
-        for _ in 0..=MAX_REDIRECTS {
+    async fn follow(&self, mut url: Url, redirects: usize) -> Result<Vec<u8>, KeyError> {
+        for _ in 0..=redirects {
             check(&url, self.reach)?;
             let request = self.client.get(url.clone());
             let request = request.header(ACCEPT, "application/jwk-set+json, application/json");
             let response = request.send().await.map_err(told)?;
             match redirected(&url, &response)? {
                 Some(target) => url = target,
-                None => return keys_of(response).await,
+                None => return body_of(response).await,
             }
         }
-        Err(KeyError::Redirected(MAX_REDIRECTS))
+        Err(KeyError::Redirected(redirects))
     }
 }
 
@@ -92,7 +101,7 @@ fn redirected(from: &Url, response: &Response) -> Result<Option<Url>, KeyError> 
         .transpose()
 }
 
-async fn keys_of(mut response: Response) -> Result<KeySet, KeyError> {
+async fn body_of(mut response: Response) -> Result<Vec<u8>, KeyError> {
     if response.status() != StatusCode::OK {
         return Err(KeyError::Status(response.status().as_u16()));
     }
@@ -104,7 +113,7 @@ async fn keys_of(mut response: Response) -> Result<KeySet, KeyError> {
         }
         body.extend_from_slice(&chunk);
     }
-    KeySet::from_jwks(&body)
+    Ok(body)
 }
 
 fn bad_url(error: impl Display) -> KeyError {

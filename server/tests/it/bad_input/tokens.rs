@@ -7,6 +7,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 const SECRET: &str = "the shared secret of these tests, which is long";
 /// An identity provider's keys, made for these tests.
@@ -72,7 +76,18 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
     ])
     .await;
     let good = claims(json!({}));
+    let in_days = |days: i64| json!(chrono::Utc::now().timestamp() + days * 24 * 3600);
     let invalid = [
+        provider(&claims(json!({ "exp": in_days(401) }))),
+        provider(&claims(json!({ "exp": 1e300 }))),
+        shared(
+            SECRET,
+            &claims(json!({ "iss": null, "aud": null, "exp": in_days(401) })),
+        ),
+        shared(
+            SECRET,
+            &claims(json!({ "iss": null, "aud": null, "exp": u64::MAX })),
+        ),
         shared("another secret, which is as long as it must be", &good),
         shared(PUBLIC, &good),
         shared(PUBLIC.trim(), &good),
@@ -158,6 +173,7 @@ async fn a_token_that_proves_nothing_signs_nobody_in_at_either_door() {
     socket.ok(hello(provider(&good))).await;
     for token in [
         provider(&good),
+        provider(&claims(json!({ "exp": in_days(399) }))),
         provider(&claims(json!({ "role": "root" }))),
         shared(SECRET, &claims(json!({ "iss": null, "aud": null }))),
     ] {
@@ -226,5 +242,216 @@ async fn a_live_socket_is_closed_with_4100_when_its_token_expires() {
     assert!((0..500).contains(&late_ms), "{late_ms} ms after its end");
     let answer = world.rest(Method::GET, "/carts/u1", Some(&token), &[], "").await;
     assert_eq!(answer.refusal(), Code::TokenExpired);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_longest_time_of_a_token_is_a_setting_and_its_refusal_says_what_to_do() {
+    let world = World::with(&["--jwt-secret", SECRET, "--token-days", "2"]).await;
+    let ends_in = |days: i64| {
+        let exp = chrono::Utc::now().timestamp() + days * 24 * 3600;
+        shared(SECRET, &json!({ "sub": "u1", "exp": exp }))
+    };
+    let ask = async |days| {
+        world
+            .rest(Method::GET, "/carts/u1", Some(&ends_in(days)), &[], "")
+            .await
+    };
+    assert_eq!(ask(1).await.status, 200);
+    let refused = ask(3).await;
+    assert_eq!(refused.refusal(), Code::TokenInvalid);
+    assert!(refused.detail().contains("more than 2 days"), "{refused:?}");
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_is_said_once_or_not_at_all() {
+    let world = World::start().await;
+    let (one, other) = (world.token("u1", Role::Shopper), world.token("u2", Role::Shopper));
+    let boss = world.token("boss", Role::Admin);
+    let bearer = |token: &str| format!("Bearer {token}");
+    let ask = async |path: &str, headers: &[(&str, &str)]| {
+        let mut request = world.http.get(world.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        (status, response.json::<Value>().await.expect("JSON"))
+    };
+    let (one, other, boss) = (bearer(&one), bearer(&other), bearer(&boss));
+    for (path, headers) in [
+        ("/carts/u1", [("authorization", &one), ("authorization", &other)]),
+        ("/carts/u1", [("authorization", &one), ("authorization", &one)]),
+        (
+            "/admin/sales",
+            [("authorization", &boss), ("authorization", &one)],
+        ),
+        (
+            "/admin/sales",
+            [("authorization", &one), ("authorization", &boss)],
+        ),
+    ] {
+        let headers = headers.map(|(name, value)| (name, value.as_str()));
+        let (status, body) = ask(path, &headers).await;
+        assert_eq!(
+            (status, &body["code"]),
+            (Code::InvalidField.http_status(), &json!("invalid_field"))
+        );
+        assert!(
+            body["detail"]
+                .as_str()
+                .is_some_and(|told| told.starts_with("Authorization: ")),
+            "{body}"
+        );
+    }
+    let two_devices = [
+        ("authorization", one.as_str()),
+        ("x-device-id", "a"),
+        ("x-device-id", "b"),
+    ];
+    let (_, body) = ask("/carts/u1", &two_devices).await;
+    assert_eq!(body["code"], "invalid_field", "{body}");
+    // Two pages are nobody's: no sale of a shop with a list is shown there.
+    let (status, _) = ask("/carts/u1", &[("authorization", &one)]).await;
+    assert_eq!(status, 200);
+
+    // Of two devices in cookies of one name neither counts; twice the same one does.
+    let session = async |cookies: &[String]| {
+        let mut request = world.http.post(world.url("/session"));
+        for cookie in cookies {
+            request = request.header("cookie", cookie);
+        }
+        request
+            .send()
+            .await
+            .expect("an answer")
+            .json::<Value>()
+            .await
+            .expect("JSON")
+    };
+    let (mine, theirs) = (session(&[]).await, session(&[]).await);
+    let cookie = |of: &Value| {
+        format!(
+            "flashsale_device={}",
+            of["device"].as_str().expect("a credential")
+        )
+    };
+    assert_eq!(
+        session(&[cookie(&mine), cookie(&mine)]).await["shopper"],
+        mine["shopper"]
+    );
+    for both in [
+        vec![cookie(&theirs), cookie(&mine)],
+        vec![format!("{}; {}", cookie(&mine), cookie(&theirs))],
+    ] {
+        let got = session(&both).await;
+        assert!(
+            got["shopper"] != mine["shopper"] && got["shopper"] != theirs["shopper"],
+            "{got}"
+        );
+    }
+    // One that is no credential is nothing.
+    let with_noise = format!("flashsale_device=x; {}", cookie(&mine));
+    assert_eq!(session(&[with_noise]).await["shopper"], mine["shopper"]);
+    world.server.stop().await;
+}
+
+/// A provider whose documents are wrong, by path.
+async fn provider_of_nonsense() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 2_048];
+                let length = stream.read(&mut request).await.unwrap_or(0);
+                let text = String::from_utf8_lossy(&request[..length]).into_owned();
+                let path = text.split(' ').nth(1).unwrap_or_default();
+                let (status, more, body) = match path {
+                    "/huge" => ("200 OK", "", format!("{{\"keys\":[{}]}}", "1,".repeat(50_000))),
+                    "/html" => ("200 OK", "", "<html>sign in first</html>".to_owned()),
+                    "/unknown" => (
+                        "200 OK",
+                        "",
+                        json!({ "keys": [{ "kty": "lattice", "kid": "1" }, { "kty": "oct", "k": "c2VjcmV0", "alg": "HS256" }] })
+                            .to_string(),
+                    ),
+                    "/private" => ("302 Found", "location: http://10.0.0.1/keys\r\n", String::new()),
+                    "/slow" => return tokio::time::sleep(Duration::from_secs(60)).await,
+                    _ => ("404 Not Found", "", String::new()),
+                };
+                let head = format!(
+                    "HTTP/1.1 {status}\r\n{more}content-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.write_all((head + &body).as_bytes()).await;
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn a_provider_s_document_that_cannot_be_used_makes_no_key_and_is_named() {
+    let world = World::with(&["--jwks-reach", "loopback"]).await;
+    let boss = world.token("boss", Role::Admin);
+    let made = json!({ "name": "a", "slug": "a" }).to_string();
+    let made = world
+        .rest(Method::POST, "/admin/merchants", Some(&boss), &[], made)
+        .await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let origin = provider_of_nonsense().await;
+    let add = async |path: &str| {
+        let body = json!({ "issuer": "a", "audience": "sale", "jwks_uri": format!("{origin}{path}") });
+        let body = body.to_string();
+        world
+            .rest(Method::POST, "/admin/merchants/a/keys", Some(&boss), &[], body)
+            .await
+    };
+    let paths = ["/huge", "/html", "/unknown", "/private", "/slow", "/none"];
+    let answers = futures_util::future::join_all(paths.map(&add)).await;
+    for (path, answer) in paths.iter().zip(&answers) {
+        assert_eq!(answer.refusal(), Code::InvalidField, "{path}: {answer:?}");
+        assert!(answer.detail().starts_with("jwks_uri: "), "{path}: {answer:?}");
+    }
+    let keys = world
+        .rest(Method::GET, "/admin/merchants/a/keys", Some(&boss), &[], "")
+        .await;
+    assert_eq!(keys.body["keys"], json!([]));
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_too_long_is_refused_at_either_door() {
+    let world = World::with(&["--jwt-secret", SECRET]).await;
+    let long = |length: usize| {
+        let exp = chrono::Utc::now().timestamp() + 600;
+        shared(
+            SECRET,
+            &json!({ "sub": "u1", "exp": exp, "fill": "x".repeat(length) }),
+        )
+    };
+    // The socket takes no message as long as 16 KiB, and neither door a token of 20.
+    let (good, bad) = (long(9_000), long(15_000));
+    assert!(bad.len() > 20_000 - 500, "{}", bad.len());
+    for (token, code) in [(&good, None), (&bad, Some(Code::TokenInvalid))] {
+        let answer = world.rest(Method::GET, "/carts/u1", Some(token), &[], "").await;
+        match code {
+            Some(code) => assert_eq!(answer.refusal(), code),
+            None => assert_eq!(answer.status, 200, "{answer:?}"),
+        }
+    }
+    let hello = |token: &str| ConnectionCommand::Hello {
+        token: token.to_owned(),
+        device: None,
+        resume: vec![],
+        changes: false,
+    };
+    world.stranger().await.ok(hello(&good)).await;
+    let mut socket = world.stranger().await;
+    let refused = flashsale_protocol::Request::new(crate::harness::command_id(), hello(&bad));
+    socket.send(&refused.to_json()).await;
+    assert_eq!(socket.closed().await, CloseCode::FrameTooLarge);
     world.server.stop().await;
 }

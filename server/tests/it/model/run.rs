@@ -59,10 +59,8 @@ struct Books {
 
 impl Books {
     fn allocated(&self) -> u32 {
-        let alive = self
-            .orders
-            .values()
-            .filter(|o| o.status != OrderStatus::Cancelled);
+        let is_alive = |order: &&LaneOrder| order.status != OrderStatus::Cancelled;
+        let alive = self.orders.values().filter(is_alive);
         alive.map(|order| order.quantity).sum()
     }
 
@@ -258,6 +256,7 @@ impl<'a> Run<'a> {
             format: FORMATS,
             picture: None,
             terms: None,
+            is_suspended: false,
             lanes: (0..terms.lanes)
                 .map(|lane| LaneInfo { lane, ..books.info() })
                 .collect(),

@@ -238,7 +238,7 @@ async fn a_handoff_is_redeemed_once_by_its_own_shop_and_in_time() {
     let claims = flashsale_protocol::PaymentId::from_parts(1, 1);
     let made = |expires_at_ms| {
         let handed_over = HandedOver {
-            command: command_id(),
+            name: command_id(),
             payment: claims,
             order: bought.order,
             sale,

@@ -16,6 +16,7 @@ export const REASONS_DE: Readonly<Record<string, string>> = {
   drawn: "Sie wurden gezogen.",
   passed_on: "Jemand, der vor Ihnen gezogen wurde, hat es nicht genommen.",
   by_shopper: "Sie haben sie storniert. Lief schon eine Zahlung, geht das Geld an Sie zurück.",
+  by_shop: "Der Shop hat sie storniert. Falls Sie schon bezahlt haben, geht das Geld an Sie zurück.",
   unpaid: "Sie wurde nicht rechtzeitig bezahlt. Kommt noch Geld dafür an, bekommen Sie das Stück oder Ihr Geld zurück.",
   payment_failed: "Die Zahlung ließ sich nicht abschließen. Abgebucht wurde nichts.",
   refunded: "Der Shop gibt Ihnen Ihr Geld zurück.",

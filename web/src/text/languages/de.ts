@@ -407,6 +407,7 @@ export const german: WholeTexts = {
       isPaying: "Ihre Zahlung wird geprüft. Das Ergebnis kommt von selbst.",
       isOver: "Sie wurde nicht rechtzeitig bezahlt. Kommt noch Geld an, bekommen Sie das Stück oder Ihr Geld zurück.",
       isConfirmed: "Bezahlt und bestätigt. Vielen Dank.",
+      isPartlyBack: (amount) => `Bezahlt und bestätigt. Davon hat Ihnen der Shop ${amount} zurückgegeben.`,
       isFree: "Bestätigt. Zu bezahlen ist nichts.",
       isCancelled: "Sie wurde storniert.",
       pay: "Weiter zum Bezahlen",

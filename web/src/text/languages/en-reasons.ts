@@ -17,6 +17,7 @@ export const REASONS_EN: Readonly<Record<string, string>> = {
   drawn: "You were drawn.",
   passed_on: "Somebody who was drawn before you did not take their units.",
   by_shopper: "You cancelled it. If a payment was under way already, its money goes back to you.",
+  by_shop: "The shop cancelled it; what you paid goes back to you.",
   unpaid: "It was not paid in time. If money still arrives for it, you get the unit or your money back.",
   payment_failed: "The payment could not be completed. Nothing was charged.",
   refunded: "The shop gives your money back.",

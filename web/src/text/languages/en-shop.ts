@@ -33,6 +33,7 @@ export const shopEnglish = {
     isPaying: "Its payment is being checked. The outcome comes by itself.",
     isOver: "It was not paid in time. If money still arrives, you get the unit or your money back.",
     isConfirmed: "Paid and confirmed. Thank you.",
+    isPartlyBack: (amount: string) => `Paid and confirmed. ${amount} of it went back to you.`,
     isFree: "Confirmed. There is nothing to pay.",
     isCancelled: "It was cancelled.",
     pay: "Go on to pay",

@@ -16,6 +16,7 @@ export const REASONS_ES: Readonly<Record<string, string>> = {
   drawn: "Te ha tocado.",
   passed_on: "Alguien a quien le tocó antes que a ti no lo recogió.",
   by_shopper: "Lo cancelaste. Si ya había un pago en curso, se te devuelve el dinero.",
+  by_shop: "La tienda lo canceló. Si ya lo has pagado, se te devuelve el dinero.",
   unpaid: "No se pagó a tiempo. Si aún llega dinero, recibes la unidad o te devolvemos el dinero.",
   payment_failed: "El pago no se pudo completar. No se ha cobrado nada.",
   refunded: "La tienda te devuelve el dinero.",

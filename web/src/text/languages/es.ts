@@ -414,6 +414,7 @@ export const spanish: WholeTexts = {
       isPaying: "Estamos comprobando el pago. El resultado llega solo.",
       isOver: "No se pagó a tiempo. Si aún llega dinero, recibes la unidad o te devolvemos el dinero.",
       isConfirmed: "Pagado y confirmado. Gracias.",
+      isPartlyBack: (amount) => `Pagado y confirmado. La tienda te ha devuelto ${amount} del importe.`,
       isFree: "Confirmado. No hay nada que pagar.",
       isCancelled: "Se canceló.",
       pay: "Ir a pagar",

@@ -16,6 +16,7 @@ export const REASONS_FR: Readonly<Record<string, string>> = {
   drawn: "Le sort vous a désigné.",
   passed_on: "Quelqu’un que le sort avait désigné avant vous ne l’a pas pris.",
   by_shopper: "Vous l’avez annulée. Si un paiement était déjà en cours, son argent vous revient.",
+  by_shop: "La boutique l’a annulée. Si vous l’avez déjà payée, votre argent vous revient.",
   unpaid: "Elle n’a pas été payée à temps. Si de l’argent arrive encore, vous recevez l’exemplaire ou un remboursement.",
   payment_failed: "Le paiement n’a pas pu aboutir. Rien n’a été débité.",
   refunded: "La boutique vous rembourse.",

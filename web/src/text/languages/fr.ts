@@ -409,6 +409,7 @@ export const french: WholeTexts = {
       isPaying: "Votre paiement est en cours de vérification. Le résultat arrive de lui-même.",
       isOver: "Elle n’a pas été payée à temps. Si de l’argent arrive encore, vous recevez l’exemplaire ou un remboursement.",
       isConfirmed: "Payée et confirmée. Merci.",
+      isPartlyBack: (amount) => `Payée et confirmée. La boutique vous en a remboursé ${amount}.`,
       isFree: "Confirmée. Il n’y a rien à payer.",
       isCancelled: "Elle a été annulée.",
       pay: "Continuer vers le paiement",

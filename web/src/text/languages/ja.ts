@@ -404,6 +404,7 @@ export const japanese: WholeTexts = {
       isPaying: "お支払いを確認しています。結果は自動で表示されます。",
       isOver: "期限までにお支払いがありませんでした。この後に入金があった場合は、商品をお渡しするか返金します。",
       isConfirmed: "お支払いを確認しました。ありがとうございます。",
+      isPartlyBack: (amount) => `お支払いを確認しました。そのうち ${amount} はショップから返金されました。`,
       isFree: "確定しました。お支払いは不要です。",
       isCancelled: "キャンセルされました。",
       pay: "お支払いに進む",

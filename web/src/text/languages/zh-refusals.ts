@@ -16,6 +16,7 @@ export const REASONS_ZH: Readonly<Record<string, string>> = {
   drawn: "您抽中了。",
   passed_on: "在您之前抽中的人没有领取。",
   by_shopper: "您取消了订单。如果付款已在处理，款项会退还给您。",
+  by_shop: "商店取消了订单。如果您已付款，款项会退还给您。",
   unpaid: "没有及时付款。如果之后仍有款项到账，您会收到商品或退款。",
   payment_failed: "付款无法完成。没有扣款。",
   refunded: "商店会退款给您。",

@@ -404,6 +404,7 @@ export const chinese: WholeTexts = {
       isPaying: "正在核实付款。结果会自动显示。",
       isOver: "没有及时付款。如果之后仍有款项到账，您会收到商品或退款。",
       isConfirmed: "已付款并确认。谢谢您。",
+      isPartlyBack: (amount) => `已付款并确认。商店已退还您其中的 ${amount}。`,
       isFree: "已确认。无需付款。",
       isCancelled: "订单已取消。",
       pay: "去付款",
