@@ -86,7 +86,11 @@ payments?: PaymentsBy,
 /**
  * `extend` gives a turn or a cart its time once more while nobody waits.
  */
-extend_once?: boolean, terms_url?: string, terms_version?: string, };
+extend_once?: boolean,
+/**
+ * Where the terms are that an order of this sale is under, and their version; both, or neither. The order button links them.
+ */
+terms_url?: string | null, terms_version?: string | null, };
 
 /**
  * The next important time, and how long until then.
