@@ -7,7 +7,10 @@ use crate::{
         GUEST_LIFE,
         devices::{Device, Devices, Shown},
     },
-    gateway::client::{ClientAddress, OverTls},
+    gateway::{
+        client::{ClientAddress, OverTls},
+        page::page_of,
+    },
 };
 use axum::{
     extract::State,
@@ -110,7 +113,9 @@ async fn begin(
             GUEST_LIFE,
         )
         .map_err(|error| Problem::from(Error::unexpected(error.to_string())))?;
-    let cookie = cookie_of(&device, over_tls);
+    // Another site's page could make this browser somebody else by a form with a link of its own.
+    let is_elsewhere = body.link.is_some() && page_of(headers, over_tls).is_some();
+    let cookie = (!is_elsewhere).then(|| (header::SET_COOKIE, cookie_of(&device, over_tls)));
     let now = flashsale_engine::clock::now_ms();
     let session = Session {
         token,
@@ -123,7 +128,7 @@ async fn begin(
         device_id: device.id,
         expires_at: rfc3339(now + GUEST_LIFE.as_millis() as u64),
     };
-    Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), axum::Json(session)))
+    Ok((AppendHeaders(cookie), axum::Json(session)))
 }
 
 /// The device that a link comes from. Whatever this browser was before, it is not asked: a new credential replaces its own.

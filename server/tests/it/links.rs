@@ -120,6 +120,12 @@ async fn a_place_comes_along_to_another_browser_and_the_old_one_goes_on() {
 async fn a_link_is_good_once_and_guessed_used_and_old_ones_get_one_answer() {
     let world = World::with(QUICK).await;
     let guest = begin(&world, json!({})).await;
+    // A form of another site makes nobody somebody else: its answer has no cookie.
+    let elsewhere = json!({ "link": guest.link(&world).await }).to_string();
+    let site = [("origin", "https://evil.example")];
+    let answer = world.rest(Method::POST, "/session", None, &site, elsewhere).await;
+    assert_eq!(answer.status, 200, "widgets in other pages keep what it says");
+    assert!(!answer.headers.contains_key("set-cookie"));
     let code = guest.link(&world).await;
     // Eight browsers at once: one gets it.
     let taken = join_all((0..8).map(|_| take(&world, &code))).await;
