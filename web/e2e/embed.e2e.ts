@@ -217,6 +217,8 @@ test.each([
   await page.goto(shop.page(`/${code}`, { html: around(`${twice}<script type="module" src="${api}/widget.js"></script>`) }));
   await page.locator("flash-sale").first().getByText("This sale cannot be shown here at the moment.").waitFor();
   expect((await errors()).map((detail) => detail.code)).toEqual([code, code]);
+  // The words of the cure come with a file of their own.
+  await expect.poll(complaintsSoFar, { message: "a warning" }).not.toHaveLength(0);
   const ours = complaintsSoFar();
   expect(ours, "one warning for both").toHaveLength(1);
   expect(ours[0]).toContain(cure);

@@ -141,7 +141,7 @@ test("on the platform's other pages a strip and the tab say that it is the shopp
   const strip = page.getByRole("link", { name: /^Your turn: Aurora Runner/ });
   await strip.waitFor({ timeout: 20_000 });
   await expect.poll(() => page.title()).toMatch(/^● [12]:\d\d Your turn · Aurora Runner$/);
-  const icon = () => page.locator("link[rel=icon]").getAttribute("href");
+  const icon = () => page.locator("link[rel=icon][data-urgent]").getAttribute("href");
   await expect.poll(icon).toContain("circle");
   await isAccessible(page);
   await picture(page, "strip-home");

@@ -81,7 +81,9 @@ export class ShopPage extends LitElement {
   /** The tab says what is going on: a turn comes while its shopper looks at something else. */
   private readonly follow = () => {
     const view = this.renderRoot.querySelector<FlashSaleElement>("flash-sale")?.view;
-    const urgent = this.renderRoot.querySelector<TurnAlert>("flash-sale-alert")?.alerts[0];
+    // Its script may come later than the element.
+    const strip: Partial<TurnAlert> | null = this.renderRoot.querySelector<TurnAlert>("flash-sale-alert");
+    const urgent = strip?.alerts?.[0];
     if (urgent) {
       this.calmTitle ??= document.title;
       document.title = tabTitle(urgent);

@@ -7,7 +7,7 @@ import { Problem } from "../client/rest";
 import { baseStyle } from "../element/base-style";
 import { qrCode, qrStyle } from "../element/qr";
 import { shopTexts } from "../text/shop";
-import { words } from "../text/refusal";
+import { prepareRefusals, words } from "../text/refusal";
 import { timeOf } from "../text/times";
 
 /** How often it is asked whether the link was taken, while it is on show. */
@@ -49,6 +49,7 @@ export class TakeAlong extends LitElement {
       this.isOver = false;
       this.lookLater();
     } catch (error) {
+      await prepareRefusals();
       this.isWrong = true;
       this.said = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
     }

@@ -6,7 +6,7 @@ import { Problem } from "../client/rest";
 import { baseStyle } from "../element/base-style";
 import { onLanguage } from "../text/language";
 import { shopTexts } from "../text/shop";
-import { words } from "../text/refusal";
+import { prepareRefusals, words } from "../text/refusal";
 
 export class TakeHere extends LitElement {
   private readonly code = codeHere() ?? "";
@@ -39,6 +39,7 @@ export class TakeHere extends LitElement {
       await becomeGuest(this.code);
       this.leave();
     } catch (error) {
+      await prepareRefusals();
       this.isBusy = false;
       this.error = error instanceof Problem ? words({ code: error.code, message: error.detail }) : String(error);
       this.requestUpdate();
