@@ -10,7 +10,7 @@ import { forgive, isAccessible, shopper } from "./harness";
 let server: ViteDevServer;
 
 beforeAll(async () => {
-  server = await createServer({ root: resolve(import.meta.dirname, ".."), configFile: false, optimizeDeps: { include: ["lit", "lit/directives/unsafe-html.js"] }, server: { port: 0, host: "127.0.0.1" }, logLevel: "error" });
+  server = await createServer({ root: resolve(import.meta.dirname, ".."), configFile: false, optimizeDeps: { include: ["lit", "lit/directives/keyed.js", "lit/directives/repeat.js", "lit/directives/unsafe-html.js", "uqr"] }, server: { port: 0, host: "127.0.0.1" }, logLevel: "error" });
   await server.listen();
 });
 

@@ -11,7 +11,7 @@ const SIZES = { phone: { width: 360, height: 740 }, laptop: { width: 1200, heigh
 const LANGUAGES = process.env.SHOTS_LANGUAGES?.split(",") ?? ["en", "ar"];
 
 mkdirSync(OUT, { recursive: true });
-const server = await createServer({ root: resolve(HERE, ".."), configFile: false, optimizeDeps: { include: ["lit", "lit/directives/unsafe-html.js"] }, server: { port: 0, host: "127.0.0.1" }, logLevel: "error" });
+const server = await createServer({ root: resolve(HERE, ".."), configFile: false, optimizeDeps: { include: ["lit", "lit/directives/keyed.js", "lit/directives/repeat.js", "lit/directives/unsafe-html.js", "uqr"] }, server: { port: 0, host: "127.0.0.1" }, logLevel: "error" });
 await server.listen();
 const address = `${server.resolvedUrls.local[0]}shots/index.html`;
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--disable-gpu"], chromiumSandbox: false });
