@@ -96,7 +96,7 @@ impl Drop for OwnDatabase {
         });
         // A test may have stopped Postgres; then its databases go with the whole run.
         if let Ok(Err(error)) = dropping.join() {
-            eprintln!("a test's database stays: {error}");
+            tracing::warn!(%error, "a test's database stays");
         }
     }
 }
