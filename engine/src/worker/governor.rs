@@ -50,7 +50,8 @@ const NOW: Duration = Duration::from_millis(1_000);
 const SERVED_WINDOW: Duration = Duration::from_secs(10);
 /// Growth over what was served lately, at most.
 const BEYOND_SERVED: f64 = 2.0;
-/// What was carried once is trusted again for this part.
+/// What was carried once is trusted again for this part, if that is more than [`START`]: stores that were slow with few people have not
+/// shown what they carry.
 const REMEMBERED: f64 = 0.9;
 /// A gate that was shut because of the delay opens again below this part of the target.
 const CALM: f64 = 0.7;
@@ -105,7 +106,7 @@ impl Governor {
         let start = gateways
             * self
                 .remembered
-                .map_or(START, |carried| (carried * REMEMBERED).max(LEAST));
+                .map_or(START, |carried| (carried * REMEMBERED).max(START));
         let limit = self.limit.unwrap_or(start);
         let target = target.as_secs_f64().max(1e-3);
         let most = self.most_delay(target, now);
@@ -411,6 +412,13 @@ mod tests {
             let is_over = governor.verdict().expect("a verdict").is_over;
             assert!(look < 60 || !is_over, "look {look}");
         }
+    }
+
+    #[test]
+    fn what_was_carried_by_few_people_holds_nobody_back_later() {
+        let mut shop = Shop::new(2_000.0, 2);
+        shop.governor = Governor::remembering(Some(30.0));
+        assert!(shop.step(1e6).0 >= START);
     }
 
     #[test]

@@ -147,17 +147,8 @@ impl Store {
             }),
             _ => last_looked_at(&mut connection, &sale, at, order.as_deref()).await?,
         };
-        let names = names(&mut connection, &wanted.merchant, &rows).await?;
-        Ok(OrdersPage {
-            orders: rows
-                .into_iter()
-                .map(|order| ListedOrder {
-                    customer: names.get(order.shopper.as_str()).and_then(|name| name.clone()),
-                    order,
-                })
-                .collect(),
-            next,
-        })
+        let orders = with_names(&mut connection, &wanted.merchant, rows).await?;
+        Ok(OrdersPage { orders, next })
     }
 
     /// A person's orders in a sale, newest first.
@@ -165,15 +156,8 @@ impl Store {
     pub async fn list_orders_of(&self, sale: SaleId, merchant: &str, who: &ShopperId) -> Result<OrdersPage> {
         let rows = self.orders_of(who, Some(sale)).await?;
         let mut connection = self.pools.operations.acquire().await?;
-        let names = names(&mut connection, merchant, &rows).await?;
-        let orders = rows.into_iter().map(|order| ListedOrder {
-            customer: names.get(order.shopper.as_str()).and_then(|name| name.clone()),
-            order,
-        });
-        Ok(OrdersPage {
-            orders: orders.collect(),
-            next: None,
-        })
+        let orders = with_names(&mut connection, merchant, rows).await?;
+        Ok(OrdersPage { orders, next: None })
     }
 }
 
@@ -204,12 +188,12 @@ async fn last_looked_at(
     }))
 }
 
-/// What the merchant's sign-in calls the buyers of these orders.
-async fn names(
+/// Orders with what the merchant's sign-in calls their buyers.
+async fn with_names(
     connection: &mut PgConnection,
     merchant: &str,
-    rows: &[OrderRow],
-) -> Result<HashMap<String, Option<String>>> {
+    rows: Vec<OrderRow>,
+) -> Result<Vec<ListedOrder>> {
     let people: Vec<String> = rows.iter().map(|row| row.shopper.to_string()).collect();
     let names = sqlx::query!(
         "SELECT person_id, subject FROM people WHERE person_id = ANY($1) AND merchant_id = $2",
@@ -218,10 +202,15 @@ async fn names(
     )
     .fetch_all(connection)
     .await?;
-    Ok(names
+    let names: HashMap<String, Option<String>> = names
         .into_iter()
         .map(|row| (row.person_id, row.subject))
-        .collect())
+        .collect();
+    let named = rows.into_iter().map(|order| ListedOrder {
+        customer: names.get(order.shopper.as_str()).and_then(Clone::clone),
+        order,
+    });
+    Ok(named.collect())
 }
 
 #[cfg(test)]
