@@ -32,8 +32,9 @@ async function opened(path: string, body: string, before?: (page: Page) => Promi
   return { page, heard: () => page.evaluate(() => (window as unknown as { heard: Heard[] }).heard) };
 }
 
-/** The one warning of a test; nothing else stands on its console. */
-function warned(cure: RegExp): void {
+/** The one warning of a test, which comes after its event; nothing else stands on its console. */
+async function warned(cure: RegExp): Promise<void> {
+  await expect.poll(complaintsSoFar).not.toHaveLength(0);
   const [only, ...others] = complaintsSoFar();
   expect(only).toMatch(cure);
   expect(others).toEqual([]);
@@ -48,8 +49,7 @@ test.each([
   const { page, heard } = await opened(`/attributes-${name}`, `<script type="module" src="${api}/widget.js"></script><flash-sale lang="de" ${attributes}></flash-sale>`);
   await said(page, "Dieser Verkauf kann hier im Moment nicht gezeigt werden.");
   await expect.poll(heard).toEqual([{ code, message: expect.any(String) as string }]);
-  await expect.poll(() => complaintsSoFar().length).toBe(1);
-  warned(cure);
+  await warned(cure);
 });
 
 test("a sale that nobody knows, in Japanese", async () => {
@@ -59,7 +59,7 @@ test("a sale that nobody knows, in Japanese", async () => {
   // The browser itself notes an answer of 404.
   await expect.poll(() => complaintsSoFar().filter((one) => !one.includes("404")).length).toBe(1);
   forgive(/404/);
-  warned(/does not know the sale 01ARZ3NDEKTSV4RRFFQ69G5FAV/);
+  await warned(/does not know the sale 01ARZ3NDEKTSV4RRFFQ69G5FAV/);
 });
 
 const part = (of: object) => Buffer.from(JSON.stringify(of)).toString("base64url");
@@ -99,7 +99,7 @@ test.each([
   // Longer than it takes until REST is tried.
   await page.waitForFunction(() => performance.now() > 8_000);
   expect(asked).toEqual([]);
-  warned(cure);
+  await warned(cure);
   expect(await page.locator("flash-sale").evaluate((element) => element.shadowRoot?.textContent)).not.toContain("undefined");
 });
 
@@ -155,9 +155,11 @@ test("what answers like no platform of ours is said to be so, once", async () =>
   const { page, heard } = await opened("/of-tomorrow", `<script type="module" src="${api}/widget.js"></script><flash-sale sale="${id}" api="${elsewhere.origin}"></flash-sale>`);
   await said(page, "This sale cannot be shown here at the moment.", 20_000);
   await expect.poll(async () => (await heard()).map(({ code }) => code)).toEqual(["unreadable"]);
-  // Attempts at a socket and a session that is not there are the browser's to note.
+  await expect.poll(() => complaintsSoFar().filter((one) => one.includes("<flash-sale>"))).toHaveLength(1);
+  // Attempts at a socket and a session that is not there are the browser's to note; of a page that is closed none is still to come.
+  await page.close();
   forgive(/WebSocket|404|CORS|ERR_FAILED/);
-  warned(/does not answer as a platform of this release does/);
+  await warned(/does not answer as a platform of this release does/);
   elsewhere.end();
 });
 

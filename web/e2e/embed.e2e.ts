@@ -230,9 +230,9 @@ test("a sale that is not there gives a sentence, a typed event and the cure, and
   const errors = await events(page, "flash-sale-error");
   await page.goto(shop.page("/unknown", { html: around(embed(api, "01ARZ3NDEKTSV4RRFFQ69G5FAV")) }));
   await said(page, "We cannot find this sale");
-  expect((await errors()).map(({ code }) => code)).toEqual(["sale_unknown"]);
+  await expect.poll(async () => (await errors()).map(({ code }) => code)).toEqual(["sale_unknown"]);
   expect(await page.getByRole("link", { name: "See all sales" }).count()).toBe(0);
-  expect(complaintsSoFar().filter((text) => text.includes("<flash-sale>"))).toHaveLength(1);
+  await expect.poll(() => complaintsSoFar().filter((text) => text.includes("<flash-sale>"))).toHaveLength(1);
   // The browser itself notes each answer that says no.
   forgive(/<flash-sale>.*does not know the sale|404/);
 });

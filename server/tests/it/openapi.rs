@@ -10,12 +10,15 @@ use flashsale_engine::{
     payment::signature::{HEADER, sign},
 };
 use flashsale_protocol::{Code, EntryState, MAX_FRAME_BYTES, Role, ServerMessage};
+use futures_util::{StreamExt, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use totp_rs::Totp;
 
 const ULID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+/// Requests of the sweep that wait for their answers at once.
+const AT_ONCE: usize = 16;
 
 async fn document(world: &World) -> Value {
     let response = world
@@ -363,33 +366,33 @@ async fn whatever_an_operation_is_sent_it_refuses_it_as_it_says() {
             if known == sale && path.starts_with("/admin") {
                 continue;
             }
-            for (token, body) in tokens.iter().flat_map(|token| bodies.map(|body| (token, body))) {
-                for key in ["", "a key"] {
-                    let mut request = world.http.request(method.clone(), world.url(&address));
-                    if let Some(token) = token {
-                        request = request.bearer_auth(token);
-                    }
-                    if method != Method::GET {
-                        request = request.body(body.to_owned());
-                    }
-                    let response = request
-                        .header("idempotency-key", key)
-                        .send()
-                        .await
-                        .expect("an answer");
-                    let status = response.status();
-                    if status.is_success() {
-                        continue;
-                    }
-                    let answer: Value = response.json().await.unwrap_or_default();
-                    let code = answer["code"].as_str().expect("a refusal has a code").to_owned();
-                    let named = named(&operation, status);
-                    assert!(
-                        named.contains(&code.as_str()),
-                        "{method} {address} {body:.40}: {status} {code} is not among {named:?}"
-                    );
-                    met.insert(code);
+            let sent = tokens.iter().flat_map(|token| bodies.map(|body| (token, body)));
+            let sent = sent.flat_map(|(token, body)| ["", "a key"].map(|key| (token, body, key)));
+            let refusals = stream::iter(sent.map(|(token, body, key)| {
+                let mut request = world.http.request(method.clone(), world.url(&address));
+                if let Some(token) = token {
+                    request = request.bearer_auth(token);
                 }
+                if method != Method::GET {
+                    request = request.body(body.to_owned());
+                }
+                let answer = request.header("idempotency-key", key).send();
+                async move { (body, answer.await.expect("an answer")) }
+            }));
+            let mut answers = refusals.buffer_unordered(AT_ONCE);
+            while let Some((body, response)) = answers.next().await {
+                let status = response.status();
+                if status.is_success() {
+                    continue;
+                }
+                let answer: Value = response.json().await.unwrap_or_default();
+                let code = answer["code"].as_str().expect("a refusal has a code").to_owned();
+                let named = named(&operation, status);
+                assert!(
+                    named.contains(&code.as_str()),
+                    "{method} {address} {body:.40}: {status} {code} is not among {named:?}"
+                );
+                met.insert(code);
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::{
 use flashsale_engine::{stock::Stands, worker::forget};
 use flashsale_protocol::{Code, ConnectionCommand, Quantity, Role, SaleId, ShopCommand};
 use fred::interfaces::KeysInterface;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -170,6 +170,7 @@ async fn credentials_that_older_releases_stored_are_hashed() {
 }
 
 const ROUNDS: u64 = 24;
+const ROUNDS_AT_ONCE: usize = 6;
 
 /// Two processes, four requests to be forgotten and four joins, all at once and a little apart.
 #[tokio::test]
@@ -236,9 +237,7 @@ async fn whoever_joins_while_they_are_forgotten_has_their_place_or_is_forgotten_
             }
         }
     });
-    for round in rounds {
-        round.await;
-    }
+    stream::iter(rounds).buffer_unordered(ROUNDS_AT_ONCE).collect::<()>().await;
     elsewhere.stop().await;
     world.server.stop().await;
 }
