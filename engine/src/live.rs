@@ -84,6 +84,8 @@ pub enum LiveMessage<'a> {
     Reopened(SaleId, u64),
     /// Notes of the line's history were lost: gateways write down the nonces that they know.
     NotesLost(SaleId),
+    /// A line that was lost is whole again: gateways tell those who wait the places that they have in it.
+    Refilled(SaleId),
 }
 
 const TICK: char = 'T';
@@ -98,6 +100,7 @@ const ALSO_AT: char = 'A';
 const REOPENED: char = 'R';
 const PARKED: char = 'P';
 const NOTES_LOST: char = 'L';
+const REFILLED: char = 'F';
 
 impl<'a> LiveMessage<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
@@ -136,6 +139,7 @@ impl<'a> LiveMessage<'a> {
                 Some(LiveMessage::Reopened(sale.parse().ok()?, life.parse().ok()?))
             }
             NOTES_LOST => Some(LiveMessage::NotesLost(json.parse().ok()?)),
+            REFILLED => Some(LiveMessage::Refilled(json.parse().ok()?)),
             _ => None,
         }
     }
@@ -236,6 +240,10 @@ impl Live {
 
     pub(crate) async fn notes_lost(&self, sale: SaleId) -> Result<()> {
         self.announce(sale, format!("{NOTES_LOST}{sale}")).await
+    }
+
+    pub(crate) async fn refilled(&self, sale: SaleId) -> Result<()> {
+        self.announce(sale, format!("{REFILLED}{sale}")).await
     }
 
     pub async fn parked(&self, sale: SaleId, shoppers: &[ShopperId]) -> Result<()> {

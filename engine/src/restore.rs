@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     sale::{HeldStake, PlaceStake, Sale, Stake},
     shop::Shop,
-    stock::{At, How, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
+    stock::{At, How, InLine, Join, Joined, Record, RecordState, Reserve, Reserved, Stands},
 };
 use flashsale_protocol::{
     DeviceId, Entry, EntryState, Hold, HoldState, Nonce, Phase, Reason, SaleId, ServerMessage, ShopperId,
@@ -38,6 +38,55 @@ pub fn spawn_notes(shop: Arc<Shop>, sale: SaleId) {
             }
         }
     });
+}
+
+/// A lost line is whole again. Those who are here had their places back first, and stood for a moment ahead of everybody who is
+/// away; and the line counts its turns from the start. What their pages worked out is not so any more: this tells them.
+pub fn spawn_places(shop: Arc<Shop>, sale: SaleId) {
+    tokio::spawn(async move {
+        let sale = match shop.find_sale(sale).await {
+            Ok(Some(sale)) => sale,
+            Ok(None) => return,
+            Err(error) => {
+                return tracing::warn!(%sale, %error, "places in a line that is whole again are not told");
+            }
+        };
+        let (shop, sale) = (&shop, &sale);
+        let waiting = shop.here.stakes(sale.id).into_iter();
+        let waiting = waiting.filter_map(|(shopper, stake)| Some((shopper, stake.place?.nonce.flatten())));
+        stream::iter(waiting)
+            .for_each_concurrent(AT_ONCE, |(shopper, nonce)| async move {
+                match shop.stock.place(sale.id, shopper.clone()).await {
+                    Ok(At { now, value }) => {
+                        if let Some(entry) = restored(sale, value, nonce, now) {
+                            shop.live.tell(sale.id, shopper, ServerMessage::Entry(entry));
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%shopper, %error, "a place in a line that is whole again is not told")
+                    }
+                }
+            })
+            .await;
+    });
+}
+
+/// What somebody who waits is told of their place after a loss.
+fn restored(sale: &Sale, stands: InLine<Stands>, nonce: Option<Nonce>, now: u64) -> Option<Entry> {
+    let Stands::Waiting {
+        position,
+        quantity,
+        line,
+        ..
+    } = stands.value
+    else {
+        return None;
+    };
+    Some(Entry {
+        reason: Some(Reason::Restored),
+        nonce,
+        ..command::waiting(sale, quantity, position, line, stands.admitted, now)
+    })
 }
 
 /// Gives back what this process knows of a sale whose lanes have begun anew.
@@ -297,31 +346,18 @@ async fn stand_again(shop: &Shop, sale: &Sale, shopper: &ShopperId, place: Place
         },
         None => false,
     };
-    let answer = shop.stock.place(sale.id, shopper.clone()).await?;
-    let entry = match answer.value.value {
-        Stands::Waiting {
-            position,
-            quantity,
-            line,
-            ..
-        } if joined => Entry {
-            reason: Some(Reason::Restored),
-            nonce,
-            ..command::waiting(sale, quantity, position, line, answer.value.admitted, answer.now)
-        },
-        // They are called already: the claim's own event says so.
-        Stands::Waiting { .. } | Stands::Admitting { .. } => return Ok(()),
-        Stands::Nowhere if joined => return Ok(()),
-        Stands::Nowhere => {
-            shop.here
-                .stake(shopper, sale.id, |stake| *stake = Stake::default());
-            Entry {
-                reason: Some(Reason::LineLost),
-                ..Entry::settled(sale.id, EntryState::Removed, quantity, answer.now)
-            }
-        }
-    };
-    tell(entry);
+    let At { now, value } = shop.stock.place(sale.id, shopper.clone()).await?;
+    if value.value == Stands::Nowhere && !joined {
+        shop.here
+            .stake(shopper, sale.id, |stake| *stake = Stake::default());
+        tell(Entry {
+            reason: Some(Reason::LineLost),
+            ..Entry::settled(sale.id, EntryState::Removed, quantity, now)
+        });
+    } else if joined && let Some(entry) = restored(sale, value, nonce, now) {
+        // Otherwise they are called already: the claim's own event says so.
+        tell(entry);
+    }
     Ok(())
 }
 

@@ -57,6 +57,7 @@ async fn step(led: &Led) -> Result<Duration> {
     if led.line.is_time_to_fill() {
         fill(led, &sale).await?;
         shop.stock.note_filled(led.id).await?;
+        shop.live.refilled(led.id).await?;
         led.line.set_filled();
     }
     Ok(STEP)

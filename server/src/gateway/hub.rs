@@ -294,6 +294,7 @@ async fn receive(hub: &Hub, shop: &Arc<Shop>, message: fred::types::Message) {
             look_after(shop, sale, life).await;
         }
         Some(LiveMessage::NotesLost(sale)) => restore::spawn_notes(shop.clone(), sale),
+        Some(LiveMessage::Refilled(sale)) => restore::spawn_places(shop.clone(), sale),
         None => tracing::warn!(channel = %message.channel, "not a message of ours"),
     }
 }

@@ -237,7 +237,10 @@ async fn whoever_joins_while_they_are_forgotten_has_their_place_or_is_forgotten_
             }
         }
     });
-    stream::iter(rounds).buffer_unordered(ROUNDS_AT_ONCE).collect::<()>().await;
+    stream::iter(rounds)
+        .buffer_unordered(ROUNDS_AT_ONCE)
+        .collect::<()>()
+        .await;
     elsewhere.stop().await;
     world.server.stop().await;
 }

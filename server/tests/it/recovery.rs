@@ -338,6 +338,61 @@ async fn whoever_has_bought_before_has_their_place_in_line_again_too() {
     world.server.stop().await;
 }
 
+/// Those who are here have their places again first, and for that moment stand ahead of everybody who is away.
+#[tokio::test]
+async fn whoever_is_here_when_a_line_is_made_anew_is_told_the_place_behind_those_who_are_away() {
+    let world = World::start().await;
+    let sale = world.sale(json!({ "total_stock": 2 })).await;
+    for name in ["one", "two"] {
+        let mut buyer = world.shopper(name).await;
+        join_and_reserve(&mut buyer, sale).await;
+        checkout(&mut buyer, sale).await;
+    }
+    for name in ["away", "away_too"] {
+        let mut away = world.shopper(name).await;
+        join(&mut away, sale).await;
+    }
+    let (mut first, mut second) = (world.shopper("first").await, world.shopper("second").await);
+    join(&mut first, sale).await;
+    join(&mut second, sale).await;
+    let pool = sqlx::PgPool::connect(&world.database_url)
+        .await
+        .expect("Postgres");
+    crate::line::until(async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM queue_entries WHERE sale_id = $1 AND status = 'waiting'",
+        )
+        .bind(sale.to_string())
+        .fetch_one(&pool)
+        .await
+        .expect("Postgres");
+        (waiting == 4).then_some(())
+    })
+    .await;
+    pool.close().await;
+
+    forget_everything(&world).await;
+
+    for (position, waiter) in [(3, &mut first), (4, &mut second)] {
+        let told = waiter.until(|message| match message {
+            ServerMessage::Entry(entry) if entry.position == position => Some(entry.clone()),
+            _ => None,
+        });
+        let entry = told.await;
+        assert_eq!(
+            (entry.state, entry.reason),
+            (EntryState::Waiting, Some(Reason::Restored)),
+            "a page that shows a better place takes a worse one only with a reason"
+        );
+        let now = waiter.until(|message| match message {
+            ServerMessage::Tick(tick) if tick.waiting == 4 && tick.now >= entry.at => Some(tick.admitted),
+            _ => None,
+        });
+        assert_eq!(entry.admitted, now.await, "what the next places are counted from");
+    }
+    world.server.stop().await;
+}
+
 #[tokio::test]
 async fn whoever_waits_after_a_hold_of_theirs_has_ended_has_their_place_again() {
     let world = World::start().await;
