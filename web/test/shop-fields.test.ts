@@ -83,13 +83,16 @@ describe("a shop's settings", () => {
 });
 
 describe("a new key", () => {
-  const values = { issuer: " https://login.example/ ", audience: "shop", subject_claim: "sub", keys: "PEM", jwks_uri: "https://a/jwks" };
+  const values = { issuer: " https://login.example/ ", audience: "shop", subject_claim: "sub", keys: "PEM", jwks_uri: "https://a/jwks", proof: "" };
 
   test("sends the keys of its kind and no others", () => {
     const common = { issuer: "https://login.example/", audience: "shop", subject_claim: "sub" };
     expect(checkKey("secret", values)).toEqual({ wish: common });
     expect(checkKey("public_keys", values)).toEqual({ wish: { ...common, keys: "PEM" } });
     expect(checkKey("jwks_uri", values)).toEqual({ wish: { ...common, jwks_uri: "https://a/jwks" } });
+    const proven = { ...values, proof: " eyJ " };
+    expect(checkKey("jwks_uri", proven)).toEqual({ wish: { ...common, jwks_uri: "https://a/jwks", proof: "eyJ" } });
+    expect(checkKey("public_keys", proven), "it is for keys at an address").toEqual({ wish: { ...common, keys: "PEM" } });
   });
 
   test("says what is missing", () => {

@@ -9,7 +9,7 @@ import { focusField, formStyle, longField, textField } from "./form";
 import { said } from "./said";
 import { fieldError } from "./server-error";
 
-const FIELDS = ["issuer", "audience", "subject_claim", "keys", "jwks_uri"] as const;
+const FIELDS = ["issuer", "audience", "subject_claim", "keys", "jwks_uri", "proof"] as const;
 type Field = (typeof FIELDS)[number];
 type Kind = NewKey["kind"];
 
@@ -19,8 +19,8 @@ const KINDS: readonly (readonly [kind: Kind, name: string, hint: string])[] = [
   ["jwks_uri", "Address of a key set", "Your sign-in provider publishes it, and changes of it are followed."],
 ];
 
-const EMPTY: Readonly<Record<Field, string>> = { issuer: "", audience: "", subject_claim: "sub", keys: "", jwks_uri: "" };
-const MISSING: Readonly<Record<Field, string>> = {
+const EMPTY: Readonly<Record<Field, string>> = { issuer: "", audience: "", subject_claim: "sub", keys: "", jwks_uri: "", proof: "" };
+const MISSING: Readonly<Record<Exclude<Field, "proof">, string>> = {
   issuer: "Who signs your customers in?",
   audience: "What are the tokens for?",
   subject_claim: "Which claim names the customer? Mostly sub.",
@@ -30,10 +30,11 @@ const MISSING: Readonly<Record<Field, string>> = {
 
 /** What is to be sent, or what is missing. */
 export function checkKey(kind: Kind, values: Record<Field, string>): { wish: KeyWish } | { errors: Partial<Record<Field, string>> } {
-  const wanted: Field[] = ["issuer", "audience", "subject_claim", ...(kind === "secret" ? [] : [kind === "jwks_uri" ? kind : ("keys" as const)])];
+  const wanted: Exclude<Field, "proof">[] = ["issuer", "audience", "subject_claim", ...(kind === "secret" ? [] : [kind === "jwks_uri" ? kind : ("keys" as const)])];
   const missing = wanted.filter((field) => values[field].trim() === "");
   if (missing.length > 0) return { errors: Object.fromEntries(missing.map((field) => [field, MISSING[field]])) };
-  return { wish: Object.fromEntries(wanted.map((field) => [field, values[field].trim()])) as unknown as KeyWish };
+  const given: Field[] = kind === "jwks_uri" && values.proof.trim() !== "" ? [...wanted, "proof"] : wanted;
+  return { wish: Object.fromEntries(given.map((field) => [field, values[field].trim()])) as unknown as KeyWish };
 }
 
 export class KeyForm extends LitElement {
@@ -169,7 +170,8 @@ export class KeyForm extends LitElement {
             ${textField(part("subject_claim", "Claim that names the customer"), { hint: "Never the same for two people" })}
             ${this.kind === "public_keys" ? longField(part("keys", "Public keys"), 8) : nothing}
             ${this.kind === "jwks_uri"
-              ? textField(part("jwks_uri", "Address of the key set"), { wide: true, hint: "https://… It is fetched now, and again for a key that is not known yet." })
+              ? html`${textField(part("jwks_uri", "Address of the key set"), { wide: true, hint: "https://… It is fetched now, and again for a key that is not known yet." })}
+                  ${textField(part("proof", "Token with the claim flashsale_shop"), { wide: true, hint: "Only if another shop has your issuer: it proves that the application is yours. Otherwise leave it empty." })}`
               : nothing}
           </div>
           ${this.error ? html`<p class="error" role="alert">${this.error}</p>` : nothing}

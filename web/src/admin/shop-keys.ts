@@ -105,7 +105,7 @@ export class ShopKeys extends LitElement {
         <div class="what">
           <span class="name clamp">${key.issuer}</span>
           <span class="soft small clamp">for ${key.audience}${customer}</span>
-          <span class="soft small clamp">${KINDS[key.kind]}${key.jwks_uri ? `: ${key.jwks_uri}` : ""}</span>
+          <span class="soft small clamp">${KINDS[key.kind]}${key.jwks_uri ? `: ${key.jwks_uri}` : ""}${key.proven_at ? " · proven to be yours" : ""}</span>
           <span class="soft small numbers">${key.revoked_at ? `Revoked ${time(key.revoked_at)}` : `Added ${time(key.created_at)}`}</span>
         </div>
         ${key.revoked_at

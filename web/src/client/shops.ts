@@ -41,6 +41,8 @@ export interface Key {
   jwks_uri?: string;
   created_at: string;
   created_by: string;
+  /** When the issuer has said that the application is this shop's. Null: never. */
+  proven_at: string | null;
   /** Null: it signs customers in. */
   revoked_at: string | null;
 }
@@ -58,6 +60,8 @@ export interface KeyWish {
   subject_claim: string;
   keys?: string;
   jwks_uri?: string;
+  /** Of the issuer: that the application is this shop's. */
+  proof?: string;
 }
 
 export const SCOPES = ["sales:read", "sales:write", "orders:read", "orders:write", "exports"] as const;
