@@ -1,5 +1,7 @@
 //! The one performance idea, for Redis and Postgres: collect items while a call is in flight, and send them when it returns.
-//! There is no timer: an idle system adds no latency, a busy one makes large batches.
+//!
+//! Calls that follow each other begin a little apart ([`BatchLimits::apart`]). A fast store would otherwise get a call for every
+//! one or two items, and most of a purchase's price would be that of calls. Whoever comes to an idle place waits for nothing.
 
 use crate::{
     error::{Error, Result},
@@ -44,6 +46,8 @@ pub struct BatchLimits {
     pub waiting: usize,
     /// How long an item waits for its answer.
     pub deadline: Duration,
+    /// The least time between the beginnings of two common calls, unless a whole batch waits.
+    pub apart: Duration,
 }
 
 /// The subjects of an item, as hashes: two items with a common subject never share a batch, so a call has no conflicts between
@@ -199,7 +203,8 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Batcher<I, O> {
         let (queue, incoming) = mpsc::channel(limits.waiting);
         let line = Line {
             name,
-            most: limits.items,
+            limits,
+            next_call: tokio::time::Instant::now(),
             incoming,
             later: VecDeque::new(),
             apart: VecDeque::new(),
@@ -255,7 +260,9 @@ impl<I, O> Batcher<I, O> {
 /// Items that wait for their batch.
 struct Line<I, O> {
     name: &'static str,
-    most: usize,
+    limits: BatchLimits,
+    /// When the next common call may begin.
+    next_call: tokio::time::Instant,
     incoming: mpsc::Receiver<Waiting<I, O>>,
     /// Items put off because another item has the same subject, in the order of their arrival.
     later: VecDeque<Waiting<I, O>>,
@@ -272,6 +279,15 @@ impl<I, O> Line<I, O> {
         self.later.is_empty() && self.apart.is_empty() && self.parts.is_empty()
     }
 
+    /// Waits until the next common call may begin. A full batch has nothing to wait for.
+    async fn gather(&mut self) {
+        let now = tokio::time::Instant::now();
+        if now < self.next_call && self.incoming.len() + self.later.len() < self.limits.items {
+            tokio::time::sleep_until(self.next_call).await;
+        }
+        self.next_call = tokio::time::Instant::now() + self.limits.apart;
+    }
+
     /// The next common batch: items put off first, then new ones. No two share a subject, nor share one with items that wait in a
     /// part or apart. Items of one subject keep their order.
     fn next(&mut self, mut first: Option<Waiting<I, O>>) -> Vec<Waiting<I, O>> {
@@ -281,7 +297,8 @@ impl<I, O> Line<I, O> {
         let mut put_off: HashMap<u64, usize> = HashMap::new();
         let mut older = std::mem::take(&mut self.later);
         loop {
-            let is_full = batch.len() >= self.most || self.later.len() >= BATCHES_PUT_OFF_MOST * self.most;
+            let is_full = batch.len() >= self.limits.items
+                || self.later.len() >= BATCHES_PUT_OFF_MOST * self.limits.items;
             let (waiting, is_older) = match older.pop_front() {
                 Some(waiting) => (waiting, true),
                 None if is_full => break,
@@ -298,7 +315,7 @@ impl<I, O> Line<I, O> {
             taken.extend(subjects.iter().copied());
             if !meets && self.is_suspect(&waiting.asker) {
                 self.apart.push_back(waiting);
-            } else if !meets && batch.len() < self.most {
+            } else if !meets && batch.len() < self.limits.items {
                 batch.push(waiting);
             } else {
                 let of_asker = waiting.asker.name().map_or(0, |asker| {
@@ -401,6 +418,9 @@ where
             }
         }
         // In turn: a common batch, a part of a failed one, a suspect. So neither failures nor suspects hold everybody up.
+        if line.parts.is_empty() && line.apart.is_empty() {
+            line.gather().await;
+        }
         let batch = match line.parts.len() {
             0..PARTS_MOST => line.next(first),
             _ => Vec::new(),

@@ -7,6 +7,7 @@ fn limits(items: usize, waiting: usize) -> BatchLimits {
         items,
         waiting,
         deadline: Duration::from_secs(5),
+        apart: Duration::ZERO,
     }
 }
 
@@ -257,4 +258,38 @@ async fn one_asker_s_items_pile_up_to_a_limit_and_refuse_nobody_else() {
         .count();
     assert_eq!(refused, OF_ONE_ASKER_MOST - 1);
     assert!(answers.last().is_some_and(Result::is_ok));
+}
+
+/// By a clock that stands still while something is to be done.
+#[tokio::test(start_paused = true)]
+async fn calls_that_follow_each_other_begin_apart_and_an_idle_place_answers_at_once() {
+    const APART: Duration = Duration::from_millis(300);
+    let began = tokio::time::Instant::now();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let noted = calls.clone();
+    let limits = BatchLimits {
+        apart: APART,
+        ..limits(4, 4_096)
+    };
+    let batcher = Batcher::new("test", limits, nobody_s, move |items: Batch<u32>| {
+        noted
+            .lock()
+            .expect("not poisoned")
+            .push((began.elapsed(), items.len()));
+        async move { Ok(items.to_vec()) }
+    });
+    batcher.submit(0).await.expect("an answer");
+    assert!(began.elapsed() < APART, "nobody waits for somebody who may come");
+    let three = (1..4).map(|item| batcher.submit(item));
+    futures_util::future::try_join_all(three).await.expect("answers");
+    assert!(began.elapsed() >= APART);
+    let full = (4..8).map(|item| batcher.submit(item));
+    futures_util::future::try_join_all(full).await.expect("answers");
+    let calls = calls.lock().expect("not poisoned").clone();
+    let sizes: Vec<usize> = calls.iter().map(|(_, size)| *size).collect();
+    assert_eq!(sizes, [1, 3, 4]);
+    assert!(
+        calls[2].0 - calls[1].0 < APART,
+        "a full batch has nothing to wait for: {calls:?}"
+    );
 }

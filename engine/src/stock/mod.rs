@@ -49,7 +49,7 @@ use link::Link;
 use scripts::Runner;
 use std::{
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub use answer::{At, Repeat};
@@ -74,11 +74,15 @@ pub use tick::TickNumber;
 pub use turns::{ADMIT_BATCH, Called, CalledBy, Claimed, TurnVerdict, Turns};
 pub use versions::Process;
 
+/// Of two calls of a script in one place: a script's own cost is that of several items.
+const CALLS_APART: Duration = Duration::from_millis(3);
+
 /// Items in one script call: enough to share its cost, few enough that no other script waits long.
 const BATCH: BatchLimits = BatchLimits {
     items: 256,
     waiting: 20_000,
     deadline: COMMAND_DEADLINE,
+    apart: CALLS_APART,
 };
 
 /// One verb's batchers, each for one lane (or for one sale, as lane 0).
