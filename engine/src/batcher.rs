@@ -280,9 +280,9 @@ impl<I, O> Line<I, O> {
     }
 
     /// Waits until the next common call may begin. A full batch has nothing to wait for.
-    async fn gather(&mut self) {
-        let now = tokio::time::Instant::now();
-        if now < self.next_call && self.incoming.len() + self.later.len() < self.limits.items {
+    async fn gather(&mut self, first: usize) {
+        let waiting = first + self.later.len() + self.incoming.len();
+        if waiting < self.limits.items {
             tokio::time::sleep_until(self.next_call).await;
         }
         self.next_call = tokio::time::Instant::now() + self.limits.apart;
@@ -419,7 +419,7 @@ where
         }
         // In turn: a common batch, a part of a failed one, a suspect. So neither failures nor suspects hold everybody up.
         if line.parts.is_empty() && line.apart.is_empty() {
-            line.gather().await;
+            line.gather(usize::from(first.is_some())).await;
         }
         let batch = match line.parts.len() {
             0..PARTS_MOST => line.next(first),

@@ -55,6 +55,9 @@ const BEYOND_SERVED: f64 = 2.0;
 const REMEMBERED: f64 = 0.9;
 /// A gate that was shut because of the delay opens again below this part of the target.
 const CALM: f64 = 0.7;
+/// While fewer than [`LEAST`] people a second buy, a gate is shut only for a delay that lasts so long: one slow step of somebody who
+/// buys alone is no crowd.
+const LASTS: Duration = Duration::from_millis(500);
 
 /// The limit of one sale's leader.
 #[derive(Default)]
@@ -69,6 +72,8 @@ pub(crate) struct Governor {
     /// When the last probe began, and the limit before it.
     probe: Option<(Instant, f64)>,
     is_over: bool,
+    /// Since when the delay is beyond what it may be.
+    beyond_since: Option<Instant>,
     /// When the stores were busy last, and what they carried then.
     busy: Option<(Instant, f64)>,
     carried: Option<f64>,
@@ -111,8 +116,11 @@ impl Governor {
         let target = target.as_secs_f64().max(1e-3);
         let most = self.most_delay(target, now);
         let ratio = measured.delay.as_secs_f64() / most;
-        self.is_over = ratio > if self.is_over { CALM } else { 1.0 };
         let carried = self.most_served(now, NOW);
+        let is_beyond = ratio > if self.is_over { CALM } else { 1.0 };
+        let since = self.beyond_since.unwrap_or(now);
+        self.beyond_since = is_beyond.then_some(since);
+        self.is_over = is_beyond && (carried > LEAST || now - since >= LASTS);
         let is_busy = ratio > BUSY;
         self.carried = (is_busy && carried > LEAST).then_some(carried / gateways);
         self.limit = Some(if let Some(probed) = self.probing(most > target, limit, now) {
@@ -427,6 +435,24 @@ mod tests {
         for _ in 0..100 {
             assert!(shop.step(100.0).0 >= START);
         }
+    }
+
+    #[test]
+    fn one_slow_step_of_somebody_who_buys_alone_shuts_no_gate_and_stores_that_stay_slow_do() {
+        let mut governor = Governor::default();
+        let mut now = Instant::now();
+        let mut look = |part: f64| {
+            now += LOOK;
+            let measured = Measured {
+                gateways: 1,
+                served: 4.0,
+                delay: TARGET.mul_f64(part),
+            };
+            governor.look(measured, TARGET, now);
+            governor.verdict().expect("a verdict").is_over
+        };
+        assert_eq!([3.0, 0.1, 1.1, 0.1].map(&mut look), [false; 4]);
+        assert_eq!([1.1, 1.1, 1.1, 1.1].map(&mut look), [false, false, true, true]);
     }
 
     #[test]
