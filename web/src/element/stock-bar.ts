@@ -16,15 +16,13 @@ interface Part {
 }
 
 export function stockBar(stock: Stock | null, how: How = "live"): TemplateResult {
-  const supply = stock?.supply ?? 0;
-  const share = (units: number) => (supply > 0 ? `${String((units / supply) * 100)}%` : "0%");
   const parts = partsOf(stock, how);
   return html`
     <div class="stock" ?data-empty=${!stock}>
       ${how === "asked"
         ? nothing
         : html`<div class="bar" aria-hidden="true">
-            ${parts.filter(({ units }) => units > 0).map(({ name, units }) => html`<span class=${name} .style=${`inline-size:${share(units)}`}></span>`)}
+            ${layers(stock, how).map(({ name, shift }) => html`<span class=${name} .style=${`--shift:${String(100 * shift)}%`}></span>`)}
           </div>`}
       <dl>
         ${parts.map(
@@ -38,6 +36,17 @@ export function stockBar(stock: Stock | null, how: How = "live"): TemplateResult
       </dl>
     </div>
   `;
+}
+
+/** What the bar is painted with, one over the other, each as wide as the bar: what moves is not laid out anew. `shift`: in widths of it. */
+function layers(stock: Stock | null, how: How): { name: Part["name"]; shift: number }[] {
+  if (!stock || stock.supply === 0) return [];
+  const { supply, free, in_carts: carts, sold } = stock;
+  if (how === "over") return [{ name: "free", shift: sold / supply }];
+  return [
+    { name: "carts", shift: (free + carts) / supply - 1 },
+    { name: "free", shift: free / supply - 1 },
+  ];
 }
 
 function partsOf(stock: Stock | null, how: How): Part[] {
@@ -65,13 +74,15 @@ function shares(stock: Stock | null): string {
 
 export const stockBarStyle = css`
   .bar {
-    display: flex;
+    display: grid;
     block-size: var(--fs-bar);
     overflow: hidden;
     border: var(--fs-hair) solid var(--fs-line-strong);
   }
   .bar span {
-    transition: inline-size var(--fs-slow) ease-out;
+    grid-area: 1 / 1;
+    transform: translateX(calc(var(--flip) * var(--shift)));
+    transition: transform var(--fs-slow) ease-out;
   }
   /* Ink is there, hatched is reserved, empty is gone: told apart without a colour. */
   .free {

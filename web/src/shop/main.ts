@@ -1,17 +1,21 @@
 /**
- * The shop: the sales of all shops at `/`, those of one at `/m/{slug}`, one sale at `/sale/{id}`. Small, so that a sale's name, price and
- * time are painted before the rest is there.
+ * The shop: the sales of all shops at `/`, those of one at `/m/{slug}`, one sale at `/sale/{id}`. Small: the server has written a sale's
+ * name, price and time into the page, and this lets the time run until the rest is there.
  */
 
-import { paint } from "../element/first-paint";
+import { giveFirst, readFirst } from "../client/first-read";
+import { runFirst, saleHere } from "./first";
 
 const sale = /^\/sale\/([^/]+)/.exec(location.pathname)?.[1];
-const page = document.querySelector("shop-page");
-if (sale && page && !location.search) {
-  // The page takes its place as soon as it is defined.
-  const first = document.createElement("div");
-  first.setAttribute("sale", sale);
-  page.append(first);
-  void paint(first);
+if (sale && !location.search) {
+  const here = saleHere(sale);
+  if (here) giveFirst(location.origin, sale, here);
+  // Asked for meanwhile.
+  else void readFirst(location.origin, sale);
+  runFirst(here);
 }
-import("./pages").catch((error: unknown) => reportError(error));
+// One after the other, with a pause for whoever scrolls or types meanwhile: a slow phone takes a tenth of a second for each.
+import("../element/elements")
+  .then(() => new Promise((resume) => setTimeout(resume)))
+  .then(() => import("./pages"))
+  .catch((error: unknown) => reportError(error));

@@ -42,8 +42,6 @@ export class ShopPage extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    // What was painted first.
-    this.replaceChildren();
     this.stop = [
       this.client.use(),
       this.client.on("connection", () => this.requestUpdate()),
@@ -57,6 +55,12 @@ export class ShopPage extends LitElement {
     document.documentElement.lang = choose(navigator.languages);
     void speak(navigator.languages);
     this.timer = window.setInterval(() => this.follow(), 1_000);
+  }
+
+  /** The first drawing is a task of its own: it is as long as what led to it. What the server has written stays until then. */
+  protected override async scheduleUpdate(): Promise<void> {
+    if (!this.hasUpdated) await new Promise((resume) => setTimeout(resume));
+    await super.scheduleUpdate();
   }
 
   /** What the server has written into the page is drawn here now. */
