@@ -38,9 +38,14 @@ const oneRoundTrip: Plugin = {
       const index = [...chunks.values()].find((chunk) => chunk.isEntry && chunk.name === "index");
       for (const name of [...(index?.imports ?? []), ...(index?.dynamicImports ?? [])]) need(name);
       const named = (end: RegExp) => outputs.map(({ fileName }) => fileName).filter((name) => end.test(name));
+      const module = (name: string) => `<link rel="modulepreload" href="/${name}" />`;
+      const font = (name: string) => `<link rel="preload" as="font" type="font/woff2" href="/${name}" crossorigin />`;
+      // The fonts are to be there when something is drawn with them: it would move when they come. Browsers ask for six at a time.
+      const isFirst = (name: string) => /\/(?:elements|pages|parts)-/.test(name);
       const links = [
-        ...[...needed].map((name) => `<link rel="modulepreload" href="/${name}" />`),
-        ...named(/\.woff2$/).map((name) => `<link rel="preload" as="font" type="font/woff2" href="/${name}" crossorigin />`),
+        ...[...needed].filter(isFirst).map(module),
+        ...named(/\.woff2$/).map(font),
+        ...[...needed].filter((name) => !isFirst(name)).map(module),
         ...named(/flashsale_client_bg.*\.wasm$/).map((name) => `<link rel="preload" as="fetch" type="application/wasm" href="/${name}" crossorigin fetchpriority="low" />`),
       ];
       const withStyle = html.replace(/<link rel="stylesheet"[^>]* href="\/([^"]+)">/, (_, name: string) => {
@@ -51,6 +56,14 @@ const oneRoundTrip: Plugin = {
       return withStyle.replace("</head>", `  ${links.join("\n    ")}\n  </head>`);
     },
   },
+};
+
+/** Vite's own loads the styles of a script beside it; ours bring theirs. */
+const plainImports: Plugin = {
+  name: "plain-imports",
+  apply: "build",
+  enforce: "pre",
+  load: (id) => (id === "\0vite/preload-helper.js" ? "export const __vitePreload = (load) => load();" : null),
 };
 
 /** Pages and the widget are for these. */
@@ -83,11 +96,14 @@ const widgetInOnePiece: Plugin = {
 };
 
 /** What the element is made of, and what of it loads on demand, comes first, or belongs to operators. */
-const WHOLE = /\/node_modules\/(?:lit|@lit|lit-)|\/src\/(?:element|text|client)\/|\/src\/style\/tokens|\/src\/wasm\/flashsale_client\.js|rolldown\/runtime/;
+const WHOLE = /\/node_modules\/(?:lit|@lit|lit-)|\/src\/(?:element|text|client)\/|\/src\/style\/tokens|\/src\/wasm\/flashsale_client\.js/;
 const ALONE = /\/unsafe-html\.js|\/text\/(?:draw|rejects)\.ts|\/languages\/(?!en\.|en-reasons|grammar)|(?:rest-link|own-view|notice|alert|turn-alert|ask-sure|draw-check|prose|slip|draws|shop|qr|along|calendar|cures|widget|widget-first|first-paint|first-read|operators|orders|shops|sale-pages|sale-cards|currencies|zone|save-file)\.ts/;
 
+/** What the shop's pages need at once and the element on demand: small, and one round trip. */
+const PARTS = /\/(?:ask-sure|slip|save-file|sale-pages|sale-cards)\.ts/;
+
 export default defineConfig(({ mode }) => ({
-  plugins: [lessStyle, oneRoundTrip, widgetInOnePiece],
+  plugins: [lessStyle, plainImports, oneRoundTrip, widgetInOnePiece],
   // Absolute, because /sale/{id} serves the same page as /.
   base: "/",
   // Scripts name their files beside them: the platform may be below another host's address.
@@ -120,7 +136,7 @@ export default defineConfig(({ mode }) => ({
         chunkFileNames: "assets/[name]-[hash].js",
         assetFileNames: "assets/[name]-[hash][extname]",
         // What all pages share is one file: fewer round trips, and it compresses better than its parts.
-        codeSplitting: { groups: [{ name: "elements", test: (id) => WHOLE.test(id) && !ALONE.test(id), includeDependenciesRecursively: false }] },
+        codeSplitting: { groups: [{ name: "elements", test: (id) => WHOLE.test(id) && !ALONE.test(id), includeDependenciesRecursively: false }, { name: "parts", test: PARTS, includeDependenciesRecursively: false }] },
       },
     },
   },

@@ -15,7 +15,8 @@ interface Part {
   detail?: string;
 }
 
-export function stockBar(stock: Stock | null, how: How = "live"): TemplateResult {
+/** `most`: units that there may be. Each number keeps their room, so that what stands beside it does not move. */
+export function stockBar(stock: Stock | null, how: How = "live", most = 0): TemplateResult {
   const parts = partsOf(stock, how);
   return html`
     <div class="stock" ?data-empty=${!stock}>
@@ -24,7 +25,7 @@ export function stockBar(stock: Stock | null, how: How = "live"): TemplateResult
         : html`<div class="bar" aria-hidden="true">
             ${layers(stock, how).map(({ name, shift }) => html`<span class=${name} .style=${`--shift:${String(100 * shift)}%`}></span>`)}
           </div>`}
-      <dl>
+      <dl .style=${`--digits:${String(formatCount(Math.max(most, stock?.supply ?? 0)).length)}`}>
         ${parts.map(
           ({ name, label, units, detail }) => html`
             <div data-stock=${name}>
@@ -122,6 +123,7 @@ export const stockBarStyle = css`
     border: var(--fs-hair) solid var(--fs-line-strong);
   }
   .stock dd {
+    min-inline-size: calc(var(--digits) * 1ch);
     margin: 0;
     font-weight: var(--fs-weight-medium);
     font-variant-numeric: tabular-nums;
