@@ -17,7 +17,7 @@ const lessStyle: Plugin = {
 
 /**
  * The shop's page brings its own style, so that it is painted after one round trip; the server lets that in by its hash. Whatever it
- * needs to sell is named in it, so that it comes in the next one.
+ * needs to sell is named in it, so that it comes in the next one, and behind what is to be seen first.
  */
 const oneRoundTrip: Plugin = {
   name: "one-round-trip",
@@ -38,8 +38,8 @@ const oneRoundTrip: Plugin = {
       const index = [...chunks.values()].find((chunk) => chunk.isEntry && chunk.name === "index");
       for (const name of [...(index?.imports ?? []), ...(index?.dynamicImports ?? [])]) need(name);
       const named = (end: RegExp) => outputs.map(({ fileName }) => fileName).filter((name) => end.test(name));
-      const module = (name: string) => `<link rel="modulepreload" href="/${name}" />`;
-      const font = (name: string) => `<link rel="preload" as="font" type="font/woff2" href="/${name}" crossorigin />`;
+      const module = (name: string) => `<link rel="modulepreload" href="/${name}" fetchpriority="low" />`;
+      const font = (name: string) => `<link rel="preload" as="font" type="font/woff2" href="/${name}" crossorigin fetchpriority="low" />`;
       // The fonts are to be there when something is drawn with them: it would move when they come. Browsers ask for six at a time.
       const isFirst = (name: string) => /\/(?:elements|pages|parts)-/.test(name);
       const links = [

@@ -338,8 +338,8 @@ export class Client {
     if (count === 0) this.wasm?.watch(sale);
     this.watched.set(sale, count + 1);
     const stop = this.use();
-    // Its price and its times are there before the live part is.
-    if (count === 0 && !this.wasm && typeof this.token !== "function") void this.readSale(sale);
+    // Its price and its times are there before the live part is, and before that has a connection.
+    if (count === 0 && this.connection.state !== "online" && typeof this.token !== "function") void this.readSale(sale);
     let isOver = false;
     return () => {
       if (isOver) return;

@@ -14,8 +14,16 @@ if (sale && !location.search) {
   else void readFirst(location.origin, sale);
   runFirst(here);
 }
+/** What stands in the page is to be seen before it is drawn anew. Browsers paint nothing in a tab that is hidden. */
+const PAINT_MOST_MS = 200;
+const painted = new Promise((resume) => {
+  setTimeout(resume, document.hidden ? 0 : PAINT_MOST_MS);
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resume)));
+});
+
 // One after the other, with a pause for whoever scrolls or types meanwhile: a slow phone takes a tenth of a second for each.
-import("../element/elements")
+painted
+  .then(() => import("../element/elements"))
   .then(() => new Promise((resume) => setTimeout(resume)))
   .then(() => import("./pages"))
   .catch((error: unknown) => reportError(error));

@@ -143,7 +143,7 @@ export class ShopPage extends LitElement {
           <shop-link .sale=${this.found}></shop-link>
           <flash-sale wide sale=${sale} @flash-sale-journey=${this.follow}></flash-sale>
           <order-list></order-list>
-          ${this.found ? html`<take-along .sale=${sale}></take-along>` : nothing}
+          <take-along .sale=${sale} ?data-later=${!this.found}></take-along>
           <my-data></my-data>
         </div>
       `;
@@ -233,6 +233,10 @@ export class ShopPage extends LitElement {
         my-data {
           display: none;
         }
+      }
+      /* Its room is kept, so that what stands below does not move. */
+      take-along[data-later] {
+        visibility: hidden;
       }
       shop-link {
         margin-block-end: calc(var(--fs-space-3) - var(--fs-space-6));
