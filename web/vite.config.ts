@@ -69,6 +69,12 @@ const plainImports: Plugin = {
 /** Pages and the widget are for these. */
 const BROWSERS = ["chrome123", "firefox120", "safari17.5"];
 
+/** Without the tokens that nothing in it uses. */
+function withUsedTokens(code: string): string {
+  const less = code.replaceAll(/(--fs-[\w-]+):[^;{}`]*(?:;|(?=\}))/g, (declaration, name: string) => (code.includes(`var(${name})`) ? declaration : ""));
+  return less === code ? code : withUsedTokens(less);
+}
+
 /** `widget.js` in one piece: what paints first stands in it, with copies of the few modules that it shares with the element. */
 const widgetInOnePiece: Plugin = {
   name: "widget-in-one-piece",
@@ -90,7 +96,7 @@ const widgetInOnePiece: Plugin = {
     if (first?.type !== "chunk" || first.imports.length > 0) throw new Error("what paints first is not one file");
     // What the element needs comes beside it, not after it.
     const beside = elements.type === "chunk" ? elements.imports.map((name) => `import("./${name}").catch(()=>{});`) : [];
-    widget.code = `${first.code.trim()}\n${beside.join("")}import("./${elements.fileName}").catch(e=>reportError(e));\n`;
+    widget.code = `${withUsedTokens(first.code.trim())}\n${beside.join("")}import("./${elements.fileName}").catch(e=>reportError(e));\n`;
     widget.imports = [];
   },
 };

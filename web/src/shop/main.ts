@@ -21,9 +21,14 @@ const painted = new Promise((resume) => {
   requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resume)));
 });
 
-// One after the other, with a pause for whoever scrolls or types meanwhile: a slow phone takes a tenth of a second for each.
+const pause = () => new Promise((resume) => setTimeout(resume));
+
+// One after the other, with a pause for whoever scrolls or types meanwhile: a slow phone takes a tenth of a second for each. A browser's
+// first format of a number is one of them; here it is made while the scripts are on their way.
 painted
+  .then(() => Intl.NumberFormat.supportedLocalesOf("en"))
+  .then(pause)
   .then(() => import("../element/elements"))
-  .then(() => new Promise((resume) => setTimeout(resume)))
+  .then(pause)
   .then(() => import("./pages"))
   .catch((error: unknown) => reportError(error));
