@@ -46,7 +46,6 @@ const oneRoundTrip: Plugin = {
         ...[...needed].filter(isFirst).map(module),
         ...named(/\.woff2$/).map(font),
         ...[...needed].filter((name) => !isFirst(name)).map(module),
-        ...named(/flashsale_client_bg.*\.wasm$/).map((name) => `<link rel="preload" as="fetch" type="application/wasm" href="/${name}" crossorigin fetchpriority="low" />`),
       ];
       const withStyle = html.replace(/<link rel="stylesheet"[^>]* href="\/([^"]+)">/, (_, name: string) => {
         const style = bundle[name];

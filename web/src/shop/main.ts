@@ -4,6 +4,7 @@
  */
 
 import { giveFirst, readFirst } from "../client/first-read";
+import wasm from "../wasm/flashsale_client_bg.wasm?url";
 import { runFirst, saleHere } from "./first";
 
 const sale = /^\/sale\/([^/]+)/.exec(location.pathname)?.[1];
@@ -14,6 +15,11 @@ if (sale && !location.search) {
   else void readFirst(location.origin, sale);
   runFirst(here);
 }
+// The largest part is asked for behind the others, and not by who has no scripts.
+const live = document.createElement("link");
+Object.assign(live, { rel: "preload", as: "fetch", crossOrigin: "anonymous", fetchPriority: "low", href: wasm });
+document.head.append(live);
+
 /** What stands in the page is to be seen before it is drawn anew. Browsers paint nothing in a tab that is hidden. */
 const PAINT_MOST_MS = 200;
 const painted = new Promise((resume) => {
