@@ -105,8 +105,9 @@ async function painted(url) {
     new PerformanceObserver((list) => list.getEntries().forEach((entry) => (window.shift += entry.hadRecentInput ? 0 : entry.value))).observe({ type: "layout-shift", buffered: true });
     const texts = (root) => [...root.querySelectorAll("*")].flatMap((element) => [...(element.shadowRoot ? texts(element.shadowRoot) : []), ...[...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data)]);
     const look = () => {
-      const text = document.body ? texts(document.body).join(" ") : "";
-      if (/99\.00/.test(text) && /\d:\d\d/.test(text)) {
+      const all = document.body ? texts(document.body) : [];
+      // A time of day is no countdown: that is a text of its own.
+      if (all.some((text) => /99\.00/.test(text)) && all.some((text) => /^\d+(:\d\d)+$/.test(text.trim()))) {
         // The frame that shows it is the next one.
         requestAnimationFrame(() => setTimeout(() => (window.paintedAt = performance.now())));
         return;

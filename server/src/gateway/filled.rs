@@ -3,7 +3,7 @@
 
 mod words;
 
-use super::{client::OverTls, page};
+use super::{client::OverTls, page, policy::policy};
 use crate::{
     app::App,
     markdown::{escape, plain},
@@ -28,8 +28,10 @@ use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
 use words::Words;
 
-/// Characters of a description that a preview shows.
+/// Characters of a description or a list that a preview shows.
 const PREVIEW_CHARS: usize = 200;
+/// Sales of a list that a preview names: more would not fit.
+const PREVIEW_SALES: usize = 10;
 /// Where the parts go in the built page.
 const TITLE: [&str; 2] = ["<title>", "</title>"];
 const BODY: [&str; 2] = ["<shop-page>", "</shop-page>"];
@@ -79,6 +81,7 @@ pub(super) async fn page(app: Arc<App>, file: Arc<Path>, request: Request) -> Re
             HeaderValue::from_static("text/html; charset=utf-8"),
         ),
         (header::VARY, HeaderValue::from_static("accept-language")),
+        (header::CONTENT_SECURITY_POLICY, policy(&template)),
     ];
     (status, headers, fill(&template, &about, words, origin.as_deref())).into_response()
 }
@@ -144,7 +147,9 @@ fn fill(template: &str, about: &About, words: &Words, origin: Option<&str>) -> S
             let at = shop
                 .as_ref()
                 .map_or_else(|| "/".into(), |shop| format!("/m/{}", shop.row.slug));
-            let mut head = meta("property", "og:title", name) + &meta("property", "og:type", "website");
+            let mut head = meta("name", "description", &list_preview(name, sales))
+                + &meta("property", "og:title", name)
+                + &meta("property", "og:type", "website");
             head += &canonical(origin, &at);
             (name.to_owned(), head, list_body(name, sales, words))
         }
@@ -208,11 +213,7 @@ fn sale_head(sale: &SaleView, payments: PaymentsBy, origin: Option<&str>) -> Str
         true => String::new(),
         false => format!(" · {} – {}", minute(&sale.start_time), minute(&sale.end_time)),
     };
-    let mut preview = plain(&sale.description);
-    if let Some((end, _)) = preview.char_indices().nth(PREVIEW_CHARS) {
-        preview.truncate(end);
-        preview.push('…');
-    }
+    let preview = shortened(plain(&sale.description));
     let preview = format!(
         "{} {price}{when}{}{preview}",
         sale.currency,
@@ -241,12 +242,31 @@ fn sale_head(sale: &SaleView, payments: PaymentsBy, origin: Option<&str>) -> Str
         .concat();
     }
     head += &data("type=\"application/ld+json\"", &facts(sale, origin, &at, &price));
-    let about =
-        json!({ "picture": sale.picture, "description_html": sale.description_html, "payments": payments });
+    // The whole sale: the script draws it at once, and asks for nothing.
+    let mut about = json!(sale);
+    about["payments"] = json!(payments);
     head + &data(
         &format!("type=\"application/json\" data-sale=\"{}\"", sale.sale_id),
         &about,
     )
+}
+
+/// What a preview shows of a list: whose it is, and what is in it.
+fn list_preview(name: &str, sales: &[SaleView]) -> String {
+    let mut preview = name.to_owned();
+    for sale in sales.iter().take(PREVIEW_SALES) {
+        let price = amount(sale.sale_price, sale.currency_exponent);
+        preview += &format!(" · {}, {} {price}", sale.product_name, sale.currency);
+    }
+    shortened(preview)
+}
+
+fn shortened(mut preview: String) -> String {
+    if let Some((end, _)) = preview.char_indices().nth(PREVIEW_CHARS) {
+        preview.truncate(end);
+        preview.push('…');
+    }
+    preview
 }
 
 /// The sale in the words of schema.org.
@@ -303,7 +323,7 @@ fn sale_body(sale: &SaleView, words: &Words) -> String {
     format!(
         "<article class=\"first\"><h1 dir=\"auto\">{}</h1>{picture}{}{}</article>",
         text(&sale.product_name),
-        price_and_time(sale, words),
+        price_and_time(sale, words, &clock(sale)),
         sale.description_html
             .as_deref()
             .map_or_else(String::new, |html| format!("<div dir=\"auto\">{html}</div>")),
@@ -318,7 +338,7 @@ fn list_body(name: &str, sales: &[SaleView], words: &Words) -> String {
             format!(
                 "<li><a href=\"/sale/{}\" dir=\"auto\">{name}</a>{}</li>",
                 sale.sale_id,
-                price_and_time(sale, words)
+                price_and_time(sale, words, "")
             )
         })
         .collect();
@@ -328,7 +348,21 @@ fn list_body(name: &str, sales: &[SaleView], words: &Words) -> String {
     )
 }
 
-fn price_and_time(sale: &SaleView, words: &Words) -> String {
+/// The time that is left as the page is sent. The script lets it run; without one it is not shown.
+fn clock(sale: &SaleView) -> String {
+    if is_over(sale) || sale.remaining_time == 0 {
+        return String::new();
+    }
+    let left = sale.remaining_time;
+    let (hours, minutes, seconds) = (left / 3_600, left / 60 % 60, left % 60);
+    let text = match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    };
+    format!("<br><span class=\"clock\" role=\"timer\" dir=\"ltr\" data-left=\"{left}\">{text}</span>")
+}
+
+fn price_and_time(sale: &SaleView, words: &Words, clock: &str) -> String {
     let price = |minor| {
         format!(
             "{} {}",
@@ -347,7 +381,7 @@ fn price_and_time(sale: &SaleView, words: &Words) -> String {
         _ => time(words.ends, &sale.end_time),
     };
     format!(
-        "<p><strong>{}</strong>{before}</p><p>{when}</p>",
+        "<p><strong>{}</strong>{before}</p><p>{when}{clock}</p>",
         price(sale.sale_price)
     )
 }

@@ -13,6 +13,7 @@ mod openapi;
 mod operations;
 pub(crate) mod page;
 mod pages;
+mod policy;
 pub mod presence;
 mod refusals;
 pub mod shard;

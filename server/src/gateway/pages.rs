@@ -1,6 +1,11 @@
 //! The built pages, and what they may do in a browser.
 
-use super::{address::is_over_tls, filled, page::is_at_admin};
+use super::{
+    address::is_over_tls,
+    filled,
+    page::is_at_admin,
+    policy::{self, policy},
+};
 use crate::{app::App, rest};
 use axum::{
     Router,
@@ -25,11 +30,6 @@ use tower_http::{
 /// The longest name of a file on common file systems, in bytes.
 const FILE_NAME_MAX: usize = 255;
 
-/// What our own pages may load and run: nothing that we have not built. `'wasm-unsafe-eval'` lets the client's WebAssembly run, and
-/// nothing else; `data:` is the icon; the fonts are ours; `lit-html` is the policy of the library that draws the pages.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
-    img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
-    require-trusted-types-for 'script'; trusted-types lit-html";
 const PERMISSIONS_POLICY: &str =
     "camera=(), display-capture=(), geolocation=(), microphone=(), midi=(), usb=()";
 /// Two years, as the browsers' preload lists ask for. Only over TLS, where browsers heed it.
@@ -139,11 +139,17 @@ async fn with_page_for_people(
     if !is_person || response.status() != StatusCode::NOT_FOUND {
         return response;
     }
-    let Ok(html) = tokio::fs::read(page).await else {
+    let Ok(html) = tokio::fs::read_to_string(page).await else {
         return response;
     };
-    let html_type = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    let mut response = (StatusCode::NOT_FOUND, html_type, html).into_response();
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
+        (header::CONTENT_SECURITY_POLICY, policy(&html)),
+    ];
+    let mut response = (StatusCode::NOT_FOUND, headers, html).into_response();
     set_page_headers(response.headers_mut());
     response
 }
@@ -156,7 +162,9 @@ async fn page_headers(request: Request, next: Next) -> Response {
 }
 
 fn set_page_headers(headers: &mut HeaderMap) {
-    set(headers, header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(policy::CONTENT_SECURITY_POLICY));
     set(headers, header::REFERRER_POLICY, "same-origin");
     set(
         headers,

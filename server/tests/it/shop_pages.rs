@@ -117,7 +117,22 @@ async fn a_sale_s_page_has_a_title_a_preview_and_facts_of_its_own() {
         page.contains("Starts <time datetime=\"2099-12-03T06:53:00.000Z\">2099-12-03 06:53 UTC</time>"),
         "{page}"
     );
+    assert!(
+        page.contains("<br><span class=\"clock\" role=\"timer\" dir=\"ltr\" data-left=\""),
+        "{page}"
+    );
     assert!(page.contains("<p>Made of <strong>oak</strong>.</p>"), "{page}");
+
+    // The whole sale, so that the script need not ask for it.
+    let mark = format!("<script type=\"application/json\" data-sale=\"{sale}\">");
+    let (_, here) = page.split_once(&mark).expect("the sale");
+    let here: Value = serde_json::from_str(here.split_once("</script>").expect("an end").0).expect("JSON");
+    assert_eq!(here["sale_id"], json!(sale));
+    assert_eq!(
+        (&here["sale_price"], &here["payments"]),
+        (&json!(5_900), &json!("sandbox"))
+    );
+    assert!(here["remaining_time"].is_u64(), "{here}");
     assert!(!page.contains("<script>alert"), "{page}");
 
     // In the reader's language, with one address for all.
@@ -145,6 +160,7 @@ async fn lists_lead_to_their_sales_and_what_is_not_there_is_said_to_be_so() {
     for path in ["/", "/m/boss", "/m/boss/"] {
         let (status, page) = get(&world, path, "de").await;
         assert_eq!(status, 200);
+        assert!(meta(&page, "description").contains(" · Lamp, "), "{path}: {page}");
         assert!(
             page.contains(&format!("<a href=\"/sale/{sale}\" dir=\"auto\">Lamp</a>")),
             "{path}: {page}"

@@ -69,6 +69,9 @@ async function loadWasm(): Promise<void> {
   }
 }
 
+/** A view is asked for several times over to draw it once: for so long it is the same one, unless there is news. Clocks are drawn 5 ms after each second. */
+const VIEW_KEPT_MS = 4;
+
 /** The key of the operator's client. */
 const OPERATOR = "operator";
 
@@ -87,6 +90,7 @@ export class Client {
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** When the browser said that there is no network, until a message shows that there is. */
   private offlineAt: number | null = null;
+  private readonly seen = new Map<string, { view: View; at_ms: number }>();
   private readonly reads = new Map<string, Read>();
   private readonly problems = new Map<string, Problem>();
   private reader: ReturnType<typeof setTimeout> | undefined;
@@ -196,6 +200,7 @@ export class Client {
       url,
       (stale: string | null) => this.freshToken(stale),
       (kind: "sale" | "connection" | "orders", sale: string | null) => {
+        this.seen.clear();
         if (kind === "connection") this.followConnection(wasm);
         if (kind === "sale" && sale) this.emit("sale", sale);
         else if (kind !== "sale") this.emit(kind, null);
@@ -260,6 +265,7 @@ export class Client {
     const take = () => JSON.parse(wasm.hand_over()) as HandedOver[];
     await link.adopt(take, (id, outcome) => {
       wasm.settle(id, outcome);
+      this.seen.clear();
       this.emit("settled", outcome);
     });
   }
@@ -273,7 +279,7 @@ export class Client {
 
   /** Whether nothing comes live of a sale. */
   private isMissing(sale: string): boolean {
-    return this.wasm === null || this.isLost || (this.wasm.view(sale) as View).journey === "loading";
+    return this.wasm === null || this.isLost || this.live(sale)?.journey === "loading";
   }
 
   private async readSale(sale: string): Promise<void> {
@@ -332,8 +338,8 @@ export class Client {
     if (count === 0) this.wasm?.watch(sale);
     this.watched.set(sale, count + 1);
     const stop = this.use();
-    // Its price and its times are there before the live part is.
-    if (count === 0 && !this.wasm && typeof this.token !== "function") void this.readSale(sale);
+    // Its price and its times are there before the live part is, and before that has a connection.
+    if (count === 0 && this.connection.state !== "online" && typeof this.token !== "function") void this.readSale(sale);
     let isOver = false;
     return () => {
       if (isOver) return;
@@ -345,17 +351,29 @@ export class Client {
         this.watched.delete(sale);
         this.reads.delete(sale);
         this.problems.delete(sale);
+        this.seen.delete(sale);
         this.wasm?.unwatch(sale);
       }
       stop();
     };
   }
 
+  /** What the live part knows of a sale; null: it is not there yet. */
+  private live(sale: string): View | null {
+    if (!this.wasm) return null;
+    const now_ms = performance.now();
+    const seen = this.seen.get(sale);
+    if (seen && now_ms - seen.at_ms < VIEW_KEPT_MS) return seen.view;
+    const view = this.wasm.view(sale) as View;
+    this.seen.set(sale, { view, at_ms: now_ms });
+    return view;
+  }
+
   /** What to draw of a sale; null until something is known. */
   view(id: string): Shown | null {
     if (!isSaleId(id)) return null;
     const sale = id.toUpperCase();
-    const view = this.wasm ? (this.wasm.view(sale) as View) : null;
+    const view = this.live(sale);
     const read = this.reads.get(sale);
     const own = this.link?.own(sale);
     const isLive = view !== null && view.journey !== "loading" && !(this.isLost && own);
@@ -387,7 +405,7 @@ export class Client {
 
   /** How long there was no news of a sale that this page watches, if it is too long. */
   get staleMs(): number | null {
-    const ages = [...this.watched.keys()].map((sale) => (this.wasm?.view(sale) as View | undefined)?.stale_ms ?? 0);
+    const ages = [...this.watched.keys()].map((sale) => this.live(sale)?.stale_ms ?? 0);
     const oldest = Math.max(0, ...ages);
     return oldest > 0 ? oldest : null;
   }
@@ -419,6 +437,7 @@ export class Client {
   }
 
   dismiss(sale: string): void {
+    this.seen.clear();
     this.wasm?.dismiss(sale);
     this.link?.dismiss(sale.toUpperCase());
   }
@@ -496,7 +515,9 @@ export class Client {
       this.started ??= this.start();
       const wasm = await this.started;
       try {
-        outcome = (await command(wasm)) as Outcome;
+        const given = command(wasm);
+        this.seen.clear();
+        outcome = (await given) as Outcome;
       } catch (error) {
         // An id or a number that is none.
         throw new FlashSaleError("invalid_field", error instanceof Error ? error.message : String(error), { verb });

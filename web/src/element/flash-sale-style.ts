@@ -205,13 +205,15 @@ export const flashSaleStyle = [
     .left {
       block-size: var(--fs-bar-thin);
       margin-block-start: var(--fs-space-2);
+      overflow: hidden;
       background: var(--fs-line);
     }
     .left span {
       display: block;
       block-size: 100%;
       background: currentcolor;
-      transition: inline-size var(--fs-slow) linear;
+      transform: translateX(calc(var(--flip) * var(--shift)));
+      transition: transform var(--fs-slow) linear;
     }
     .clocked[data-late] :is(.clock, .left) {
       color: var(--fs-accent);

@@ -169,6 +169,8 @@ export class FlashSaleElement extends LitElement {
     this.confirmed = null;
     this.fresh = "";
     this.drawCheck?.reset();
+    // Before the client takes the first answer for itself: one question is enough for both.
+    this.about.learn(this.origin, this.sale).catch(reportError);
     this.stop = [
       client.watch(this.sale),
       shows(this.sale),
@@ -179,7 +181,6 @@ export class FlashSaleElement extends LitElement {
       client.on("token", () => this.tell("flash-sale-token-needed", {})),
     ];
     this.tickOn();
-    this.about.learn(this.origin, this.sale).catch(reportError);
   }
 
   /** The language of the attribute, or of the page around, or of the reader. */
@@ -406,7 +407,7 @@ export class FlashSaleElement extends LitElement {
     return html`
       <article class="card" part="card" lang=${code} dir=${dir} aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
         ${testMode(view.info?.payments ?? this.about.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${later ? this.panel(later, wordsFor(later), offline, said) : this.panel(view, said, offline)}
-        ${view.info ? html`<div class="details">${stockBar(view.stock, how(view))} ${rules(later ?? view)} ${this.about.description(view)}</div>` : nothing}
+        ${view.info ? html`<div class="details">${stockBar(view.stock, how(view), view.info.total_stock)} ${rules(later ?? view)} ${this.about.description(view)}</div>` : nothing}
       </article>
       <div class="unseen" role="status" aria-live="polite" lang=${code}>${this.announcer.say(view, said, offline ? offlineWords(view) : "")}</div>
       <flash-sale-ask lang=${code} dir=${dir}></flash-sale-ask>

@@ -15,18 +15,17 @@ interface Part {
   detail?: string;
 }
 
-export function stockBar(stock: Stock | null, how: How = "live"): TemplateResult {
-  const supply = stock?.supply ?? 0;
-  const share = (units: number) => (supply > 0 ? `${String((units / supply) * 100)}%` : "0%");
+/** `most`: units that there may be. Each number keeps their room, so that what stands beside it does not move. */
+export function stockBar(stock: Stock | null, how: How = "live", most = 0): TemplateResult {
   const parts = partsOf(stock, how);
   return html`
     <div class="stock" ?data-empty=${!stock}>
       ${how === "asked"
         ? nothing
         : html`<div class="bar" aria-hidden="true">
-            ${parts.filter(({ units }) => units > 0).map(({ name, units }) => html`<span class=${name} .style=${`inline-size:${share(units)}`}></span>`)}
+            ${layers(stock, how).map(({ name, shift }) => html`<span class=${name} .style=${`--shift:${String(100 * shift)}%`}></span>`)}
           </div>`}
-      <dl>
+      <dl .style=${`--digits:${String(formatCount(Math.max(most, stock?.supply ?? 0)).length)}`}>
         ${parts.map(
           ({ name, label, units, detail }) => html`
             <div data-stock=${name}>
@@ -38,6 +37,17 @@ export function stockBar(stock: Stock | null, how: How = "live"): TemplateResult
       </dl>
     </div>
   `;
+}
+
+/** What the bar is painted with, one over the other, each as wide as the bar: what moves is not laid out anew. `shift`: in widths of it. */
+function layers(stock: Stock | null, how: How): { name: Part["name"]; shift: number }[] {
+  if (!stock || stock.supply === 0) return [];
+  const { supply, free, in_carts: carts, sold } = stock;
+  if (how === "over") return [{ name: "free", shift: sold / supply }];
+  return [
+    { name: "carts", shift: (free + carts) / supply - 1 },
+    { name: "free", shift: free / supply - 1 },
+  ];
 }
 
 function partsOf(stock: Stock | null, how: How): Part[] {
@@ -65,13 +75,15 @@ function shares(stock: Stock | null): string {
 
 export const stockBarStyle = css`
   .bar {
-    display: flex;
+    display: grid;
     block-size: var(--fs-bar);
     overflow: hidden;
     border: var(--fs-hair) solid var(--fs-line-strong);
   }
   .bar span {
-    transition: inline-size var(--fs-slow) ease-out;
+    grid-area: 1 / 1;
+    transform: translateX(calc(var(--flip) * var(--shift)));
+    transition: transform var(--fs-slow) ease-out;
   }
   /* Ink is there, hatched is reserved, empty is gone: told apart without a colour. */
   .free {
@@ -111,6 +123,7 @@ export const stockBarStyle = css`
     border: var(--fs-hair) solid var(--fs-line-strong);
   }
   .stock dd {
+    min-inline-size: calc(var(--digits) * 1ch);
     margin: 0;
     font-weight: var(--fs-weight-medium);
     font-variant-numeric: tabular-nums;

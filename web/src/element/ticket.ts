@@ -91,7 +91,7 @@ function claimClock(clocked: Pick<Clocked, "left_ms" | "total_ms">, label: strin
     <div class="clocked" ?data-late=${clocked.left_ms < Math.min(LAST_MS, clocked.total_ms / 4)}>
       <p class="clock" role="timer" ?data-long=${text.length > LONG}>${text}</p>
       <p class="label">${label}</p>
-      <div class="left" aria-hidden="true"><span .style=${`inline-size:${String(share * 100)}%`}></span></div>
+      <div class="left" aria-hidden="true"><span .style=${`--shift:${String(100 * share - 100)}%`}></span></div>
     </div>
   `;
 }

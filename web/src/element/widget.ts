@@ -1,6 +1,5 @@
 /** The script that a storefront includes: `<script type="module" src="https://…/widget.js"></script>`. Small, so that it paints soon. */
 
-import { firstPaint } from "./first-paint";
+import "./widget-first";
 
-firstPaint();
 import("./elements").catch((error: unknown) => reportError(error));

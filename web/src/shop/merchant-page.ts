@@ -6,6 +6,7 @@ import { Problem, getShop } from "../client/rest";
 import { baseStyle } from "../element/base-style";
 import { texts } from "../text/language";
 import { shopTexts } from "../text/shop";
+import { LISTED } from "./sale-list";
 
 const TRY_AGAIN_MS = 3_000;
 
@@ -44,6 +45,7 @@ export class MerchantPage extends LitElement {
       if (this.state === "offline" && this.isConnected) this.timer = window.setTimeout(() => void this.load(), TRY_AGAIN_MS);
     }
     this.requestUpdate();
+    if (this.state !== "here") this.dispatchEvent(new Event(LISTED, { bubbles: true, composed: true }));
   }
 
   protected override render(): TemplateResult {

@@ -17,6 +17,9 @@ import { discount, formatMoney } from "../text/money";
 /** Between two refreshes, for each page that is loaded. */
 const REFRESH_MS = 5_000;
 
+/** Fired when the list has its height: what stands below it may come. */
+export const LISTED = "flash-sale-listed";
+
 const SECTIONS: readonly Group[] = ["live", "coming", "over"];
 
 /** What can be had of a sale, as far as the list knows. */
@@ -65,6 +68,7 @@ export class SaleList extends LitElement {
     clearTimeout(this.refresher);
     const { pages } = this;
     if (!document.hidden || !this.isLoaded) await this.read(() => pages.refresh());
+    this.dispatchEvent(new Event(LISTED, { bubbles: true, composed: true }));
     if (!this.isConnected || pages !== this.pages) return;
     this.refresher = window.setTimeout(() => void this.load(), REFRESH_MS * Math.max(1, pages.count));
   }

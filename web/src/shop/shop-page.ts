@@ -16,7 +16,7 @@ import { MerchantPage } from "./merchant-page";
 import { MyData } from "./my-data";
 import { OrderList } from "./order-list";
 import { OrderPage } from "./order-page";
-import { SaleList } from "./sale-list";
+import { LISTED, SaleList } from "./sale-list";
 import { ShopLink } from "./shop-link";
 import { markTab } from "./tab-icon";
 import { TakeAlong } from "./take-along";
@@ -36,14 +36,15 @@ export class ShopPage extends LitElement {
   private stop: (() => void)[] = [];
   /** The sale of this page, once it is known that there is one. */
   private found = "";
+  /** What stands below a list waits until that has its height. */
+  private isListed = false;
   private timer = 0;
   /** What the tab was called before something urgent came. */
   private calmTitle: string | null = null;
 
   override connectedCallback(): void {
     super.connectedCallback();
-    // What was painted first.
-    this.replaceChildren();
+    this.addEventListener(LISTED, this.listed);
     this.stop = [
       this.client.use(),
       this.client.on("connection", () => this.requestUpdate()),
@@ -57,6 +58,17 @@ export class ShopPage extends LitElement {
     document.documentElement.lang = choose(navigator.languages);
     void speak(navigator.languages);
     this.timer = window.setInterval(() => this.follow(), 1_000);
+  }
+
+  private readonly listed = () => {
+    this.isListed = true;
+    this.requestUpdate();
+  };
+
+  /** The first drawing is a task of its own: it is as long as what led to it. What the server has written stays until then. */
+  protected override async scheduleUpdate(): Promise<void> {
+    if (!this.hasUpdated) await new Promise((resume) => setTimeout(resume));
+    await super.scheduleUpdate();
   }
 
   /** What the server has written into the page is drawn here now. */
@@ -131,7 +143,7 @@ export class ShopPage extends LitElement {
           <shop-link .sale=${this.found}></shop-link>
           <flash-sale wide sale=${sale} @flash-sale-journey=${this.follow}></flash-sale>
           <order-list></order-list>
-          ${this.found ? html`<take-along .sale=${sale}></take-along>` : nothing}
+          <take-along .sale=${sale} ?data-later=${!this.found}></take-along>
           <my-data></my-data>
         </div>
       `;
@@ -142,8 +154,10 @@ export class ShopPage extends LitElement {
         ? html`<merchant-page .merchant=${decoded(merchant)}></merchant-page>`
         : html`<h1>${shopTexts().sales}</h1>
             <sale-list></sale-list>`}
-      <order-list></order-list>
-      <my-data></my-data>
+      ${this.isListed
+        ? html`<order-list></order-list>
+            <my-data></my-data>`
+        : nothing}
     `;
   }
 
@@ -219,6 +233,10 @@ export class ShopPage extends LitElement {
         my-data {
           display: none;
         }
+      }
+      /* Its room is kept, so that what stands below does not move. */
+      take-along[data-later] {
+        visibility: hidden;
       }
       shop-link {
         margin-block-end: calc(var(--fs-space-3) - var(--fs-space-6));

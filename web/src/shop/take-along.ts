@@ -5,7 +5,6 @@ import { linkState, linkTo, makeLink } from "../client/along";
 import { clientFor } from "../client/client";
 import { Problem } from "../client/rest";
 import { baseStyle } from "../element/base-style";
-import { qrCode, qrStyle } from "../element/qr";
 import { shopTexts } from "../text/shop";
 import { prepareRefusals, words } from "../text/refusal";
 import { timeOf } from "../text/times";
@@ -19,6 +18,8 @@ export class TakeAlong extends LitElement {
 
   private readonly client = clientFor(location.origin);
   private link: { address: string; until: number } | null = null;
+  /** Loaded with the first link. */
+  private qr: typeof import("../element/qr") | null = null;
   private taken: number | null = null;
   private isOver = false;
   private isBusy = false;
@@ -43,7 +44,8 @@ export class TakeAlong extends LitElement {
     this.isWrong = false;
     this.requestUpdate();
     try {
-      const { code, expires_at } = await makeLink(location.origin);
+      const [{ code, expires_at }, qr] = await Promise.all([makeLink(location.origin), this.qr ?? import("../element/qr").catch(() => null)]);
+      this.takeStyle(qr);
       this.link = { address: linkTo(this.sale, code), until: Date.parse(expires_at) };
       this.taken = null;
       this.isOver = false;
@@ -56,6 +58,14 @@ export class TakeAlong extends LitElement {
     this.isBusy = false;
     this.requestUpdate();
   };
+
+  /** Without the picture the address is there still. */
+  private takeStyle(qr: typeof import("../element/qr") | null): void {
+    if (!qr || this.qr) return;
+    this.qr = qr;
+    const sheet = qr.qrStyle.styleSheet;
+    if (sheet) this.shadowRoot?.adoptedStyleSheets.push(sheet);
+  }
 
   private lookLater(): void {
     clearTimeout(this.timer);
@@ -99,7 +109,7 @@ export class TakeAlong extends LitElement {
         <div class="inside">
           <p class="soft">${t.text}</p>
           ${link
-            ? html`${qrCode(link.address, t.picture)}
+            ? html`${this.qr?.qrCode(link.address, t.picture) ?? nothing}
                 <div class="row">
                   <input readonly dir="ltr" aria-label=${t.title} .value=${link.address} @focus=${({ target }: Event) => (target as HTMLInputElement).select()} />
                   <button @click=${this.copy}>${t.copy}</button>
@@ -115,7 +125,6 @@ export class TakeAlong extends LitElement {
 
   static override styles = [
     ...baseStyle,
-    qrStyle,
     css`
       summary {
         inline-size: fit-content;

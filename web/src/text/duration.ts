@@ -1,7 +1,7 @@
 /** Durations for people. A clock shows the second that is running out, so that 0:00 means over. */
 
 import { texts } from "./language";
-import { current, formatNumber, hourStyle, twoDigits } from "./locale";
+import { dateFormat, formatNumber, hourStyle, twoDigits } from "./locale";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -86,18 +86,27 @@ export function when(at: number, now: number, zone?: string): string {
 
 /** A moment in parts: how many days from now, its date, its time. */
 export function moment(at: number, now: number, zone?: string): { day: number; date: string; time: string } {
-  const locale = current().dates;
   const there = zone === undefined ? {} : { timeZone: zone };
-  const time = new Date(at).toLocaleTimeString(locale, { ...there, hour: hourStyle(), minute: "2-digit" });
-  const day = (ms: number) => Date.parse(new Date(ms).toLocaleDateString("sv-SE", there));
-  const days = Math.round((day(at) - day(now)) / DAY);
+  const time = dateFormat(`time ${zone ?? ""}`, { ...there, hour: hourStyle(), minute: "2-digit" }).format(at);
+  const days = dayOf(at, zone) - dayOf(now, zone);
   const isThisYear = Math.abs(days) < 300;
-  const date = new Date(at).toLocaleDateString(locale, {
+  const date = dateFormat(`date ${zone ?? ""} ${String(isThisYear)}`, {
     ...there,
     weekday: "short",
     day: "numeric",
     month: "short",
     ...(isThisYear ? {} : { year: "numeric" }),
-  });
+  }).format(at);
   return { day: days, date: isThisYear ? date : date.replace(",", ""), time };
+}
+
+/** The number of a day in a zone, whatever the language. */
+function dayOf(at: number, zone?: string): number {
+  if (zone === undefined) {
+    const here = new Date(at);
+    return Date.UTC(here.getFullYear(), here.getMonth(), here.getDate()) / DAY;
+  }
+  const parts = dateFormat(`day ${zone}`, { timeZone: zone, calendar: "iso8601", numberingSystem: "latn", year: "numeric", month: "numeric", day: "numeric" }).formatToParts(at);
+  const part = (type: Intl.DateTimeFormatPartTypes) => Number(parts.find((found) => found.type === type)?.value);
+  return Date.UTC(part("year"), part("month") - 1, part("day")) / DAY;
 }

@@ -1,12 +1,12 @@
 /** Money is a whole number of minor units; how many of them make one is the currency's exponent (EUR 2, JPY 0). */
 
-import { current } from "./locale";
+import { numberFormat } from "./locale";
 
 export function formatMoney(minor: number, currency: string, exponent: number): string {
   const value = decimal(minor, exponent);
   try {
     const digits = { minimumFractionDigits: exponent, maximumFractionDigits: exponent };
-    return new Intl.NumberFormat(current().numbers, { style: "currency", currency, ...digits }).format(value).replace("-", "−");
+    return numberFormat(`${currency} ${String(exponent)}`, { style: "currency", currency, ...digits }).format(value).replace("-", "−");
   } catch {
     // A currency that the browser does not know.
     return `${value} ${currency}`;

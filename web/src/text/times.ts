@@ -2,11 +2,11 @@
 
 import { moment } from "./duration";
 import { texts } from "./language";
-import { current, hourStyle } from "./locale";
+import { dateFormat, hourStyle } from "./locale";
 
 /** "14:32:10", by the clock of whoever reads: for deadlines of minutes. */
 export function timeOf(at: number): string {
-  return new Date(at).toLocaleTimeString(current().dates, { hour: hourStyle(), minute: "2-digit", second: "2-digit" });
+  return dateFormat("time of deadlines", { hour: hourStyle(), minute: "2-digit", second: "2-digit" }).format(at);
 }
 
 /** "18:00 today", "09:00 tomorrow", "06:38 on Thu 3 Dec": within a sentence. */
@@ -29,6 +29,6 @@ export function laterOn(at: number, before: number, now: number): string {
 
 /** What the reader's zone is called at that time: "CET", "GMT+5:30". */
 function zoneName(at: number): string {
-  const found = new Intl.DateTimeFormat(current().dates, { timeZoneName: "short" }).formatToParts(at).find(({ type }) => type === "timeZoneName");
+  const found = dateFormat("zone", { timeZoneName: "short" }).formatToParts(at).find(({ type }) => type === "timeZoneName");
   return found?.value ?? "UTC";
 }
