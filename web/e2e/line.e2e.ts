@@ -21,7 +21,7 @@ test("a shuffled opening says how many are here and when places are drawn, and t
 });
 
 test("who stands behind more people than there are units is told early, and what may come back", async () => {
-  const sale = await createSale({ units: 2, startsInMs: 4_000, inflow: 1, claim_ms: 60_000 });
+  const sale = await createSale({ units: 2, startsInMs: 9_000, inflow: 1, claim_ms: 60_000 });
   await crowd(sale, 12);
   const page = await (await shopper()).open(`${api}/sale/${sale}`);
   await journey(page, "lobby");

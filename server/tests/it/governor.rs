@@ -87,6 +87,7 @@ async fn while_orders_are_slow_fewer_people_are_let_in_and_then_as_many_as_befor
             Ok(_) => third.ok(ShopCommand::Release { sale }).await,
         };
         assert!(began.elapsed() < NOTICED, "the gate stays open");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(refused.code, Code::JoinFirst);
     let mut crowd = Vec::new();

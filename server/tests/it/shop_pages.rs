@@ -125,14 +125,14 @@ async fn a_sale_s_page_has_a_title_a_preview_and_facts_of_its_own() {
 
     // The whole sale, so that the script need not ask for it.
     let mark = format!("<script type=\"application/json\" data-sale=\"{sale}\">");
-    let (_, here) = page.split_once(&mark).expect("the sale");
-    let here: Value = serde_json::from_str(here.split_once("</script>").expect("an end").0).expect("JSON");
-    assert_eq!(here["sale_id"], json!(sale));
+    let (_, whole) = page.split_once(&mark).expect("the sale");
+    let whole: Value = serde_json::from_str(whole.split_once("</script>").expect("an end").0).expect("JSON");
+    assert_eq!(whole["sale_id"], json!(sale));
     assert_eq!(
-        (&here["sale_price"], &here["payments"]),
+        (&whole["sale_price"], &whole["payments"]),
         (&json!(5_900), &json!("sandbox"))
     );
-    assert!(here["remaining_time"].is_u64(), "{here}");
+    assert!(whole["remaining_time"].is_u64(), "{whole}");
     assert!(!page.contains("<script>alert"), "{page}");
 
     // In the reader's language, with one address for all.
