@@ -104,8 +104,9 @@ test("what is left at the end of a first-come sale is drawn among those in line,
 });
 
 test("somebody in line at the end sees the draw of what is left, the outcome and the proof", async () => {
-  const starts = Date.now() + 6_000;
-  const sale = await createSale({ units: 1, claim_ms: 60_000, startsInMs: 6_000 });
+  // Time enough for both to join before anybody can be called.
+  const starts = Date.now() + 12_000;
+  const sale = await createSale({ units: 1, claim_ms: 60_000, startsInMs: 12_000 });
   const pages = await Promise.all([shopper(), shopper()].map(async (one) => (await one).open(`${api}/sale/${sale}`)));
   for (const page of pages) {
     await journey(page, "lobby");
@@ -114,7 +115,7 @@ test("somebody in line at the end sees the draw of what is left, the outcome and
   }
   await pauseSale(sale);
   // Called off before its start, it would have no draw.
-  await expect.poll(() => Date.now() > starts + 200, { timeout: 8_000 }).toBe(true);
+  await expect.poll(() => Date.now() > starts + 200, { timeout: 14_000 }).toBe(true);
   await endSale(sale);
   const [first, second] = pages;
   if (!first || !second) throw new Error("two pages");

@@ -287,6 +287,7 @@ test.each([
   ["before the room opens", { startsInMs: 900_000, roomBeforeMs: 60_000 }],
   ["in the waiting room", { startsInMs: 900_000, roomBeforeMs: 1_000_000 }],
   ["while it is live", {}],
+  ["while the answer is late", {}],
 ] as const)("nothing moves while the widget comes in on a slow network, %s", async (when, wish) => {
   const sale = await createSale(wish);
   const address = shop.page(`/still-${when.replaceAll(" ", "-")}`, { html: around(embed(api, sale)) });
@@ -304,6 +305,13 @@ test.each([
       }
     }).observe({ type: "layout-shift", buffered: true });
   });
+  // The element is drawn before anything is known of the sale, also that it is sold in test mode.
+  if (when === "while the answer is late") {
+    await page.route(`${api}/flash-sales/${sale}`, async (route) => {
+      await new Promise((resume) => setTimeout(resume, 1_500));
+      await route.continue();
+    });
+  }
   await page.goto(address);
   await page.locator('flash-sale article:not([data-journey="loading"])').waitFor();
   // Live: the numbers of carts and of what is sold are there.

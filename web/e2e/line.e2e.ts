@@ -15,8 +15,8 @@ test("a shuffled opening says how many are here and when places are drawn, and t
   // By lot: the first of five, or one of those behind.
   await page.locator('flash-sale article:is([data-journey="admitted"],[data-journey="waiting"])').waitFor();
   if (await page.locator('flash-sale article[data-journey="waiting"]').isVisible()) {
-    await page.locator(".place .big").waitFor();
-    expect(await page.locator(".place .big").innerText()).toMatch(/^[1-4]$/);
+    // The first of them is called a moment after the places are drawn.
+    await expect.poll(() => page.locator(".place .big").innerText()).toMatch(/^[1-4]$/);
   }
 });
 

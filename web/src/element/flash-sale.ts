@@ -404,9 +404,11 @@ export class FlashSaleElement extends LitElement {
     const said = this.words(view, offline);
     // The room that a newcomer's panel will take is kept for it, so that nothing moves when it comes.
     const later = offline ? undefined : view.later;
+    // What is drawn while nothing is known shares no element with what comes then: the notice of test mode would push it down.
+    const parts = html`${testMode(view.info?.payments ?? this.about.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${later ? this.panel(later, wordsFor(later), offline, said) : this.panel(view, said, offline)}`;
     return html`
       <article class="card" part="card" lang=${code} dir=${dir} aria-busy=${view.journey === "loading" && !offline ? "true" : "false"} data-journey=${view.journey}>
-        ${testMode(view.info?.payments ?? this.about.payments)} ${view.journey === "unknown" ? nothing : this.head(view)} ${later ? this.panel(later, wordsFor(later), offline, said) : this.panel(view, said, offline)}
+        ${view.info ? html`${parts}` : parts}
         ${view.info ? html`<div class="details">${stockBar(view.stock, how(view), view.info.total_stock)} ${rules(later ?? view)} ${this.about.description(view)}</div>` : nothing}
       </article>
       <div class="unseen" role="status" aria-live="polite" lang=${code}>${this.announcer.say(view, said, offline ? offlineWords(view) : "")}</div>
