@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { api, button, createSale, crowd, isAccessible, journey, picture, said, shopper } from "./harness";
 
 test("a shuffled opening says how many are here and when places are drawn, and then shows the place", async () => {
-  const sale = await createSale({ units: 1, startsInMs: 6_000, opening: "shuffle", inflow: 1 });
+  const sale = await createSale({ units: 1, startsInMs: 10_000, opening: "shuffle", inflow: 1 });
   await crowd(sale, 4);
   const page = await (await shopper()).open(`${api}/sale/${sale}`);
   await journey(page, "lobby");
