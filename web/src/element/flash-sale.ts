@@ -136,8 +136,12 @@ export class FlashSaleElement extends LitElement {
     const isFirst = this.step === "" || this.step.startsWith("loading");
     this.step = step;
     if (isFirst) return;
-    this.guardedUntil = performance.now() + GUARD_MS;
-    setTimeout(() => this.requestUpdate(), GUARD_MS);
+    // From the frame in which it can be seen: a slow phone draws it some tenths of a second later.
+    this.guardedUntil = Infinity;
+    requestAnimationFrame(() => {
+      this.guardedUntil = performance.now() + GUARD_MS;
+      setTimeout(() => this.requestUpdate(), GUARD_MS);
+    });
     const focused = this.shadowRoot?.activeElement;
     this.takesFocus = focused !== null && focused !== undefined;
     this.ask?.withdraw();
