@@ -1,6 +1,6 @@
 //! The one performance idea, for Redis and Postgres: collect items while a call is in flight, and send them when it returns.
 //!
-//! Calls that follow each other begin a little apart ([`BatchLimits::apart`]). A fast store would otherwise get a call for every
+//! Calls that follow each other begin a little apart ([`BatchLimits::spacing`]). A fast store would otherwise get a call for every
 //! one or two items, and most of a purchase's price would be that of calls. Whoever comes to an idle place waits for nothing.
 
 use crate::{
@@ -47,7 +47,7 @@ pub struct BatchLimits {
     /// How long an item waits for its answer.
     pub deadline: Duration,
     /// The least time between the beginnings of two common calls, unless a whole batch waits.
-    pub apart: Duration,
+    pub spacing: Duration,
 }
 
 /// The subjects of an item, as hashes: two items with a common subject never share a batch, so a call has no conflicts between
@@ -282,10 +282,11 @@ impl<I, O> Line<I, O> {
     /// Waits until the next common call may begin. A full batch has nothing to wait for.
     async fn gather(&mut self, first: usize) {
         let waiting = first + self.later.len() + self.incoming.len();
-        if waiting < self.limits.items {
+        // A timer rounds up to a millisecond, and takes a lock: none is set for a moment that is over.
+        if waiting < self.limits.items && tokio::time::Instant::now() < self.next_call {
             tokio::time::sleep_until(self.next_call).await;
         }
-        self.next_call = tokio::time::Instant::now() + self.limits.apart;
+        self.next_call = tokio::time::Instant::now() + self.limits.spacing;
     }
 
     /// The next common batch: items put off first, then new ones. No two share a subject, nor share one with items that wait in a
@@ -417,10 +418,10 @@ where
                 return;
             }
         }
-        // In turn: a common batch, a part of a failed one, a suspect. So neither failures nor suspects hold everybody up.
         if line.parts.is_empty() && line.apart.is_empty() {
             line.gather(usize::from(first.is_some())).await;
         }
+        // In turn: a common batch, a part of a failed one, a suspect. So neither failures nor suspects hold everybody up.
         let batch = match line.parts.len() {
             0..PARTS_MOST => line.next(first),
             _ => Vec::new(),

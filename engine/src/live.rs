@@ -13,15 +13,15 @@ use flashsale_protocol::{SaleId, ServerMessage, ShopperId, Tick, draw::Draw};
 use fred::{clients::SubscriberClient, prelude::*};
 use std::{sync::Arc, time::Duration};
 
-/// Of two messages of news: nobody sees the difference.
-const NEWS_APART: Duration = Duration::from_millis(5);
+/// The least time between two messages of news: nobody sees the difference.
+const NEWS_SPACING: Duration = Duration::from_millis(5);
 
 /// News sent in one message.
 const NEWS: BatchLimits = BatchLimits {
     items: 500,
     waiting: 50_000,
     deadline: COMMAND_DEADLINE,
-    apart: NEWS_APART,
+    spacing: NEWS_SPACING,
 };
 
 /// An event for one shopper, as a line with the frame for their sockets. Every gateway reads all lines and has a socket for few,

@@ -7,7 +7,7 @@ fn limits(items: usize, waiting: usize) -> BatchLimits {
         items,
         waiting,
         deadline: Duration::from_secs(5),
-        apart: Duration::ZERO,
+        spacing: Duration::ZERO,
     }
 }
 
@@ -268,7 +268,7 @@ async fn calls_that_follow_each_other_begin_apart_and_an_idle_place_answers_at_o
     let calls = Arc::new(Mutex::new(Vec::new()));
     let noted = calls.clone();
     let limits = BatchLimits {
-        apart: APART,
+        spacing: APART,
         ..limits(4, 4_096)
     };
     let batcher = Batcher::new("test", limits, nobody_s, move |items: Batch<u32>| {

@@ -25,7 +25,7 @@ const CALLS: BatchLimits = BatchLimits {
     items: 500,
     waiting: 20_000,
     deadline: COMMAND_DEADLINE,
-    apart: Duration::ZERO,
+    spacing: Duration::ZERO,
 };
 
 /// Payments on one page of the list.

@@ -74,15 +74,15 @@ pub use tick::TickNumber;
 pub use turns::{ADMIT_BATCH, Called, CalledBy, Claimed, TurnVerdict, Turns};
 pub use versions::Process;
 
-/// Of two calls of a script in one place: a script's own cost is that of several items.
-const CALLS_APART: Duration = Duration::from_millis(3);
+/// The least time between two calls of a script in one place: a call costs as much as several items.
+const CALLS_SPACING: Duration = Duration::from_millis(3);
 
 /// Items in one script call: enough to share its cost, few enough that no other script waits long.
 const BATCH: BatchLimits = BatchLimits {
     items: 256,
     waiting: 20_000,
     deadline: COMMAND_DEADLINE,
-    apart: CALLS_APART,
+    spacing: CALLS_SPACING,
 };
 
 /// One verb's batchers, each for one lane (or for one sale, as lane 0).

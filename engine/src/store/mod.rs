@@ -53,24 +53,24 @@ use pools::Pools;
 pub use schema::MigrateAtStart;
 use session::Sessions;
 
-/// Of two transactions of a kind, and of two queries of a kind. A step of a purchase is two or three of them, one after the other: far
-/// less than the half second that it may take. `loadtest purchases` shows what it saves.
-const COMMITS_APART: Duration = Duration::from_millis(12);
-const LOOKS_APART: Duration = Duration::from_millis(3);
+/// The least time between two transactions of a kind, and between two queries of a kind. A step of a purchase is two or three of them,
+/// one after the other: far less than the half second that it may take. `loadtest purchases` shows what it saves.
+const COMMITS_SPACING: Duration = Duration::from_millis(12);
+const LOOKS_SPACING: Duration = Duration::from_millis(3);
 
 /// Orders, payments and cancellations settled in one transaction.
 const COMMIT: BatchLimits = BatchLimits {
     items: 500,
     waiting: 20_000,
     deadline: COMMAND_DEADLINE,
-    apart: COMMITS_APART,
+    spacing: COMMITS_SPACING,
 };
 /// Requests answered by one query.
 const LOOK: BatchLimits = BatchLimits {
     items: 256,
     waiting: 50_000,
     deadline: COMMAND_DEADLINE,
-    apart: LOOKS_APART,
+    spacing: LOOKS_SPACING,
 };
 /// Draws whose upper tree nodes are kept for proofs: 10 thousand hashes for ten million entries.
 const DRAWS_KEPT: u64 = 64;

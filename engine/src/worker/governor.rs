@@ -437,38 +437,31 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_slow_step_of_somebody_who_buys_alone_shuts_no_gate_and_stores_that_stay_slow_do() {
-        let mut governor = Governor::default();
-        let mut now = Instant::now();
-        let mut look = |part: f64| {
+    /// Looks that follow each other, each at a part of the target, while so many people are served: whether the gate is shut.
+    fn looks_at(served: f64) -> impl FnMut(f64) -> bool {
+        let (mut governor, mut now) = (Governor::default(), Instant::now());
+        move |part| {
             now += LOOK;
             let measured = Measured {
                 gateways: 1,
-                served: 4.0,
+                served,
                 delay: TARGET.mul_f64(part),
             };
             governor.look(measured, TARGET, now);
             governor.verdict().expect("a verdict").is_over
-        };
+        }
+    }
+
+    #[test]
+    fn one_slow_step_of_somebody_who_buys_alone_shuts_no_gate_and_stores_that_stay_slow_do() {
+        let mut look = looks_at(4.0);
         assert_eq!([3.0, 0.1, 1.1, 0.1].map(&mut look), [false; 4]);
         assert_eq!([1.1, 1.1, 1.1, 1.1].map(&mut look), [false, false, true, true]);
     }
 
     #[test]
     fn a_shut_gate_opens_when_it_is_calm_again_not_at_the_first_good_look() {
-        let mut governor = Governor::default();
-        let mut now = Instant::now();
-        let mut look = |part: f64| {
-            now += LOOK;
-            let measured = Measured {
-                gateways: 1,
-                served: 100.0,
-                delay: TARGET.mul_f64(part),
-            };
-            governor.look(measured, TARGET, now);
-            governor.verdict().expect("a verdict").is_over
-        };
+        let mut look = looks_at(100.0);
         assert_eq!(
             [0.9, 1.1, 0.9, 0.6, 0.9].map(&mut look),
             [false, true, true, false, false]

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     limits::COMMAND_DEADLINE,
     sale::Sale,
-    store::{COMMITS_APART, LOOK, Store, entries::nonce_of},
+    store::{COMMITS_SPACING, LOOK, Store, entries::nonce_of},
 };
 use chrono::{DateTime, Utc};
 use flashsale_protocol::{DeviceId, Nonce, SaleId, ShopperId};
@@ -17,7 +17,7 @@ pub(crate) const ENTER: BatchLimits = BatchLimits {
     items: 500,
     waiting: 50_000,
     deadline: COMMAND_DEADLINE,
-    apart: COMMITS_APART,
+    spacing: COMMITS_SPACING,
 };
 /// Entries of a line that one statement accepts or weighs.
 const LINE_PAGE: i64 = 10_000;
