@@ -3,10 +3,8 @@
 import type { Sale } from "./bodies";
 import { firstRead } from "./first-read";
 import { getSale } from "./rest";
-import type { PaymentsBy } from "./view";
 
-/** How it is paid stands in the page only: over REST a sale does not say. */
-export type About = Pick<Sale, "picture" | "description_html"> & { payments?: PaymentsBy };
+export type About = Pick<Sale, "picture" | "description_html" | "payments">;
 
 const known = new Map<string, About>();
 
