@@ -44,6 +44,11 @@ const GROWTH: f64 = 2.8;
 /// Growth beyond what busy stores carried last, and the time since then in which it doubles (as TCP CUBIC grows, RFC 9438).
 const BEYOND_CARRIED: f64 = 0.03;
 const BEYOND_DOUBLES: f64 = 3.0;
+/// Stores that are busy for the first time show what they carry when it lasts: a crowd that joins the line makes them busy as well, and
+/// few buy meanwhile because few were let in.
+const BELIEVED: Duration = Duration::from_millis(1_500);
+/// The part of the limit that is left, at least, when they are seen to be busy for the first time.
+const FIRST: f64 = 0.5;
 /// What is carried now is the most of so long, each the mean of two reports: single ones swing.
 const NOW: Duration = Duration::from_millis(1_000);
 /// The people of so long are the measure for growth.
@@ -74,6 +79,8 @@ pub(crate) struct Governor {
     is_over: bool,
     /// Since when the delay is beyond what it may be.
     beyond_since: Option<Instant>,
+    /// Since when the stores are busy.
+    busy_since: Option<Instant>,
     /// When the stores were busy last, and what they carried then.
     busy: Option<(Instant, f64)>,
     carried: Option<f64>,
@@ -122,6 +129,10 @@ impl Governor {
         self.beyond_since = is_beyond.then_some(since);
         self.is_over = is_beyond && (carried > LEAST || now - since >= LASTS);
         let is_busy = ratio > BUSY;
+        let busy_since = self.busy_since.unwrap_or(now);
+        let is_first = self.busy.is_none() && busy_since == now;
+        self.busy_since = is_busy.then_some(busy_since);
+        let is_believed = self.busy.is_some() || now - busy_since >= BELIEVED;
         self.carried = (is_busy && carried > LEAST).then_some(carried / gateways);
         self.limit = Some(if let Some(probed) = self.probing(most > target, limit, now) {
             probed.max(LEAST)
@@ -132,11 +143,13 @@ impl Governor {
                 false => (GAIN, limit.min(start)),
             };
             // Stores that stand still show nothing.
-            if carried > LEAST {
+            if carried > LEAST && is_believed {
                 self.busy = Some((now, carried));
             }
             let followed = carried * (AIM / ratio).powf(gain).min(OVER_CARRIED);
-            followed.max(least)
+            followed
+                .max(least)
+                .max(if is_first { limit * FIRST } else { 0.0 })
         } else {
             let rate = match self.busy {
                 Some((at, carried)) if limit >= carried => {
@@ -392,6 +405,21 @@ mod tests {
                 best > 0.85 && p99 < TARGET * 3,
                 "{capacity}, again: {best} {p99:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_crowd_that_joins_at_the_start_holds_nobody_back_when_it_has_joined() {
+        for joining in [1, 2, 4, 6] {
+            let mut shop = Shop::new(2_000.0, 0);
+            shop.quick = TARGET * 6;
+            for _ in 0..joining {
+                shop.step(1e6);
+            }
+            shop.quick = QUICK;
+            let limits: Vec<f64> = (0..16).map(|_| shop.step(1e6).0).collect();
+            let reached = limits.iter().position(|limit| *limit >= START);
+            assert!(reached.is_some_and(|look| look < 6), "{joining}: {limits:?}");
         }
     }
 
