@@ -25,9 +25,10 @@ pub const BATCHES: [usize; 4] = [1, 16, 64, 256];
 const RUSH_BATCHES: [usize; 2] = [64, 256];
 /// The scripts of a purchase.
 const PURCHASE: [&str; 3] = ["reserve", "begin_checkout", "finish_checkout"];
-/// Items of one measurement.
+/// Items of one measurement, and of one in small batches: the calls of a batcher are milliseconds apart.
 const ITEMS: usize = 16_384;
-const ITEMS_ALONE: usize = 4_096;
+const ITEMS_OF_SMALL: usize = 4_096;
+const ITEMS_ALONE: usize = 512;
 /// The fence that every lane script checks, and the same line without it.
 const FENCE: (&str, &str) = ("if values[2] ~= this_run() then", "if false then");
 const RUN_SOURCE: &str = include_str!("../../../lua/lib/run.lua");
@@ -99,7 +100,7 @@ impl Scripts {
 pub async fn measure(redis_url: &str, rounds: usize) -> Result<Scripts> {
     let stock = Stock::connect(redis_url, "").await?;
     // Loads every script.
-    scripts(&stock, 16, ITEMS_ALONE).await?;
+    scripts(&stock, 16, ITEMS_OF_SMALL).await?;
     let mut costs = Vec::new();
     for batch in BATCHES {
         let mut measured = Vec::new();
@@ -120,7 +121,11 @@ pub async fn measure(redis_url: &str, rounds: usize) -> Result<Scripts> {
 }
 
 const fn items(batch: usize) -> usize {
-    if batch == 1 { ITEMS_ALONE } else { ITEMS }
+    match batch {
+        1 => ITEMS_ALONE,
+        2..=16 => ITEMS_OF_SMALL,
+        _ => ITEMS,
+    }
 }
 
 /// Every script once, on its own lane.
