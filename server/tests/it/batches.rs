@@ -559,6 +559,7 @@ fn told(answer: &impl Debug) -> String {
 enum Call {
     Reserve(usize, u32, bool, CommandId),
     Release(usize, bool, CommandId),
+    Extend(usize, bool, CommandId),
     Begin(usize, OrderId),
     Finish(usize, OrderId, u8),
     Return(usize, OrderId, u32),
@@ -566,6 +567,7 @@ enum Call {
     Leave(usize, CommandId),
     Place(usize),
     Person(usize),
+    DeviceUnits(usize),
 }
 
 impl Call {
@@ -573,13 +575,15 @@ impl Call {
         match self {
             Call::Reserve(who, ..)
             | Call::Release(who, ..)
+            | Call::Extend(who, ..)
             | Call::Begin(who, _)
             | Call::Finish(who, ..)
             | Call::Return(who, ..)
             | Call::Join(who, ..)
             | Call::Leave(who, _)
             | Call::Place(who)
-            | Call::Person(who) => *who,
+            | Call::Person(who)
+            | Call::DeviceUnits(who) => *who,
         }
     }
 
@@ -603,6 +607,10 @@ impl Call {
                     .release(at, shopper(who), what, Some(command))
                     .await
                     .map(|answer| told(&answer.value))
+            }
+            Call::Extend(who, others_wait, command) => {
+                let extended = stock.extend(at, shopper(who), others_wait, command).await;
+                extended.map(|answer| told(&answer.value))
             }
             Call::Begin(who, order) => {
                 let begun = stock.begin_checkout(at, shopper(who), order).await;
@@ -655,6 +663,10 @@ impl Call {
                 .person(at, shopper(who))
                 .await
                 .map(|answer| told(&answer.value)),
+            Call::DeviceUnits(who) => stock
+                .device_units(at, device(who / 2))
+                .await
+                .map(|units| told(&units)),
         };
         answer.unwrap_or_else(|error| format!("failed: {}", error.code().word()))
     }
@@ -678,7 +690,7 @@ async fn every_script_answers_a_batch_as_it_answers_its_items_one_by_one() {
         let mut returned: HashSet<OrderId> = HashSet::new();
         let commands: Vec<CommandId> = (0..PEOPLE * IDS).map(|_| command_id()).collect();
         for step in 0..30 {
-            let verb = random.random_range(0..9);
+            let verb = random.random_range(0..11);
             let mut calls = Vec::new();
             for _ in 0..random.random_range(1..30) {
                 let who = random.random_range(0..PEOPLE);
@@ -710,6 +722,8 @@ async fn every_script_answers_a_batch_as_it_answers_its_items_one_by_one() {
                     }
                     6 => Call::Join(who, random.random_range(1..3), command),
                     7 => Call::Leave(who, command),
+                    8 => Call::Extend(who, random.random_bool(0.2), command),
+                    9 => Call::DeviceUnits(who),
                     _ => Call::Place(who),
                 });
             }
