@@ -1,7 +1,6 @@
 //! A shopper's connection: bare, or over TLS.
 
 use anyhow::{Context, Result};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore,
     client::Resumption,
@@ -29,22 +28,14 @@ impl Certificate {
     pub fn make(folder: &Path) -> Result<Self> {
         let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
         let (cert, key) = (folder.join("tls-cert.pem"), folder.join("tls-key.pem"));
-        fs::write(&cert, pem("CERTIFICATE", made.cert.der()))?;
-        fs::write(&key, pem("PRIVATE KEY", made.signing_key.serialized_der()))?;
+        fs::write(&cert, pem_of("CERTIFICATE", made.cert.der()))?;
+        fs::write(&key, pem_of("PRIVATE KEY", made.signing_key.serialized_der()))?;
         Ok(Self { cert, key })
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = STANDARD.encode(der);
-    let lines: Vec<&str> = (0..base64.len())
-        .step_by(64)
-        .map(|at| &base64[at..base64.len().min(at + 64)])
-        .collect();
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        lines.join("\n")
-    )
+fn pem_of(label: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(label, der))
 }
 
 /// What shoppers trust: this certificate, and no other. Each of them is new: no handshake is shortened by an earlier one.

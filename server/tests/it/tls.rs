@@ -1,7 +1,6 @@
 //! TLS at the public address: pages, cookies, sockets, and what is no TLS.
 
 use crate::harness::{Client, DEADLINE, World};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use flashsale_engine::here::LiveTick;
 use flashsale_protocol::{
     CloseCode, Code, ConnectionCommand, Done, Quantity, SaleId, ServerMessage, ShopCommand,
@@ -52,11 +51,10 @@ impl Sample {
     fn new() -> Self {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-        let cert = made.cert.der().clone();
         Self {
-            cert_pem: pem("CERTIFICATE", &cert),
-            key_pem: pem("PRIVATE KEY", made.signing_key.serialized_der()),
-            cert,
+            cert_pem: pem_of("CERTIFICATE", made.cert.der()),
+            key_pem: pem_of("PRIVATE KEY", made.signing_key.serialized_der()),
+            cert: made.cert.der().clone(),
         }
     }
 
@@ -90,16 +88,8 @@ impl Sample {
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = STANDARD.encode(der);
-    let lines: Vec<&str> = (0..base64.len())
-        .step_by(64)
-        .map(|at| &base64[at..base64.len().min(at + 64)])
-        .collect();
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        lines.join("\n")
-    )
+fn pem_of(label: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(label, der))
 }
 
 async fn greet(world: &World, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {

@@ -1,6 +1,5 @@
 //! Certificates for tests.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use flashsale_engine::clock;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
@@ -26,24 +25,16 @@ pub fn sample_until(end: DateTime<Utc>) -> Sample {
     let mut wanted = CertificateParams::new(["localhost".to_owned()]).expect("a name");
     wanted.not_after = date_time_ymd(end.year(), end.month() as u8, end.day() as u8);
     let key = KeyPair::generate().expect("a key");
-    let cert = wanted.self_signed(&key).expect("a certificate").der().clone();
+    let made = wanted.self_signed(&key).expect("a certificate");
     Sample {
-        cert_pem: pem("CERTIFICATE", &cert),
-        key_pem: pem("PRIVATE KEY", key.serialized_der()),
-        cert,
+        cert_pem: pem_of("CERTIFICATE", made.der()),
+        key_pem: pem_of("PRIVATE KEY", key.serialized_der()),
+        cert: made.der().clone(),
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = STANDARD.encode(der);
-    let lines: Vec<&str> = (0..base64.len())
-        .step_by(64)
-        .map(|at| &base64[at..base64.len().min(at + 64)])
-        .collect();
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        lines.join("\n")
-    )
+fn pem_of(label: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(label, der))
 }
 
 impl Sample {
