@@ -676,6 +676,9 @@ impl Call {
 async fn every_script_answers_a_batch_as_it_answers_its_items_one_by_one() {
     const PEOPLE: usize = 8;
     const IDS: usize = 12;
+    const BROKEN_AT: u32 = 20;
+    /// The halves of a batch that has failed are carried out beside others: then it is not fixed who gets the last unit.
+    const ORDER_FREE: [u32; 5] = [2, 3, 4, 7, 8];
     let world = World::with(GATEWAY).await;
     for seed in 0..25 {
         let mut random = StdRng::seed_from_u64(seed);
@@ -690,7 +693,10 @@ async fn every_script_answers_a_batch_as_it_answers_its_items_one_by_one() {
         let mut returned: HashSet<OrderId> = HashSet::new();
         let commands: Vec<CommandId> = (0..PEOPLE * IDS).map(|_| command_id()).collect();
         for step in 0..30 {
-            let verb = random.random_range(0..11);
+            let verb = match step {
+                BROKEN_AT => ORDER_FREE[random.random_range(0..ORDER_FREE.len())],
+                _ => random.random_range(0..11),
+            };
             let mut calls = Vec::new();
             for _ in 0..random.random_range(1..30) {
                 let who = random.random_range(0..PEOPLE);
@@ -732,7 +738,7 @@ async fn every_script_answers_a_batch_as_it_answers_its_items_one_by_one() {
                 _ => None,
             }));
             // Somebody whose record no script can read: their items fail, and nobody else's.
-            let broken = (step == 20).then(|| shopper(random.random_range(0..PEOPLE)));
+            let broken = (step == BROKEN_AT).then(|| shopper(random.random_range(0..PEOPLE)));
             if let Some(who) = &broken {
                 for at in [lanes.0, lanes.1] {
                     let key = world.server.app.shop.stock.keys().lane("holds", at);
