@@ -26,6 +26,8 @@ pub enum Mutation {
     ForgetCommand,
     /// One bad item fails its batch.
     FailTogether,
+    /// A shop is told to capture although the order is over.
+    CaptureAnyway,
 }
 
 impl Mutation {

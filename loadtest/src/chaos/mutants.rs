@@ -18,7 +18,8 @@ fn faults(mutation: Mutation) -> &'static [&'static str] {
         | Mutation::ExpireEarly
         | Mutation::SkipLimit
         | Mutation::ForgetCommand
-        | Mutation::FailTogether => &[],
+        | Mutation::FailTogether
+        | Mutation::CaptureAnyway => &[],
     }
 }
 
@@ -54,7 +55,7 @@ pub async fn run(options: MutantOptions) -> Result<bool> {
             stock: 1_500,
             lanes: 1,
             cluster: false,
-            shop: false,
+            shop: *mutation == Mutation::CaptureAnyway,
             calm: faults.is_empty(),
             only: faults.iter().map(|word| (*word).to_owned()).collect(),
             json: None,
