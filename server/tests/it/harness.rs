@@ -210,6 +210,11 @@ impl World {
         }
     }
 
+    /// Like `rest`, by somebody who is not signed in.
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.rest(Method::GET, path, None, headers, "").await
+    }
+
     /// A request on the device `dev`, unless a header names another one.
     pub async fn rest(
         &self,

@@ -1376,3 +1376,57 @@ async fn a_state_s_place_and_tick_are_of_one_moment_and_its_number_goes_on_at_an
     other.stop().await;
     world.server.stop().await;
 }
+
+/// Over REST nobody closes a socket: whoever stops asking is absent, and back when they ask again.
+#[tokio::test]
+async fn who_waits_over_rest_is_absent_when_they_stop_asking_and_back_when_they_ask() {
+    let world = World::with(&["--poll-lease-ms", "600"]).await;
+    let now = Utc::now();
+    let sale = world
+        .sale(json!({
+            "total_stock": 5, "inflow": 1,
+            "room_opens_at": (now - TimeDelta::seconds(1)).to_rfc3339(),
+            "start_time": (now + TimeDelta::seconds(3)).to_rfc3339(),
+        }))
+        .await;
+    let token = world.token("poller", Role::Shopper);
+    let path = |what: &str| format!("/flash-sales/{sale}/{what}");
+    let body = json!({ "user_id": "poller" }).to_string();
+    let joined = world
+        .rest(Method::POST, &path("join-queue"), Some(&token), &[], body)
+        .await;
+    assert_eq!(
+        (joined.status, &joined.body["position"]),
+        (200, &json!(1)),
+        "{joined:?}"
+    );
+    let mut second = world.shopper("second").await;
+    second.watch(sale).await;
+    join(&mut second, sale).await;
+    let position = async || {
+        world
+            .rest(Method::GET, &path("queue-position"), Some(&token), &[], "")
+            .await
+            .body
+    };
+    assert_eq!(position().await["status"], "waiting");
+    // The one behind is called; the one in front has stopped asking, and has no turn that would lapse.
+    second
+        .until(|message| match message {
+            ServerMessage::Entry(entry) if entry.state == EntryState::Admitted => Some(()),
+            _ => None,
+        })
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let back = position().await;
+    assert!(
+        back["status"] == "waiting" || back["status"] == "admitted",
+        "{back}"
+    );
+    let deadline = Instant::now() + DEADLINE;
+    while position().await["status"] != "admitted" {
+        assert!(Instant::now() < deadline, "the place is gone");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.server.stop().await;
+}
