@@ -693,10 +693,7 @@ async fn every_script_answers_a_batch_as_it_answers_its_items_one_by_one() {
         let mut returned: HashSet<OrderId> = HashSet::new();
         let commands: Vec<CommandId> = (0..PEOPLE * IDS).map(|_| command_id()).collect();
         for step in 0..30 {
-            let verb = match step {
-                BROKEN_AT => ORDER_FREE[random.random_range(0..ORDER_FREE.len())],
-                _ => random.random_range(0..11),
-            };
+            let verb = random.random_range(0..11);
             let mut calls = Vec::new();
             for _ in 0..random.random_range(1..30) {
                 let who = random.random_range(0..PEOPLE);
@@ -763,8 +760,11 @@ async fn every_script_answers_a_batch_as_it_answers_its_items_one_by_one() {
             for (_, i) in order {
                 alone[i] = calls[i].clone().carry_out(&world.server, lanes.1).await;
             }
+            let is_in_order = broken.is_none() || ORDER_FREE.contains(&verb);
             for ((call, batch), alone) in calls.iter().zip(&batch).zip(&alone) {
-                assert_eq!(batch, alone, "seed {seed}, step {step}: {call:?} of {calls:#?}");
+                if is_in_order {
+                    assert_eq!(batch, alone, "seed {seed}, step {step}: {call:?} of {calls:#?}");
+                }
                 let is_broken = broken.as_ref().is_some_and(|who| *who == shopper(call.who()));
                 assert!(!batch.starts_with("failed") || is_broken, "{call:?}: {batch}");
             }

@@ -1,7 +1,7 @@
 //! An issuer that another shop has registered first: whoever proves that it is theirs has it.
 
 use crate::harness::{Answer, QUICK, World};
-use flashsale_protocol::{Code, ConnectionCommand, Done, Role, ShopperId};
+use flashsale_protocol::Code;
 use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
@@ -65,20 +65,15 @@ fn token(issuer: &str, more: Value) -> String {
     encode(&Header::new(Algorithm::EdDSA), &claims, &key).expect("signs")
 }
 
-async fn admin(world: &World, method: Method, path: &str, body: Value) -> Answer {
-    let boss = world.token("boss", Role::Admin);
-    world.rest(method, path, Some(&boss), &[], body.to_string()).await
-}
-
 /// A shop, and its id.
 async fn shop(world: &World, slug: &str) -> String {
-    let made = admin(
-        world,
-        Method::POST,
-        "/admin/merchants",
-        json!({ "name": slug, "slug": slug }),
-    )
-    .await;
+    let made = world
+        .admin(
+            Method::POST,
+            "/admin/merchants",
+            json!({ "name": slug, "slug": slug }),
+        )
+        .await;
     made.body["merchant_id"].as_str().expect("an id").to_owned()
 }
 
@@ -86,29 +81,9 @@ async fn add(world: &World, shop: &str, fields: Value) -> Answer {
     let mut body = json!({ "audience": "sale" });
     let all = body.as_object_mut().expect("an object");
     all.extend(fields.as_object().expect("an object").clone());
-    admin(
-        world,
-        Method::POST,
-        &format!("/admin/merchants/{shop}/keys"),
-        body,
-    )
-    .await
-}
-
-/// Who a token signs in.
-async fn who(world: &World, token: &str) -> Result<ShopperId, Code> {
-    let mut socket = world.stranger().await;
-    let hello = ConnectionCommand::Hello {
-        token: token.to_owned(),
-        device: None,
-        resume: vec![],
-        changes: false,
-    };
-    match socket.ask(hello).await {
-        Ok(Done::Welcome(welcome)) => Ok(welcome.shopper),
-        Ok(other) => panic!("{other:?}"),
-        Err(reject) => Err(reject.code),
-    }
+    world
+        .admin(Method::POST, &format!("/admin/merchants/{shop}/keys"), body)
+        .await
 }
 
 #[tokio::test]
@@ -127,7 +102,7 @@ async fn who_proves_an_issuer_has_it_and_gives_it_to_nobody() {
             assert_eq!(add(&world, &squatter, fields).await.status, 201);
         }
         let customer = token(&issuer, json!({}));
-        let before = who(&world, &customer).await.expect("in");
+        let before = world.hello(&customer).await.expect("in");
         let claim = json!({ "issuer": issuer, "jwks_uri": uri });
         assert_eq!(
             add(&world, &owner, claim.clone()).await.refusal(),
@@ -158,7 +133,7 @@ async fn who_proves_an_issuer_has_it_and_gives_it_to_nobody() {
         fields.insert("keys".into(), json!(PUBLIC));
         assert_eq!(add(&world, &owner, pasted).await.refusal(), Code::InvalidField);
         assert_eq!(
-            who(&world, &customer).await,
+            world.hello(&customer).await,
             Ok(before.clone()),
             "nothing has changed"
         );
@@ -169,7 +144,9 @@ async fn who_proves_an_issuer_has_it_and_gives_it_to_nobody() {
             assert_eq!(answer.status, 201, "{answer:?}");
             assert!(answer.body["proven_at"].is_string(), "{answer:?}");
         }
-        let keys = admin(&world, Method::GET, "/admin/merchants/squatter/keys", Value::Null).await;
+        let keys = world
+            .admin(Method::GET, "/admin/merchants/squatter/keys", Value::Null)
+            .await;
         let of_issuer = keys.body["keys"].as_array().expect("keys").iter();
         let left: Vec<_> = of_issuer
             .filter(|key| key["issuer"] == json!(issuer) && key["revoked_at"].is_null())
@@ -177,7 +154,7 @@ async fn who_proves_an_issuer_has_it_and_gives_it_to_nobody() {
         assert!(left.is_empty(), "{left:?}");
         let began = Instant::now();
         let now = loop {
-            let now = who(&world, &customer).await.expect("in");
+            let now = world.hello(&customer).await.expect("in");
             if now != before {
                 break now;
             }
@@ -188,7 +165,7 @@ async fn who_proves_an_issuer_has_it_and_gives_it_to_nobody() {
         assert_eq!(again.refusal(), Code::IssuerTaken);
         let proven = with(&token(&issuer, json!({ "flashsale_shop": squatter })));
         assert_eq!(add(&world, &squatter, proven).await.refusal(), Code::IssuerTaken);
-        assert_eq!(who(&world, &customer).await, Ok(now));
+        assert_eq!(world.hello(&customer).await, Ok(now));
     }
     // Keys beside the issuer's address may be another tenant's.
     let beside = json!({

@@ -2,7 +2,7 @@
 
 use crate::{
     audit::verify_all,
-    harness::{Answer, Client, DEADLINE, NONCE, QUICK, World, command_id},
+    harness::{Client, DEADLINE, NONCE, QUICK, World, command_id},
     purchase::{approve, checkout, join_and_reserve, reserve},
 };
 use flashsale::server::Server;
@@ -17,25 +17,20 @@ use std::time::{Duration, Instant};
 /// By then every process has heard of it.
 const HEARD: Duration = Duration::from_secs(1);
 
-async fn admin(world: &World, method: Method, path: &str, body: Value) -> Answer {
-    let boss = world.token("boss", Role::Admin);
-    world.rest(method, path, Some(&boss), &[], body.to_string()).await
-}
-
 async fn shop(world: &World) {
     let body = json!({ "name": "Lamps", "slug": "lamps" });
-    let made = admin(world, Method::POST, "/admin/merchants", body).await;
+    let made = world.admin(Method::POST, "/admin/merchants", body).await;
     assert_eq!(made.status, 201, "{made:?}");
 }
 
 async fn set_active(world: &World, active: bool) {
-    let set = admin(
-        world,
-        Method::PATCH,
-        "/admin/merchants/lamps",
-        json!({ "active": active }),
-    )
-    .await;
+    let set = world
+        .admin(
+            Method::PATCH,
+            "/admin/merchants/lamps",
+            json!({ "active": active }),
+        )
+        .await;
     assert_eq!(set.status, 200, "{set:?}");
 }
 
@@ -139,13 +134,9 @@ async fn nobody_gets_a_place_or_a_unit_of_a_suspended_shop_and_who_has_one_may_f
         assert_eq!(paid.status, OrderStatus::Confirmed);
     }
     // Its operators cannot go on with it.
-    let resume = admin(
-        &world,
-        Method::POST,
-        &format!("/admin/sales/{sale}/resume"),
-        json!({}),
-    )
-    .await;
+    let resume = world
+        .admin(Method::POST, &format!("/admin/sales/{sale}/resume"), json!({}))
+        .await;
     assert_eq!(resume.refusal(), Code::MerchantSuspended);
 
     set_active(&world, true).await;
@@ -215,13 +206,9 @@ async fn a_draw_of_a_suspended_shop_gives_no_turns_until_it_goes_on() {
     client.watch(sale).await;
     client.ok(join(sale)).await;
     set_active(&world, false).await;
-    let end = admin(
-        &world,
-        Method::POST,
-        &format!("/admin/sales/{sale}/end"),
-        json!({}),
-    )
-    .await;
+    let end = world
+        .admin(Method::POST, &format!("/admin/sales/{sale}/end"), json!({}))
+        .await;
     assert_eq!(end.status, 200, "{end:?}");
     let admitted = |message: &ServerMessage| match message {
         ServerMessage::Entry(entry) if entry.state == EntryState::Admitted => Some(()),
@@ -254,7 +241,9 @@ async fn a_suspension_and_its_end_at_once_leave_all_with_the_last() {
         // One of two that have read the same version is told so.
         assert!([200, 412].contains(&status), "{status}");
     }
-    let shown = admin(&world, Method::GET, "/admin/merchants/lamps", Value::Null).await;
+    let shown = world
+        .admin(Method::GET, "/admin/merchants/lamps", Value::Null)
+        .await;
     let is_active = shown.body["active"].as_bool().expect("yes or no");
     let began = Instant::now();
     for (n, server) in [&world.server, &elsewhere].into_iter().enumerate() {
